@@ -1,0 +1,105 @@
+/**
+ * Addresses: of servers and listeners as people write them, in one canonical form, so that equal addresses are equal strings; and
+ * of clients as the bytes that the ring hashes. Looks nothing up: a host name stays a name until the engine dials it.
+ */
+
+import ipaddr from "ipaddr.js";
+import { OperatorError } from "./errors.ts";
+
+/** Where to listen or connect: `host` is a canonical IP address or host name, `port` is from 0 (any free one) to 65535. */
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Lengths of a host name and of a part of it, in octets (RFC 1035, section 2.3.4). */
+const NAME_MAX = 253;
+const LABEL = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/;
+
+/** The canonical form of an IPv4 address, an IPv6 address (RFC 5952) or a host name. Throws a `usage` error naming the text. */
+export function parseHost(text: string): string {
+  if (ipaddr.IPv4.isValidFourPartDecimal(text)) return text;
+  if (ipaddr.IPv6.isValid(text) && !text.includes("%")) return ipaddr.process(text).toString();
+  const name = text.toLowerCase().replace(/\.$/, "");
+  const labels = name.split(".");
+  // A name whose last part is a number is a mistyped IPv4 address (WHATWG URL, "ends in a number checker").
+  const isName = name.length <= NAME_MAX && labels.every((label) => LABEL.test(label)) && !/^[0-9]+$/.test(labels.at(-1)!);
+  if (!isName) throw new OperatorError("usage", `Address ${JSON.stringify(text)} is no IPv4 address, IPv6 address or host name`);
+  return name;
+}
+
+/** A port from `min` (1 for a server, 0 for a listener that takes any free one) to 65535. Throws a `usage` error. */
+export function parsePort(text: string, min: 0 | 1 = 1): number {
+  const port = /^[0-9]{1,5}$/.test(text) ? Number(text) : NaN;
+  if (port >= min && port <= 65535) return port;
+  throw new OperatorError("usage", `Port ${JSON.stringify(text)} is not a whole number from ${min} to 65535`);
+}
+
+/** Reads what `formatAddress` writes: `10.0.0.1:80`, `[::1]:80`, `db.example:80`. Throws a `usage` error. */
+export function parseAddress(text: string): Address {
+  const [, bracketed, bare, port] = text.match(/^(?:\[(.*)\]|([^:]*)):([^:]*)$/) ?? [];
+  if (port === undefined) throw new OperatorError("usage", `Server ${JSON.stringify(text)} is not of the form address:port`);
+  return { host: parseHost(bracketed ?? bare), port: parsePort(port) };
+}
+
+/** `host:port`, an IPv6 address in brackets. A server's name, and so its place on the ring. */
+export function formatAddress({ host, port }: Address): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** Whether a connection to `target` from this machine arrives at a listener on `listener`, as far as the addresses alone tell. */
+export function reaches(target: Address, listener: Address): boolean {
+  if (target.port !== listener.port) return false;
+  if (target.host === listener.host) return true;
+  const isWildcard = listener.host === "0.0.0.0" || listener.host === "::";
+  return isWildcard && (target.host === "localhost" || isIp(target.host) && ipaddr.parse(target.host).range() === "loopback");
+}
+
+function isIp(host: string): boolean {
+  return ipaddr.isValid(host);
+}
+
+/**
+ * What of a client's address is its key: bits kept of an IPv4 and of an IPv6 address, and whether its port counts. Clients with
+ * equal keys have the same server.
+ */
+export interface KeyRule {
+  readonly ipv4Bits: number;
+  readonly ipv6Bits: number;
+  readonly withPort: boolean;
+}
+
+/**
+ * Reads `ip`, `ip:port`, `ip/24` (the first 24 bits of IPv4 addresses, IPv6 addresses whole), `ip/64` (more than 32: of IPv6
+ * addresses, IPv4 addresses whole) or `ip/24,64` (both). Throws a `usage` error.
+ */
+export function parseKeyRule(text: string): KeyRule {
+  if (text === "ip") return { ipv4Bits: 32, ipv6Bits: 128, withPort: false };
+  if (text === "ip:port") return { ipv4Bits: 32, ipv6Bits: 128, withPort: true };
+  const [, first, second] = text.match(/^ip\/([0-9]{1,3})(?:,([0-9]{1,3}))?$/) ?? [];
+  const isForIpv6 = second === undefined && Number(first) > 32;
+  const ipv4Bits = isForIpv6 ? 32 : Number(first);
+  const ipv6Bits = isForIpv6 ? Number(first) : Number(second ?? 128);
+  if (ipv4Bits >= 1 && ipv4Bits <= 32 && ipv6Bits >= 1 && ipv6Bits <= 128) return { ipv4Bits, ipv6Bits, withPort: false };
+  throw new OperatorError("usage", `Key ${JSON.stringify(text)} is not ip, ip:port or a prefix such as ip/24, ip/64 or ip/24,64`);
+}
+
+/** The reverse of `parseKeyRule`. */
+export function formatKeyRule({ ipv4Bits, ipv6Bits, withPort }: KeyRule): string {
+  if (withPort) return "ip:port";
+  if (ipv4Bits === 32 && ipv6Bits === 128) return "ip";
+  return `ip/${ipv4Bits},${ipv6Bits}`;
+}
+
+/**
+ * The key of a client: 4 or 16 address bytes with the bits beyond the prefix cleared, then two port bytes if they count. An IPv4
+ * address mapped into IPv6 (`::ffff:192.0.2.1`, RFC 4291) has the key of the IPv4 address, so a client keeps its server whether the
+ * listener is IPv4 or dual-stack.
+ */
+export function clientKey(rule: KeyRule, ip: string, port: number): Uint8Array {
+  const bytes = ipaddr.process(ip).toByteArray();
+  const bits = bytes.length === 4 ? rule.ipv4Bits : rule.ipv6Bits;
+  for (let i = Math.floor(bits / 8); i < bytes.length; i++) bytes[i] &= i * 8 < bits ? 0xff << (8 - bits % 8) : 0;
+  if (rule.withPort) bytes.push(port >> 8, port & 0xff);
+  return Uint8Array.from(bytes);
+}

@@ -1,0 +1,148 @@
+/**
+ * The daemon's settings: one row per flag, from which the help, the README's table, the parsing and the Config type are derived;
+ * and the limits that nobody sets.
+ */
+
+import { type KeyRule, parseKeyRule } from "./address.ts";
+import { parseDuration } from "./duration.ts";
+import { OperatorError } from "./errors.ts";
+
+/** Limits on what is controlled by people, files and clients. */
+export const LIMITS = {
+  serversMax: 16_384,
+  weightMax: 256,
+  /** With 256 points per weight a ring of at most 8 million points, 64 MiB. */
+  weightTotalMax: 32_768,
+  serverConnectionsMax: 1_000_000,
+  connectionsMax: 10_000_000,
+  requestBytesMax: 64 * 1024,
+  requestTimeMaxMs: 10_000,
+  stateFileBytesMax: 16 * 1024 ** 2,
+  /** Connections the kernel holds for the listener before the engine accepts them (capped by net.core.somaxconn). */
+  acceptBacklog: 4096,
+} as const;
+
+/** Levels of the log, loudest last. */
+export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
+/** One of LOG_LEVELS. */
+export type LogLevel = typeof LOG_LEVELS[number];
+
+/** What the commands use when no time is given. */
+export const DEFAULT_GRACE_MS = 10_000;
+/** See DEFAULT_GRACE_MS. */
+export const DEFAULT_DRAIN_MS = 10_000;
+
+/** One setting: its flag's value as written in help, the text it has by default, and how a text becomes a value. */
+interface Setting<T> {
+  readonly flag: string;
+  readonly value: string;
+  readonly default: string;
+  readonly summary: string;
+  parse(text: string): T;
+}
+
+/** The daemon's settings, in the order of the help. */
+export const SETTINGS = {
+  key: {
+    flag: "key",
+    value: "ip|ip:port|ip/24|ip/24,64",
+    default: "ip",
+    summary: "what of a client's address decides its server",
+    parse: (text): KeyRule => parseKeyRule(text),
+  },
+  loadBound: {
+    flag: "load-bound",
+    value: "FACTOR|off",
+    default: "1.25",
+    summary: "a server with more than FACTOR times the mean of open connections passes new ones on",
+    parse: parseLoadBound,
+  },
+  connectTimeoutMs: {
+    flag: "connect-timeout",
+    value: "TIME",
+    default: "3s",
+    summary: "how long one server may take to accept a connection",
+    parse: (text): number => parseDuration(text, "Connect timeout", 1),
+  },
+  connectAttemptsMax: {
+    flag: "connect-attempts",
+    value: "N",
+    default: "10",
+    summary: "how many servers are tried for one client",
+    parse: (text): number => parseCount(text, "Number of connect attempts", 1000),
+  },
+  connectDeadlineMs: {
+    flag: "connect-deadline",
+    value: "TIME",
+    default: "15s",
+    summary: "how long a client waits for a server over all attempts",
+    parse: (text): number => parseDuration(text, "Connect deadline", 1),
+  },
+  idleTimeoutMs: {
+    flag: "idle-timeout",
+    value: "TIME",
+    default: "10m",
+    summary: "a connection on which nothing moves for so long is ended",
+    parse: (text): number => parseDuration(text, "Idle timeout", 10),
+  },
+  connectionsMax: {
+    flag: "connections",
+    value: "N|auto",
+    default: "auto",
+    summary: "open connections at the most; auto: what the limit on open files allows",
+    parse: (text): number | "auto" => text === "auto" ? text : parseCount(text, "Number of connections", LIMITS.connectionsMax),
+  },
+  engine: {
+    flag: "engine",
+    value: "auto|streams",
+    default: "auto",
+    summary: "what moves the bytes; auto: the best that runs here",
+    parse: (text): string => text,
+  },
+  logLevel: {
+    flag: "log-level",
+    value: LOG_LEVELS.join("|"),
+    default: "info",
+    summary: "what is logged from",
+    parse: parseLogLevel,
+  },
+} as const satisfies Record<string, Setting<unknown>>;
+
+/** The settings as values. */
+export type Config = { readonly [Name in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[Name]["parse"]> };
+
+/** Flag values as a command line gives them; a missing one takes its default. Throws a `usage` error for the first bad one. */
+export function parseConfig(flags: Readonly<Record<string, string | undefined>> = {}): Config {
+  const values = Object.entries(SETTINGS).map(([name, setting]) => [name, setting.parse(flags[setting.flag] ?? setting.default)]);
+  return Object.fromEntries(values);
+}
+
+/** A server's weight, 1 to LIMITS.weightMax: its share of the clients is its weight over the sum of weights. Throws a `usage` error. */
+export function parseWeight(text: string): number {
+  return parseCount(text, "Weight", LIMITS.weightMax);
+}
+
+/** The open connections a server may have, from 1. Throws a `usage` error. */
+export function parseServerConnections(text: string): number {
+  return parseCount(text, "Number of connections", LIMITS.serverConnectionsMax);
+}
+
+function parseCount(text: string, what: string, max: number): number {
+  const count = /^[0-9]{1,9}$/.test(text) ? Number(text) : NaN;
+  if (count >= 1 && count <= max) return count;
+  throw new OperatorError("usage", `${what} ${JSON.stringify(text)} is not a whole number from 1 to ${max}`);
+}
+
+/** A factor above 1, or Infinity for `off`. At 1 exactly a single connection could find every server full. */
+function parseLoadBound(text: string): number {
+  if (text === "off") return Infinity;
+  const factor = /^[0-9]{1,4}(\.[0-9]{1,4})?$/.test(text) ? Number(text) : NaN;
+  if (factor >= 1.01 && factor <= 1000) return factor;
+  throw new OperatorError("usage", `Load bound ${JSON.stringify(text)} is not off or a number from 1.01 to 1000`);
+}
+
+function parseLogLevel(text: string): LogLevel {
+  const level = LOG_LEVELS.find((level) => level === text);
+  if (level !== undefined) return level;
+  throw new OperatorError("usage", `Log level ${JSON.stringify(text)} is not one of ${LOG_LEVELS.join(", ")}`);
+}

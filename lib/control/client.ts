@@ -1,0 +1,96 @@
+/**
+ * The one client of the control API. Loads no schema: the types come from them, and the answers from a daemon of ours.
+ */
+
+import { messageOf, OperatorError } from "../errors.ts";
+import type { Answers } from "./api.ts";
+
+/** How long a daemon may take to answer what it can answer at once. */
+const ANSWER_MAX_MS = 10_000;
+
+/** A server's settings as the API takes them. */
+export interface NewServer {
+  readonly address: string;
+  readonly port: number;
+  readonly weight?: number;
+  readonly connectionsMax?: number;
+}
+
+/** Speaks to the daemon called `name` whose control socket is at `path`. Every call throws an operator error where it fails. */
+export class ControlClient implements Disposable {
+  readonly #http: Deno.HttpClient;
+
+  constructor(readonly name: string, readonly path: string) {
+    this.#http = Deno.createHttpClient({ proxy: { transport: "unix", path } });
+  }
+
+  status(): Promise<Answers["status"]> {
+    return this.#call("GET", "/v1/status");
+  }
+
+  list(): Promise<Answers["servers"]> {
+    return this.#call("GET", "/v1/servers");
+  }
+
+  add(server: NewServer): Promise<Answers["server"]> {
+    return this.#call("POST", "/v1/servers", server);
+  }
+
+  /** `server` is `address:port`, `drain` a time such as `10s`, `waitMs` how long that is. */
+  remove(server: string, drain: string, waitMs: number): Promise<Answers["removal"]> {
+    return this.#call("DELETE", `/v1/servers/${encodeURIComponent(server)}?drain=${drain}`, undefined, waitMs);
+  }
+
+  stop(grace: string): Promise<Answers["stopping"]> {
+    return this.#call("POST", "/v1/stop", { grace });
+  }
+
+  [Symbol.dispose](): void {
+    this.#http.close();
+  }
+
+  async #call<T>(method: string, path: string, body?: unknown, waitMs = 0): Promise<T> {
+    await this.#knock();
+    const response = await this.#fetch(method, path, body, waitMs);
+    const answer: T | Answers["failure"] = await response.json().catch(() => {
+      throw new OperatorError("failed", `What listens on control socket ${JSON.stringify(this.path)} is no balancer`);
+    });
+    if (response.ok) return answer as T;
+    const { kind, message } = (answer as Answers["failure"]).error;
+    throw new OperatorError(kind, message);
+  }
+
+  /** Tells a daemon that is not there from one that does not answer; `fetch` does not. */
+  async #knock(): Promise<void> {
+    try {
+      (await Deno.connect({ transport: "unix", path: this.path })).close();
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) {
+        const name = JSON.stringify(this.name);
+        throw new OperatorError(
+          "notRunning",
+          `No balancer ${name} is running: start it with balancerctl start <inet_address> <inet_port>`,
+        );
+      }
+      const why = error instanceof Deno.errors.PermissionDenied
+        ? "it is another user's; ask as that user or as root"
+        : messageOf(error);
+      throw new OperatorError("failed", `Cannot open control socket ${JSON.stringify(this.path)}: ${why}`);
+    }
+  }
+
+  async #fetch(method: string, path: string, body: unknown, waitMs: number): Promise<Response> {
+    try {
+      return await fetch(`http://balancer${path}`, {
+        method,
+        client: this.#http,
+        signal: AbortSignal.timeout(waitMs + ANSWER_MAX_MS),
+        body: body === undefined ? undefined : JSON.stringify(body),
+      });
+    } catch (error) {
+      const isLate = error instanceof DOMException && error.name === "TimeoutError";
+      const why = isLate ? "it does not answer" : messageOf(error instanceof Error && error.cause ? error.cause : error);
+      throw new OperatorError("failed", `Lost balancer ${JSON.stringify(this.name)} in the middle of a request: ${why}`);
+    }
+  }
+}

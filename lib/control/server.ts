@@ -1,0 +1,192 @@
+/**
+ * The daemon's side of the control API: HTTP over a Unix socket that only its owner can open. One handler per route; what a handler
+ * throws becomes an answer with a sentence. Decides nothing about balancing.
+ */
+
+import { OpenAPIHono, type RouteHandler } from "@hono/zod-openapi";
+import { formatAddress } from "../address.ts";
+import type { Balancer, ServerView } from "../balancer.ts";
+import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, LIMITS } from "../config.ts";
+import { type Fate, FATES } from "../counters.ts";
+import { formatDuration } from "../duration.ts";
+import { ERROR_KINDS, messageOf, OperatorError } from "../errors.ts";
+import { logger } from "../log.ts";
+import { writeMetrics } from "../metrics.ts";
+import { type Answers, ROUTES } from "./api.ts";
+import { claimSocket } from "./socket.ts";
+
+/** What the daemon is, for `status` and the metrics. */
+export interface DaemonFacts {
+  readonly name: string;
+  readonly version: string;
+  readonly engine: string;
+  readonly startedAt: Date;
+  readonly settings: Readonly<Record<string, string>>;
+  readonly stateFile: string;
+  readonly logFile: string | null;
+  readonly warnings: readonly string[];
+}
+
+/** What the control server is made with. `stop` must return at once and stop the daemon aside. */
+export interface ControlOptions {
+  readonly path: string;
+  readonly balancer: Balancer;
+  readonly facts: DaemonFacts;
+  readonly stop: (graceMs: number) => void;
+}
+
+/** A control server. Disposing of it removes the socket. */
+export type ControlServer = AsyncDisposable;
+
+/** How long requests may still take when the control server is disposed of. */
+const SHUTDOWN_MAX_MS = 500;
+
+const log = logger("control");
+
+type Handlers = { [Name in keyof typeof ROUTES]: RouteHandler<(typeof ROUTES)[Name]> };
+
+/** Serves the API on the Unix socket at `path` (mode 0600). Throws an operator error if the path cannot be had. */
+export async function serveControl(options: ControlOptions): Promise<ControlServer> {
+  await claimSocket(options.path);
+  const handle = createApi(options).fetch;
+  const umask = Deno.umask(0o177);
+  try {
+    const server = Deno.serve({ path: options.path, onListen: () => {} }, (request) => answer(request, handle));
+    return { [Symbol.asyncDispose]: () => Promise.race([server.shutdown(), delay(SHUTDOWN_MAX_MS)]) };
+  } finally {
+    Deno.umask(umask);
+  }
+}
+
+/** Reads the whole request, within its limits, before anything is done with it; then hands it on as JSON, whatever its header says. */
+async function answer(request: Request, handle: (request: Request) => Response | Promise<Response>): Promise<Response> {
+  try {
+    const { method, url } = request;
+    const text = request.body === null ? "" : await readBody(request.body);
+    if (method === "GET" || method === "HEAD") return await handle(new Request(url, { method }));
+    const body = text || "{}";
+    requireJson(body);
+    return await handle(new Request(url, { method, headers: { "content-type": "application/json" }, body }));
+  } catch (error) {
+    return failure(error);
+  }
+}
+
+async function readBody(stream: ReadableStream<Uint8Array>): Promise<string> {
+  const { requestBytesMax, requestTimeMaxMs } = LIMITS;
+  const reader = stream.getReader();
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    late.reject(new OperatorError("tooSlow", `The request did not end within ${formatDuration(requestTimeMaxMs)}; send it whole`));
+  }, requestTimeMaxMs);
+  const decoder = new TextDecoder();
+  let text = "";
+  let bytes = 0;
+  try {
+    while (true) {
+      const { value, done } = await Promise.race([reader.read(), late.promise]);
+      if (done) return text + decoder.decode();
+      bytes += value.length;
+      if (bytes > requestBytesMax) {
+        throw new OperatorError("tooLarge", `The request has more than ${requestBytesMax} bytes; send less`);
+      }
+      text += decoder.decode(value, { stream: true });
+    }
+  } finally {
+    clearTimeout(timer);
+    reader.cancel().catch(() => {});
+  }
+}
+
+function requireJson(body: string): void {
+  try {
+    JSON.parse(body);
+  } catch (error) {
+    throw new OperatorError("usage", `The request is not JSON: ${messageOf(error)}`);
+  }
+}
+
+/** The whole API as one function from request to answer. */
+function createApi({ balancer, facts, stop }: ControlOptions): OpenAPIHono {
+  const handlers: Handlers = {
+    status: (c) => c.json(viewStatus(balancer, facts), 200),
+    listServers: (c) => c.json({ servers: balancer.list().map(viewServer), ring: balancer.ring() }, 200),
+    addServer: async (c) => {
+      const { address, port, weight, connectionsMax } = c.req.valid("json");
+      return c.json(viewServer(await balancer.add({ host: address, port }, { weight, connectionsMax })), 201);
+    },
+    changeServer: async (c) => {
+      const name = formatAddress(c.req.valid("param").server);
+      return c.json(viewServer(await balancer.change(name, c.req.valid("json"))), 200);
+    },
+    removeServer: async (c) => {
+      const name = formatAddress(c.req.valid("param").server);
+      return c.json(await balancer.remove(name, c.req.valid("query").drain ?? DEFAULT_DRAIN_MS), 200);
+    },
+    stop: (c) => {
+      const graceMs = c.req.valid("json").grace ?? DEFAULT_GRACE_MS;
+      stop(graceMs);
+      return c.json({ open: balancer.counters.get("open"), graceMs }, 202);
+    },
+    metrics: async (c) => {
+      const { text, contentType } = await writeMetrics(balancer.counters, {
+        version: facts.version,
+        engine: facts.engine,
+        startedAtSeconds: facts.startedAt.getTime() / 1000,
+        connectionsMax: balancer.connectionsMax,
+        servers: balancer.list().map(({ server, slot, state, weight }) => ({ name: server, slot, state, weight })),
+      });
+      return c.text(text, 200, { "content-type": contentType });
+    },
+  };
+  const app = new OpenAPIHono({
+    defaultHook: (result) => result.success ? undefined : failure(new OperatorError("usage", explain(result.error.issues[0]))),
+  });
+  for (const name of Object.keys(ROUTES) as (keyof typeof ROUTES)[]) app.openapi(ROUTES[name], handlers[name] as never);
+  app.doc31("/openapi.json", { openapi: "3.1.0", info: { title: "balancer", version: facts.version, license: { name: "MIT" } } });
+  app.onError((error) => failure(error));
+  app.notFound((c) =>
+    failure(new OperatorError("unknown", `There is no ${c.req.method} ${c.req.path}; GET /openapi.json lists what there is`))
+  );
+  return app;
+}
+
+function viewServer({ slot: _, ...view }: ServerView): Answers["server"] {
+  return view;
+}
+
+function viewStatus(balancer: Balancer, facts: DaemonFacts): Answers["status"] {
+  const { counters, connectionsMax } = balancer;
+  return {
+    ...facts,
+    warnings: [...facts.warnings],
+    pid: Deno.pid,
+    address: formatAddress(balancer.address),
+    startedAt: facts.startedAt.toISOString(),
+    stopping: balancer.stopping,
+    generation: balancer.generation,
+    servers: balancer.countServers(),
+    connections: { accepted: counters.get("accepted"), open: counters.get("open"), max: connectionsMax },
+    fates: Object.fromEntries(Object.keys(FATES).map((fate) => [fate, counters.get(fate as Fate)])),
+  };
+}
+
+/** The sentence for a value that a schema refused. Our own parsers' sentences name the value already. */
+function explain({ code, path, message }: { code?: string; path: PropertyKey[]; message: string }): string {
+  return code === "custom" || path.length === 0 ? message : `Cannot use ${path.join(".")}: ${message}`;
+}
+
+/** What a handler threw, as an answer. What is no operator's error is a fault of ours, and is logged whole. */
+function failure(error: unknown): Response {
+  const { kind, message } = error instanceof OperatorError
+    ? error
+    : { kind: "failed" as const, message: `A fault of the balancer's: ${messageOf(error)}` };
+  if (!(error instanceof OperatorError)) {
+    log.error("A request failed: {error}", { error: error instanceof Error ? error.stack : error });
+  }
+  return Response.json({ error: { kind, message } } satisfies Answers["failure"], { status: ERROR_KINDS[kind].status });
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => Deno.unrefTimer(setTimeout(resolve, ms)));
+}

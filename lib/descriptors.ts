@@ -1,0 +1,39 @@
+/** How many connections the limit on open files leaves room for. */
+
+import { LIMITS } from "./config.ts";
+import { OperatorError } from "./errors.ts";
+
+/** Descriptors of one connection: the client's socket and the server's. */
+const DESCRIPTORS_PER_CONNECTION = 2;
+/** Kept for the listener, the control socket and its clients, the log, the state file and the runtime itself. */
+const DESCRIPTORS_RESERVED = 48;
+/** Taken where the limit cannot be learnt (Deno raises the soft limit to the hard one at its start; macOS's is this or more). */
+const DESCRIPTORS_ASSUMED = 10_240;
+
+/**
+ * The limit on open descriptors that the process and its children have, asked of the shell: Deno has no call for getrlimit(2) and
+ * keeps /proc/self/limits from programs that may not do everything. The permission to run the shell is given back.
+ */
+export async function readDescriptorLimit(): Promise<number> {
+  try {
+    const { stdout } = await new Deno.Command("sh", { args: ["-c", "ulimit -n"], stdin: "null", stderr: "null" }).output();
+    const limit = new TextDecoder().decode(stdout).trim();
+    if (limit === "unlimited") return Infinity;
+    return /^[0-9]+$/.test(limit) ? Number(limit) : DESCRIPTORS_ASSUMED;
+  } catch {
+    return DESCRIPTORS_ASSUMED;
+  } finally {
+    await Deno.permissions.revoke({ name: "run", command: "sh" });
+  }
+}
+
+/** Connections that fit under a limit on descriptors. Throws an operator error if none does. */
+export function connectionsUnder(descriptors: number): number {
+  const connections = Math.floor((descriptors - DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION);
+  if (connections >= 1) return Math.min(connections, LIMITS.connectionsMax);
+  const needed = DESCRIPTORS_RESERVED + DESCRIPTORS_PER_CONNECTION;
+  throw new OperatorError(
+    "failed",
+    `Cannot serve under a limit of ${descriptors} open files: raise it (ulimit -n) to ${needed} or more`,
+  );
+}

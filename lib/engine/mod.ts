@@ -1,0 +1,29 @@
+/** The engines there are, best first, and which one runs here. */
+
+import { OperatorError } from "../errors.ts";
+import type { EngineKind } from "./engine.ts";
+import { streams } from "./streams.ts";
+
+/** Every engine. `auto` takes the first that this machine supports; the last runs everywhere. */
+export const ENGINES = { streams } satisfies Record<string, EngineKind>;
+
+/** An engine chosen, and why a better one was not. */
+export interface ChosenEngine {
+  readonly name: string;
+  readonly kind: EngineKind;
+  readonly passedOver: readonly string[];
+}
+
+/** The engine of this name, or the best supported one for `auto`. Throws an operator error where it does not exist or cannot run. */
+export function chooseEngine(name: string): ChosenEngine {
+  const rows = Object.entries(ENGINES).map(([name, kind]) => ({ name, kind, unsupported: kind.unsupported() }));
+  const named = name === "auto" ? rows.find((row) => row.unsupported === undefined) : rows.find((row) => row.name === name);
+  if (named === undefined) {
+    throw new OperatorError("usage", `Engine ${JSON.stringify(name)} is not one of auto, ${Object.keys(ENGINES).join(", ")}`);
+  }
+  if (named.unsupported !== undefined) {
+    throw new OperatorError("failed", `Engine ${JSON.stringify(name)} cannot run here: ${named.unsupported}`);
+  }
+  const passedOver = rows.slice(0, rows.indexOf(named)).map(({ name, unsupported }) => `${name}: ${unsupported}`);
+  return { name: named.name, kind: named.kind, passedOver };
+}

@@ -1,0 +1,143 @@
+/**
+ * The portable engine: Deno.listen, Deno.connect and readable.pipeTo, on any system that Deno runs on. Owns the listener and the
+ * set of open connections; what happens in one connection is in `streams_connection.ts`.
+ */
+
+import type { Address } from "../address.ts";
+import { LIMITS } from "../config.ts";
+import type { Fate } from "../counters.ts";
+import { messageOf } from "../errors.ts";
+import { logger } from "../log.ts";
+import { listenError } from "./listen_error.ts";
+import type { RoutingTable } from "../routing_table.ts";
+import type { EndedConnection, Engine, EngineKind, EngineOptions } from "./engine.ts";
+import { StreamsConnection, type Surroundings } from "./streams_connection.ts";
+
+/** How long accepting pauses when the system has no descriptor left: doubled from the first to the last. */
+const ACCEPT_PAUSE_MIN_MS = 50;
+const ACCEPT_PAUSE_MAX_MS = 1000;
+
+/** Idle connections are looked for this many times in an idle timeout, but not more often than the second number says. */
+const IDLE_SWEEPS_PER_TIMEOUT = 8;
+const IDLE_SWEEP_MIN_MS = 5;
+
+const log = logger("engine");
+
+/** The row of ENGINES. */
+export const streams: EngineKind = {
+  unsupported: () => undefined,
+  create: (options) => new StreamsEngine(options),
+};
+
+class StreamsEngine implements Engine {
+  readonly address: Address;
+  readonly #options: EngineOptions;
+  readonly #listener: Deno.TcpListener;
+  readonly #connections = new Set<StreamsConnection>();
+  readonly #surroundings: Surroundings;
+  readonly #sweep: ReturnType<typeof setInterval>;
+  readonly #emptied = Promise.withResolvers<void>();
+  readonly #accepting: Promise<void>;
+  #table: RoutingTable;
+  #stopping = false;
+
+  constructor(options: EngineOptions) {
+    const { config, counters, listen } = options;
+    this.#options = options;
+    this.#table = options.table;
+    this.#listener = listenOn(listen);
+    this.address = { host: listen.host, port: this.#listener.addr.port };
+    this.#surroundings = {
+      config,
+      counters,
+      load: {
+        get open() {
+          return counters.get("open");
+        },
+        openOf: (slot) => counters.getOf(slot, "serverOpen"),
+      },
+      table: () => this.#table,
+      onEnded: (connection, ended) => this.#forget(connection, ended),
+      onServerEmpty: options.onServerEmpty,
+    };
+    const sweepMs = Math.max(IDLE_SWEEP_MIN_MS, config.idleTimeoutMs / IDLE_SWEEPS_PER_TIMEOUT);
+    this.#sweep = setInterval(() => this.#endIdle(), sweepMs);
+    this.#accepting = this.#acceptAll();
+  }
+
+  update(table: RoutingTable): void {
+    this.#table = table;
+  }
+
+  endServer(slot: number, fate: Fate): void {
+    for (const connection of this.#connections) if (connection.slot === slot) connection.loseServer(fate);
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    if (!this.#stopping) this.#listener.close();
+    this.#stopping = true;
+    await this.#accepting;
+    if (this.#connections.size === 0) this.#emptied.resolve();
+    const timer = setTimeout(() => this.#endAll("stopped"), graceMs);
+    await this.#emptied.promise;
+    clearTimeout(timer);
+    clearInterval(this.#sweep);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop(0);
+  }
+
+  async #acceptAll(): Promise<void> {
+    let pauseMs = 0;
+    while (!this.#stopping) {
+      try {
+        this.#serve(await this.#listener.accept());
+        pauseMs = 0;
+      } catch (error) {
+        if (this.#stopping) return;
+        this.#options.counters.add("acceptErrors");
+        if (pauseMs === 0) log.error("Cannot accept clients for now: {reason}", { reason: messageOf(error) });
+        pauseMs = Math.min(Math.max(ACCEPT_PAUSE_MIN_MS, pauseMs * 2), ACCEPT_PAUSE_MAX_MS);
+        await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      }
+    }
+  }
+
+  #serve(client: Deno.TcpConn): void {
+    const { counters, config } = this.#options;
+    counters.add("accepted");
+    counters.add("open");
+    const connection = new StreamsConnection(client, this.#surroundings);
+    this.#connections.add(connection);
+    if (counters.get("open") > config.connectionsMax) connection.end("refused_limit");
+    else connection.run();
+  }
+
+  #forget(connection: StreamsConnection, ended: EndedConnection): void {
+    this.#options.counters.add("open", -1);
+    this.#connections.delete(connection);
+    this.#options.onEnded(ended);
+    if (this.#stopping && this.#connections.size === 0) this.#emptied.resolve();
+  }
+
+  #endIdle(): void {
+    const beforeMs = performance.now() - this.#options.config.idleTimeoutMs;
+    for (const connection of this.#connections) if (connection.isIdle(beforeMs)) connection.end("idle_timeout");
+  }
+
+  #endAll(fate: Fate): void {
+    for (const connection of this.#connections) connection.end(fate);
+  }
+}
+
+function listenOn(address: Address): Deno.TcpListener {
+  try {
+    return Deno.listen({ hostname: address.host, port: address.port, tcpBacklog: LIMITS.acceptBacklog });
+  } catch (error) {
+    if (error instanceof Deno.errors.AddrInUse) throw listenError(address, "EADDRINUSE");
+    if (error instanceof Deno.errors.AddrNotAvailable) throw listenError(address, "EADDRNOTAVAIL");
+    if (error instanceof Deno.errors.PermissionDenied) throw listenError(address, "EACCES");
+    throw listenError(address, { words: messageOf(error) });
+  }
+}

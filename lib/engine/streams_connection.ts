@@ -1,0 +1,225 @@
+/**
+ * One client's connection in the `streams` engine, from the first dial to its one fate. Three states: dialling, open, ended; every
+ * change goes through `#open` and `end`. Each direction is a pipe that ends by itself; the connection ends when both have.
+ */
+
+import { type Address, clientKey, formatAddress } from "../address.ts";
+import type { Counters, Fate } from "../counters.ts";
+import { messageOf } from "../errors.ts";
+import { type Load, route } from "../route.ts";
+import type { RoutingTable, TableServer } from "../routing_table.ts";
+import { readableOf, SocketError, writableOf } from "./conn_streams.ts";
+import type { EndedConnection, EngineConfig } from "./engine.ts";
+
+/** What a connection needs of the engine that it belongs to. */
+export interface Surroundings {
+  readonly config: EngineConfig;
+  readonly counters: Counters;
+  readonly load: Load;
+  /** The table of the moment. */
+  readonly table: () => RoutingTable;
+  readonly onEnded: (connection: StreamsConnection, ended: EndedConnection) => void;
+  readonly onServerEmpty: (slot: number) => void;
+}
+
+/** Why dialling stopped without a server. */
+type NoServer = Extract<Fate, "no_server" | "refused_limit" | "connect_failed">;
+
+/** How one direction ended: the sender's end-of-file was passed on, or one of the sockets failed. */
+type PipeEnd = "finished" | "receiver failed" | "sender failed";
+
+/** A client's connection. `run` once; `end` at any time. */
+export class StreamsConnection {
+  #state: "dialling" | "open" | "ended" = "dialling";
+  readonly #startedMs = performance.now();
+  #lastMovedMs = this.#startedMs;
+  /** The server dialled or connected to; it counts as one of the server's open connections while this is set. */
+  #server: TableServer | undefined;
+  #serverSocket: Deno.TcpConn | undefined;
+  #dial: AbortController | undefined;
+  #attempts = 0;
+  #sentBytes = 0;
+  #receivedBytes = 0;
+  #reason: string | undefined;
+
+  constructor(readonly client: Deno.TcpConn, readonly around: Surroundings) {}
+
+  /** The slot of the server dialled or connected to. */
+  get slot(): number | undefined {
+    return this.#server?.slot;
+  }
+
+  /** Whether nothing has moved since `beforeMs` (by performance.now). A connection that is dialling has its own deadline. */
+  isIdle(beforeMs: number): boolean {
+    return this.#state === "open" && this.#lastMovedMs < beforeMs;
+  }
+
+  /** Finds a server and moves bytes until the connection has ended. Never rejects. */
+  async run(): Promise<void> {
+    try {
+      const refused = await this.#findServer();
+      if (refused !== undefined) return this.end(refused);
+      if (this.#state === "open") await this.#pipeBothWays();
+    } catch (error) {
+      this.#reason = error instanceof Error ? error.stack : messageOf(error);
+      this.end("failed");
+    }
+  }
+
+  /** Ends the connection with this fate, closing both sockets; does nothing if it has ended. */
+  end(fate: Fate): void {
+    if (this.#state === "ended") return;
+    this.#state = "ended";
+    this.#dial?.abort();
+    closeSocket(this.client);
+    if (this.#serverSocket !== undefined) closeSocket(this.#serverSocket);
+    this.around.counters.addFate(fate, this.slot);
+    const server = this.#server;
+    this.#releaseServer();
+    this.around.onEnded(this, {
+      fate,
+      client: formatAddress(addressOf(this.client)),
+      server: server?.name,
+      attempts: this.#attempts,
+      sentBytes: this.#sentBytes,
+      receivedBytes: this.#receivedBytes,
+      durationMs: performance.now() - this.#startedMs,
+      reason: this.#reason,
+    });
+  }
+
+  /** Its server is gone: an open connection ends, one that still dials goes on to the next server. */
+  loseServer(fate: Fate): void {
+    if (this.#state === "dialling") this.#dial?.abort("it was removed");
+    else this.end(fate);
+  }
+
+  /** Dials servers in the order of `route()`, by the table of the moment and never one twice, until one accepts. */
+  async #findServer(): Promise<NoServer | undefined> {
+    const { table, config, load } = this.around;
+    const { host, port } = addressOf(this.client);
+    const key = clientKey(table().key, host, port);
+    const deadlineMs = this.#startedMs + config.connectDeadlineMs;
+    const tried = new Set<string>();
+    while (this.#state === "dialling" && tried.size < config.connectAttemptsMax && performance.now() < deadlineMs) {
+      const server = firstUntried(route(table(), load, key), tried);
+      if (server === undefined) break;
+      tried.add(server.name);
+      if (await this.#connect(server, deadlineMs)) return undefined;
+    }
+    if (this.#state === "ended") return undefined;
+    if (tried.size > 0) return "connect_failed";
+    return table().servers.length === 0 ? "no_server" : "refused_limit";
+  }
+
+  /** Tries one server. It counts the connection from now on, not from its answer, so that clients who come meanwhile see its load. */
+  async #connect(server: TableServer, deadlineMs: number): Promise<boolean> {
+    const { config, counters } = this.around;
+    const startedMs = performance.now();
+    this.#attempts++;
+    this.#server = server;
+    counters.addTo(server.slot, "serverOpen");
+    const dial = this.#dial = new AbortController();
+    const timer = setTimeout(
+      () => dial.abort("it did not accept in time"),
+      Math.min(config.connectTimeoutMs, deadlineMs - startedMs),
+    );
+    try {
+      const { host, port } = server.address;
+      const socket = await Deno.connect({ hostname: host, port, signal: dial.signal });
+      counters.addTo(server.slot, "connects");
+      counters.addConnectSeconds((performance.now() - startedMs) / 1000);
+      this.#open(socket);
+      return true;
+    } catch (error) {
+      if (this.#state === "ended") return false;
+      this.#reason = `${server.name}: ${dial.signal.reason ?? messageOf(error)}`;
+      counters.addTo(server.slot, "connectFailures");
+      this.#releaseServer();
+      return false;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** From dialling to open; if the connection has ended while the server was accepting, the server is let go. */
+  #open(socket: Deno.TcpConn): void {
+    if (this.#state === "ended") return closeSocket(socket);
+    this.#state = "open";
+    this.#serverSocket = socket;
+    this.#lastMovedMs = performance.now();
+    for (const end of [this.client, socket]) {
+      try {
+        end.setNoDelay();
+        end.setKeepAlive();
+      } catch { /* the socket was reset already; reading will say so */ }
+    }
+  }
+
+  #releaseServer(): void {
+    if (this.#server === undefined) return;
+    const { slot } = this.#server;
+    this.#server = undefined;
+    this.around.counters.addTo(slot, "serverOpen", -1);
+    if (this.around.counters.getOf(slot, "serverOpen") === 0) this.around.onServerEmpty(slot);
+  }
+
+  async #pipeBothWays(): Promise<void> {
+    const [sending, receiving] = await Promise.all([
+      this.#pipe(this.client, this.#serverSocket!, this.#countSent),
+      this.#pipe(this.#serverSocket!, this.client, this.#countReceived),
+    ]);
+    if (receiving === "receiver failed") this.end("client_gone");
+    else if (sending === "receiver failed") this.end("server_closed");
+    else this.end("done");
+  }
+
+  /**
+   * Moves bytes one way to the end. A socket that fails to be read has been reset: the connection is over. One that fails to be
+   * written may still have bytes to read: the other direction goes on, and meets its end-of-file or its reset.
+   */
+  async #pipe(from: Deno.TcpConn, to: Deno.TcpConn, onWritten: (bytes: number) => void): Promise<PipeEnd> {
+    try {
+      await readableOf(from).pipeTo(writableOf(to, onWritten));
+      return "finished";
+    } catch (error) {
+      if (!(error instanceof SocketError)) throw error;
+      if (this.#state === "ended") return "sender failed";
+      this.#reason = error.message;
+      if (error.socket === to) return "receiver failed";
+      this.end(from === this.client ? "client_gone" : "server_lost");
+      return "sender failed";
+    }
+  }
+
+  #countSent = (bytes: number): void => {
+    if (this.#moved("sentBytes", bytes)) this.#sentBytes += bytes;
+  };
+
+  #countReceived = (bytes: number): void => {
+    if (this.#moved("receivedBytes", bytes)) this.#receivedBytes += bytes;
+  };
+
+  /** False once the connection has ended: the server's cells may be another's by then. */
+  #moved(counter: "sentBytes" | "receivedBytes", bytes: number): boolean {
+    if (this.#server === undefined) return false;
+    this.#lastMovedMs = performance.now();
+    this.around.counters.addTo(this.#server.slot, counter, bytes);
+    return true;
+  }
+}
+
+function firstUntried(order: Iterable<TableServer>, tried: ReadonlySet<string>): TableServer | undefined {
+  for (const server of order) if (!tried.has(server.name)) return server;
+}
+
+function addressOf(socket: Deno.TcpConn): Address {
+  const { hostname, port } = socket.remoteAddr as Deno.NetAddr;
+  return { host: hostname, port };
+}
+
+function closeSocket(socket: Deno.Conn): void {
+  try {
+    socket.close();
+  } catch { /* closed already */ }
+}

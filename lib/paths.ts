@@ -1,0 +1,78 @@
+/**
+ * Where a balancer keeps its files: systemd's directories if they are given, then XDG's, then /run and /var/lib for root. One
+ * name, one set of files, so several balancers live on one machine side by side.
+ */
+
+import { OperatorError } from "./errors.ts";
+
+/** The files of one balancer. `socket` lies in a folder for its owner only; `lock` is held for as long as the daemon lives. */
+export interface Paths {
+  readonly socket: string;
+  readonly lock: string;
+  readonly state: string;
+  readonly log: string;
+}
+
+/** The world that `findPaths` looks at: environment variables, and the user's number (null where there is none). */
+export interface PathsWorld {
+  readonly env: (name: string) => string | undefined;
+  readonly uid: number | null;
+}
+
+/** This process's world. */
+export const PROCESS_WORLD: PathsWorld = { env: (name) => Deno.env.get(name), uid: Deno.uid() };
+
+/** The name used when none is given. */
+export const DEFAULT_NAME = "default";
+
+/** Length of a Unix socket's path that the system allows, less the final zero (unix(7): 108 on Linux; 104 on BSD and macOS). */
+const SOCKET_PATH_MAX = Deno.build.os === "linux" ? 107 : 103;
+
+/** A balancer's name: it becomes part of file names. Throws a `usage` error. */
+export function parseName(text: string): string {
+  if (/^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$/.test(text)) return text;
+  throw new OperatorError(
+    "usage",
+    `Name ${JSON.stringify(text)} is not 1 to 32 letters, digits, "_", "." or "-", a letter or digit first`,
+  );
+}
+
+/** The files of the balancer called `name`. Throws an operator error where no folder can be found or the socket's path is too long. */
+export function findPaths(name: string, world: PathsWorld = PROCESS_WORLD): Paths {
+  const state = stateFolder(world);
+  const socket = `${runtimeFolder(world, state)}/${name}.sock`;
+  const socketBytes = new TextEncoder().encode(socket).length;
+  if (socketBytes > SOCKET_PATH_MAX) {
+    const why =
+      `its path has ${socketBytes} bytes and the system allows ${SOCKET_PATH_MAX}; choose a shorter --name or XDG_RUNTIME_DIR`;
+    throw new OperatorError("usage", `Cannot use control socket ${JSON.stringify(socket)}: ${why}`);
+  }
+  const logs = absolute(world, "LOGS_DIRECTORY") ?? state;
+  return { socket, lock: `${state}/${name}.lock`, state: `${state}/${name}.json`, log: `${logs}/${name}.log` };
+}
+
+function stateFolder(world: PathsWorld): string {
+  const given = absolute(world, "STATE_DIRECTORY");
+  if (given !== undefined) return given;
+  const xdg = absolute(world, "XDG_STATE_HOME");
+  if (xdg !== undefined) return `${xdg}/balancer`;
+  if (world.uid === 0) return "/var/lib/balancer";
+  const home = absolute(world, "HOME");
+  if (home !== undefined) return `${home}/.local/state/balancer`;
+  throw new OperatorError("failed", "Cannot tell where to keep the state: set HOME, XDG_STATE_HOME or STATE_DIRECTORY");
+}
+
+/** Without a runtime folder of the user's own the socket goes beside the state: /tmp is not private. */
+function runtimeFolder(world: PathsWorld, state: string): string {
+  const given = absolute(world, "RUNTIME_DIRECTORY");
+  if (given !== undefined) return given;
+  const xdg = absolute(world, "XDG_RUNTIME_DIR");
+  if (xdg !== undefined) return `${xdg}/balancer`;
+  return world.uid === 0 ? "/run/balancer" : `${state}/run`;
+}
+
+/** The variable's first path (systemd separates several with ":"), if it is an absolute one; others are to be ignored (XDG). */
+function absolute(world: PathsWorld, variable: string): string | undefined {
+  const path = world.env(variable)?.split(":")[0].replace(/\/+$/, "");
+  return path?.startsWith("/") ? path : undefined;
+}

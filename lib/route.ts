@@ -1,0 +1,46 @@
+/**
+ * The one routing decision, the same in every engine: which servers to try for a client, in which order. Pure: the load comes in
+ * as an argument.
+ */
+
+import { walkRing } from "./ring.ts";
+import type { RoutingTable, TableServer } from "./routing_table.ts";
+
+/** What the decision must know of the moment. */
+export interface Load {
+  /** Open connections of all clients, this one included. */
+  readonly open: number;
+  /** Open connections of the server with this slot, those being made included. */
+  openOf(slot: number): number;
+}
+
+/**
+ * Below this many connections per unit of weight no server is called loaded. Without it the bound would tear apart the few
+ * connections of a small pool: with three servers, a browser that opens six connections would find its own server full at three.
+ */
+export const LOAD_BOUND_FLOOR = 8;
+
+/**
+ * The servers to try for the client with this key, each once: those on its way round the ring that have room under the load bound,
+ * then those that have none. The bound decides the order only, for it counts servers that may be dead: with one of two down, the
+ * other must take everybody. A server's own limit (`connectionsMax`) is never passed.
+ *
+ * Consistent hashing with bounded loads: Mirrokni, Thorup, Zadimoghaddam, 2016 (arXiv 1608.01350).
+ */
+export function* route(table: RoutingTable, load: Load, key: Uint8Array): Generator<TableServer, void, undefined> {
+  const overBound: TableServer[] = [];
+  for (const index of walkRing(table.ring, key)) {
+    const server = table.servers[index];
+    const open = load.openOf(server.slot);
+    if (open >= server.connectionsMax) continue;
+    if (open < boundOf(server, table, load.open)) yield server;
+    else overBound.push(server);
+  }
+  yield* overBound;
+}
+
+/** How many connections the server may have while others have room. */
+function boundOf(server: TableServer, table: RoutingTable, open: number): number {
+  const fairShare = open * server.weight / table.weightTotal;
+  return Math.max(LOAD_BOUND_FLOOR * server.weight, Math.ceil(table.loadBound * fairShare));
+}

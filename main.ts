@@ -1,0 +1,163 @@
+/**
+ * `balancer`: the daemon in the foreground. Flags become a Config, a Config becomes a balancer with its engine and control server;
+ * then it waits for a reason to stop.
+ */
+
+// deno-lint-ignore-file no-console -- a program speaks to its user; the rest of the code logs
+
+import deno from "./deno.json" with { type: "json" };
+import { formatAddress, parseHost, parsePort } from "./lib/address.ts";
+import { Balancer } from "./lib/balancer.ts";
+import { type CommandInput, type CommandSpec, parseCommandLine, type ProgramSpec } from "./lib/command_line.ts";
+import { DEFAULT_GRACE_MS, parseConfig, SETTINGS } from "./lib/config.ts";
+import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
+import { makePrivateFolder } from "./lib/control/socket.ts";
+import { connectionsUnder, readDescriptorLimit } from "./lib/descriptors.ts";
+import { chooseEngine } from "./lib/engine/mod.ts";
+import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/errors.ts";
+import { endLogging, logger, setUpLogging } from "./lib/log.ts";
+import { DEFAULT_NAME, findPaths, parseName, type Paths } from "./lib/paths.ts";
+import { loadState, saveState } from "./lib/state_file.ts";
+
+/** The daemon's program and its one command. */
+export const PROGRAM: ProgramSpec<CommandSpec> = {
+  name: "balancer",
+  summary: "balancer spreads TCP clients over servers by consistent hashing; balancerctl controls it.",
+  version: deno.version,
+  commands: {
+    run: {
+      summary: "Run in the foreground; print the address on standard output when clients can connect, and log to standard error",
+      arguments: ["inet_address", "inet_port"],
+      options: [
+        ...Object.values(SETTINGS),
+        { flag: "name", value: "NAME", default: DEFAULT_NAME, summary: "its name, where there are several" },
+        { flag: "log-file", value: "PATH", summary: "log there, in files that rotate, and not to standard error" },
+      ],
+    },
+  },
+};
+
+const log = logger("daemon");
+
+async function main(argv: readonly string[]): Promise<number> {
+  try {
+    const parsed = parseCommandLine(PROGRAM, argv);
+    if ("text" in parsed) {
+      console.log(parsed.text);
+      return EXIT.done;
+    }
+    return await run(parsed.input);
+  } catch (error) {
+    if (!(error instanceof OperatorError)) throw error;
+    console.error(`${PROGRAM.name}: ${error.message}`);
+    return ERROR_KINDS[error.kind].exit;
+  } finally {
+    await endLogging();
+  }
+}
+
+async function run({ arguments: [host, port], options }: CommandInput): Promise<number> {
+  const listen = { host: parseHost(host), port: parsePort(port, 0) };
+  const config = parseConfig(options);
+  const name = parseName(options.name ?? DEFAULT_NAME);
+  const paths = findPaths(name);
+  const engine = chooseEngine(config.engine);
+  const limit = connectionsUnder(await readDescriptorLimit());
+  const connectionsMax = config.connectionsMax === "auto" ? limit : config.connectionsMax;
+
+  Deno.umask(0o077); // the state and the log are the owner's alone
+  await makeFolders(paths);
+  using _lock = await takeLock(name, paths.lock);
+  await setUpLogging(config.logLevel, options["log-file"]);
+  endOnFault();
+  const { servers, warning } = await loadState(paths.state);
+  const warnings = warning === undefined ? [] : [warning];
+  if (connectionsMax > limit) {
+    warnings.push(`--connections ${connectionsMax} is more than the limit on open files allows, ${limit}`);
+  }
+  for (const warning of warnings) log.warn(warning);
+
+  await using balancer = new Balancer({
+    engine: engine.kind,
+    listen,
+    config,
+    connectionsMax,
+    servers,
+    save: (servers) => saveState(paths.state, servers),
+  });
+  const stopping = stopWhenAsked(balancer);
+  await using _control = await serveControl({
+    path: paths.socket,
+    balancer,
+    facts: describe(name, engine.name, options, paths, warnings),
+    stop: stopping.stop,
+  });
+  const address = formatAddress(balancer.address);
+  log.info("Listening on {address} with {servers} servers, engine {engine}", {
+    address,
+    servers: servers.length,
+    engine: engine.name,
+  });
+  console.log(address);
+  await stopping.stopped;
+  log.info("Stopped");
+  return EXIT.done;
+}
+
+async function makeFolders({ socket, state, lock }: Paths): Promise<void> {
+  for (const path of [socket, state, lock]) await makePrivateFolder(path.slice(0, path.lastIndexOf("/")));
+}
+
+/** Holds the lock for as long as the process lives: two daemons of one name would overwrite each other's state. */
+async function takeLock(name: string, path: string): Promise<Disposable> {
+  const file = await Deno.open(path, { write: true, create: true, mode: 0o600 }).catch((error) => {
+    throw new OperatorError("failed", `Cannot open lock file ${JSON.stringify(path)}: ${messageOf(error)}`);
+  });
+  if (await file.tryLock(true)) return file;
+  throw new OperatorError(
+    "conflict",
+    `Cannot start balancer ${JSON.stringify(name)}: it is running already; stop it first or choose another --name`,
+  );
+}
+
+/** A fault that nothing caught ends the daemon, as it should, but not before the log has it. */
+function endOnFault(): void {
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    const error = event.reason instanceof Error ? event.reason.stack : event.reason;
+    log.fatal("A fault of the balancer's own: {error}", { error });
+    endLogging().finally(() => Deno.exit(EXIT.failed));
+  });
+}
+
+/** Stops the balancer at a signal or on request: the first lets connections finish, the second ends them. */
+function stopWhenAsked(balancer: Balancer): { stop: (graceMs: number) => void; stopped: Promise<void> } {
+  const stopped = Promise.withResolvers<void>();
+  const stop = (graceMs: number) => balancer.stop(graceMs).then(stopped.resolve, stopped.reject);
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    Deno.addSignalListener(signal, () => stop(balancer.stopping ? 0 : DEFAULT_GRACE_MS));
+  }
+  return { stop, stopped: stopped.promise };
+}
+
+function describe(
+  name: string,
+  engine: string,
+  options: CommandInput["options"],
+  paths: Paths,
+  warnings: readonly string[],
+): DaemonFacts {
+  const settings = Object.values(SETTINGS).map((setting) => [setting.flag, options[setting.flag] ?? setting.default]);
+  return {
+    name,
+    version: deno.version,
+    engine,
+    startedAt: new Date(),
+    settings: Object.fromEntries(settings),
+    stateFile: paths.state,
+    logFile: options["log-file"] ?? null,
+    warnings,
+  };
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));
