@@ -19,8 +19,7 @@ import { endLogging, logger, setUpLogging } from "./lib/log.ts";
 import { DEFAULT_NAME, findPaths, parseName, type Paths } from "./lib/paths.ts";
 import { loadState, saveState } from "./lib/state_file.ts";
 
-/** The daemon's program and its one command. */
-export const PROGRAM: ProgramSpec<CommandSpec> = {
+const PROGRAM: ProgramSpec<CommandSpec> = {
   name: "balancer",
   summary: "balancer spreads TCP clients over servers by consistent hashing; balancerctl controls it.",
   version: deno.version,

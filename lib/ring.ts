@@ -8,7 +8,7 @@
 import { hash64 } from "./hash.ts";
 
 /**
- * Points per unit of weight, and probes per key. Measured with exact shares, the worst of 40, 10 and 3 pools of 10, 100 and 1,000
+ * Points per unit of weight; and, below, probes per key. Measured with exact shares, the worst of 40, 10 and 3 pools of 10, 100 and 1,000
  * equal servers (greatest share/fair share, least share/fair share):
  *
  * | points × probes | 10 servers    | 100 servers   | 1,000 servers |
@@ -24,6 +24,7 @@ import { hash64 } from "./hash.ts";
  * 256 × 16 is the cheapest of these that keeps every server within 5 % of its share, above and below. Changing either number moves clients.
  */
 export const POINTS_PER_WEIGHT = 256;
+/** See POINTS_PER_WEIGHT. */
 export const PROBES = 16;
 
 /** How many servers a walk orders by distance; the rest follow in name order, so a walk over a full pool stays cheap. */
@@ -269,7 +270,7 @@ export function ringShares(ring: Ring): Float64Array {
   for (let i = 0; i < bins.length; i++) counts[bins[i]]++;
   const won = gapWinnings(counts, bins.length);
   for (let i = 0; i < bins.length; i++) shares[ring.owners[i]] += won[bins[i]];
-  return shares;
+  return shares.map((share) => Math.min(1, share)); // sums of fractions may end a hair above 1
 }
 
 /** What one gap of each bin's length wins. The lengths are scaled so that all gaps together cover the circle exactly. */

@@ -97,7 +97,7 @@ export const COMMANDS = {
         weight: options.weight === undefined ? undefined : parseWeight(options.weight),
         connectionsMax: options["max-connections"] === undefined ? undefined : parseServerConnections(options["max-connections"]),
       }),
-    print: ({ server, share }) => `Added server ${server}: ${percent(share)} of all possible clients are its`,
+    print: ({ server, share }) => `Added server ${server}: it takes ${percent(share)} of all clients`,
   }),
   remove: command({
     summary: "Remove a server: no new clients at once, time for open connections, then their end",

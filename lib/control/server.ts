@@ -33,6 +33,8 @@ export interface ControlOptions {
   readonly balancer: Balancer;
   readonly facts: DaemonFacts;
   readonly stop: (graceMs: number) => void;
+  /** How long a request may take to arrive. */
+  readonly requestTimeMaxMs?: number;
 }
 
 /** A control server. Disposing of it removes the socket. */
@@ -48,10 +50,11 @@ type Handlers = { [Name in keyof typeof ROUTES]: RouteHandler<(typeof ROUTES)[Na
 /** Serves the API on the Unix socket at `path` (mode 0600). Throws an operator error if the path cannot be had. */
 export async function serveControl(options: ControlOptions): Promise<ControlServer> {
   await claimSocket(options.path);
-  const handle = createApi(options).fetch;
+  const { requestTimeMaxMs = LIMITS.requestTimeMaxMs } = options;
+  const api = createApi(options);
   const umask = Deno.umask(0o177);
   try {
-    const server = Deno.serve({ path: options.path, onListen: () => {} }, (request) => answer(request, handle));
+    const server = Deno.serve({ path: options.path, onListen: () => {} }, (request) => answer(request, api, requestTimeMaxMs));
     return { [Symbol.asyncDispose]: () => Promise.race([server.shutdown(), delay(SHUTDOWN_MAX_MS)]) };
   } finally {
     Deno.umask(umask);
@@ -59,26 +62,26 @@ export async function serveControl(options: ControlOptions): Promise<ControlServ
 }
 
 /** Reads the whole request, within its limits, before anything is done with it; then hands it on as JSON, whatever its header says. */
-async function answer(request: Request, handle: (request: Request) => Response | Promise<Response>): Promise<Response> {
+async function answer(request: Request, api: OpenAPIHono, timeMaxMs: number): Promise<Response> {
   try {
     const { method, url } = request;
-    const text = request.body === null ? "" : await readBody(request.body);
-    if (method === "GET" || method === "HEAD") return await handle(new Request(url, { method }));
+    const text = request.body === null ? "" : await readBody(request.body, timeMaxMs);
+    if (method === "GET" || method === "HEAD") return await api.fetch(new Request(url, { method }));
     const body = text || "{}";
     requireJson(body);
-    return await handle(new Request(url, { method, headers: { "content-type": "application/json" }, body }));
+    return await api.fetch(new Request(url, { method, headers: { "content-type": "application/json" }, body }));
   } catch (error) {
     return failure(error);
   }
 }
 
-async function readBody(stream: ReadableStream<Uint8Array>): Promise<string> {
-  const { requestBytesMax, requestTimeMaxMs } = LIMITS;
+async function readBody(stream: ReadableStream<Uint8Array>, timeMaxMs: number): Promise<string> {
+  const { requestBytesMax } = LIMITS;
   const reader = stream.getReader();
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
-    late.reject(new OperatorError("tooSlow", `The request did not end within ${formatDuration(requestTimeMaxMs)}; send it whole`));
-  }, requestTimeMaxMs);
+    late.reject(new OperatorError("tooSlow", `The request did not end within ${formatDuration(timeMaxMs)}; send it whole`));
+  }, timeMaxMs);
   const decoder = new TextDecoder();
   let text = "";
   let bytes = 0;

@@ -1,0 +1,339 @@
+// The two programs as processes, with real servers and real traffic.
+
+import { assert, assertEquals, assertGreater, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { createHash } from "node:crypto";
+import type { Address } from "../lib/address.ts";
+import { ControlClient } from "../lib/control/client.ts";
+import {
+  ask,
+  askFrom,
+  close,
+  connect,
+  echo,
+  readBytes,
+  readChunks,
+  readText,
+  sayName,
+  silentListener,
+  someBytes,
+  soon,
+  startServer,
+  type TestServer,
+  unusedAddress,
+  writeAll,
+  writeText,
+} from "./helpers.ts";
+import { makePlace, type Place } from "./programs.ts";
+
+const MIB = 1024 ** 2;
+
+async function addAll(place: Place, servers: readonly { address: Address }[]): Promise<void> {
+  for (const { address } of servers) await place.do("add", address.host, String(address.port));
+}
+
+async function removeServer(place: Place, { address }: { address: Address }, ...options: string[]): Promise<string> {
+  return await place.do("remove", address.host, String(address.port), ...options);
+}
+
+function startServers(stack: AsyncDisposableStack, count: number, ...how: Parameters<typeof startServer>): TestServer[] {
+  return Array.from({ length: count }, () => stack.use(startServer(...how)));
+}
+
+Deno.test({
+  name: "clients stick to their servers; removing one moves its clients alone, and they come back with it",
+  ignore: Deno.build.os !== "linux", // only there is all of 127/8 loopback without setting it up
+  async fn() {
+    await using place = await makePlace();
+    await using stack = new AsyncDisposableStack();
+    const servers = startServers(stack, 5, sayName);
+    const address = await place.start();
+    await addAll(place, servers);
+    const clients = Array.from({ length: 200 }, (_, i) => `127.0.1.${i + 1}`);
+    const whoServes = async () => new Map(await Promise.all(clients.map(async (ip) => [ip, await askFrom(ip, address)] as const)));
+    const before = await whoServes();
+    assertEquals(await whoServes(), before, "a client comes back to its server");
+    assertEquals(new Set(before.values()).size, 5, "every server has clients");
+    const [removed] = servers;
+    await removeServer(place, removed);
+    const during = await whoServes();
+    for (const [ip, server] of before) {
+      if (server === removed.name) assertNotEquals(during.get(ip), removed.name);
+      else assertEquals(during.get(ip), server, `${ip} must not move`);
+    }
+    await addAll(place, [removed]);
+    assertEquals(await whoServes(), before);
+  },
+});
+
+Deno.test("a half-closed question gets its answer", async () => {
+  await using place = await makePlace();
+  await using server = startServer(async (socket) => await writeText(socket, `heard ${(await readText(socket)).length} bytes`));
+  const address = await place.start();
+  await addAll(place, [server]);
+  assertEquals(await ask(address, "x".repeat(100_000)), "heard 100000 bytes");
+});
+
+Deno.test("200 MB each way arrive whole", async () => {
+  await using place = await makePlace();
+  const total = 200 * MIB;
+  const block = someBytes(8 * MIB);
+  const expected = hashOf(repeat(block, total));
+  const heard = Promise.withResolvers<string>();
+  await using server = startServer(async (socket) => {
+    const [hash] = await Promise.all([hashOf(readChunks(socket)), send(socket, block, total)]);
+    heard.resolve(hash);
+  });
+  const address = await place.start();
+  await addAll(place, [server]);
+  using client = await connect(address);
+  const [hash] = await Promise.all([hashOf(readChunks(client)), send(client, block, total)]);
+  assertEquals([hash, await soon(heard.promise)], [await expected, await expected]);
+  const { servers: [{ sentBytes, receivedBytes }] } = JSON.parse(await place.do("list", "--json"));
+  assertEquals([sentBytes, receivedBytes], [total, total]);
+});
+
+Deno.test("2,000 connections at once, and none left over", async () => {
+  await using place = await makePlace();
+  await using stack = new AsyncDisposableStack();
+  const servers = startServers(stack, 4, echo, { backlog: 4096 });
+  const address = await place.start("--key", "ip:port");
+  await addAll(place, servers);
+  const clients = await Promise.all(Array.from({ length: 2000 }, () => connect(address)));
+  await soon(Promise.all(clients.map(async (client, i) => {
+    await writeText(client, String(i).padStart(6));
+    assertEquals(new TextDecoder().decode(await readBytes(client, 6)), String(i).padStart(6));
+  })));
+  const busy = JSON.parse(await place.do("list", "--json")).servers as { open: number }[];
+  assertEquals(busy.reduce((sum, { open }) => sum + open, 0), 2000);
+  for (const { open } of busy) assert(open <= Math.ceil(1.25 * 2000 / 4), `${open} of 2,000 connections on one of 4 servers`);
+  await Promise.all(clients.map(async (client) => {
+    await client.closeWrite();
+    assertEquals(await soon(readText(client)), "");
+    close(client);
+  }));
+  const { connections, fates } = JSON.parse(await place.do("status", "--json"));
+  assertEquals([connections.accepted, connections.open, fates.done], [2000, 0, 2000]);
+});
+
+Deno.test("a server that dies, or does not answer, costs its clients a moment and no more", async () => {
+  await using place = await makePlace();
+  using silent = await silentListener();
+  await using alive = startServer(sayName);
+  await using dying = startServer(sayName);
+  const address = await place.start("--key", "ip:port", "--connect-timeout", "100ms");
+  await addAll(place, [alive, dying, silent]);
+  await Promise.all(Array.from({ length: 30 }, () => ask(address)));
+  await dying[Symbol.asyncDispose]();
+  const answers = await Promise.all(Array.from({ length: 30 }, () => ask(address)));
+  assertEquals(new Set(answers), new Set([alive.name]));
+  const { servers } = JSON.parse(await place.do("list", "--json"));
+  const failures = Object.fromEntries(
+    servers.map((s: { server: string; connectFailures: number }) => [s.server, s.connectFailures]),
+  );
+  assertGreater(failures[dying.name], 0);
+  assertEquals(failures[alive.name], 0);
+  const { fates } = JSON.parse(await place.do("status", "--json"));
+  assertEquals(fates.done, 60);
+});
+
+Deno.test("with no server a client is closed at once and counted", async () => {
+  await using place = await makePlace();
+  assertEquals(await ask(await place.start(), "anybody there?"), "");
+  assertEquals(JSON.parse(await place.do("status", "--json")).fates.no_server, 1);
+});
+
+Deno.test("remove gives open connections their time, then ends them", async () => {
+  await using place = await makePlace();
+  await using server = startServer(echo);
+  const address = await place.start();
+  await addAll(place, [server]);
+  using quick = await openVia(address);
+  using slow = await openVia(address);
+  const removal = removeServer(place, server, "--drain", "2s");
+  while (!(await place.do("list")).includes("draining"));
+  assertEquals(await ask(address), "", "nobody new comes to it");
+  await quick.closeWrite();
+  assertEquals(await soon(readText(quick)), "");
+  assertEquals(await soon(readText(slow)), "");
+  assertStringIncludes(await removal, "of 2 open connections 1 finished and 1 were ended");
+});
+
+Deno.test("stop and start again, and the pool is there", async () => {
+  await using place = await makePlace();
+  await place.start();
+  await place.do("add", "192.0.2.1", "80", "--weight", "3");
+  await place.do("add", "2001:db8::1", "80", "--max-connections", "7");
+  const { servers, ring } = JSON.parse(await place.do("list", "--json"));
+  await place.do("stop");
+  await place.start();
+  assertEquals(JSON.parse(await place.do("list", "--json")), { servers, ring });
+});
+
+Deno.test("kill -9 in the middle of a hundred adds loses none that answered", async () => {
+  await using place = await makePlace();
+  await place.start();
+  const pid = await place.pid();
+  using client = new ControlClient("default", place.socket());
+  const answered: string[] = [];
+  const lanes = 5;
+  await Promise.allSettled(Array.from({ length: lanes }, async (_, lane) => {
+    for (let port = lane + 1; port <= 100; port += lanes) {
+      answered.push((await client.add({ address: "192.0.2.1", port })).server);
+      if (answered.length === 40) Deno.kill(pid, "SIGKILL");
+    }
+  }));
+  assert(answered.length >= 40 && answered.length < 100, `${answered.length} adds answered`);
+  await place.start();
+  const { servers } = JSON.parse(await place.do("list", "--json"));
+  const kept = new Set(servers.map(({ server }: { server: string }) => server));
+  for (const server of answered) assert(kept.has(server), `${server} was answered and is lost`);
+});
+
+Deno.test("a state file that is torn, empty or another program's is kept aside and told", async () => {
+  for (const content of ['{"format":"balancer-state","version":1,"sha', "", '{"version":3,"packages":{}}']) {
+    await using place = await makePlace();
+    await Deno.mkdir(`${place.folder}/state/balancer`, { mode: 0o700 });
+    await Deno.writeTextFile(place.state(), content);
+    const { code, stdout } = await place.ctl("start", "127.0.0.1", "0");
+    assertEquals(code, 0);
+    const [, aside] = stdout.match(/cannot be used: [^\n]*; it is kept as "([^"]+)" and the pool is empty/) ?? [];
+    assertEquals(await Deno.readTextFile(aside), content);
+    assertStringIncludes(await place.do("status"), aside);
+  }
+});
+
+Deno.test("SIGTERM and SIGINT let connections finish; a second signal ends them", async () => {
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    await using place = await makePlace();
+    await using server = startServer(echo);
+    const { path, args } = place.command("balancer", ["run", "127.0.0.1", "0"]);
+    const daemon = new Deno.Command(path, { args, env: place.env, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
+    const log = new Response(daemon.stderr).text();
+    const lines = daemon.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const [host, port] = (await soon(lines.read(), "the address")).value!.trim().split(":");
+    await addAll(place, [server]);
+    const address = { host, port: Number(port) };
+    using finishing = await openVia(address);
+    using staying = await openVia(address);
+    daemon.kill(signal);
+    while (!JSON.parse(await place.do("status", "--json")).stopping);
+    await writeText(finishing, "still served");
+    assertEquals((await soon(readBytes(finishing, 12))).length, 12);
+    await finishing.closeWrite();
+    assertEquals(await soon(readText(finishing)), "");
+    daemon.kill(signal);
+    assertEquals(await soon(readText(staying).catch(() => "")), "");
+    assertEquals((await soon(daemon.status, "the end of the daemon")).code, 0);
+    await lines.cancel();
+    for (const line of (await log).trim().split("\n")) assertMatch(line, /^\{"@timestamp":.*\}$/);
+    assertEquals((await place.ctl("list")).code, 3);
+  }
+});
+
+Deno.test("start fails with the daemon's own reason and leaves no process", async () => {
+  await using place = await makePlace();
+  await using taken = startServer(echo);
+  const { code, stderr } = await place.ctl("start", "127.0.0.1", String(taken.address.port));
+  assertEquals(code, 1);
+  assertMatch(stderr, /^balancerctl: Cannot listen on 127\.0\.0\.1:[0-9]+: the port is taken by another program[^\n]*\n$/);
+  assertEquals((await place.ctl("status")).code, 3);
+  await place.start(); // the lock is free: the daemon that failed is gone
+});
+
+Deno.test("two starts at once make one balancer", async () => {
+  await using place = await makePlace();
+  const outcomes = await Promise.all([1, 2, 3].map(() => place.ctl("start", "127.0.0.1", "0")));
+  assertEquals(outcomes.map(({ code }) => code).toSorted(), [0, 1, 1]);
+  for (const { code, stderr } of outcomes) if (code === 1) assertStringIncludes(stderr, "running");
+});
+
+Deno.test("a stale socket is taken over after kill -9", async () => {
+  await using place = await makePlace();
+  await place.start();
+  Deno.kill(await place.pid(), "SIGKILL");
+  while ((await place.ctl("list")).code !== 3);
+  assert((await Deno.lstat(place.socket())).isSocket, "the socket file is still there");
+  await place.start();
+});
+
+Deno.test({
+  name: "a daemon out of descriptors pauses accepting, keeps its clients, and recovers",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using place = await makePlace();
+    await using server = startServer(echo);
+    const { path, args } = place.command("balancer", ["run", "127.0.0.1", "0", "--connections", "1000"]);
+    const shell = ["-c", 'ulimit -n 80; exec "$@"', "sh", path, ...args];
+    const daemon = new Deno.Command("sh", { args: shell, env: place.env, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
+    const log = new Response(daemon.stderr).text();
+    const lines = daemon.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const [host, port] = (await soon(lines.read(), "the address")).value!.trim().split(":");
+    const address = { host, port: Number(port) };
+    await addAll(place, [server]);
+    using first = await openVia(address);
+    const crowd = await Promise.all(Array.from({ length: 100 }, () => connect(address)));
+    await writeText(first, "still here");
+    assertEquals((await soon(readBytes(first, 10))).length, 10);
+    for (const client of crowd) close(client);
+    assertEquals(await ask(address, "and again"), "and again");
+    daemon.kill("SIGTERM");
+    first.close();
+    assertEquals((await soon(daemon.status)).code, 0);
+    await lines.cancel();
+    assertMatch(await log, /Cannot accept clients for now|connect_failed/);
+  },
+});
+
+Deno.test("balances a server of another make", {
+  ignore: !(await canRun("python3", "--version")),
+}, async () => {
+  await using place = await makePlace();
+  await Deno.writeTextFile(`${place.folder}/page.txt`, "hello from a real server");
+  const at = unusedAddress();
+  const args = ["-m", "http.server", String(at.port), "--bind", at.host, "--directory", place.folder];
+  const python = new Deno.Command("python3", { args, stdout: "null", stderr: "null" }).spawn();
+  try {
+    const address = await place.start();
+    await addAll(place, [{ address: at }]);
+    let body = "";
+    while (body === "") body = await get(address, "/page.txt").catch(() => "");
+    assertEquals(body, "hello from a real server");
+  } finally {
+    python.kill();
+    await python.status;
+  }
+});
+
+async function get({ host, port }: Address, path: string): Promise<string> {
+  const response = await fetch(`http://${host}:${port}${path}`);
+  return response.ok ? await response.text() : (await response.body?.cancel(), "");
+}
+
+async function canRun(program: string, ...args: string[]): Promise<boolean> {
+  return await new Deno.Command(program, { args, stdout: "null", stderr: "null" }).output().then(
+    ({ success }) => success,
+    () => false,
+  );
+}
+
+async function openVia(address: Address): Promise<Deno.TcpConn> {
+  const client = await connect(address);
+  await writeText(client, "x");
+  await soon(readBytes(client, 1));
+  return client;
+}
+
+async function send(socket: Deno.TcpConn, block: Uint8Array, total: number): Promise<void> {
+  for (const chunk of repeat(block, total)) await writeAll(socket, chunk);
+  await socket.closeWrite();
+}
+
+function* repeat(block: Uint8Array, total: number): Generator<Uint8Array> {
+  for (let sent = 0; sent < total; sent += block.length) yield block.subarray(0, Math.min(block.length, total - sent));
+}
+
+async function hashOf(chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of chunks) hash.update(chunk);
+  return hash.digest("hex");
+}

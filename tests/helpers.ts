@@ -1,0 +1,281 @@
+/** What several tests share: small servers, clients, an engine on its own, and waiting for events. */
+
+import { type AddressInfo, createConnection, createServer, type Socket } from "node:net";
+import { type Address, formatAddress, parseKeyRule } from "../lib/address.ts";
+import { parseConfig } from "../lib/config.ts";
+import { Counters, type Fate, FATES } from "../lib/counters.ts";
+import type { EndedConnection, Engine, EngineConfig, EngineKind } from "../lib/engine/engine.ts";
+import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../lib/routing_table.ts";
+import { assert, assertEquals } from "@std/assert";
+
+/** No wait in a test is longer. */
+export const WAIT_MAX_MS = 20_000;
+
+/** Rejects if the promise takes longer than a test may wait. */
+export async function soon<T>(promise: PromiseLike<T>, what = "the event"): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(`Waited ${WAIT_MAX_MS} ms for ${what}`)), WAIT_MAX_MS);
+  return await Promise.race([promise, late.promise]).finally(() => clearTimeout(timer));
+}
+
+/** Values that are produced by events and taken by tests, in order. */
+export class Queue<T> {
+  readonly #values: T[] = [];
+  readonly #takers: ((value: T) => void)[] = [];
+
+  put(value: T): void {
+    const taker = this.#takers.shift();
+    if (taker === undefined) this.#values.push(value);
+    else taker(value);
+  }
+
+  take(): Promise<T> {
+    if (this.#values.length > 0) return Promise.resolve(this.#values.shift()!);
+    return soon(new Promise<T>((resolve) => this.#takers.push(resolve)), "a value of the queue");
+  }
+}
+
+/** What a test server does with a connection. Errors of the network are no failure of the test. */
+export type Handler = (socket: Deno.TcpConn, index: number) => Promise<void>;
+
+/** A server on a free port of loopback. */
+export interface TestServer extends AsyncDisposable {
+  readonly name: string;
+  readonly address: Address;
+  /** Connections accepted so far. */
+  readonly accepted: number;
+}
+
+/** Serves every connection by `handle`, and closes it afterwards. */
+export function startServer(handle: Handler, { host = "127.0.0.1", port = 0, backlog = 511 } = {}): TestServer {
+  const listener = Deno.listen({ hostname: host, port, tcpBacklog: backlog });
+  const address = { host, port: listener.addr.port };
+  const sockets = new Set<Deno.TcpConn>();
+  let accepted = 0;
+  const accepting = (async () => {
+    for await (const socket of listener) {
+      sockets.add(socket);
+      handle(socket, accepted++).catch(() => {}).finally(() => {
+        sockets.delete(socket);
+        close(socket);
+      });
+    }
+  })();
+  return {
+    name: formatAddress(address),
+    address,
+    get accepted() {
+      return accepted;
+    },
+    async [Symbol.asyncDispose]() {
+      close(listener);
+      for (const socket of sockets) close(socket);
+      await accepting.catch(() => {});
+    },
+  };
+}
+
+/** Answers what it is sent, and its end with an end. */
+export const echo: Handler = async (socket) => {
+  for await (const chunk of readChunks(socket)) await writeAll(socket, chunk);
+};
+
+/** Says its own address and is done. */
+export const sayName: Handler = async (socket) => {
+  await writeText(socket, formatAddress({ host: socket.localAddr.hostname, port: socket.localAddr.port }));
+};
+
+/** Keeps the connection until the other side ends it. */
+export const hold: Handler = async (socket) => {
+  for await (const _ of readChunks(socket));
+};
+
+/** Chunks until the end; the memory of a chunk is used again for the next one. */
+export async function* readChunks(socket: Deno.Conn, bufferBytes = 65536): AsyncGenerator<Uint8Array> {
+  const buffer = new Uint8Array(bufferBytes);
+  for (let count = await socket.read(buffer); count !== null; count = await socket.read(buffer)) yield buffer.subarray(0, count);
+}
+
+export async function writeAll(socket: Deno.Conn, bytes: Uint8Array): Promise<void> {
+  for (let sent = 0; sent < bytes.length;) sent += await socket.write(bytes.subarray(sent));
+}
+
+export async function writeText(socket: Deno.Conn, text: string): Promise<void> {
+  await writeAll(socket, new TextEncoder().encode(text));
+}
+
+/** Everything until the end. */
+export async function readText(socket: Deno.Conn): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of readChunks(socket)) text += decoder.decode(chunk, { stream: true });
+  return text;
+}
+
+/** Exactly so many bytes. */
+export async function readBytes(socket: Deno.Conn, count: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(count);
+  for (let read = 0; read < count;) {
+    const more = await socket.read(bytes.subarray(read));
+    assert(more !== null, `the connection ended after ${read} of ${count} bytes`);
+    read += more;
+  }
+  return bytes;
+}
+
+/** A TCP connection to the address. */
+export function connect({ host, port }: Address): Promise<Deno.TcpConn> {
+  return Deno.connect({ hostname: host, port });
+}
+
+/** Connects, sends the text, ends its half, and gives what comes back until the end. */
+export async function ask(address: Address, text = ""): Promise<string> {
+  using socket = await connect(address);
+  await writeText(socket, text);
+  await socket.closeWrite();
+  return await soon(readText(socket), "the answer");
+}
+
+/** Like `ask` from an address of one's own choosing, which `Deno.connect` cannot do. */
+export function askFrom(localAddress: string, { host, port }: Address, text = ""): Promise<string> {
+  return soon(
+    new Promise((resolve, reject) => {
+      let answer = "";
+      const socket = createConnection({ host, port, localAddress });
+      socket.setEncoding("utf8").on("data", (chunk) => answer += chunk).on("end", () => resolve(answer)).on("error", reject);
+      socket.end(text);
+    }),
+    "the answer",
+  );
+}
+
+/** A connection that can be reset: `Deno.Conn` has no SO_LINGER. */
+export async function connectNode({ host, port }: Address): Promise<Socket> {
+  const socket = createConnection({ host, port });
+  socket.on("error", () => {});
+  await soon(new Promise<void>((resolve) => socket.once("connect", () => resolve())), "the connection");
+  return socket;
+}
+
+/** A server that resets every connection at its first byte. */
+export async function startResettingServer(): Promise<{ address: Address } & AsyncDisposable> {
+  const server = createServer((socket) => socket.on("error", () => {}).once("data", () => socket.resetAndDestroy()));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    address: { host: "127.0.0.1", port: (server.address() as AddressInfo).port },
+    [Symbol.asyncDispose]: () => new Promise<void>((resolve) => server.close(() => resolve())),
+  };
+}
+
+/** An address on which nobody listens: it was free a moment ago. */
+export function unusedAddress(): Address {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return { host: "127.0.0.1", port: listener.addr.port };
+}
+
+/** A listener that does not answer: its queue is full and it accepts nobody, so the system drops what comes. */
+export async function silentListener(): Promise<{ address: Address } & Disposable> {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 1 });
+  const address = { host: "127.0.0.1", port: listener.addr.port };
+  const waiting: Deno.TcpConn[] = [];
+  for (let full = false; !full;) {
+    const signal = AbortSignal.timeout(200);
+    await Deno.connect({ hostname: address.host, port: address.port, signal }).then(
+      (socket) => waiting.push(socket),
+      () => full = true,
+    );
+  }
+  return {
+    address,
+    [Symbol.dispose]() {
+      for (const socket of waiting) close(socket);
+      close(listener);
+    },
+  };
+}
+
+/** Closes what may be closed already. */
+export function close(closable: { close(): void }): void {
+  try {
+    closable.close();
+  } catch { /* closed already */ }
+}
+
+/** A server of a table, its slot being its position. */
+export function tableServer(address: Address, slot: number, settings: Partial<TableServer> = {}): TableServer {
+  return { name: formatAddress(address), address, weight: 1, connectionsMax: Infinity, slot, ...settings };
+}
+
+/** An engine without a balancer. Disposing of it checks that its fates add up. */
+export interface TestEngine extends AsyncDisposable {
+  readonly engine: Engine;
+  readonly address: Address;
+  readonly counters: Counters;
+  readonly ended: Queue<EndedConnection>;
+  readonly emptied: Queue<number>;
+  /** Publishes a table of these servers. */
+  publish(servers: readonly TableServer[]): void;
+}
+
+/** What a test may choose; everything else is as in production. */
+export interface TestEngineOptions extends Partial<EngineConfig> {
+  readonly key?: string;
+  readonly loadBound?: number;
+  readonly host?: string;
+}
+
+/** An engine on a free port of loopback that serves a table of these servers. */
+export function startEngine(kind: EngineKind, servers: readonly TableServer[], options: TestEngineOptions = {}): TestEngine {
+  const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", ...config } = options;
+  const counters = new Counters(100);
+  const ended = new Queue<EndedConnection>();
+  const emptied = new Queue<number>();
+  let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
+  const engine = kind.create({
+    listen: { host, port: 0 },
+    config: { ...parseConfig(), connectionsMax: 10_000, ...config },
+    table,
+    counters,
+    onEnded: (end) => ended.put(end),
+    onServerEmpty: (slot) => emptied.put(slot),
+  });
+  return {
+    engine,
+    address: engine.address,
+    counters,
+    ended,
+    emptied,
+    publish(servers) {
+      table = nextTable(table, servers);
+      engine.update(table);
+    },
+    async [Symbol.asyncDispose]() {
+      await engine[Symbol.asyncDispose]();
+      assertFatesAddUp(counters);
+    },
+  };
+}
+
+/** The invariant of the fates: their sum is accepted minus open, always. */
+export function assertFatesAddUp(counters: Counters): void {
+  const fates = Object.keys(FATES).reduce((sum, fate) => sum + counters.get(fate as Fate), 0);
+  assertEquals(fates, counters.get("accepted") - counters.get("open"), "the sum of fates is accepted minus open");
+}
+
+/** So many bytes that are not alike from one place to the next, the same for the same seed. */
+export function someBytes(count: number, seed = 1): Uint8Array<ArrayBuffer> {
+  const words = new Uint32Array(Math.ceil(count / 4));
+  let state = seed >>> 0 || 1;
+  for (let i = 0; i < words.length; i++) {
+    state ^= state << 13; // xorshift32 (Marsaglia, 2003)
+    state ^= state >>> 17;
+    state ^= state << 5;
+    words[i] = state;
+  }
+  return new Uint8Array(words.buffer, 0, count);
+}
+
+/** SHA-256 in hexadecimal. */
+export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}

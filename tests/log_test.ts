@@ -1,0 +1,100 @@
+// The log is one JSON object a line, from the level that was asked for, and whole when the program ends.
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { LogLevel } from "../lib/config.ts";
+import { endLogging, logger, setUpLogging } from "../lib/log.ts";
+
+interface Line {
+  readonly "@timestamp": string;
+  readonly level: string;
+  readonly message: string;
+  readonly logger: string;
+  readonly properties: Readonly<Record<string, unknown>>;
+}
+
+const readLines = (text: string): Line[] => text.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
+
+/** What a file holds after logging from `level` up. */
+async function logToFile(level: LogLevel, write: () => void): Promise<Line[]> {
+  const folder = await Deno.makeTempDir({ prefix: "balancer_log_" });
+  try {
+    await setUpLogging(level, `${folder}/a.log`);
+    write();
+    await endLogging();
+    return readLines(await Deno.readTextFile(`${folder}/a.log`));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("setUpLogging() to a file writes a JSON object a line", async () => {
+  const lines = await logToFile("info", () => {
+    logger("test").info("Added {server} with weight {weight}", { server: "10.0.0.1:80", weight: 3 });
+  });
+  assertEquals(lines.length, 1);
+  const [{ "@timestamp": timestamp, ...rest }] = lines;
+  assertMatch(timestamp, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$/);
+  assertEquals(rest.level, "INFO");
+  assertMatch(rest.message, /10\.0\.0\.1:80.* with weight 3/);
+  assertEquals(rest.logger, "balancer.test");
+  assertEquals(rest.properties, { server: "10.0.0.1:80", weight: 3 });
+});
+
+const WRITTEN: [LogLevel, string[]][] = [
+  ["debug", ["DEBUG", "INFO", "WARN", "ERROR", "FATAL"]],
+  ["info", ["INFO", "WARN", "ERROR", "FATAL"]],
+  ["warning", ["WARN", "ERROR", "FATAL"]],
+  ["error", ["ERROR", "FATAL"]],
+];
+
+for (const [level, written] of WRITTEN) {
+  Deno.test(`setUpLogging() from ${level} writes ${written.join(", ")}`, async () => {
+    const lines = await logToFile(level, () => {
+      const log = logger("test");
+      log.debug("a");
+      log.info("a");
+      log.warn("a");
+      log.error("a");
+      log.fatal("a");
+    });
+    assertEquals(lines.map(({ level }) => level), written);
+  });
+}
+
+Deno.test("endLogging() writes out all that was logged, in order", async () => {
+  const lines = await logToFile("info", () => {
+    for (let i = 0; i < 5000; i++) logger("test").info("line {i}", { i });
+  });
+  assertEquals(lines.map(({ properties }) => properties.i), Array.from({ length: 5000 }, (_, i) => i));
+});
+
+Deno.test("setUpLogging() can be called again after endLogging()", async () => {
+  for (const text of ["one", "two"]) {
+    const lines = await logToFile("info", () => logger("test").info(text));
+    assertEquals(lines.map(({ message }) => message), [text]);
+  }
+});
+
+Deno.test("logger() keeps a line feed inside its object", async () => {
+  const lines = await logToFile("info", () => logger("test").info("from {ip}", { ip: "1\n2" }));
+  assertEquals(lines.map(({ properties }) => properties.ip), ["1\n2"]);
+});
+
+Deno.test("setUpLogging() without a file writes JSON to standard error where that is no terminal, and nothing to standard output", async () => {
+  const program = `
+    import { endLogging, logger, setUpLogging } from ${JSON.stringify(import.meta.resolve("../lib/log.ts"))};
+    await setUpLogging("info");
+    logger("test").debug("not written");
+    logger("test").info("Hello {who}", { who: "world" });
+    await endLogging();
+  `;
+  const cwd = new URL("..", import.meta.url); // where deno.json is
+  const args = ["eval", "--quiet", program];
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args, cwd, stdin: "null" }).output();
+  const lines = readLines(new TextDecoder().decode(stderr));
+  assert(success);
+  assertEquals(stdout.length, 0);
+  assertEquals(lines.map(({ level, logger, properties }) => [level, logger, properties]), [["INFO", "balancer.test", {
+    who: "world",
+  }]]);
+});

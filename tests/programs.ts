@@ -1,0 +1,96 @@
+/** The two programs as processes, each test with folders of its own, so that tests run side by side and leave nothing behind. */
+
+import type { Address } from "../lib/address.ts";
+import { parseAddress } from "../lib/address.ts";
+import { isListening } from "../lib/control/socket.ts";
+import { soon } from "./helpers.ts";
+
+const CHECKOUT = new URL("../", import.meta.url).pathname;
+
+/** How a program ended. */
+export interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A private place for balancers to run in. Disposing of it ends those that still run. */
+export interface Place extends AsyncDisposable {
+  readonly folder: string;
+  readonly env: Readonly<Record<string, string>>;
+  /** Runs `balancerctl`. */
+  ctl(...args: string[]): Promise<Outcome>;
+  /** Runs `balancerctl`, which must succeed, and gives its standard output. */
+  do(...args: string[]): Promise<string>;
+  /** Starts a balancer in the background on a free port of loopback. */
+  start(...args: string[]): Promise<Address>;
+  /** The process number of the balancer that runs. */
+  pid(name?: string): Promise<number>;
+  /** The command line of a program from this checkout. */
+  command(program: "balancer" | "balancerctl", args: readonly string[]): { path: string; args: string[] };
+  /** The control socket. */
+  socket(name?: string): string;
+  /** The state file. */
+  state(name?: string): string;
+}
+
+/** Makes a place. */
+export async function makePlace(): Promise<Place> {
+  const folder = await Deno.makeTempDir({ prefix: "balancer_test_" });
+  const env = { XDG_RUNTIME_DIR: `${folder}/run`, XDG_STATE_HOME: `${folder}/state`, NO_COLOR: "1" };
+  for (const path of Object.values(env).slice(0, 2)) await Deno.mkdir(path, { mode: 0o700 });
+  const command = (program: "balancer" | "balancerctl", args: readonly string[]) => {
+    const main = program === "balancer" ? "main.ts" : "ctl.ts";
+    const flags = ["run", "-q", "--no-prompt", "--config", `${CHECKOUT}deno.json`, `-P=${program}`];
+    return { path: Deno.execPath(), args: [...flags, `${CHECKOUT}${main}`, ...args] };
+  };
+  const ctl = async (...args: string[]) => {
+    const { path, args: words } = command("balancerctl", args);
+    return await outcomeOf(new Deno.Command(path, { args: words, env, cwd: folder, stdin: "null" }));
+  };
+  const succeed = async (...args: string[]) => {
+    const { code, stdout, stderr } = await ctl(...args);
+    if (code !== 0) throw new Error(`balancerctl ${args.join(" ")} ended with ${code}: ${stderr}`);
+    return stdout;
+  };
+  const socket = (name = "default") => `${folder}/run/balancer/${name}.sock`;
+  const status = async (name = "default") => JSON.parse(await succeed("status", "--json", "--name", name));
+  return {
+    folder,
+    env,
+    ctl,
+    do: succeed,
+    async start(...args) {
+      await succeed("start", "127.0.0.1", "0", ...args);
+      const at = args.indexOf("--name");
+      return parseAddress((await status(at < 0 ? undefined : args[at + 1])).address);
+    },
+    async pid(name) {
+      return (await status(name)).pid;
+    },
+    command,
+    socket,
+    state: (name = "default") => `${folder}/state/balancer/${name}.json`,
+    async [Symbol.asyncDispose]() {
+      for (const name of await socketsIn(`${folder}/run/balancer`)) {
+        if (await isListening(socket(name))) await ctl("stop", "--grace", "0s", "--name", name);
+      }
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+/** Runs a command to its end. */
+export async function outcomeOf(command: Deno.Command): Promise<Outcome> {
+  const { code, stdout, stderr } = await soon(command.output(), "a program's end");
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+}
+
+async function socketsIn(folder: string): Promise<string[]> {
+  try {
+    const entries = await Array.fromAsync(Deno.readDir(folder));
+    return entries.filter(({ name }) => name.endsWith(".sock")).map(({ name }) => name.slice(0, -".sock".length));
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,175 @@
+// The house is in order: layers, documents that say what the code says, no file without a use.
+
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import deno from "../deno.json" with { type: "json" };
+import { SETTINGS } from "../lib/config.ts";
+import { ENGINES } from "../lib/engine/mod.ts";
+import { withTables } from "../tools/tables.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname;
+
+/** Layers from the lowest up: a file may import from its own and from lower ones. A folder stands for all files in it. */
+const LAYERS: readonly (readonly string[])[] = [
+  ["lib/std/"],
+  [
+    "lib/errors.ts",
+    "lib/duration.ts",
+    "lib/address.ts",
+    "lib/config.ts",
+    "lib/paths.ts",
+    "lib/descriptors.ts",
+    "lib/log.ts",
+    "lib/command_line.ts",
+  ],
+  ["lib/hash.ts", "lib/ring.ts", "lib/routing_table.ts", "lib/route.ts"],
+  ["lib/counters.ts", "lib/metrics.ts"],
+  ["lib/engine/"],
+  ["lib/balancer.ts", "lib/state_file.ts", "lib/control/"],
+  ["main.ts", "ctl.ts"],
+];
+
+/** Files that must not reach others, through any number of imports that run (not `import type`). */
+const OUT_OF_REACH: readonly [from: string, never: RegExp][] = [
+  ["ctl.ts", /^lib\/(engine\/|balancer\.ts|control\/(api|server)\.ts)|^(hono|@hono|prom-client|@logtape)/],
+  ["lib/balancer.ts", /^lib\/engine\/(?!engine\.ts$)|^lib\/control\//],
+  ["lib/engine/mod.ts", /^lib\/(balancer\.ts|control\/)/],
+  ["lib/route.ts", /^lib\/(engine\/|balancer\.ts|control\/|counters\.ts|log\.ts)/],
+];
+
+/** Who may import a package; everybody else goes through them. */
+const GATEKEEPERS: readonly [specifier: RegExp, allowed: RegExp][] = [
+  [/^deno-std\//, /^lib\/std\//],
+  [/^@logtape\//, /^lib\/log\.ts$/],
+  [/^xxhash-wasm$/, /^lib\/hash\.ts$/],
+  [/^(@hono\/|hono)/, /^lib\/control\/(api|server)\.ts$/],
+  [/^prom-client$/, /^lib\/metrics\.ts$/],
+];
+
+interface Import {
+  readonly specifier: string;
+  readonly typeOnly: boolean;
+}
+
+async function filesUnder(folder: string, ending: string): Promise<string[]> {
+  const files: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(ROOT + folder)) {
+    if (isDirectory) files.push(...await filesUnder(`${folder}${name}/`, ending));
+    else if (name.endsWith(ending)) files.push(folder + name);
+  }
+  return files;
+}
+
+/** The import and export-from lines of a file, with paths from the root. */
+async function importsOf(file: string): Promise<Import[]> {
+  const text = await Deno.readTextFile(ROOT + file);
+  const found = text.matchAll(/^(?:import|export)\s(type\s)?[^;"]*?(?:from\s)?"([^"]+)"/gm);
+  return [...found].map(([, type, specifier]) => {
+    const path = specifier.startsWith(".") ? new URL(specifier, `file:///${file}`).pathname.slice(1) : specifier;
+    return { specifier: path, typeOnly: type !== undefined };
+  });
+}
+
+async function programFiles(): Promise<string[]> {
+  return ["main.ts", "ctl.ts", ...(await filesUnder("lib/", ".ts")).filter((file) => !file.endsWith(".d.ts"))];
+}
+
+function layerOf(file: string): number {
+  return LAYERS.findIndex((layer) => layer.some((entry) => entry.endsWith("/") ? file.startsWith(entry) : file === entry));
+}
+
+async function reachedFrom(file: string, seen = new Set<string>()): Promise<Set<string>> {
+  for (const { specifier, typeOnly } of await importsOf(file)) {
+    if (typeOnly || seen.has(specifier)) continue;
+    seen.add(specifier);
+    const mapped = (deno.imports as Record<string, string>)[specifier];
+    if (specifier.endsWith(".ts")) await reachedFrom(specifier, seen);
+    else if (mapped?.startsWith("./")) await reachedFrom(mapped.slice(2), seen);
+  }
+  return seen;
+}
+
+Deno.test("imports go one way", async () => {
+  for (const file of await programFiles()) {
+    assert(layerOf(file) >= 0, `${file} has no layer: give it one in LAYERS and a row in lib/README.md`);
+    for (const { specifier } of await importsOf(file)) {
+      if (!specifier.endsWith(".ts")) continue;
+      assert(layerOf(specifier) <= layerOf(file), `${file} imports ${specifier} from a higher layer`);
+    }
+  }
+});
+
+Deno.test("what must not be reached is not reached", async () => {
+  for (const [from, never] of OUT_OF_REACH) {
+    for (const reached of await reachedFrom(from)) assert(!never.test(reached), `${from} reaches ${reached}`);
+  }
+});
+
+Deno.test("each package is imported through its one door", async () => {
+  for (const file of await programFiles()) {
+    for (const { specifier } of await importsOf(file)) {
+      for (const [pattern, allowed] of GATEKEEPERS) {
+        if (pattern.test(specifier)) assert(allowed.test(file), `${file} imports ${specifier}`);
+      }
+    }
+  }
+});
+
+Deno.test("no file is without a use", async () => {
+  const used = new Set([...await reachedFrom("main.ts"), ...await reachedFrom("ctl.ts")]);
+  for (const file of await programFiles()) {
+    const imports = await Promise.all((await programFiles()).map(importsOf));
+    const isImported = used.has(file) || imports.flat().some(({ specifier }) => specifier === file) ||
+      Object.values(deno.imports).includes(`./${file}`);
+    assert(isImported || file === "main.ts" || file === "ctl.ts", `nobody imports ${file}`);
+  }
+});
+
+Deno.test("every export of the programs says what it is for", async () => {
+  for (const file of await programFiles()) {
+    const lines = (await Deno.readTextFile(ROOT + file)).split("\n");
+    assert(lines[0].startsWith("/**"), `${file} must open with what it owns`);
+    for (const [i, line] of lines.entries()) {
+      if (!/^export (async )?(function|const|class|interface|type) /.test(line)) continue;
+      assert(/\*\/$/.test(lines[i - 1]), `${file}:${i + 1} has no comment: ${line}`);
+    }
+  }
+});
+
+Deno.test("the map names every file", async () => {
+  const map = await Deno.readTextFile(`${ROOT}lib/README.md`);
+  for (const file of await programFiles()) {
+    const name = file.replace(/^lib\//, "").replace(/^std\/.*/, "std/");
+    assertStringIncludes(map, `\`${name.replace(/^(main|ctl)\.ts$/, "../$1.ts")}\``, `lib/README.md does not name ${file}`);
+  }
+});
+
+Deno.test("the README's tables are what the code says", async () => {
+  const readme = await Deno.readTextFile(`${ROOT}README.md`);
+  assertEquals(readme, withTables(readme), "run deno task tables");
+});
+
+Deno.test("the README gives a reason for every dependency", async () => {
+  const readme = await Deno.readTextFile(`${ROOT}README.md`);
+  for (const name of Object.keys(deno.imports)) {
+    const asked = name.replace(/\/$/, "");
+    assertStringIncludes(readme, `\`${asked}\``, `the table of dependencies does not have ${asked}`);
+  }
+});
+
+Deno.test("every dependency is pinned", () => {
+  for (const [name, target] of Object.entries(deno.imports)) {
+    if (target.startsWith("npm:")) assert(/@\d+\.\d+\.\d+\/?$/.test(target), `${name} is not pinned: ${target}`);
+  }
+});
+
+Deno.test("Deno's version stands in one place, and whoever must repeat it agrees", async () => {
+  const [, version] = (await Deno.readTextFile(`${ROOT}.tool-versions`)).match(/^deno (\S+)$/m) ?? [];
+  const readme = await Deno.readTextFile(`${ROOT}README.md`);
+  const named = [...readme.matchAll(/deno@([0-9.]+)/g)].map(([, named]) => named);
+  assert(named.length > 0);
+  for (const other of named) assertEquals(other, version);
+});
+
+Deno.test("the --engine flag names every engine", () => {
+  assertEquals(SETTINGS.engine.value, ["auto", ...Object.keys(ENGINES)].join("|"));
+});
