@@ -121,12 +121,13 @@ async function takeLock(name: string, path: string): Promise<Disposable> {
 
 /** A fault that nothing caught ends the daemon, as it should, but not before the log has it. */
 function endOnFault(): void {
-  globalThis.addEventListener("unhandledrejection", (event) => {
+  const end = (event: Event, fault: unknown) => {
     event.preventDefault();
-    const error = event.reason instanceof Error ? event.reason.stack : event.reason;
-    log.fatal("A fault of the balancer's own: {error}", { error });
+    log.fatal("A fault of the balancer's own: {fault}", { fault: fault instanceof Error ? fault.stack : fault });
     endLogging().finally(() => Deno.exit(EXIT.failed));
-  });
+  };
+  globalThis.addEventListener("unhandledrejection", (event) => end(event, event.reason));
+  globalThis.addEventListener("error", (event) => end(event, event.error));
 }
 
 /** Stops the balancer at a signal or on request: the first lets connections finish, the second ends them. */

@@ -19,13 +19,22 @@ const LABEL = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/;
 /** The canonical form of an IPv4 address, an IPv6 address (RFC 5952) or a host name. Throws a `usage` error naming the text. */
 export function parseHost(text: string): string {
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return text;
-  if (ipaddr.IPv6.isValid(text) && !text.includes("%")) return ipaddr.process(text).toString();
-  const name = text.toLowerCase().replace(/\.$/, "");
+  const undotted = withoutDots(text);
+  if (ipaddr.IPv6.isValid(undotted) && !/[%.]/.test(undotted)) return ipaddr.process(undotted).toString();
+  const name = text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase()).replace(/\.$/, ""); // ASCII alone: U+212A is no k
   const labels = name.split(".");
   // A name whose last part is a number is a mistyped IPv4 address (WHATWG URL, "ends in a number checker").
-  const isName = name.length <= NAME_MAX && labels.every((label) => LABEL.test(label)) && !/^[0-9]+$/.test(labels.at(-1)!);
-  if (!isName) throw new OperatorError("usage", `Address ${JSON.stringify(text)} is no IPv4 address, IPv6 address or host name`);
-  return name;
+  const isNumber = /^([0-9]+|0x[0-9a-f]*)$/.test(labels.at(-1)!);
+  if (name.length <= NAME_MAX && labels.every((label) => LABEL.test(label)) && !isNumber) return name;
+  throw new OperatorError("usage", `Address ${JSON.stringify(text)} is no IPv4 address, IPv6 address or host name`);
+}
+
+/** An IPv6 address with its last 32 bits in hexadecimal where they were dotted: ipaddr.js takes `::1.2.3.4` for `::ffff:1.2.3.4`. */
+function withoutDots(text: string): string {
+  const [, head, tail] = text.match(/^(.*:)([0-9.]+)$/s) ?? [];
+  if (tail === undefined || !ipaddr.IPv4.isValidFourPartDecimal(tail)) return text;
+  const [a, b, c, d] = tail.split(".").map(Number);
+  return `${head}${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`;
 }
 
 /** A port from `min` (1 for a server, 0 for a listener that takes any free one) to 65535. Throws a `usage` error. */
@@ -51,12 +60,20 @@ export function formatAddress({ host, port }: Address): string {
 export function reaches(target: Address, listener: Address): boolean {
   if (target.port !== listener.port) return false;
   if (target.host === listener.host) return true;
-  const isWildcard = listener.host === "0.0.0.0" || listener.host === "::";
-  return isWildcard && (target.host === "localhost" || isIp(target.host) && ipaddr.parse(target.host).range() === "loopback");
+  return arrivals(target.host).some((ip) => arrivals(listener.host).includes(ip) || listensOnAll(listener.host, ip));
 }
 
-function isIp(host: string): boolean {
-  return ipaddr.isValid(host);
+/** Where a connection to this host goes: to all addresses means to this machine (ip(7)), and so does its own name. */
+function arrivals(host: string): readonly string[] {
+  if (host === "localhost") return ["127.0.0.1", "::1"];
+  if (host === "0.0.0.0") return ["127.0.0.1"];
+  return host === "::" ? ["::1"] : [host];
+}
+
+/** Whether a listener on `host` hears connections to any of the machine's addresses, and this is one of them for certain. */
+function listensOnAll(host: string, ip: string): boolean {
+  if (!ipaddr.isValid(ip) || ipaddr.parse(ip).range() !== "loopback") return false;
+  return host === "::" || host === "0.0.0.0" && !ip.includes(":");
 }
 
 /**

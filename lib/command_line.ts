@@ -41,68 +41,81 @@ export type Parsed<C> = { readonly command: C; readonly input: CommandInput } | 
 const HELP: OptionSpec = { flag: "help", summary: "print this help" };
 const VERSION: OptionSpec = { flag: "version", summary: "print the version" };
 
-/** Marks words such as `-1`, which are values and no options; no command line can hold it. */
+/** Marks words that are values, so that `-1`, `-` and `true` stay what they are. No command line can hold it. */
 const VALUE_MARK = "\0";
 
-/** Understands a program's arguments. Throws `usage` errors. */
+/** Understands a program's arguments. Options may stand before or behind the command. Throws `usage` errors. */
 export function parseCommandLine<C extends CommandSpec>(program: ProgramSpec<C>, argv: readonly string[]): Parsed<C> {
-  const name = commandIn(argv, program);
-  if (name === undefined) return parseWithoutCommand(program, argv);
-  const command = program.commands[name];
-  const usage = usageOf(program.name, name, command);
-  const known = [...command.options, HELP];
-  const { words, options } = splitWords(argv, known, `${program.name} ${name}`);
-  if (options.help !== undefined) return { text: commandHelp(program, name) };
-  const given = words.slice(1);
-  const missing = command.arguments[given.length];
-  if (missing !== undefined) throw new OperatorError("usage", `Missing <${missing}>: the form is ${usage}`);
-  if (given.length > command.arguments.length) {
-    throw new OperatorError(
-      "usage",
-      `Unexpected argument ${JSON.stringify(given[command.arguments.length])}: the form is ${usage}`,
-    );
+  const every = [HELP, VERSION, ...Object.values(program.commands).flatMap(({ options }) => options)];
+  const helper = [program.name, ...argv.filter((word) => Object.hasOwn(program.commands, word)).slice(0, 1)].join(" ");
+  const { words: [name, ...given], options } = splitWords(argv, every, helper);
+  if (name === undefined) return answerWithoutCommand(program, options);
+  if (!Object.hasOwn(program.commands, name)) {
+    throw new OperatorError("usage", `Unknown command ${JSON.stringify(name)}: ${program.name} has ${listCommands(program)}`);
   }
+  const command = program.commands[name];
+  const foreign = Object.keys(options).find((flag) => ![HELP, ...command.options].some((option) => option.flag === flag));
+  if (foreign !== undefined) throw unknownOption(`--${foreign}`, helper);
+  if (options.help !== undefined) return { text: commandHelp(program, name) };
+  checkCount(given, command, usageOf(program.name, name, command));
   return { command, input: { arguments: given, options } };
 }
 
-/** The first word that is neither an option nor its value, checked to be a command. */
-function commandIn(argv: readonly string[], program: ProgramSpec): string | undefined {
-  const withValue = new Set(
-    Object.values(program.commands).flatMap(({ options }) => options).flatMap(({ flag, value }) => value ? [`--${flag}`] : []),
-  );
-  const word = argv.find((word, i) => !word.startsWith("-") && !withValue.has(argv[i - 1]));
-  if (word === undefined || Object.hasOwn(program.commands, word)) return word;
-  throw new OperatorError("usage", `Unknown command ${JSON.stringify(word)}: ${program.name} has ${listCommands(program)}`);
-}
-
-function parseWithoutCommand(program: ProgramSpec, argv: readonly string[]): { text: string } {
-  const { options } = splitWords(argv, [HELP, VERSION], program.name);
+function answerWithoutCommand(program: ProgramSpec, options: CommandInput["options"]): { text: string } {
   if (options.help !== undefined) return { text: programHelp(program) };
   if (options.version !== undefined) return { text: `${program.name} ${program.version}` };
   throw new OperatorError("usage", `Missing command: ${program.name} has ${listCommands(program)}; try ${program.name} --help`);
+}
+
+function checkCount(given: readonly string[], { arguments: wanted }: CommandSpec, usage: string): void {
+  if (given.length < wanted.length) throw new OperatorError("usage", `Missing <${wanted[given.length]}>: the form is ${usage}`);
+  if (given.length === wanted.length) return;
+  throw new OperatorError("usage", `Unexpected argument ${JSON.stringify(given[wanted.length])}: the form is ${usage}`);
+}
+
+/** `helper` is the program, or the command of it, whose help shows the options there are. */
+function unknownOption(word: string, helper: string): OperatorError {
+  return new OperatorError("usage", `Unknown option ${JSON.stringify(word)}: see ${helper} --help`);
 }
 
 function listCommands({ commands }: ProgramSpec): string {
   return new Intl.ListFormat("en").format(Object.keys(commands));
 }
 
-function splitWords(argv: readonly string[], known: readonly OptionSpec[], what: string) {
-  const parsed = parseArgs(argv.map((word) => /^-[0-9]/.test(word) ? VALUE_MARK + word : word), {
+/** The words that are no options, and the options that were given; a switch as "". */
+function splitWords(argv: readonly string[], known: readonly OptionSpec[], helper: string) {
+  const specs = new Map(known.map((option) => [option.flag, option]));
+  const end = argv.includes("--") ? argv.indexOf("--") : argv.length;
+  for (const word of argv.slice(0, end)) checkOption(word, specs, helper);
+  const marked = argv.map((word, i) => i < end && /^([^-]|-[0-9]|-?$)/.test(word) ? VALUE_MARK + word : word);
+  const parsed = parseArgs(marked, {
     string: ["_", ...known.filter(({ value }) => value !== undefined).map(({ flag }) => flag)],
     boolean: known.filter(({ value }) => value === undefined).map(({ flag }) => flag),
-    unknown: (word, key) => {
-      if (key === undefined) return true;
-      throw new OperatorError("usage", `Unknown option ${JSON.stringify(word)}: see ${what} --help`);
-    },
   });
-  const options: Record<string, string | undefined> = {};
-  for (const { flag, value } of known) {
+  const options: Record<string, string> = {};
+  for (const { flag, value } of specs.values()) {
     const given = parsed[flag];
-    if (value === undefined) options[flag] = given === true ? "" : undefined;
-    else if (given === "") throw new OperatorError("usage", `Option --${flag} needs a value: --${flag} ${value}`);
-    else options[flag] = (given as string | undefined)?.replace(VALUE_MARK, "");
+    if (given === true) options[flag] = "";
+    if (typeof given !== "string") continue;
+    options[flag] = unmark(given);
+    if (options[flag] === "") throw new OperatorError("usage", `Option --${flag} needs a value: --${flag} ${value}`);
   }
-  return { words: parsed._.map((word) => word.replace(VALUE_MARK, "")), options };
+  return { words: parsed._.map(unmark), options };
+}
+
+/** Throws for an option that there is not, and for a switch with a value. */
+function checkOption(word: string, known: ReadonlyMap<string, OptionSpec>, helper: string): void {
+  if (!/^-[^0-9]/.test(word)) return;
+  const [, flag, value] = word.match(/^--([^=]+)(=.*)?$/s) ?? [];
+  const option = known.get(flag);
+  if (option === undefined) throw unknownOption(word, helper);
+  if (option.value === undefined && value !== undefined) {
+    throw new OperatorError("usage", `Option --${flag} takes no value: leave out ${JSON.stringify(value)}`);
+  }
+}
+
+function unmark(word: string): string {
+  return word.replace(VALUE_MARK, "");
 }
 
 function usageOf(program: string, name: string, command: CommandSpec): string {

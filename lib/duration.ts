@@ -20,7 +20,7 @@ export function parseDuration(text: string, what = "Duration", minMs = 0, maxMs:
   throw new OperatorError("usage", `${what} ${JSON.stringify(text)} is not a time such as 250ms, 30s or 5m, ${range}`);
 }
 
-/** The shortest text that `parseDuration` reads back as `ms` (a whole number from 0). */
+/** A text that `parseDuration` reads back as `ms` (a whole number from 0), in the largest unit that leaves no fraction. */
 export function formatDuration(ms: number): string {
   const [unit, size] = Object.entries(UNITS).find(([, size]) => ms > 0 && ms % size === 0) ?? ["s", UNITS.s];
   return `${ms / size}${unit}`;

@@ -9,6 +9,7 @@ import { configure, dispose, getLogger, getStreamSink, jsonLinesFormatter, type 
 import { getPrettyFormatter } from "@logtape/pretty";
 import type { LogLevel } from "./config.ts";
 
+/** What `logger` gives. */
 export type { Logger };
 
 /** The log file is cut at this size, and this many old ones are kept: 60 MiB at the most. */

@@ -47,32 +47,36 @@ export function findPaths(name: string, world: PathsWorld = PROCESS_WORLD): Path
       `its path has ${socketBytes} bytes and the system allows ${SOCKET_PATH_MAX}; choose a shorter --name or XDG_RUNTIME_DIR`;
     throw new OperatorError("usage", `Cannot use control socket ${JSON.stringify(socket)}: ${why}`);
   }
-  const logs = absolute(world, "LOGS_DIRECTORY") ?? state;
+  const logs = given(world, "LOGS_DIRECTORY") ?? state;
   return { socket, lock: `${state}/${name}.lock`, state: `${state}/${name}.json`, log: `${logs}/${name}.log` };
 }
 
 function stateFolder(world: PathsWorld): string {
-  const given = absolute(world, "STATE_DIRECTORY");
-  if (given !== undefined) return given;
-  const xdg = absolute(world, "XDG_STATE_HOME");
+  const systemd = given(world, "STATE_DIRECTORY");
+  if (systemd !== undefined) return systemd;
+  const xdg = absolute(world.env("XDG_STATE_HOME"));
   if (xdg !== undefined) return `${xdg}/balancer`;
   if (world.uid === 0) return "/var/lib/balancer";
-  const home = absolute(world, "HOME");
+  const home = absolute(world.env("HOME"));
   if (home !== undefined) return `${home}/.local/state/balancer`;
   throw new OperatorError("failed", "Cannot tell where to keep the state: set HOME, XDG_STATE_HOME or STATE_DIRECTORY");
 }
 
 /** Without a runtime folder of the user's own the socket goes beside the state: /tmp is not private. */
 function runtimeFolder(world: PathsWorld, state: string): string {
-  const given = absolute(world, "RUNTIME_DIRECTORY");
-  if (given !== undefined) return given;
-  const xdg = absolute(world, "XDG_RUNTIME_DIR");
+  const systemd = given(world, "RUNTIME_DIRECTORY");
+  if (systemd !== undefined) return systemd;
+  const xdg = absolute(world.env("XDG_RUNTIME_DIR"));
   if (xdg !== undefined) return `${xdg}/balancer`;
   return world.uid === 0 ? "/run/balancer" : `${state}/run`;
 }
 
-/** The variable's first path (systemd separates several with ":"), if it is an absolute one; others are to be ignored (XDG). */
-function absolute(world: PathsWorld, variable: string): string | undefined {
-  const path = world.env(variable)?.split(":")[0].replace(/\/+$/, "");
-  return path?.startsWith("/") ? path : undefined;
+/** A path that systemd gives: the first, if there are several (systemd.exec(5), RuntimeDirectory=). */
+function given(world: PathsWorld, variable: string): string | undefined {
+  return absolute(world.env(variable)?.split(":")[0]);
+}
+
+/** The path without a slash at its end, if it is an absolute one; others are to be ignored (XDG Base Directory Specification). */
+function absolute(path: string | undefined): string | undefined {
+  return path?.startsWith("/") ? path.replace(/\/+$/, "") : undefined;
 }

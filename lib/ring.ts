@@ -257,7 +257,7 @@ function nearestOwner(ring: Ring, probes: readonly number[], cursors: readonly n
 }
 
 /**
- * Each server's share of all keys, in the order of `ring.servers`; they add up to 1. Worked out, not sampled: a point at the end
+ * Each server's share of all keys, in the order of `ring.servers`; they add up to 1 but for rounding. Worked out, not sampled: a point at the end
  * of a gap of length g wins the probes that fall at most g before it, against all the other probes of the key. Going through
  * lengths in ascending order, `won[bin]` is what one gap of that length wins. Lengths are rounded to GAP_BINS bins, which changes
  * a share by less than 1 in 10,000 and spares sorting millions of gaps.

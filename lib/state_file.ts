@@ -42,6 +42,7 @@ export async function loadState(path: string): Promise<LoadedState> {
 export async function saveState(path: string, servers: readonly SavedServer[]): Promise<void> {
   const temporary = `${path}.new`;
   try {
+    await removeLeftover(temporary);
     await writeDurably(temporary, await formatState(servers));
     await Deno.rename(temporary, path);
     await syncFolder(path);
@@ -51,10 +52,17 @@ export async function saveState(path: string, servers: readonly SavedServer[]): 
 }
 
 async function writeDurably(path: string, text: string): Promise<void> {
-  using file = await Deno.open(path, { write: true, create: true, truncate: true, mode: 0o600 });
+  using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
   const bytes = new TextEncoder().encode(text);
   for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
   await file.sync();
+}
+
+/** What a daemon that was killed in the middle left; it may have another mode, or be a link. */
+async function removeLeftover(path: string): Promise<void> {
+  await Deno.remove(path).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
 }
 
 /** A rename is on the disk when its folder is (fsync(2)). Windows has no such call and needs none. */

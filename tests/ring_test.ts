@@ -233,6 +233,20 @@ Deno.test("walkRing() agrees with comparing every probe with every point", () =>
   );
 });
 
+Deno.test("walkRing() goes on from the first point behind the last", () => {
+  const servers = [{ name: "a", weight: 1 }, { name: "b", weight: 1 }];
+  const halves = {
+    points: Uint32Array.of(10, 2 ** 31),
+    owners: Uint32Array.of(0, 1),
+    starts: Uint32Array.of(0, 1, 2),
+    arcShift: 31,
+  };
+  const ring: Ring = { servers, ...halves };
+  for (let client = 0; client < 200; client++) {
+    assertEquals([...walkRing(ring, keyOf(client))], plainWalk(ring, keyOf(client)).map(({ index }) => index));
+  }
+});
+
 Deno.test("walkRing() without a server is the old walk without it, so removing a server moves its own clients and no others", () => {
   const pools = anyPool(2, 12);
   fc.assert(fc.property(pools, fc.nat(), anyKeys, (servers, at, keys) => {

@@ -154,7 +154,7 @@ Deno.test("saveState() into a folder that does not exist fails with a sentence",
 Deno.test("saveState() that fails leaves the old state whole", async () => {
   await using folder = await makeFolder();
   await saveState(folder.state, SERVERS);
-  await Deno.mkdir(`${folder.state}.new`); // in the place of the temporary file
+  await Deno.mkdir(`${folder.state}.new/full`, { recursive: true }); // in the place of the temporary file
   const error = await assertRejects(() => saveState(folder.state, []), OperatorError, "Cannot save the state");
   assertEquals(error.kind, "failed");
   assertEquals(await loadState(folder.state), { servers: SERVERS });
