@@ -5,12 +5,14 @@
 import deno from "./deno.json" with { type: "json" };
 import { parseCommandLine, type ProgramSpec } from "./lib/command_line.ts";
 import { type Command, COMMANDS, situationOf } from "./lib/control/commands.ts";
+import { type Stage, textStage } from "./lib/demo/stage.ts";
 import { ERROR_KINDS, EXIT, OperatorError } from "./lib/errors.ts";
+import { describeVersion } from "./lib/packaging.ts";
 
 const PROGRAM: ProgramSpec<Command> = {
   name: "balancerctl",
   summary: "balancerctl controls balancer, which spreads TCP clients over servers by consistent hashing.",
-  version: deno.version,
+  version: describeVersion(deno.version),
   commands: COMMANDS,
 };
 
@@ -18,7 +20,7 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     const parsed = parseCommandLine(PROGRAM, argv);
     if ("text" in parsed) return print(parsed.text);
-    using situation = situationOf(parsed.input, complain);
+    using situation = situationOf(parsed.input, { say: complain, stage: standardStage(), takeInterrupts });
     return print(await parsed.command.run(parsed.input, situation));
   } catch (error) {
     if (!(error instanceof OperatorError)) throw error;
@@ -28,8 +30,20 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 function print(text: string): number {
-  console.log(text);
+  if (text !== "") console.log(text);
   return EXIT.done;
+}
+
+function standardStage(): Stage {
+  const isTerminal = Deno.stdout.isTerminal();
+  const write = (text: string) => void Deno.stdout.writeSync(new TextEncoder().encode(text));
+  return textStage(write, isTerminal, isTerminal && !Deno.noColor);
+}
+
+function takeInterrupts(): AbortSignal {
+  const interrupted = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => interrupted.abort());
+  return interrupted.signal;
 }
 
 function complain(sentence: string): void {

@@ -17,12 +17,13 @@ import { chooseEngine } from "./lib/engine/mod.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/errors.ts";
 import { endLogging, logger, setUpLogging } from "./lib/log.ts";
 import { DEFAULT_NAME, findPaths, parseName, type Paths } from "./lib/paths.ts";
+import { describeVersion } from "./lib/packaging.ts";
 import { loadState, saveState } from "./lib/state_file.ts";
 
 const PROGRAM: ProgramSpec<CommandSpec> = {
   name: "balancer",
   summary: "balancer spreads TCP clients over servers by consistent hashing; balancerctl controls it.",
-  version: deno.version,
+  version: describeVersion(deno.version),
   commands: {
     run: {
       summary: "Run in the foreground; print the address on standard output when clients can connect, and log to standard error",
@@ -64,7 +65,6 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   const limit = connectionsUnder(await readDescriptorLimit());
   const connectionsMax = config.connectionsMax === "auto" ? limit : config.connectionsMax;
 
-  Deno.umask(0o077); // the state and the log are the owner's alone
   await makeFolders(paths);
   using _lock = await takeLock(name, paths.lock);
   await setUpLogging(config.logLevel, options["log-file"]);

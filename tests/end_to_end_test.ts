@@ -210,8 +210,14 @@ Deno.test("SIGTERM and SIGINT let connections finish; a second signal ends them"
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     await using place = await makePlace();
     await using server = startServer(echo);
-    const { path, args } = place.command("balancer", ["run", "127.0.0.1", "0"]);
-    const daemon = new Deno.Command(path, { args, env: place.env, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
+    const args = ["run", "127.0.0.1", "0"];
+    const daemon = new Deno.Command(place.program("balancer"), {
+      args,
+      env: place.env,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
     const log = new Response(daemon.stderr).text();
     const lines = daemon.stdout.pipeThrough(new TextDecoderStream()).getReader();
     const [host, port] = (await soon(lines.read(), "the address")).value!.trim().split(":");
@@ -266,8 +272,8 @@ Deno.test({
   async fn() {
     await using place = await makePlace();
     await using server = startServer(echo);
-    const { path, args } = place.command("balancer", ["run", "127.0.0.1", "0", "--connections", "1000"]);
-    const shell = ["-c", 'ulimit -n 80; exec "$@"', "sh", path, ...args];
+    const program = [place.program("balancer"), "run", "127.0.0.1", "0", "--connections", "1000"];
+    const shell = ["-c", 'ulimit -n 80; exec "$@"', "sh", ...program];
     const daemon = new Deno.Command("sh", { args: shell, env: place.env, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
     const log = new Response(daemon.stderr).text();
     const lines = daemon.stdout.pipeThrough(new TextDecoderStream()).getReader();

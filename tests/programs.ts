@@ -1,11 +1,12 @@
 /** The two programs as processes, each test with folders of its own, so that tests run side by side and leave nothing behind. */
 
-import type { Address } from "../lib/address.ts";
-import { parseAddress } from "../lib/address.ts";
+import { type Address, parseAddress } from "../lib/address.ts";
 import { isListening } from "../lib/control/socket.ts";
+import type { ProgramName } from "../lib/packaging.ts";
 import { soon } from "./helpers.ts";
 
-const CHECKOUT = new URL("../", import.meta.url).pathname;
+/** Where `deno task compile` puts the programs; `deno task test` runs it first. */
+export const DIST = new URL("../dist/", import.meta.url).pathname;
 
 /** How a program ended. */
 export interface Outcome {
@@ -26,8 +27,8 @@ export interface Place extends AsyncDisposable {
   start(...args: string[]): Promise<Address>;
   /** The process number of the balancer that runs. */
   pid(name?: string): Promise<number>;
-  /** The command line of a program from this checkout. */
-  command(program: "balancer" | "balancerctl", args: readonly string[]): { path: string; args: string[] };
+  /** The path of a program. */
+  program(name: ProgramName): string;
   /** The control socket. */
   socket(name?: string): string;
   /** The state file. */
@@ -37,23 +38,18 @@ export interface Place extends AsyncDisposable {
 /** Makes a place. */
 export async function makePlace(): Promise<Place> {
   const folder = await Deno.makeTempDir({ prefix: "balancer_test_" });
-  const env = { XDG_RUNTIME_DIR: `${folder}/run`, XDG_STATE_HOME: `${folder}/state`, NO_COLOR: "1" };
-  for (const path of Object.values(env).slice(0, 2)) await Deno.mkdir(path, { mode: 0o700 });
-  const command = (program: "balancer" | "balancerctl", args: readonly string[]) => {
-    const main = program === "balancer" ? "main.ts" : "ctl.ts";
-    const flags = ["run", "-q", "--no-prompt", "--config", `${CHECKOUT}deno.json`, `-P=${program}`];
-    return { path: Deno.execPath(), args: [...flags, `${CHECKOUT}${main}`, ...args] };
-  };
-  const ctl = async (...args: string[]) => {
-    const { path, args: words } = command("balancerctl", args);
-    return await outcomeOf(new Deno.Command(path, { args: words, env, cwd: folder, stdin: "null" }));
-  };
+  const [run, state] = [`${folder}/run`, `${folder}/state`];
+  for (const path of [run, state]) await Deno.mkdir(path, { mode: 0o700 });
+  // All tests share what the programs unpack, and leave it in dist.
+  const env = { XDG_RUNTIME_DIR: run, XDG_STATE_HOME: state, XDG_CACHE_HOME: `${DIST}.parts/cache`, NO_COLOR: "1" };
+  const program = (name: ProgramName) => DIST + name;
+  const ctl = (...args: string[]) => outcomeOf(new Deno.Command(program("balancerctl"), { args, env, cwd: folder, stdin: "null" }));
   const succeed = async (...args: string[]) => {
     const { code, stdout, stderr } = await ctl(...args);
     if (code !== 0) throw new Error(`balancerctl ${args.join(" ")} ended with ${code}: ${stderr}`);
     return stdout;
   };
-  const socket = (name = "default") => `${folder}/run/balancer/${name}.sock`;
+  const socket = (name = "default") => `${run}/balancer/${name}.sock`;
   const status = async (name = "default") => JSON.parse(await succeed("status", "--json", "--name", name));
   return {
     folder,
@@ -68,11 +64,11 @@ export async function makePlace(): Promise<Place> {
     async pid(name) {
       return (await status(name)).pid;
     },
-    command,
+    program,
     socket,
-    state: (name = "default") => `${folder}/state/balancer/${name}.json`,
+    state: (name = "default") => `${state}/balancer/${name}.json`,
     async [Symbol.asyncDispose]() {
-      for (const name of await socketsIn(`${folder}/run/balancer`)) {
+      for (const name of await socketsIn(`${run}/balancer`)) {
         if (await isListening(socket(name))) await ctl("stop", "--grace", "0s", "--name", name);
       }
       await Deno.remove(folder, { recursive: true });

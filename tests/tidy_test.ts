@@ -20,11 +20,12 @@ const LAYERS: readonly (readonly string[])[] = [
     "lib/descriptors.ts",
     "lib/log.ts",
     "lib/command_line.ts",
+    "lib/packaging.ts",
   ],
   ["lib/hash.ts", "lib/ring.ts", "lib/routing_table.ts", "lib/route.ts"],
   ["lib/counters.ts", "lib/metrics.ts"],
   ["lib/engine/"],
-  ["lib/balancer.ts", "lib/state_file.ts", "lib/control/"],
+  ["lib/balancer.ts", "lib/state_file.ts", "lib/control/", "lib/demo/"],
   ["main.ts", "ctl.ts"],
 ];
 

@@ -9,6 +9,8 @@ import { type CommandInput, type CommandSpec, inColumns, type OptionSpec } from 
 import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, parseConfig, parseServerConnections, parseWeight, SETTINGS } from "../config.ts";
 import { formatDuration, parseDuration } from "../duration.ts";
 import { OperatorError } from "../errors.ts";
+import { playDemo } from "../demo/demo.ts";
+import { EMPTY_STAGE, type Stage } from "../demo/stage.ts";
 import { DEFAULT_NAME, findPaths, parseName } from "../paths.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
@@ -20,6 +22,10 @@ export interface Situation {
   readonly name: string;
   /** Says something on standard error now, before the result. */
   readonly say: (sentence: string) => void;
+  /** Shows on standard output what happens while it happens. */
+  readonly stage: Stage;
+  /** Takes Ctrl-C over: from now on it aborts this signal and does not end the program. */
+  readonly takeInterrupts: () => AbortSignal;
 }
 
 /** A command of `balancerctl`. */
@@ -126,13 +132,22 @@ export const COMMANDS = {
     act: (_, { client }) => client.status(),
     print: printStatus,
   }),
+  demo: command({
+    summary: "Watch a balancer of its own, five servers and 100 clients, for a few seconds; touches nothing else",
+    reads: true,
+    act: ({ options }, { stage, takeInterrupts }) => playDemo(options.json === undefined ? stage : EMPTY_STAGE, takeInterrupts()),
+    print: () => "",
+  }),
 } as const satisfies Record<string, Command>;
 
-/** The situation of a command: the balancer that its `--name` says. Throws a `usage` error for a bad name. */
-export function situationOf(input: CommandInput, say: (sentence: string) => void): Situation & Disposable {
+/** The situation of a command: the balancer that its `--name` says, and the person. Throws a `usage` error for a bad name. */
+export function situationOf(
+  input: CommandInput,
+  person: Pick<Situation, "say" | "stage" | "takeInterrupts">,
+): Situation & Disposable {
   const name = parseName(input.options.name ?? DEFAULT_NAME);
   const client = new ControlClient(name, findPaths(name).socket);
-  return { client, name, say, [Symbol.dispose]: () => client[Symbol.dispose]() };
+  return { ...person, client, name, [Symbol.dispose]: () => client[Symbol.dispose]() };
 }
 
 async function start({ arguments: [host, port], options }: CommandInput, { client, name }: Situation): Promise<Answers["status"]> {
@@ -151,7 +166,9 @@ async function start({ arguments: [host, port], options }: CommandInput, { clien
   }
   const flags = Object.values(SETTINGS).flatMap(({ flag }) => options[flag] === undefined ? [] : [`--${flag}=${options[flag]}`]);
   const log = findPaths(name).log;
-  await launchDaemon(["run", address.host, String(address.port), `--name=${name}`, `--log-file=${log}`, ...flags]);
+  await launchDaemon(["run", address.host, String(address.port), `--name=${name}`, `--log-file=${log}`, ...flags], {
+    detached: true,
+  });
   return await client.status();
 }
 

@@ -3,37 +3,51 @@
  * learns that it is gone.
  */
 
-import { OperatorError } from "../errors.ts";
+import { EXIT, OperatorError } from "../errors.ts";
+import { programStart } from "../packaging.ts";
 
 /** How long a daemon may take from its start to its first client. 10,000 servers take one second. */
 const START_MAX_MS = 30_000;
 
-/** Flags that `deno run` needs for the daemon; without the prompt, which would wait for nobody. */
-const RUN_FLAGS = ["run", "--quiet", "--no-prompt", "--permission-set=balancer", "--config"];
+/** How a daemon is started: in a session of its own, to outlive this program, or as its child; with more environment variables. */
+export interface LaunchOptions {
+  readonly detached: boolean;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** A daemon that serves, and the address it said. */
+export interface Launched {
+  readonly daemon: Deno.ChildProcess;
+  readonly address: string;
+}
 
 /**
- * Starts `balancer` with these arguments in a session of its own, and resolves when it has said on its standard output that it
- * serves. Throws an operator error with the daemon's own reason, no process being left, if it does not.
+ * Starts `balancer` with these arguments, and resolves when it has said on its standard output that it serves. Throws an operator
+ * error with the daemon's own reason, no process being left, if it does not.
  */
-export async function launchDaemon(args: readonly string[]): Promise<void> {
-  const checkout = new URL("../../", import.meta.url).pathname;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [...RUN_FLAGS, `${checkout}deno.json`, `${checkout}main.ts`, ...args],
+export async function launchDaemon(args: readonly string[], { detached, env }: LaunchOptions): Promise<Launched> {
+  const { path, args: first } = programStart("balancer");
+  const daemon = new Deno.Command(path, {
+    args: [...first, ...args],
     cwd: "/",
-    detached: true,
+    env: { ...env, NO_COLOR: "1" },
+    detached,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  child.unref();
-  const timer = setTimeout(() => child.kill("SIGKILL"), START_MAX_MS);
-  const complaint = new Response(child.stderr).text(); // ends when the daemon does
-  const { value } = await child.stdout.getReader().read();
+  if (detached) daemon.unref();
+  const timer = setTimeout(() => daemon.kill("SIGKILL"), START_MAX_MS);
+  const complaint = new Response(daemon.stderr).text(); // ends when the daemon does
+  const { value } = await daemon.stdout.getReader().read();
   clearTimeout(timer);
-  if (value !== undefined) return;
-  const { code } = await child.status;
+  if (value !== undefined) return { daemon, address: new TextDecoder().decode(value).trim() };
+  const { code } = await daemon.status;
   const reason = (await complaint).trim().replace(/^balancer: /, "");
-  throw new OperatorError(code === 2 ? "usage" : "failed", reason || `The daemon ended before it served, with exit code ${code}`);
+  throw new OperatorError(
+    code === EXIT.usage ? "usage" : "failed",
+    reason || `The daemon ended before it served, with exit code ${code}`,
+  );
 }
 
 /** Resolves when the daemon that holds the lock has ended: the system releases a lock (flock(2)) with its process. */

@@ -52,13 +52,9 @@ export async function serveControl(options: ControlOptions): Promise<ControlServ
   await claimSocket(options.path);
   const { requestTimeMaxMs = LIMITS.requestTimeMaxMs } = options;
   const api = createApi(options);
-  const umask = Deno.umask(0o177);
-  try {
-    const server = Deno.serve({ path: options.path, onListen: () => {} }, (request) => answer(request, api, requestTimeMaxMs));
-    return { [Symbol.asyncDispose]: () => Promise.race([server.shutdown(), delay(SHUTDOWN_MAX_MS)]) };
-  } finally {
-    Deno.umask(umask);
-  }
+  const server = Deno.serve({ path: options.path, onListen: () => {} }, (request) => answer(request, api, requestTimeMaxMs));
+  await Deno.chmod(options.path, 0o600); // its folder is private already; Deno.umask() would need a permission no flag can give
+  return { [Symbol.asyncDispose]: () => Promise.race([server.shutdown(), delay(SHUTDOWN_MAX_MS)]) };
 }
 
 /** Reads the whole request, within its limits, before anything is done with it; then hands it on as JSON, whatever its header says. */

@@ -1,0 +1,221 @@
+/**
+ * The demo: a balancer of its own on a free port, five servers and a hundred clients, and what becomes of them when a server is
+ * removed and when one is killed. Everything is private to it and gone afterwards; a balancer that runs is never touched.
+ */
+
+import { type Address, formatAddress, parseAddress } from "../address.ts";
+import { ControlClient } from "../control/client.ts";
+import { launchDaemon } from "../control/launch.ts";
+import { OperatorError } from "../errors.ts";
+import { clientAddresses, DemoConnection, DemoServer } from "./cast.ts";
+import type { Stage } from "./stage.ts";
+
+const CLIENTS = 100;
+const LETTERS = ["a", "b", "c", "d", "e"];
+/** Clients that connect at a time. */
+const TOGETHER = 5;
+/** The demo ends by force after this time. */
+const DEMO_MAX_MS = 30_000;
+
+const BY_HAND = [
+  "balancerctl start 127.0.0.1 8080      # port 0 takes a free one",
+  "balancerctl add 127.0.0.1 8001        # a server of yours; as many as you like",
+  "balancerctl list",
+  "balancerctl remove 127.0.0.1 8001",
+  "balancerctl stop",
+];
+
+/** What happened, in figures. */
+export interface DemoFigures {
+  readonly clients: number;
+  /** Clients per server. */
+  readonly spread: Readonly<Record<string, number>>;
+  /** Clients that came back to the server they had. */
+  readonly returned: number;
+  readonly removed: Moves & { readonly server: string; readonly clients: number };
+  readonly added: Moves & { readonly server: string };
+  readonly killed: {
+    readonly server: string;
+    readonly connections: number;
+    readonly lost: number;
+    readonly kept: number;
+    readonly servedAgain: number;
+    readonly slowestMs: number;
+  };
+  readonly fates: Readonly<Record<string, number>>;
+}
+
+/** Clients that had to move, and clients that moved though they need not. */
+interface Moves {
+  readonly moved: number;
+  readonly movedNeedlessly: number;
+}
+
+/** Who has which server, by letter. */
+type Seating = ReadonlyMap<string, string>;
+
+interface Company {
+  readonly address: Address;
+  readonly control: ControlClient;
+  readonly servers: ReadonlyMap<string, DemoServer>;
+  readonly clients: readonly string[];
+  readonly stage: Stage;
+}
+
+/** Plays the demo to its end, in less than 30 s, or until the signal. Leaves nothing behind either way. */
+export async function playDemo(stage: Stage, signal: AbortSignal): Promise<DemoFigures> {
+  await using stack = new AsyncDisposableStack();
+  const over = AbortSignal.any([signal, AbortSignal.timeout(DEMO_MAX_MS)]);
+  const ended = Promise.withResolvers<never>();
+  const reason = () => signal.aborted ? "it was interrupted" : `it took more than ${DEMO_MAX_MS / 1000} s`;
+  over.addEventListener("abort", () => ended.reject(new OperatorError("failed", `The demo ended early: ${reason()}`)));
+  ended.promise.catch(() => {});
+  return await Promise.race([play(stage, stack), ended.promise]);
+}
+
+async function play(stage: Stage, stack: AsyncDisposableStack): Promise<DemoFigures> {
+  const company = await gather(stage, stack);
+  const { clients, servers, control } = company;
+  const first = servers.get("c")!;
+  const second = servers.get("e")!;
+
+  stage.scene(`${CLIENTS} clients connect to ${formatAddress(company.address)}; five servers stand behind it`);
+  const before = await seat(company);
+  await stage.pause(800);
+
+  stage.scene("They come again");
+  const again = await seat(company);
+  const returned = clients.filter((client) => again.get(client) === before.get(client)).length;
+  stage.say(`${returned} of ${CLIENTS} found the server they had`);
+  await stage.pause(800);
+
+  stage.scene(`Server c is removed: balancerctl remove 127.0.0.1 ${first.address.port}`);
+  await control.remove(formatAddress(first.address), "1s", 1000);
+  const during = await seat(company, before);
+  const removed = { server: "c", clients: countOf(before, "c"), ...compare(before, during, "c") };
+  stage.say(
+    `${removed.moved} clients of c have other servers now; of the other ${
+      CLIENTS - removed.clients
+    }, ${removed.movedNeedlessly} moved`,
+  );
+  await stage.pause(800);
+
+  stage.scene(`Server c comes back: balancerctl add 127.0.0.1 ${first.address.port}`);
+  await control.add({ address: first.address.host, port: first.address.port });
+  const after = await seat(company, during);
+  const home = clients.filter((client) => before.get(client) === "c" && after.get(client) === "c").length;
+  const added = { server: "c", moved: home, movedNeedlessly: compare(before, after, "c").movedNeedlessly };
+  stage.say(`Its ${added.moved} clients are with it again; of the others, ${added.movedNeedlessly} moved`);
+  await stage.pause(800);
+
+  stage.scene(`Server e is killed while ${CLIENTS} connections are open`);
+  const killed = await kill(second, company, stack);
+  stage.say(`${killed.lost} connections were lost with it; ${killed.kept} went on as if nothing had happened`);
+  stage.say(
+    `The ${killed.lost} clients connected again: ${killed.servedAgain} were served by another server, the slowest after ${killed.slowestMs} ms`,
+  );
+  await stage.pause(800);
+
+  stage.scene("The same by hand");
+  for (const line of BY_HAND) stage.say(line);
+  const { fates } = await control.status();
+  return { clients: CLIENTS, spread: Object.fromEntries(count(before)), returned, removed, added, killed, fates };
+}
+
+/** Brings everybody together: a balancer of the demo's own in a temporary folder, servers in its pool, and clients. */
+async function gather(stage: Stage, stack: AsyncDisposableStack): Promise<Company> {
+  const clients = await clientAddresses(CLIENTS);
+  const folder = await Deno.makeTempDir({ prefix: "balancer_demo_" });
+  stack.defer(() => Deno.remove(folder, { recursive: true }));
+  const { daemon, address } = await launchDaemon(
+    ["run", "127.0.0.1", "0", "--name=demo", "--load-bound=off", "--log-level=error"],
+    {
+      detached: false,
+      env: { RUNTIME_DIRECTORY: folder, STATE_DIRECTORY: folder, LOGS_DIRECTORY: folder },
+    },
+  );
+  stack.defer(async () => {
+    try {
+      daemon.kill("SIGKILL");
+    } catch { /* it has ended */ }
+    await daemon.status;
+  });
+  const control = stack.use(new ControlClient("demo", `${folder}/demo.sock`));
+  const servers = new Map<string, DemoServer>();
+  for (const letter of LETTERS) {
+    const server = stack.use(await DemoServer.start(letter));
+    servers.set(letter, server);
+    await control.add({ address: server.address.host, port: server.address.port });
+  }
+  return { address: parseAddress(address), control, servers, clients, stage };
+}
+
+/** Lets every client connect and leave, a few at a time, and shows who serves how many, and how that differs from `before`. */
+async function seat({ clients, address, stage }: Company, before?: Seating): Promise<Seating> {
+  const seating = new Map<string, string>();
+  const change = (letter: string) => before === undefined ? 0 : countOf(seating, letter) - countOf(before, letter);
+  for (let i = 0; i < clients.length; i += TOGETHER) {
+    await Promise.all(
+      clients.slice(i, i + TOGETHER).map(async (client) => {
+        using connection = await DemoConnection.open(client, address);
+        seating.set(client, connection.letter);
+      }),
+    );
+    const isLast = i + TOGETHER >= clients.length;
+    stage.bars(count(seating), { isFirst: i === 0, isLast }, (letter) => isLast ? signed(change(letter)) : "");
+    await stage.pause(25);
+  }
+  return seating;
+}
+
+/** Kills a server while every client has a connection open, looks what becomes of each, and lets those that lost theirs come again. */
+async function kill(
+  victim: DemoServer,
+  { clients, address }: Company,
+  stack: AsyncDisposableStack,
+): Promise<DemoFigures["killed"]> {
+  const connections = await Promise.all(clients.map((client) => DemoConnection.open(client, address)));
+  for (const connection of connections) stack.use(connection);
+  await victim.kill();
+  const alive = await Promise.all(connections.map((connection) => connection.isAlive()));
+  const losers = clients.filter((_, i) => !alive[i]);
+  const waitsMs = await Promise.all(losers.map((client) => timeToBeServed(client, address)));
+  return {
+    server: victim.letter,
+    connections: connections.length,
+    lost: losers.length,
+    kept: clients.length - losers.length,
+    servedAgain: waitsMs.filter((ms) => ms !== undefined).length,
+    slowestMs: Math.round(Math.max(0, ...waitsMs.map((ms) => ms ?? 0))),
+  };
+}
+
+/** Milliseconds until a server speaks to the client; undefined if none does. */
+async function timeToBeServed(client: string, address: Address): Promise<number | undefined> {
+  const startedMs = performance.now();
+  try {
+    using _connection = await DemoConnection.open(client, address);
+    return performance.now() - startedMs;
+  } catch {
+    return undefined;
+  }
+}
+
+function count(seating: Seating): Map<string, number> {
+  return new Map(LETTERS.map((letter) => [letter, countOf(seating, letter)]));
+}
+
+function countOf(seating: Seating, letter: string): number {
+  return [...seating.values()].filter((other) => other === letter).length;
+}
+
+/** Clients of `letter` that have another server in `after`, and clients of others that have. */
+function compare(before: Seating, after: Seating, letter: string): Moves {
+  const movers = [...before].filter(([client, server]) => after.get(client) !== server);
+  const moved = movers.filter(([, server]) => server === letter).length;
+  return { moved, movedNeedlessly: movers.length - moved };
+}
+
+function signed(change: number): string {
+  return change === 0 ? "" : `(${change > 0 ? "+" : ""}${change})`;
+}

@@ -1,0 +1,58 @@
+/**
+ * Makes in `dist/release` what `install.sh --release` takes: for each target a tarball with both programs and the licence, and
+ * SHA256SUMS. For every target where `deno compile` can be used, else for this machine's.
+ */
+
+// deno-lint-ignore-file no-console -- a tool speaks to its user
+
+import deno from "../deno.json" with { type: "json" };
+import type { ProgramName } from "../lib/packaging.ts";
+import { compileByDeno, DIST, makePrograms } from "./compile.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname;
+const OUTPUT = `${DIST}/release`;
+
+/** Targets of `deno compile` on which the programs run. */
+const TARGETS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-apple-darwin", "aarch64-apple-darwin"];
+const PROGRAMS: readonly ProgramName[] = ["balancer", "balancerctl"];
+
+/** Packs the programs in a folder; gives the tarball's name. */
+async function pack(folder: string, target: string): Promise<string> {
+  const name = `balancer-${deno.version}-${target}.tar.gz`;
+  await Deno.copyFile(`${ROOT}LICENSE`, `${folder}/LICENSE`);
+  const args = ["-czf", `${OUTPUT}/${name}`, "-C", folder, ...PROGRAMS, "LICENSE"];
+  const { success, stderr } = await new Deno.Command("tar", { args }).output();
+  if (!success) throw new Error(`tar failed: ${new TextDecoder().decode(stderr)}`);
+  return name;
+}
+
+async function compileFor(target: string, folder: string): Promise<boolean> {
+  for (const program of PROGRAMS) if (!await compileByDeno(program, `${folder}/${program}`, target)) return false;
+  return true;
+}
+
+async function main(): Promise<void> {
+  await Deno.remove(OUTPUT, { recursive: true }).catch(() => {});
+  await Deno.mkdir(OUTPUT, { recursive: true });
+  const selfExtracting = await makePrograms();
+  const tarballs: string[] = [];
+  for (const target of selfExtracting ? [Deno.build.target] : TARGETS) {
+    const folder = await Deno.makeTempDir({ prefix: "balancer_release_" });
+    try {
+      if (selfExtracting) { for (const program of PROGRAMS) await Deno.copyFile(`${DIST}/${program}`, `${folder}/${program}`); }
+      else if (!await compileFor(target, folder)) throw new Error(`The runtime base for ${target} cannot be had`);
+      tarballs.push(await pack(folder, target));
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  }
+  const sums = await Promise.all(tarballs.map(async (name) => `${await sha256(`${OUTPUT}/${name}`)}  ${name}\n`));
+  await Deno.writeTextFile(`${OUTPUT}/SHA256SUMS`, sums.join(""));
+  console.error(`Made ${tarballs.join(", ")} and SHA256SUMS in dist/release`);
+}
+
+async function sha256(path: string): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", await Deno.readFile(path))).toHex();
+}
+
+if (import.meta.main) await main();
