@@ -6,7 +6,7 @@ import deno from "./deno.json" with { type: "json" };
 import { parseCommandLine, type ProgramSpec } from "./lib/command_line.ts";
 import { type Command, COMMANDS, situationOf } from "./lib/control/commands.ts";
 import { type Stage, textStage } from "./lib/demo/stage.ts";
-import { ERROR_KINDS, EXIT, OperatorError } from "./lib/errors.ts";
+import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/errors.ts";
 import { describeVersion } from "./lib/packaging.ts";
 
 const PROGRAM: ProgramSpec<Command> = {
@@ -23,20 +23,24 @@ async function main(argv: readonly string[]): Promise<number> {
     using situation = situationOf(parsed.input, { say: complain, stage: standardStage(), takeInterrupts });
     return print(await parsed.command.run(parsed.input, situation));
   } catch (error) {
-    if (!(error instanceof OperatorError)) throw error;
-    complain(error.message);
-    return ERROR_KINDS[error.kind].exit;
+    if (error instanceof Deno.errors.BrokenPipe) return EXIT.done; // whoever reads has read enough
+    complain(error instanceof OperatorError ? error.message : `A fault of its own: ${messageOf(error)}`);
+    return error instanceof OperatorError ? ERROR_KINDS[error.kind].exit : EXIT.failed;
   }
 }
 
 function print(text: string): number {
-  if (text !== "") console.log(text);
+  if (text !== "") write(`${text}\n`);
   return EXIT.done;
+}
+
+function write(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let sent = 0; sent < bytes.length;) sent += Deno.stdout.writeSync(bytes.subarray(sent));
 }
 
 function standardStage(): Stage {
   const isTerminal = Deno.stdout.isTerminal();
-  const write = (text: string) => void Deno.stdout.writeSync(new TextEncoder().encode(text));
   return textStage(write, isTerminal, isTerminal && !Deno.noColor);
 }
 

@@ -11,12 +11,12 @@ import { Balancer } from "./lib/balancer.ts";
 import { type CommandInput, type CommandSpec, parseCommandLine, type ProgramSpec } from "./lib/command_line.ts";
 import { DEFAULT_GRACE_MS, parseConfig, SETTINGS } from "./lib/config.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
-import { makePrivateFolder } from "./lib/control/socket.ts";
+import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
 import { connectionsUnder, readDescriptorLimit } from "./lib/descriptors.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/errors.ts";
 import { endLogging, logger, setUpLogging } from "./lib/log.ts";
-import { DEFAULT_NAME, findPaths, parseName, type Paths } from "./lib/paths.ts";
+import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/paths.ts";
 import { describeVersion } from "./lib/packaging.ts";
 import { loadState, saveState } from "./lib/state_file.ts";
 
@@ -37,6 +37,9 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
   },
 };
 
+/** How long a daemon that has stopped may take to put its things away. */
+const CLEANUP_MAX_MS = 2000;
+
 const log = logger("daemon");
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -48,9 +51,9 @@ async function main(argv: readonly string[]): Promise<number> {
     }
     return await run(parsed.input);
   } catch (error) {
-    if (!(error instanceof OperatorError)) throw error;
-    console.error(`${PROGRAM.name}: ${error.message}`);
-    return ERROR_KINDS[error.kind].exit;
+    const isOperators = error instanceof OperatorError;
+    console.error(`${PROGRAM.name}: ${isOperators ? error.message : `A fault of its own: ${messageOf(error)}`}`);
+    return isOperators ? ERROR_KINDS[error.kind].exit : EXIT.failed;
   } finally {
     await endLogging();
   }
@@ -66,7 +69,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   const connectionsMax = config.connectionsMax === "auto" ? limit : config.connectionsMax;
 
   await makeFolders(paths);
-  using _lock = await takeLock(name, paths.lock);
+  await takeLock(name, paths.lock);
   await setUpLogging(config.logLevel, options["log-file"]);
   endOnFault();
   const { servers, warning } = await loadState(paths.state);
@@ -76,12 +79,14 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   }
   for (const warning of warnings) log.warn(warning);
 
+  await claimSocket(paths.socket); // before clients can connect, who would lose their connections if it failed
   await using balancer = new Balancer({
     engine: engine.kind,
     listen,
     config,
     connectionsMax,
     servers,
+    ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     save: (servers) => saveState(paths.state, servers),
   });
   const stopping = stopWhenAsked(balancer);
@@ -100,19 +105,23 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   console.log(address);
   await stopping.stopped;
   log.info("Stopped");
+  setTimeout(() => Deno.exit(EXIT.done), CLEANUP_MAX_MS); // a look-up or a disk that hangs must not keep a stopped daemon alive
   return EXIT.done;
 }
 
 async function makeFolders({ socket, state, lock }: Paths): Promise<void> {
-  for (const path of [socket, state, lock]) await makePrivateFolder(path.slice(0, path.lastIndexOf("/")));
+  for (const path of [socket, state, lock]) await makePrivateFolder(folderOf(path));
 }
 
-/** Holds the lock for as long as the process lives: two daemons of one name would overwrite each other's state. */
-async function takeLock(name: string, path: string): Promise<Disposable> {
+/**
+ * Holds the lock for as long as the process lives: two daemons of one name would overwrite each other's state. So the file is never
+ * closed; the system releases the lock with the process, and whoever waits for it knows that the process is gone.
+ */
+async function takeLock(name: string, path: string): Promise<void> {
   const file = await Deno.open(path, { write: true, create: true, mode: 0o600 }).catch((error) => {
     throw new OperatorError("failed", `Cannot open lock file ${JSON.stringify(path)}: ${messageOf(error)}`);
   });
-  if (await file.tryLock(true)) return file;
+  if (await file.tryLock(true)) return;
   throw new OperatorError(
     "conflict",
     `Cannot start balancer ${JSON.stringify(name)}: it is running already; stop it first or choose another --name`,
@@ -155,6 +164,7 @@ function describe(
     startedAt: new Date(),
     settings: Object.fromEntries(settings),
     stateFile: paths.state,
+    lockFile: paths.lock,
     logFile: options["log-file"] ?? null,
     warnings,
   };

@@ -56,11 +56,14 @@ export function formatAddress({ host, port }: Address): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** Whether a connection to `target` from this machine arrives at a listener on `listener`, as far as the addresses alone tell. */
-export function reaches(target: Address, listener: Address): boolean {
+/**
+ * Whether a connection to `target` from this machine, which has the addresses `ownIps`, arrives at a listener on `listener`. Names but
+ * `localhost` are not looked up.
+ */
+export function reaches(target: Address, listener: Address, ownIps: readonly string[] = []): boolean {
   if (target.port !== listener.port) return false;
   if (target.host === listener.host) return true;
-  return arrivals(target.host).some((ip) => arrivals(listener.host).includes(ip) || listensOnAll(listener.host, ip));
+  return arrivals(target.host).some((ip) => arrivals(listener.host).includes(ip) || listensOnAll(listener.host, ip, ownIps));
 }
 
 /** Where a connection to this host goes: to all addresses means to this machine (ip(7)), and so does its own name. */
@@ -70,9 +73,9 @@ function arrivals(host: string): readonly string[] {
   return host === "::" ? ["::1"] : [host];
 }
 
-/** Whether a listener on `host` hears connections to any of the machine's addresses, and this is one of them for certain. */
-function listensOnAll(host: string, ip: string): boolean {
-  if (!ipaddr.isValid(ip) || ipaddr.parse(ip).range() !== "loopback") return false;
+/** Whether a listener on `host` hears connections to any of the machine's addresses, and this is one of them. */
+function listensOnAll(host: string, ip: string, ownIps: readonly string[]): boolean {
+  if (!ipaddr.isValid(ip) || !(ownIps.includes(ip) || ipaddr.parse(ip).range() === "loopback")) return false;
   return host === "::" || host === "0.0.0.0" && !ip.includes(":");
 }
 

@@ -5,7 +5,7 @@
 
 import { type Address, formatAddress, parseAddress, reaches } from "./address.ts";
 import { type Config, LIMITS } from "./config.ts";
-import { Counters, type Fate, FATES } from "./counters.ts";
+import { Counters, countFates, type Fate, FATE_NAMES, FATES } from "./counters.ts";
 import type { EndedConnection, Engine, EngineKind } from "./engine/engine.ts";
 import { formatDuration } from "./duration.ts";
 import { OperatorError } from "./errors.ts";
@@ -46,12 +46,15 @@ export interface RingView {
   readonly peakToMean: number;
 }
 
-/** How a removal went: connections open when it began, and how many of them were ended by force. */
+/** How a removal went: connections that were open when it began, and how many of them were ended by force. */
 export interface Removal {
   readonly server: string;
   readonly open: number;
   readonly ended: number;
 }
+
+/** Fates that a connection does not choose. */
+const FORCED: readonly Fate[] = ["removed", "stopped"];
 
 /** What a balancer is made with. */
 export interface BalancerOptions {
@@ -60,6 +63,8 @@ export interface BalancerOptions {
   readonly config: Config;
   readonly connectionsMax: number;
   readonly servers?: readonly SavedServer[];
+  /** The machine's own IP addresses, so that it is not balanced to itself. */
+  readonly ownIps?: () => readonly string[];
   /** Keeps the pool; a change that it rejects is not made. */
   readonly save?: (servers: readonly SavedServer[]) => Promise<void>;
 }
@@ -67,8 +72,7 @@ export interface BalancerOptions {
 /** A server that was removed and still has connections. */
 interface Leaving {
   readonly server: TableServer;
-  readonly open: number;
-  readonly endedBefore: number;
+  readonly fatesBefore: Readonly<Record<Fate, number>>;
   readonly gone: PromiseWithResolvers<Removal>;
   timer: ReturnType<typeof setTimeout> | undefined;
 }
@@ -91,6 +95,7 @@ export class Balancer implements AsyncDisposable {
   readonly connectionsMax: number;
   readonly #engine: Engine;
   readonly #save: (servers: readonly SavedServer[]) => Promise<void>;
+  readonly #ownIps: () => readonly string[];
   readonly #leaving = new Map<string, Leaving>();
   readonly #freeSlots: number[] = [];
   #slotsUsed = 0;
@@ -103,13 +108,14 @@ export class Balancer implements AsyncDisposable {
 
   /** Listens and serves. Throws an operator error for a server it cannot take or an address it cannot listen on. */
   constructor(options: BalancerOptions) {
-    const { config, engine, listen, connectionsMax, servers = [], save = () => Promise.resolve() } = options;
+    const { config, engine, listen, connectionsMax, servers = [], save = () => Promise.resolve(), ownIps = () => [] } = options;
     this.connectionsMax = connectionsMax;
     this.#save = save;
+    this.#ownIps = ownIps;
     this.#pool = new Map(servers.map(({ server, ...settings }) => [server, this.#newServer(server, settings)]));
     const empty = emptyTable(config.key, config.loadBound);
     this.#table = this.#pool.size === 0 ? empty : nextTable(empty, [...this.#pool.values()]);
-    for (const { address } of this.#pool.values()) refuseLoop(address, listen);
+    for (const { address } of this.#pool.values()) refuseLoop(address, listen, ownIps());
     this.#engine = engine.create({
       listen,
       config: { ...config, connectionsMax },
@@ -140,7 +146,7 @@ export class Balancer implements AsyncDisposable {
     return this.#change(async () => {
       const cannot = `Cannot add server ${JSON.stringify(name)}`;
       if (this.#pool.has(name)) throw new OperatorError("conflict", `${cannot}: it is already in the pool`);
-      refuseLoop(address, this.address);
+      refuseLoop(address, this.address, this.#ownIps());
       if (this.#pool.size + this.#leaving.size >= LIMITS.serversMax) {
         throw new OperatorError(
           "conflict",
@@ -275,14 +281,14 @@ export class Balancer implements AsyncDisposable {
     await this.#publish(pool, `Cannot remove server ${JSON.stringify(server.name)}`);
     const leaving: Leaving = {
       server,
-      open: this.counters.getOf(server.slot, "serverOpen"),
-      endedBefore: this.counters.getOf(server.slot, "removed"),
+      fatesBefore: this.#fatesOf(server.slot),
       gone: Promise.withResolvers(),
       timer: undefined,
     };
     leaving.gone.promise.catch(() => {}); // whoever waits for it hears of it; nobody may
     this.#leaving.set(server.name, leaving);
-    log.info("Removed server {server}; it has {open} open connections", { server: server.name, open: leaving.open });
+    const open = this.counters.getOf(server.slot, "serverOpen");
+    log.info("Removed server {server}; it has {open} open connections", { server: server.name, open });
     return leaving;
   }
 
@@ -293,8 +299,13 @@ export class Balancer implements AsyncDisposable {
     clearTimeout(leaving.timer);
     this.#leaving.delete(leaving.server.name);
     this.#freeSlots.push(slot);
-    const ended = this.counters.getOf(slot, "removed") - leaving.endedBefore;
-    leaving.gone.resolve({ server: leaving.server.name, open: leaving.open, ended });
+    const now = this.#fatesOf(slot);
+    const met = (fates: readonly Fate[]) => fates.reduce((sum, fate) => sum + now[fate] - leaving.fatesBefore[fate], 0);
+    leaving.gone.resolve({ server: leaving.server.name, open: met(FATE_NAMES), ended: met(FORCED) });
+  }
+
+  #fatesOf(slot: number): Record<Fate, number> {
+    return countFates((fate) => this.counters.getOf(slot, fate));
   }
 
   #view(server: TableServer, state: ServerState): ServerView {
@@ -312,7 +323,7 @@ export class Balancer implements AsyncDisposable {
       sentBytes: count("sentBytes"),
       receivedBytes: count("receivedBytes"),
       share: state === "up" ? this.#show().shares.get(name) ?? 0 : 0,
-      fates: Object.fromEntries(Object.keys(FATES).map((fate) => [fate, count(fate as Fate)])) as Record<Fate, number>,
+      fates: this.#fatesOf(slot),
     };
   }
 
@@ -332,8 +343,8 @@ function limitOrNull(connectionsMax: number): number | null {
   return connectionsMax === Infinity ? null : connectionsMax;
 }
 
-function refuseLoop(server: Address, listener: Address): void {
-  if (!reaches(server, listener)) return;
+function refuseLoop(server: Address, listener: Address, ownIps: readonly string[]): void {
+  if (!reaches(server, listener, ownIps)) return;
   const name = JSON.stringify(formatAddress(server));
   throw new OperatorError(
     "conflict",

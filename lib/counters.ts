@@ -25,6 +25,14 @@ export const FATES = {
 /** A row of FATES. */
 export type Fate = keyof typeof FATES;
 
+/** The names of all fates. */
+export const FATE_NAMES = Object.keys(FATES) as Fate[];
+
+/** A number for every fate. */
+export function countFates(read: (fate: Fate) => number): Record<Fate, number> {
+  return Object.fromEntries(FATE_NAMES.map((fate) => [fate, read(fate)])) as Record<Fate, number>;
+}
+
 /** How a row is counted: once for the process, once for each server, or both. Fates are counted as `both`. */
 type Scope = "process" | "server";
 
@@ -44,6 +52,12 @@ export const COUNTERS = {
     help: "Clients' connections accepted, with those refused at once",
   },
   open: { scope: "process", kind: "gauge", metric: "balancer_open_connections", help: "Clients' connections open now" },
+  gone: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_gone_connections_total",
+    help: "Clients' connections that were reset before they could be accepted",
+  },
   acceptErrors: {
     scope: "process",
     kind: "counter",
@@ -103,7 +117,6 @@ export const CONNECT_SECONDS_BOUNDS = [
   10,
 ] as const;
 
-const FATE_NAMES = Object.keys(FATES) as Fate[];
 const SERVER_ROWS = [...rowsOf("server"), ...FATE_NAMES];
 const PROCESS_ROWS = [...rowsOf("process"), ...FATE_NAMES];
 const HISTOGRAM_START = PROCESS_ROWS.length;

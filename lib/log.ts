@@ -1,13 +1,23 @@
 /**
  * Logging: what the daemon writes, where and in which form. The only file in `lib` that configures LogTape. On a terminal lines
  * are for people; elsewhere, and in the log file, each line is one JSON object. Writing never holds up a connection: both sinks
- * buffer and write aside.
+ * buffer, within limits, and write aside.
  */
 
 import { getRotatingFileSink } from "@logtape/file";
-import { configure, dispose, getLogger, getStreamSink, jsonLinesFormatter, type Logger, type Sink } from "@logtape/logtape";
+import {
+  configure,
+  dispose,
+  getLogger,
+  jsonLinesFormatter,
+  type Logger,
+  type LogRecord,
+  type Sink,
+  type TextFormatter,
+} from "@logtape/logtape";
 import { getPrettyFormatter } from "@logtape/pretty";
 import type { LogLevel } from "./config.ts";
+import { messageOf, OperatorError } from "./errors.ts";
 
 /** What `logger` gives. */
 export type { Logger };
@@ -16,20 +26,19 @@ export type { Logger };
 const LOG_FILE_BYTES_MAX = 10 * 1024 ** 2;
 const LOG_FILES_MAX = 5;
 
+/** What may wait for standard error to be read. */
+const WAITING_BYTES_MAX = 1024 ** 2;
+/** How long the end of the program waits for that. */
+const LAST_WORDS_MAX_MS = 1000;
+
 /** The logger of one part of the program. */
 export function logger(part: string): Logger {
   return getLogger(["balancer", part]);
 }
 
-/** Sends the log from `level` up to `file` (rotating), or to standard error where there is none. */
+/** Sends the log from `level` up to `file` (rotating), or to standard error where there is none. Throws an operator error. */
 export async function setUpLogging(level: LogLevel, file?: string): Promise<void> {
-  const out = file === undefined ? standardErrorSink() : getRotatingFileSink(file, {
-    maxSize: LOG_FILE_BYTES_MAX,
-    maxFiles: LOG_FILES_MAX,
-    formatter: jsonLinesFormatter,
-    flushInterval: 200,
-    nonBlocking: true,
-  });
+  const out = file === undefined ? standardErrorSink() : await fileSink(file);
   await configure({
     sinks: { out },
     loggers: [
@@ -40,14 +49,59 @@ export async function setUpLogging(level: LogLevel, file?: string): Promise<void
   });
 }
 
-/** Writes out what is buffered. Nothing can be logged afterwards. */
+/** Writes out what is buffered, if whoever reads it lets us. Nothing can be logged afterwards. */
 export async function endLogging(): Promise<void> {
-  await dispose();
+  let timer: ReturnType<typeof setTimeout>;
+  const late = new Promise<void>((resolve) => timer = setTimeout(resolve, LAST_WORDS_MAX_MS));
+  await Promise.race([dispose(), late]).finally(() => clearTimeout(timer));
 }
 
-function standardErrorSink(): Sink {
+async function fileSink(file: string): Promise<Sink> {
+  try {
+    (await Deno.open(file, { append: true, create: true, mode: 0o600 })).close();
+    return getRotatingFileSink(file, {
+      maxSize: LOG_FILE_BYTES_MAX,
+      maxFiles: LOG_FILES_MAX,
+      formatter: jsonLinesFormatter,
+      flushInterval: 200,
+      nonBlocking: true,
+    });
+  } catch (error) {
+    throw new OperatorError("failed", `Cannot log to ${JSON.stringify(file)}: ${messageOf(error)}`);
+  }
+}
+
+function standardErrorSink(): Sink & AsyncDisposable {
   const isTerminal = Deno.stderr.isTerminal();
-  const colors = isTerminal && Deno.env.get("NO_COLOR") === undefined;
-  const formatter = isTerminal ? getPrettyFormatter({ colors, timestamp: "date-time", align: false }) : jsonLinesFormatter;
-  return getStreamSink(Deno.stderr.writable, { formatter });
+  const colors = isTerminal && !Deno.noColor;
+  const pretty = getPrettyFormatter({ colors, timestamp: "date-time", align: false, wordWrap: false });
+  return boundedSink(Deno.stderr, isTerminal ? pretty : jsonLinesFormatter);
+}
+
+/** A sink that never holds anybody up, never fails, and holds a limited amount: what is too much is left out, and said. */
+export function boundedSink(output: { write(bytes: Uint8Array): Promise<number> }, format: TextFormatter): Sink & AsyncDisposable {
+  const encoder = new TextEncoder();
+  let waiting: Uint8Array[] = [];
+  let waitingBytes = 0;
+  let leftOut = 0;
+  let writing: Promise<void> | undefined;
+  let isBroken = false;
+
+  const writeAll = async () => {
+    while (waiting.length > 0) {
+      const bytes = encoder.encode(leftOut > 0 ? `{"level":"WARN","message":"${leftOut} lines of the log were left out"}\n` : "");
+      const chunks = [...waiting, bytes];
+      [waiting, waitingBytes, leftOut] = [[], 0, 0];
+      for (const chunk of chunks) for (let sent = 0; sent < chunk.length;) sent += await output.write(chunk.subarray(sent));
+    }
+  };
+  const sink = (record: LogRecord) => {
+    if (isBroken) return;
+    const line = encoder.encode(format(record));
+    if (waitingBytes + line.length > WAITING_BYTES_MAX) return void leftOut++;
+    waiting.push(line);
+    waitingBytes += line.length;
+    writing ??= writeAll().catch(() => void (isBroken = true)).finally(() => writing = undefined);
+  };
+  return Object.assign(sink, { [Symbol.asyncDispose]: async () => await writing });
 }

@@ -4,8 +4,8 @@
  */
 
 import { type Metric, Registry } from "prom-client";
-import { CONNECT_SECONDS_BOUNDS, type ConnectSeconds, COUNTERS, type Counters, FATES } from "./counters.ts";
-import type { Fate, ProcessCounter, ServerCounter } from "./counters.ts";
+import { CONNECT_SECONDS_BOUNDS, type ConnectSeconds, COUNTERS, type Counters, FATE_NAMES } from "./counters.ts";
+import type { ProcessCounter, ServerCounter } from "./counters.ts";
 
 /** A server's label and where its counters are. */
 export interface MeasuredServer {
@@ -37,8 +37,6 @@ interface Family {
   readonly samples: (counters: Counters, measured: Measured) => Sample[];
 }
 
-const fateNames = Object.keys(FATES) as Fate[];
-
 /** Every metric: name, type, help, and how its samples are read. */
 export const FAMILIES: readonly Family[] = [
   ...Object.entries(COUNTERS).map(([name, row]): Family => ({
@@ -54,7 +52,7 @@ export const FAMILIES: readonly Family[] = [
     name: "balancer_connection_fates_total",
     type: "counter",
     help: "Connections that ended, by their one fate; the sum is accepted minus open",
-    samples: (counters) => fateNames.map((fate) => ({ value: counters.get(fate), labels: { fate } })),
+    samples: (counters) => FATE_NAMES.map((fate) => ({ value: counters.get(fate), labels: { fate } })),
   },
   {
     name: "balancer_server_fates_total",
@@ -62,7 +60,7 @@ export const FAMILIES: readonly Family[] = [
     help: "Connections to the server that ended, by fate",
     samples: (counters, { servers }) =>
       servers.flatMap(({ name, slot }) =>
-        fateNames.map((fate) => ({ value: counters.getOf(slot, fate), labels: { server: name, fate } }))
+        FATE_NAMES.map((fate) => ({ value: counters.getOf(slot, fate), labels: { server: name, fate } }))
       ),
   },
   {

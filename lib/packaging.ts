@@ -29,7 +29,7 @@ export function packaging(): Packaging {
 /** How to start one of the two programs: in a checkout by Deno, else as the file beside this one. */
 export function programStart(name: ProgramName): ProgramStart {
   if (packaging() === "checkout") {
-    const checkout = new URL("../", import.meta.url).pathname;
+    const checkout = `${import.meta.dirname}/../`;
     return {
       path: Deno.execPath(),
       args: [...RUN_FLAGS, `--permission-set=${name}`, "--config", `${checkout}deno.json`, checkout + CHECKOUT_MAINS[name]],

@@ -51,6 +51,11 @@ export function findPaths(name: string, world: PathsWorld = PROCESS_WORLD): Path
   return { socket, lock: `${state}/${name}.lock`, state: `${state}/${name}.json`, log: `${logs}/${name}.log` };
 }
 
+/** The folder that a file with an absolute path is in. */
+export function folderOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("/")) || "/";
+}
+
 function stateFolder(world: PathsWorld): string {
   const systemd = given(world, "STATE_DIRECTORY");
   if (systemd !== undefined) return systemd;

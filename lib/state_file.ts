@@ -7,6 +7,7 @@ import { timingSafeEqual } from "@std/crypto";
 import { formatAddress, parseAddress } from "./address.ts";
 import { LIMITS } from "./config.ts";
 import { messageOf, OperatorError } from "./errors.ts";
+import { folderOf } from "./paths.ts";
 
 /** A server as it is kept. `connectionsMax` is null where it has no limit. */
 export interface SavedServer {
@@ -68,7 +69,7 @@ async function removeLeftover(path: string): Promise<void> {
 /** A rename is on the disk when its folder is (fsync(2)). Windows has no such call and needs none. */
 async function syncFolder(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
-  using folder = await Deno.open(path.slice(0, path.lastIndexOf("/")) || "/");
+  using folder = await Deno.open(folderOf(path));
   await folder.sync();
 }
 

@@ -335,3 +335,14 @@ Deno.test("clientKey() is the same for an IPv4 address and the same mapped into 
     assertEquals(clientKey(rule, `::ffff:${ip}`, 443), clientKey(rule, ip, 443));
   }));
 });
+
+Deno.test("reaches() knows the machine's own addresses where the listener hears all", () => {
+  const ownIps = ["192.0.2.7", "2001:db8::7"];
+  const at = (host: string) => ({ host, port: 80 });
+  assertEquals(reaches(at("192.0.2.7"), at("0.0.0.0"), ownIps), true);
+  assertEquals(reaches(at("192.0.2.7"), at("::"), ownIps), true);
+  assertEquals(reaches(at("2001:db8::7"), at("::"), ownIps), true);
+  assertEquals(reaches(at("2001:db8::7"), at("0.0.0.0"), ownIps), false);
+  assertEquals(reaches(at("192.0.2.8"), at("0.0.0.0"), ownIps), false);
+  assertEquals(reaches(at("192.0.2.7"), at("192.0.2.1"), ownIps), false);
+});

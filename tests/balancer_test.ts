@@ -204,7 +204,7 @@ Deno.test("stop() ends drains as well", async () => {
   const removal = balancer.remove(server.name, 60_000);
   while (balancer.list()[0]?.state !== "draining") await Promise.resolve();
   await soon(balancer.stop(0));
-  assertEquals(await soon(removal), { server: server.name, open: 1, ended: 0 });
+  assertEquals(await soon(removal), { server: server.name, open: 1, ended: 1 });
   assertEquals(await soon(readText(client)), "");
   assertEquals(balancer.counters.get("stopped"), 1);
 });

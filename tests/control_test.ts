@@ -38,9 +38,11 @@ async function startControl(requestTimeMaxMs?: number): Promise<Control> {
     startedAt: new Date(),
     settings: { key: "ip" },
     stateFile: "/nowhere",
+    lockFile: "/nowhere",
     logFile: null,
     warnings: [],
   };
+  await claimSocket(path);
   stack.use(await serveControl({ path, balancer, facts, stop: (graceMs) => stops.push(graceMs), requestTimeMaxMs }));
   const client = stack.use(new ControlClient("test", path));
   const http = Deno.createHttpClient({ proxy: { transport: "unix", path } });

@@ -23,7 +23,7 @@ import {
   writeAll,
   writeText,
 } from "./helpers.ts";
-import { makePlace, type Place } from "./programs.ts";
+import { makePlace, outcomeOf, type Place } from "./programs.ts";
 
 const MIB = 1024 ** 2;
 
@@ -238,6 +238,54 @@ Deno.test("SIGTERM and SIGINT let connections finish; a second signal ends them"
     for (const line of (await log).trim().split("\n")) assertMatch(line, /^\{"@timestamp":.*\}$/);
     assertEquals((await place.ctl("list")).code, 3);
   }
+});
+
+Deno.test("a daemon whose standard error nobody reads, or is gone, serves on and stops", async () => {
+  for (const isGone of [false, true]) {
+    await using place = await makePlace();
+    const args = ["run", "127.0.0.1", "0"];
+    const daemon = new Deno.Command(place.program("balancer"), {
+      args,
+      env: place.env,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    });
+    const process = daemon.spawn();
+    const lines = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const [host, port] = (await soon(lines.read(), "the address")).value!.trim().split(":");
+    const address = { host, port: Number(port) };
+    if (isGone) await process.stderr.cancel();
+    for (let i = 0; i < 2000; i += 50) await Promise.all(Array.from({ length: 50 }, () => ask(address))); // a line each
+    assertEquals(JSON.parse(await place.do("status", "--json")).fates.no_server, 2000);
+    process.kill("SIGTERM");
+    assertEquals((await soon(process.status, "the end of the daemon")).code, 0);
+    if (!isGone) await process.stderr.cancel();
+    await lines.cancel();
+  }
+});
+
+Deno.test("stop waits for the daemon's own lock, wherever the caller's files are", async () => {
+  await using place = await makePlace();
+  await place.start();
+  const env = { ...place.env, XDG_STATE_HOME: `${place.folder}/elsewhere` };
+  const { code, stdout, stderr } = await outcomeOf(new Deno.Command(place.program("balancerctl"), { args: ["stop"], env }));
+  assertEquals([code, stdout, stderr], [0, 'Balancer "default" has stopped\n', ""]);
+});
+
+Deno.test("output that cannot be written, a log that cannot be opened: a sentence each", async () => {
+  await using place = await makePlace();
+  await place.start();
+  const shell = (line: string) =>
+    outcomeOf(new Deno.Command("sh", { args: ["-c", line, place.program("balancerctl")], env: place.env }));
+  assertMatch((await shell('"$0" list --json | head -c 1; :')).stderr, /^$/);
+  if (Deno.build.os === "linux") {
+    assertMatch((await shell('"$0" list >/dev/full')).stderr, /^balancerctl: [^\n]*No space left[^\n]*\n$/);
+  }
+  const args = ["run", "127.0.0.1", "0", "--name", "other", "--log-file", place.folder];
+  const { code, stderr } = await outcomeOf(new Deno.Command(place.program("balancer"), { args, env: place.env }));
+  assertEquals(code, 1);
+  assertMatch(stderr, /^balancer: Cannot log to "[^\n]*\n$/);
 });
 
 Deno.test("start fails with the daemon's own reason and leaves no process", async () => {

@@ -376,6 +376,57 @@ const CASES: Record<string, Case> = {
     }
   },
 
+  async "clients that reset before they are accepted hold nobody up"(kind) {
+    await using server = startServer(echo);
+    await using test = startEngine(kind, [tableServer(server.address, 0)]);
+    const rude = await Promise.all(Array.from({ length: 100 }, () => connectNode(test.address)));
+    for (const client of rude) client.resetAndDestroy();
+    const startedMs = performance.now();
+    assertEquals(await ask(test.address, "next"), "next");
+    assert(performance.now() - startedMs < 5000, "a client waited for others' resets");
+    assertEquals(test.counters.get("acceptErrors"), 0);
+  },
+
+  async "a client that resets while both directions are full is let go"(kind) {
+    await using server = startServer(echo);
+    await using test = startEngine(kind, [tableServer(server.address, 0)]);
+    const client = await connectNode(test.address);
+    client.pause();
+    let written = -1;
+    const chunk = someBytes(MIB);
+    const push = setInterval(() => client.writableLength < 4 * MIB && client.write(chunk), 5);
+    while (written !== test.counters.getOf(0, "sentBytes") || written === 0) {
+      written = test.counters.getOf(0, "sentBytes");
+      await new Promise((resolve) => setTimeout(resolve, 300)); // until nothing moves any more
+    }
+    clearInterval(push);
+    client.resetAndDestroy();
+    assertEquals((await test.ended.take()).fate, "client_gone");
+    assertEquals(await test.emptied.take(), 0);
+  },
+
+  async "what a client sent before it went arrives, though it takes no answers"(kind) {
+    const total = MIB / 4; // fits into the system's buffers: what the client's own system has not sent is lost with any server
+    const heard = Promise.withResolvers<number>();
+    const gone = Promise.withResolvers<void>();
+    await using server = startServer(async (socket) => {
+      let bytes = (await readBytes(socket, 1)).length;
+      await gone.promise;
+      await writeText(socket, "an answer that meets nobody");
+      for await (const chunk of readChunks(socket)) bytes += chunk.length;
+      heard.resolve(bytes);
+    });
+    await using test = startEngine(kind, [tableServer(server.address, 0)]);
+    const client = await connect(test.address);
+    await writeAll(client, someBytes(total));
+    while (test.counters.getOf(0, "sentBytes") < total) await new Promise((resolve) => setTimeout(resolve));
+    client.close();
+    gone.resolve();
+    assertEquals(await soon(heard.promise), total);
+    const { fate } = await test.ended.take();
+    assert(fate === "client_gone" || fate === "done", fate);
+  },
+
   async "one client's error never reaches another"(kind) {
     await using server = startServer(echo);
     await using test = startEngine(kind, [tableServer(server.address, 0)]);

@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { DIST, type Outcome, outcomeOf } from "./programs.ts";
 
-const ROOT = new URL("../", import.meta.url).pathname;
+const ROOT = `${import.meta.dirname}/../`;
 
 /** A shell to try the script under; those that are missing are skipped by name. */
 const SHELLS: readonly (readonly string[])[] = [["sh"], ["dash"], ["busybox", "sh"]];

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { LogLevel } from "../lib/config.ts";
-import { endLogging, logger, setUpLogging } from "../lib/log.ts";
+import { boundedSink, endLogging, logger, setUpLogging } from "../lib/log.ts";
 
 interface Line {
   readonly "@timestamp": string;
@@ -82,7 +82,7 @@ Deno.test("logger() keeps a line feed inside its object", async () => {
 
 Deno.test("setUpLogging() without a file writes JSON to standard error where that is no terminal, and nothing to standard output", async () => {
   const program = `
-    import { endLogging, logger, setUpLogging } from ${JSON.stringify(import.meta.resolve("../lib/log.ts"))};
+    import { boundedSink, endLogging, logger, setUpLogging } from ${JSON.stringify(import.meta.resolve("../lib/log.ts"))};
     await setUpLogging("info");
     logger("test").debug("not written");
     logger("test").info("Hello {who}", { who: "world" });
@@ -97,4 +97,47 @@ Deno.test("setUpLogging() without a file writes JSON to standard error where tha
   assertEquals(lines.map(({ level, logger, properties }) => [level, logger, properties]), [["INFO", "balancer.test", {
     who: "world",
   }]]);
+});
+
+/** A record as LogTape hands it to a sink. */
+const RECORD = { category: ["balancer"], level: "info", message: ["x"], rawMessage: "x", timestamp: 0, properties: {} } as const;
+
+Deno.test("boundedSink() writes line after line", async () => {
+  let text = "";
+  const output = { write: (bytes: Uint8Array) => Promise.resolve((text += new TextDecoder().decode(bytes), bytes.length)) };
+  const sink = boundedSink(output, () => "line\n");
+  for (let i = 0; i < 3; i++) sink(RECORD);
+  await sink[Symbol.asyncDispose]();
+  assertEquals(text, "line\nline\nline\n");
+});
+
+Deno.test("boundedSink() survives an output that is gone, and asks it no more", async () => {
+  let writes = 0;
+  const output = { write: () => (writes++, Promise.reject(new Deno.errors.BrokenPipe())) };
+  const sink = boundedSink(output, () => "line\n");
+  sink(RECORD);
+  await sink[Symbol.asyncDispose]();
+  sink(RECORD);
+  await sink[Symbol.asyncDispose]();
+  assertEquals(writes, 1);
+});
+
+Deno.test("boundedSink() keeps a limited amount for an output that does not read, and says what it left out", async () => {
+  const reads = Promise.withResolvers<void>();
+  let bytesWritten = 0;
+  let text = "";
+  const output = {
+    async write(bytes: Uint8Array) {
+      await reads.promise;
+      text += new TextDecoder().decode(bytes.subarray(0, 200));
+      bytesWritten += bytes.length;
+      return bytes.length;
+    },
+  };
+  const sink = boundedSink(output, () => "x".repeat(999) + "\n");
+  for (let i = 0; i < 5000; i++) sink(RECORD);
+  reads.resolve();
+  await sink[Symbol.asyncDispose]();
+  assert(bytesWritten < 1.1 * 1024 ** 2, `${bytesWritten} bytes were kept`);
+  assertMatch(text, /[0-9]+ lines of the log were left out/);
 });

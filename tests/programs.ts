@@ -6,7 +6,7 @@ import type { ProgramName } from "../lib/packaging.ts";
 import { soon } from "./helpers.ts";
 
 /** Where `deno task compile` puts the programs; `deno task test` runs it first. */
-export const DIST = new URL("../dist/", import.meta.url).pathname;
+export const DIST = `${import.meta.dirname}/../dist/`;
 
 /** How a program ended. */
 export interface Outcome {

@@ -6,7 +6,7 @@ import { SETTINGS } from "../lib/config.ts";
 import { ENGINES } from "../lib/engine/mod.ts";
 import { withTables } from "../tools/tables.ts";
 
-const ROOT = new URL("../", import.meta.url).pathname;
+const ROOT = `${import.meta.dirname}/../`;
 
 /** Layers from the lowest up: a file may import from its own and from lower ones. A folder stands for all files in it. */
 const LAYERS: readonly (readonly string[])[] = [

@@ -10,7 +10,7 @@ import deno from "../deno.json" with { type: "json" };
 import type { ProgramName } from "../lib/packaging.ts";
 import { parseArgs } from "@std/cli";
 
-const ROOT = new URL("../", import.meta.url).pathname;
+const ROOT = `${import.meta.dirname}/../`;
 
 /** Where the programs go. */
 export const DIST = `${ROOT}dist`;

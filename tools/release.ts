@@ -9,7 +9,7 @@ import deno from "../deno.json" with { type: "json" };
 import type { ProgramName } from "../lib/packaging.ts";
 import { compileByDeno, DIST, makePrograms } from "./compile.ts";
 
-const ROOT = new URL("../", import.meta.url).pathname;
+const ROOT = `${import.meta.dirname}/../`;
 const OUTPUT = `${DIST}/release`;
 
 /** Targets of `deno compile` on which the programs run. */

@@ -6,7 +6,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { parseAddress, parseHost } from "../address.ts";
 import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, LIMITS } from "../config.ts";
-import { FATES } from "../counters.ts";
+import { FATE_NAMES } from "../counters.ts";
 import { DURATION_MAX_MS, formatDuration, parseDuration } from "../duration.ts";
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../errors.ts";
 
@@ -50,7 +50,7 @@ const Server = z.object({
   sentBytes: count.openapi({ description: "Bytes sent to the server" }),
   receivedBytes: count.openapi({ description: "Bytes of the server's passed on to clients" }),
   share: z.number().min(0).max(1).openapi({ description: "Its part of all possible clients, exact" }),
-  fates: z.record(z.enum(Object.keys(FATES) as [string, ...string[]]), count),
+  fates: z.record(z.enum(FATE_NAMES), count),
 }).openapi("Server");
 
 const Ring = z.object({
@@ -72,9 +72,10 @@ const Status = z.object({
   generation: count.openapi({ description: "Counts the changes of the routing table" }),
   servers: z.object({ up: count, draining: count }),
   connections: z.object({ accepted: count, open: count, max: count }),
-  fates: z.record(z.enum(Object.keys(FATES) as [string, ...string[]]), count),
+  fates: z.record(z.enum(FATE_NAMES), count),
   settings: z.record(z.string(), z.string()),
   stateFile: z.string(),
+  lockFile: z.string(),
   logFile: z.string().nullable().openapi({ description: "null where the log goes to standard error" }),
   warnings: z.array(z.string()).openapi({ description: "What was amiss at the start" }),
 }).openapi("Status");
@@ -96,7 +97,11 @@ const Removal = z.object({
 }).openapi("Removal");
 
 const Stop = z.strictObject({ grace: duration("Grace time", DEFAULT_GRACE_MS) }).openapi("Stop");
-const Stopping = z.object({ open: count, graceMs: count }).openapi("Stopping");
+const Stopping = z.object({
+  open: count,
+  graceMs: count,
+  lockFile: z.string().openapi({ description: "Locked (flock) until the process has ended" }),
+}).openapi("Stopping");
 
 const Failure = z.object({
   error: z.object({ kind: z.enum(Object.keys(ERROR_KINDS) as [ErrorKind, ...ErrorKind[]]), message: z.string() }),
@@ -122,7 +127,9 @@ function body<T extends z.ZodType>(schema: T) {
 
 const failures = {
   400: json(Failure, "The request is not valid"),
+  408: json(Failure, "The request did not end in time"),
   409: json(Failure, "The state does not allow it"),
+  413: json(Failure, "The request is too large"),
   500: json(Failure, "It could not be done"),
 };
 const unknown = { 404: json(Failure, "There is no such server") };
@@ -168,6 +175,12 @@ export const ROUTES = {
     summary: "Stop: no new clients at once, the grace time for open connections",
     request: { body: body(Stop) },
     responses: { 202: json(Stopping, "Stopping"), ...failures },
+  }),
+  openapi: createRoute({
+    method: "get",
+    path: "/openapi.json",
+    summary: "This document",
+    responses: { 200: json(z.record(z.string(), z.unknown()), "OpenAPI 3.1") },
   }),
   metrics: createRoute({
     method: "get",

@@ -81,7 +81,7 @@ export class ControlClient implements Disposable {
 
   async #fetch(method: string, path: string, body: unknown, waitMs: number): Promise<Response> {
     try {
-      return await fetch(`http://balancer${path}`, {
+      return await fetch(`http://127.0.0.1${path}`, { // a name would be looked up, though the socket is local
         method,
         client: this.#http,
         signal: AbortSignal.timeout(waitMs + ANSWER_MAX_MS),

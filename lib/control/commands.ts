@@ -165,19 +165,20 @@ async function start({ arguments: [host, port], options }: CommandInput, { clien
     );
   }
   const flags = Object.values(SETTINGS).flatMap(({ flag }) => options[flag] === undefined ? [] : [`--${flag}=${options[flag]}`]);
-  const log = findPaths(name).log;
-  await launchDaemon(["run", address.host, String(address.port), `--name=${name}`, `--log-file=${log}`, ...flags], {
-    detached: true,
+  const args = ["run", address.host, String(address.port), `--name=${name}`, `--log-file=${findPaths(name).log}`, ...flags];
+  const { daemon } = await launchDaemon(args, { detached: true });
+  return await client.status().catch((error) => {
+    daemon.kill("SIGTERM"); // what cannot be controlled is not left running
+    throw error;
   });
-  return await client.status();
 }
 
 async function stop({ options }: CommandInput, { client, name, say }: Situation): Promise<{ name: string }> {
   const grace = options.grace ?? formatDuration(DEFAULT_GRACE_MS);
   const graceMs = parseDuration(grace, "Grace time");
-  const { open } = await client.stop(grace);
+  const { open, lockFile } = await client.stop(grace);
   const waiting = `Waiting up to ${grace} for ${plural(open, "open connection")} to finish`;
-  await patiently(within(awaitEnd(findPaths(name).lock), graceMs + END_MAX_MS, name), say, waiting);
+  await patiently(within(awaitEnd(lockFile), graceMs + END_MAX_MS, name), say, waiting);
   return { name };
 }
 
@@ -205,7 +206,9 @@ async function within(ended: Promise<void>, ms: number, name: string): Promise<v
 }
 
 function printList({ servers, ring }: Answers["servers"]): string {
-  if (servers.length === 0) return "No servers: clients are turned away. Add one with balancerctl add <inet_address> <inet_port>";
+  if (servers.length === 0) {
+    return `No servers: clients are turned away. Add one with balancerctl add <inet_address> <inet_port>\nRing ${ring.fingerprint}: empty`;
+  }
   const rows = servers.map((server) => [
     server.server,
     server.state,

@@ -3,7 +3,7 @@
  * learns that it is gone.
  */
 
-import { EXIT, OperatorError } from "../errors.ts";
+import { EXIT, messageOf, OperatorError } from "../errors.ts";
 import { programStart } from "../packaging.ts";
 
 /** How long a daemon may take from its start to its first client. 10,000 servers take one second. */
@@ -26,16 +26,7 @@ export interface Launched {
  * error with the daemon's own reason, no process being left, if it does not.
  */
 export async function launchDaemon(args: readonly string[], { detached, env }: LaunchOptions): Promise<Launched> {
-  const { path, args: first } = programStart("balancer");
-  const daemon = new Deno.Command(path, {
-    args: [...first, ...args],
-    cwd: "/",
-    env: { ...env, NO_COLOR: "1" },
-    detached,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
+  const daemon = spawnDaemon(args, { detached, env });
   if (detached) daemon.unref();
   const timer = setTimeout(() => daemon.kill("SIGKILL"), START_MAX_MS);
   const complaint = new Response(daemon.stderr).text(); // ends when the daemon does
@@ -48,6 +39,24 @@ export async function launchDaemon(args: readonly string[], { detached, env }: L
     code === EXIT.usage ? "usage" : "failed",
     reason || `The daemon ended before it served, with exit code ${code}`,
   );
+}
+
+function spawnDaemon(args: readonly string[], { detached, env }: LaunchOptions) {
+  const { path, args: first } = programStart("balancer");
+  try {
+    return new Deno.Command(path, {
+      args: [...first, ...args],
+      cwd: "/",
+      env: { ...env, NO_COLOR: "1" },
+      detached,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+  } catch (error) {
+    const why = error instanceof Deno.errors.NotFound ? "it is not there; install both programs in one folder" : messageOf(error);
+    throw new OperatorError("failed", `Cannot run the daemon ${JSON.stringify(path)}: ${why}`);
+  }
 }
 
 /** Resolves when the daemon that holds the lock has ended: the system releases a lock (flock(2)) with its process. */

@@ -7,13 +7,12 @@ import { OpenAPIHono, type RouteHandler } from "@hono/zod-openapi";
 import { formatAddress } from "../address.ts";
 import type { Balancer, ServerView } from "../balancer.ts";
 import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, LIMITS } from "../config.ts";
-import { type Fate, FATES } from "../counters.ts";
+import { countFates } from "../counters.ts";
 import { formatDuration } from "../duration.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { writeMetrics } from "../metrics.ts";
 import { type Answers, ROUTES } from "./api.ts";
-import { claimSocket } from "./socket.ts";
 
 /** What the daemon is, for `status` and the metrics. */
 export interface DaemonFacts {
@@ -23,6 +22,8 @@ export interface DaemonFacts {
   readonly startedAt: Date;
   readonly settings: Readonly<Record<string, string>>;
   readonly stateFile: string;
+  /** Locked until the process has ended. */
+  readonly lockFile: string;
   readonly logFile: string | null;
   readonly warnings: readonly string[];
 }
@@ -47,9 +48,8 @@ const log = logger("control");
 
 type Handlers = { [Name in keyof typeof ROUTES]: RouteHandler<(typeof ROUTES)[Name]> };
 
-/** Serves the API on the Unix socket at `path` (mode 0600). Throws an operator error if the path cannot be had. */
+/** Serves the API on the Unix socket at `path` (mode 0600), which `claimSocket` has made free. */
 export async function serveControl(options: ControlOptions): Promise<ControlServer> {
-  await claimSocket(options.path);
   const { requestTimeMaxMs = LIMITS.requestTimeMaxMs } = options;
   const api = createApi(options);
   const server = Deno.serve({ path: options.path, onListen: () => {} }, (request) => answer(request, api, requestTimeMaxMs));
@@ -60,7 +60,8 @@ export async function serveControl(options: ControlOptions): Promise<ControlServ
 /** Reads the whole request, within its limits, before anything is done with it; then hands it on as JSON, whatever its header says. */
 async function answer(request: Request, api: OpenAPIHono, timeMaxMs: number): Promise<Response> {
   try {
-    const { method, url } = request;
+    const { method } = request;
+    const url = urlOf(request);
     const text = request.body === null ? "" : await readBody(request.body, timeMaxMs);
     if (method === "GET" || method === "HEAD") return await api.fetch(new Request(url, { method }));
     const body = text || "{}";
@@ -68,6 +69,15 @@ async function answer(request: Request, api: OpenAPIHono, timeMaxMs: number): Pr
     return await api.fetch(new Request(url, { method, headers: { "content-type": "application/json" }, body }));
   } catch (error) {
     return failure(error);
+  }
+}
+
+/** The request's URL. The runtime makes it of the target and the Host header, whatever they are. */
+function urlOf(request: Request): string {
+  try {
+    return new URL(request.url).href;
+  } catch {
+    throw new OperatorError("usage", "The request's target or Host header is no URL");
   }
 }
 
@@ -83,7 +93,7 @@ async function readBody(stream: ReadableStream<Uint8Array>, timeMaxMs: number): 
   let bytes = 0;
   try {
     while (true) {
-      const { value, done } = await Promise.race([reader.read(), late.promise]);
+      const { value, done } = await Promise.race([reader.read().catch(throwBrokenOff), late.promise]);
       if (done) return text + decoder.decode();
       bytes += value.length;
       if (bytes > requestBytesMax) {
@@ -95,6 +105,10 @@ async function readBody(stream: ReadableStream<Uint8Array>, timeMaxMs: number): 
     clearTimeout(timer);
     reader.cancel().catch(() => {});
   }
+}
+
+function throwBrokenOff(): never {
+  throw new OperatorError("usage", "The request broke off before its end");
 }
 
 function requireJson(body: string): void {
@@ -125,8 +139,9 @@ function createApi({ balancer, facts, stop }: ControlOptions): OpenAPIHono {
     stop: (c) => {
       const graceMs = c.req.valid("json").grace ?? DEFAULT_GRACE_MS;
       stop(graceMs);
-      return c.json({ open: balancer.counters.get("open"), graceMs }, 202);
+      return c.json({ open: balancer.counters.get("open"), graceMs, lockFile: facts.lockFile }, 202);
     },
+    openapi: (c) => c.json(app.getOpenAPI31Document(describeApi(facts.version)) as unknown as Record<string, unknown>, 200),
     metrics: async (c) => {
       const { text, contentType } = await writeMetrics(balancer.counters, {
         version: facts.version,
@@ -142,12 +157,15 @@ function createApi({ balancer, facts, stop }: ControlOptions): OpenAPIHono {
     defaultHook: (result) => result.success ? undefined : failure(new OperatorError("usage", explain(result.error.issues[0]))),
   });
   for (const name of Object.keys(ROUTES) as (keyof typeof ROUTES)[]) app.openapi(ROUTES[name], handlers[name] as never);
-  app.doc31("/openapi.json", { openapi: "3.1.0", info: { title: "balancer", version: facts.version, license: { name: "MIT" } } });
   app.onError((error) => failure(error));
   app.notFound((c) =>
     failure(new OperatorError("unknown", `There is no ${c.req.method} ${c.req.path}; GET /openapi.json lists what there is`))
   );
   return app;
+}
+
+function describeApi(version: string) {
+  return { openapi: "3.1.0", info: { title: "balancer", version, license: { name: "MIT" } } };
 }
 
 function viewServer({ slot: _, ...view }: ServerView): Answers["server"] {
@@ -166,7 +184,7 @@ function viewStatus(balancer: Balancer, facts: DaemonFacts): Answers["status"] {
     generation: balancer.generation,
     servers: balancer.countServers(),
     connections: { accepted: counters.get("accepted"), open: counters.get("open"), max: connectionsMax },
-    fates: Object.fromEntries(Object.keys(FATES).map((fate) => [fate, counters.get(fate as Fate)])),
+    fates: countFates((fate) => counters.get(fate)),
   };
 }
 

@@ -3,14 +3,15 @@
  */
 
 import { messageOf, OperatorError } from "../errors.ts";
+import { folderOf } from "../paths.ts";
 
-/** Whether somebody listens on the Unix socket at `path`. */
+/** Whether somebody listens on the Unix socket at `path`. In doubt yes: what is not refused is not free. */
 export async function isListening(path: string): Promise<boolean> {
   try {
     (await Deno.connect({ transport: "unix", path })).close();
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    return !(error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.NotFound);
   }
 }
 
@@ -19,7 +20,7 @@ export async function isListening(path: string): Promise<boolean> {
  * a socket that a daemon left behind. Anything else at the path stays, and is an operator error.
  */
 export async function claimSocket(path: string): Promise<void> {
-  await makePrivateFolder(path.slice(0, path.lastIndexOf("/")));
+  await makePrivateFolder(folderOf(path));
   const info = await Deno.lstat(path).catch(() => undefined);
   if (info === undefined) return;
   const cannot = `Cannot use control socket ${JSON.stringify(path)}`;

@@ -11,9 +11,12 @@ import { logger } from "../log.ts";
 import { listenError } from "./listen_error.ts";
 import type { RoutingTable } from "../routing_table.ts";
 import type { EndedConnection, Engine, EngineKind, EngineOptions } from "./engine.ts";
+import { NameLookup } from "./name_lookup.ts";
 import { StreamsConnection, type Surroundings } from "./streams_connection.ts";
 
-/** How long accepting pauses when the system has no descriptor left: doubled from the first to the last. */
+/** Errors of accept that are one client's, who reset the connection before it was its turn: the next one is accepted at once. */
+const CLIENT_ERRORS = [Deno.errors.NotConnected, Deno.errors.ConnectionAborted, Deno.errors.ConnectionReset];
+/** How long accepting pauses after other errors, such as no descriptor being left: doubled from the first to the last. */
 const ACCEPT_PAUSE_MIN_MS = 50;
 const ACCEPT_PAUSE_MAX_MS = 1000;
 
@@ -36,6 +39,7 @@ class StreamsEngine implements Engine {
   readonly #connections = new Set<StreamsConnection>();
   readonly #surroundings: Surroundings;
   readonly #sweep: ReturnType<typeof setInterval>;
+  readonly #stopped = Promise.withResolvers<void>();
   readonly #emptied = Promise.withResolvers<void>();
   readonly #accepting: Promise<void>;
   #table: RoutingTable;
@@ -56,6 +60,7 @@ class StreamsEngine implements Engine {
         },
         openOf: (slot) => counters.getOf(slot, "serverOpen"),
       },
+      names: new NameLookup(),
       table: () => this.#table,
       onEnded: (connection, ended) => this.#forget(connection, ended),
       onServerEmpty: options.onServerEmpty,
@@ -76,6 +81,7 @@ class StreamsEngine implements Engine {
   async stop(graceMs: number): Promise<void> {
     if (!this.#stopping) this.#listener.close();
     this.#stopping = true;
+    this.#stopped.resolve();
     await this.#accepting;
     if (this.#connections.size === 0) this.#emptied.resolve();
     const timer = setTimeout(() => this.#endAll("stopped"), graceMs);
@@ -96,12 +102,23 @@ class StreamsEngine implements Engine {
         pauseMs = 0;
       } catch (error) {
         if (this.#stopping) return;
+        if (CLIENT_ERRORS.some((kind) => error instanceof kind)) {
+          this.#options.counters.add("gone");
+          continue;
+        }
         this.#options.counters.add("acceptErrors");
         if (pauseMs === 0) log.error("Cannot accept clients for now: {reason}", { reason: messageOf(error) });
         pauseMs = Math.min(Math.max(ACCEPT_PAUSE_MIN_MS, pauseMs * 2), ACCEPT_PAUSE_MAX_MS);
-        await new Promise((resolve) => setTimeout(resolve, pauseMs));
+        await this.#pause(pauseMs);
       }
     }
+  }
+
+  /** Waits, but no longer than until the engine stops. */
+  async #pause(ms: number): Promise<void> {
+    let timer: ReturnType<typeof setTimeout>;
+    const over = new Promise<void>((resolve) => timer = setTimeout(resolve, ms));
+    await Promise.race([over, this.#stopped.promise]).finally(() => clearTimeout(timer));
   }
 
   #serve(client: Deno.TcpConn): void {

@@ -10,17 +10,22 @@ import { type Load, route } from "../route.ts";
 import type { RoutingTable, TableServer } from "../routing_table.ts";
 import { readableOf, SocketError, writableOf } from "./conn_streams.ts";
 import type { EndedConnection, EngineConfig } from "./engine.ts";
+import type { NameLookup } from "./name_lookup.ts";
 
 /** What a connection needs of the engine that it belongs to. */
 export interface Surroundings {
   readonly config: EngineConfig;
   readonly counters: Counters;
   readonly load: Load;
+  readonly names: NameLookup;
   /** The table of the moment. */
   readonly table: () => RoutingTable;
   readonly onEnded: (connection: StreamsConnection, ended: EndedConnection) => void;
   readonly onServerEmpty: (slot: number) => void;
 }
+
+/** The buffer for bytes that nobody wants any more. */
+const DISCARD_BYTES = 64 * 1024;
 
 /** Why dialling stopped without a server. */
 type NoServer = Extract<Fate, "no_server" | "refused_limit" | "connect_failed">;
@@ -125,8 +130,7 @@ export class StreamsConnection {
       Math.min(config.connectTimeoutMs, deadlineMs - startedMs),
     );
     try {
-      const { host, port } = server.address;
-      const socket = await Deno.connect({ hostname: host, port, signal: dial.signal });
+      const socket = await this.#dialServer(server, dial.signal);
       counters.addTo(server.slot, "connects");
       counters.addConnectSeconds((performance.now() - startedMs) / 1000);
       this.#open(socket);
@@ -140,6 +144,16 @@ export class StreamsConnection {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  /** Connects to the first of the server's IP addresses that accepts. Rejects with the last one's error, or when the signal says so. */
+  async #dialServer({ address: { host, port } }: TableServer, signal: AbortSignal): Promise<Deno.TcpConn> {
+    const ips = await untilAborted(this.around.names.find(host), signal);
+    for (const ip of ips.slice(0, -1)) {
+      const socket = await Deno.connect({ hostname: ip, port, signal }).catch(() => undefined);
+      if (socket !== undefined) return socket;
+    }
+    return await Deno.connect({ hostname: ips.at(-1)!, port, signal });
   }
 
   /** From dialling to open; if the connection has ended while the server was accepting, the server is let go. */
@@ -165,12 +179,13 @@ export class StreamsConnection {
   }
 
   async #pipeBothWays(): Promise<void> {
-    const [sending, receiving] = await Promise.all([
-      this.#pipe(this.client, this.#serverSocket!, this.#countSent),
-      this.#pipe(this.#serverSocket!, this.client, this.#countReceived),
-    ]);
+    const server = this.#serverSocket!;
+    const sending = this.#pipe(this.client, server, this.#countSent);
+    const receiving = await this.#pipe(server, this.client, this.#countReceived);
+    if (receiving === "receiver failed") void discard(server); // or the server may never read what the client sent before it went
+    const sent = await sending;
     if (receiving === "receiver failed") this.end("client_gone");
-    else if (sending === "receiver failed") this.end("server_closed");
+    else if (sent === "receiver failed") this.end("server_closed");
     else this.end("done");
   }
 
@@ -211,6 +226,22 @@ export class StreamsConnection {
 
 function firstUntried(order: Iterable<TableServer>, tried: ReadonlySet<string>): TableServer | undefined {
   for (const server of order) if (!tried.has(server.name)) return server;
+}
+
+/** Reads to the end, or until the socket is closed, and keeps nothing. */
+async function discard(socket: Deno.TcpConn): Promise<void> {
+  const buffer = new Uint8Array(DISCARD_BYTES);
+  try {
+    while (await socket.read(buffer) !== null);
+  } catch { /* closed or reset: there is no more */ }
+}
+
+/** The promise's value, or the abort's rejection if it comes first. */
+function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", onAbort);
+  return Promise.race([promise, aborted.promise]).finally(() => signal.removeEventListener("abort", onAbort));
 }
 
 function addressOf(socket: Deno.TcpConn): Address {
