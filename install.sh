@@ -147,7 +147,7 @@ get_deno() {
     has npm || fail "Cannot build: neither Deno $version nor npm is here; install Node.js with npm, or give a release to --release"
     say "Getting Deno $version through npm, for this checkout alone"
     mkdir -p "$own"
-    npm install --prefix "$own" --cache "$own/npm" --no-save --no-package-lock --no-audit --no-fund --loglevel=error "deno@$version" >&2 ||
+    npm install --prefix "$own" --cache "$own/npm" --no-save --no-package-lock --no-audit --no-fund --update-notifier=false --loglevel=error "deno@$version" >&2 ||
       fail "Cannot get Deno $version through npm; nothing was installed"
   fi
   printf '%s\n' "$deno"

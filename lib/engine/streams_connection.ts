@@ -130,10 +130,8 @@ export class StreamsConnection {
       Math.min(config.connectTimeoutMs, deadlineMs - startedMs),
     );
     try {
-      const socket = await this.#dialServer(server, dial.signal);
-      counters.addTo(server.slot, "connects");
+      this.#open(await this.#dialServer(server, dial.signal));
       counters.addConnectSeconds((performance.now() - startedMs) / 1000);
-      this.#open(socket);
       return true;
     } catch (error) {
       if (this.#state === "ended") return false;
@@ -146,11 +144,15 @@ export class StreamsConnection {
     }
   }
 
-  /** Connects to the first of the server's IP addresses that accepts. Rejects with the last one's error, or when the signal says so. */
+  /**
+   * Connects to the first of the server's IP addresses that accepts; all but the last have their part of the connect timeout each.
+   * Rejects with the last one's error, or when the signal says so.
+   */
   async #dialServer({ address: { host, port } }: TableServer, signal: AbortSignal): Promise<Deno.TcpConn> {
     const ips = await untilAborted(this.around.names.find(host), signal);
     for (const ip of ips.slice(0, -1)) {
-      const socket = await Deno.connect({ hostname: ip, port, signal }).catch(() => undefined);
+      const part = AbortSignal.timeout(this.around.config.connectTimeoutMs / ips.length);
+      const socket = await Deno.connect({ hostname: ip, port, signal: AbortSignal.any([signal, part]) }).catch(() => undefined);
       if (socket !== undefined) return socket;
     }
     return await Deno.connect({ hostname: ips.at(-1)!, port, signal });
@@ -158,9 +160,10 @@ export class StreamsConnection {
 
   /** From dialling to open; if the connection has ended while the server was accepting, the server is let go. */
   #open(socket: Deno.TcpConn): void {
-    if (this.#state === "ended") return closeSocket(socket);
+    if (this.#server === undefined) return closeSocket(socket);
     this.#state = "open";
     this.#serverSocket = socket;
+    this.around.counters.addTo(this.#server.slot, "connects");
     this.#lastMovedMs = performance.now();
     for (const end of [this.client, socket]) {
       try {
