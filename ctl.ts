@@ -40,13 +40,14 @@ function write(text: string): void {
 }
 
 function standardStage(): Stage {
-  const isTerminal = Deno.stdout.isTerminal();
-  return textStage(write, isTerminal, isTerminal && !Deno.noColor);
+  const isTerminal = Deno.stdout.isTerminal() && Deno.env.get("TERM") !== "dumb";
+  const columns = isTerminal ? Deno.consoleSize().columns : Infinity;
+  return textStage(write, { isTerminal, columns, hasColours: isTerminal && !Deno.noColor });
 }
 
 function takeInterrupts(): AbortSignal {
   const interrupted = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => interrupted.abort());
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) Deno.addSignalListener(signal, () => interrupted.abort());
   return interrupted.signal;
 }
 

@@ -1,6 +1,8 @@
 #!/bin/sh
 # Installs balancer and balancerctl: built from this checkout, or prebuilt from a release. Needs no Deno; see --help.
 set -eu
+umask 022
+unset CDPATH
 
 usage() {
   cat <<'EOF'
@@ -71,14 +73,23 @@ if [ -z "$prefix" ]; then
   fi
 fi
 case $prefix in /*) ;; *) prefix=$(pwd)/$prefix ;; esac
-bin=$prefix/bin
-here=$(cd "$(dirname "$0")" && pwd)
+bin=${prefix%/}/bin
+script=$0
+if [ -L "$script" ]; then
+  link=$(readlink "$script")
+  case $link in /*) script=$link ;; *) script=$(dirname "$script")/$link ;; esac
+fi
+here=$(cd "$(dirname "$script")" && pwd)
 
 work=''
 cleanup() {
-  [ -z "$work" ] || rm -rf "$work"
+  if [ -n "$work" ]; then
+    rm -rf "$work"
+    for program in $programs; do rm -f "$bin/.$program.$$"; done
+  fi
 }
 trap cleanup EXIT
+trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -102,13 +113,14 @@ fetch() {
     http://* | https://*)
       url=${release%/}/$1
       if has curl; then
-        if [ -t 2 ]; then curl -fL --progress-bar -o "$2" "$url"; else curl -fsSL -o "$2" "$url"; fi
+        if [ -t 2 ]; then how=--progress-bar; else how=-sS; fi
+        curl -fL "$how" --connect-timeout 20 --speed-limit 1000 --speed-time 30 -o "$2" "$url"
       elif has wget; then
-        wget -q -O "$2" "$url"
+        wget -q -T 30 -O "$2" "$url"
       else
         fail 'Cannot download: install curl or wget, or download the release and give its folder to --release'
       fi ;;
-    *) cp "$release/$1" "$2" ;;
+    *) cp -- "$release/$1" "$2" ;;
   esac || fail "Cannot get \"$1\" from \"$release\": nothing was installed"
 }
 
@@ -116,7 +128,7 @@ sha256() {
   if has sha256sum; then sha256sum "$1" | cut -d ' ' -f 1
   elif has shasum; then shasum -a 256 "$1" | cut -d ' ' -f 1
   elif has openssl; then openssl dgst -sha256 "$1" | sed 's/.* //'
-  else fail 'Cannot check the release: install sha256sum, shasum or openssl'
+  else return 1
   fi
 }
 
@@ -125,11 +137,12 @@ get_release() {
   triple=$(target)
   say "Getting the programs for $triple from $release"
   fetch SHA256SUMS "$work/SHA256SUMS"
-  line=$(grep -E "^[0-9a-f]{64}  balancer-[0-9A-Za-z.+-]*-$triple\.tar\.gz\$" "$work/SHA256SUMS" | head -n 1) || true
+  line=$(tr -d '\r' <"$work/SHA256SUMS" | grep -E "^[0-9a-f]{64}  balancer-[0-9A-Za-z.+-]*-$triple\.tar\.gz\$" | head -n 1) || true
   [ -n "$line" ] || fail "The release \"$release\" has no programs for $triple: build them from a checkout with ./install.sh"
   file=${line##* }
   fetch "$file" "$work/$file"
-  [ "$(sha256 "$work/$file")" = "${line%% *}" ] ||
+  sum=$(sha256 "$work/$file") || fail 'Cannot check the release: install sha256sum, shasum or openssl'
+  [ "$sum" = "${line%% *}" ] ||
     fail "The SHA-256 of \"$file\" is not the one the release names: it is damaged or not the original; nothing was installed"
   tar -xzf "$work/$file" -C "$work/new" || fail "Cannot unpack \"$file\": nothing was installed"
 }
@@ -146,8 +159,8 @@ get_deno() {
   if ! { [ -x "$deno" ] && "$deno" --version 2>/dev/null | grep -q "^deno $version "; }; then
     has npm || fail "Cannot build: neither Deno $version nor npm is here; install Node.js with npm, or give a release to --release"
     say "Getting Deno $version through npm, for this checkout alone"
-    mkdir -p "$own"
-    npm install --prefix "$own" --cache "$own/npm" --no-save --no-package-lock --no-audit --no-fund --update-notifier=false --loglevel=error "deno@$version" >&2 ||
+    mkdir -p "$own" || fail "Cannot write to \"$here\": build in a checkout of your own"
+    npm install --prefix "$own" --cache "$own/npm" --no-save --no-global --no-package-lock --no-audit --no-fund --update-notifier=false --loglevel=error "deno@$version" >&2 ||
       fail "Cannot get Deno $version through npm; nothing was installed"
   fi
   printf '%s\n' "$deno"
@@ -164,14 +177,15 @@ get_build() {
 
 # Puts the program $1 beside the place where it goes.
 stage() {
+  [ ! -d "$bin/$1" ] || fail "Cannot install: \"$bin/$1\" is a folder"
   if ! cp "$work/new/$1" "$bin/.$1.$$" || ! chmod 755 "$bin/.$1.$$"; then
-    unstage
-    fail "Cannot write to \"$bin\": install as a user who may, or give another --prefix"
+    fail "Cannot write to \"$bin\": free some room, install as a user who may, or give another --prefix"
   fi
 }
 
-unstage() {
-  for program in $programs; do rm -f "$bin/.$program.$$"; done
+# What the program $1 says of its version. What it unpacks for that goes away with $work.
+version_of() {
+  CACHE_DIRECTORY=$work "$1" --version 2>/dev/null
 }
 
 install_programs() {
@@ -182,13 +196,14 @@ install_programs() {
     [ -f "$work/new/$program" ] || fail "The release has no program \"$program\": nothing was installed"
   done
   mkdir -p "$bin" 2>/dev/null || fail "Cannot make folder \"$bin\": install as a user who may, or give another --prefix"
-  for program in $programs; do stage "$program"; done
-  if ! version=$("$bin/.balancerctl.$$" --version); then
-    unstage
-    fail 'The programs do not run on this machine; nothing was installed'
-  fi
+  for program in $programs; do
+    stage "$program"
+    version=$(version_of "$bin/.$program.$$") || fail "The program \"$program\" does not run on this machine; nothing was installed"
+  done
   # One step each: a program that runs goes on with the old file, and nobody meets half a file.
-  for program in $programs; do mv -f "$bin/.$program.$$" "$bin/$program"; done
+  for program in $programs; do
+    mv -f "$bin/.$program.$$" "$bin/$program" || fail "Cannot replace \"$bin/$program\"; install again when you may"
+  done
   say "Installed $version to $bin"
   case :$PATH: in
     *":$bin:"*) printf 'Try it: balancerctl demo\n' ;;
@@ -199,19 +214,42 @@ install_programs() {
   esac
 }
 
-# Where balancers keep their pools (the same rule as in lib/paths.ts).
+# Where balancers keep their pools: the rule of lib/paths.ts, but for what systemd gives, which is systemd's to remove.
 state_folder() {
-  if [ -n "${XDG_STATE_HOME:-}" ]; then printf '%s/balancer\n' "$XDG_STATE_HOME"
-  elif [ "$(id -u)" = 0 ]; then printf '/var/lib/balancer\n'
-  elif [ -n "${HOME:-}" ]; then printf '%s/.local/state/balancer\n' "$HOME"
-  fi
+  case ${XDG_STATE_HOME:-} in /*) printf '%s/balancer\n' "${XDG_STATE_HOME%/}"; return ;; esac
+  if [ "$(id -u)" = 0 ]; then printf '/var/lib/balancer\n'; return; fi
+  case ${HOME:-} in /*) printf '%s/.local/state/balancer\n' "$HOME" ;; esac
 }
 
-# Where self-extracting programs unpack (the same rule as in tools/self_extracting.sh).
-unpacked_folders() {
-  [ -z "${XDG_CACHE_HOME:-}" ] || printf '%s/balancer\n' "$XDG_CACHE_HOME"
-  [ -z "${HOME:-}" ] || printf '%s/.cache/balancer\n' "$HOME"
-  printf '%s/balancer-cache-%s\n' "${TMPDIR:-/tmp}" "$(id -u)"
+# Where their control sockets are: the same rule.
+runtime_folder() {
+  case ${XDG_RUNTIME_DIR:-} in /*) printf '%s/balancer\n' "${XDG_RUNTIME_DIR%/}"; return ;; esac
+  if [ "$(id -u)" = 0 ]; then printf '/run/balancer\n'; else printf '%s/run\n' "$1"; fi
+}
+
+# Removes what self-extracting programs unpacked (the folders of tools/self_extracting.sh), by the names they give, and nothing else.
+remove_unpacked() {
+  for folder in "${XDG_CACHE_HOME:+$XDG_CACHE_HOME/balancer}" "${HOME:+$HOME/.cache/balancer}" \
+    "${TMPDIR:-/tmp}/balancer-cache-$(id -u)"; do
+    case $folder in /*) ;; *) continue ;; esac
+    if [ ! -d "$folder" ] || [ -L "$folder" ]; then continue; fi
+    rm -rf "$folder"/deno "$folder"/deno-???????????????? "$folder"/balancer-????????????????.js \
+      "$folder"/balancerctl-????????????????.js "$folder"/.*.part
+    rmdir "$folder" 2>/dev/null || true
+  done
+}
+
+# Ends if a balancer runs, or may: each has a lock in the state folder, and exit code 3 alone says that it is not running.
+refuse_while_running() {
+  [ -x "$bin/balancerctl" ] || return 0
+  for lock in "$1"/*.lock; do
+    [ -f "$lock" ] || continue
+    running=$(basename "$lock" .lock)
+    status=0
+    CACHE_DIRECTORY=$work "$bin/balancerctl" status --name "$running" >/dev/null 2>&1 || status=$?
+    [ "$status" = 3 ] ||
+      fail "Cannot uninstall: balancer \"$running\" is running, or does not answer; stop it first with balancerctl stop --name $running"
+  done
 }
 
 # Whether to remove the pools: as --purge says, or as the person at the terminal does; otherwise not.
@@ -224,20 +262,24 @@ wants_purge() {
 }
 
 uninstall_programs() {
-  found=''
-  for program in $programs; do [ ! -f "$bin/$program" ] || found=yes; done
-  [ -n "$found" ] || fail "There is no balancer in \"$bin\"; say where it is with --prefix"
-  if [ -x "$bin/balancerctl" ] && "$bin/balancerctl" status >/dev/null 2>&1; then
-    fail 'Cannot uninstall: a balancer is running; stop it first with balancerctl stop'
-  fi
-  for program in $programs; do rm -f "$bin/$program" || fail "Cannot remove \"$bin/$program\": uninstall as a user who may"; done
-  unpacked_folders | while IFS= read -r folder; do
-    if [ -f "$folder/.balancer" ]; then rm -rf "$folder"; fi
-  done
-  if [ -n "${XDG_RUNTIME_DIR:-}" ]; then rmdir "$XDG_RUNTIME_DIR/balancer" 2>/dev/null || true; fi
-  say "Removed balancer and balancerctl from $bin"
+  work=$(mktemp -d)
   state=$(state_folder)
+  refuse_while_running "$state"
+  found=''
+  for program in $programs; do
+    [ -f "$bin/$program" ] || continue
+    case $(version_of "$bin/$program") in
+      "$program "[0-9]*) ;;
+      *) fail "Cannot uninstall: \"$bin/$program\" is another program; say with --prefix where balancer is" ;;
+    esac
+    found=yes
+  done
+  if [ -z "$found" ] && [ -z "$purge" ]; then fail "There is no balancer in \"$bin\"; say where it is with --prefix"; fi
+  for program in $programs; do rm -f "$bin/$program" || fail "Cannot remove \"$bin/$program\": uninstall as a user who may"; done
+  remove_unpacked
+  [ -z "$found" ] || say "Removed balancer and balancerctl from $bin"
   if [ -z "$state" ] || [ ! -d "$state" ]; then return; fi
+  rmdir "$(runtime_folder "$state")" 2>/dev/null || true
   if wants_purge "$state"; then
     rm -rf "$state"
     say "Removed the pools in $state"

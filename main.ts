@@ -31,6 +31,7 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
       options: [
         ...Object.values(SETTINGS),
         { flag: "name", value: "NAME", default: DEFAULT_NAME, summary: "its name, where there are several" },
+        { flag: "stop-at-eof", summary: "stop at once when standard input ends, for a program that runs it as its child" },
         { flag: "log-file", value: "PATH", summary: "log there, in files that rotate, and not to standard error" },
       ],
     },
@@ -103,6 +104,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     engine: engine.name,
   });
   console.log(address);
+  if (options["stop-at-eof"] !== undefined) awaitEof().then(() => stopping.stop(0));
   await stopping.stopped;
   log.info("Stopped");
   setTimeout(() => Deno.exit(EXIT.done), CLEANUP_MAX_MS); // a look-up or a disk that hangs must not keep a stopped daemon alive
@@ -147,6 +149,12 @@ function stopWhenAsked(balancer: Balancer): { stop: (graceMs: number) => void; s
     Deno.addSignalListener(signal, () => stop(balancer.stopping ? 0 : DEFAULT_GRACE_MS));
   }
   return { stop, stopped: stopped.promise };
+}
+
+/** Resolves when standard input has ended: the program at its other end is gone. */
+async function awaitEof(): Promise<void> {
+  const buffer = new Uint8Array(64);
+  while (await Deno.stdin.read(buffer).catch(() => null) !== null);
 }
 
 function describe(

@@ -15,10 +15,11 @@ export interface ProgramStart {
 /** Flags with which `deno run` starts a program of a checkout. */
 const RUN_FLAGS = ["run", "--quiet", "--no-prompt"];
 
-const CHECKOUT_MAINS = { balancer: "main.ts", balancerctl: "ctl.ts" } as const;
+/** Each program's main file in a checkout. */
+export const MAINS = { balancer: "main.ts", balancerctl: "ctl.ts" } as const;
 
 /** The names of the two programs. */
-export type ProgramName = keyof typeof CHECKOUT_MAINS;
+export type ProgramName = keyof typeof MAINS;
 
 /** How this program was packaged. */
 export function packaging(): Packaging {
@@ -32,7 +33,7 @@ export function programStart(name: ProgramName): ProgramStart {
     const checkout = `${import.meta.dirname}/../`;
     return {
       path: Deno.execPath(),
-      args: [...RUN_FLAGS, `--permission-set=${name}`, "--config", `${checkout}deno.json`, checkout + CHECKOUT_MAINS[name]],
+      args: [...RUN_FLAGS, `--permission-set=${name}`, "--config", `${checkout}deno.json`, checkout + MAINS[name]],
     };
   }
   const self = Deno.env.get("BALANCER_PROGRAM") ?? Deno.execPath();

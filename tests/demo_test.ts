@@ -1,6 +1,7 @@
 // The demo: its figures, its text, and that nothing is left of it.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { isListening } from "../lib/control/socket.ts";
 import { textStage } from "../lib/demo/stage.ts";
 import { soon } from "./helpers.ts";
 import { makePlace, type Place } from "./programs.ts";
@@ -76,9 +77,41 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "a demo that is interrupted while its balancer starts, or killed, leaves no balancer",
+  ignore,
+  async fn() {
+    await using place = await makePlace();
+    for (const [signal, afterMs] of [["SIGTERM", 40], ["SIGTERM", 80], ["SIGHUP", 120], ["SIGKILL", 150]] as const) {
+      const { process, left } = await demo(place);
+      await new Promise((resolve) => setTimeout(resolve, afterMs)); // at no event in particular
+      process.kill(signal);
+      await soon(Promise.all([process.status, process.stdout.cancel(), process.stderr.cancel()]), "the end of the demo");
+      const folders = await left();
+      if (signal !== "SIGKILL") assertEquals(folders, [], `${signal} after ${afterMs} ms`);
+      for (const { name } of folders) {
+        const path = `${place.folder}/tmp/${name}/balancer/demo.sock`;
+        await soon(
+          (async () => {
+            while (await isListening(path)) await new Promise((resolve) => setTimeout(resolve, 20));
+          })(),
+          "the end of the demo's balancer",
+        );
+      }
+    }
+  },
+});
+
+Deno.test("in a narrow terminal the bars are shorter", () => {
+  let text = "";
+  const stage = textStage((more) => text += more, { isTerminal: false, hasColours: false, columns: 26 });
+  stage.bars(new Map([["a", 20], ["b", 10]]), { isFirst: true, isLast: true }, () => "");
+  assertEquals(text, `  a  ${"#".repeat(10)} 20\n  b  ${"#".repeat(5)} 10\n`);
+});
+
 Deno.test("on a terminal the bars are drawn over the last ones", () => {
   let text = "";
-  const stage = textStage((more) => text += more, true, false);
+  const stage = textStage((more) => text += more, { isTerminal: true, hasColours: false, columns: 80 });
   stage.bars(new Map([["a", 1], ["b", 2]]), { isFirst: true, isLast: false }, () => "");
   stage.bars(new Map([["a", 2], ["b", 2]]), { isFirst: false, isLast: true }, (letter) => letter === "a" ? "(+1)" : "");
   assertEquals(text, "\x1b[2K  a  █ 1\n\x1b[2K  b  ██ 2\n\x1b[2A\x1b[2K  a  ██ 2 (+1)\n\x1b[2K  b  ██ 2\n");

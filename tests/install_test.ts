@@ -61,7 +61,7 @@ async function makeRelease(folder: string, target = Deno.build.target): Promise<
   const programs = `${folder}/programs`;
   await Deno.mkdir(programs, { recursive: true });
   for (const name of ["balancer", "balancerctl"]) {
-    const script = `#!/bin/sh\n[ "$1" != status ] || exit 3\necho "${name} 9.9.9 (a test)"\n`;
+    const script = `#!/bin/sh\n[ "$1" != status ] || exit \${STATUS:-3}\necho "${name} 9.9.9 (a test)"\n`;
     await Deno.writeTextFile(`${programs}/${name}`, script, { mode: 0o755 });
   }
   const release = `${folder}/release`;
@@ -231,6 +231,50 @@ Deno.test("uninstalling keeps the pools unless it is told otherwise", async () =
   await run("--release", release);
   assertStringIncludes((await run("--uninstall", "--purge")).stderr, "Removed the pools");
   assertEquals(await filesIn(`${machine.home}/state`), []);
+});
+
+Deno.test("uninstalling removes nothing that is not balancer's, and nothing while one runs or may", async () => {
+  await using machine = await makeMachine();
+  const release = await makeRelease(machine.home);
+  const state = `${machine.home}/state/balancer`;
+  const cache = `${machine.home}/.cache/balancer`;
+  const run = (env: Record<string, string>, ...args: string[]) =>
+    machine.run(`${ROOT}install.sh`, ["--prefix", `${machine.home}/opt`, ...args], {
+      XDG_STATE_HOME: `${machine.home}/state`,
+      ...env,
+    });
+  await Deno.mkdir(state, { recursive: true });
+  await Deno.writeTextFile(`${state}/other.lock`, "");
+  await Deno.mkdir(cache, { recursive: true });
+  await Deno.writeTextFile(`${cache}/precious`, "");
+  await run({}, "--release", release);
+  for (const STATUS of ["0", "1"]) {
+    const { code, stderr } = await run({ STATUS }, "--uninstall", "--purge");
+    assertEquals(code, 1);
+    assertStringIncludes(stderr, 'balancer "other" is running, or does not answer');
+  }
+  const relative = await run({ XDG_STATE_HOME: "state" }, "--uninstall", "--purge", "--dry-run");
+  assert(!relative.stdout.includes("in state"), relative.stdout);
+  assertEquals((await run({}, "--uninstall", "--purge")).code, 0);
+  assertEquals([await filesIn(machine.bin), await filesIn(state)], [[], []]);
+  assertEquals(await filesIn(cache), [`${cache}/precious`]);
+  await Deno.writeTextFile(`${machine.bin}/balancer`, "#!/bin/sh\necho another program\n", { mode: 0o755 });
+  const foreign = await run({}, "--uninstall");
+  assertEquals([foreign.code, (await filesIn(machine.bin)).length], [1, 1]);
+  assertStringIncludes(foreign.stderr, "is another program");
+});
+
+Deno.test("a release whose programs do not run installs nothing", async () => {
+  await using machine = await makeMachine();
+  const release = await makeRelease(machine.home);
+  const tarball = `${release}/balancer-9.9.9-${Deno.build.target}.tar.gz`;
+  await Deno.writeTextFile(`${machine.home}/programs/balancer`, "#!/bin/sh\nexit 1\n", { mode: 0o755 });
+  await new Deno.Command("tar", { args: ["-czf", tarball, "-C", `${machine.home}/programs`, "balancer", "balancerctl"] }).output();
+  const sum = new Uint8Array(await crypto.subtle.digest("SHA-256", await Deno.readFile(tarball))).toHex();
+  await Deno.writeTextFile(`${release}/SHA256SUMS`, `${sum}  ${tarball.split("/").at(-1)}\r\n`);
+  const { code, stderr } = await machine.install("--release", release);
+  assertEquals([code, await filesIn(machine.bin)], [1, []]);
+  assertStringIncludes(stderr, 'The program "balancer" does not run on this machine; nothing was installed');
 });
 
 Deno.test("--help and --dry-run do nothing; a wrong option is told", async () => {

@@ -63,7 +63,7 @@ async function filesUnder(folder: string, ending: string): Promise<string[]> {
 /** The import and export-from lines of a file, with paths from the root. */
 async function importsOf(file: string): Promise<Import[]> {
   const text = await Deno.readTextFile(ROOT + file);
-  const found = text.matchAll(/^(?:import|export)\s(type\s)?[^;"]*?(?:from\s)?"([^"]+)"/gm);
+  const found = text.matchAll(/^(?:import|export)\s(type\s)?(?:[^;"=]*?\sfrom\s)?"([^"]+)"/gm);
   return [...found].map(([, type, specifier]) => {
     const path = specifier.startsWith(".") ? new URL(specifier, `file:///${file}`).pathname.slice(1) : specifier;
     return { specifier: path, typeOnly: type !== undefined };

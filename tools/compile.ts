@@ -7,7 +7,7 @@
 // deno-lint-ignore-file no-console -- a tool speaks to its user
 
 import deno from "../deno.json" with { type: "json" };
-import type { ProgramName } from "../lib/packaging.ts";
+import { MAINS, type ProgramName } from "../lib/packaging.ts";
 import { parseArgs } from "@std/cli";
 
 const ROOT = `${import.meta.dirname}/../`;
@@ -15,14 +15,11 @@ const ROOT = `${import.meta.dirname}/../`;
 /** Where the programs go. */
 export const DIST = `${ROOT}dist`;
 
-/** Each program's main file. */
-const MAINS: Readonly<Record<ProgramName, string>> = { balancer: "main.ts", balancerctl: "ctl.ts" };
-
 /** What `deno compile` says when it cannot get the runtime base; anything else that it says is an error. */
 const BASE_IS_MISSING = /error sending request|denort|dl\.deno\.land|timed out|dns error/i;
 
-/** No download takes longer. */
-const COMPILE_MAX_MS = 300_000;
+/** No download takes longer: a site that is silent counts as one that cannot be reached. */
+const COMPILE_MAX_MS = 60_000;
 
 type Permissions = Readonly<Record<string, boolean | readonly string[]>>;
 
@@ -39,7 +36,7 @@ async function runDeno(args: readonly string[]): Promise<{ success: boolean; com
   const env = { NO_COLOR: "1" };
   const { success, stderr } = await new Deno.Command(Deno.execPath(), { args: [...args], cwd: ROOT, env, stdin: "null", signal })
     .output();
-  return { success, complaint: new TextDecoder().decode(stderr).trim() };
+  return { success, complaint: signal.aborted ? "timed out" : new TextDecoder().decode(stderr).trim() };
 }
 
 /**
@@ -74,6 +71,8 @@ async function makeSelfExtracting(name: ProgramName, output: string): Promise<vo
     VERSION: deno.version,
     PROGRAM_FILE: `${name}-${await digest(script)}.js`,
     RUNTIME_FILE: `deno-${await digest(runtime)}`,
+    PROGRAM_SIZE: script.length,
+    RUNTIME_SIZE: runtime.length,
     PROGRAM_BYTES: program.length,
     RUNTIME_BYTES: compressed.length,
     PERMISSIONS: permissionFlags(name).join(" "),
@@ -178,9 +177,10 @@ export async function makePrograms(forceSelfExtracting = false): Promise<boolean
   const stamp = await stampOf(forceSelfExtracting);
   await Deno.mkdir(`${DIST}/.parts`, { recursive: true });
   const [made, kind] = (await Deno.readTextFile(stampPath).catch(() => "")).split(" ");
-  if (made === stamp) return kind === "self-extracting";
-  let selfExtracting = forceSelfExtracting;
   const names = Object.keys(MAINS) as ProgramName[];
+  const areThere = await Promise.all(names.map((name) => Deno.stat(`${DIST}/${name}`).then(({ isFile }) => isFile, () => false)));
+  if (made === stamp && areThere.every((isThere) => isThere)) return kind === "self-extracting";
+  let selfExtracting = forceSelfExtracting;
   for (const name of names) {
     if (!selfExtracting && await compileByDeno(name, `${DIST}/${name}`)) continue;
     if (!selfExtracting) {

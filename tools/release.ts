@@ -1,11 +1,12 @@
 /**
  * Makes in `dist/release` what `install.sh --release` takes: for each target a tarball with both programs and the licence, and
- * SHA256SUMS. For every target where `deno compile` can be used, else for this machine's.
+ * SHA256SUMS. For every target where `deno compile` can be used, else for this machine's; with `--all-targets` it fails rather than that.
  */
 
 // deno-lint-ignore-file no-console -- a tool speaks to its user
 
 import deno from "../deno.json" with { type: "json" };
+import { parseArgs } from "@std/cli";
 import type { ProgramName } from "../lib/packaging.ts";
 import { compileByDeno, DIST, makePrograms } from "./compile.ts";
 
@@ -35,6 +36,9 @@ async function main(): Promise<void> {
   await Deno.remove(OUTPUT, { recursive: true }).catch(() => {});
   await Deno.mkdir(OUTPUT, { recursive: true });
   const selfExtracting = await makePrograms();
+  if (selfExtracting && parseArgs(Deno.args, { boolean: ["all-targets"] })["all-targets"] === true) {
+    throw new Error("Deno's runtime base cannot be had, so there would be programs for this machine's target alone");
+  }
   const tarballs: string[] = [];
   for (const target of selfExtracting ? [Deno.build.target] : TARGETS) {
     const folder = await Deno.makeTempDir({ prefix: "balancer_release_" });

@@ -12,18 +12,21 @@ fail() {
   exit 1
 }
 
-# Where this file is: the other program lies beside it.
+# Where this file is, links followed: the other program lies beside it.
 case $0 in
   /*) self=$0 ;;
   */*) self=$(pwd)/$0 ;;
-  *) self=$(command -v -- "$0") || self=$0 ;;
+  *) if [ -f "./$0" ]; then self=$(pwd)/$0; else self=$(command -v -- "$0") || self=$0; fi ;;
 esac
+while [ -L "$self" ]; do
+  link=$(readlink "$self")
+  case $link in /*) self=$link ;; *) self=${self%/*}/$link ;; esac
+done
 
-# Whether $1 is a folder (made, if need be) of this user's in which nobody else can write. No link: in a folder that all may write
-# to, somebody else could have put it there.
+# Whether $1 is a folder of this user's in which nobody else can write. No link: in a folder that all may write to, somebody else
+# could have put it there.
 is_private() {
-  [ -d "$1" ] || (umask 077 && mkdir -p "$1") 2>/dev/null || return 1
-  [ ! -L "$1" ] || return 1
+  [ -d "$1" ] && [ ! -L "$1" ] || return 1
   facts=$(ls -ldn "$1") || return 1
   case $facts in d????-??-*) ;; *) return 1 ;; esac
   # shellcheck disable=SC2086 # the words are wanted
@@ -31,43 +34,64 @@ is_private() {
   [ "$3" = "$uid" ]
 }
 
-# Writes $2 bytes of this file from byte $1 on, unpacked, to $3/$4, whole or not at all: another start may be doing the same.
-unpack() {
-  part=$3/.$4.$$
-  trap 'rm -f "$part"' EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM
-  if (umask 077 && tail -c "+$1" "$self" | head -c "$2" | gzip -dc >"$part") 2>/dev/null; then
-    chmod 700 "$part" && mv -f "$part" "$3/$4"
-  fi
-  rm -f "$part"
-  trap - EXIT INT TERM
-  [ -f "$3/$4" ]
+# Whether the file $1 is there and has $2 bytes: after a crash of the machine it may be empty.
+is_whole() {
+  [ -f "$1" ] || return 1
+  # shellcheck disable=SC2046 # the words are wanted
+  set -- "$2" $(ls -ln "$1")
+  [ "$6" = "$1" ]
 }
 
 is_ready() {
-  [ -x "$1/$runtime" ] && [ -f "$1/$program" ]
+  is_private "$1" && is_whole "$1/$program" @PROGRAM_SIZE@ && is_whole "$1/$runtime" @RUNTIME_SIZE@
 }
 
-# The mark says that the folder is ours as a whole: install.sh --uninstall removes it.
-prepare() {
-  if is_ready "$1"; then return; fi
-  (: >"$1/.balancer") 2>/dev/null || return 1
-  unpack @PROGRAM_START@ @PROGRAM_BYTES@ "$1" "$program" || return 1
-  unpack @RUNTIME_START@ @RUNTIME_BYTES@ "$1" "$runtime" || return 1
-  "$1/$runtime" --version >/dev/null 2>&1 # not where programs may not be run from
+# Writes $2 bytes of this file from byte $1 on, unpacked, to $3/$4, whole or not at all: another start may be doing the same.
+unpack() {
+  part=$3/.$4.$$.part
+  trap 'rm -f "$part"' EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  if tail -c "+$1" "$self" | head -c "$2" | gzip -dc >"$part" && is_whole "$part" "$5"; then
+    chmod 700 "$part" && mv -f "$part" "$3/$4"
+  fi 2>/dev/null
+  rm -f "$part"
+  trap - EXIT HUP INT TERM
+  is_whole "$3/$4" "$5"
+}
+
+# Whether programs can be written to the folder $1 and run from there.
+can_run_from() {
+  probe=$1/.probe.$$.part
+  if ! { printf '#!/bin/sh\n' >"$probe" && chmod 700 "$probe"; } 2>/dev/null; then rm -f "$probe"; return 1; fi
+  "$probe" 2>/dev/null && status=0 || status=1
+  rm -f "$probe"
+  return "$status"
+}
+
+# Unpacks to the folder $1, and sweeps what starts that were killed left there.
+prepare() (
+  umask 077
+  mkdir -p "$1" 2>/dev/null
+  is_private "$1" && can_run_from "$1" && mkdir -p "$1/deno" || exit 1
+  find "$1" -name '.*.part' -mtime +1 -exec rm -f {} + 2>/dev/null || true
+  unpack @PROGRAM_START@ @PROGRAM_BYTES@ "$1" "$program" @PROGRAM_SIZE@ &&
+    unpack @RUNTIME_START@ @RUNTIME_BYTES@ "$1" "$runtime" @RUNTIME_SIZE@
+)
+
+# Sets $folder to the first of the possible folders for which the command $1 succeeds.
+find_folder() {
+  for folder in "${CACHE_DIRECTORY:+${CACHE_DIRECTORY%%:*}}" "${XDG_CACHE_HOME:+$XDG_CACHE_HOME/balancer}" \
+    "${HOME:+$HOME/.cache/balancer}" "${TMPDIR:-/tmp}/balancer-cache-$uid"; do
+    case $folder in /*) if "$1" "$folder"; then return; fi ;; esac
+  done
+  return 1
 }
 
 uid=$(id -u)
-set_folder() {
-  for folder in "${CACHE_DIRECTORY:-}" "${XDG_CACHE_HOME:+$XDG_CACHE_HOME/balancer}" "${HOME:+$HOME/.cache/balancer}" \
-    "${TMPDIR:-/tmp}/balancer-cache-$uid"; do
-    case $folder in /*) ;; *) continue ;; esac
-    if is_private "$folder" && prepare "$folder"; then return; fi
-  done
+find_folder is_ready || find_folder prepare ||
   fail 'Cannot unpack: no private folder to write to and run from, or this file is cut short; set XDG_CACHE_HOME to such a folder'
-}
 
-set_folder
 export BALANCER_PROGRAM="$self" DENO_DIR="$folder/deno" DENO_NO_UPDATE_CHECK=1
 exec "$folder/$runtime" run --quiet --no-prompt --no-config --no-lock --no-remote --no-npm @PERMISSIONS@ "$folder/$program" "$@"

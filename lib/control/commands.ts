@@ -46,17 +46,19 @@ interface Row<T> {
   readonly summary: string;
   /** A reading command has `--json`, which prints the result as it is. */
   readonly reads?: boolean;
+  /** Whether it is about one of several balancers, as almost every command is: it has `--name`. */
+  readonly isNamed?: boolean;
   readonly arguments?: readonly string[];
   readonly options?: readonly OptionSpec[];
   readonly act: (input: CommandInput, situation: Situation) => Promise<T>;
   readonly print: (result: T, input: CommandInput) => string;
 }
 
-function command<T>({ summary, reads = false, arguments: args = [], options = [], act, print }: Row<T>): Command {
+function command<T>({ summary, reads = false, isNamed = true, arguments: args = [], options = [], act, print }: Row<T>): Command {
   return {
     summary,
     arguments: args,
-    options: [...options, ...(reads ? [JSON_OUTPUT] : []), NAME],
+    options: [...options, ...(reads ? [JSON_OUTPUT] : []), ...(isNamed ? [NAME] : [])],
     async run(input, situation) {
       const result = await act(input, situation);
       return input.options.json === undefined ? print(result, input) : JSON.stringify(result, null, 2);
@@ -135,6 +137,7 @@ export const COMMANDS = {
   demo: command({
     summary: "Watch a balancer of its own, five servers and 100 clients, for a few seconds; touches nothing else",
     reads: true,
+    isNamed: false,
     act: ({ options }, { stage, takeInterrupts }) => playDemo(options.json === undefined ? stage : EMPTY_STAGE, takeInterrupts()),
     print: () => "",
   }),
@@ -146,8 +149,15 @@ export function situationOf(
   person: Pick<Situation, "say" | "stage" | "takeInterrupts">,
 ): Situation & Disposable {
   const name = parseName(input.options.name ?? DEFAULT_NAME);
-  const client = new ControlClient(name, findPaths(name).socket);
-  return { ...person, client, name, [Symbol.dispose]: () => client[Symbol.dispose]() };
+  let client: ControlClient | undefined;
+  return {
+    ...person,
+    name,
+    get client() {
+      return client ??= new ControlClient(name, findPaths(name).socket); // the demo needs none
+    },
+    [Symbol.dispose]: () => client?.[Symbol.dispose](),
+  };
 }
 
 async function start({ arguments: [host, port], options }: CommandInput, { client, name }: Situation): Promise<Answers["status"]> {

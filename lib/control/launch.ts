@@ -12,6 +12,8 @@ const START_MAX_MS = 30_000;
 /** How a daemon is started: in a session of its own, to outlive this program, or as its child; with more environment variables. */
 export interface LaunchOptions {
   readonly detached: boolean;
+  /** Kills the daemon when it is aborted, now or later. */
+  readonly signal?: AbortSignal;
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -25,9 +27,9 @@ export interface Launched {
  * Starts `balancer` with these arguments, and resolves when it has said on its standard output that it serves. Throws an operator
  * error with the daemon's own reason, no process being left, if it does not.
  */
-export async function launchDaemon(args: readonly string[], { detached, env }: LaunchOptions): Promise<Launched> {
-  const daemon = spawnDaemon(args, { detached, env });
-  if (detached) daemon.unref();
+export async function launchDaemon(args: readonly string[], options: LaunchOptions): Promise<Launched> {
+  const daemon = spawnDaemon(args, options);
+  if (options.detached) daemon.unref();
   const timer = setTimeout(() => daemon.kill("SIGKILL"), START_MAX_MS);
   const complaint = new Response(daemon.stderr).text(); // ends when the daemon does
   const { value } = await daemon.stdout.getReader().read();
@@ -41,7 +43,7 @@ export async function launchDaemon(args: readonly string[], { detached, env }: L
   );
 }
 
-function spawnDaemon(args: readonly string[], { detached, env }: LaunchOptions) {
+function spawnDaemon(args: readonly string[], { detached, env, signal }: LaunchOptions) {
   const { path, args: first } = programStart("balancer");
   try {
     return new Deno.Command(path, {
@@ -49,7 +51,8 @@ function spawnDaemon(args: readonly string[], { detached, env }: LaunchOptions) 
       cwd: "/",
       env: { ...env, NO_COLOR: "1" },
       detached,
-      stdin: "null",
+      signal,
+      stdin: detached ? "null" : "piped", // see --stop-at-eof
       stdout: "piped",
       stderr: "piped",
     }).spawn();

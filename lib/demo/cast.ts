@@ -76,7 +76,7 @@ export async function clientAddresses(count: number): Promise<string[]> {
   } catch {
     const why = `its clients come from ${addresses[0]} to ${
       addresses[count - 1]
-    }, which this system does not have; add them to its loopback`;
+    }, which this system does not have; add them to its loopback (macOS: sudo ifconfig lo0 alias 127.0.1.1, and so on)`;
     throw new OperatorError("failed", `Cannot play the demo: ${why}`);
   } finally {
     probe.close();

@@ -6,7 +6,7 @@
 import { type Address, formatAddress, parseAddress } from "../address.ts";
 import { ControlClient } from "../control/client.ts";
 import { launchDaemon } from "../control/launch.ts";
-import { OperatorError } from "../errors.ts";
+import { messageOf, OperatorError } from "../errors.ts";
 import { clientAddresses, DemoConnection, DemoServer } from "./cast.ts";
 import type { Stage } from "./stage.ts";
 
@@ -63,18 +63,22 @@ interface Company {
 }
 
 /** Plays the demo to its end, in less than 30 s, or until the signal. Leaves nothing behind either way. */
-export async function playDemo(stage: Stage, signal: AbortSignal): Promise<DemoFigures> {
+export async function playDemo(stage: Stage, interrupted: AbortSignal): Promise<DemoFigures> {
   await using stack = new AsyncDisposableStack();
-  const over = AbortSignal.any([signal, AbortSignal.timeout(DEMO_MAX_MS)]);
+  const over = AbortSignal.any([interrupted, AbortSignal.timeout(DEMO_MAX_MS)]);
   const ended = Promise.withResolvers<never>();
-  const reason = () => signal.aborted ? "it was interrupted" : `it took more than ${DEMO_MAX_MS / 1000} s`;
-  over.addEventListener("abort", () => ended.reject(new OperatorError("failed", `The demo ended early: ${reason()}`)));
-  ended.promise.catch(() => {});
-  return await Promise.race([play(stage, stack), ended.promise]);
+  over.addEventListener("abort", () => {
+    const reason = interrupted.aborted ? "it was interrupted" : `it took more than ${DEMO_MAX_MS / 1000} s`;
+    ended.reject(new OperatorError("failed", `The demo ended early: ${reason}`));
+  });
+  const played = play(stage, stack, over).catch((error) => {
+    throw error instanceof OperatorError ? error : new OperatorError("failed", `The demo could not go on: ${messageOf(error)}`);
+  });
+  return await Promise.race([played, ended.promise]);
 }
 
-async function play(stage: Stage, stack: AsyncDisposableStack): Promise<DemoFigures> {
-  const company = await gather(stage, stack);
+async function play(stage: Stage, stack: AsyncDisposableStack, over: AbortSignal): Promise<DemoFigures> {
+  const company = await gather(stage, stack, over);
   const { clients, servers, control } = company;
   const first = servers.get("c")!;
   const second = servers.get("e")!;
@@ -123,24 +127,24 @@ async function play(stage: Stage, stack: AsyncDisposableStack): Promise<DemoFigu
 }
 
 /** Brings everybody together: a balancer of the demo's own in a temporary folder, servers in its pool, and clients. */
-async function gather(stage: Stage, stack: AsyncDisposableStack): Promise<Company> {
+async function gather(stage: Stage, stack: AsyncDisposableStack, over: AbortSignal): Promise<Company> {
   const clients = await clientAddresses(CLIENTS);
-  const folder = await Deno.makeTempDir({ prefix: "balancer_demo_" });
-  stack.defer(() => Deno.remove(folder, { recursive: true }));
-  const { daemon, address } = await launchDaemon(
-    ["run", "127.0.0.1", "0", "--name=demo", "--load-bound=off", "--log-level=error"],
+  // deno-lint-ignore no-sync-fn-in-async-fn -- at once with what removes it: an interruption must not come between
+  const folder = Deno.makeTempDirSync({ prefix: "balancer_demo_" });
+  const launching = launchDaemon(
+    ["run", "127.0.0.1", "0", "--name=demo", "--load-bound=off", "--log-level=error", "--stop-at-eof"],
     {
       detached: false,
-      env: { RUNTIME_DIRECTORY: folder, STATE_DIRECTORY: folder, LOGS_DIRECTORY: folder },
+      signal: over,
+      env: { RUNTIME_DIRECTORY: "", STATE_DIRECTORY: "", LOGS_DIRECTORY: "", XDG_RUNTIME_DIR: folder, XDG_STATE_HOME: folder },
     },
   );
   stack.defer(async () => {
-    try {
-      daemon.kill("SIGKILL");
-    } catch { /* it has ended */ }
-    await daemon.status;
+    await launching.then(({ daemon }) => endDaemon(daemon), () => {});
+    await Deno.remove(folder, { recursive: true });
   });
-  const control = stack.use(new ControlClient("demo", `${folder}/demo.sock`));
+  const { address } = await launching;
+  const control = stack.use(new ControlClient("demo", `${folder}/balancer/demo.sock`));
   const servers = new Map<string, DemoServer>();
   for (const letter of LETTERS) {
     const server = stack.use(await DemoServer.start(letter));
@@ -148,6 +152,13 @@ async function gather(stage: Stage, stack: AsyncDisposableStack): Promise<Compan
     await control.add({ address: server.address.host, port: server.address.port });
   }
   return { address: parseAddress(address), control, servers, clients, stage };
+}
+
+async function endDaemon(daemon: Deno.ChildProcess): Promise<void> {
+  try {
+    daemon.kill("SIGKILL");
+  } catch { /* it has ended */ }
+  await daemon.status;
 }
 
 /** Lets every client connect and leave, a few at a time, and shows who serves how many, and how that differs from `before`. */

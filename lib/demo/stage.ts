@@ -27,20 +27,32 @@ const COLOURS = [36, 33, 35, 32, 34];
 /** A stage that nobody watches, for `--json`. */
 export const EMPTY_STAGE: Stage = { scene: () => {}, say: () => {}, bars: () => {}, pause: () => Promise.resolve() };
 
-/** A stage made of text. `terminal`: it can go back up, and people watch; `colours`: it can show them. */
-export function textStage(write: (text: string) => void, terminal: boolean, colours: boolean): Stage {
-  const paint = (code: string, text: string) => colours ? `${code}${text}${PLAIN}` : text;
+/** What a text stage is written to. A terminal can go back up, and people watch it. */
+export interface TextMedium {
+  readonly isTerminal: boolean;
+  readonly hasColours: boolean;
+  readonly columns: number;
+}
+
+/** Columns of a row that are not bar: the letter, a count, a note. */
+const COLUMNS_BESIDE_BAR = 16;
+
+/** A stage made of text. */
+export function textStage(write: (text: string) => void, { isTerminal, hasColours, columns }: TextMedium): Stage {
+  const paint = (code: string, text: string) => hasColours ? `${code}${text}${PLAIN}` : text;
+  const room = Math.max(1, columns - COLUMNS_BESIDE_BAR);
   return {
     scene: (title) => write(`\n${paint(BOLD, title)}\n`),
     say: (line) => write(`  ${line}\n`),
     bars(counts, { isFirst, isLast }, note) {
-      if (!terminal && !isLast) return;
-      if (terminal && !isFirst) write(`\x1b[${counts.size}A`);
+      if (!isTerminal && !isLast) return;
+      if (isTerminal && !isFirst) write(`\x1b[${counts.size}A`);
+      const scale = Math.min(1, room / Math.max(1, ...counts.values()));
       for (const [i, [letter, count]] of [...counts].entries()) {
-        const bar = paint(`\x1b[${COLOURS[i % COLOURS.length]}m`, (terminal ? "█" : "#").repeat(count));
-        write(`${terminal ? "\x1b[2K" : ""}  ${letter}  ${bar} ${count} ${paint(FAINT, note(letter))}`.trimEnd() + "\n");
+        const bar = paint(`\x1b[${COLOURS[i % COLOURS.length]}m`, (isTerminal ? "█" : "#").repeat(Math.round(count * scale)));
+        write(`${isTerminal ? "\x1b[2K" : ""}  ${letter}  ${bar} ${count} ${paint(FAINT, note(letter))}`.trimEnd() + "\n");
       }
     },
-    pause: (ms) => terminal ? new Promise((resolve) => setTimeout(resolve, ms)) : Promise.resolve(),
+    pause: (ms) => isTerminal ? new Promise((resolve) => setTimeout(resolve, ms)) : Promise.resolve(),
   };
 }
