@@ -12,9 +12,9 @@ import { assert, assertEquals } from "@std/assert";
 export const WAIT_MAX_MS = 20_000;
 
 /** Rejects if the promise takes longer than a test may wait. */
-export async function soon<T>(promise: PromiseLike<T>, what = "the event"): Promise<T> {
+export async function soon<T>(promise: PromiseLike<T>, what = "the event", maxMs = WAIT_MAX_MS): Promise<T> {
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(`Waited ${WAIT_MAX_MS} ms for ${what}`)), WAIT_MAX_MS);
+  const timer = setTimeout(() => late.reject(new Error(`Waited ${maxMs} ms for ${what}`)), maxMs);
   return await Promise.race([promise, late.promise]).finally(() => clearTimeout(timer));
 }
 

@@ -51,7 +51,7 @@ Deno.test("a program runs from another folder, through a link, and where it may 
 Deno.test("a link in another folder still finds the other program", async () => {
   await using folder = await makeFolder();
   await Deno.symlink(`${DIST}balancerctl`, `${folder.path}/ctl`);
-  const env = { HOME: folder.path, TMPDIR: folder.path, XDG_CACHE_HOME: `${DIST}.parts/cache` };
+  const env = { XDG_RUNTIME_DIR: folder.path, XDG_STATE_HOME: folder.path, XDG_CACHE_HOME: `${DIST}.parts/cache` };
   const { code, stderr } = await runBare(`${folder.path}/ctl`, ["start", "192.0.2.1", "0"], env);
   assertEquals(code, 1);
   assertStringIncludes(stderr, "Cannot listen on 192.0.2.1:0", "the daemon itself says so");
@@ -129,7 +129,7 @@ Deno.test({
 
 Deno.test("signals reach the program", async () => {
   await using home = await makeFolder();
-  const env = { HOME: home.path, XDG_RUNTIME_DIR: home.path, PATH: "/usr/bin:/bin" };
+  const env = { HOME: home.path, XDG_RUNTIME_DIR: home.path, XDG_STATE_HOME: home.path, PATH: "/usr/bin:/bin" };
   const args = ["run", "127.0.0.1", "0"];
   const daemon = new Deno.Command(`${DIST}balancer`, { args, env, clearEnv: true, stdin: "null", stdout: "piped", stderr: "null" })
     .spawn();

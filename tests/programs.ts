@@ -76,9 +76,9 @@ export async function makePlace(): Promise<Place> {
   };
 }
 
-/** Runs a command to its end. */
-export async function outcomeOf(command: Deno.Command): Promise<Outcome> {
-  const { code, stdout, stderr } = await soon(command.output(), "a program's end");
+/** Runs a command to its end, which must come in time. */
+export async function outcomeOf(command: Deno.Command, maxMs?: number): Promise<Outcome> {
+  const { code, stdout, stderr } = await soon(command.output(), "a program's end", maxMs);
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 
