@@ -23,7 +23,7 @@ import {
   writeAll,
   writeText,
 } from "./helpers.ts";
-import { makePlace, outcomeOf, type Place } from "./programs.ts";
+import { makePlace, outcomeOf, type Place, runForeground } from "./programs.ts";
 
 const MIB = 1024 ** 2;
 
@@ -210,31 +210,20 @@ Deno.test("SIGTERM and SIGINT let connections finish; a second signal ends them"
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     await using place = await makePlace();
     await using server = startServer(echo);
-    const args = ["run", "127.0.0.1", "0"];
-    const daemon = new Deno.Command(place.program("balancer"), {
-      args,
-      env: place.env,
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const log = new Response(daemon.stderr).text();
-    const lines = daemon.stdout.pipeThrough(new TextDecoderStream()).getReader();
-    const [host, port] = (await soon(lines.read(), "the address")).value!.trim().split(":");
+    const { process, address, ended } = await runForeground(place);
+    const log = new Response(process.stderr).text();
     await addAll(place, [server]);
-    const address = { host, port: Number(port) };
     using finishing = await openVia(address);
     using staying = await openVia(address);
-    daemon.kill(signal);
+    process.kill(signal);
     while (!JSON.parse(await place.do("status", "--json")).stopping);
     await writeText(finishing, "still served");
     assertEquals((await soon(readBytes(finishing, 12))).length, 12);
     await finishing.closeWrite();
     assertEquals(await soon(readText(finishing)), "");
-    daemon.kill(signal);
+    process.kill(signal);
     assertEquals(await soon(readText(staying).catch(() => "")), "");
-    assertEquals((await soon(daemon.status, "the end of the daemon")).code, 0);
-    await lines.cancel();
+    assertEquals(await ended(), 0);
     for (const line of (await log).trim().split("\n")) assertMatch(line, /^\{"@timestamp":.*\}$/);
     assertEquals((await place.ctl("list")).code, 3);
   }
@@ -243,25 +232,13 @@ Deno.test("SIGTERM and SIGINT let connections finish; a second signal ends them"
 Deno.test("a daemon whose standard error nobody reads, or is gone, serves on and stops", async () => {
   for (const isGone of [false, true]) {
     await using place = await makePlace();
-    const args = ["run", "127.0.0.1", "0"];
-    const daemon = new Deno.Command(place.program("balancer"), {
-      args,
-      env: place.env,
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    });
-    const process = daemon.spawn();
-    const lines = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
-    const [host, port] = (await soon(lines.read(), "the address")).value!.trim().split(":");
-    const address = { host, port: Number(port) };
+    const { process, address, ended } = await runForeground(place);
     if (isGone) await process.stderr.cancel();
     for (let i = 0; i < 2000; i += 50) await Promise.all(Array.from({ length: 50 }, () => ask(address))); // a line each
     assertEquals(JSON.parse(await place.do("status", "--json")).fates.no_server, 2000);
     process.kill("SIGTERM");
-    assertEquals((await soon(process.status, "the end of the daemon")).code, 0);
+    assertEquals(await ended(), 0);
     if (!isGone) await process.stderr.cancel();
-    await lines.cancel();
   }
 });
 
@@ -320,13 +297,8 @@ Deno.test({
   async fn() {
     await using place = await makePlace();
     await using server = startServer(echo);
-    const program = [place.program("balancer"), "run", "127.0.0.1", "0", "--connections", "1000"];
-    const shell = ["-c", 'ulimit -n 80; exec "$@"', "sh", ...program];
-    const daemon = new Deno.Command("sh", { args: shell, env: place.env, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
-    const log = new Response(daemon.stderr).text();
-    const lines = daemon.stdout.pipeThrough(new TextDecoderStream()).getReader();
-    const [host, port] = (await soon(lines.read(), "the address")).value!.trim().split(":");
-    const address = { host, port: Number(port) };
+    const { process, address, ended } = await runForeground(place, ["--connections", "1000"], 'ulimit -n 80; exec "$@"');
+    const log = new Response(process.stderr).text();
     await addAll(place, [server]);
     using first = await openVia(address);
     const crowd = await Promise.all(Array.from({ length: 100 }, () => connect(address)));
@@ -334,10 +306,9 @@ Deno.test({
     assertEquals((await soon(readBytes(first, 10))).length, 10);
     for (const client of crowd) close(client);
     assertEquals(await ask(address, "and again"), "and again");
-    daemon.kill("SIGTERM");
+    process.kill("SIGTERM");
     first.close();
-    assertEquals((await soon(daemon.status)).code, 0);
-    await lines.cancel();
+    assertEquals(await ended(), 0);
     assertMatch(await log, /Cannot accept clients for now|connect_failed/);
   },
 });

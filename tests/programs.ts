@@ -76,6 +76,31 @@ export async function makePlace(): Promise<Place> {
   };
 }
 
+/** A daemon in the foreground that clients can connect to. */
+export interface Foreground {
+  readonly process: Deno.ChildProcess;
+  readonly address: Address;
+  /** Resolves with its exit code when it has ended. */
+  ended(): Promise<number>;
+}
+
+/** Starts `balancer run` on a free port of loopback, by a shell line that has it as "$@" if one is given. */
+export async function runForeground(place: Place, args: readonly string[] = [], shellLine = 'exec "$@"'): Promise<Foreground> {
+  const words = ["-c", shellLine, "sh", place.program("balancer"), "run", "127.0.0.1", "0", ...args];
+  const process = new Deno.Command("sh", { args: words, env: place.env, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
+  const lines = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  const { value } = await soon(lines.read(), "the address");
+  return {
+    process,
+    address: parseAddress((value ?? "").trim()),
+    async ended() {
+      const { code } = await soon(process.status, "the end of the daemon");
+      await lines.cancel();
+      return code;
+    },
+  };
+}
+
 /** Runs a command to its end, which must come in time. */
 export async function outcomeOf(command: Deno.Command, maxMs?: number): Promise<Outcome> {
   const { code, stdout, stderr } = await soon(command.output(), "a program's end", maxMs);
