@@ -43,6 +43,9 @@ const CLEANUP_MAX_MS = 2000;
 
 const log = logger("daemon");
 
+/** Locks that are held until the process ends; kept here so that nothing may take them for unused and close them. */
+const heldLocks: Deno.FsFile[] = [];
+
 async function main(argv: readonly string[]): Promise<number> {
   try {
     const parsed = parseCommandLine(PROGRAM, argv);
@@ -123,6 +126,7 @@ async function takeLock(name: string, path: string): Promise<void> {
   const file = await Deno.open(path, { write: true, create: true, mode: 0o600 }).catch((error) => {
     throw new OperatorError("failed", `Cannot open lock file ${JSON.stringify(path)}: ${messageOf(error)}`);
   });
+  heldLocks.push(file);
   if (await file.tryLock(true)) return;
   throw new OperatorError(
     "conflict",

@@ -12,7 +12,7 @@ const START_MAX_MS = 30_000;
 /** How a daemon is started: in a session of its own, to outlive this program, or as its child; with more environment variables. */
 export interface LaunchOptions {
   readonly detached: boolean;
-  /** Kills the daemon when it is aborted, now or later. */
+  /** Sends the daemon SIGTERM when it is aborted, now or later: one that does not serve yet ends, one that does stops. */
   readonly signal?: AbortSignal;
   readonly env?: Readonly<Record<string, string>>;
 }

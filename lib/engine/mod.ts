@@ -7,11 +7,10 @@ import { streams } from "./streams.ts";
 /** Every engine. `auto` takes the first that this machine supports; the last runs everywhere. */
 export const ENGINES = { streams } satisfies Record<string, EngineKind>;
 
-/** An engine chosen, and why a better one was not. */
+/** An engine and its name. */
 export interface ChosenEngine {
   readonly name: string;
   readonly kind: EngineKind;
-  readonly passedOver: readonly string[];
 }
 
 /** The engine of this name, or the best supported one for `auto`. Throws an operator error where it does not exist or cannot run. */
@@ -24,6 +23,5 @@ export function chooseEngine(name: string): ChosenEngine {
   if (named.unsupported !== undefined) {
     throw new OperatorError("failed", `Engine ${JSON.stringify(name)} cannot run here: ${named.unsupported}`);
   }
-  const passedOver = rows.slice(0, rows.indexOf(named)).map(({ name, unsupported }) => `${name}: ${unsupported}`);
-  return { name: named.name, kind: named.kind, passedOver };
+  return { name: named.name, kind: named.kind };
 }
