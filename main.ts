@@ -69,7 +69,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   const name = parseName(options.name ?? DEFAULT_NAME);
   const paths = findPaths(name);
   const engine = chooseEngine(config.engine);
-  const limit = connectionsUnder(await readDescriptorLimit());
+  const limit = connectionsUnder(await readDescriptorLimit(), engine.kind.threads(config));
   const connectionsMax = config.connectionsMax === "auto" ? limit : config.connectionsMax;
 
   await makeFolders(paths);
@@ -77,7 +77,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   await setUpLogging(config.logLevel, options["log-file"]);
   endOnFault();
   const { servers, warning } = await loadState(paths.state);
-  const warnings = warning === undefined ? [] : [warning];
+  const warnings = [warning, engine.passedOver].filter((warning) => warning !== undefined);
   if (connectionsMax > limit) {
     warnings.push(`--connections ${connectionsMax} is more than the limit on open files allows, ${limit}`);
   }

@@ -111,15 +111,34 @@ export function formatKeyRule({ ipv4Bits, ipv6Bits, withPort }: KeyRule): string
   return `ip/${ipv4Bits},${ipv6Bits}`;
 }
 
+/** Whether the host is an IP address, and no name. */
+export function isIp(host: string): boolean {
+  return ipaddr.isValid(host);
+}
+
+/** The bytes of an IP address, 4 or 16, in the network's order. An IPv4 address mapped into IPv6 (`::ffff:192.0.2.1`) has 4. */
+export function ipBytes(ip: string): Uint8Array {
+  return Uint8Array.from(ipaddr.process(ip).toByteArray());
+}
+
+/** The canonical form of an IP address of 4 or 16 bytes, one mapped into IPv6 as IPv4. */
+export function formatIp(bytes: Uint8Array): string {
+  return ipaddr.process(ipaddr.fromByteArray([...bytes]).toString()).toString();
+}
+
 /**
- * The key of a client: 4 or 16 address bytes with the bits beyond the prefix cleared, then two port bytes if they count. An IPv4
- * address mapped into IPv6 (`::ffff:192.0.2.1`, RFC 4291) has the key of the IPv4 address, so a client keeps its server whether the
- * listener is IPv4 or dual-stack.
+ * The key of a client with this IP address (4 or 16 bytes, not one that is mapped): the address with the bits beyond the prefix
+ * cleared, then two port bytes if they count. An IPv4 address mapped into IPv6 (RFC 4291) has the key of the IPv4 address, so a
+ * client keeps its server whether the listener is IPv4 or dual-stack.
  */
-export function clientKey(rule: KeyRule, ip: string, port: number): Uint8Array {
-  const bytes = ipaddr.process(ip).toByteArray();
-  const bits = bytes.length === 4 ? rule.ipv4Bits : rule.ipv6Bits;
-  for (let i = Math.floor(bits / 8); i < bytes.length; i++) bytes[i] &= i * 8 < bits ? 0xff << (8 - bits % 8) : 0;
-  if (rule.withPort) bytes.push(port >> 8, port & 0xff);
-  return Uint8Array.from(bytes);
+export function clientKey(rule: KeyRule, ip: Uint8Array, port: number): Uint8Array {
+  const key = new Uint8Array(ip.length + (rule.withPort ? 2 : 0));
+  key.set(ip);
+  const bits = ip.length === 4 ? rule.ipv4Bits : rule.ipv6Bits;
+  for (let i = bits >> 3; i < ip.length; i++) key[i] &= i * 8 < bits ? 0xff << (8 - bits % 8) : 0;
+  if (rule.withPort) {
+    key[ip.length] = port >> 8;
+    key[ip.length + 1] = port;
+  }
+  return key;
 }

@@ -5,7 +5,7 @@
 
 import { type Address, formatAddress, parseAddress, reaches } from "./address.ts";
 import { type Config, LIMITS } from "./config.ts";
-import { Counters, countFates, type Fate, FATE_NAMES, FATES } from "./counters.ts";
+import { allocateCounters, Counters, countFates, type Fate, FATE_NAMES, FATES } from "./counters.ts";
 import type { EndedConnection, Engine, EngineKind } from "./engine/engine.ts";
 import { formatDuration } from "./duration.ts";
 import { OperatorError } from "./errors.ts";
@@ -23,6 +23,12 @@ export interface ServerSettings {
 /** `up` takes new clients; `draining` was removed and finishes those it has. */
 export type ServerState = "up" | "draining";
 
+/** A connection that a server did not take. */
+export interface ConnectFailure {
+  readonly at: Date;
+  readonly reason: string;
+}
+
 /** A server as it is shown. */
 export interface ServerView extends ServerSettings {
   /** `address:port`. */
@@ -34,6 +40,8 @@ export interface ServerView extends ServerSettings {
   readonly connectFailures: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;
+  /** When it last did not take a connection, and why; null: never. */
+  readonly lastFailure: ConnectFailure | null;
   /** Its part of all keys, 0 to 1. */
   readonly share: number;
   readonly fates: Readonly<Record<Fate, number>>;
@@ -91,7 +99,7 @@ const connectionLog = logger("connection");
 
 /** A running balancer. Dispose of it to end it at once. */
 export class Balancer implements AsyncDisposable {
-  readonly counters = new Counters();
+  readonly counters: Counters;
   readonly connectionsMax: number;
   readonly #engine: Engine;
   readonly #save: (servers: readonly SavedServer[]) => Promise<void>;
@@ -99,6 +107,8 @@ export class Balancer implements AsyncDisposable {
   readonly #leaving = new Map<string, Leaving>();
   readonly #freeSlots: number[] = [];
   #slotsUsed = 0;
+  /** By slot. */
+  readonly #failures = new Map<number, ConnectFailure>();
   #pool: Pool = new Map();
   #table: RoutingTable;
   #stopping = false;
@@ -109,6 +119,8 @@ export class Balancer implements AsyncDisposable {
   /** Listens and serves. Throws an operator error for a server it cannot take or an address it cannot listen on. */
   constructor(options: BalancerOptions) {
     const { config, engine, listen, connectionsMax, servers = [], save = () => Promise.resolve(), ownIps = () => [] } = options;
+    const engineConfig = { ...config, connectionsMax };
+    this.counters = new Counters(allocateCounters(engine.threads(config)));
     this.connectionsMax = connectionsMax;
     this.#save = save;
     this.#ownIps = ownIps;
@@ -118,10 +130,11 @@ export class Balancer implements AsyncDisposable {
     for (const { address } of this.#pool.values()) refuseLoop(address, listen, ownIps());
     this.#engine = engine.create({
       listen,
-      config: { ...config, connectionsMax },
+      config: engineConfig,
       table: this.#table,
       counters: this.counters,
       onEnded: logEnd,
+      onConnectFailed: (slot, reason) => this.#failures.set(slot, { at: new Date(), reason }),
       onServerEmpty: (slot) => this.#finishRemoval(slot),
     });
   }
@@ -255,7 +268,7 @@ export class Balancer implements AsyncDisposable {
     await this.#save(saved);
     this.#pool = pool;
     this.#table = nextTable(this.#table, servers);
-    this.#engine.update(this.#table);
+    await this.#engine.update(this.#table);
   }
 
   #inPool(name: string, verb: string): TableServer {
@@ -270,8 +283,10 @@ export class Balancer implements AsyncDisposable {
   }
 
   #takeSlot(): number {
-    const slot = this.#freeSlots.pop() ?? this.#slotsUsed++;
+    // A slot is used again as late as can be: a client that tries servers one by one knows them by their slots.
+    const slot = this.#slotsUsed < this.counters.slots ? this.#slotsUsed++ : this.#freeSlots.shift()!;
     this.counters.clearSlot(slot);
+    this.#failures.delete(slot);
     return slot;
   }
 
@@ -295,7 +310,7 @@ export class Balancer implements AsyncDisposable {
   /** Ends the removal of the server with this slot, if it is being removed and has no connection left. */
   #finishRemoval(slot: number): void {
     const leaving = this.#leaving.values().find(({ server }) => server.slot === slot);
-    if (leaving === undefined || this.counters.getOf(slot, "serverOpen") > 0) return;
+    if (leaving === undefined || !this.#engine.isEmpty(slot)) return;
     clearTimeout(leaving.timer);
     this.#leaving.delete(leaving.server.name);
     this.#freeSlots.push(slot);
@@ -322,6 +337,7 @@ export class Balancer implements AsyncDisposable {
       connectFailures: count("connectFailures"),
       sentBytes: count("sentBytes"),
       receivedBytes: count("receivedBytes"),
+      lastFailure: this.#failures.get(slot) ?? null,
       share: state === "up" ? this.#show().shares.get(name) ?? 0 : 0,
       fates: this.#fatesOf(slot),
     };
@@ -358,6 +374,11 @@ function callOff({ server, timer, gone }: Leaving): void {
   gone.reject(new OperatorError("conflict", `Removal of server ${JSON.stringify(server.name)} was called off: it was added again`));
 }
 
-function logEnd({ fate, ...ended }: EndedConnection): void {
-  connectionLog[FATES[fate].level]("Connection from {client} ended: {fate}", { fate, ...ended });
+/** Texts are asked for only if the log wants them: most connections end as they should, and many a second. */
+function logEnd(ended: EndedConnection): void {
+  const { level } = FATES[ended.fate];
+  if (!connectionLog.isEnabledFor(level)) return;
+  const { fate, client, server, attempts, sentBytes, receivedBytes, durationMs, reason } = ended;
+  const facts = { fate, client, server, attempts, sentBytes, receivedBytes, durationMs, reason };
+  connectionLog[level]("Connection from {client} ended: {fate}", facts);
 }

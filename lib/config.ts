@@ -18,9 +18,16 @@ export const LIMITS = {
   requestBytesMax: 64 * 1024,
   requestTimeMaxMs: 10_000,
   stateFileBytesMax: 16 * 1024 ** 2,
+  workersMax: 64,
+  busyPollMaxMicros: 10_000,
+  /** The kernel takes keep-alive times up to 32,767 s, a little more (tcp(7)). */
+  tcpTimeMaxMs: 9 * 3_600_000,
   /** Connections the kernel holds for the listener before the engine accepts them (capped by net.core.somaxconn). */
   acceptBacklog: 4096,
 } as const;
+
+/** Workers when none are asked for, where the machine has as many cores. */
+const WORKERS_DEFAULT_MAX = 4;
 
 /** Levels of the log, loudest last. */
 export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
@@ -92,12 +99,40 @@ export const SETTINGS = {
     summary: "open connections at the most; auto: what the limit on open files allows",
     parse: (text): number | "auto" => text === "auto" ? text : parseCount(text, "Number of connections", LIMITS.connectionsMax),
   },
+  keepAliveMs: {
+    flag: "keep-alive",
+    value: "TIME|off",
+    default: "30s",
+    summary: "a side that has said nothing for so long is asked whether it is there (TCP keep-alive), and lost after as long again",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "Keep-alive time", 1000, LIMITS.tcpTimeMaxMs),
+  },
+  userTimeoutMs: {
+    flag: "user-timeout",
+    value: "TIME|off",
+    default: "30s",
+    summary: "a side that has acknowledged nothing for so long is lost (TCP_USER_TIMEOUT; engine epoll)",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "User timeout", 100, LIMITS.tcpTimeMaxMs),
+  },
   engine: {
     flag: "engine",
-    value: "auto|streams",
+    value: "auto|epoll|streams",
     default: "auto",
     summary: "what moves the bytes; auto: the best that runs here",
     parse: (text): string => text,
+  },
+  workers: {
+    flag: "workers",
+    value: "N|auto",
+    default: "auto",
+    summary: "threads that move bytes; auto: one per core, four at the most (engine epoll)",
+    parse: (text): number => text === "auto" ? defaultWorkers() : parseCount(text, "Number of workers", LIMITS.workersMax),
+  },
+  busyPollMicros: {
+    flag: "busy-poll",
+    value: "MICROSECONDS|off",
+    default: "off",
+    summary: "how long a worker looks for more before it sleeps: a lower latency for a busy core (engine epoll)",
+    parse: (text): number => text === "off" ? 0 : parseCount(text, "Busy-poll time", LIMITS.busyPollMaxMicros),
   },
   logLevel: {
     flag: "log-level",
@@ -125,6 +160,10 @@ export function parseWeight(text: string): number {
 /** The open connections a server may have, from 1. Throws a `usage` error. */
 export function parseServerConnections(text: string): number {
   return parseCount(text, "Number of connections", LIMITS.serverConnectionsMax);
+}
+
+function defaultWorkers(): number {
+  return Math.min(navigator.hardwareConcurrency, WORKERS_DEFAULT_MAX);
 }
 
 function parseCount(text: string, what: string, max: number): number {

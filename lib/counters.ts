@@ -1,7 +1,9 @@
 /**
- * What the engines count: one row per counter and per fate, one cell per row in a SharedArrayBuffer, for the process and for every
- * server. Engines add, everybody else reads; nobody ever waits. A server's cells are found by its slot, a small number it keeps
- * while it has connections. Knows nothing of servers' names or of how the numbers are shown.
+ * What the engines count: one row per counter and per fate, for the process and for every server, in SharedArrayBuffers. Engines
+ * add, everybody else reads; nobody ever waits. Every thread that counts has cells of its own for what only grows, so that adding is
+ * one plain store; a reader adds them up. Gauges, by which connections are admitted, are one cell for all threads, changed
+ * atomically. A server's cells are found by its slot, a small number it keeps while it has connections. Knows nothing of servers'
+ * names or of how the numbers are shown.
  */
 
 import { assert } from "./errors.ts";
@@ -19,6 +21,7 @@ export const FATES = {
   idle_timeout: { level: "info", help: "nothing moved for the idle timeout" },
   removed: { level: "info", help: "the server was removed and the drain time was over" },
   stopped: { level: "info", help: "the balancer stopped and the grace time was over" },
+  worker_lost: { level: "error", help: "the thread that moved its bytes died of a fault of the balancer's own; the log has it" },
   failed: { level: "error", help: "a fault of the balancer's own; the log has it" },
 } as const;
 
@@ -33,7 +36,7 @@ export function countFates(read: (fate: Fate) => number): Record<Fate, number> {
   return Object.fromEntries(FATE_NAMES.map((fate) => [fate, read(fate)])) as Record<Fate, number>;
 }
 
-/** How a row is counted: once for the process, once for each server, or both. Fates are counted as `both`. */
+/** How a row is counted: once for the process or once for each server. Fates are counted as both. */
 type Scope = "process" | "server";
 
 interface CounterRow {
@@ -91,11 +94,17 @@ export const COUNTERS = {
   },
 } as const satisfies Record<string, CounterRow>;
 
-type RowsOf<S extends Scope> = { [Name in keyof typeof COUNTERS]: (typeof COUNTERS)[Name]["scope"] extends S ? Name : never };
+type RowsOf<S extends Scope, K extends CounterRow["kind"]> = {
+  [Name in keyof typeof COUNTERS]: (typeof COUNTERS)[Name] extends { readonly scope: S; readonly kind: K } ? Name : never;
+}[keyof typeof COUNTERS];
 /** Counters of the process as a whole. */
-export type ProcessCounter = RowsOf<"process">[keyof typeof COUNTERS];
+export type ProcessCounter = RowsOf<"process", "counter">;
+/** Gauges of the process as a whole. */
+export type ProcessGauge = RowsOf<"process", "gauge">;
 /** Counters that every server has. */
-export type ServerCounter = RowsOf<"server">[keyof typeof COUNTERS];
+export type ServerCounter = RowsOf<"server", "counter">;
+/** Gauges that every server has. */
+export type ServerGauge = RowsOf<"server", "gauge">;
 
 /** Upper bounds, in seconds, of the histogram of how long servers took to accept a connection. */
 export const CONNECT_SECONDS_BOUNDS = [
@@ -117,16 +126,22 @@ export const CONNECT_SECONDS_BOUNDS = [
   10,
 ] as const;
 
-const SERVER_ROWS = [...rowsOf("server"), ...FATE_NAMES];
-const PROCESS_ROWS = [...rowsOf("process"), ...FATE_NAMES];
+const SERVER_ROWS = [...rowsOf("server", "counter"), ...FATE_NAMES];
+const PROCESS_ROWS = [...rowsOf("process", "counter"), ...FATE_NAMES];
 const HISTOGRAM_START = PROCESS_ROWS.length;
 const SERVERS_START = HISTOGRAM_START + CONNECT_SECONDS_BOUNDS.length + 2; // beyond the last bound, and the sum
+const SUM_CELL = SERVERS_START - 1;
 
 const PROCESS_CELL = indexesOf(PROCESS_ROWS, 0);
 const SERVER_CELL = indexesOf(SERVER_ROWS, SERVERS_START);
 
-function rowsOf(scope: Scope): string[] {
-  return Object.entries(COUNTERS).filter(([, row]) => row.scope === scope).map(([name]) => name);
+const PROCESS_GAUGES = rowsOf("process", "gauge");
+const SERVER_GAUGES = rowsOf("server", "gauge");
+const PROCESS_GAUGE = indexesOf(PROCESS_GAUGES, 0);
+const SERVER_GAUGE = indexesOf(SERVER_GAUGES, PROCESS_GAUGES.length);
+
+function rowsOf(scope: Scope, kind: CounterRow["kind"]): string[] {
+  return Object.entries(COUNTERS).filter(([, row]) => row.scope === scope && row.kind === kind).map(([name]) => name);
 }
 
 function indexesOf(rows: readonly string[], start: number): Readonly<Record<string, number>> {
@@ -139,56 +154,115 @@ export interface ConnectSeconds {
   readonly sum: number;
 }
 
-/** The cells. Exact up to 2⁵³. A cell has one writer: one engine, on one thread. */
-export class Counters {
-  readonly #cells: Float64Array;
+/** The memory behind the counters, as plain data that crosses to other threads. */
+export interface SharedCounters {
+  /** Servers at a time, those that are leaving included. */
+  readonly slots: number;
+  /** Threads that count. */
+  readonly writers: number;
+  readonly cells: SharedArrayBuffer;
+  readonly gauges: SharedArrayBuffer;
+}
 
-  /** `slots`: servers at a time, those that are leaving included. */
-  constructor(readonly slots: number = 2 * LIMITS.serversMax) {
-    const cells = SERVERS_START + slots * SERVER_ROWS.length;
-    this.#cells = new Float64Array(new SharedArrayBuffer(cells * Float64Array.BYTES_PER_ELEMENT));
+/** Memory for the counters of so many servers, written by the main thread (writer 0) and so many others. */
+export function allocateCounters(threads = 0, slots: number = 2 * LIMITS.serversMax): SharedCounters {
+  const writers = 1 + threads;
+  const cells = writers * (SERVERS_START + slots * SERVER_ROWS.length);
+  const gauges = PROCESS_GAUGES.length + slots * SERVER_GAUGES.length;
+  return {
+    slots,
+    writers,
+    cells: new SharedArrayBuffer(cells * Float64Array.BYTES_PER_ELEMENT),
+    gauges: new SharedArrayBuffer(gauges * Int32Array.BYTES_PER_ELEMENT),
+  };
+}
+
+/** The cells as one thread sees them: it reads all, and counts in those of `writer`, which are no other thread's. Exact up to 2⁵³. */
+export class Counters {
+  readonly slots: number;
+  readonly #cells: Float64Array;
+  readonly #gauges: Int32Array;
+  readonly #writerCells: number;
+  readonly #start: number;
+
+  constructor(readonly shared: SharedCounters = allocateCounters(), writer = 0) {
+    assert(writer < shared.writers, `no writer ${writer}`);
+    this.slots = shared.slots;
+    this.#cells = new Float64Array(shared.cells);
+    this.#gauges = new Int32Array(shared.gauges);
+    this.#writerCells = this.#cells.length / shared.writers;
+    this.#start = writer * this.#writerCells;
   }
 
   add(counter: ProcessCounter, amount = 1): void {
-    this.#cells[PROCESS_CELL[counter]] += amount;
-  }
-
-  get(counter: ProcessCounter | Fate): number {
-    return this.#cells[PROCESS_CELL[counter]];
+    this.#cells[this.#start + PROCESS_CELL[counter]] += amount;
   }
 
   addTo(slot: number, counter: ServerCounter, amount = 1): void {
-    this.#cells[this.#serverCell(slot, counter)] += amount;
+    this.#cells[this.#start + this.#serverCell(slot, counter)] += amount;
   }
 
-  getOf(slot: number, counter: ServerCounter | Fate): number {
-    return this.#cells[this.#serverCell(slot, counter)];
+  /** Changes a gauge for all threads at once and gives what it is then. */
+  raise(gauge: ProcessGauge, by = 1): number {
+    return Atomics.add(this.#gauges, PROCESS_GAUGE[gauge], by) + by;
+  }
+
+  /** Like `raise`, of a server's gauge. */
+  raiseOf(slot: number, gauge: ServerGauge, by = 1): number {
+    return Atomics.add(this.#gauges, this.#serverGauge(slot, gauge), by) + by;
+  }
+
+  get(counter: ProcessCounter | ProcessGauge | Fate): number {
+    const gauge = PROCESS_GAUGE[counter];
+    return gauge === undefined ? this.#sum(PROCESS_CELL[counter]) : Atomics.load(this.#gauges, gauge);
+  }
+
+  getOf(slot: number, counter: ServerCounter | ServerGauge | Fate): number {
+    if (SERVER_GAUGE[counter] === undefined) return this.#sum(this.#serverCell(slot, counter));
+    return Atomics.load(this.#gauges, this.#serverGauge(slot, counter));
   }
 
   /** Counts the end of a connection, for the process and, if it had one, for its server. */
   addFate(fate: Fate, slot?: number): void {
-    this.#cells[PROCESS_CELL[fate]]++;
-    if (slot !== undefined) this.#cells[this.#serverCell(slot, fate)]++;
+    this.#cells[this.#start + PROCESS_CELL[fate]]++;
+    if (slot !== undefined) this.#cells[this.#start + this.#serverCell(slot, fate)]++;
   }
 
   addConnectSeconds(seconds: number): void {
     let bucket = 0;
     while (bucket < CONNECT_SECONDS_BOUNDS.length && seconds > CONNECT_SECONDS_BOUNDS[bucket]) bucket++;
-    this.#cells[HISTOGRAM_START + bucket]++;
-    this.#cells[SERVERS_START - 1] += seconds;
+    this.#cells[this.#start + HISTOGRAM_START + bucket]++;
+    this.#cells[this.#start + SUM_CELL] += seconds;
   }
 
   connectSeconds(): ConnectSeconds {
-    return { counts: [...this.#cells.slice(HISTOGRAM_START, SERVERS_START - 1)], sum: this.#cells[SERVERS_START - 1] };
+    const counts = Array.from({ length: CONNECT_SECONDS_BOUNDS.length + 1 }, (_, bucket) => this.#sum(HISTOGRAM_START + bucket));
+    return { counts, sum: this.#sum(SUM_CELL) };
   }
 
-  /** Zeroes a slot for a new server. Its old server's numbers are gone; the process's remain. */
+  /** Zeroes a slot for a new server, once nobody counts there any more. Its old server's numbers are gone; the process's remain. */
   clearSlot(slot: number): void {
-    this.#cells.fill(0, this.#serverCell(slot, SERVER_ROWS[0]), this.#serverCell(slot, SERVER_ROWS[0]) + SERVER_ROWS.length);
+    const first = this.#serverCell(slot, SERVER_ROWS[0]);
+    for (let start = 0; start < this.#cells.length; start += this.#writerCells) {
+      this.#cells.fill(0, start + first, start + first + SERVER_ROWS.length);
+    }
+    for (const gauge of SERVER_GAUGES) Atomics.store(this.#gauges, this.#serverGauge(slot, gauge), 0);
+  }
+
+  /** A cell of all writers together. */
+  #sum(cell: number): number {
+    let sum = 0;
+    for (let at = cell; at < this.#cells.length; at += this.#writerCells) sum += this.#cells[at];
+    return sum;
   }
 
   #serverCell(slot: number, row: string): number {
     assert(slot >= 0 && slot < this.slots, `no slot ${slot}`);
     return SERVER_CELL[row] + slot * SERVER_ROWS.length;
+  }
+
+  #serverGauge(slot: number, row: string): number {
+    assert(slot >= 0 && slot < this.slots, `no slot ${slot}`);
+    return SERVER_GAUGE[row] + slot * SERVER_GAUGES.length;
   }
 }

@@ -5,8 +5,13 @@ import { OperatorError } from "./errors.ts";
 
 /** Descriptors of one connection: the client's socket and the server's. */
 const DESCRIPTORS_PER_CONNECTION = 2;
-/** Kept for the listener, the control socket and its clients, the log, the state file and the runtime itself. */
+/** Kept for the listener, the control socket and its clients, the log, the state file and the runtime itself: 28 when idle. */
 const DESCRIPTORS_RESERVED = 48;
+/** Of a thread of an engine: six of the runtime's, its epoll set and its mailbox. */
+const DESCRIPTORS_PER_THREAD = 9;
+/** One in so many is kept for the epoll engine's pipes, which 64 connections at a time may use; see its CONNECTIONS_PER_PIPE. */
+const DESCRIPTORS_PER_PIPES = 17;
+const PIPE_DESCRIPTORS_MAX = 128;
 /** Taken where the limit cannot be learnt (Deno raises the soft limit to the hard one at its start; macOS's is this or more). */
 const DESCRIPTORS_ASSUMED = 10_240;
 
@@ -27,11 +32,13 @@ export async function readDescriptorLimit(): Promise<number> {
   }
 }
 
-/** Connections that fit under a limit on descriptors. Throws an operator error if none does. */
-export function connectionsUnder(descriptors: number): number {
-  const connections = Math.floor((descriptors - DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION);
+/** Connections that fit under a limit on descriptors with so many threads beside the main one. Throws an operator error if none does. */
+export function connectionsUnder(descriptors: number, threads: number): number {
+  const reserved = DESCRIPTORS_RESERVED + threads * DESCRIPTORS_PER_THREAD;
+  const pipes = Math.min(PIPE_DESCRIPTORS_MAX, Math.floor(descriptors / DESCRIPTORS_PER_PIPES));
+  const connections = Math.floor((descriptors - reserved - pipes) / DESCRIPTORS_PER_CONNECTION);
   if (connections >= 1) return Math.min(connections, LIMITS.connectionsMax);
-  const needed = DESCRIPTORS_RESERVED + DESCRIPTORS_PER_CONNECTION;
+  const needed = Math.ceil((reserved + DESCRIPTORS_PER_CONNECTION) * DESCRIPTORS_PER_PIPES / (DESCRIPTORS_PER_PIPES - 1));
   throw new OperatorError(
     "failed",
     `Cannot serve under a limit of ${descriptors} open files: raise it (ulimit -n) to ${needed} or more`,

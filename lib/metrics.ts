@@ -5,7 +5,7 @@
 
 import { type Metric, Registry } from "prom-client";
 import { CONNECT_SECONDS_BOUNDS, type ConnectSeconds, COUNTERS, type Counters, FATE_NAMES } from "./counters.ts";
-import type { ProcessCounter, ServerCounter } from "./counters.ts";
+import type { ProcessCounter, ProcessGauge, ServerCounter, ServerGauge } from "./counters.ts";
 
 /** A server's label and where its counters are. */
 export interface MeasuredServer {
@@ -44,9 +44,12 @@ export const FAMILIES: readonly Family[] = [
     type: row.kind,
     help: row.help,
     samples: row.scope === "process"
-      ? (counters) => [{ value: counters.get(name as ProcessCounter), labels: {} }]
+      ? (counters) => [{ value: counters.get(name as ProcessCounter | ProcessGauge), labels: {} }]
       : (counters, { servers }) =>
-        servers.map((server) => ({ value: counters.getOf(server.slot, name as ServerCounter), labels: { server: server.name } })),
+        servers.map((server) => ({
+          value: counters.getOf(server.slot, name as ServerCounter | ServerGauge),
+          labels: { server: server.name },
+        })),
   })),
   {
     name: "balancer_connection_fates_total",

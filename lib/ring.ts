@@ -51,19 +51,29 @@ interface Points {
 }
 
 /**
- * Plain data, never changed once built. `servers` is in the order of their names. The circle is cut into
- * equal arcs, numbered by the upper bits of a hash (all but the lower `arcShift`); `starts` says at which point each arc starts,
- * so that the binary search begins a few steps from its end.
+ * The part of a ring that a look-up reads: numbers alone, so that it can be in memory that threads share. The circle is cut into equal arcs, numbered by the
+ * upper bits of a hash (all but the lower `arcShift`); `starts` says at which point each arc starts, so that the binary search
+ * begins a few steps from its end.
  */
-export interface Ring extends Points {
-  readonly servers: readonly RingServer[];
-  readonly starts: Uint32Array<ArrayBuffer>;
+export interface Circle {
+  readonly serverCount: number;
+  readonly points: Uint32Array;
+  readonly owners: Uint32Array;
+  readonly starts: Uint32Array;
   readonly arcShift: number;
+}
+
+/** Plain data, never changed once built. `servers` is in the order of their names. */
+export interface Ring extends Circle {
+  readonly servers: readonly RingServer[];
+  readonly points: Uint32Array<ArrayBuffer>;
+  readonly owners: Uint32Array<ArrayBuffer>;
 }
 
 /** A ring without servers. */
 export const EMPTY_RING: Ring = {
   servers: [],
+  serverCount: 0,
   points: new Uint32Array(),
   owners: new Uint32Array(),
   starts: new Uint32Array(3),
@@ -81,7 +91,7 @@ export function buildRing(servers: readonly RingServer[], previous: Ring = EMPTY
   const kept = keptServers(previous, sorted);
   const fresh = sortedPoints(sorted, new Set(kept.filter((index) => index >= 0)));
   const merged = mergePoints(keepPoints(previous, kept), fresh);
-  return { servers: sorted, ...merged, ...indexArcs(merged.points) };
+  return { servers: sorted, serverCount: sorted.length, ...merged, ...indexArcs(merged.points) };
 }
 
 /** For each server of the previous ring its index among `servers`, or -1 where it is gone or weighs something else now. */
@@ -192,12 +202,12 @@ function indexArcs(points: Uint32Array): Pick<Ring, "starts" | "arcShift"> {
 }
 
 /**
- * The servers (indexes in `ring.servers`) in the order in which the client with this key tries them, each once. The second is the
+ * The servers (indexes in the ring's `servers`) in the order in which the client with this key tries them, each once. The second is the
  * server the client would have if the first were not on the ring, and so on: a lost server's clients go where removing it would
  * send them. Beyond the first RANKED_MAX the order is by name, from the last ranked on.
  */
-export function* walkRing(ring: Ring, key: Uint8Array): Generator<number, void, undefined> {
-  const count = ring.servers.length;
+export function* walkRing(ring: Circle, key: Uint8Array): Generator<number, void, undefined> {
+  const count = ring.serverCount;
   if (count === 0) return;
   const probes = hashProbes(key);
   const cursors = findCursors(ring, probes);
@@ -226,7 +236,7 @@ function hashProbes(key: Uint8Array): number[] {
 }
 
 /** For each probe the index of the first point that is not before it. */
-function findCursors({ points, starts, arcShift }: Ring, probes: readonly number[]): number[] {
+function findCursors({ points, starts, arcShift }: Circle, probes: readonly number[]): number[] {
   const cursors: number[] = [];
   for (const probe of probes) {
     const arc = probe >>> arcShift;
@@ -244,7 +254,7 @@ function passOver(seen: ReadonlySet<number>, owners: Uint32Array, cursors: numbe
 }
 
 /** The owner of the point that follows its probe most closely; the first probe wins a tie. */
-function nearestOwner(ring: Ring, probes: readonly number[], cursors: readonly number[]): number {
+function nearestOwner(ring: Circle, probes: readonly number[], cursors: readonly number[]): number {
   let nearest = HASH_RANGE;
   let owner = 0;
   for (let i = 0; i < cursors.length; i++) {

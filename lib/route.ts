@@ -4,7 +4,7 @@
  */
 
 import { walkRing } from "./ring.ts";
-import type { RoutingTable, TableServer } from "./routing_table.ts";
+import type { RoutingColumns } from "./routing_table.ts";
 
 /** What the decision must know of the moment. */
 export interface Load {
@@ -21,26 +21,25 @@ export interface Load {
 export const LOAD_BOUND_FLOOR = 8;
 
 /**
- * The servers to try for the client with this key, each once: those on its way round the ring that have room under the load bound,
- * then those that have none. The bound decides the order only, for it counts servers that may be dead: with one of two down, the
- * other must take everybody. A server's own limit (`connectionsMax`) is never passed.
+ * The servers to try for the client with this key (indexes in the table), each once: those on its way round the ring that have
+ * room under the load bound, then those that have none. The bound decides the order only, for it counts servers that may be dead:
+ * with one of two down, the other must take everybody. A server's own limit (`connectionsMax`) is never passed.
  *
  * Consistent hashing with bounded loads: Mirrokni, Thorup, Zadimoghaddam, 2016 (arXiv 1608.01350).
  */
-export function* route(table: RoutingTable, load: Load, key: Uint8Array): Generator<TableServer, void, undefined> {
-  const overBound: TableServer[] = [];
-  for (const index of walkRing(table.ring, key)) {
-    const server = table.servers[index];
-    const open = load.openOf(server.slot);
-    if (open >= server.connectionsMax) continue;
-    if (open < boundOf(server, table, load.open)) yield server;
-    else overBound.push(server);
+export function* route(table: RoutingColumns, load: Load, key: Uint8Array): Generator<number, void, undefined> {
+  const overBound: number[] = [];
+  for (const index of walkRing(table.circle, key)) {
+    const open = load.openOf(table.slots[index]);
+    if (open >= table.connectionsMax[index]) continue;
+    if (open < boundOf(table, index, load.open)) yield index;
+    else overBound.push(index);
   }
   yield* overBound;
 }
 
 /** How many connections the server may have while others have room. */
-function boundOf(server: TableServer, table: RoutingTable, open: number): number {
-  const fairShare = open * server.weight / table.weightTotal;
-  return Math.max(LOAD_BOUND_FLOOR * server.weight, Math.ceil(table.loadBound * fairShare));
+function boundOf({ weights, weightTotal, loadBound }: RoutingColumns, index: number, open: number): number {
+  const fairShare = open * weights[index] / weightTotal;
+  return Math.max(LOAD_BOUND_FLOOR * weights[index], Math.ceil(loadBound * fairShare));
 }

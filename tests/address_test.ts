@@ -4,9 +4,10 @@ import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert
 import fc from "fast-check";
 import {
   type Address,
-  clientKey,
+  clientKey as keyOfBytes,
   formatAddress,
   formatKeyRule,
+  ipBytes,
   type KeyRule,
   parseAddress,
   parseHost,
@@ -15,6 +16,8 @@ import {
   reaches,
 } from "../lib/address.ts";
 import { OperatorError } from "../lib/errors.ts";
+
+const clientKey = (rule: KeyRule, ip: string, port: number) => keyOfBytes(rule, ipBytes(ip), port);
 
 /** The message names the text as it was typed, and the kind is `usage`. */
 function assertUsageError(act: () => unknown, text: string): void {

@@ -17,7 +17,11 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     connectDeadlineMs: 15_000,
     idleTimeoutMs: 600_000,
     connectionsMax: "auto",
+    keepAliveMs: 30_000,
+    userTimeoutMs: 30_000,
     engine: "auto",
+    workers: Math.min(4, navigator.hardwareConcurrency),
+    busyPollMicros: 0,
     logLevel: "info",
   });
 });
@@ -49,7 +53,16 @@ const GOOD = [
   ["connections", "auto", "connectionsMax", "auto"],
   ["connections", "1", "connectionsMax", 1],
   ["connections", "10000000", "connectionsMax", 10_000_000],
+  ["keep-alive", "1s", "keepAliveMs", 1000],
+  ["keep-alive", "off", "keepAliveMs", 0],
+  ["keep-alive", "9h", "keepAliveMs", 9 * 3_600_000],
+  ["user-timeout", "100ms", "userTimeoutMs", 100],
+  ["user-timeout", "off", "userTimeoutMs", 0],
   ["engine", "streams", "engine", "streams"],
+  ["workers", "1", "workers", 1],
+  ["workers", "64", "workers", 64],
+  ["busy-poll", "50", "busyPollMicros", 50],
+  ["busy-poll", "off", "busyPollMicros", 0],
   ["log-level", "error", "logLevel", "error"],
 ] as const;
 
@@ -58,6 +71,20 @@ for (const [flag, text, name, value] of GOOD) {
 }
 
 const BAD = [
+  ["keep-alive", "999ms"],
+  ["keep-alive", "10h"],
+  ["keep-alive", "0"],
+  ["user-timeout", "99ms"],
+  ["user-timeout", "on"],
+  ["workers", "0"],
+  ["workers", "65"],
+  ["workers", "1000"],
+  ["workers", "x"],
+  ["workers", "-1"],
+  ["workers", "1.5"],
+  ["busy-poll", "0"],
+  ["busy-poll", "10001"],
+  ["busy-poll", "50us"],
   ["key", "port"],
   ["load-bound", "1"],
   ["load-bound", "1.00"],

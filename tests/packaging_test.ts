@@ -143,5 +143,7 @@ Deno.test("signals reach the program", async () => {
 Deno.test("each program gets the permissions of its set and no others", () => {
   const flags = permissionFlags("balancer");
   assert(flags.includes("--allow-run=sh") && flags.includes("--allow-net"));
-  assert(![...flags, ...permissionFlags("balancerctl")].some((flag) => /all$|ffi/.test(flag)));
+  assert(![...flags, ...permissionFlags("balancerctl")].some((flag) => /all$|ffi$/.test(flag)));
+  assert(flags.some((flag) => /^--allow-ffi=[^,]*libc\./.test(flag)));
+  assert(!permissionFlags("balancerctl").some((flag) => /ffi/.test(flag)));
 });

@@ -241,7 +241,7 @@ Deno.test("walkRing() goes on from the first point behind the last", () => {
     starts: Uint32Array.of(0, 1, 2),
     arcShift: 31,
   };
-  const ring: Ring = { servers, ...halves };
+  const ring: Ring = { servers, serverCount: servers.length, ...halves };
   for (let client = 0; client < 200; client++) {
     assertEquals([...walkRing(ring, keyOf(client))], plainWalk(ring, keyOf(client)).map(({ index }) => index));
   }

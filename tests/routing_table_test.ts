@@ -16,8 +16,15 @@ function server(number: number, weight = 1): TableServer {
 const names = (table: RoutingTable) => table.servers.map(({ name }) => name);
 
 Deno.test("emptyTable() has no servers, and generation 0", () => {
-  const expected: RoutingTable = { generation: 0, servers: [], ring: EMPTY_RING, weightTotal: 0, key: KEY, loadBound: 1.25 };
-  assertEquals(emptyTable(KEY, 1.25), expected);
+  const { generation, servers, ring, weightTotal, key, loadBound } = emptyTable(KEY, 1.25);
+  assertEquals({ generation, servers, ring, weightTotal, key, loadBound }, {
+    generation: 0,
+    servers: [],
+    ring: EMPTY_RING,
+    weightTotal: 0,
+    key: KEY,
+    loadBound: 1.25,
+  });
 });
 
 Deno.test("nextTable() counts the generation and keeps the key and the load bound", () => {
@@ -49,6 +56,14 @@ Deno.test("nextTable() takes a server's new slot and limit over, and leaves the 
   const after = nextTable(before, [server(1), { ...server(2), slot: 9, connectionsMax: 5 }]);
   assertEquals(after.servers[1], { ...server(2), slot: 9, connectionsMax: 5 });
   assertEquals(ringFingerprint(after.ring), ringFingerprint(before.ring));
+});
+
+Deno.test("nextTable() has the columns in the order of the servers", () => {
+  const table = nextTable(emptyTable(KEY, 1.25), [{ ...server(7, 3), connectionsMax: 5 }, server(2), server(9)]);
+  assertEquals([...table.slots], table.servers.map(({ slot }) => slot));
+  assertEquals([...table.weights], table.servers.map(({ weight }) => weight));
+  assertEquals([...table.connectionsMax], table.servers.map(({ connectionsMax }) => connectionsMax));
+  assertEquals(table.circle.serverCount, 3);
 });
 
 Deno.test("nextTable() does not change the previous table or the list of servers", () => {

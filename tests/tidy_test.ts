@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import deno from "../deno.json" with { type: "json" };
 import { SETTINGS } from "../lib/config.ts";
+import { LIBC_PATHS } from "../lib/engine/libc.ts";
 import { ENGINES } from "../lib/engine/mod.ts";
 import { withTables } from "../tools/tables.ts";
 
@@ -29,11 +30,18 @@ const LAYERS: readonly (readonly string[])[] = [
   ["main.ts", "ctl.ts"],
 ];
 
+/** A program of its own: the daemon starts it by its name, not by an import. */
+const WORKER = "lib/engine/epoll_worker.ts";
+
 /** Files that must not reach others, through any number of imports that run (not `import type`). */
 const OUT_OF_REACH: readonly [from: string, never: RegExp][] = [
   ["ctl.ts", /^lib\/(engine\/|balancer\.ts|control\/(api|server)\.ts)|^(hono|@hono|prom-client|@logtape)/],
   ["lib/balancer.ts", /^lib\/engine\/(?!engine\.ts$)|^lib\/control\//],
   ["lib/engine/mod.ts", /^lib\/(balancer\.ts|control\/)/],
+  [
+    WORKER,
+    /^lib\/(balancer\.ts|state_file\.ts|control\/|metrics\.ts|log\.ts|engine\/(epoll|streams|mod)\.ts)|^@logtape|^prom-client/,
+  ],
   ["lib/route.ts", /^lib\/(engine\/|balancer\.ts|control\/|counters\.ts|log\.ts)/],
 ];
 
@@ -116,7 +124,10 @@ Deno.test("each package is imported through its one door", async () => {
 });
 
 Deno.test("no file is without a use", async () => {
-  const used = new Set([...await reachedFrom("main.ts"), ...await reachedFrom("ctl.ts")]);
+  const used = new Set(
+    (await Promise.all(["main.ts", "ctl.ts", WORKER].map((file) => reachedFrom(file)))).flatMap((set) => [...set]),
+  );
+  used.add(WORKER);
   for (const file of await programFiles()) {
     const imports = await Promise.all((await programFiles()).map(importsOf));
     const isImported = used.has(file) || imports.flat().some(({ specifier }) => specifier === file) ||
@@ -169,6 +180,18 @@ Deno.test("Deno's version stands in one place, and whoever must repeat it agrees
   const named = [...readme.matchAll(/deno@([0-9.]+)/g)].map(([, named]) => named);
   assert(named.length > 0);
   for (const other of named) assertEquals(other, version);
+});
+
+Deno.test("the daemon may load libc where the engine looks for it, and nothing else", () => {
+  const allowed = deno.permissions.balancer.ffi.filter((path) => !/(x86_64|aarch64)/.test(path) || path.includes(Deno.build.arch));
+  assertEquals(allowed.toSorted(), [...LIBC_PATHS].toSorted());
+});
+
+Deno.test("nobody but libc.ts touches a pointer", async () => {
+  for (const file of await programFiles()) {
+    const text = await Deno.readTextFile(ROOT + file);
+    if (file !== "lib/engine/libc.ts") assert(!/Deno\.(Unsafe|dlopen)/.test(text), `${file} uses FFI by itself`);
+  }
 });
 
 Deno.test("the --engine flag names every engine", () => {

@@ -47,7 +47,7 @@ export async function compileByDeno(name: ProgramName, output: string, target?: 
   const folder = await Deno.makeTempDir({ prefix: "balancer_compile_" });
   try {
     const [script, made] = [`${folder}/${name}.js`, `${folder}/${name}`];
-    await bundle(name, script);
+    await Deno.writeTextFile(script, await bundle(name));
     const where = target === undefined ? [] : ["--target", target];
     const flags = ["-q", "--no-prompt", "--no-config", "--no-lock", ...permissionFlags(name), ...where];
     const { success, complaint } = await runDeno(["compile", ...flags, "--output", made, script]);
@@ -63,7 +63,7 @@ export async function compileByDeno(name: ProgramName, output: string, target?: 
 
 /** Makes a self-extracting program for this machine. */
 async function makeSelfExtracting(name: ProgramName, output: string): Promise<void> {
-  const script = await bundled(name);
+  const script = new TextEncoder().encode(await bundle(name));
   const runtime = await Deno.readFile(Deno.execPath());
   const [program, compressed] = [await gzip(script), await compressRuntime(runtime)];
   const values = {
@@ -97,19 +97,28 @@ function withOffsets(template: string, values: Readonly<Record<string, string | 
   return encode(head.length);
 }
 
-/** Makes one script of a program and the packages it uses. */
-async function bundle(name: ProgramName, output: string): Promise<void> {
-  const { success, complaint } = await runDeno(["bundle", "-q", "--output", output, MAINS[name]]);
-  if (!success) throw new Error(`deno bundle failed: ${complaint}`);
+/** How the daemon names the script of its workers, which `deno bundle` does not follow. */
+const WORKER_URL = 'new URL("./epoll_worker.ts", import.meta.url)';
+const WORKER = "lib/engine/epoll_worker.ts";
+
+/** Makes one script of a program and the packages it uses; the script of its workers, if it has any, becomes a text in it. */
+async function bundle(name: ProgramName): Promise<string> {
+  const program = await bundleScript(MAINS[name]);
+  const [before, after, ...more] = program.split(WORKER_URL);
+  if (after === undefined && name === "balancerctl") return program;
+  if (after === undefined || more.length > 0) throw new Error(`The bundle of ${name} must name its workers' script once`);
+  const script = JSON.stringify(await bundleScript(WORKER));
+  return `${before}URL.createObjectURL(new Blob([${script}], { type: "text/javascript" }))${after}`;
 }
 
-async function bundled(name: ProgramName): Promise<Uint8Array<ArrayBuffer>> {
-  const path = await Deno.makeTempFile({ suffix: ".js" });
+async function bundleScript(path: string): Promise<string> {
+  const output = await Deno.makeTempFile({ suffix: ".js" });
   try {
-    await bundle(name, path);
-    return await Deno.readFile(path);
+    const { success, complaint } = await runDeno(["bundle", "-q", "--output", output, path]);
+    if (!success) throw new Error(`deno bundle failed: ${complaint}`);
+    return await Deno.readTextFile(output);
   } finally {
-    await Deno.remove(path);
+    await Deno.remove(output);
   }
 }
 

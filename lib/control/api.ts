@@ -49,6 +49,8 @@ const Server = z.object({
   connectFailures: count,
   sentBytes: count.openapi({ description: "Bytes sent to the server" }),
   receivedBytes: count.openapi({ description: "Bytes of the server's passed on to clients" }),
+  lastFailure: z.object({ at: z.string().openapi({ description: "ISO 8601, UTC" }), reason: z.string() }).nullable()
+    .openapi({ description: "When it last did not take a connection, and why; null for never" }),
   share: z.number().min(0).max(1).openapi({ description: "Its part of all possible clients, exact" }),
   fates: z.record(z.enum(FATE_NAMES), count),
 }).openapi("Server");

@@ -168,8 +168,8 @@ function describeApi(version: string) {
   return { openapi: "3.1.0", info: { title: "balancer", version, license: { name: "MIT" } } };
 }
 
-function viewServer({ slot: _, ...view }: ServerView): Answers["server"] {
-  return view;
+function viewServer({ slot: _, lastFailure, ...view }: ServerView): Answers["server"] {
+  return { ...view, lastFailure: lastFailure && { at: lastFailure.at.toISOString(), reason: lastFailure.reason } };
 }
 
 function viewStatus(balancer: Balancer, facts: DaemonFacts): Answers["status"] {

@@ -12,14 +12,26 @@ import type { RoutingTable } from "../routing_table.ts";
 export interface EngineKind {
   /** Why it cannot run on this machine, in a clause; undefined if it can. */
   unsupported(): string | undefined;
+  /** How many threads it has with this config, beside the one it is made on. */
+  threads(config: Pick<EngineConfig, "workers">): number;
   /** Listens and serves. Throws `listenError` where it cannot listen. */
   create(options: EngineOptions): Engine;
 }
 
 /** The part of the Config that concerns engines, with the limit on connections worked out. */
-export type EngineConfig = Pick<Config, "connectTimeoutMs" | "connectAttemptsMax" | "connectDeadlineMs" | "idleTimeoutMs"> & {
-  readonly connectionsMax: number;
-};
+export type EngineConfig =
+  & Pick<
+    Config,
+    | "connectTimeoutMs"
+    | "connectAttemptsMax"
+    | "connectDeadlineMs"
+    | "idleTimeoutMs"
+    | "keepAliveMs"
+    | "userTimeoutMs"
+    | "workers"
+    | "busyPollMicros"
+  >
+  & { readonly connectionsMax: number };
 
 /** What an engine is made with. */
 export interface EngineOptions {
@@ -30,7 +42,9 @@ export interface EngineOptions {
   readonly counters: Counters;
   /** Called once for each accepted connection, after it was counted. Must not throw. */
   readonly onEnded: (ended: EndedConnection) => void;
-  /** Called when the server with this slot has lost its last connection. Must not throw. */
+  /** Called when a server did not take a connection. Must not throw. */
+  readonly onConnectFailed: (slot: number, reason: string) => void;
+  /** Called when a server that has left the table is empty, as `isEmpty` says. Must not throw. */
   readonly onServerEmpty: (slot: number) => void;
 }
 
@@ -38,8 +52,10 @@ export interface EngineOptions {
 export interface Engine extends AsyncDisposable {
   /** Where it listens, the real port in place of 0. */
   readonly address: Address;
-  /** Routes new connections by this table. Those that are open stay where they are. */
-  update(table: RoutingTable): void;
+  /** Routes new connections by this table, all of them from the moment it resolves. Those that are open stay where they are. */
+  update(table: RoutingTable): Promise<void>;
+  /** Whether the server with this slot, which the last table has no more, has no connection and will get none. */
+  isEmpty(slot: number): boolean;
   /** Ends every connection of the server with this slot; a client still waiting for that server goes on to the next. */
   endServer(slot: number, fate: Fate): void;
   /**

@@ -2,15 +2,18 @@
 
 import { OperatorError } from "../errors.ts";
 import type { EngineKind } from "./engine.ts";
+import { epoll } from "./epoll.ts";
 import { streams } from "./streams.ts";
 
 /** Every engine. `auto` takes the first that this machine supports; the last runs everywhere. */
-export const ENGINES = { streams } satisfies Record<string, EngineKind>;
+export const ENGINES = { epoll, streams } satisfies Record<string, EngineKind>;
 
 /** An engine and its name. */
 export interface ChosenEngine {
   readonly name: string;
   readonly kind: EngineKind;
+  /** Better ones that cannot run here, and why, in a sentence; undefined if it is the best. */
+  readonly passedOver: string | undefined;
 }
 
 /** The engine of this name, or the best supported one for `auto`. Throws an operator error where it does not exist or cannot run. */
@@ -23,5 +26,9 @@ export function chooseEngine(name: string): ChosenEngine {
   if (named.unsupported !== undefined) {
     throw new OperatorError("failed", `Engine ${JSON.stringify(name)} cannot run here: ${named.unsupported}`);
   }
-  return { name: named.name, kind: named.kind };
+  const better = rows.slice(0, rows.indexOf(named)).filter(({ unsupported }) => unsupported !== undefined);
+  const passedOver = better.map(({ name, unsupported }) => `Engine ${JSON.stringify(name)} cannot run here: ${unsupported}`).join(
+    "; ",
+  );
+  return { name: named.name, kind: named.kind, passedOver: passedOver === "" ? undefined : passedOver };
 }

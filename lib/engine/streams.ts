@@ -4,14 +4,14 @@
  */
 
 import type { Address } from "../address.ts";
-import { LIMITS } from "../config.ts";
 import type { Fate } from "../counters.ts";
 import { messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
-import { listenError } from "./listen_error.ts";
+import { listenByDeno } from "./listen.ts";
 import type { RoutingTable } from "../routing_table.ts";
 import type { EndedConnection, Engine, EngineKind, EngineOptions } from "./engine.ts";
 import { NameLookup } from "./name_lookup.ts";
+import { RetiredSlots } from "./retired_slots.ts";
 import { StreamsConnection, type Surroundings } from "./streams_connection.ts";
 
 /** Errors of accept that are one client's, who reset the connection before it was its turn: the next one is accepted at once. */
@@ -29,6 +29,7 @@ const log = logger("engine");
 /** The row of ENGINES. */
 export const streams: EngineKind = {
   unsupported: () => undefined,
+  threads: () => 0,
   create: (options) => new StreamsEngine(options),
 };
 
@@ -42,6 +43,7 @@ class StreamsEngine implements Engine {
   readonly #stopped = Promise.withResolvers<void>();
   readonly #emptied = Promise.withResolvers<void>();
   readonly #accepting: Promise<void>;
+  readonly #retired = new RetiredSlots();
   #table: RoutingTable;
   #stopping = false;
 
@@ -49,7 +51,7 @@ class StreamsEngine implements Engine {
     const { config, counters, listen } = options;
     this.#options = options;
     this.#table = options.table;
-    this.#listener = listenOn(listen);
+    this.#listener = listenByDeno(listen);
     this.address = { host: listen.host, port: this.#listener.addr.port };
     this.#surroundings = {
       config,
@@ -63,15 +65,23 @@ class StreamsEngine implements Engine {
       names: new NameLookup(),
       table: () => this.#table,
       onEnded: (connection, ended) => this.#forget(connection, ended),
-      onServerEmpty: options.onServerEmpty,
+      onConnectFailed: options.onConnectFailed,
+      onServerLeft: () => this.#declareEmpty(),
     };
     const sweepMs = Math.max(IDLE_SWEEP_MIN_MS, config.idleTimeoutMs / IDLE_SWEEPS_PER_TIMEOUT);
     this.#sweep = setInterval(() => this.#endIdle(), sweepMs);
     this.#accepting = this.#acceptAll();
   }
 
-  update(table: RoutingTable): void {
+  update(table: RoutingTable): Promise<void> {
+    this.#retired.update(this.#table, table);
     this.#table = table;
+    queueMicrotask(() => this.#declareEmpty()); // whoever publishes is not called back before it has done so
+    return Promise.resolve();
+  }
+
+  isEmpty(slot: number): boolean {
+    return this.#options.counters.getOf(slot, "serverOpen") === 0;
   }
 
   endServer(slot: number, fate: Fate): void {
@@ -124,18 +134,22 @@ class StreamsEngine implements Engine {
   #serve(client: Deno.TcpConn): void {
     const { counters, config } = this.#options;
     counters.add("accepted");
-    counters.add("open");
+    const open = counters.raise("open");
     const connection = new StreamsConnection(client, this.#surroundings);
     this.#connections.add(connection);
-    if (counters.get("open") > config.connectionsMax) connection.end("refused_limit");
+    if (open > config.connectionsMax) connection.end("refused_limit");
     else connection.run();
   }
 
   #forget(connection: StreamsConnection, ended: EndedConnection): void {
-    this.#options.counters.add("open", -1);
+    this.#options.counters.raise("open", -1);
     this.#connections.delete(connection);
     this.#options.onEnded(ended);
     if (this.#stopping && this.#connections.size === 0) this.#emptied.resolve();
+  }
+
+  #declareEmpty(): void {
+    for (const slot of this.#retired.takeEmpty((slot) => this.isEmpty(slot))) this.#options.onServerEmpty(slot);
   }
 
   #endIdle(): void {
@@ -145,16 +159,5 @@ class StreamsEngine implements Engine {
 
   #endAll(fate: Fate): void {
     for (const connection of this.#connections) connection.end(fate);
-  }
-}
-
-function listenOn(address: Address): Deno.TcpListener {
-  try {
-    return Deno.listen({ hostname: address.host, port: address.port, tcpBacklog: LIMITS.acceptBacklog });
-  } catch (error) {
-    if (error instanceof Deno.errors.AddrInUse) throw listenError(address, "EADDRINUSE");
-    if (error instanceof Deno.errors.AddrNotAvailable) throw listenError(address, "EADDRNOTAVAIL");
-    if (error instanceof Deno.errors.PermissionDenied) throw listenError(address, "EACCES");
-    throw listenError(address, { words: messageOf(error) });
   }
 }

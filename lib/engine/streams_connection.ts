@@ -3,7 +3,7 @@
  * change goes through `#open` and `end`. Each direction is a pipe that ends by itself; the connection ends when both have.
  */
 
-import { type Address, clientKey, formatAddress } from "../address.ts";
+import { type Address, clientKey, formatAddress, ipBytes } from "../address.ts";
 import type { Counters, Fate } from "../counters.ts";
 import { messageOf } from "../errors.ts";
 import { type Load, route } from "../route.ts";
@@ -21,7 +21,9 @@ export interface Surroundings {
   /** The table of the moment. */
   readonly table: () => RoutingTable;
   readonly onEnded: (connection: StreamsConnection, ended: EndedConnection) => void;
-  readonly onServerEmpty: (slot: number) => void;
+  readonly onConnectFailed: (slot: number, reason: string) => void;
+  /** Called when a server has lost its last connection. */
+  readonly onServerLeft: () => void;
 }
 
 /** The buffer for bytes that nobody wants any more. */
@@ -103,11 +105,11 @@ export class StreamsConnection {
   async #findServer(): Promise<NoServer | undefined> {
     const { table, config, load } = this.around;
     const { host, port } = addressOf(this.client);
-    const key = clientKey(table().key, host, port);
+    const key = clientKey(table().key, ipBytes(host), port);
     const deadlineMs = this.#startedMs + config.connectDeadlineMs;
     const tried = new Set<string>();
     while (this.#state === "dialling" && tried.size < config.connectAttemptsMax && performance.now() < deadlineMs) {
-      const server = firstUntried(route(table(), load, key), tried);
+      const server = firstUntried(table(), route(table(), load, key), tried);
       if (server === undefined) break;
       tried.add(server.name);
       if (await this.#connect(server, deadlineMs)) return undefined;
@@ -123,7 +125,7 @@ export class StreamsConnection {
     const startedMs = performance.now();
     this.#attempts++;
     this.#server = server;
-    counters.addTo(server.slot, "serverOpen");
+    counters.raiseOf(server.slot, "serverOpen"); // no thread counts beside this one: route() has just seen that there is room
     const dial = this.#dial = new AbortController();
     const timer = setTimeout(
       () => dial.abort("it did not accept in time"),
@@ -135,9 +137,11 @@ export class StreamsConnection {
       return true;
     } catch (error) {
       if (this.#state === "ended") return false;
-      this.#reason = `${server.name}: ${dial.signal.reason ?? messageOf(error)}`;
+      const reason = `${dial.signal.reason ?? messageOf(error)}`;
+      this.#reason = `${server.name}: ${reason}`;
       counters.addTo(server.slot, "connectFailures");
       this.#releaseServer();
+      this.around.onConnectFailed(server.slot, reason);
       return false;
     } finally {
       clearTimeout(timer);
@@ -177,8 +181,7 @@ export class StreamsConnection {
     if (this.#server === undefined) return;
     const { slot } = this.#server;
     this.#server = undefined;
-    this.around.counters.addTo(slot, "serverOpen", -1);
-    if (this.around.counters.getOf(slot, "serverOpen") === 0) this.around.onServerEmpty(slot);
+    if (this.around.counters.raiseOf(slot, "serverOpen", -1) === 0) this.around.onServerLeft();
   }
 
   async #pipeBothWays(): Promise<void> {
@@ -227,8 +230,8 @@ export class StreamsConnection {
   }
 }
 
-function firstUntried(order: Iterable<TableServer>, tried: ReadonlySet<string>): TableServer | undefined {
-  for (const server of order) if (!tried.has(server.name)) return server;
+function firstUntried({ servers }: RoutingTable, order: Iterable<number>, tried: ReadonlySet<string>): TableServer | undefined {
+  for (const index of order) if (!tried.has(servers[index].name)) return servers[index];
 }
 
 /** Reads to the end, or until the socket is closed, and keeps nothing. */

@@ -1,0 +1,116 @@
+/**
+ * What the epoll engine knows of every descriptor: a row of 128 bytes for each number there can be, in one SharedArrayBuffer. A
+ * descriptor belongs to the worker whose incarnation is in its row and to nobody else; that worker alone writes the row. So a worker
+ * finds a connection by indexing, allocates nothing for it, and when a worker dies, main finds all that it held.
+ */
+
+/** Bytes of a row as a power of two, and its words of four bytes likewise: row `fd` starts at word `fd << ROW_SHIFT`. */
+export const ROW_SHIFT = 5;
+const ROW_BYTES = 4 << ROW_SHIFT;
+
+/** Where a row's 32-bit words are. */
+export const WORD = {
+  /** Incarnation of the worker it belongs to; 0: to none. */
+  owner: 0,
+  /** Counts how often the number was taken into use: it tells an event of its predecessor from its own. */
+  generation: 1,
+  /** A ROLE. */
+  role: 2,
+  /** The other socket of the connection; -1: none. */
+  peer: 3,
+  /** FLAG bits. */
+  flags: 4,
+  /** Client: the slot of the server dialled or connected to; -1: none. */
+  slot: 5,
+  /** Client: servers dialled. */
+  attempts: 6,
+  /** The last error met. */
+  errno: 7,
+  /** Client: the IP address, up to four words in the network's order, its bytes, and the port. */
+  ip: 8,
+  ipLength: 12,
+  port: 13,
+  /** Bytes read here and not yet sent on: the number of the chunk that has them plus 1 (0: none), from where to where in it. */
+  chunk: 14,
+  chunkStart: 15,
+  chunkEnd: 16,
+  /** The same in a pipe: its number plus 1, and how many bytes it holds. */
+  pipe: 17,
+  pipeBytes: 18,
+  /** Bytes read in large pieces without a small one between them. */
+  score: 19,
+  /** The events that epoll was last asked for, while they are not all. */
+  interest: 20,
+  /** Client: which of the IP addresses of a server known by name is being dialled. */
+  addressIndex: 21,
+} as const;
+
+/** Where a row's 64-bit floats are, counted in floats: row `fd` starts at float `fd << (ROW_SHIFT - 1)`. */
+export const FLOAT = {
+  /** Bytes read here that the peer's socket has taken. */
+  bytes: 12,
+  /** When bytes were last moved from here, by the worker's clock. */
+  movedMs: 13,
+  /** When it was accepted, or dialled, by the worker's clock. */
+  startedMs: 14,
+} as const;
+
+/** What a descriptor is for. */
+export const ROLE = { client: 1, server: 2, pipe: 3 } as const;
+
+/** Facts of a socket, in one word. */
+export const FLAG = {
+  /** There may be something to read. */
+  readable: 1 << 0,
+  /** The system may take more. */
+  writable: 1 << 1,
+  /** The peer has sent its end: what is left to read is in the system's queue. */
+  hangup: 1 << 2,
+  /** Urgent data was announced: a short read may have stopped at its mark, and says nothing of what follows. */
+  urgent: 1 << 3,
+  /** The end was read. */
+  atEnd: 1 << 4,
+  /** The end was passed on. */
+  done: 1 << 5,
+  /** The socket failed: nothing can be written to it. */
+  broken: 1 << 6,
+  /** A server's socket that is not yet connected. */
+  connecting: 1 << 7,
+  /** Waits for its next turn. */
+  queued: 1 << 8,
+  /** Moves so much that only the events it waits for are asked of epoll. */
+  bulk: 1 << 9,
+  /** A server's socket that sends small pieces at once (TCP_NODELAY). */
+  hasty: 1 << 10,
+  /** The socket was reset, and a call was told so: what looks like its end is none. */
+  reset: 1 << 11,
+  /** A client whose connection has lived so long that its server's keep-alive was set. */
+  settled: 1 << 12,
+} as const;
+
+/** The rows, seen from one thread. */
+export class DescriptorTable {
+  readonly words: Int32Array;
+  readonly floats: Float64Array;
+  readonly bytes: Uint8Array;
+  /** Descriptors from 0 to this number, less 1, have a row. */
+  readonly capacity: number;
+
+  constructor(readonly shared: SharedArrayBuffer) {
+    this.words = new Int32Array(shared);
+    this.floats = new Float64Array(shared);
+    this.bytes = new Uint8Array(shared);
+    this.capacity = shared.byteLength / ROW_BYTES;
+  }
+
+  /** A client's IP address, a copy. */
+  ipOf(client: number): Uint8Array {
+    const word = (client << ROW_SHIFT) + WORD.ip;
+    return this.bytes.slice(word * 4, word * 4 + this.words[(client << ROW_SHIFT) + WORD.ipLength]);
+  }
+}
+
+/** Memory for so many descriptors; what is never used is never touched. */
+export function allocateDescriptorTable(capacity: number): SharedArrayBuffer {
+  return new SharedArrayBuffer(capacity * ROW_BYTES);
+}

@@ -1,0 +1,288 @@
+/**
+ * Finds a server for each client of a worker: asks `route()`, dials in that order, never one server twice, until one accepts or the limits on
+ * attempts and time are reached. Owns a connection from its acceptance to the moment its server accepts.
+ */
+
+import { clientKey, formatAddress } from "../address.ts";
+import type { Counters, Fate } from "../counters.ts";
+import { type Load, route } from "../route.ts";
+import { type DescriptorTable, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
+import type { EngineConfig } from "./engine.ts";
+import { ERRNO } from "./errno.ts";
+import { EPOLL, type Libc, SOCKET } from "./libc.ts";
+import { ADDRESS_LENGTH_AT, ADDRESS_STRIDE, type SharedTable } from "./shared_table.ts";
+import type { Sockets } from "./sockets.ts";
+import type { TimerWheel } from "./timer_wheel.ts";
+import type { FromWorker } from "./worker_setup.ts";
+
+/** Reasons that are no errno: below 0, so that they cannot be taken for one. */
+export const REASON = { nameNotFound: -1, removed: -2 } as const;
+
+/** How long an answer to a look-up is used again. */
+const ANSWER_MS = 5000;
+
+/** What the dialer asks of the loop it belongs to. */
+export interface DialerLoop {
+  readonly libc: Libc;
+  readonly sockets: Sockets;
+  readonly table: DescriptorTable;
+  readonly counters: Counters;
+  readonly wheel: TimerWheel;
+  readonly config: EngineConfig;
+  /** Takes a descriptor into the table and into epoll. False if it cannot. */
+  adopt(descriptor: number, role: number, peer: number, flags: number): boolean;
+  /** Closes a descriptor of ours. */
+  release(descriptor: number): void;
+  end(client: number, fate: Fate): void;
+  reportFailure(slot: number, errno: number): void;
+  post(message: FromWorker): void;
+}
+
+/** The addresses of a server known by name, while they may be used again, and who waits for them. */
+interface NamedServer {
+  addresses: Uint8Array;
+  expiresMs: number;
+  waiting: number[] | undefined;
+}
+
+/** The dialer of one worker. */
+export class Dialer {
+  readonly #load: Load;
+  readonly #names = new Map<string, NamedServer>();
+  /** By client: slots of the servers that did not take it. */
+  readonly #tried = new Map<number, number[]>();
+  /** By client: the server whose name is being looked up for it. */
+  readonly #awaited = new Map<number, string>();
+  /** By client: the addresses of the server being dialled, if it is known by name. */
+  readonly #addresses = new Map<number, Uint8Array>();
+  readonly #sockaddr = new Uint8Array(new ArrayBuffer(ADDRESS_STRIDE));
+  readonly #sockaddrAddress: bigint;
+  #routing: SharedTable;
+  #addressBytes: Uint8Array;
+  #addressesAt: bigint;
+
+  constructor(readonly loop: DialerLoop, routing: SharedTable) {
+    const { counters, libc } = loop;
+    this.#load = {
+      get open() {
+        return counters.get("open");
+      },
+      openOf: (slot) => counters.getOf(slot, "serverOpen"),
+    };
+    this.#sockaddrAddress = libc.addressOf(this.#sockaddr.buffer);
+    this.#routing = routing;
+    this.#addressBytes = new Uint8Array(routing.addresses);
+    this.#addressesAt = libc.addressOf(routing.addresses);
+  }
+
+  /** Routes by this table from now on. */
+  setRouting(routing: SharedTable): void {
+    this.#routing = routing;
+    this.#addressBytes = new Uint8Array(routing.addresses);
+    this.#addressesAt = this.loop.libc.addressOf(routing.addresses);
+  }
+
+  /** Dials servers for this client, one after another, until one is being connected to; ends the client if there is none. */
+  dial(client: number, nowMs: number): void {
+    const { table: { words, floats }, config } = this.loop;
+    const row = client << ROW_SHIFT;
+    const deadlineMs = floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs] + config.connectDeadlineMs;
+    while (words[row + WORD.attempts] < config.connectAttemptsMax && (nowMs < deadlineMs || words[row + WORD.attempts] === 0)) {
+      const index = this.#choose(client);
+      if (index < 0) break;
+      words[row + WORD.attempts]++;
+      if (this.#tryServer(client, index, nowMs, deadlineMs)) return;
+      this.#giveUpServer(client);
+    }
+    if (words[row + WORD.attempts] > 0) this.loop.end(client, "connect_failed");
+    else this.loop.end(client, this.#routing.circle.serverCount === 0 ? "no_server" : "refused_limit");
+  }
+
+  /** An event of a server's socket that is connecting. True if it is connected now. */
+  onEvent(server: number, events: number, nowMs: number): boolean {
+    const { table: { words, floats }, sockets, counters } = this.loop;
+    const row = server << ROW_SHIFT;
+    const client = words[row + WORD.peer];
+    if ((events & (EPOLL.ERR | EPOLL.HUP)) !== 0) {
+      this.fail(client, sockets.takeError(server), nowMs);
+      return false;
+    }
+    if ((events & EPOLL.OUT) === 0) return false;
+    words[row + WORD.flags] &= ~FLAG.connecting;
+    words[(client << ROW_SHIFT) + WORD.errno] = 0;
+    counters.addTo(words[(client << ROW_SHIFT) + WORD.slot], "connects");
+    counters.addConnectSeconds((nowMs - floats[(server << (ROW_SHIFT - 1)) + FLOAT.startedMs]) / 1000);
+    this.forget(client);
+    return true;
+  }
+
+  /** The dialled server did not take the client: on to its next address, or to the next server. */
+  fail(client: number, errno: number, nowMs: number): void {
+    const { table: { words } } = this.loop;
+    const row = client << ROW_SHIFT;
+    words[row + WORD.errno] = errno;
+    if (errno !== REASON.removed && this.#tryNextAddress(client, nowMs)) return;
+    this.#giveUpServer(client);
+    this.dial(client, nowMs);
+  }
+
+  /** The time for the dialled server, or for one of its addresses, is over. */
+  onTimeout(client: number, nowMs: number): void {
+    this.fail(client, ERRNO.ETIMEDOUT, nowMs);
+  }
+
+  /** The addresses of a server known by name were found; none if they were not. */
+  onFound(server: string, addresses: Uint8Array, nowMs: number): void {
+    const { words } = this.loop.table;
+    const named = this.#names.get(server);
+    if (named?.waiting === undefined) return;
+    const waiting = named.waiting;
+    named.waiting = undefined;
+    named.addresses = addresses;
+    named.expiresMs = nowMs + ANSWER_MS;
+    if (addresses.length === 0) this.#names.delete(server);
+    for (const client of waiting) {
+      const row = client << ROW_SHIFT;
+      if (this.#awaited.get(client) !== server) continue;
+      this.#awaited.delete(client);
+      this.#addresses.set(client, addresses);
+      words[row + WORD.addressIndex] = -1;
+      if (!this.#tryNextAddress(client, nowMs)) {
+        if (addresses.length === 0) words[row + WORD.errno] = REASON.nameNotFound;
+        this.#giveUpServer(client);
+        this.dial(client, nowMs);
+      }
+    }
+  }
+
+  /** Forgets what was kept for dialling: the client is connected, or has ended. */
+  forget(client: number): void {
+    this.#tried.delete(client);
+    this.#addresses.delete(client);
+    this.#awaited.delete(client);
+  }
+
+  /** The next server to try: reserves a connection there, so that no two threads pass its limit. -1: none. */
+  #choose(client: number): number {
+    const { table, counters } = this.loop;
+    const { slots, connectionsMax, key } = this.#routing;
+    const tried = this.#tried.get(client);
+    const bytes = clientKey(key, table.ipOf(client), table.words[(client << ROW_SHIFT) + WORD.port]);
+    for (const index of route(this.#routing, this.#load, bytes)) {
+      const slot = slots[index];
+      if (tried?.includes(slot)) continue;
+      if (counters.raiseOf(slot, "serverOpen") <= connectionsMax[index]) {
+        table.words[(client << ROW_SHIFT) + WORD.slot] = slot;
+        return index;
+      }
+      counters.raiseOf(slot, "serverOpen", -1);
+    }
+    return -1;
+  }
+
+  /** Begins to connect to a server. False if that failed at once. */
+  #tryServer(client: number, index: number, nowMs: number, deadlineMs: number): boolean {
+    const { config, wheel } = this.loop;
+    wheel.set(client, Math.min(nowMs + config.connectTimeoutMs, deadlineMs));
+    const length = this.#addressBytes[index * ADDRESS_STRIDE + ADDRESS_LENGTH_AT];
+    if (length === 0) return this.#tryNamed(client, index, nowMs);
+    return this.#connect(
+      client,
+      this.#addressesAt + BigInt(index * ADDRESS_STRIDE),
+      length,
+      this.#addressBytes[index * ADDRESS_STRIDE],
+      nowMs,
+    );
+  }
+
+  #tryNamed(client: number, index: number, nowMs: number): boolean {
+    const { words } = this.loop.table;
+    const address = this.#routing.names.get(index)!;
+    const server = formatAddress(address);
+    const named = this.#names.get(server);
+    words[(client << ROW_SHIFT) + WORD.addressIndex] = -1;
+    if (named !== undefined && named.waiting === undefined && nowMs < named.expiresMs) {
+      this.#addresses.set(client, named.addresses);
+      return this.#tryNextAddress(client, nowMs);
+    }
+    this.#awaited.set(client, server);
+    if (named?.waiting !== undefined) {
+      named.waiting.push(client);
+      return true;
+    }
+    this.#names.set(server, { addresses: new Uint8Array(), expiresMs: 0, waiting: [client] });
+    this.loop.post({ kind: "find", address });
+    return true;
+  }
+
+  /** Begins to connect to the next address of a server known by name; all but the last have their part of the time each. */
+  #tryNextAddress(client: number, nowMs: number): boolean {
+    const { table: { words, floats }, config, wheel } = this.loop;
+    const row = client << ROW_SHIFT;
+    const addresses = this.#addresses.get(client);
+    if (addresses === undefined) return false;
+    const count = addresses.length / ADDRESS_STRIDE;
+    const deadlineMs = floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs] + config.connectDeadlineMs;
+    while (words[row + WORD.addressIndex] + 1 < count && nowMs < deadlineMs) {
+      this.#closeServer(client);
+      const at = ++words[row + WORD.addressIndex] * ADDRESS_STRIDE;
+      this.#sockaddr.set(addresses.subarray(at, at + ADDRESS_STRIDE));
+      const isLast = words[row + WORD.addressIndex] + 1 === count;
+      wheel.set(client, Math.min(nowMs + config.connectTimeoutMs / (isLast ? 1 : count), deadlineMs));
+      if (this.#connect(client, this.#sockaddrAddress, this.#sockaddr[ADDRESS_LENGTH_AT], this.#sockaddr[0], nowMs)) return true;
+    }
+    return false;
+  }
+
+  #connect(client: number, address: bigint, length: number, family: number, nowMs: number): boolean {
+    const { libc, sockets, table: { words, floats } } = this.loop;
+    const row = client << ROW_SHIFT;
+    const server = libc.call.socket(family, SOCKET.SOCK_STREAM | SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC, 0);
+    if (server < 0) {
+      words[row + WORD.errno] = libc.errno();
+      return false;
+    }
+    if (libc.call.connect(server, address, length) < 0) {
+      const errno = libc.errno();
+      if (errno !== ERRNO.EINPROGRESS) {
+        words[row + WORD.errno] = errno;
+        libc.call.close(server);
+        return false;
+      }
+    }
+    sockets.set(server, SOCKET.SOL_SOCKET, SOCKET.SO_OOBINLINE, 1);
+    if (!this.loop.adopt(server, ROLE.server, client, FLAG.connecting | FLAG.writable)) {
+      words[row + WORD.errno] = ERRNO.EMFILE;
+      return false;
+    }
+    floats[(server << (ROW_SHIFT - 1)) + FLOAT.startedMs] = nowMs;
+    words[row + WORD.peer] = server;
+    return true;
+  }
+
+  /** The server is let go: closed, counted as failed, and not tried again for this client. */
+  #giveUpServer(client: number): void {
+    const { table: { words }, counters } = this.loop;
+    const row = client << ROW_SHIFT;
+    const slot = words[row + WORD.slot];
+    this.#closeServer(client);
+    this.#addresses.delete(client);
+    this.#awaited.delete(client);
+    words[row + WORD.slot] = -1;
+    const tried = this.#tried.get(client);
+    if (tried === undefined) this.#tried.set(client, [slot]);
+    else tried.push(slot);
+    counters.addTo(slot, "connectFailures");
+    counters.raiseOf(slot, "serverOpen", -1);
+    this.loop.reportFailure(slot, words[row + WORD.errno]);
+  }
+
+  #closeServer(client: number): void {
+    const { words } = this.loop.table;
+    const row = client << ROW_SHIFT;
+    const server = words[row + WORD.peer];
+    if (server < 0) return;
+    words[row + WORD.peer] = -1;
+    this.loop.release(server);
+  }
+}

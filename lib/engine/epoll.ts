@@ -1,0 +1,366 @@
+/**
+ * The fast engine: Linux's epoll through libc, in threads of its own. Here, on the main thread, is what holds the workers together:
+ * it owns the listener, starts and replaces workers, hands them tables and orders, and turns their reports into events. It
+ * never touches a byte of a connection, and no worker waits for it.
+ */
+
+import { type Address, formatAddress, formatIp, isIp } from "../address.ts";
+import { LIMITS } from "../config.ts";
+import { type Fate, FATE_NAMES } from "../counters.ts";
+import { messageOf } from "../errors.ts";
+import { logger } from "../log.ts";
+import type { RoutingTable } from "../routing_table.ts";
+import { allocateDescriptorTable, DescriptorTable, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
+import { REASON } from "./dialer.ts";
+import type { EndedConnection, Engine, EngineConfig, EngineKind, EngineOptions } from "./engine.ts";
+import { ERRNO, type ErrnoName } from "./errno.ts";
+import { errnoText, type Libc, openLibc } from "./libc.ts";
+import { findListenIp, listenError } from "./listen.ts";
+import { LETTER } from "./mailbox.ts";
+import { NameLookup } from "./name_lookup.ts";
+import { REPORT, type Report } from "./reports.ts";
+import { RetiredSlots } from "./retired_slots.ts";
+import { allocateRoster, Roster } from "./roster.ts";
+import { ADDRESS_STRIDE, encodeSockaddr, type SharedTable, shareTable } from "./shared_table.ts";
+import { descriptorLimit, Sockets } from "./sockets.ts";
+import { WorkerHandle } from "./worker_handle.ts";
+
+/** The table has rows for as many descriptors as there may be, but no more than this or, if that is more, three for each connection. */
+const DESCRIPTORS_MAX = 65_536;
+/** Pipes for splicing, over all workers; few where descriptors are few. */
+const PIPES_MAX = 64;
+const CONNECTIONS_PER_PIPE = 16;
+/** A worker is replaced at once, but later each time while none comes to work; after so many deaths the daemon ends. */
+const RESPAWN_MIN_MS = 50;
+const RESPAWN_MAX_MS = 2000;
+const DEATHS_MAX = 8;
+
+const log = logger("engine");
+
+/** The row of ENGINES. */
+export const epoll: EngineKind = {
+  unsupported() {
+    if (Deno.build.os !== "linux") return `it needs Linux, and this is ${Deno.build.os}`;
+    try {
+      openLibc()[Symbol.dispose]();
+      return undefined;
+    } catch (error) {
+      return messageOf(error).replaceAll("\n", " ");
+    }
+  },
+  threads: ({ workers }) => workers,
+  create: (options) => new EpollEngine(options),
+};
+
+class EpollEngine implements Engine {
+  readonly address: Address;
+  readonly #options: EngineOptions;
+  readonly #libc: Libc = openLibc();
+  readonly #sockets = new Sockets(this.#libc);
+  readonly #listener: number;
+  readonly #descriptors: DescriptorTable;
+  readonly #roster: Roster;
+  readonly #workers: WorkerHandle[];
+  readonly #names = new NameLookup();
+  /** By slot, the names of all servers that were ever in a table. */
+  readonly #serverNames: string[] = [];
+  readonly #retired = new RetiredSlots();
+  /** Tables that not every worker has yet, the oldest first. */
+  readonly #updates: { readonly generation: number; readonly known: PromiseWithResolvers<void> }[] = [];
+  #table: RoutingTable;
+  #shared: SharedTable;
+  #deaths = 0;
+  #incarnations = 0;
+  #stopping = false;
+  #listenerIsOpen = true;
+  #graceIsOver = false;
+  readonly #emptied = Promise.withResolvers<void>();
+  #closed: Promise<void> | undefined;
+  #respawns = new Set<ReturnType<typeof setTimeout>>();
+
+  constructor(options: EngineOptions) {
+    const { config, listen, table } = options;
+    this.#options = options;
+    this.#table = table;
+    this.#shared = shareTable(table);
+    this.#noteNames(table);
+    this.#listener = this.#listenOn(listen, config);
+    this.address = { host: listen.host, port: this.#sockets.ownPortOf(this.#listener) };
+    this.#descriptors = new DescriptorTable(allocateDescriptorTable(tableSize(this.#libc, config)));
+    const roster = allocateRoster(config.workers);
+    this.#roster = new Roster(roster);
+    this.#workers = Array.from({ length: config.workers }, (_, index) => new WorkerHandle(this.#libc, index));
+    const mailboxes = this.#workers.map(({ mailbox }) => mailbox.writer);
+    const pipes = Math.min(PIPES_MAX, Math.floor(config.connectionsMax / CONNECTIONS_PER_PIPE));
+    for (const worker of this.#workers) {
+      worker.setUp = () => ({
+        kind: "setup",
+        listener: this.#listener,
+        mailboxes,
+        roster,
+        descriptors: this.#descriptors.shared,
+        counters: options.counters.shared,
+        config,
+        pipesMax: Math.floor(pipes / config.workers),
+        table: this.#shared,
+      });
+      this.#spawn(worker);
+    }
+  }
+
+  update(table: RoutingTable): Promise<void> {
+    this.#retired.update(this.#table, table);
+    this.#table = table;
+    this.#shared = shareTable(table);
+    this.#noteNames(table);
+    for (const worker of this.#workers) worker.send({ kind: "table", table: this.#shared });
+    const known = Promise.withResolvers<void>();
+    this.#updates.push({ generation: table.generation, known });
+    return known.promise;
+  }
+
+  isEmpty(slot: number): boolean {
+    if (!this.#isKnown(this.#table.generation) || this.#options.counters.getOf(slot, "serverOpen") > 0) return false;
+    for (const worker of this.#workers) this.#drain(worker); // what is reported of this server must be told before its slot is another's
+    return true;
+  }
+
+  endServer(slot: number, fate: Fate): void {
+    for (const worker of this.#workers) worker.tell(LETTER.endServer, slot, FATE_NAMES.indexOf(fate));
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    if (!this.#stopping) this.#beginStop();
+    const timer = setTimeout(() => {
+      this.#graceIsOver = true;
+      this.#check();
+    }, graceMs);
+    await this.#emptied.promise;
+    for (const { known } of this.#updates.splice(0)) known.resolve();
+    clearTimeout(timer);
+    this.#closed ??= this.#close();
+    await this.#closed;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop(0);
+  }
+
+  /** Whether every worker routes by this table or a later one. */
+  #isKnown(generation: number): boolean {
+    return this.#workers.every(({ index }) =>
+      this.#roster.incarnation(index) === 0 || this.#roster.generation(index) >= generation
+    );
+  }
+
+  #beginStop(): void {
+    this.#stopping = true;
+    for (const timer of this.#respawns) clearTimeout(timer);
+    this.#tellAll(LETTER.stopAccepting);
+    this.#check();
+  }
+
+  /** Everything that was opened is closed. */
+  async #close(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.close()));
+    this.#libc[Symbol.dispose]();
+  }
+
+  #tellAll(letter: number, a = 0, b = 0): void {
+    for (const worker of this.#workers) worker.tell(letter, a, b);
+  }
+
+  #listenOn(listen: Address, config: EngineConfig): number {
+    const address = isIp(listen.host) ? listen : { host: findListenIp(listen), port: listen.port };
+    const socket = this.#sockets.listen(address, LIMITS.acceptBacklog, config);
+    if (socket >= 0) return socket;
+    this.#libc[Symbol.dispose]();
+    const name = (Object.keys(ERRNO) as ErrnoName[]).find((name) => ERRNO[name] === -socket);
+    throw listenError(listen, name ?? { words: errnoText(-socket) });
+  }
+
+  #noteNames({ servers }: RoutingTable): void {
+    for (const { slot, name } of servers) this.#serverNames[slot] = name;
+  }
+
+  #spawn(worker: WorkerHandle): void {
+    const incarnation = ++this.#incarnations;
+    this.#roster.setGeneration(worker.index, this.#table.generation - 1);
+    this.#roster.setIncarnation(worker.index, incarnation);
+    worker.start(incarnation, {
+      onMessage: (message) => {
+        switch (message.kind) {
+          case "ready":
+            this.#deaths = 0;
+            return;
+          case "news":
+            return this.#onNews(worker);
+          case "find":
+            return void this.#find(worker, message.address);
+          case "acceptFailed":
+            return log.error("Cannot accept clients for now: {reason}", { reason: errnoText(message.errno) });
+        }
+      },
+      onDeath: (reason) => this.#onDeath(worker, incarnation, reason),
+    });
+  }
+
+  /** There are reports: now, and for as long as the timer takes without being woken again, so that many ends cost few wake-ups. */
+  #onNews(worker: WorkerHandle): void {
+    this.#drain(worker);
+    this.#check();
+    worker.later(() => {
+      worker.reports.sleep();
+      this.#drain(worker);
+      this.#check();
+    });
+  }
+
+  #drain(worker: WorkerHandle): void {
+    worker.reports.drain((report) => this.#onReport(report));
+    const dropped = worker.reports.takeDropped();
+    if (dropped > 0) log.warn("{dropped} ended connections are counted but not told: there were too many at a time", { dropped });
+  }
+
+  #onReport(report: Report): void {
+    if (report.kind === REPORT.ended) return this.#options.onEnded(new ReportedEnd(report, this.#serverNames[report.slot]));
+    this.#options.onConnectFailed(report.slot, reasonOf(report.errno)!);
+  }
+
+  /** Whether something that main waits for has come about. */
+  #check(): void {
+    while (this.#updates.length > 0 && this.#isKnown(this.#updates[0].generation)) this.#updates.shift()!.known.resolve();
+    for (const slot of this.#retired.takeEmpty((slot) => this.isEmpty(slot))) this.#options.onServerEmpty(slot);
+    if (!this.#stopping) return;
+    const isAlive = ({ index }: WorkerHandle) => this.#roster.incarnation(index) !== 0;
+    if (this.#workers.some((worker) => isAlive(worker) && !this.#roster.isStopped(worker.index))) return;
+    if (this.#listenerIsOpen) this.#libc.call.close(this.#listener);
+    this.#listenerIsOpen = false;
+    if (this.#options.counters.get("open") > 0) {
+      // Not before all have stopped: until then a client may be on its way from one worker to another.
+      if (this.#graceIsOver) this.#tellAll(LETTER.endAll, FATE_NAMES.indexOf("stopped"));
+      this.#graceIsOver = false;
+      return;
+    }
+    for (const worker of this.#workers) this.#drain(worker);
+    this.#emptied.resolve();
+  }
+
+  async #find(worker: WorkerHandle, address: Address): Promise<void> {
+    const ips = await this.#names.find(address.host).catch(() => []);
+    const addresses = new Uint8Array(ips.length * ADDRESS_STRIDE);
+    for (const [i, host] of ips.entries()) addresses.set(encodeSockaddr({ host, port: address.port }), i * ADDRESS_STRIDE);
+    worker.send({ kind: "found", server: formatAddress(address), addresses });
+  }
+
+  /** A worker has died of a fault: its connections end, the others go on, and another takes its place. */
+  #onDeath(worker: WorkerHandle, incarnation: number, reason: string): void {
+    this.#roster.setIncarnation(worker.index, 0);
+    this.#roster.clearOpen(worker.index);
+    this.#drain(worker);
+    const lost = this.#endOrphans(incarnation, worker.clockOffsetMs);
+    log.fatal("Worker {worker} died and {lost} connections with it: {reason}", { worker: worker.index + 1, lost, reason });
+    this.#tellAll(LETTER.accept);
+    this.#check();
+    if (this.#stopping) return;
+    this.#deaths++;
+    const isNobodyLeft = this.#workers.every(({ index }) => this.#roster.incarnation(index) === 0);
+    if (this.#deaths >= DEATHS_MAX && isNobodyLeft) {
+      reportError(new Error(`No worker can be started: ${reason}`)); // ends the daemon: a listener that nobody serves is worse than none
+      return;
+    }
+    const delayMs = this.#deaths === 1 ? 0 : Math.min(RESPAWN_MIN_MS * 2 ** this.#deaths, RESPAWN_MAX_MS);
+    const timer = setTimeout(() => {
+      this.#respawns.delete(timer);
+      this.#spawn(worker);
+    }, delayMs);
+    this.#respawns.add(timer);
+  }
+
+  /** Closes what a dead worker held. The number of connections among it. */
+  #endOrphans(incarnation: number, clockOffsetMs: number): number {
+    const { words } = this.#descriptors;
+    let connections = 0;
+    for (let descriptor = 0; descriptor < this.#descriptors.capacity; descriptor++) {
+      const row = descriptor << ROW_SHIFT;
+      if (words[row + WORD.owner] !== incarnation) continue;
+      if (Atomics.compareExchange(words, row + WORD.owner, incarnation, 0) !== incarnation) continue;
+      if (words[row + WORD.role] === ROLE.client) {
+        connections++;
+        this.#endOrphan(descriptor, clockOffsetMs);
+      }
+      if (words[row + WORD.role] !== ROLE.pipe) this.#sockets.resetOnClose(descriptor);
+      this.#libc.call.close(descriptor);
+    }
+    return connections;
+  }
+
+  #endOrphan(client: number, clockOffsetMs: number): void {
+    const { counters, onEnded } = this.#options;
+    const { words, floats } = this.#descriptors;
+    const row = client << ROW_SHIFT;
+    const slot = words[row + WORD.slot];
+    const server = words[row + WORD.peer];
+    counters.addFate("worker_lost", slot < 0 ? undefined : slot);
+    if (slot >= 0) counters.raiseOf(slot, "serverOpen", -1);
+    counters.raise("open", -1);
+    onEnded({
+      fate: "worker_lost",
+      client: formatClient(this.#descriptors.ipOf(client), words[row + WORD.port]),
+      server: this.#serverNames[slot],
+      attempts: words[row + WORD.attempts],
+      sentBytes: floats[(client << (ROW_SHIFT - 1)) + FLOAT.bytes],
+      receivedBytes: server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.bytes],
+      durationMs: performance.now() + clockOffsetMs - floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs],
+      reason: undefined,
+    });
+  }
+}
+
+/** The system gives the lowest number that is free, so the limit on descriptors, where it is beyond all need, is no measure. */
+function tableSize(libc: Libc, { connectionsMax }: EngineConfig): number {
+  return Math.min(descriptorLimit(libc), Math.max(DESCRIPTORS_MAX, 3 * connectionsMax));
+}
+
+/** A connection's end as a worker reported it; its texts are made when they are asked for, since most are not. */
+class ReportedEnd implements EndedConnection {
+  readonly #report: Report;
+
+  constructor(report: Report, readonly server: string | undefined) {
+    this.#report = report;
+  }
+
+  get fate(): Fate {
+    return FATE_NAMES[this.#report.fate];
+  }
+  get client(): string {
+    return formatClient(this.#report.ip, this.#report.port);
+  }
+  get attempts(): number {
+    return this.#report.attempts;
+  }
+  get sentBytes(): number {
+    return this.#report.sentBytes;
+  }
+  get receivedBytes(): number {
+    return this.#report.receivedBytes;
+  }
+  get durationMs(): number {
+    return this.#report.durationMs;
+  }
+  get reason(): string | undefined {
+    return reasonOf(this.#report.errno);
+  }
+}
+
+function formatClient(ip: Uint8Array, port: number): string {
+  return ip.length === 0 ? "unknown" : formatAddress({ host: formatIp(ip), port });
+}
+
+/** What the worker wrote as an errno, in words. */
+function reasonOf(errno: number): string | undefined {
+  if (errno === 0) return undefined;
+  if (errno === REASON.nameNotFound) return "its name was not found";
+  if (errno === REASON.removed) return "it was removed";
+  return errnoText(errno);
+}

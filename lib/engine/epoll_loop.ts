@@ -1,0 +1,702 @@
+/**
+ * One worker's loop: waits for events of its connections, and gives each its turn. Accepting, dialling, moving bytes, timers and letters all happen
+ * here, one after another, on one thread; nothing in it waits but epoll_wait(2). A connection is a client's row and, once dialled, a
+ * server's; it ends in `end`, once, with one fate.
+ */
+
+import { assert } from "../errors.ts";
+import { Counters, type Fate, FATE_NAMES } from "../counters.ts";
+import { DescriptorTable, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
+import { Dialer, type DialerLoop, REASON } from "./dialer.ts";
+import type { EngineConfig } from "./engine.ts";
+import { ERRNO } from "./errno.ts";
+import { EPOLL, EPOLL_EVENT, type Libc, SOCKADDR, SOCKET } from "./libc.ts";
+import { LETTER, LETTER_BYTES, LETTER_WORDS } from "./mailbox.ts";
+import { ChunkPool, PipePool } from "./pools.ts";
+import { ALL_EVENTS, type EventRecord, OUTCOME, type Outcome, Pump } from "./pump.ts";
+import { REPORT, ReportWriter } from "./reports.ts";
+import { Roster } from "./roster.ts";
+import type { SharedTable } from "./shared_table.ts";
+import { ipLength, ipStart, portOf, Sockets } from "./sockets.ts";
+import { TimerWheel } from "./timer_wheel.ts";
+import type { FromWorker, WorkerSetup } from "./worker_setup.ts";
+
+/** Events taken at a time. */
+const EVENTS_MAX = 256;
+/** Clients accepted in one turn, while they keep coming. */
+const ACCEPTS_MAX = 64;
+/** Letters read at a time. */
+const LETTERS_MAX = 64;
+/** How long accepting pauses when no descriptor is left: doubled from the first to the last. */
+const ACCEPT_PAUSE_MIN_MS = 50;
+const ACCEPT_PAUSE_MAX_MS = 1000;
+/** A connection that lives so long gets what a short one does without: four calls that set its server's keep-alive. */
+const SETTLED_MS = 1000;
+
+/** Errors of accept(2) that are one client's, who was gone before its turn (accept(2), "Error handling"). */
+const CLIENT_ERRORS: readonly number[] = [
+  ERRNO.ECONNABORTED,
+  ERRNO.EPROTO,
+  ERRNO.EPERM,
+  ERRNO.ENETDOWN,
+  ERRNO.EHOSTDOWN,
+  ERRNO.EHOSTUNREACH,
+  ERRNO.ENETUNREACH,
+];
+
+const LETTER_SIZE = BigInt(LETTER_BYTES);
+const LETTERS_SIZE = BigInt(LETTERS_MAX * LETTER_BYTES);
+/** Unread bytes taken away from a client's socket before it is closed, at the most. */
+const DISCARDED_AT_END = BigInt(16 * 1024 * 1024);
+
+const FATE_NUMBER = Object.fromEntries(FATE_NAMES.map((fate, number) => [fate, number])) as Record<Fate, number>;
+
+const FAILED_EVENTS = EPOLL.ERR | EPOLL.HUP;
+const INPUT_EVENTS = EPOLL.IN | EPOLL.RDHUP | EPOLL.PRI | FAILED_EVENTS;
+
+/** Who is told of a connection's end by a reset; the others get an end. */
+export type Reset = "nobody" | "client" | "server" | "both";
+
+/** Why `run` came back. */
+export type Pause = "message" | "exit";
+
+/** A worker's loop. Throws where its own books are wrong: the worker must die then, loudly. */
+export class EpollLoop implements DialerLoop {
+  readonly sockets: Sockets;
+  readonly table: DescriptorTable;
+  readonly counters: Counters;
+  readonly wheel: TimerWheel;
+  readonly config: EngineConfig;
+  readonly #setup: WorkerSetup;
+  readonly #roster: Roster;
+  readonly #reports: ReportWriter;
+  readonly #pipes: PipePool;
+  readonly #pump: Pump;
+  readonly #dialer: Dialer;
+  readonly #words: Int32Array;
+  readonly #floats: Float64Array;
+
+  readonly #events = new Int32Array(new ArrayBuffer(EVENTS_MAX * EPOLL_EVENT.words * 4));
+  readonly #eventsAddress: bigint;
+  readonly #event: EventRecord;
+  readonly #letters = new Int32Array(new ArrayBuffer(LETTERS_MAX * LETTER_BYTES));
+  readonly #lettersAddress: bigint;
+  readonly #letter = new Int32Array(new ArrayBuffer(LETTER_BYTES));
+  readonly #letterAddress: bigint;
+  readonly #clientName = new Uint8Array(new ArrayBuffer(SOCKADDR.length6 + 4));
+  readonly #clientNameAddress: bigint;
+  readonly #clientNameLength = new Int32Array(new ArrayBuffer(4));
+  readonly #clientNameLengthAddress: bigint;
+
+  /** Sockets whose turn was over before they were done; they get another one before the next wait. */
+  #queue: number[] = [];
+  #nextQueue: number[] = [];
+  #nowMs = performance.now();
+  #acceptBatch = 1;
+  #listens = false;
+  #isStopping = false;
+  #acceptPauseMs = 0;
+  #resumeAcceptMs = Infinity;
+  #highest = 0;
+  #letterCount = 0;
+  #letterAt = 0;
+  #pause: Pause | undefined;
+
+  constructor(readonly libc: Libc, setup: WorkerSetup, readonly post: (message: FromWorker) => void) {
+    this.#setup = setup;
+    this.config = setup.config;
+    this.sockets = new Sockets(libc);
+    this.table = new DescriptorTable(setup.descriptors);
+    this.#words = this.table.words;
+    this.#floats = this.table.floats;
+    this.counters = new Counters(setup.counters, setup.index + 1);
+    this.wheel = new TimerWheel(this.table.capacity, this.#nowMs);
+    this.#roster = new Roster(setup.roster);
+    this.#reports = new ReportWriter(setup.reports, () => post({ kind: "news" }));
+    this.#pipes = new PipePool(libc, this.table, setup.incarnation, setup.pipesMax);
+    this.#pump = new Pump(libc, this.sockets, this.table, this.counters, new ChunkPool(libc), this.#pipes);
+    this.#dialer = new Dialer(this, setup.table);
+    this.#eventsAddress = libc.addressOf(this.#events.buffer);
+    this.#lettersAddress = libc.addressOf(this.#letters.buffer);
+    this.#letterAddress = libc.addressOf(this.#letter.buffer);
+    this.#clientNameAddress = libc.addressOf(this.#clientName.buffer);
+    this.#clientNameLengthAddress = libc.addressOf(this.#clientNameLength.buffer);
+    this.#event = makeEventRecord(libc);
+    this.#watch(setup.mailbox, EPOLL.IN);
+    this.#listen();
+    this.useTable(setup.table);
+  }
+
+  /** Routes new connections by this table. */
+  useTable(table: SharedTable): void {
+    this.#dialer.setRouting(table);
+    this.#roster.setGeneration(this.#setup.index, table.generation);
+    this.#reports.publish();
+  }
+
+  /** The addresses of a server known by name are there. */
+  useName(server: string, addresses: Uint8Array): void {
+    this.#nowMs = performance.now();
+    this.#dialer.onFound(server, addresses, this.#nowMs);
+  }
+
+  /** Serves until a letter announces a message, or the end. */
+  run(): Pause {
+    this.#pause = undefined;
+    this.#readLetters();
+    while (this.#pause === undefined) this.#turn();
+    if (this.#pause === "exit") this.#pipes.clear();
+    return this.#pause;
+  }
+
+  adopt(descriptor: number, role: number, peer: number, flags: number): boolean {
+    const words = this.#words;
+    const row = descriptor << ROW_SHIFT;
+    if (descriptor >= this.table.capacity) {
+      this.libc.call.close(descriptor);
+      return false;
+    }
+    words[row + WORD.owner] = this.#setup.incarnation;
+    words[row + WORD.generation]++;
+    words[row + WORD.role] = role;
+    words[row + WORD.peer] = peer;
+    words[row + WORD.flags] = flags;
+    words[row + WORD.errno] = 0;
+    words[row + WORD.chunk] = 0;
+    words[row + WORD.pipe] = 0;
+    words[row + WORD.pipeBytes] = 0;
+    words[row + WORD.score] = 0;
+    words[row + WORD.interest] = ALL_EVENTS;
+    const float = descriptor << (ROW_SHIFT - 1);
+    this.#floats[float + FLOAT.bytes] = 0;
+    this.#floats[float + FLOAT.movedMs] = this.#nowMs;
+    if (descriptor > this.#highest) this.#highest = descriptor;
+    this.#event.set(ALL_EVENTS, descriptor, words[row + WORD.generation]);
+    if (this.libc.call.epoll_ctl(this.#setup.epoll, EPOLL.CTL_ADD, descriptor, this.#event.address) === 0) return true;
+    this.release(descriptor);
+    return false;
+  }
+
+  release(descriptor: number): void {
+    this.#pump.drop(descriptor);
+    this.#words[(descriptor << ROW_SHIFT) + WORD.owner] = 0;
+    this.libc.call.close(descriptor);
+  }
+
+  reportFailure(slot: number, errno: number): void {
+    this.#reports.write(REPORT.connectFailed, 0, slot, 0, errno, this.#words, 0, 0, 0, 0, 0, 0);
+    this.#reports.publish();
+  }
+
+  /** The one place where a connection ends. `reset` says who is told by a reset. */
+  end(client: number, fate: Fate, reset: Reset = "nobody"): void {
+    const words = this.#words;
+    const floats = this.#floats;
+    const row = client << ROW_SHIFT;
+    const server = words[row + WORD.peer];
+    const slot = words[row + WORD.slot];
+    const float = client << (ROW_SHIFT - 1);
+    const serverRow = server << ROW_SHIFT;
+    const errno = words[row + WORD.errno] !== 0 || server < 0 ? words[row + WORD.errno] : words[serverRow + WORD.errno];
+    this.#reports.write(
+      REPORT.ended,
+      FATE_NUMBER[fate],
+      slot,
+      words[row + WORD.attempts],
+      errno,
+      words,
+      row + WORD.ip,
+      words[row + WORD.ipLength],
+      words[row + WORD.port],
+      floats[float + FLOAT.bytes],
+      server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.bytes],
+      this.#nowMs - floats[float + FLOAT.startedMs],
+    );
+    this.wheel.clear(client);
+    this.#dialer.forget(client);
+    if (reset === "both" || reset === "server") { if (server >= 0) this.sockets.resetOnClose(server); }
+    if (reset === "both" || reset === "client") this.sockets.resetOnClose(client);
+    else if (fate !== "done") this.#sayEnd(client);
+    if (server >= 0) this.release(server);
+    this.release(client);
+    this.counters.addFate(fate, slot < 0 ? undefined : slot);
+    if (slot >= 0) this.counters.raiseOf(slot, "serverOpen", -1);
+    this.counters.raise("open", -1);
+    this.#roster.addOpen(this.#setup.index, -1);
+    this.#reports.publish();
+  }
+
+  /** What is unread when a socket is closed makes a reset of its end, which could overtake what was sent: the end goes first. */
+  #sayEnd(client: number): void {
+    this.libc.call.recv(client, 0n, DISCARDED_AT_END, SOCKET.MSG_TRUNC);
+    this.libc.call.shutdown(client, SOCKET.SHUT_WR);
+  }
+
+  /** Waits for events and handles them; new clients last, or one could get the number of a socket that has an event yet to come. */
+  #turn(): void {
+    const count = this.#wait();
+    this.#nowMs = performance.now();
+    let clients = false;
+    let letters = false;
+    for (let i = 0; i < count; i++) {
+      const at = i * EPOLL_EVENT.words;
+      const descriptor = this.#events[at + EPOLL_EVENT.dataLow];
+      const generation = this.#events[at + EPOLL_EVENT.dataHigh];
+      if (generation !== 0) this.#onEvent(descriptor, generation, this.#events[at]);
+      else if (descriptor === this.#setup.listener) clients = true;
+      else letters = true;
+    }
+    if (this.#queue.length > 0) this.#serveQueue();
+    this.wheel.advance(this.#nowMs, this.#onTimer);
+    if (clients) this.#accept();
+    else this.#acceptBatch = 1;
+    if (this.#nowMs >= this.#resumeAcceptMs) this.#listen();
+    if (letters) this.#readLetters();
+  }
+
+  /** Waits for events, awake at first if that was asked for: being woken takes longer than a short look. */
+  #wait(): number {
+    const waitMs = this.#waitMs();
+    if (waitMs !== 0 && this.config.busyPollMicros > 0) {
+      const untilMs = this.#nowMs + this.config.busyPollMicros / 1000;
+      do {
+        const count = this.libc.call.epoll_wait(this.#setup.epoll, this.#eventsAddress, EVENTS_MAX, 0);
+        if (count !== 0) return count;
+      } while (performance.now() < untilMs);
+    }
+    return this.libc.call.epoll_wait(this.#setup.epoll, this.#eventsAddress, EVENTS_MAX, waitMs);
+  }
+
+  /** How long epoll may wait, as it takes it. */
+  #waitMs(): number {
+    if (this.#queue.length > 0) return 0;
+    const sleepMs = this.wheel.sleepMs(this.#nowMs);
+    if (this.#resumeAcceptMs === Infinity) return sleepMs;
+    const pauseMs = Math.max(0, Math.ceil(this.#resumeAcceptMs - this.#nowMs));
+    return sleepMs < 0 ? pauseMs : Math.min(sleepMs, pauseMs);
+  }
+
+  #onEvent(socket: number, generation: number, events: number): void {
+    const words = this.#words;
+    const row = socket << ROW_SHIFT;
+    if (words[row + WORD.generation] !== generation || words[row + WORD.owner] !== this.#setup.incarnation) return;
+    let flags = words[row + WORD.flags];
+    if ((flags & FLAG.connecting) !== 0) {
+      if (!this.#dialer.onEvent(socket, events, this.#nowMs)) return;
+      this.#onConnected(words[row + WORD.peer]);
+      flags = words[row + WORD.flags];
+    }
+    if ((events & INPUT_EVENTS) !== 0) flags |= FLAG.readable;
+    if ((events & EPOLL.PRI) !== 0) flags |= FLAG.urgent;
+    if ((events & EPOLL.ERR) !== 0) flags |= FLAG.broken;
+    else if ((events & EPOLL.RDHUP) !== 0) flags |= FLAG.hangup;
+    const hasRoom = (events & EPOLL.OUT) !== 0 && (flags & FLAG.writable) === 0;
+    if (hasRoom) flags |= FLAG.writable;
+    words[row + WORD.flags] = flags;
+    const peer = words[row + WORD.peer];
+    if (peer < 0 || (words[(peer << ROW_SHIFT) + WORD.flags] & FLAG.connecting) !== 0) {
+      if ((events & FAILED_EVENTS) !== 0) this.#loseWaitingClient(socket);
+      return;
+    }
+    if ((flags & FLAG.broken) !== 0) {
+      this.#onBroken(socket, peer);
+      return;
+    }
+    if ((events & INPUT_EVENTS) !== 0 && !this.#move(socket, peer)) return;
+    if (hasRoom) this.#move(peer, socket);
+  }
+
+  /** A client that waits for its server has gone. */
+  #loseWaitingClient(client: number): void {
+    this.#words[(client << ROW_SHIFT) + WORD.errno] = this.sockets.takeError(client);
+    this.end(client, "client_gone", "both");
+  }
+
+  /** The server has accepted: what the client has sent meanwhile goes there. */
+  #onConnected(client: number): void {
+    const words = this.#words;
+    const server = words[(client << ROW_SHIFT) + WORD.peer];
+    this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs] = this.#nowMs;
+    this.wheel.set(client, this.#nowMs + Math.min(SETTLED_MS, this.config.idleTimeoutMs));
+    if ((words[(client << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0) this.#queueUp(client);
+    if ((words[(server << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0) this.#queueUp(server);
+  }
+
+  /** Moves bytes from one socket to the other and draws the consequences. False if the connection has ended. */
+  #move(from: number, to: number): boolean {
+    const outcome = this.#pump.move(from, this.#nowMs);
+    return outcome === OUTCOME.idle ? this.#stay(from, to) : this.#settle(from, to, outcome);
+  }
+
+  #settle(from: number, to: number, outcome: Outcome): boolean {
+    const words = this.#words;
+    switch (outcome) {
+      case OUTCOME.more:
+        this.#queueUp(from);
+        break;
+      case OUTCOME.ended:
+        return this.#onEnded(from, to);
+      case OUTCOME.senderFailed:
+        this.#endReset(from, to);
+        return false;
+      case OUTCOME.receiverFailed:
+        words[(to << ROW_SHIFT) + WORD.flags] |= FLAG.readable;
+        this.#onBroken(to, from);
+        return false;
+    }
+    return this.#stay(from, to);
+  }
+
+  /** The connection goes on. Where much is moved, or was until now, epoll is told what to wait for. */
+  #stay(from: number, to: number): true {
+    const words = this.#words;
+    const flags = (from << ROW_SHIFT) + WORD.flags;
+    const isBulk = this.#pump.isBulk(from);
+    if (!isBulk && (words[flags] & FLAG.bulk) === 0) return true;
+    words[flags] = isBulk ? words[flags] | FLAG.bulk : words[flags] & ~FLAG.bulk;
+    this.#pump.adjustInterest(this.#setup.epoll, from, this.#event);
+    this.#pump.adjustInterest(this.#setup.epoll, to, this.#event);
+    return true;
+  }
+
+  /** One direction has ended: both have, or the other goes on. */
+  #onEnded(from: number, to: number): boolean {
+    const words = this.#words;
+    const client = this.#clientOf(from);
+    const toFlags = words[(to << ROW_SHIFT) + WORD.flags];
+    if ((toFlags & FLAG.broken) !== 0) this.end(client, to === client ? "client_gone" : "server_closed");
+    else if ((toFlags & FLAG.done) !== 0) this.end(client, "done");
+    else if ((words[(from << ROW_SHIFT) + WORD.flags] & FLAG.broken) !== 0) return this.#onBroken(from, to);
+    else return true;
+    return false;
+  }
+
+  /**
+   * The socket failed. What it sent before is passed on as far as the other takes it; then the other is told. A client's bytes do not
+   * wait for a server that takes none: it may never do so, and the client is gone.
+   */
+  #onBroken(socket: number, peer: number): false {
+    const words = this.#words;
+    const row = socket << ROW_SHIFT;
+    if ((words[row + WORD.flags] & FLAG.done) !== 0) {
+      this.#loseFinished(socket, peer);
+      return false;
+    }
+    let outcome = this.#pump.move(socket, this.#nowMs);
+    while (outcome === OUTCOME.more) outcome = this.#pump.move(socket, this.#nowMs);
+    if (outcome === OUTCOME.ended) this.#onEnded(socket, peer);
+    else if (outcome === OUTCOME.blocked && words[row + WORD.role] === ROLE.server) this.#settle(socket, peer, outcome);
+    else this.#endReset(socket, peer);
+    return false;
+  }
+
+  /** A socket whose end was passed on has failed: it takes no more of what the other sends. */
+  #loseFinished(socket: number, peer: number): void {
+    const client = this.#clientOf(socket);
+    if (socket !== client) return this.end(client, "server_closed");
+    // Closing the server's socket now could take away what the client sent before it went.
+    const outcome = this.#pump.move(peer, this.#nowMs);
+    if (outcome === OUTCOME.ended || outcome === OUTCOME.senderFailed) this.end(client, "client_gone");
+    else if (outcome === OUTCOME.more) this.#queueUp(peer);
+  }
+
+  /** A socket was reset, or its system is gone: the other is reset, too, so that nothing cut is taken for whole. */
+  #endReset(socket: number, peer: number): void {
+    const client = this.#clientOf(socket);
+    const isClients = socket === client || (this.#words[(client << ROW_SHIFT) + WORD.flags] & FLAG.broken) !== 0;
+    if (this.#words[(socket << ROW_SHIFT) + WORD.errno] === 0) {
+      this.#words[(socket << ROW_SHIFT) + WORD.errno] = this.sockets.takeError(socket) || ERRNO.ECONNRESET;
+    }
+    this.end(client, isClients ? "client_gone" : "server_lost", peer === client ? "client" : "server");
+  }
+
+  #clientOf(socket: number): number {
+    const row = socket << ROW_SHIFT;
+    return this.#words[row + WORD.role] === ROLE.client ? socket : this.#words[row + WORD.peer];
+  }
+
+  #queueUp(socket: number): void {
+    const row = socket << ROW_SHIFT;
+    if ((this.#words[row + WORD.flags] & FLAG.queued) !== 0) return;
+    this.#words[row + WORD.flags] |= FLAG.queued;
+    this.#queue.push(socket, this.#words[row + WORD.generation]);
+  }
+
+  #serveQueue(): void {
+    const words = this.#words;
+    const turn = this.#queue;
+    this.#queue = this.#nextQueue;
+    this.#nextQueue = turn;
+    for (let i = 0; i < turn.length; i += 2) {
+      const row = turn[i] << ROW_SHIFT;
+      if (words[row + WORD.generation] !== turn[i + 1] || words[row + WORD.owner] !== this.#setup.incarnation) continue;
+      words[row + WORD.flags] &= ~FLAG.queued;
+      this.#move(turn[i], words[row + WORD.peer]);
+    }
+    turn.length = 0;
+  }
+
+  readonly #onTimer = (client: number): void => {
+    const words = this.#words;
+    const row = client << ROW_SHIFT;
+    const server = words[row + WORD.peer];
+    if (server < 0 || (words[(server << ROW_SHIFT) + WORD.flags] & FLAG.connecting) !== 0) {
+      return this.#dialer.onTimeout(client, this.#nowMs);
+    }
+    const movedMs = Math.max(
+      this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs],
+      this.#floats[(server << (ROW_SHIFT - 1)) + FLOAT.movedMs],
+    );
+    const dueMs = movedMs + this.config.idleTimeoutMs;
+    if (dueMs <= this.#nowMs) return this.end(client, "idle_timeout");
+    if ((words[row + WORD.flags] & FLAG.settled) === 0) {
+      words[row + WORD.flags] |= FLAG.settled;
+      this.sockets.setLiveness(server, this.config);
+    }
+    this.wheel.set(client, dueMs);
+  };
+
+  #watch(descriptor: number, events: number): void {
+    this.#event.set(events, descriptor, 0);
+    const failed = this.libc.call.epoll_ctl(this.#setup.epoll, EPOLL.CTL_ADD, descriptor, this.#event.address) < 0;
+    assert(!failed, `cannot watch descriptor ${descriptor}`);
+  }
+
+  #listen(): void {
+    this.#watch(this.#setup.listener, EPOLL.IN | EPOLL.EXCLUSIVE);
+    this.#listens = true;
+    this.#resumeAcceptMs = Infinity;
+  }
+
+  #unlisten(): void {
+    if (this.#listens) this.libc.call.epoll_ctl(this.#setup.epoll, EPOLL.CTL_DEL, this.#setup.listener, this.#event.address);
+    this.#listens = false;
+    this.#resumeAcceptMs = Infinity;
+  }
+
+  /** Accepts one client, and twice as many each time there are more: so few calls find nobody. */
+  #accept(): void {
+    for (let accepted = 0; accepted < this.#acceptBatch; accepted++) if (!this.#acceptOne()) return;
+    this.#acceptBatch = Math.min(this.#acceptBatch * 2, ACCEPTS_MAX);
+  }
+
+  /** False if nobody is waiting, or accepting fails. */
+  #acceptOne(): boolean {
+    this.#clientNameLength[0] = this.#clientName.length;
+    const client = this.libc.call.accept4(
+      this.#setup.listener,
+      this.#clientNameAddress,
+      this.#clientNameLengthAddress,
+      SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC,
+    );
+    if (client < 0) return this.#onAcceptError(this.libc.errno());
+    this.#acceptPauseMs = 0;
+    this.counters.add("accepted");
+    if (this.counters.raise("open") > this.config.connectionsMax || client >= this.table.capacity) this.#refuse(client);
+    else if (!this.#handOver(client)) this.#begin(client, this.#clientName);
+    return true;
+  }
+
+  #onAcceptError(errno: number): boolean {
+    if (errno === ERRNO.EAGAIN || errno === ERRNO.EINTR) return false;
+    if (CLIENT_ERRORS.includes(errno)) {
+      this.counters.add("gone");
+      return true;
+    }
+    this.counters.add("acceptErrors");
+    if (this.#acceptPauseMs === 0) this.post({ kind: "acceptFailed", errno });
+    this.#acceptPauseMs = Math.min(Math.max(ACCEPT_PAUSE_MIN_MS, this.#acceptPauseMs * 2), ACCEPT_PAUSE_MAX_MS);
+    this.#unlisten();
+    this.#resumeAcceptMs = this.#nowMs + this.#acceptPauseMs;
+    return false;
+  }
+
+  /** A client that is one too many. */
+  #refuse(client: number): void {
+    const ip = new Uint8Array(16);
+    ip.set(this.#clientName.subarray(ipStart(this.#clientName), ipStart(this.#clientName) + ipLength(this.#clientName)));
+    const port = portOf(this.#clientName);
+    this.#reports.write(
+      REPORT.ended,
+      FATE_NUMBER.refused_limit,
+      -1,
+      0,
+      0,
+      new Int32Array(ip.buffer),
+      0,
+      ipLength(this.#clientName),
+      port,
+      0,
+      0,
+      0,
+    );
+    this.#sayEnd(client);
+    this.libc.call.close(client);
+    this.counters.addFate("refused_limit");
+    this.counters.raise("open", -1);
+    this.#reports.publish();
+  }
+
+  /** Passes the client to the worker that has the fewest, if that has far fewer than this one. False if it stays here. */
+  #handOver(client: number): boolean {
+    const { index, mailboxes, listener } = this.#setup;
+    if (this.#roster.size === 1 || this.#isStopping) return false;
+    const other = this.#roster.leastBusy();
+    const own = this.#roster.open(index);
+    if (other === index || own <= this.#roster.open(other) + 1 + (own >> 3)) return false;
+    const incarnation = this.#roster.incarnation(other);
+    assert(client !== listener, "a client has the listener's number");
+    this.#words[(client << ROW_SHIFT) + WORD.role] = ROLE.client;
+    this.#words[(client << ROW_SHIFT) + WORD.slot] = -1;
+    Atomics.store(this.#words, (client << ROW_SHIFT) + WORD.owner, incarnation);
+    this.#roster.addOpen(other, 1);
+    this.#letter[0] = LETTER.client;
+    this.#letter[1] = incarnation;
+    this.#letter[2] = client;
+    if (this.libc.call.write(mailboxes[other], this.#letterAddress, LETTER_SIZE) === LETTER_BYTES) return true;
+    this.#roster.addOpen(other, -1);
+    return false;
+  }
+
+  /** Takes a client that another worker has accepted. */
+  #takeOver(client: number, incarnation: number): void {
+    const owner = (client << ROW_SHIFT) + WORD.owner;
+    if (incarnation !== this.#setup.incarnation) {
+      // It was meant for this worker's predecessor; if main has not closed it yet, it never will.
+      if (Atomics.compareExchange(this.#words, owner, incarnation, 0) === incarnation) this.#closeLost(client);
+      return;
+    }
+    if (Atomics.load(this.#words, owner) !== incarnation) return;
+    const name = this.sockets.peerNameOf(client);
+    this.#begin(client, name);
+    this.#roster.addOpen(this.#setup.index, -1); // it was counted when it was sent
+  }
+
+  #closeLost(client: number): void {
+    this.libc.call.close(client);
+    this.counters.addFate("worker_lost");
+    this.counters.raise("open", -1);
+  }
+
+  /** A client's connection begins. */
+  #begin(client: number, name: Uint8Array): void {
+    const words = this.#words;
+    const row = client << ROW_SHIFT;
+    this.#roster.addOpen(this.#setup.index, 1);
+    words[row + WORD.slot] = -1;
+    words[row + WORD.attempts] = 0;
+    words[row + WORD.ipLength] = ipLength(name);
+    words[row + WORD.port] = portOf(name);
+    const start = ipStart(name);
+    for (let i = 0; i < ipLength(name); i++) this.table.bytes[(row + WORD.ip) * 4 + i] = name[start + i];
+    this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs] = this.#nowMs;
+    if (this.adopt(client, ROLE.client, -1, FLAG.writable)) this.#dialer.dial(client, this.#nowMs);
+    else this.#failToBegin(row);
+  }
+
+  /** The system would not watch the client's socket, which is closed already. */
+  #failToBegin(row: number): void {
+    const words = this.#words;
+    this.#reports.write(
+      REPORT.ended,
+      FATE_NUMBER.failed,
+      -1,
+      0,
+      ERRNO.ENOMEM,
+      words,
+      row + WORD.ip,
+      words[row + WORD.ipLength],
+      words[row + WORD.port],
+      0,
+      0,
+      0,
+    );
+    this.counters.addFate("failed");
+    this.counters.raise("open", -1);
+    this.#roster.addOpen(this.#setup.index, -1);
+    this.#reports.publish();
+  }
+
+  /** Reads letters until there are none, or one makes a pause. */
+  #readLetters(): void {
+    while (this.#pause === undefined) {
+      if (this.#letterAt === this.#letterCount) {
+        const bytes = this.libc.call.read(this.#setup.mailbox, this.#lettersAddress, LETTERS_SIZE);
+        if (bytes <= 0) return;
+        assert(bytes % LETTER_BYTES === 0, "half a letter");
+        this.#letterAt = 0;
+        this.#letterCount = bytes / LETTER_BYTES;
+      }
+      const at = this.#letterAt++ * LETTER_WORDS;
+      this.#onLetter(this.#letters[at], this.#letters[at + 1], this.#letters[at + 2], this.#letters[at + 3]);
+    }
+  }
+
+  #onLetter(kind: number, incarnation: number, a: number, b: number): void {
+    if (kind === LETTER.client) return this.#takeOver(a, incarnation);
+    if (incarnation !== this.#setup.incarnation) {
+      assert(incarnation > 0 && incarnation < this.#setup.incarnation, `a letter for worker ${incarnation}`);
+      return;
+    }
+    switch (kind) {
+      case LETTER.message:
+        this.#pause = "message";
+        return;
+      case LETTER.endServer:
+        return this.#endServer(a, FATE_NAMES[b]);
+      case LETTER.stopAccepting:
+        this.#isStopping = true;
+        while (this.#listens && this.#acceptOne());
+        this.#unlisten();
+        this.#acknowledgeStop();
+        return;
+      case LETTER.accept:
+        if (this.#listens) this.#accept();
+        return;
+      case LETTER.endAll:
+        return this.#forEachClient((client) => this.end(client, FATE_NAMES[a], "both"));
+      case LETTER.exit:
+        this.#pause = "exit";
+        return;
+      default:
+        assert(false, `a letter of kind ${kind}`);
+    }
+  }
+
+  #acknowledgeStop(): void {
+    this.#roster.setStopped(this.#setup.index);
+    this.#reports.publish();
+  }
+
+  #endServer(slot: number, fate: Fate): void {
+    this.#forEachClient((client) => {
+      const row = client << ROW_SHIFT;
+      if (this.#words[row + WORD.slot] !== slot) return;
+      const server = this.#words[row + WORD.peer];
+      const isDialling = server < 0 || (this.#words[(server << ROW_SHIFT) + WORD.flags] & FLAG.connecting) !== 0;
+      if (isDialling) this.#dialer.fail(client, REASON.removed, this.#nowMs);
+      else this.end(client, fate, "both");
+    });
+  }
+
+  #forEachClient(visit: (client: number) => void): void {
+    const words = this.#words;
+    for (let descriptor = 0; descriptor <= this.#highest; descriptor++) {
+      const row = descriptor << ROW_SHIFT;
+      if (words[row + WORD.owner] === this.#setup.incarnation && words[row + WORD.role] === ROLE.client) visit(descriptor);
+    }
+  }
+}
+
+/** The record that is handed to epoll_ctl(2). */
+function makeEventRecord(libc: Libc): EventRecord {
+  const words = new Int32Array(new ArrayBuffer(EPOLL_EVENT.words * 4));
+  return {
+    address: libc.addressOf(words.buffer),
+    set(events, descriptor, generation) {
+      words[0] = events;
+      words[EPOLL_EVENT.dataLow] = descriptor;
+      words[EPOLL_EVENT.dataHigh] = generation;
+    },
+  };
+}

@@ -1,0 +1,28 @@
+/**
+ * How a worker that is blocked in epoll_wait(2) is told something: a pipe whose reading end is in its epoll set. A letter is
+ * four words, which write(2) puts into a pipe whole or not at all; so main and the other workers may all write to it. What does not fit into a letter
+ * goes by postMessage, and the letter says that there is a message.
+ */
+
+/** What a letter says. `a` and `b` are its arguments. */
+export const LETTER = {
+  /** A message of postMessage is there to be taken. */
+  message: 1,
+  /** End the server with slot `a`: its connections get fate number `b`. */
+  endServer: 2,
+  /** Accept what is in the listener's queue, and then no more. */
+  stopAccepting: 3,
+  /** End every connection with fate number `a`. */
+  endAll: 4,
+  /** Close everything and be gone. */
+  exit: 5,
+  /** Descriptor `a` is a client's that another worker has accepted. */
+  client: 6,
+  /** Look whether clients wait: the worker that was woken for them has died. */
+  accept: 7,
+} as const;
+
+/** A letter's length. */
+export const LETTER_WORDS = 4;
+/** The same in bytes. */
+export const LETTER_BYTES = 4 * LETTER_WORDS;

@@ -1,0 +1,173 @@
+/**
+ * What a worker reports to main: connections that ended, servers that did not take one. A ring of fixed records in shared memory with
+ * one writer and one reader: writing allocates nothing and never waits. If main does not come to read for so long that the ring is
+ * full, further reports are dropped and counted; the counters are exact all the same.
+ */
+
+/** Records of a ring: at 20,000 ends a second main may be busy for 400 ms. */
+const RECORDS = 8192;
+const RECORD_WORDS = 24;
+const RECORD_FLOATS = RECORD_WORDS / 2;
+/** Before the first record: how many were written, read and dropped since the beginning (modulo 2³²), and whether main was woken. */
+const HEADER_WORDS = 24;
+const HEAD = 0;
+const TAIL = 1;
+const DROPPED = 2;
+const AWAKE = 3;
+
+/** What a report is of. */
+export const REPORT = { ended: 1, connectFailed: 2 } as const;
+
+/** Where a record's words are; the three floats begin at word `floats`. */
+const AT = { kind: 0, fate: 1, slot: 2, attempts: 3, errno: 4, ip: 5, ipLength: 9, port: 10, floats: 12 } as const;
+
+/** A report as it is read; a copy, whose parts are worked out when they are asked for. */
+export interface Report {
+  readonly kind: number;
+  /** The number of the fate in FATE_NAMES. */
+  readonly fate: number;
+  /** -1: none. */
+  readonly slot: number;
+  readonly attempts: number;
+  readonly errno: number;
+  readonly ip: Uint8Array;
+  readonly port: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  readonly durationMs: number;
+}
+
+/** Memory for one worker's reports. */
+export function allocateReports(): SharedArrayBuffer {
+  return new SharedArrayBuffer((HEADER_WORDS + RECORDS * RECORD_WORDS) * 4);
+}
+
+/** The writing end. */
+export class ReportWriter {
+  readonly #words: Int32Array;
+  readonly #floats: Float64Array;
+
+  /** `wake` tells main that there is something to read; it is called once until main has read. */
+  constructor(shared: SharedArrayBuffer, readonly wake: () => void) {
+    this.#words = new Int32Array(shared);
+    this.#floats = new Float64Array(shared);
+  }
+
+  /**
+   * Writes a record; the IP address is `ipLength` bytes in the words of `row` from `ipWord` on. Not seen as news before `publish`.
+   */
+  write(
+    kind: number,
+    fate: number,
+    slot: number,
+    attempts: number,
+    errno: number,
+    row: Int32Array,
+    ipWord: number,
+    ipLength: number,
+    port: number,
+    sentBytes: number,
+    receivedBytes: number,
+    durationMs: number,
+  ): void {
+    const words = this.#words;
+    const head = Atomics.load(words, HEAD);
+    if ((head - Atomics.load(words, TAIL) | 0) >= RECORDS) {
+      Atomics.add(words, DROPPED, 1);
+      return;
+    }
+    const at = HEADER_WORDS + (head & (RECORDS - 1)) * RECORD_WORDS;
+    words[at + AT.kind] = kind;
+    words[at + AT.fate] = fate;
+    words[at + AT.slot] = slot;
+    words[at + AT.attempts] = attempts;
+    words[at + AT.errno] = errno;
+    for (let i = 0; i < 4; i++) words[at + AT.ip + i] = row[ipWord + i];
+    words[at + AT.ipLength] = ipLength;
+    words[at + AT.port] = port;
+    const float = (at + AT.floats) >> 1;
+    this.#floats[float] = sentBytes;
+    this.#floats[float + 1] = receivedBytes;
+    this.#floats[float + 2] = durationMs;
+    Atomics.store(words, HEAD, head + 1 | 0);
+  }
+
+  /** Wakes main, if it is not awake, for what was written or changed elsewhere in shared memory. */
+  publish(): void {
+    if (Atomics.exchange(this.#words, AWAKE, 1) === 0) this.wake();
+  }
+}
+
+/** The reading end. */
+export class ReportReader {
+  readonly #words: Int32Array;
+  readonly #floats: Float64Array;
+
+  constructor(shared: SharedArrayBuffer) {
+    this.#words = new Int32Array(shared);
+    this.#floats = new Float64Array(shared);
+  }
+
+  /** Takes every report there is. True if there were any. */
+  drain(take: (report: Report) => void): boolean {
+    const words = this.#words;
+    const tail = Atomics.load(words, TAIL);
+    const count = Atomics.load(words, HEAD) - tail | 0;
+    for (let i = 0; i < count; i++) {
+      const at = HEADER_WORDS + ((tail + i) & (RECORDS - 1)) * RECORD_WORDS;
+      const report = new CopiedReport(
+        words.slice(at, at + AT.floats),
+        this.#floats.slice((at + AT.floats) >> 1, (at >> 1) + RECORD_FLOATS),
+      );
+      Atomics.store(words, TAIL, tail + i + 1 | 0);
+      take(report);
+    }
+    return count > 0;
+  }
+
+  /** Reports that were dropped since this was last asked. */
+  takeDropped(): number {
+    return Atomics.exchange(this.#words, DROPPED, 0);
+  }
+
+  /** From now on the worker wakes main again. Whoever calls it drains once more afterwards. */
+  sleep(): void {
+    Atomics.store(this.#words, AWAKE, 0);
+  }
+}
+
+class CopiedReport implements Report {
+  constructor(readonly words: Int32Array, readonly floats: Float64Array) {}
+
+  get kind() {
+    return this.words[AT.kind];
+  }
+  get fate() {
+    return this.words[AT.fate];
+  }
+  get slot() {
+    return this.words[AT.slot];
+  }
+  get attempts() {
+    return this.words[AT.attempts];
+  }
+  get errno() {
+    return this.words[AT.errno];
+  }
+  get ip() {
+    const at = this.words.byteOffset + AT.ip * 4;
+    return new Uint8Array(this.words.buffer, at, this.words[AT.ipLength]);
+  }
+  get port() {
+    return this.words[AT.port];
+  }
+  get sentBytes() {
+    return this.floats[0];
+  }
+  get receivedBytes() {
+    return this.floats[1];
+  }
+  get durationMs() {
+    return this.floats[2];
+  }
+}

@@ -1,0 +1,21 @@
+/** Servers that have left the routing table and may still have connections, by their slots. */
+
+import type { RoutingTable } from "../routing_table.ts";
+
+/** The slots that nobody has declared empty yet. */
+export class RetiredSlots {
+  readonly #slots = new Set<number>();
+
+  /** `next` takes the place of `previous`. */
+  update(previous: RoutingTable, next: RoutingTable): void {
+    for (const { slot } of previous.servers) this.#slots.add(slot);
+    for (const { slot } of next.servers) this.#slots.delete(slot);
+  }
+
+  /** The slots that are empty; they are given once. */
+  takeEmpty(isEmpty: (slot: number) => boolean): number[] {
+    const empty = [...this.#slots].filter(isEmpty);
+    for (const slot of empty) this.#slots.delete(slot);
+    return empty;
+  }
+}

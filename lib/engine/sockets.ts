@@ -1,0 +1,130 @@
+/** Sockets through libc, where a call needs memory of its own: options, names, listening. Knows nothing of connections. */
+
+import { type Address, ipBytes } from "../address.ts";
+import { ERRNO } from "./errno.ts";
+import { ADDRESS_LENGTH_AT, encodeSockaddr } from "./shared_table.ts";
+import { type Libc, RLIMIT_NOFILE, SOCKADDR, SOCKET } from "./libc.ts";
+
+const { SOL_SOCKET, IPPROTO_TCP } = SOCKET;
+
+/** Probes of keep-alive that may stay unanswered, and how many of them fit into the time before the first one. */
+const KEEP_ALIVE_PROBES = 3;
+
+/** What notices a peer that has vanished. In milliseconds; 0: not looked for. */
+export interface Liveness {
+  readonly keepAliveMs: number;
+  readonly userTimeoutMs: number;
+}
+
+/** Calls of one thread. */
+export class Sockets {
+  /** One word for options and lengths, two for struct linger. */
+  readonly #words = new Int32Array(new ArrayBuffer(16));
+  readonly #name = new Uint8Array(new ArrayBuffer(SOCKADDR.length6 + 4));
+  readonly #wordsAddress: bigint;
+  readonly #lengthAddress: bigint;
+  readonly #nameAddress: bigint;
+
+  constructor(readonly libc: Libc) {
+    this.#wordsAddress = libc.addressOf(this.#words.buffer);
+    this.#lengthAddress = this.#wordsAddress + 8n;
+    this.#nameAddress = libc.addressOf(this.#name.buffer as ArrayBuffer);
+  }
+
+  /** Sets an option to a number; a socket that has failed meanwhile says so elsewhere. */
+  set(socket: number, level: number, option: number, value: number): boolean {
+    this.#words[0] = value;
+    return this.libc.call.setsockopt(socket, level, option, this.#wordsAddress, 4) === 0;
+  }
+
+  /** Makes close(2) send a reset and drop what was not sent (struct linger { int l_onoff; int l_linger; }: 1, 0). */
+  resetOnClose(socket: number): void {
+    this.#words[0] = 1;
+    this.#words[1] = 0;
+    this.libc.call.setsockopt(socket, SOL_SOCKET, SOCKET.SO_LINGER, this.#wordsAddress, 8);
+  }
+
+  /** The error the socket has met, which is cleared; 0: none. */
+  takeError(socket: number): number {
+    this.#words[0] = 0;
+    this.#words[2] = 4;
+    const failed = this.libc.call.getsockopt(socket, SOL_SOCKET, SOCKET.SO_ERROR, this.#wordsAddress, this.#lengthAddress) < 0;
+    return failed ? this.libc.errno() : this.#words[0];
+  }
+
+  /** Has the system look whether the other side is there (tcp(7)). */
+  setLiveness(socket: number, { keepAliveMs, userTimeoutMs }: Liveness): void {
+    if (keepAliveMs > 0) {
+      const seconds = Math.max(1, Math.round(keepAliveMs / 1000));
+      this.set(socket, SOL_SOCKET, SOCKET.SO_KEEPALIVE, 1);
+      this.set(socket, IPPROTO_TCP, SOCKET.TCP_KEEPIDLE, seconds);
+      this.set(socket, IPPROTO_TCP, SOCKET.TCP_KEEPINTVL, Math.max(1, Math.round(seconds / KEEP_ALIVE_PROBES)));
+      this.set(socket, IPPROTO_TCP, SOCKET.TCP_KEEPCNT, KEEP_ALIVE_PROBES);
+    }
+    if (userTimeoutMs > 0) this.set(socket, IPPROTO_TCP, SOCKET.TCP_USER_TIMEOUT, userTimeoutMs);
+  }
+
+  /** The port a socket is bound to. */
+  ownPortOf(socket: number): number {
+    this.#words[2] = this.#name.length;
+    this.libc.call.getsockname(socket, this.#nameAddress, this.#lengthAddress);
+    return portOf(this.#name);
+  }
+
+  /** The sockaddr of the other side, until the next call; 0.0.0.0:0 if it has gone. */
+  peerNameOf(socket: number): Uint8Array {
+    this.#words[2] = this.#name.length;
+    if (this.libc.call.getpeername(socket, this.#nameAddress, this.#lengthAddress) < 0) {
+      this.#name.fill(0);
+      this.#name[SOCKADDR.family] = SOCKET.AF_INET;
+    }
+    return this.#name;
+  }
+
+  /** A listening socket for an IP address. Gives the errno instead, as a negative number. */
+  listen(address: Address, backlog: number, liveness: Liveness): number {
+    const { call } = this.libc;
+    const sockaddr = encodeSockaddr(address);
+    const family = ipBytes(address.host).length === 4 ? SOCKET.AF_INET : SOCKET.AF_INET6;
+    const socket = call.socket(family, SOCKET.SOCK_STREAM | SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC, 0);
+    if (socket < 0) return -this.libc.errno();
+    this.set(socket, SOL_SOCKET, SOCKET.SO_REUSEADDR, 1);
+    // Accepted sockets inherit these.
+    this.set(socket, IPPROTO_TCP, SOCKET.TCP_NODELAY, 1);
+    this.set(socket, SOL_SOCKET, SOCKET.SO_OOBINLINE, 1);
+    this.setLiveness(socket, liveness);
+    const failed = call.bind(socket, this.libc.addressOf(sockaddr.buffer), sockaddr[ADDRESS_LENGTH_AT]) < 0 ||
+      call.listen(socket, backlog) < 0;
+    if (!failed) return socket;
+    const errno = this.libc.errno();
+    call.close(socket);
+    return -(errno === 0 ? ERRNO.EINVAL : errno);
+  }
+}
+
+/** The port in a sockaddr. */
+export function portOf(sockaddr: Uint8Array): number {
+  return sockaddr[SOCKADDR.port] << 8 | sockaddr[SOCKADDR.port + 1];
+}
+
+/** Descriptors this process may have open (the soft limit); Infinity if that cannot be learnt. */
+export function descriptorLimit(libc: Libc): number {
+  const limits = new BigUint64Array(new ArrayBuffer(16));
+  return libc.call.getrlimit(RLIMIT_NOFILE, libc.addressOf(limits.buffer)) === 0 ? Number(limits[0]) : Infinity;
+}
+
+/** Where in a sockaddr the bytes of the IP address begin: of one mapped into IPv6 (::ffff:0:0/96, RFC 4291), those of the IPv4 address. */
+export function ipStart(sockaddr: Uint8Array): number {
+  if (sockaddr[SOCKADDR.family] === SOCKET.AF_INET) return SOCKADDR.address4;
+  return isMapped(sockaddr) ? SOCKADDR.address6 + 12 : SOCKADDR.address6;
+}
+
+/** How many bytes it has. */
+export function ipLength(sockaddr: Uint8Array): number {
+  return sockaddr[SOCKADDR.family] === SOCKET.AF_INET || isMapped(sockaddr) ? 4 : 16;
+}
+
+function isMapped(sockaddr: Uint8Array): boolean {
+  for (let i = 0; i < 10; i++) if (sockaddr[SOCKADDR.address6 + i] !== 0) return false;
+  return sockaddr[SOCKADDR.address6 + 10] === 0xff && sockaddr[SOCKADDR.address6 + 11] === 0xff;
+}

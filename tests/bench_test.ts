@@ -1,0 +1,325 @@
+// The benchmark's pure parts: what tools print, what is made of it, and the reports. No tool runs here.
+
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { chart } from "../tools/bench/chart.ts";
+import {
+  balancerArguments,
+  exampleConfigurations,
+  haproxyConfiguration,
+  nginxConfiguration,
+} from "../tools/bench/configurations.ts";
+import { pairsUnder } from "../tools/bench/idle.ts";
+import { parseIperf3 } from "../tools/bench/iperf3.ts";
+import {
+  parseListeningPorts,
+  parseOpenFilesLimit,
+  parseResidentKb,
+  parseSchedstat,
+  parseSystemCpuSeconds,
+  parseVoluntarySwitches,
+  usageBetween,
+} from "../tools/bench/measure.ts";
+import { type Figures, formatNumber, formatSeconds } from "../tools/bench/metrics.ts";
+import { parseOptions } from "../tools/bench/options.ts";
+import { complaintOf } from "../tools/bench/processes.ts";
+import { formatRatio, markdownTable, reportJson, reportMarkdown, type Run, shortTable, withBench } from "../tools/bench/report.ts";
+import type { Slice } from "../tools/bench/rounds.ts";
+import { pairedRatios, quantile, spreadOf } from "../tools/bench/statistics.ts";
+import { notesOf, summarize } from "../tools/bench/summary.ts";
+import { missingTools, nginxStreamModule } from "../tools/bench/tools.ts";
+import { checkBytes, parseWrk } from "../tools/bench/wrk.ts";
+
+const WRK = `Running 1s test @ http://127.0.0.1:18080/
+  1 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   318.42us  272.79us   4.89ms   96.14%
+    Req/Sec   133.80k    13.30k  144.77k    90.00%
+  Latency Distribution
+     50%  225.00us
+     75%  408.00us
+     90%  478.00us
+     99%    1.05ms
+  132885 requests in 1.00s, 19.39MB read
+Requests/sec: 132467.73
+Transfer/sec:     19.33MB
+`;
+
+const IPERF3 = {
+  start: {},
+  intervals: [],
+  end: { sum_sent: { bytes: 3_229_614_080 }, sum_received: { bytes: 3_225_944_064, bits_per_second: 25_780_199_720 } },
+};
+
+Deno.test("parseWrk() reads requests, bytes and latencies", () => {
+  assertEquals(parseWrk(WRK), {
+    requests: 132_885,
+    requestsPerSecond: 132_467.73,
+    bytes: 19.39 * 1024 ** 2,
+    p50Seconds: 225 * 1e-6,
+    p99Seconds: 1.05 * 1e-3,
+  });
+});
+
+Deno.test("parseWrk() gives no figure where there were errors", () => {
+  const errors = WRK.replace("Requests/sec", "  Socket errors: connect 0, read 3, write 0, timeout 1\nRequests/sec");
+  assertThrows(() => parseWrk(errors), Error, "wrk met socket errors: connect 0, read 3, write 0, timeout 1");
+  const refused = WRK.replace("Requests/sec", "  Non-2xx or 3xx responses: 12\nRequests/sec");
+  assertThrows(() => parseWrk(refused), Error, "wrk got 12 answers that were no success");
+  assertThrows(() => parseWrk(WRK.replace("132885 requests", "0 requests")), Error, "wrk got no answer");
+  assertThrows(() => parseWrk(WRK.replace(/^ +99%.*\n/m, "")), Error, "no 99 % latency");
+  assertThrows(() => parseWrk("unable to connect"), Error, "not understood");
+});
+
+Deno.test("parseWrk() reads at line starts alone", () => {
+  assertThrows(() => parseWrk(WRK.replace("  132885 requests", "x 132885 requests")), Error, "not understood");
+  assertEquals(parseWrk(`GET / Socket errors: none\n${WRK}`).requests, 132_885);
+});
+
+Deno.test("checkBytes() knows answers that were cut short", () => {
+  checkBytes(parseWrk(WRK), 153);
+  assertThrows(() => checkBytes(parseWrk(WRK), 160), Error, "132885 answers of 160 bytes should be 21261600 bytes");
+});
+
+Deno.test("parseIperf3() reads what arrived", () => {
+  assertEquals(parseIperf3(JSON.stringify(IPERF3), 2), {
+    receivedBytes: 3_225_944_064,
+    receivedBytesPerSecond: 3_222_524_965,
+  });
+});
+
+Deno.test("parseIperf3() gives no figure where bytes are missing or it failed", () => {
+  const received = (bytes: number) => JSON.stringify({ end: { ...IPERF3.end, sum_received: { bytes, bits_per_second: 1 } } });
+  assertThrows(() => parseIperf3(received(1000), 1), Error, "Of 3229614080 bytes that iperf3 sent, 1000 arrived");
+  assertThrows(() => parseIperf3(received(4e9), 1), Error, "4000000000 arrived");
+  assertThrows(() => parseIperf3(received(0), 1), Error, "iperf3 moved nothing");
+  const failed = JSON.stringify({ end: {}, error: "unable to connect to server: Connection refused" });
+  assertThrows(() => parseIperf3(failed, 1), Error, "iperf3 failed: unable to connect to server: Connection refused");
+  assertThrows(() => parseIperf3("{}", 1), Error, "not understood");
+  assertThrows(() => parseIperf3("iperf3: error", 1), Error, "no JSON");
+});
+
+Deno.test("the readers of /proc read what proc(5) says", () => {
+  assertEquals(parseSchedstat("123456789 73280 1\n"), 123_456_789);
+  const status = "Name:\tdeno\nVmRSS:\t   65348 kB\nvoluntary_ctxt_switches:\t150\nnonvoluntary_ctxt_switches:\t7\n";
+  assertEquals(parseVoluntarySwitches(status), 150);
+  assertEquals(parseResidentKb(status), 65_348);
+  assertEquals(parseResidentKb("00400000-7fff [rollup]\nRss:                4321 kB\nPss: 99 kB\n"), 4321);
+  assertEquals(parseSystemCpuSeconds("cpu  100 20 300 4000 50 6 70 8 9 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n"), 4.96);
+  assertEquals(
+    parseOpenFilesLimit("Limit  Soft  Hard  Units\nMax open files            20000                20001                files\n"),
+    20_000,
+  );
+  const tcp = `  sl  local_address rem_address   st
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000
+   1: 0100007F:1F91 0100007F:46A0 06 00000000:00000000
+  12: 00000000:07E8 00000000:0000 0A 00000000:00000000
+`;
+  assertEquals([...parseListeningPorts(tcp)], [8080, 2024]);
+  assertThrows(() => parseSchedstat(""), Error, "not understood");
+});
+
+Deno.test("usageBetween() takes threads that began in between, and none that ended", () => {
+  const thread = (cpuNs: number, switches: number) => ({ cpuNs, switches });
+  const before = { threads: new Map([[1, thread(1e9, 10)], [2, thread(5e9, 50)]]), systemCpuSeconds: 100 };
+  const after = { threads: new Map([[1, thread(1.5e9, 14)], [3, thread(0.25e9, 3)]]), systemCpuSeconds: 102 };
+  assertEquals(usageBetween(before, after), { cpuSeconds: 0.75, switches: 7, systemCpuSeconds: 2 });
+});
+
+Deno.test("quantile() and spreadOf() interpolate between values", () => {
+  assertEquals(quantile([4, 1, 3, 2], 0.5), 2.5);
+  assertEquals(spreadOf([5, 1, 4, 2, 3]), { median: 3, low: 2, high: 4, count: 5 });
+  assertEquals(spreadOf([7]), { median: 7, low: 7, high: 7, count: 1 });
+  assertEquals(spreadOf([]), undefined);
+  assertThrows(() => quantile([], 0.5), Error, "no values");
+});
+
+Deno.test("pairedRatios() pairs by round and leaves out what has no pair", () => {
+  assertEquals(pairedRatios(new Map([[1, 2], [2, 9], [3, 4]]), new Map([[1, 1], [3, 8], [4, 5]])), [2, 0.5]);
+  assertEquals(pairedRatios(new Map([[1, 2]]), new Map([[1, 0]])), []);
+});
+
+Deno.test("figures have three digits that count", () => {
+  assertEquals([31_244, 312.44, 28.149, 1.002, 0.912, 0.0034, 0].map(formatNumber), [
+    "31,244",
+    "312",
+    "28.1",
+    "1.00",
+    "0.912",
+    "0.003",
+    "0",
+  ]);
+  assertEquals([2.5, 0.412, 28.1e-6].map(formatSeconds), ["2.50 s", "412 ms", "28.1 µs"]);
+  assertEquals(formatRatio({ median: 0.921, low: 0.9, high: 0.949, count: 8 }), "0.92 (0.90–0.95)");
+  assertEquals(formatRatio({ median: 0.921, low: 0.921, high: 0.921, count: 1 }), "0.92");
+  assertEquals(formatRatio(undefined), "–");
+});
+
+function slice(contender: Slice["contender"], round: number, figures: Figures, workload: Slice["workload"] = "keepalive"): Slice {
+  return { workload, contender, round, figures };
+}
+
+/** Two rounds in which the machine was half as fast the second time, and a failure. */
+const RUN: Run = {
+  date: "2026-01-02",
+  machine: {
+    cores: 2,
+    cpu: 'A "CPU" <fast> & small',
+    kernel: "6.1",
+    congestionControl: "cubic",
+    openFiles: 20_000,
+    versions: { balancer: "0.1.0", haproxy: "2.6", nginx: "1.22" },
+  },
+  pace: { rounds: 2, sliceSeconds: 1, warmUpMs: 1, idlePairs: 1 },
+  slices: [
+    slice("direct", 1, { throughput: 1000 }),
+    slice("epoll", 1, { cpuSeconds: 9, throughput: 110 }),
+    slice("streams", 1, { cpuSeconds: 45, throughput: 20 }),
+    slice("haproxy", 1, { cpuSeconds: 10, throughput: 100 }),
+    slice("nginx", 1, { cpuSeconds: 12, throughput: 100 }),
+    slice("epoll", 2, { cpuSeconds: 18, throughput: 55 }),
+    slice("haproxy", 2, { cpuSeconds: 20, throughput: 50 }),
+    { workload: "keepalive", contender: "nginx", round: 2, error: "wrk got no answer" },
+    slice("epoll", 1, { residentKb: 0.6, idleCpuPercent: 0 }, "idle"),
+    slice("haproxy", 1, { residentKb: 3, idleCpuPercent: 0 }, "idle"),
+  ],
+  absences: [
+    { workload: "idle", contender: "streams", reason: "it would not start" },
+    { workload: "bulk-1", contender: "streams", reason: "it would not start" },
+    { workload: "bulk-8", reason: "iperf3 is not there" },
+  ],
+  configurations: { "haproxy-1.cfg": "global\n" },
+};
+
+Deno.test("summarize() pairs by round, so that a slower machine changes no ratio", () => {
+  const [keepalive, idle, ...more] = summarize(RUN.slices);
+  assertEquals([keepalive.name, idle.name, more.length], ["keepalive", "idle", 0]);
+  const [epoll] = keepalive.comparisons;
+  assertEquals([epoll.of, epoll.against], ["epoll", "haproxy"]);
+  assertEquals(epoll.ratios.cpuSeconds, { median: 0.9, low: 0.9, high: 0.9, count: 2 });
+  const nginx = keepalive.comparisons.find(({ of, against }) => of === "epoll" && against === "nginx");
+  assertEquals(nginx?.ratios.cpuSeconds?.count, 1, "nginx has a figure in one round only");
+  assertEquals(keepalive.absolutes.map(({ contender }) => contender), ["direct", "epoll", "streams", "haproxy", "nginx"]);
+  assertEquals(idle.comparisons[0].ratios.idleCpuPercent, undefined);
+});
+
+Deno.test("notes tell the same trouble once", () => {
+  assertEquals(notesOf(RUN.slices, RUN.absences), [
+    "balancer, streams is left out: it would not start (idle, bulk-1)",
+    "Not measured: iperf3 is not there (bulk-8)",
+    "nginx has no figure: wrk got no answer (keepalive round 2)",
+  ]);
+});
+
+Deno.test("the report has tables, notes and configurations", () => {
+  const text = reportMarkdown(RUN);
+  assertStringIncludes(text, "| Workload  | Compared");
+  assertStringIncludes(text, "0.90 (0.90–0.90)");
+  assertStringIncludes(text, "## keepalive");
+  assertStringIncludes(text, "- nginx has no figure: wrk got no answer (keepalive round 2)");
+  assertStringIncludes(text, "### haproxy-1.cfg\n\n```text\nglobal\n```");
+  assert(!/undefined|NaN|\[object/.test(text), text);
+});
+
+Deno.test("the JSON has the raw slices, the machine and what was made of them", () => {
+  const report = JSON.parse(reportJson(RUN));
+  assertEquals([report.format, report.slices.length, report.machine.cores], [1, RUN.slices.length, 2]);
+  assertEquals(report.workloads[0].comparisons[0].ratios.cpuSeconds.median, 0.9);
+  assertEquals(report.notes.length, 3);
+});
+
+Deno.test("withBench() writes between its marks, and only there", () => {
+  const readme = "# x\n\n<!-- bench -->\n\nold $& text\n\n<!-- end bench -->\n\ny\n";
+  const table = shortTable(RUN);
+  assertEquals(withBench(readme, table), `# x\n\n<!-- bench -->\n\n${table}\n\n<!-- end bench -->\n\ny\n`);
+  assertEquals(withBench(withBench(readme, "a $& b")!, table), withBench(readme, table));
+  assertEquals(withBench("# x\n", table), undefined);
+});
+
+Deno.test("the short table shows CPU and throughput", () => {
+  const [heading, , keepalive, idle] = shortTable(RUN).split("\n").map((line) => line.split("|").map((cell) => cell.trim()));
+  assertEquals(heading.slice(3, 5), ["epoll / HAProxy", "epoll / nginx"]);
+  assertEquals(keepalive, ["", "keepalive", "CPU per request", "0.90 (0.90–0.90)", "0.75", "4.50", "1.10 (1.10–1.10)", ""]);
+  assertEquals(idle, ["", "idle", "Resident kB per pair", "0.20", "–", "–", "–", ""]);
+});
+
+Deno.test("markdownTable() sets figures to the right and escapes bars", () => {
+  assertEquals(
+    markdownTable(["Workload", "p50"], [["a|b", "1 ms"], ["c", "200 ms"]]),
+    "| Workload |    p50 |\n| -------- | -----: |\n| a\\|b     |   1 ms |\n| c        | 200 ms |",
+  );
+});
+
+/** Tags that are open at the end of a document, or the first that closes another: none in one that is well-formed. */
+function unbalanced(xml: string): string[] {
+  const open: string[] = [];
+  for (const [, closes, name, selfCloses] of xml.matchAll(/<(\/?)([a-z]+)(?:\s[a-zA-Z:-]+="[^"<]*")*\s*(\/?)>/g)) {
+    if (closes === "/" && open.pop() !== name) return [name];
+    if (closes === "" && selfCloses === "") open.push(name);
+  }
+  return open;
+}
+
+Deno.test("chart() is well-formed, cuts long bars and tells their figures", () => {
+  const svg = chart(summarize(RUN.slices));
+  assertEquals(unbalanced(svg), []);
+  assertEquals(svg.match(/<(?![a-z/])/g), null, "every < begins a tag");
+  assertEquals(svg.match(/&(?!amp;|lt;|gt;|quot;)/g), null, "every & begins an entity");
+  assert(!/NaN|undefined|Infinity/.test(svg), svg);
+  assertStringIncludes(svg, ">4.50</text>");
+  assertStringIncludes(svg, ">0.90</text>");
+  assertStringIncludes(svg, "prefers-color-scheme:dark");
+  const widths = [...svg.matchAll(/<rect class="streams" x="[\d.]+" y="[\d.]+" width="([\d.]+)"/g)].map(([, width]) =>
+    Number(width)
+  );
+  assert(Math.max(...widths) <= 760 - 150, "a bar ends within the picture");
+});
+
+Deno.test("chart() of nothing is a picture all the same", () => {
+  assertEquals(unbalanced(chart([])), []);
+});
+
+Deno.test("rivals are tuned for what is measured", () => {
+  const wiring = { port: 1, backendPort: 2, workers: 2, openFiles: 20_000, isBulk: true };
+  assertStringIncludes(haproxyConfiguration(wiring), "option splice-request\n  option splice-response\n  timeout");
+  assertStringIncludes(haproxyConfiguration(wiring), "maxconn 9400\n");
+  assert(!haproxyConfiguration({ ...wiring, isBulk: false }).includes("splice"));
+  assertStringIncludes(nginxConfiguration(wiring, "load_module x.so;"), "load_module x.so;\ndaemon off;");
+  assertStringIncludes(nginxConfiguration(wiring, ""), "worker_processes 2;");
+  assertEquals(balancerArguments("streams", { port: 8080, workers: 1 }).includes("--workers"), false);
+  assertStringIncludes(exampleConfigurations(1e9, "")["epoll-2.txt"], "--engine epoll --workers 2 --key ip:port --load-bound off");
+});
+
+Deno.test("nginxStreamModule() knows a module that is built in", async () => {
+  assertEquals(await nginxStreamModule("configure arguments: --with-stream --with-threads"), "");
+});
+
+Deno.test("missingTools() names the package of each", () => {
+  const tool = { path: "/x", version: "1" };
+  assertEquals(missingTools({ haproxy: tool, nginx: tool, wrk: tool }), [
+    "iperf3 is not there (both ends of the bulk workloads): Debian's package iperf3 has it",
+  ]);
+});
+
+Deno.test("complaintOf() finds the line that says what is wrong", () => {
+  assertEquals(complaintOf("[NOTICE] a\n[ALERT] b\n[ALERT] Fatal errors found\n"), "[ALERT] b");
+  assertEquals(
+    complaintOf('balancer: Engine "x" is not one of auto, streams\n'),
+    'balancer: Engine "x" is not one of auto, streams',
+  );
+  assertEquals(complaintOf("\n"), undefined);
+});
+
+Deno.test("pairsUnder() leaves descriptors for other purposes", () => {
+  assertEquals([pairsUnder(20_000, 8000), pairsUnder(4096, 8000), pairsUnder(256, 8000)], [8000, 1048, 1]);
+});
+
+Deno.test("parseOptions() takes what is known and refuses the rest", () => {
+  const options = parseOptions(["--quick", "--rounds", "3", "--only", "idle,keepalive", "--out=x"], "dist/bench");
+  assertEquals([options.pace.rounds, options.pace.sliceSeconds, options.out], [3, 1, "x"]);
+  assertEquals(options.workloads, ["keepalive", "idle"]);
+  assertEquals(parseOptions([], "dist/bench").pace.rounds, 8);
+  assertThrows(() => parseOptions(["--rounds", "0"], ""), Error, '--rounds "0" is not a whole number from 1 to 1000');
+  assertThrows(() => parseOptions(["--only", "keepalife"], ""), Error, 'Workload "keepalife" is not one of keepalive, ');
+  assertThrows(() => parseOptions(["--quik"], ""), Error, '"--quik" is no option');
+  assertThrows(() => parseOptions(["keepalive"], ""), Error, '"keepalive" is no option');
+});

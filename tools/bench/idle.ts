@@ -1,0 +1,54 @@
+/** Connections on which nothing moves: what memory each takes in the proxy, and what CPU time all of them take. */
+
+import { holderCommand } from "./backends.ts";
+import { metered, residentKb } from "./measure.ts";
+import type { Figures } from "./metrics.ts";
+import type { Place } from "./place.ts";
+import { delay, Service } from "./processes.ts";
+
+/** What the connections go through. */
+export interface IdleTarget {
+  readonly place: Place;
+  readonly port: number;
+  readonly pid?: number;
+}
+
+/** Connections that come and go before memory is first read: what a process allocates once belongs to no connection. */
+const WARM_UP_PAIRS = 100;
+/** After connections came or went, and before memory is read. */
+const SETTLE_MS = 500;
+/** Descriptors of the proxy that are left for other purposes, HAProxy's pipes among them. */
+const DESCRIPTORS_RESERVED = 2000;
+
+/** So many pairs fit under a limit on open files: the proxy needs two descriptors for each. */
+export function pairsUnder(openFiles: number, wanted: number): number {
+  return Math.max(1, Math.min(wanted, Math.floor((openFiles - DESCRIPTORS_RESERVED) / 2)));
+}
+
+/** Opens and closes some connections. */
+export async function warmUpByIdling({ place, port }: IdleTarget): Promise<void> {
+  {
+    await using _held = await hold(place, port, WARM_UP_PAIRS);
+  }
+  await delay(SETTLE_MS);
+}
+
+/** Holds idle pairs for so many seconds. A process that has held some before would show less growth: each is asked once. */
+export async function driveByIdling({ place, port, pid }: IdleTarget, wanted: number, seconds: number): Promise<Figures> {
+  if (pid === undefined) throw new Error("Where no proxy is there is nothing to measure");
+  const pairs = pairsUnder(place.openFiles, wanted);
+  const beforeKb = await residentKb(pid);
+  await using _held = await hold(place, port, pairs);
+  await delay(SETTLE_MS);
+  const afterKb = await residentKb(pid);
+  const { usage } = await metered(pid, () => delay(seconds * 1000));
+  return { residentKb: (afterKb - beforeKb) / pairs, idleCpuPercent: usage.cpuSeconds / seconds * 100 };
+}
+
+async function hold({ signal }: Place, port: number, pairs: number): Promise<AsyncDisposable> {
+  await using stack = new AsyncDisposableStack();
+  const service = stack.use(new Service(holderCommand("client", String(port), String(pairs))));
+  await service.firstLine(signal);
+  const kept = stack.move();
+  return { [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}

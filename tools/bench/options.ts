@@ -1,0 +1,87 @@
+/** The command line of the benchmark. */
+
+import { parseArgs } from "@std/cli";
+import { type Pace, WORKLOAD_NAMES, type WorkloadName, WORKLOADS } from "./workloads.ts";
+
+/** What the user wants. */
+export interface Options {
+  readonly pace: Pace;
+  readonly workloads: readonly WorkloadName[];
+  /** The folder that the reports go to. */
+  readonly out: string;
+  /** Also into the README and docs. */
+  readonly publishes: boolean;
+  /** Run `dist/balancer` and not the checkout. */
+  readonly isCompiled: boolean;
+  readonly printsConfigurations: boolean;
+  readonly wantsHelp: boolean;
+}
+
+/** The help. */
+export const HELP = `Measure the balancer against HAProxy and nginx, on this machine, over loopback.
+
+Usage: deno task bench [options]
+
+  --quick                     one-second slices in two rounds and fewer idle connections: does it work at all?
+  --rounds N                  rounds of each workload (8)
+  --slice SECONDS             how long a contender's turn is (2)
+  --only WORKLOAD,WORKLOAD    these alone: ${WORKLOAD_NAMES.join(", ")}
+  --out FOLDER                where bench.md, bench.json and bench.svg go (dist/bench)
+  --publish                   also write the short table into README.md and the chart to docs/bench.svg
+  --compiled                  run dist/balancer, not the checkout
+  --print-configs             print what the contenders are told, and measure nothing`;
+
+/** Two minutes in all are worth more here than figures. */
+const QUICK: Pace = { rounds: 2, sliceSeconds: 1, warmUpMs: 300, idlePairs: 2000 };
+/** Fewer rounds do not tell a difference of 6 points from noise. */
+const FULL: Pace = { rounds: 8, sliceSeconds: 2, warmUpMs: 700, idlePairs: 8000 };
+/** Rounds and seconds beyond these are mistakes of typing. */
+const ROUNDS_MAX = 1000;
+/** See ROUNDS_MAX. */
+const SLICE_MAX_SECONDS = 60;
+
+const FLAGS = ["quick", "publish", "compiled", "print-configs", "help"] as const;
+const VALUES = ["rounds", "slice", "only", "out"] as const;
+
+/** Reads the command line. Throws a sentence for the first mistake. */
+export function parseOptions(argv: readonly string[], defaultOut: string): Options {
+  const parsed = parseArgs([...argv], { boolean: FLAGS, string: VALUES, unknown: refuse });
+  const text = (name: typeof VALUES[number]) => parsed[name] as string | undefined;
+  const pace = parsed.quick ? QUICK : FULL;
+  return {
+    pace: {
+      ...pace,
+      rounds: wholeNumber("--rounds", text("rounds"), ROUNDS_MAX) ?? pace.rounds,
+      sliceSeconds: wholeNumber("--slice", text("slice"), SLICE_MAX_SECONDS) ?? pace.sliceSeconds,
+    },
+    workloads: parseWorkloads(text("only")) ?? (parsed.quick ? WORKLOAD_NAMES.filter((name) => !isSlow(name)) : WORKLOAD_NAMES),
+    out: text("out") ?? defaultOut,
+    publishes: parsed.publish === true,
+    isCompiled: parsed.compiled === true,
+    printsConfigurations: parsed["print-configs"] === true,
+    wantsHelp: parsed.help === true,
+  };
+}
+
+function refuse(arg: string): never {
+  throw new Error(`${JSON.stringify(arg)} is no option of the benchmark; see --help`);
+}
+
+function wholeNumber(flag: string, text: string | undefined, max: number): number | undefined {
+  if (text === undefined) return undefined;
+  const number = /^[0-9]{1,4}$/.test(text) ? Number(text) : NaN;
+  if (number >= 1 && number <= max) return number;
+  throw new Error(`${flag} ${JSON.stringify(text)} is not a whole number from 1 to ${max}`);
+}
+
+function parseWorkloads(text: string | undefined): WorkloadName[] | undefined {
+  if (text === undefined) return undefined;
+  const wanted = text.split(",");
+  const stranger = wanted.find((name) => !WORKLOAD_NAMES.some((known) => known === name));
+  if (stranger !== undefined) throw new Error(`Workload ${JSON.stringify(stranger)} is not one of ${WORKLOAD_NAMES.join(", ")}`);
+  return WORKLOAD_NAMES.filter((name) => wanted.includes(name));
+}
+
+function isSlow(name: WorkloadName): boolean {
+  return WORKLOADS[name].slow === true;
+}

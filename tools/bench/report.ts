@@ -1,0 +1,194 @@
+/** The report as Markdown and as JSON, and the short table that goes into the README. Pure: it is given all that it says. */
+
+import deno from "../../deno.json" with { type: "json" };
+import { CONTENDERS } from "./contenders.ts";
+import { METRIC_NAMES, type MetricName, METRICS } from "./metrics.ts";
+import type { Absence, Slice } from "./rounds.ts";
+import type { Spread } from "./statistics.ts";
+import { chiefRatio, notesOf, ratioOf, type Spreads, summarize, type WorkloadSummary } from "./summary.ts";
+import { type Pace, type WorkloadName, WORKLOADS } from "./workloads.ts";
+
+/** The machine and the programs that ran on it. */
+export interface Machine {
+  readonly cores: number;
+  readonly cpu: string;
+  readonly kernel: string;
+  readonly congestionControl: string;
+  readonly openFiles: number;
+  /** Versions by the program's name. */
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+/** A run of the benchmark. */
+export interface Run {
+  readonly date: string;
+  readonly machine: Machine;
+  readonly pace: Pace;
+  readonly slices: readonly Slice[];
+  readonly absences: readonly Absence[];
+  /** Texts by the names of files. */
+  readonly configurations: Readonly<Record<string, string>>;
+}
+
+/** The columns of the short table: a heading, and the figure of a workload. */
+const SHORT_COLUMNS: readonly (readonly [heading: string, cell: (summary: WorkloadSummary) => string])[] = [
+  ["Workload", ({ name }) => name],
+  ["Compared", ({ name }) => METRICS[WORKLOADS[name].chief].heading(WORKLOADS[name].unit)],
+  ["epoll / HAProxy", (summary) => formatRatio(chiefRatio(summary, "epoll", "haproxy"))],
+  ["epoll / nginx", (summary) => formatRatio(chiefRatio(summary, "epoll", "nginx"))],
+  ["streams / HAProxy", (summary) => formatRatio(chiefRatio(summary, "streams", "haproxy"))],
+  // Little CPU per unit is no merit in a proxy that waits.
+  ["Throughput, epoll / HAProxy", (summary) => formatRatio(ratioOf(summary, "throughput", "epoll", "haproxy"))],
+];
+
+/** In these columns of tables stand texts and not figures. */
+const TEXT_COLUMNS = ["Workload", "Compared", "Contender", "Ratio of", "Program", "Version"];
+
+/** All that was measured, for programs: raw slices, the figures made of them, machine and configurations. */
+export function reportJson(run: Run): string {
+  const workloads = summarize(run.slices).map((summary) => {
+    const { summary: about, unit, workers, chief } = WORKLOADS[summary.name];
+    return { ...summary, about, unit, workers, chief };
+  });
+  return `${JSON.stringify({ format: 1, ...run, notes: notesOf(run.slices, run.absences), workloads }, null, 2)}\n`;
+}
+
+/** All that was measured, for people. */
+export function reportMarkdown(run: Run): string {
+  const summaries = summarize(run.slices);
+  const sections = [
+    `# The benchmark of ${run.date}`,
+    methodOf(run),
+    versionsTable(run),
+    `## In short`,
+    shortTable(run),
+    notesSection(run),
+    ...summaries.map(workloadSection),
+    `## Configurations`,
+    `Ports 8080 (the contender) and 8000 (the server behind it) stand for those of the run.`,
+    ...Object.entries(run.configurations).map(([name, text]) => `### ${name}\n\n\`\`\`text\n${text.trimEnd()}\n\`\`\``),
+  ];
+  return `${sections.filter((section) => section !== "").join("\n\n")}\n`;
+}
+
+/** The short table with a line about where it comes from. */
+export function shortTable(run: Run): string {
+  const rows = summarize(run.slices).map((summary) => SHORT_COLUMNS.map(([, cell]) => cell(summary)));
+  const { versions } = run.machine;
+  const rivals = [["HAProxy", versions.haproxy], ["nginx", versions.nginx]].filter(([, version]) => version !== undefined);
+  const against = rivals.map((words) => words.join(" ")).join(" and ");
+  const from = `Below 1 is less than the other needs, and for throughput less than it moves. ${describeMachine(run)}${
+    against === "" ? "" : `; ${against}`
+  }.`;
+  return `${markdownTable(SHORT_COLUMNS.map(([heading]) => heading), rows)}\n\n${filled(from)}`;
+}
+
+/** The text with `table` between the marks `bench` and `end bench`; undefined if it has no such marks. */
+export function withBench(text: string, table: string): string | undefined {
+  const marks = /(<!-- bench -->)[^]*?(<!-- end bench -->)/;
+  return marks.test(text) ? text.replace(marks, (_, start, end) => `${start}\n\n${table}\n\n${end}`) : undefined;
+}
+
+/** A Markdown table in the form that `deno fmt` gives it. */
+export function markdownTable(heading: readonly string[], rows: readonly (readonly string[])[]): string {
+  const escaped = [heading, ...rows].map((row) => row.map((cell) => cell.replaceAll("|", "\\|")));
+  const widths = heading.map((_, i) => Math.max(3, ...escaped.map((row) => row[i].length)));
+  const isText = heading.map((cell) => TEXT_COLUMNS.includes(cell));
+  const pad = (cell: string, i: number) => isText[i] ? cell.padEnd(widths[i]) : cell.padStart(widths[i]);
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  const rule = widths.map((width, i) => isText[i] ? "-".repeat(width) : `${"-".repeat(width - 1)}:`);
+  const [first, ...others] = escaped.map((row) => line(row.map(pad)));
+  return [first, line(rule), ...others].join("\n");
+}
+
+/** The words in lines as long as `deno fmt` makes them; the second and later ones begin with the indent. */
+export function filled(text: string, indent = ""): string {
+  const lines: string[] = [];
+  for (const word of text.split(/\s+/)) {
+    const longer = `${lines.at(-1)} ${word}`;
+    if (lines.length > 0 && longer.length <= deno.fmt.lineWidth) lines[lines.length - 1] = longer;
+    else lines.push(lines.length === 0 ? word : indent + word);
+  }
+  return lines.join("\n");
+}
+
+/** A ratio with its quartiles: `0.92 (0.90–0.95)`. A single one has no quartiles. */
+export function formatRatio(ratio: Spread | undefined): string {
+  if (ratio === undefined) return "–";
+  const median = ratio.median.toFixed(2);
+  return ratio.count === 1 ? median : `${median} (${ratio.low.toFixed(2)}–${ratio.high.toFixed(2)})`;
+}
+
+function methodOf({ pace, ...run }: Run): string {
+  const [rounds, slices] = [count(pace.rounds, "round"), count(pace.sliceSeconds, "second")];
+  const text = `${describeMachine({ pace, ...run })}. All over loopback, with clients, contenders and servers on the same cores.
+
+In each of ${rounds} every contender has a turn of ${slices}, one after the other. A ratio is that of two turns in the same round; what
+is shown is the median of the ratios with the quartiles around it, and for absolute figures the median. CPU is that of all threads and
+child processes of the contender; the whole system's includes the kernel, the client and the server. A turn with socket errors, with
+refused requests or with missing bytes has no figure.`;
+  return text.split("\n\n").map((paragraph) => filled(paragraph)).join("\n\n");
+}
+
+function describeMachine({ machine, date, pace }: Run): string {
+  const { cores, cpu, kernel } = machine;
+  return `${date}, ${cpu}, ${count(cores, "core")}, Linux ${kernel}, ${count(pace.rounds, "round")} of ${pace.sliceSeconds} s`;
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+function versionsTable({ machine: { versions, congestionControl, openFiles } }: Run): string {
+  const table = markdownTable(["Program", "Version"], Object.entries(versions).map((row) => [...row]));
+  return `${table}\n\nTCP congestion control: ${congestionControl}. Limit on open files: ${openFiles}.`;
+}
+
+function notesSection({ slices, absences }: Run): string {
+  return notesOf(slices, absences).map((note) => filled(`- ${note}`, "  ")).join("\n");
+}
+
+function workloadSection({ name, absolutes, comparisons }: WorkloadSummary): string {
+  const medians = absolutes.map(({ contender, spreads }) => ({ label: CONTENDERS[contender].title, spreads }));
+  const ratios = comparisons.map(({ of, against, ratios }) => ({ label: `${of} / ${against}`, spreads: ratios }));
+  return [
+    `## ${name}`,
+    filled(`${WORKLOADS[name].summary}.`),
+    metricsTable(
+      name,
+      "Contender",
+      medians,
+      (metric, spread) => spread === undefined ? "–" : METRICS[metric].format(spread.median),
+    ),
+    ratios.length === 0 ? "" : metricsTable(name, "Ratio of", ratios, (_, spread) => formatRatio(spread)),
+  ].filter((part) => part !== "").join("\n\n");
+}
+
+/** A table with a column for each metric that any row has. */
+function metricsTable(
+  name: WorkloadName,
+  corner: string,
+  rows: readonly { label: string; spreads: Spreads }[],
+  cell: (metric: MetricName, spread: Spread | undefined) => string,
+): string {
+  const metrics = METRIC_NAMES.filter((metric) => rows.some(({ spreads }) => metric in spreads));
+  const heading = metrics.map((metric) => METRICS[metric].heading(WORKLOADS[name].unit));
+  const cells = rows.map(({ label, spreads }) => [label, ...metrics.map((metric) => cell(metric, spreads[metric]))]);
+  return markdownTable([corner, ...heading], cells);
+}
+
+/** One line about a slice, for whoever waits. */
+export function describeSlice({ workload, contender, round, figures, error }: Slice, rounds: number): string {
+  const { unit } = WORKLOADS[workload];
+  const all = METRIC_NAMES.filter((metric) => ["throughput", "cpuSeconds", "residentKb", "idleCpuPercent"].includes(metric));
+  const said = all.flatMap((metric) => {
+    const value = figures?.[metric];
+    return value === undefined ? [] : [`${METRICS[metric].heading(unit)} ${METRICS[metric].format(value)}`];
+  });
+  return `${workload.padEnd(14)} ${round}/${rounds} ${contender.padEnd(8)} ${error ?? said.join(", ")}`;
+}
+
+/** One line about who is not there. */
+export function describeAbsence({ workload, contender, reason }: Absence): string {
+  return `${workload}: ${contender === undefined ? "not measured" : `${contender} is left out`}: ${reason}`;
+}
