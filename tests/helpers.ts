@@ -251,7 +251,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     config: engineConfig,
     table,
     counters,
-    onEnded: (end) => ended.put(end),
+    onEnded: (end) => ended.put(copyOf(end)),
     onConnectFailed: (slot, reason) => failed.put({ slot, reason }),
     onServerEmpty: (slot) => emptied.put(slot),
   });
@@ -271,6 +271,11 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
       assertFatesAddUp(counters);
     },
   };
+}
+
+function copyOf(ended: EndedConnection): EndedConnection {
+  const { fate, client, server, attempts, sentBytes, receivedBytes, durationMs, reason } = ended;
+  return { fate, client, server, attempts, sentBytes, receivedBytes, durationMs, reason };
 }
 
 /** The invariant of the fates: their sum is accepted minus open, always. */

@@ -40,7 +40,10 @@ export interface EngineOptions {
   readonly config: EngineConfig;
   readonly table: RoutingTable;
   readonly counters: Counters;
-  /** Called once for each accepted connection, after it was counted. Must not throw. */
+  /**
+   * Called once for each accepted connection, after it was counted. Must not throw. The object may be used again for the next one:
+   * what is to be kept is copied.
+   */
   readonly onEnded: (ended: EndedConnection) => void;
   /** Called when a server did not take a connection. Must not throw. */
   readonly onConnectFailed: (slot: number, reason: string) => void;

@@ -35,6 +35,11 @@ const RESPAWN_MIN_MS = 50;
 const RESPAWN_MAX_MS = 2000;
 const DEATHS_MAX = 8;
 
+/** How long reports are gathered before main is woken for them again; the second where they come by the hundred. */
+const PAUSE_MS = 10;
+const LONG_PAUSE_MS = 100;
+const MANY_REPORTS = 100;
+
 const log = logger("engine");
 
 /** The row of ENGINES. */
@@ -64,6 +69,7 @@ class EpollEngine implements Engine {
   readonly #names = new NameLookup();
   /** By slot, the names of all servers that were ever in a table. */
   readonly #serverNames: string[] = [];
+  readonly #ended = new ReportedEnd(this.#serverNames);
   readonly #retired = new RetiredSlots();
   /** Tables that not every worker has yet, the oldest first. */
   readonly #updates: { readonly generation: number; readonly known: PromiseWithResolvers<void> }[] = [];
@@ -207,25 +213,27 @@ class EpollEngine implements Engine {
 
   /** There are reports: now, and for as long as the timer takes without being woken again, so that many ends cost few wake-ups. */
   #onNews(worker: WorkerHandle): void {
-    this.#drain(worker);
+    const isBusy = this.#drain(worker) > MANY_REPORTS;
     this.#check();
-    worker.later(() => {
+    worker.later(isBusy ? LONG_PAUSE_MS : PAUSE_MS, () => {
       worker.reports.sleep();
       this.#drain(worker);
       this.#check();
     });
   }
 
-  #drain(worker: WorkerHandle): void {
-    worker.reports.drain((report) => this.#onReport(report));
+  /** Takes the worker's reports, and gives their number. */
+  #drain(worker: WorkerHandle): number {
+    const count = worker.reports.drain(this.#onReport);
     const dropped = worker.reports.takeDropped();
     if (dropped > 0) log.warn("{dropped} ended connections are counted but not told: there were too many at a time", { dropped });
+    return count;
   }
 
-  #onReport(report: Report): void {
-    if (report.kind === REPORT.ended) return this.#options.onEnded(new ReportedEnd(report, this.#serverNames[report.slot]));
+  readonly #onReport = (report: Report): void => {
+    if (report.kind === REPORT.ended) return this.#options.onEnded(this.#ended.of(report));
     this.#options.onConnectFailed(report.slot, reasonOf(report.errno)!);
-  }
+  };
 
   /** Whether something that main waits for has come about. */
   #check(): void {
@@ -324,12 +332,22 @@ function tableSize(libc: Libc, { connectionsMax }: EngineConfig): number {
 
 /** A connection's end as a worker reported it; its texts are made when they are asked for, since most are not. */
 class ReportedEnd implements EndedConnection {
-  readonly #report: Report;
+  #report!: Report;
+  #serverNames: readonly string[];
 
-  constructor(report: Report, readonly server: string | undefined) {
-    this.#report = report;
+  constructor(serverNames: readonly string[]) {
+    this.#serverNames = serverNames;
   }
 
+  /** What it tells of from now on. */
+  of(report: Report): this {
+    this.#report = report;
+    return this;
+  }
+
+  get server(): string | undefined {
+    return this.#serverNames[this.#report.slot];
+  }
   get fate(): Fate {
     return FATE_NAMES[this.#report.fate];
   }

@@ -7,7 +7,6 @@
 /** Records of a ring: at 20,000 ends a second main may be busy for 400 ms. */
 const RECORDS = 8192;
 const RECORD_WORDS = 24;
-const RECORD_FLOATS = RECORD_WORDS / 2;
 /** Before the first record: how many were written, read and dropped since the beginning (modulo 2³²), and whether main was woken. */
 const HEADER_WORDS = 24;
 const HEAD = 0;
@@ -21,7 +20,7 @@ export const REPORT = { ended: 1, connectFailed: 2 } as const;
 /** Where a record's words are; the three floats begin at word `floats`. */
 const AT = { kind: 0, fate: 1, slot: 2, attempts: 3, errno: 4, ip: 5, ipLength: 9, port: 10, floats: 12 } as const;
 
-/** A report as it is read; a copy, whose parts are worked out when they are asked for. */
+/** A report as it is read. It is one object for all reports: what it says holds until the next one is taken. */
 export interface Report {
   readonly kind: number;
   /** The number of the fate in FATE_NAMES. */
@@ -101,28 +100,24 @@ export class ReportWriter {
 /** The reading end. */
 export class ReportReader {
   readonly #words: Int32Array;
-  readonly #floats: Float64Array;
+  readonly #report: CurrentReport;
 
   constructor(shared: SharedArrayBuffer) {
     this.#words = new Int32Array(shared);
-    this.#floats = new Float64Array(shared);
+    this.#report = new CurrentReport(this.#words, new Float64Array(shared), new Uint8Array(shared));
   }
 
-  /** Takes every report there is. True if there were any. */
-  drain(take: (report: Report) => void): boolean {
+  /** Takes every report there is, and gives their number. */
+  drain(take: (report: Report) => void): number {
     const words = this.#words;
     const tail = Atomics.load(words, TAIL);
     const count = Atomics.load(words, HEAD) - tail | 0;
     for (let i = 0; i < count; i++) {
-      const at = HEADER_WORDS + ((tail + i) & (RECORDS - 1)) * RECORD_WORDS;
-      const report = new CopiedReport(
-        words.slice(at, at + AT.floats),
-        this.#floats.slice((at + AT.floats) >> 1, (at >> 1) + RECORD_FLOATS),
-      );
+      this.#report.at = HEADER_WORDS + ((tail + i) & (RECORDS - 1)) * RECORD_WORDS;
+      take(this.#report);
       Atomics.store(words, TAIL, tail + i + 1 | 0);
-      take(report);
     }
-    return count > 0;
+    return count;
   }
 
   /** Reports that were dropped since this was last asked. */
@@ -136,38 +131,41 @@ export class ReportReader {
   }
 }
 
-class CopiedReport implements Report {
-  constructor(readonly words: Int32Array, readonly floats: Float64Array) {}
+class CurrentReport implements Report {
+  /** The record's first word. */
+  at = 0;
+
+  constructor(readonly words: Int32Array, readonly floats: Float64Array, readonly bytes: Uint8Array) {}
 
   get kind() {
-    return this.words[AT.kind];
+    return this.words[this.at + AT.kind];
   }
   get fate() {
-    return this.words[AT.fate];
+    return this.words[this.at + AT.fate];
   }
   get slot() {
-    return this.words[AT.slot];
+    return this.words[this.at + AT.slot];
   }
   get attempts() {
-    return this.words[AT.attempts];
+    return this.words[this.at + AT.attempts];
   }
   get errno() {
-    return this.words[AT.errno];
+    return this.words[this.at + AT.errno];
   }
   get ip() {
-    const at = this.words.byteOffset + AT.ip * 4;
-    return new Uint8Array(this.words.buffer, at, this.words[AT.ipLength]);
+    const start = (this.at + AT.ip) * 4;
+    return this.bytes.slice(start, start + this.words[this.at + AT.ipLength]);
   }
   get port() {
-    return this.words[AT.port];
+    return this.words[this.at + AT.port];
   }
   get sentBytes() {
-    return this.floats[0];
+    return this.floats[(this.at + AT.floats) >> 1];
   }
   get receivedBytes() {
-    return this.floats[1];
+    return this.floats[((this.at + AT.floats) >> 1) + 1];
   }
   get durationMs() {
-    return this.floats[2];
+    return this.floats[((this.at + AT.floats) >> 1) + 2];
   }
 }

@@ -8,7 +8,7 @@ import { LETTER, LETTER_BYTES } from "./mailbox.ts";
 import { allocateReports, ReportReader } from "./reports.ts";
 import type { FromWorker, ToWorker, WorkerSetup } from "./worker_setup.ts";
 
-/** How long a mailbox that is full is left alone, and how long reports are gathered. */
+/** How long a mailbox that is full is left alone. */
 const PAUSE_MS = 10;
 
 const LETTER_SIZE = BigInt(LETTER_BYTES);
@@ -96,12 +96,12 @@ export class WorkerHandle {
     this.tell(LETTER.message);
   }
 
-  /** Calls back in a moment, unless that was asked for already. */
-  later(callback: () => void): void {
+  /** Calls back after so long, unless that was asked for already. */
+  later(ms: number, callback: () => void): void {
     this.#laterTimer ??= setTimeout(() => {
       this.#laterTimer = undefined;
       callback();
-    }, PAUSE_MS);
+    }, ms);
   }
 
   /** Ends the thread and closes what is the worker's. */
