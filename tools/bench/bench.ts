@@ -58,12 +58,12 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 /** All workloads, one after the other. */
-async function measure({ workloads, pace, isCompiled }: Options, tools: Tools, signal: AbortSignal): Promise<Outcome> {
+async function measure({ workloads, contenders, pace, isCompiled }: Options, tools: Tools, signal: AbortSignal): Promise<Outcome> {
   await using place: Place = await makePlace(tools, isCompiled, signal);
   const outcomes: Outcome[] = [];
   for (const name of workloads) {
     outcomes.push(
-      await runWorkload(name, place, pace, {
+      await runWorkload(name, contenders, place, pace, {
         onSlice: (slice, rounds) => console.error(describeSlice(slice, rounds)),
         onAbsence: (absence) => console.error(describeAbsence(absence)),
       }),

@@ -1,12 +1,14 @@
 /** The command line of the benchmark. */
 
 import { parseArgs } from "@std/cli";
+import { type ContenderName, CONTENDERS } from "./contenders.ts";
 import { type Pace, WORKLOAD_NAMES, type WorkloadName, WORKLOADS } from "./workloads.ts";
 
 /** What the user wants. */
 export interface Options {
   readonly pace: Pace;
   readonly workloads: readonly WorkloadName[];
+  readonly contenders: readonly ContenderName[];
   /** The folder that the reports go to. */
   readonly out: string;
   /** Also into the README and docs. */
@@ -17,6 +19,8 @@ export interface Options {
   readonly wantsHelp: boolean;
 }
 
+const CONTENDER_NAMES = Object.keys(CONTENDERS) as ContenderName[];
+
 /** The help. */
 export const HELP = `Measure the balancer against HAProxy and nginx, on this machine, over loopback.
 
@@ -26,6 +30,7 @@ Usage: deno task bench [options]
   --rounds N                  rounds of each workload (8)
   --slice SECONDS             how long a contender's turn is (2)
   --only WORKLOAD,WORKLOAD    these alone: ${WORKLOAD_NAMES.join(", ")}
+  --among NAME,NAME           these contenders alone: ${CONTENDER_NAMES.join(", ")}
   --out FOLDER                where bench.md, bench.json and bench.svg go (dist/bench)
   --publish                   also write the short table into README.md and the chart to docs/bench.svg
   --compiled                  run dist/balancer, not the checkout
@@ -41,7 +46,7 @@ const ROUNDS_MAX = 1000;
 const SLICE_MAX_SECONDS = 60;
 
 const FLAGS = ["quick", "publish", "compiled", "print-configs", "help"] as const;
-const VALUES = ["rounds", "slice", "only", "out"] as const;
+const VALUES = ["rounds", "slice", "only", "among", "out"] as const;
 
 /** Reads the command line. Throws a sentence for the first mistake. */
 export function parseOptions(argv: readonly string[], defaultOut: string): Options {
@@ -54,7 +59,9 @@ export function parseOptions(argv: readonly string[], defaultOut: string): Optio
       rounds: wholeNumber("--rounds", text("rounds"), ROUNDS_MAX) ?? pace.rounds,
       sliceSeconds: wholeNumber("--slice", text("slice"), SLICE_MAX_SECONDS) ?? pace.sliceSeconds,
     },
-    workloads: parseWorkloads(text("only")) ?? (parsed.quick ? WORKLOAD_NAMES.filter((name) => !isSlow(name)) : WORKLOAD_NAMES),
+    contenders: parseNames("Contender", CONTENDER_NAMES, text("among")) ?? CONTENDER_NAMES,
+    workloads: parseNames("Workload", WORKLOAD_NAMES, text("only")) ??
+      (parsed.quick ? WORKLOAD_NAMES.filter((name) => !isSlow(name)) : WORKLOAD_NAMES),
     out: text("out") ?? defaultOut,
     publishes: parsed.publish === true,
     isCompiled: parsed.compiled === true,
@@ -74,12 +81,13 @@ function wholeNumber(flag: string, text: string | undefined, max: number): numbe
   throw new Error(`${flag} ${JSON.stringify(text)} is not a whole number from 1 to ${max}`);
 }
 
-function parseWorkloads(text: string | undefined): WorkloadName[] | undefined {
+/** The names of a list, in the order of all; undefined if there is no list. */
+function parseNames<T extends string>(what: string, all: readonly T[], text: string | undefined): T[] | undefined {
   if (text === undefined) return undefined;
   const wanted = text.split(",");
-  const stranger = wanted.find((name) => !WORKLOAD_NAMES.some((known) => known === name));
-  if (stranger !== undefined) throw new Error(`Workload ${JSON.stringify(stranger)} is not one of ${WORKLOAD_NAMES.join(", ")}`);
-  return WORKLOAD_NAMES.filter((name) => wanted.includes(name));
+  const stranger = wanted.find((name) => !all.some((known) => known === name));
+  if (stranger !== undefined) throw new Error(`${what} ${JSON.stringify(stranger)} is not one of ${all.join(", ")}`);
+  return all.filter((name) => wanted.includes(name));
 }
 
 function isSlow(name: WorkloadName): boolean {

@@ -45,8 +45,14 @@ interface Entrant extends Target {
   readonly contender: ContenderName;
 }
 
-/** Runs one workload. Rejects only if the user wants an end. */
-export async function runWorkload(name: WorkloadName, place: Place, pace: Pace, listener: Listener): Promise<Outcome> {
+/** Runs one workload with those of its contenders that are wanted. Rejects only if the user wants an end. */
+export async function runWorkload(
+  name: WorkloadName,
+  wanted: readonly ContenderName[],
+  place: Place,
+  pace: Pace,
+  listener: Listener,
+): Promise<Outcome> {
   const workload = WORKLOADS[name];
   const absences: Absence[] = [];
   const leaveOut = (reason: string, contender?: ContenderName) => {
@@ -60,11 +66,12 @@ export async function runWorkload(name: WorkloadName, place: Place, pace: Pace, 
     return { slices: [], absences };
   }
   await using stack = new AsyncDisposableStack();
-  const started = await Promise.allSettled(workload.contenders.map((contender) => enter(name, contender, place, stack)));
+  const contenders = workload.contenders.filter((contender) => wanted.includes(contender));
+  const started = await Promise.allSettled(contenders.map((contender) => enter(name, contender, place, stack)));
   const entrants: Entrant[] = [];
   for (const [i, result] of started.entries()) {
     place.signal.throwIfAborted();
-    const contender = workload.contenders[i];
+    const contender = contenders[i];
     const failed = result.status === "rejected" ? result.reason : await attempt(() => workload.warmUp(result.value, pace), place);
     if (failed !== undefined) leaveOut(sentenceOf(failed), contender);
     else if (result.status === "fulfilled") entrants.push(result.value);
