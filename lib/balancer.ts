@@ -133,7 +133,7 @@ export class Balancer implements AsyncDisposable {
       config: engineConfig,
       table: this.#table,
       counters: this.counters,
-      onEnded: logEnd,
+      onEnded: endLogger(),
       onConnectFailed: (slot, reason) => this.#failures.set(slot, { at: new Date(), reason }),
       onServerEmpty: (slot) => this.#finishRemoval(slot),
     });
@@ -374,11 +374,14 @@ function callOff({ server, timer, gone }: Leaving): void {
   gone.reject(new OperatorError("conflict", `Removal of server ${JSON.stringify(server.name)} was called off: it was added again`));
 }
 
-/** Texts are asked for only if the log wants them: most connections end as they should, and many a second. */
-function logEnd(ended: EndedConnection): void {
-  const { level } = FATES[ended.fate];
-  if (!connectionLog.isEnabledFor(level)) return;
-  const { fate, client, server, attempts, sentBytes, receivedBytes, durationMs, reason } = ended;
-  const facts = { fate, client, server, attempts, sentBytes, receivedBytes, durationMs, reason };
-  connectionLog[level]("Connection from {client} ended: {fate}", facts);
+/** What logs an end: asked once whether the log wants it, for most connections end as they should, and thousands a second. */
+function endLogger(): (ended: EndedConnection) => void {
+  const wanted = new Set(FATE_NAMES.filter((fate) => connectionLog.isEnabledFor(FATES[fate].level)));
+  return (ended) => {
+    const { fate } = ended;
+    if (!wanted.has(fate)) return;
+    const { client, server, attempts, sentBytes, receivedBytes, durationMs, reason } = ended;
+    const facts = { fate, client, server, attempts, sentBytes, receivedBytes, durationMs, reason };
+    connectionLog[FATES[fate].level]("Connection from {client} ended: {fate}", facts);
+  };
 }

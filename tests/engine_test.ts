@@ -7,7 +7,6 @@ import { chooseEngine, ENGINES } from "../lib/engine/mod.ts";
 import { OperatorError } from "../lib/errors.ts";
 import {
   ask,
-  assertFatesAddUp,
   close,
   connect,
   connectNode,
@@ -498,26 +497,7 @@ const CASES: Record<string, Case> = {
     assertThrows(listen({ host: "192.0.2.1", port: 0 }), OperatorError, "not one of this machine's"); // TEST-NET-1 (RFC 5737)
     await Promise.resolve();
   },
-
-  async "no descriptor is left over"(kind) {
-    const before = countDescriptors();
-    for (let round = 0; round < 3; round++) {
-      await using server = startServer(echo);
-      await using test = startEngine(kind, [tableServer(unusedAddress(), 0), tableServer(server.address, 1)]);
-      await Promise.all(Array.from({ length: 50 }, (_, i) => ask(test.address, `${i}`)));
-      for (let i = 0; i < 50; i++) await test.ended.take();
-      assertFatesAddUp(test.counters);
-    }
-    for (let i = 0; countDescriptors() > before && i < 1000; i++) await new Promise((resolve) => setTimeout(resolve, 1));
-    assert(countDescriptors() <= before, `${countDescriptors()} descriptors, ${before} before`);
-  },
 };
-
-/** Open descriptors of this process, where the system lists them. Tests of one file run one after another. */
-function countDescriptors(): number {
-  if (Deno.build.os !== "linux") return 0;
-  return [...Deno.readDirSync("/proc/self/fd")].length;
-}
 
 for (const [name, kind] of Object.entries(ENGINES)) {
   const unsupported = kind.unsupported();

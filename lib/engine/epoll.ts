@@ -35,10 +35,10 @@ const RESPAWN_MIN_MS = 50;
 const RESPAWN_MAX_MS = 2000;
 const DEATHS_MAX = 8;
 
-/** How long reports are gathered before main is woken for them again; the second where they come by the hundred. */
+/** How long reports are gathered before main is woken for them again; the second where many were. */
 const PAUSE_MS = 10;
 const LONG_PAUSE_MS = 100;
-const MANY_REPORTS = 100;
+const MANY_REPORTS = 10;
 
 const log = logger("engine");
 
@@ -211,13 +211,16 @@ class EpollEngine implements Engine {
     });
   }
 
-  /** There are reports: now, and for as long as the timer takes without being woken again, so that many ends cost few wake-ups. */
+  /**
+   * There are reports: now, and for as long as the timer takes without being woken again. Being woken costs main more than reading a hundred of
+   * them, so where there are many it sleeps longer.
+   */
   #onNews(worker: WorkerHandle): void {
-    const isBusy = this.#drain(worker) > MANY_REPORTS;
+    this.#drain(worker);
     this.#check();
-    worker.later(isBusy ? LONG_PAUSE_MS : PAUSE_MS, () => {
+    worker.later(worker.wasBusy ? LONG_PAUSE_MS : PAUSE_MS, () => {
       worker.reports.sleep();
-      this.#drain(worker);
+      worker.wasBusy = this.#drain(worker) >= MANY_REPORTS;
       this.#check();
     });
   }

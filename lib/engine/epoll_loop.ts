@@ -158,6 +158,7 @@ export class EpollLoop implements DialerLoop {
     }
     words[row + WORD.owner] = this.#setup.incarnation;
     words[row + WORD.generation]++;
+    if (words[row + WORD.generation] === 0) words[row + WORD.generation] = 1; // 0 is the listener's and the mailbox's
     words[row + WORD.role] = role;
     words[row + WORD.peer] = peer;
     words[row + WORD.flags] = flags;
@@ -178,8 +179,11 @@ export class EpollLoop implements DialerLoop {
   }
 
   release(descriptor: number): void {
+    const row = descriptor << ROW_SHIFT;
     this.#pump.drop(descriptor);
-    this.#words[(descriptor << ROW_SHIFT) + WORD.owner] = 0;
+    // Events of it may still be in this batch, and another worker may hand the number back before they come up.
+    this.#words[row + WORD.generation]++;
+    this.#words[row + WORD.owner] = 0;
     this.libc.call.close(descriptor);
   }
 

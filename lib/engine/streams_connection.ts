@@ -196,8 +196,9 @@ export class StreamsConnection {
   }
 
   /**
-   * Moves bytes one way to the end. A socket that fails to be read has been reset: the connection is over. One that fails to be
-   * written may still have bytes to read: the other direction goes on, and meets its end-of-file or its reset.
+   * Moves bytes one way to the end. A socket that was reset has ended the connection: the call that is told so is the only one, and
+   * what is read afterwards would look like an end. One that cannot be written for another reason (it had sent its end before) may
+   * still have bytes to read: the other direction goes on to its end-of-file.
    */
   async #pipe(from: Deno.TcpConn, to: Deno.TcpConn, onWritten: (bytes: number) => void): Promise<PipeEnd> {
     try {
@@ -207,8 +208,8 @@ export class StreamsConnection {
       if (!(error instanceof SocketError)) throw error;
       if (this.#state === "ended") return "sender failed";
       this.#reason = error.message;
-      if (error.socket === to) return "receiver failed";
-      this.end(from === this.client ? "client_gone" : "server_lost");
+      if (error.socket === to && !(error.cause instanceof Deno.errors.ConnectionReset)) return "receiver failed";
+      this.end(error.socket === this.client ? "client_gone" : "server_lost");
       return "sender failed";
     }
   }

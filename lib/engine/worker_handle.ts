@@ -29,6 +29,8 @@ export class WorkerHandle {
   /** What to add to main's clock to have the worker's. */
   clockOffsetMs = 0;
   reports = new ReportReader(allocateReports());
+  /** Whether it had many reports of late. */
+  wasBusy = false;
   #worker: Worker | undefined;
   #isSetUp = false;
   #incarnation = 0;
