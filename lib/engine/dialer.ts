@@ -21,6 +21,9 @@ export const REASON = { nameNotFound: -1, removed: -2 } as const;
 /** How long an answer to a look-up is used again. */
 const ANSWER_MS = 5000;
 
+/** Errors of socket(2) that say the machine has no more of something. */
+const USED_UP: readonly number[] = [ERRNO.EMFILE, ERRNO.ENFILE, ERRNO.ENOBUFS, ERRNO.ENOMEM];
+
 /** What the dialer asks of the loop it belongs to. */
 export interface DialerLoop {
   readonly libc: Libc;
@@ -34,6 +37,8 @@ export interface DialerLoop {
   /** Closes a descriptor of ours. */
   release(descriptor: number): void;
   end(client: number, fate: Fate): void;
+  /** Accepts nobody for a moment: the system has run out of something. */
+  pauseAccepting(errno: number): void;
   reportFailure(slot: number, errno: number): void;
   post(message: FromWorker): void;
 }
@@ -239,7 +244,9 @@ export class Dialer {
     const row = client << ROW_SHIFT;
     const server = libc.call.socket(family, SOCKET.SOCK_STREAM | SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC, 0);
     if (server < 0) {
-      words[row + WORD.errno] = libc.errno();
+      const errno = libc.errno();
+      words[row + WORD.errno] = errno;
+      if (USED_UP.includes(errno)) this.loop.pauseAccepting(errno); // more clients could not be served either
       return false;
     }
     if (libc.call.connect(server, address, length) < 0) {

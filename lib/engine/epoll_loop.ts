@@ -30,6 +30,8 @@ const LETTERS_MAX = 64;
 /** How long accepting pauses when no descriptor is left: doubled from the first to the last. */
 const ACCEPT_PAUSE_MIN_MS = 50;
 const ACCEPT_PAUSE_MAX_MS = 1000;
+/** Trouble that comes again within this time is the same: it is told once, and pauses grow. */
+const ACCEPT_TROUBLE_MS = 10_000;
 /** A connection that lives so long gets what a short one does without: four calls that set its server's keep-alive. */
 const SETTLED_MS = 1000;
 
@@ -96,6 +98,7 @@ export class EpollLoop implements DialerLoop {
   #listens = false;
   #isStopping = false;
   #acceptPauseMs = 0;
+  #acceptFailedMs = -Infinity;
   #resumeAcceptMs = Infinity;
   #highest = 0;
   #letterCount = 0;
@@ -480,7 +483,7 @@ export class EpollLoop implements DialerLoop {
 
   /** Accepts one client, and twice as many each time there are more: so few calls find nobody. */
   #accept(): void {
-    for (let accepted = 0; accepted < this.#acceptBatch; accepted++) if (!this.#acceptOne()) return;
+    for (let accepted = 0; accepted < this.#acceptBatch && this.#listens; accepted++) if (!this.#acceptOne()) return;
     this.#acceptBatch = Math.min(this.#acceptBatch * 2, ACCEPTS_MAX);
   }
 
@@ -494,7 +497,6 @@ export class EpollLoop implements DialerLoop {
       SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC,
     );
     if (client < 0) return this.#onAcceptError(this.libc.errno());
-    this.#acceptPauseMs = 0;
     this.counters.add("accepted");
     if (this.counters.raise("open") > this.config.connectionsMax || client >= this.table.capacity) this.#refuse(client);
     else if (!this.#handOver(client)) this.#begin(client, this.#clientName);
@@ -508,11 +510,19 @@ export class EpollLoop implements DialerLoop {
       return true;
     }
     this.counters.add("acceptErrors");
-    if (this.#acceptPauseMs === 0) this.post({ kind: "acceptFailed", errno });
+    this.pauseAccepting(errno);
+    return false;
+  }
+
+  pauseAccepting(errno: number): void {
+    if (!this.#listens) return;
+    const isNew = this.#nowMs - this.#acceptFailedMs > ACCEPT_TROUBLE_MS;
+    this.#acceptFailedMs = this.#nowMs;
+    if (isNew) this.#acceptPauseMs = 0;
+    if (isNew) this.post({ kind: "acceptFailed", errno });
     this.#acceptPauseMs = Math.min(Math.max(ACCEPT_PAUSE_MIN_MS, this.#acceptPauseMs * 2), ACCEPT_PAUSE_MAX_MS);
     this.#unlisten();
     this.#resumeAcceptMs = this.#nowMs + this.#acceptPauseMs;
-    return false;
   }
 
   /** A client that is one too many. */
