@@ -132,11 +132,15 @@ const HISTOGRAM_START = PROCESS_ROWS.length;
 const SERVERS_START = HISTOGRAM_START + CONNECT_SECONDS_BOUNDS.length + 2; // beyond the last bound, and the sum
 const SUM_CELL = SERVERS_START - 1;
 
+/** Cells of one server. */
+const SERVER_CELLS = SERVER_ROWS.length;
+
 const PROCESS_CELL = indexesOf(PROCESS_ROWS, 0);
 const SERVER_CELL = indexesOf(SERVER_ROWS, SERVERS_START);
 
 const PROCESS_GAUGES = rowsOf("process", "gauge");
 const SERVER_GAUGES = rowsOf("server", "gauge");
+const SERVER_GAUGE_CELLS = SERVER_GAUGES.length;
 const PROCESS_GAUGE = indexesOf(PROCESS_GAUGES, 0);
 const SERVER_GAUGE = indexesOf(SERVER_GAUGES, PROCESS_GAUGES.length);
 
@@ -167,8 +171,8 @@ export interface SharedCounters {
 /** Memory for the counters of so many servers, written by the main thread (writer 0) and so many others. */
 export function allocateCounters(threads = 0, slots: number = 2 * LIMITS.serversMax): SharedCounters {
   const writers = 1 + threads;
-  const cells = writers * (SERVERS_START + slots * SERVER_ROWS.length);
-  const gauges = PROCESS_GAUGES.length + slots * SERVER_GAUGES.length;
+  const cells = writers * (SERVERS_START + slots * SERVER_CELLS);
+  const gauges = PROCESS_GAUGES.length + slots * SERVER_GAUGE_CELLS;
   return {
     slots,
     writers,
@@ -244,7 +248,7 @@ export class Counters {
   clearSlot(slot: number): void {
     const first = this.#serverCell(slot, SERVER_ROWS[0]);
     for (let start = 0; start < this.#cells.length; start += this.#writerCells) {
-      this.#cells.fill(0, start + first, start + first + SERVER_ROWS.length);
+      this.#cells.fill(0, start + first, start + first + SERVER_CELLS);
     }
     for (const gauge of SERVER_GAUGES) Atomics.store(this.#gauges, this.#serverGauge(slot, gauge), 0);
   }
@@ -257,12 +261,12 @@ export class Counters {
   }
 
   #serverCell(slot: number, row: string): number {
-    assert(slot >= 0 && slot < this.slots, `no slot ${slot}`);
-    return SERVER_CELL[row] + slot * SERVER_ROWS.length;
+    assert(slot >= 0 && slot < this.slots, "no slot of that number"); // a constant: this is asked for every chunk of bytes
+    return SERVER_CELL[row] + slot * SERVER_CELLS;
   }
 
   #serverGauge(slot: number, row: string): number {
-    assert(slot >= 0 && slot < this.slots, `no slot ${slot}`);
-    return SERVER_GAUGE[row] + slot * SERVER_GAUGES.length;
+    assert(slot >= 0 && slot < this.slots, "no slot of that number");
+    return SERVER_GAUGE[row] + slot * SERVER_GAUGE_CELLS;
   }
 }

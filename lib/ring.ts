@@ -209,10 +209,10 @@ function indexArcs(points: Uint32Array): Pick<Ring, "starts" | "arcShift"> {
 export function* walkRing(ring: Circle, key: Uint8Array): Generator<number, void, undefined> {
   const count = ring.serverCount;
   if (count === 0) return;
+  let last = firstOnRing(ring, key);
+  yield last;
   const probes = hashProbes(key);
   const cursors = findCursors(ring, probes);
-  let last = nearestOwner(ring, probes, cursors);
-  yield last;
   const seen = new Set([last]);
   while (seen.size < Math.min(count, RANKED_MAX)) {
     passOver(seen, ring.owners, cursors);
@@ -226,13 +226,36 @@ export function* walkRing(ring: Circle, key: Uint8Array): Generator<number, void
   }
 }
 
+/** The first server of the walk, without what the others take to find: most clients need no more. There must be a server. */
+export function firstOnRing({ points, owners, starts, arcShift }: Circle, key: Uint8Array): number {
+  const { high: first, low } = hash64(key);
+  const step = low | 1;
+  let nearest = HASH_RANGE;
+  let owner = 0;
+  for (let i = 0; i < PROBES; i++) {
+    const probe = probeOf(first, step, i);
+    const arc = probe >>> arcShift;
+    const found = lowerBound(points, probe, starts[arc], starts[arc + 1]);
+    const point = found === points.length ? 0 : found; // past the last point the circle begins anew
+    const distance = (points[point] - probe) >>> 0;
+    if (distance >= nearest) continue;
+    nearest = distance;
+    owner = owners[point];
+  }
+  return owner;
+}
+
 /** Where a key's probes fall: double hashing (Kirsch & Mitzenmacher, 2006), with an odd step so that no two probes are the same. */
 function hashProbes(key: Uint8Array): number[] {
   const { high: first, low } = hash64(key);
   const step = low | 1;
   const probes: number[] = []; // not a typed array: making one takes longer than all 16 searches
-  for (let i = 0; i < PROBES; i++) probes.push((first + Math.imul(i, step)) >>> 0);
+  for (let i = 0; i < PROBES; i++) probes.push(probeOf(first, step, i));
   return probes;
+}
+
+function probeOf(first: number, step: number, i: number): number {
+  return (first + Math.imul(i, step)) >>> 0;
 }
 
 /** For each probe the index of the first point that is not before it. */

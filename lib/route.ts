@@ -3,7 +3,7 @@
  * as an argument.
  */
 
-import { walkRing } from "./ring.ts";
+import { firstOnRing, walkRing } from "./ring.ts";
 import type { RoutingColumns } from "./routing_table.ts";
 
 /** What the decision must know of the moment. */
@@ -36,6 +36,15 @@ export function* route(table: RoutingColumns, load: Load, key: Uint8Array): Gene
     else overBound.push(index);
   }
   yield* overBound;
+}
+
+/** The first of `route()`, or -1 if there is none: all that most clients need, in less time. */
+export function routeFirst(table: RoutingColumns, load: Load, key: Uint8Array): number {
+  if (table.circle.serverCount === 0) return -1;
+  const index = firstOnRing(table.circle, key);
+  const open = load.openOf(table.slots[index]);
+  if (open < table.connectionsMax[index] && open < boundOf(table, index, load.open)) return index;
+  return route(table, load, key).next().value ?? -1;
 }
 
 /** How many connections the server may have while others have room. */

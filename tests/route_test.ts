@@ -4,7 +4,7 @@ import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
 import { parseKeyRule } from "../lib/address.ts";
 import { walkRing } from "../lib/ring.ts";
-import { type Load, LOAD_BOUND_FLOOR, route } from "../lib/route.ts";
+import { type Load, LOAD_BOUND_FLOOR, route, routeFirst } from "../lib/route.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../lib/routing_table.ts";
 
 interface Spec {
@@ -141,4 +141,17 @@ Deno.test("route() keeps one busy client's connections within the bound, with a 
   }
   for (const [slot, count] of counts.entries()) assertLessOrEqual(count, Math.ceil(1.25 * 1000 * [1, 1, 2][slot] / 4));
   assert(counts.every((count) => count > 0));
+});
+
+Deno.test("routeFirst() gives the first of route(), or -1 where there is none", () => {
+  const anyLimits = fc.array(
+    fc.record({ weight: fc.integer({ min: 1, max: 3 }), connectionsMax: fc.constantFrom(0, 1, 20, Infinity) }),
+    { maxLength: 6 },
+  );
+  const counts = fc.array(fc.nat(40), { minLength: 6, maxLength: 6 });
+  fc.assert(fc.property(anyLimits, anyBound, counts, anyClient, (specs, loadBound, counts, client) => {
+    const table = tableOf(specs, loadBound);
+    const load = loadOf(counts.slice(0, specs.length));
+    assertEquals(routeFirst(table, load, keyOf(client)), [...route(table, load, keyOf(client))][0] ?? -1);
+  }));
 });

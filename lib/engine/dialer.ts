@@ -5,7 +5,7 @@
 
 import { clientKey, formatAddress } from "../address.ts";
 import type { Counters, Fate } from "../counters.ts";
-import { type Load, route } from "../route.ts";
+import { type Load, route, routeFirst } from "../route.ts";
 import { type DescriptorTable, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import type { EngineConfig } from "./engine.ts";
 import { ERRNO } from "./errno.ts";
@@ -60,6 +60,8 @@ export class Dialer {
   readonly #awaited = new Map<number, string>();
   /** By client: the addresses of the server being dialled, if it is known by name. */
   readonly #addresses = new Map<number, Uint8Array>();
+  readonly #ip4 = new Uint8Array(4);
+  readonly #ip6 = new Uint8Array(16);
   readonly #sockaddr = new Uint8Array(new ArrayBuffer(ADDRESS_STRIDE));
   readonly #sockaddrAddress: bigint;
   #routing: SharedTable;
@@ -162,27 +164,43 @@ export class Dialer {
 
   /** Forgets what was kept for dialling: the client is connected, or has ended. */
   forget(client: number): void {
-    this.#tried.delete(client);
-    this.#addresses.delete(client);
-    this.#awaited.delete(client);
+    if (this.#tried.size > 0) this.#tried.delete(client);
+    if (this.#addresses.size > 0) this.#addresses.delete(client);
+    if (this.#awaited.size > 0) this.#awaited.delete(client);
   }
 
-  /** The next server to try: reserves a connection there, so that no two threads pass its limit. -1: none. */
+  /** The next server to try, with a connection reserved there. -1: none. */
   #choose(client: number): number {
-    const { table, counters } = this.loop;
-    const { slots, connectionsMax, key } = this.#routing;
+    const key = this.#keyOf(client);
+    if (!this.#tried.has(client)) {
+      const index = routeFirst(this.#routing, this.#load, key);
+      if (index < 0 || this.#reserve(client, index)) return index;
+    }
     const tried = this.#tried.get(client);
-    const bytes = clientKey(key, table.ipOf(client), table.words[(client << ROW_SHIFT) + WORD.port]);
-    for (const index of route(this.#routing, this.#load, bytes)) {
-      const slot = slots[index];
-      if (tried?.includes(slot)) continue;
-      if (counters.raiseOf(slot, "serverOpen") <= connectionsMax[index]) {
-        table.words[(client << ROW_SHIFT) + WORD.slot] = slot;
-        return index;
-      }
-      counters.raiseOf(slot, "serverOpen", -1);
+    for (const index of route(this.#routing, this.#load, key)) {
+      if (!tried?.includes(this.#routing.slots[index]) && this.#reserve(client, index)) return index;
     }
     return -1;
+  }
+
+  /** Counts first and looks then whether that was too much, so that no two threads pass a server's limit together. */
+  #reserve(client: number, index: number): boolean {
+    const { table: { words }, counters } = this.loop;
+    const slot = this.#routing.slots[index];
+    if (counters.raiseOf(slot, "serverOpen") > this.#routing.connectionsMax[index]) {
+      counters.raiseOf(slot, "serverOpen", -1);
+      return false;
+    }
+    words[(client << ROW_SHIFT) + WORD.slot] = slot;
+    return true;
+  }
+
+  #keyOf(client: number): Uint8Array {
+    const { words, bytes } = this.loop.table;
+    const row = client << ROW_SHIFT;
+    const ip = words[row + WORD.ipLength] === 4 ? this.#ip4 : this.#ip6;
+    for (let i = 0; i < ip.length; i++) ip[i] = bytes[(row + WORD.ip) * 4 + i];
+    return clientKey(this.#routing.key, ip, words[row + WORD.port]);
   }
 
   /** Begins to connect to a server. False if that failed at once. */
