@@ -26,9 +26,10 @@ export const WORD = {
   attempts: 6,
   /** The last error met. */
   errno: 7,
-  /** Client: the IP address, up to four words in the network's order, its bytes, and the port. */
+  /** Client: the IP address, up to four words in the network's order, and its bytes. */
   ip: 8,
   ipLength: 12,
+  /** The other side's port. */
   port: 13,
   /** Bytes read here and not yet sent on: the number of the chunk that has them plus 1 (0: none), from where to where in it. */
   chunk: 14,

@@ -9,7 +9,7 @@ import { type Load, route, routeFirst } from "../route.ts";
 import { type DescriptorTable, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import type { EngineConfig } from "./engine.ts";
 import { ERRNO } from "./errno.ts";
-import { EPOLL, type Libc, SOCKET } from "./libc.ts";
+import { EPOLL, type Libc, SOCKADDR, SOCKET } from "./libc.ts";
 import { ADDRESS_LENGTH_AT, ADDRESS_STRIDE, type SharedTable } from "./shared_table.ts";
 import type { Sockets } from "./sockets.ts";
 import type { TimerWheel } from "./timer_wheel.ts";
@@ -20,6 +20,9 @@ export const REASON = { nameNotFound: -1, removed: -2 } as const;
 
 /** How long an answer to a look-up is used again. */
 const ANSWER_MS = 5000;
+
+/** Where the ports begin that Linux chooses from for our side (ip_local_port_range as it is by default). */
+const EPHEMERAL_PORT_MIN = 32_768;
 
 /** Errors of socket(2) that say the machine has no more of something. */
 const USED_UP: readonly number[] = [ERRNO.EMFILE, ERRNO.ENFILE, ERRNO.ENOBUFS, ERRNO.ENOMEM];
@@ -111,10 +114,14 @@ export class Dialer {
     const row = server << ROW_SHIFT;
     const client = words[row + WORD.peer];
     if ((events & (EPOLL.ERR | EPOLL.HUP)) !== 0) {
-      this.fail(client, sockets.takeError(server), nowMs);
+      this.fail(client, sockets.takeError(server) || ERRNO.ECONNRESET, nowMs);
       return false;
     }
     if ((events & EPOLL.OUT) === 0) return false;
+    if (words[row + WORD.port] >= EPHEMERAL_PORT_MIN && sockets.isItsOwnPeer(server)) {
+      this.fail(client, ERRNO.ECONNREFUSED, nowMs);
+      return false;
+    }
     words[row + WORD.flags] &= ~FLAG.connecting;
     words[(client << ROW_SHIFT) + WORD.errno] = 0;
     counters.addTo(words[(client << ROW_SHIFT) + WORD.slot], "connects");
@@ -207,15 +214,9 @@ export class Dialer {
   #tryServer(client: number, index: number, nowMs: number, deadlineMs: number): boolean {
     const { config, wheel } = this.loop;
     wheel.set(client, Math.min(nowMs + config.connectTimeoutMs, deadlineMs));
-    const length = this.#addressBytes[index * ADDRESS_STRIDE + ADDRESS_LENGTH_AT];
-    if (length === 0) return this.#tryNamed(client, index, nowMs);
-    return this.#connect(
-      client,
-      this.#addressesAt + BigInt(index * ADDRESS_STRIDE),
-      length,
-      this.#addressBytes[index * ADDRESS_STRIDE],
-      nowMs,
-    );
+    const at = index * ADDRESS_STRIDE;
+    if (this.#addressBytes[at + ADDRESS_LENGTH_AT] === 0) return this.#tryNamed(client, index, nowMs);
+    return this.#connect(client, this.#addressBytes, at, this.#addressesAt + BigInt(at), nowMs);
   }
 
   #tryNamed(client: number, index: number, nowMs: number): boolean {
@@ -252,22 +253,27 @@ export class Dialer {
       this.#sockaddr.set(addresses.subarray(at, at + ADDRESS_STRIDE));
       const isLast = words[row + WORD.addressIndex] + 1 === count;
       wheel.set(client, Math.min(nowMs + config.connectTimeoutMs / (isLast ? 1 : count), deadlineMs));
-      if (this.#connect(client, this.#sockaddrAddress, this.#sockaddr[ADDRESS_LENGTH_AT], this.#sockaddr[0], nowMs)) return true;
+      if (this.#connect(client, this.#sockaddr, 0, this.#sockaddrAddress, nowMs)) return true;
     }
     return false;
   }
 
-  #connect(client: number, address: bigint, length: number, family: number, nowMs: number): boolean {
+  /** Begins to connect to the address that is at `at` in `bytes`, and in memory at `address`. False if that failed at once. */
+  #connect(client: number, bytes: Uint8Array, at: number, address: bigint, nowMs: number): boolean {
     const { libc, sockets, table: { words, floats } } = this.loop;
     const row = client << ROW_SHIFT;
-    const server = libc.call.socket(family, SOCKET.SOCK_STREAM | SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC, 0);
+    const server = libc.call.socket(
+      bytes[at + SOCKADDR.family],
+      SOCKET.SOCK_STREAM | SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC,
+      0,
+    );
     if (server < 0) {
       const errno = libc.errno();
       words[row + WORD.errno] = errno;
       if (USED_UP.includes(errno)) this.loop.pauseAccepting(errno); // more clients could not be served either
       return false;
     }
-    if (libc.call.connect(server, address, length) < 0) {
+    if (libc.call.connect(server, address, bytes[at + ADDRESS_LENGTH_AT]) < 0) {
       const errno = libc.errno();
       if (errno !== ERRNO.EINPROGRESS) {
         words[row + WORD.errno] = errno;
@@ -281,6 +287,7 @@ export class Dialer {
       return false;
     }
     floats[(server << (ROW_SHIFT - 1)) + FLOAT.startedMs] = nowMs;
+    words[(server << ROW_SHIFT) + WORD.port] = bytes[at + SOCKADDR.port] << 8 | bytes[at + SOCKADDR.port + 1];
     words[row + WORD.peer] = server;
     return true;
   }
@@ -297,9 +304,11 @@ export class Dialer {
     const tried = this.#tried.get(client);
     if (tried === undefined) this.#tried.set(client, [slot]);
     else tried.push(slot);
-    counters.addTo(slot, "connectFailures");
     counters.raiseOf(slot, "serverOpen", -1);
-    this.loop.reportFailure(slot, words[row + WORD.errno]);
+    const errno = words[row + WORD.errno];
+    if (USED_UP.includes(errno) || errno === ERRNO.EADDRNOTAVAIL) return; // our own trouble, not the server's
+    counters.addTo(slot, "connectFailures");
+    this.loop.reportFailure(slot, errno);
   }
 
   #closeServer(client: number): void {

@@ -33,7 +33,7 @@ export type EngineConfig =
   >
   & { readonly connectionsMax: number };
 
-/** What an engine is made with. */
+/** What an engine is made with. What it calls back must not throw, and must not call the engine. */
 export interface EngineOptions {
   /** Port 0 takes any free one. */
   readonly listen: Address;
@@ -41,13 +41,13 @@ export interface EngineOptions {
   readonly table: RoutingTable;
   readonly counters: Counters;
   /**
-   * Called once for each accepted connection, after it was counted. Must not throw. The object may be used again for the next one:
+   * Called once for each accepted connection, after it was counted. The object may be used again for the next one:
    * what is to be kept is copied.
    */
   readonly onEnded: (ended: EndedConnection) => void;
-  /** Called when a server did not take a connection. Must not throw. */
+  /** Called when a server did not take a connection. */
   readonly onConnectFailed: (slot: number, reason: string) => void;
-  /** Called when a server that has left the table is empty, as `isEmpty` says. Must not throw. */
+  /** Called when a server that has left the table is empty, as `isEmpty` says; this one may ask that. */
   readonly onServerEmpty: (slot: number) => void;
 }
 

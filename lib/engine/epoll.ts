@@ -13,15 +13,15 @@ import type { RoutingTable } from "../routing_table.ts";
 import { allocateDescriptorTable, DescriptorTable, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import { REASON } from "./dialer.ts";
 import type { EndedConnection, Engine, EngineConfig, EngineKind, EngineOptions } from "./engine.ts";
-import { ERRNO, type ErrnoName } from "./errno.ts";
+import { ERRNO } from "./errno.ts";
 import { errnoText, type Libc, openLibc } from "./libc.ts";
-import { findListenIp, listenError } from "./listen.ts";
+import { findListenIp, LISTEN_REASONS, listenError } from "./listen.ts";
 import { LETTER } from "./mailbox.ts";
 import { NameLookup } from "./name_lookup.ts";
 import { REPORT, type Report } from "./reports.ts";
 import { RetiredSlots } from "./retired_slots.ts";
 import { allocateRoster, Roster } from "./roster.ts";
-import { ADDRESS_STRIDE, encodeSockaddr, type SharedTable, shareTable } from "./shared_table.ts";
+import { ADDRESS_STRIDE, encodeSockaddr, type SharedTable, SharedTables } from "./shared_table.ts";
 import { descriptorLimit, Sockets } from "./sockets.ts";
 import { WorkerHandle } from "./worker_handle.ts";
 
@@ -74,12 +74,16 @@ class EpollEngine implements Engine {
   /** Tables that not every worker has yet, the oldest first. */
   readonly #updates: { readonly generation: number; readonly known: PromiseWithResolvers<void> }[] = [];
   #table: RoutingTable;
+  readonly #tables = new SharedTables();
   #shared: SharedTable;
   #deaths = 0;
   #incarnations = 0;
+  /** Incarnations that have died. */
+  readonly #dead: number[] = [];
   #stopping = false;
   #listenerIsOpen = true;
   #graceIsOver = false;
+  #isOver = false;
   readonly #emptied = Promise.withResolvers<void>();
   #closed: Promise<void> | undefined;
   #respawns = new Set<ReturnType<typeof setTimeout>>();
@@ -88,14 +92,14 @@ class EpollEngine implements Engine {
     const { config, listen, table } = options;
     this.#options = options;
     this.#table = table;
-    this.#shared = shareTable(table);
+    this.#shared = this.#tables.share(table);
     this.#noteNames(table);
     this.#listener = this.#listenOn(listen, config);
     this.address = { host: listen.host, port: this.#sockets.ownPortOf(this.#listener) };
     this.#descriptors = new DescriptorTable(allocateDescriptorTable(tableSize(this.#libc, config)));
     const roster = allocateRoster(config.workers);
     this.#roster = new Roster(roster);
-    this.#workers = Array.from({ length: config.workers }, (_, index) => new WorkerHandle(this.#libc, index));
+    this.#workers = this.#makeWorkers(config.workers);
     const mailboxes = this.#workers.map(({ mailbox }) => mailbox.writer);
     const pipes = Math.min(PIPES_MAX, Math.floor(config.connectionsMax / CONNECTIONS_PER_PIPE));
     for (const worker of this.#workers) {
@@ -115,9 +119,10 @@ class EpollEngine implements Engine {
   }
 
   update(table: RoutingTable): Promise<void> {
+    if (this.#isOver) return Promise.resolve();
     this.#retired.update(this.#table, table);
     this.#table = table;
-    this.#shared = shareTable(table);
+    this.#shared = this.#tables.share(table);
     this.#noteNames(table);
     for (const worker of this.#workers) worker.send({ kind: "table", table: this.#shared });
     const known = Promise.withResolvers<void>();
@@ -126,7 +131,8 @@ class EpollEngine implements Engine {
   }
 
   isEmpty(slot: number): boolean {
-    if (!this.#isKnown(this.#table.generation) || this.#options.counters.getOf(slot, "serverOpen") > 0) return false;
+    if (!this.#isOver && !this.#isKnown(this.#table.generation)) return false;
+    if (this.#options.counters.getOf(slot, "serverOpen") > 0 || this.#isCounting()) return false;
     for (const worker of this.#workers) this.#drain(worker); // what is reported of this server must be told before its slot is another's
     return true;
   }
@@ -142,7 +148,6 @@ class EpollEngine implements Engine {
       this.#check();
     }, graceMs);
     await this.#emptied.promise;
-    for (const { known } of this.#updates.splice(0)) known.resolve();
     clearTimeout(timer);
     this.#closed ??= this.#close();
     await this.#closed;
@@ -152,7 +157,12 @@ class EpollEngine implements Engine {
     await this.stop(0);
   }
 
-  /** Whether every worker routes by this table or a later one. */
+  /** Whether a worker has counted an end that it has not reported yet. */
+  #isCounting(): boolean {
+    return this.#workers.some((worker) => worker.exists && worker.reports.isCounting);
+  }
+
+  /** Whether every worker routes by this table or a later one; one that is still to begin reads its letters first. */
   #isKnown(generation: number): boolean {
     return this.#workers.every(({ index }) =>
       this.#roster.incarnation(index) === 0 || this.#roster.generation(index) >= generation
@@ -181,8 +191,20 @@ class EpollEngine implements Engine {
     const socket = this.#sockets.listen(address, LIMITS.acceptBacklog, config);
     if (socket >= 0) return socket;
     this.#libc[Symbol.dispose]();
-    const name = (Object.keys(ERRNO) as ErrnoName[]).find((name) => ERRNO[name] === -socket);
-    throw listenError(listen, name ?? { words: errnoText(-socket) });
+    throw listenError(listen, LISTEN_REASONS.find((name) => ERRNO[name] === -socket) ?? { words: errnoText(-socket) });
+  }
+
+  /** Workers that are still to start. Leaves nothing open where it fails. */
+  #makeWorkers(count: number): WorkerHandle[] {
+    const workers: WorkerHandle[] = [];
+    try {
+      for (let index = 0; index < count; index++) workers.push(new WorkerHandle(this.#libc, index));
+      return workers;
+    } catch (error) {
+      for (const worker of workers) void worker.close();
+      this.#libc.call.close(this.#listener);
+      throw error;
+    }
   }
 
   #noteNames({ servers }: RoutingTable): void {
@@ -191,8 +213,7 @@ class EpollEngine implements Engine {
 
   #spawn(worker: WorkerHandle): void {
     const incarnation = ++this.#incarnations;
-    this.#roster.setGeneration(worker.index, this.#table.generation - 1);
-    this.#roster.setIncarnation(worker.index, incarnation);
+    this.#roster.setGeneration(worker.index, -1);
     worker.start(incarnation, {
       onMessage: (message) => {
         switch (message.kind) {
@@ -235,25 +256,29 @@ class EpollEngine implements Engine {
 
   readonly #onReport = (report: Report): void => {
     if (report.kind === REPORT.ended) return this.#options.onEnded(this.#ended.of(report));
-    this.#options.onConnectFailed(report.slot, reasonOf(report.errno)!);
+    this.#options.onConnectFailed(report.slot, reasonOf(report.errno) ?? "it did not accept");
   };
 
   /** Whether something that main waits for has come about. */
   #check(): void {
     while (this.#updates.length > 0 && this.#isKnown(this.#updates[0].generation)) this.#updates.shift()!.known.resolve();
+    const generations = this.#workers.filter(({ exists }) => exists).map(({ index }) => this.#roster.generation(index));
+    this.#tables.releaseBefore(Math.min(this.#table.generation, ...generations));
     for (const slot of this.#retired.takeEmpty((slot) => this.isEmpty(slot))) this.#options.onServerEmpty(slot);
     if (!this.#stopping) return;
-    const isAlive = ({ index }: WorkerHandle) => this.#roster.incarnation(index) !== 0;
-    if (this.#workers.some((worker) => isAlive(worker) && !this.#roster.isStopped(worker.index))) return;
+    if (this.#workers.some((worker) => worker.exists && !this.#roster.isStopped(worker.index))) return;
     if (this.#listenerIsOpen) this.#libc.call.close(this.#listener);
     this.#listenerIsOpen = false;
-    if (this.#options.counters.get("open") > 0) {
+    for (const incarnation of this.#dead) this.#endOrphans(incarnation); // a client may have been given to one while it died
+    if (this.#options.counters.get("open") > 0 || this.#isCounting()) {
       // Not before all have stopped: until then a client may be on its way from one worker to another.
       if (this.#graceIsOver) this.#tellAll(LETTER.endAll, FATE_NAMES.indexOf("stopped"));
       this.#graceIsOver = false;
       return;
     }
     for (const worker of this.#workers) this.#drain(worker);
+    for (const { known } of this.#updates.splice(0)) known.resolve();
+    this.#isOver = true;
     this.#emptied.resolve();
   }
 
@@ -269,13 +294,14 @@ class EpollEngine implements Engine {
     this.#roster.setIncarnation(worker.index, 0);
     this.#roster.clearOpen(worker.index);
     this.#drain(worker);
-    const lost = this.#endOrphans(incarnation, worker.clockOffsetMs);
+    this.#dead.push(incarnation);
+    const lost = this.#endOrphans(incarnation);
     log.fatal("Worker {worker} died and {lost} connections with it: {reason}", { worker: worker.index + 1, lost, reason });
     this.#tellAll(LETTER.accept);
     this.#check();
     if (this.#stopping) return;
     this.#deaths++;
-    const isNobodyLeft = this.#workers.every(({ index }) => this.#roster.incarnation(index) === 0);
+    const isNobodyLeft = this.#workers.every(({ index }) => this.#roster.incarnation(index) === 0); // at work
     if (this.#deaths >= DEATHS_MAX && isNobodyLeft) {
       reportError(new Error(`No worker can be started: ${reason}`)); // ends the daemon: a listener that nobody serves is worse than none
       return;
@@ -289,7 +315,7 @@ class EpollEngine implements Engine {
   }
 
   /** Closes what a dead worker held. The number of connections among it. */
-  #endOrphans(incarnation: number, clockOffsetMs: number): number {
+  #endOrphans(incarnation: number): number {
     const { words } = this.#descriptors;
     let connections = 0;
     for (let descriptor = 0; descriptor < this.#descriptors.capacity; descriptor++) {
@@ -298,7 +324,7 @@ class EpollEngine implements Engine {
       if (Atomics.compareExchange(words, row + WORD.owner, incarnation, 0) !== incarnation) continue;
       if (words[row + WORD.role] === ROLE.client) {
         connections++;
-        this.#endOrphan(descriptor, clockOffsetMs);
+        this.#endOrphan(descriptor);
       }
       if (words[row + WORD.role] !== ROLE.pipe) this.#sockets.resetOnClose(descriptor);
       this.#libc.call.close(descriptor);
@@ -306,7 +332,7 @@ class EpollEngine implements Engine {
     return connections;
   }
 
-  #endOrphan(client: number, clockOffsetMs: number): void {
+  #endOrphan(client: number): void {
     const { counters, onEnded } = this.#options;
     const { words, floats } = this.#descriptors;
     const row = client << ROW_SHIFT;
@@ -322,7 +348,7 @@ class EpollEngine implements Engine {
       attempts: words[row + WORD.attempts],
       sentBytes: floats[(client << (ROW_SHIFT - 1)) + FLOAT.bytes],
       receivedBytes: server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.bytes],
-      durationMs: performance.now() + clockOffsetMs - floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs],
+      durationMs: performance.now() - floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs],
       reason: undefined,
     });
   }

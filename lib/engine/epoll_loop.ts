@@ -4,6 +4,7 @@
  * server's; it ends in `end`, once, with one fate.
  */
 
+import { LIMITS } from "../config.ts";
 import { assert } from "../errors.ts";
 import { Counters, type Fate, FATE_NAMES } from "../counters.ts";
 import { DescriptorTable, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
@@ -70,6 +71,7 @@ export class EpollLoop implements DialerLoop {
   readonly wheel: TimerWheel;
   readonly config: EngineConfig;
   readonly #setup: WorkerSetup;
+  readonly #clockOffsetMs: number;
   readonly #roster: Roster;
   readonly #reports: ReportWriter;
   readonly #pipes: PipePool;
@@ -93,7 +95,7 @@ export class EpollLoop implements DialerLoop {
   /** Sockets whose turn was over before they were done; they get another one before the next wait. */
   #queue: number[] = [];
   #nextQueue: number[] = [];
-  #nowMs = performance.now();
+  #nowMs: number;
   #acceptBatch = 1;
   #listens = false;
   #isStopping = false;
@@ -108,6 +110,8 @@ export class EpollLoop implements DialerLoop {
   constructor(readonly libc: Libc, setup: WorkerSetup, readonly post: (message: FromWorker) => void) {
     this.#setup = setup;
     this.config = setup.config;
+    this.#clockOffsetMs = performance.timeOrigin - setup.timeOrigin;
+    this.#nowMs = this.#clock();
     this.sockets = new Sockets(libc);
     this.table = new DescriptorTable(setup.descriptors);
     this.#words = this.table.words;
@@ -128,6 +132,7 @@ export class EpollLoop implements DialerLoop {
     this.#watch(setup.mailbox, EPOLL.IN);
     this.#listen();
     this.useTable(setup.table);
+    this.#roster.setIncarnation(setup.index, setup.incarnation); // from now on others may hand clients over
   }
 
   /** Routes new connections by this table. */
@@ -139,7 +144,7 @@ export class EpollLoop implements DialerLoop {
 
   /** The addresses of a server known by name are there. */
   useName(server: string, addresses: Uint8Array): void {
-    this.#nowMs = performance.now();
+    this.#nowMs = this.#clock();
     this.#dialer.onFound(server, addresses, this.#nowMs);
   }
 
@@ -155,7 +160,7 @@ export class EpollLoop implements DialerLoop {
   adopt(descriptor: number, role: number, peer: number, flags: number): boolean {
     const words = this.#words;
     const row = descriptor << ROW_SHIFT;
-    if (descriptor >= this.table.capacity) {
+    if (descriptor >= this.table.capacity - 1) {
       this.libc.call.close(descriptor);
       return false;
     }
@@ -205,6 +210,34 @@ export class EpollLoop implements DialerLoop {
     const float = client << (ROW_SHIFT - 1);
     const serverRow = server << ROW_SHIFT;
     const errno = words[row + WORD.errno] !== 0 || server < 0 ? words[row + WORD.errno] : words[serverRow + WORD.errno];
+    const sentBytes = floats[float + FLOAT.bytes];
+    const receivedBytes = server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.bytes];
+    this.wheel.clear(client);
+    this.#dialer.forget(client);
+    if (server >= 0 && (reset === "both" || reset === "server" || this.#isCut(client))) this.sockets.resetOnClose(server);
+    if (reset === "both" || reset === "client" || (server >= 0 && this.#isCut(server))) this.sockets.resetOnClose(client);
+    else if (fate !== "done") this.#sayEnd(client);
+    if (server >= 0) this.release(server);
+    this.release(client);
+    this.#reports.begin();
+    this.counters.addFate(fate, slot < 0 ? undefined : slot);
+    if (slot >= 0) this.counters.raiseOf(slot, "serverOpen", -1);
+    this.counters.raise("open", -1);
+    this.#roster.addOpen(this.#setup.index, -1);
+    this.#report(row, fate, slot, errno, sentBytes, receivedBytes, this.#nowMs - floats[float + FLOAT.startedMs]);
+  }
+
+  /** Tells main of the end of the connection whose client has this row. */
+  #report(
+    row: number,
+    fate: Fate,
+    slot: number,
+    errno: number,
+    sentBytes: number,
+    receivedBytes: number,
+    durationMs: number,
+  ): void {
+    const words = this.#words;
     this.#reports.write(
       REPORT.ended,
       FATE_NUMBER[fate],
@@ -215,22 +248,26 @@ export class EpollLoop implements DialerLoop {
       row + WORD.ip,
       words[row + WORD.ipLength],
       words[row + WORD.port],
-      floats[float + FLOAT.bytes],
-      server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.bytes],
-      this.#nowMs - floats[float + FLOAT.startedMs],
+      sentBytes,
+      receivedBytes,
+      durationMs,
     );
-    this.wheel.clear(client);
-    this.#dialer.forget(client);
-    if (reset === "both" || reset === "server") { if (server >= 0) this.sockets.resetOnClose(server); }
-    if (reset === "both" || reset === "client") this.sockets.resetOnClose(client);
-    else if (fate !== "done") this.#sayEnd(client);
-    if (server >= 0) this.release(server);
-    this.release(client);
-    this.counters.addFate(fate, slot < 0 ? undefined : slot);
-    if (slot >= 0) this.counters.raiseOf(slot, "serverOpen", -1);
-    this.counters.raise("open", -1);
-    this.#roster.addOpen(this.#setup.index, -1);
     this.#reports.publish();
+  }
+
+  /** Counts and tells of the end of a client that was accepted and counted, and whose connection did not begin. */
+  #endUnbegun(client: number, fate: Fate, errno = 0): void {
+    this.#reports.begin();
+    this.counters.addFate(fate);
+    this.counters.raise("open", -1);
+    this.#report(client << ROW_SHIFT, fate, -1, errno, 0, 0, 0);
+  }
+
+  /** Whether something that this socket sent was not passed on: the other must not take what it got for whole. */
+  #isCut(socket: number): boolean {
+    const flags = this.#words[(socket << ROW_SHIFT) + WORD.flags];
+    if ((flags & (FLAG.done | FLAG.connecting)) !== 0) return false;
+    return this.#pump.isHolding(socket) || (flags & FLAG.readable) !== 0;
   }
 
   /** What is unread when a socket is closed makes a reset of its end, which could overtake what was sent: the end goes first. */
@@ -242,7 +279,7 @@ export class EpollLoop implements DialerLoop {
   /** Waits for events and handles them; new clients last, or one could get the number of a socket that has an event yet to come. */
   #turn(): void {
     const count = this.#wait();
-    this.#nowMs = performance.now();
+    this.#nowMs = this.#clock();
     let clients = false;
     let letters = false;
     for (let i = 0; i < count; i++) {
@@ -269,7 +306,7 @@ export class EpollLoop implements DialerLoop {
       do {
         const count = this.libc.call.epoll_wait(this.#setup.epoll, this.#eventsAddress, EVENTS_MAX, 0);
         if (count !== 0) return count;
-      } while (performance.now() < untilMs);
+      } while (this.#clock() < untilMs);
     }
     return this.libc.call.epoll_wait(this.#setup.epoll, this.#eventsAddress, EVENTS_MAX, waitMs);
   }
@@ -295,8 +332,7 @@ export class EpollLoop implements DialerLoop {
     }
     if ((events & INPUT_EVENTS) !== 0) flags |= FLAG.readable;
     if ((events & EPOLL.PRI) !== 0) flags |= FLAG.urgent;
-    if ((events & EPOLL.ERR) !== 0) flags |= FLAG.broken;
-    else if ((events & EPOLL.RDHUP) !== 0) flags |= FLAG.hangup;
+    flags |= this.#endFlags(row, events, flags);
     const hasRoom = (events & EPOLL.OUT) !== 0 && (flags & FLAG.writable) === 0;
     if (hasRoom) flags |= FLAG.writable;
     words[row + WORD.flags] = flags;
@@ -311,6 +347,20 @@ export class EpollLoop implements DialerLoop {
     }
     if ((events & INPUT_EVENTS) !== 0 && !this.#move(socket, peer)) return;
     if (hasRoom) this.#move(peer, socket);
+  }
+
+  /**
+   * What an event says of the socket's end. A hang-up of both directions, of which we have not ended ours, is a reset whose error
+   * a call was told in passing (splice(2) gives only the count of what went before); unless the end had come before it. An end that
+   * is reported while urgent data is not asked for says nothing of that: it is reported again when it is.
+   */
+  #endFlags(row: number, events: number, flags: number): number {
+    const words = this.#words;
+    if ((events & EPOLL.ERR) !== 0) return FLAG.broken;
+    const peer = words[row + WORD.peer];
+    const hasOurEnd = peer >= 0 && (words[(peer << ROW_SHIFT) + WORD.flags] & FLAG.done) !== 0;
+    if ((events & EPOLL.HUP) !== 0 && !hasOurEnd) return (flags & FLAG.hangup) !== 0 ? FLAG.broken : FLAG.broken | FLAG.reset;
+    return (events & EPOLL.RDHUP) !== 0 && (words[row + WORD.interest] & EPOLL.PRI) !== 0 ? FLAG.hangup : 0;
   }
 
   /** A client that waits for its server has gone. */
@@ -347,7 +397,9 @@ export class EpollLoop implements DialerLoop {
         this.#endReset(from, to);
         return false;
       case OUTCOME.receiverFailed:
+        // Both are to be read on: the one for what it sent before it failed, the other because its end may have come with these bytes.
         words[(to << ROW_SHIFT) + WORD.flags] |= FLAG.readable;
+        words[(from << ROW_SHIFT) + WORD.flags] |= FLAG.readable;
         this.#onBroken(to, from);
         return false;
     }
@@ -370,10 +422,14 @@ export class EpollLoop implements DialerLoop {
   #onEnded(from: number, to: number): boolean {
     const words = this.#words;
     const client = this.#clientOf(from);
+    const fromFlags = words[(from << ROW_SHIFT) + WORD.flags];
     const toFlags = words[(to << ROW_SHIFT) + WORD.flags];
-    if ((toFlags & FLAG.broken) !== 0) this.end(client, to === client ? "client_gone" : "server_closed");
-    else if ((toFlags & FLAG.done) !== 0) this.end(client, "done");
-    else if ((words[(from << ROW_SHIFT) + WORD.flags] & FLAG.broken) !== 0) return this.#onBroken(from, to);
+    if ((toFlags & FLAG.broken) !== 0) {
+      if (to !== client && (toFlags & FLAG.done) === 0) return true; // what the server sent before it failed still goes to the client
+      this.end(client, to === client ? "client_gone" : "server_closed");
+    } else if ((toFlags & FLAG.done) !== 0) {
+      this.end(client, from !== client && (fromFlags & FLAG.broken) !== 0 ? "server_closed" : "done");
+    } else if ((fromFlags & FLAG.broken) !== 0) return this.#onBroken(from, to);
     else return true;
     return false;
   }
@@ -392,8 +448,10 @@ export class EpollLoop implements DialerLoop {
     let outcome = this.#pump.move(socket, this.#nowMs);
     while (outcome === OUTCOME.more) outcome = this.#pump.move(socket, this.#nowMs);
     if (outcome === OUTCOME.ended) this.#onEnded(socket, peer);
-    else if (outcome === OUTCOME.blocked && words[row + WORD.role] === ROLE.server) this.#settle(socket, peer, outcome);
-    else this.#endReset(socket, peer);
+    else if (outcome === OUTCOME.blocked && words[row + WORD.role] === ROLE.server) {
+      this.#settle(socket, peer, outcome);
+      this.#queueUp(peer); // it may have to send all before it reads: nobody takes that but we
+    } else this.#endReset(socket, peer);
     return false;
   }
 
@@ -404,7 +462,10 @@ export class EpollLoop implements DialerLoop {
     // Closing the server's socket now could take away what the client sent before it went.
     const outcome = this.#pump.move(peer, this.#nowMs);
     if (outcome === OUTCOME.ended || outcome === OUTCOME.senderFailed) this.end(client, "client_gone");
-    else if (outcome === OUTCOME.more) this.#queueUp(peer);
+    else {
+      if (outcome === OUTCOME.more) this.#queueUp(peer);
+      this.#stay(peer, socket);
+    }
   }
 
   /** A socket was reset, or its system is gone: the other is reset, too, so that nothing cut is taken for whole. */
@@ -441,6 +502,11 @@ export class EpollLoop implements DialerLoop {
       this.#move(turn[i], words[row + WORD.peer]);
     }
     turn.length = 0;
+  }
+
+  /** Main's clock, which all workers share: performance.now() begins anew in each thread. */
+  #clock(): number {
+    return performance.now() + this.#clockOffsetMs;
   }
 
   readonly #onTimer = (client: number): void => {
@@ -498,8 +564,8 @@ export class EpollLoop implements DialerLoop {
     );
     if (client < 0) return this.#onAcceptError(this.libc.errno());
     this.counters.add("accepted");
-    if (this.counters.raise("open") > this.config.connectionsMax || client >= this.table.capacity) this.#refuse(client);
-    else if (!this.#handOver(client)) this.#begin(client, this.#clientName);
+    if (this.counters.raise("open") > this.config.connectionsMax || client >= this.table.capacity - 1) this.#refuse(client);
+    else if (!this.#handOver(client)) this.#keep(client);
     return true;
   }
 
@@ -525,43 +591,25 @@ export class EpollLoop implements DialerLoop {
     this.#resumeAcceptMs = this.#nowMs + this.#acceptPauseMs;
   }
 
-  /** A client that is one too many. */
+  /** A client that is one too many; the last row, which no descriptor has, is for those that are beyond the table. */
   #refuse(client: number): void {
-    const ip = new Uint8Array(16);
-    ip.set(this.#clientName.subarray(ipStart(this.#clientName), ipStart(this.#clientName) + ipLength(this.#clientName)));
-    const port = portOf(this.#clientName);
-    this.#reports.write(
-      REPORT.ended,
-      FATE_NUMBER.refused_limit,
-      -1,
-      0,
-      0,
-      new Int32Array(ip.buffer),
-      0,
-      ipLength(this.#clientName),
-      port,
-      0,
-      0,
-      0,
-    );
+    const noted = Math.min(client, this.table.capacity - 1);
+    this.#note(noted);
     this.#sayEnd(client);
     this.libc.call.close(client);
-    this.counters.addFate("refused_limit");
-    this.counters.raise("open", -1);
-    this.#reports.publish();
+    this.#endUnbegun(noted, "refused_limit");
   }
 
   /** Passes the client to the worker that has the fewest, if that has far fewer than this one. False if it stays here. */
   #handOver(client: number): boolean {
-    const { index, mailboxes, listener } = this.#setup;
+    const { index, mailboxes } = this.#setup;
     if (this.#roster.size === 1 || this.#isStopping) return false;
     const other = this.#roster.leastBusy();
     const own = this.#roster.open(index);
     if (other === index || own <= this.#roster.open(other) + 1 + (own >> 3)) return false;
     const incarnation = this.#roster.incarnation(other);
-    assert(client !== listener, "a client has the listener's number");
-    this.#words[(client << ROW_SHIFT) + WORD.role] = ROLE.client;
-    this.#words[(client << ROW_SHIFT) + WORD.slot] = -1;
+    if (incarnation === 0) return false;
+    this.#note(client);
     Atomics.store(this.#words, (client << ROW_SHIFT) + WORD.owner, incarnation);
     this.#roster.addOpen(other, 1);
     this.#letter[0] = LETTER.client;
@@ -569,7 +617,9 @@ export class EpollLoop implements DialerLoop {
     this.#letter[2] = client;
     if (this.libc.call.write(mailboxes[other], this.#letterAddress, LETTER_SIZE) === LETTER_BYTES) return true;
     this.#roster.addOpen(other, -1);
-    return false;
+    // The mailbox is full. If the other has died meanwhile, main may have closed the client as one of its own.
+    const owner = (client << ROW_SHIFT) + WORD.owner;
+    return Atomics.compareExchange(this.#words, owner, incarnation, this.#setup.incarnation) !== incarnation;
   }
 
   /** Takes a client that another worker has accepted. */
@@ -580,55 +630,45 @@ export class EpollLoop implements DialerLoop {
       if (Atomics.compareExchange(this.#words, owner, incarnation, 0) === incarnation) this.#closeLost(client);
       return;
     }
-    if (Atomics.load(this.#words, owner) !== incarnation) return;
-    const name = this.sockets.peerNameOf(client);
-    this.#begin(client, name);
-    this.#roster.addOpen(this.#setup.index, -1); // it was counted when it was sent
+    if (Atomics.load(this.#words, owner) === incarnation) this.#begin(client);
   }
 
   #closeLost(client: number): void {
     this.libc.call.close(client);
-    this.counters.addFate("worker_lost");
-    this.counters.raise("open", -1);
+    this.#endUnbegun(client, "worker_lost");
   }
 
-  /** A client's connection begins. */
-  #begin(client: number, name: Uint8Array): void {
+  /** The client stays with this worker. */
+  #keep(client: number): void {
+    this.#note(client);
+    this.#roster.addOpen(this.#setup.index, 1);
+    this.#begin(client);
+  }
+
+  /** Writes down who has just been accepted. */
+  #note(client: number): void {
     const words = this.#words;
     const row = client << ROW_SHIFT;
-    this.#roster.addOpen(this.#setup.index, 1);
+    this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.bytes] = 0;
+    this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs] = this.#nowMs;
+    const name = this.#clientName;
+    words[row + WORD.role] = ROLE.client;
+    words[row + WORD.peer] = -1;
     words[row + WORD.slot] = -1;
     words[row + WORD.attempts] = 0;
     words[row + WORD.ipLength] = ipLength(name);
     words[row + WORD.port] = portOf(name);
     const start = ipStart(name);
     for (let i = 0; i < ipLength(name); i++) this.table.bytes[(row + WORD.ip) * 4 + i] = name[start + i];
-    this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs] = this.#nowMs;
-    if (this.adopt(client, ROLE.client, -1, FLAG.writable)) this.#dialer.dial(client, this.#nowMs);
-    else this.#failToBegin(row);
   }
 
-  /** The system would not watch the client's socket, which is closed already. */
-  #failToBegin(row: number): void {
-    const words = this.#words;
-    this.#reports.write(
-      REPORT.ended,
-      FATE_NUMBER.failed,
-      -1,
-      0,
-      ERRNO.ENOMEM,
-      words,
-      row + WORD.ip,
-      words[row + WORD.ipLength],
-      words[row + WORD.port],
-      0,
-      0,
-      0,
-    );
-    this.counters.addFate("failed");
-    this.counters.raise("open", -1);
-    this.#roster.addOpen(this.#setup.index, -1);
-    this.#reports.publish();
+  /** The connection of a client that was written down and counted begins. */
+  #begin(client: number): void {
+    if (this.adopt(client, ROLE.client, -1, FLAG.writable)) this.#dialer.dial(client, this.#nowMs);
+    else {
+      this.#roster.addOpen(this.#setup.index, -1);
+      this.#endUnbegun(client, "failed", ERRNO.ENOMEM); // the system would not watch the socket, which is closed already
+    }
   }
 
   /** Reads letters until there are none, or one makes a pause. */
@@ -660,12 +700,12 @@ export class EpollLoop implements DialerLoop {
         return this.#endServer(a, FATE_NAMES[b]);
       case LETTER.stopAccepting:
         this.#isStopping = true;
-        while (this.#listens && this.#acceptOne());
+        for (let i = 0; i < LIMITS.acceptBacklog && this.#listens && this.#acceptOne(); i++);
         this.#unlisten();
         this.#acknowledgeStop();
         return;
       case LETTER.accept:
-        if (this.#listens) this.#accept();
+        for (let i = 0; i < LIMITS.acceptBacklog && this.#listens && this.#acceptOne(); i++);
         return;
       case LETTER.endAll:
         return this.#forEachClient((client) => this.end(client, FATE_NAMES[a], "both"));

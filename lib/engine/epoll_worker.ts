@@ -7,6 +7,7 @@
 
 import { EpollLoop } from "./epoll_loop.ts";
 import { openLibc } from "./libc.ts";
+import { Roster } from "./roster.ts";
 import type { FromWorker, ToWorker } from "./worker_setup.ts";
 
 const inbox: ToWorker[] = [];
@@ -32,13 +33,22 @@ async function work(): Promise<void> {
   if (setup.kind !== "setup") throw new Error(`a ${setup.kind} came before the setup`);
   using libc = openLibc();
   const loop = new EpollLoop(libc, setup, post);
-  post({ kind: "ready", timeOrigin: performance.timeOrigin });
+  post({ kind: "ready" });
+  try {
+    await serve(loop);
+  } catch (fault) {
+    new Roster(setup.roster).setIncarnation(setup.index, 0); // at once, or the others would go on handing clients over
+    throw fault;
+  }
+  post({ kind: "gone" });
+}
+
+async function serve(loop: EpollLoop): Promise<void> {
   while (loop.run() === "message") {
     const message = await takeMessage();
     if (message.kind === "table") loop.useTable(message.table);
     else if (message.kind === "found") loop.useName(message.server, message.addresses);
   }
-  post({ kind: "gone" });
 }
 
 await work();

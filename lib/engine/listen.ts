@@ -11,12 +11,12 @@ const WAYS_OUT = {
   EACCES: "this user may not use ports below 1024; choose a higher port, or grant CAP_NET_BIND_SERVICE",
 } as const;
 
-/** The reasons of the table. */
-export type KnownReason = keyof typeof WAYS_OUT;
+/** The reasons that have a way out. */
+export const LISTEN_REASONS = Object.keys(WAYS_OUT) as (keyof typeof WAYS_OUT)[];
 
 /** The operator error for a listener that could not be had: a reason of the table, or the system's own words. */
-export function listenError(address: Address, reason: string | { readonly words: string }): OperatorError {
-  const why = typeof reason === "string" ? WAYS_OUT[reason as KnownReason] ?? reason : reason.words;
+export function listenError(address: Address, reason: keyof typeof WAYS_OUT | { readonly words: string }): OperatorError {
+  const why = typeof reason === "string" ? WAYS_OUT[reason] : reason.words;
   return new OperatorError("failed", `Cannot listen on ${formatAddress(address)}: ${why}`);
 }
 

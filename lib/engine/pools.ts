@@ -41,19 +41,22 @@ export class ChunkPool {
 export const PIPE_BYTES = 1024 * 1024;
 const PIPE_BYTES_MIN = 256 * 1024;
 
-/** Pipes, at most `max` at a time; fewer once the system has refused one. */
+/** Pieces that are copied before a pipe is asked for again. */
+const REFUSALS_IGNORED = 4096;
+
+/** Pipes, at most `max` at a time. */
 export class PipePool {
   readonly readers: number[] = [];
   readonly writers: number[] = [];
   readonly #free: number[] = [];
   readonly #unused: number[] = [];
   #open = 0;
-  #max: number;
+  /** How many times more no pipe is asked for, after the system refused one. */
+  #patience = 0;
   readonly #pair = new Int32Array(new ArrayBuffer(8));
   readonly #pairAddress: bigint;
 
-  constructor(readonly libc: Libc, readonly table: DescriptorTable, readonly owner: number, max: number) {
-    this.#max = max;
+  constructor(readonly libc: Libc, readonly table: DescriptorTable, readonly owner: number, readonly max: number) {
     this.#pairAddress = libc.addressOf(this.#pair.buffer);
   }
 
@@ -83,10 +86,10 @@ export class PipePool {
   }
 
   #make(): number {
-    if (this.#open >= this.#max || !this.#openPair()) {
-      this.#max = this.#open; // asking again and again would cost more than splicing saves
-      return -1;
-    }
+    if (this.#open >= this.max || --this.#patience > 0) return -1;
+    this.#patience = REFUSALS_IGNORED; // asking each time would cost more than splicing saves
+    if (!this.#openPair()) return -1;
+    this.#patience = 0;
     const [reader, writer] = this.#pair;
     for (const end of this.#pair) {
       this.table.words[(end << ROW_SHIFT) + WORD.role] = ROLE.pipe;

@@ -257,6 +257,11 @@ export class Pump {
   #stopReading(row: number, to: number, got: number): Outcome {
     const words = this.#words;
     if (got === 0) {
+      if ((words[row + WORD.flags] & (FLAG.hangup | FLAG.broken)) === 0) {
+        // What looks like an end may be a reset whose error another call was told: the event that is due says which.
+        words[row + WORD.flags] &= ~FLAG.readable;
+        return OUTCOME.idle;
+      }
       if ((words[row + WORD.flags] & FLAG.reset) !== 0) return OUTCOME.senderFailed;
       words[row + WORD.flags] |= FLAG.atEnd;
       return this.#finish(row, to);

@@ -7,12 +7,16 @@
 /** Records of a ring: at 20,000 ends a second main may be busy for 400 ms. */
 const RECORDS = 8192;
 const RECORD_WORDS = 24;
-/** Before the first record: how many were written, read and dropped since the beginning (modulo 2³²), and whether main was woken. */
+/**
+ * Before the first record: how many were written, read and dropped since the beginning (modulo 2³²); whether main was woken; and whether
+ * something has been counted, or is being, whose record is still to come.
+ */
 const HEADER_WORDS = 24;
 const HEAD = 0;
 const TAIL = 1;
 const DROPPED = 2;
 const AWAKE = 3;
+const COUNTING = 4;
 
 /** What a report is of. */
 export const REPORT = { ended: 1, connectFailed: 2 } as const;
@@ -52,6 +56,11 @@ export class ReportWriter {
     this.#floats = new Float64Array(shared);
   }
 
+  /** What is counted from now on has its record to come: until then nobody takes the counts for the whole truth. */
+  begin(): void {
+    Atomics.store(this.#words, COUNTING, 1);
+  }
+
   /**
    * Writes a record; the IP address is `ipLength` bytes in the words of `row` from `ipWord` on. Not seen as news before `publish`.
    */
@@ -73,6 +82,7 @@ export class ReportWriter {
     const head = Atomics.load(words, HEAD);
     if ((head - Atomics.load(words, TAIL) | 0) >= RECORDS) {
       Atomics.add(words, DROPPED, 1);
+      Atomics.store(words, COUNTING, 0);
       return;
     }
     const at = HEADER_WORDS + (head & (RECORDS - 1)) * RECORD_WORDS;
@@ -89,6 +99,7 @@ export class ReportWriter {
     this.#floats[float + 1] = receivedBytes;
     this.#floats[float + 2] = durationMs;
     Atomics.store(words, HEAD, head + 1 | 0);
+    Atomics.store(words, COUNTING, 0);
   }
 
   /** Wakes main, if it is not awake, for what was written or changed elsewhere in shared memory. */
@@ -118,6 +129,11 @@ export class ReportReader {
       Atomics.store(words, TAIL, tail + i + 1 | 0);
     }
     return count;
+  }
+
+  /** Whether something is counted of which there is no record yet. */
+  get isCounting(): boolean {
+    return Atomics.load(this.#words, COUNTING) !== 0;
   }
 
   /** Reports that were dropped since this was last asked. */

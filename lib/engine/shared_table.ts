@@ -9,6 +9,8 @@ import { SOCKADDR, SOCKET } from "./libc.ts";
 
 /** Bytes from one server's address to the next: a sockaddr, and behind it its length (0: the server is known by name). */
 export const ADDRESS_STRIDE = 32;
+/** No buffer is smaller. */
+const BUFFER_BYTES_MIN = 1024;
 /** Where the length is. */
 export const ADDRESS_LENGTH_AT = 28;
 
@@ -46,41 +48,75 @@ function sockaddrOf(server: TableServer): Uint8Array {
   return bytes;
 }
 
-/** The same table in shared memory. */
-export function shareTable(table: RoutingTable): SharedTable {
-  const { circle, servers } = table;
-  const addresses = new SharedArrayBuffer(servers.length * ADDRESS_STRIDE);
-  const bytes = new Uint8Array(addresses);
-  const names = new Map<number, Address>();
-  for (const [index, server] of servers.entries()) {
-    bytes.set(sockaddrOf(server), index * ADDRESS_STRIDE);
-    if (!isIp(server.address.host)) names.set(index, server.address);
-  }
-  return {
-    generation: table.generation,
-    key: table.key,
-    weightTotal: table.weightTotal,
-    loadBound: table.loadBound,
-    circle: {
-      serverCount: circle.serverCount,
-      arcShift: circle.arcShift,
-      points: share(circle.points),
-      owners: share(circle.owners),
-      starts: share(circle.starts),
-    },
-    slots: share(table.slots),
-    weights: share(table.weights),
-    connectionsMax: share(table.connectionsMax),
-    addresses,
-    names,
-  };
-}
-
 type Column = Int32Array | Uint32Array | Float64Array;
 
-/** A copy in shared memory. */
-function share<T extends Column>(column: T): T {
-  const copy = new (column.constructor as new (buffer: SharedArrayBuffer) => T)(new SharedArrayBuffer(column.byteLength));
-  copy.set(column);
-  return copy;
+/** What a published table occupies. */
+interface Occupied {
+  readonly generation: number;
+  readonly buffers: readonly SharedArrayBuffer[];
+}
+
+/**
+ * Makes shared tables, in memory that is used again. A worker that has adopted a newer table keeps the old one as garbage, and having
+ * little garbage does not collect it for long; so memory made anew for each table would grow to gigabytes.
+ */
+export class SharedTables {
+  readonly #occupied: Occupied[] = [];
+  readonly #free: SharedArrayBuffer[] = [];
+
+  /** The same table in shared memory. */
+  share(table: RoutingTable): SharedTable {
+    const buffers: SharedArrayBuffer[] = [];
+    const take = (bytes: number) => {
+      const buffer = this.#take(bytes);
+      buffers.push(buffer);
+      return buffer;
+    };
+    const share = <T extends Column>(column: T): T => {
+      const copy = new (column.constructor as new (...args: unknown[]) => T)(take(column.byteLength), 0, column.length);
+      copy.set(column);
+      return copy;
+    };
+    const { circle, servers } = table;
+    const addresses = take(servers.length * ADDRESS_STRIDE);
+    const bytes = new Uint8Array(addresses);
+    const names = new Map<number, Address>();
+    for (const [index, server] of servers.entries()) {
+      bytes.set(sockaddrOf(server), index * ADDRESS_STRIDE);
+      if (!isIp(server.address.host)) names.set(index, server.address);
+    }
+    this.#occupied.push({ generation: table.generation, buffers });
+    return {
+      generation: table.generation,
+      key: table.key,
+      weightTotal: table.weightTotal,
+      loadBound: table.loadBound,
+      circle: {
+        serverCount: circle.serverCount,
+        arcShift: circle.arcShift,
+        points: share(circle.points),
+        owners: share(circle.owners),
+        starts: share(circle.starts),
+      },
+      slots: share(table.slots),
+      weights: share(table.weights),
+      connectionsMax: share(table.connectionsMax),
+      addresses,
+      names,
+    };
+  }
+
+  /** Nobody reads tables before this generation any more. */
+  releaseBefore(generation: number): void {
+    while (this.#occupied.length > 0 && this.#occupied[0].generation < generation) {
+      this.#free.push(...this.#occupied.shift()!.buffers);
+    }
+  }
+
+  /** A buffer of so many bytes or more, a power of two. */
+  #take(bytes: number): SharedArrayBuffer {
+    const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, BUFFER_BYTES_MIN)));
+    const found = this.#free.findIndex(({ byteLength }) => byteLength === size);
+    return found < 0 ? new SharedArrayBuffer(size) : this.#free.splice(found, 1)[0];
+  }
 }

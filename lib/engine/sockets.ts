@@ -71,14 +71,17 @@ export class Sockets {
     return portOf(this.#name);
   }
 
-  /** The sockaddr of the other side, until the next call; 0.0.0.0:0 if it has gone. */
-  peerNameOf(socket: number): Uint8Array {
+  /**
+   * Whether the socket is connected to itself: dialling a port of this machine on which nobody listens can, if the system happens to
+   * choose that port for our side, meet itself (simultaneous open, RFC 9293 section 3.5).
+   */
+  isItsOwnPeer(socket: number): boolean {
     this.#words[2] = this.#name.length;
-    if (this.libc.call.getpeername(socket, this.#nameAddress, this.#lengthAddress) < 0) {
-      this.#name.fill(0);
-      this.#name[SOCKADDR.family] = SOCKET.AF_INET;
-    }
-    return this.#name;
+    if (this.libc.call.getsockname(socket, this.#nameAddress, this.#lengthAddress) < 0) return false;
+    const own = this.#name.slice(0, this.#words[2]);
+    this.#words[2] = this.#name.length;
+    if (this.libc.call.getpeername(socket, this.#nameAddress, this.#lengthAddress) < 0) return false;
+    return own.every((byte, i) => byte === this.#name[i]);
   }
 
   /** A listening socket for an IP address. Gives the errno instead, as a negative number. */

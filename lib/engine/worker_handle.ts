@@ -3,7 +3,8 @@
  * the other workers know it by one number for ever; the rest is made anew with each thread.
  */
 
-import { EPOLL, FILE, type Libc } from "./libc.ts";
+import { OperatorError } from "../errors.ts";
+import { EPOLL, errnoText, FILE, type Libc } from "./libc.ts";
 import { LETTER, LETTER_BYTES } from "./mailbox.ts";
 import { allocateReports, ReportReader } from "./reports.ts";
 import type { FromWorker, ToWorker, WorkerSetup } from "./worker_setup.ts";
@@ -20,14 +21,12 @@ export interface WorkerEvents {
 }
 
 /** The part of the setup that is the same for all workers. */
-export type CommonSetup = Omit<WorkerSetup, "index" | "incarnation" | "epoll" | "mailbox" | "reports">;
+export type CommonSetup = Omit<WorkerSetup, "index" | "incarnation" | "timeOrigin" | "epoll" | "mailbox" | "reports">;
 
 /** A worker. `start` it, `tell` it letters, `send` it messages, `close` it. */
 export class WorkerHandle {
   readonly mailbox: { readonly reader: number; readonly writer: number };
   setUp: (() => CommonSetup) | undefined;
-  /** What to add to main's clock to have the worker's. */
-  clockOffsetMs = 0;
   reports = new ReportReader(allocateReports());
   /** Whether it had many reports of late. */
   wasBusy = false;
@@ -46,9 +45,19 @@ export class WorkerHandle {
   constructor(readonly libc: Libc, readonly index: number) {
     this.#letterAddress = libc.addressOf(this.#letter.buffer);
     if (libc.call.pipe2(this.#letterAddress, FILE.O_NONBLOCK | FILE.O_CLOEXEC) < 0) {
-      throw new Error("no descriptor is left for a worker");
+      {
+        throw new OperatorError(
+          "failed",
+          `Cannot start worker ${index + 1}: ${errnoText(libc.errno())}; raise the limit on open files`,
+        );
+      }
     }
     this.mailbox = { reader: this.#letter[0], writer: this.#letter[1] };
+  }
+
+  /** Whether there is a thread, at work or on its way there. */
+  get exists(): boolean {
+    return this.#worker !== undefined;
   }
 
   /** Starts a thread. */
@@ -66,7 +75,6 @@ export class WorkerHandle {
     this.#isSetUp = false;
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
       if (data.kind === "here") this.#setUp(worker, reports);
-      if (data.kind === "ready") this.clockOffsetMs = performance.timeOrigin - data.timeOrigin;
       if (data.kind === "gone") this.#gone.resolve();
       else events.onMessage(data);
     };
@@ -80,8 +88,17 @@ export class WorkerHandle {
   /** Not before the worker listens: a message that comes while its modules load is lost. */
   #setUp(worker: Worker, reports: SharedArrayBuffer): void {
     this.#isSetUp = true;
-    const own = { index: this.index, incarnation: this.#incarnation, epoll: this.#epoll, mailbox: this.mailbox.reader, reports };
-    worker.postMessage({ ...this.setUp!(), ...own } satisfies WorkerSetup);
+    worker.postMessage(
+      {
+        ...this.setUp!(),
+        index: this.index,
+        incarnation: this.#incarnation,
+        timeOrigin: performance.timeOrigin,
+        epoll: this.#epoll,
+        mailbox: this.mailbox.reader,
+        reports,
+      } satisfies WorkerSetup,
+    );
   }
 
   /** Puts a letter into the mailbox. */

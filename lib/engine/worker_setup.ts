@@ -12,6 +12,8 @@ export interface WorkerSetup {
   readonly index: number;
   /** Told from the others and from its predecessors by this number, from 1. */
   readonly incarnation: number;
+  /** Main's performance.timeOrigin: times in shared memory are by main's clock. */
+  readonly timeOrigin: number;
   readonly epoll: number;
   readonly listener: number;
   readonly mailbox: number;
@@ -41,7 +43,7 @@ export type ToWorker = WorkerSetup | FoundName | { readonly kind: "table"; reado
 /** To main: it listens to messages; it runs; there are reports; a server's name is wanted; accepting fails; it has closed everything. */
 export type FromWorker =
   | { readonly kind: "here" }
-  | { readonly kind: "ready"; readonly timeOrigin: number }
+  | { readonly kind: "ready" }
   | { readonly kind: "news" }
   | { readonly kind: "find"; readonly address: Address }
   | { readonly kind: "acceptFailed"; readonly errno: number }
