@@ -3,7 +3,7 @@ import { parseAddress } from "../lib/address.ts";
 import { ERRNO } from "../lib/engine/errno.ts";
 import { openLibc, SOCKET } from "../lib/engine/libc.ts";
 import { encodeSockaddr } from "../lib/engine/shared_table.ts";
-import { descriptorLimit, ipLength, ipStart, portOf, Sockets } from "../lib/engine/sockets.ts";
+import { descriptorLimit, ipLength, ipStart, Sockets } from "../lib/engine/sockets.ts";
 import { close, connect, unusedAddress } from "./helpers.ts";
 import { until } from "./raw_socket.ts";
 
