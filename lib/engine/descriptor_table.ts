@@ -85,6 +85,8 @@ export const FLAG = {
   hasty: 1 << 10,
   /** The socket was reset, and a call was told so: what looks like its end is none. */
   reset: 1 << 11,
+  /** The end was reported before anything else went wrong. */
+  fin: 1 << 13,
   /** A client whose connection has lived so long that its server's keep-alive was set. */
   settled: 1 << 12,
 } as const;

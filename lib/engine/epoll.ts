@@ -127,6 +127,7 @@ class EpollEngine implements Engine {
     for (const worker of this.#workers) worker.send({ kind: "table", table: this.#shared });
     const known = Promise.withResolvers<void>();
     this.#updates.push({ generation: table.generation, known });
+    queueMicrotask(() => this.#check()); // where no worker is at work nobody will say that it knows
     return known.promise;
   }
 

@@ -359,8 +359,9 @@ export class EpollLoop implements DialerLoop {
     if ((events & EPOLL.ERR) !== 0) return FLAG.broken;
     const peer = words[row + WORD.peer];
     const hasOurEnd = peer >= 0 && (words[(peer << ROW_SHIFT) + WORD.flags] & FLAG.done) !== 0;
-    if ((events & EPOLL.HUP) !== 0 && !hasOurEnd) return (flags & FLAG.hangup) !== 0 ? FLAG.broken : FLAG.broken | FLAG.reset;
-    return (events & EPOLL.RDHUP) !== 0 && (words[row + WORD.interest] & EPOLL.PRI) !== 0 ? FLAG.hangup : 0;
+    if ((events & EPOLL.HUP) !== 0 && !hasOurEnd) return (flags & FLAG.fin) !== 0 ? FLAG.broken : FLAG.broken | FLAG.reset;
+    if ((events & EPOLL.RDHUP) === 0) return 0;
+    return (words[row + WORD.interest] & EPOLL.PRI) !== 0 ? FLAG.fin | FLAG.hangup : FLAG.fin;
   }
 
   /** A client that waits for its server has gone. */

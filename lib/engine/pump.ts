@@ -174,7 +174,7 @@ export class Pump {
       const errno = this.libc.errno();
       words[toRow + WORD.flags] &= ~FLAG.writable;
       if (errno === ERRNO.EAGAIN) return 0;
-      this.#failWriting(toRow, errno);
+      this.#failWriting(toRow, errno, false);
       return -1;
     }
     if (sent < size) words[toRow + WORD.flags] &= ~FLAG.writable;
@@ -182,10 +182,14 @@ export class Pump {
     return sent;
   }
 
-  /** EPIPE is for a socket that had sent its end before it failed; any other error takes the end's place, and only the first call is told. */
-  #failWriting(toRow: number, errno: number): void {
-    this.#words[toRow + WORD.errno] = errno;
-    this.#words[toRow + WORD.flags] |= errno === ERRNO.EPIPE ? FLAG.broken : FLAG.broken | FLAG.reset;
+  /**
+   * EPIPE is for a socket that had sent its end before it failed; any other error takes the end's place, and only the first call is
+   * told of it. That may have been a splice(2) that gave the count of what went before instead: then the next one gets EPIPE as well.
+   */
+  #failWriting(toRow: number, errno: number, isSpliced: boolean): void {
+    const hadEnded = errno === ERRNO.EPIPE && (!isSpliced || (this.#words[toRow + WORD.flags] & FLAG.fin) !== 0);
+    this.#words[toRow + WORD.errno] = errno === ERRNO.EPIPE && !hadEnded ? ERRNO.ECONNRESET : errno;
+    this.#words[toRow + WORD.flags] |= hadEnded ? FLAG.broken : FLAG.broken | FLAG.reset;
   }
 
   /** From a connection's second piece on the server's socket must not hold small pieces back (Nagle); the first goes at once anyway. */
@@ -239,7 +243,7 @@ export class Pump {
       const errno = this.libc.errno();
       words[(to << ROW_SHIFT) + WORD.flags] &= ~FLAG.writable;
       if (errno === ERRNO.EAGAIN) return OUTCOME.blocked;
-      this.#failWriting(to << ROW_SHIFT, errno);
+      this.#failWriting(to << ROW_SHIFT, errno, true);
       return OUTCOME.receiverFailed;
     }
     this.#count(row, from, sent, nowMs);
