@@ -16,7 +16,7 @@ import {
   type TestEngineOptions,
   WAIT_MAX_MS,
 } from "./helpers.ts";
-import { type Errno, MSG_MORE, MSG_OOB, type RawOptions, RawSocket, startRawServer, turn, until } from "./raw_socket.ts";
+import { Arrivals, type Errno, MSG_MORE, MSG_OOB, type RawOptions, RawSocket, startRawServer, turn, until } from "./raw_socket.ts";
 
 const KIB = 1024;
 const MIB = 1024 ** 2;
@@ -80,27 +80,6 @@ async function open(
       server.close();
     },
   };
-}
-
-/** What arrives, compared with what was sent as it comes. */
-class Arrivals {
-  count = 0;
-
-  constructor(readonly sent: Uint8Array) {}
-
-  take(chunk: Uint8Array): void {
-    const { sent, count } = this;
-    assert(count + chunk.length <= sent.length, `${count + chunk.length} bytes of ${sent.length} arrived`);
-    for (let i = 0; i < chunk.length; i++) {
-      if (chunk[i] !== sent[count + i]) throw new Error(`byte ${count + i} of ${sent.length} is not the one that was sent`);
-    }
-    this.count += chunk.length;
-  }
-
-  /** Takes all until the end or an error, and says which. */
-  drain(socket: RawSocket): Promise<"end" | Errno> {
-    return soon(socket.drain((chunk) => this.take(chunk)), `the end of ${this.sent.length} bytes`);
-  }
 }
 
 function assertWasReset(outcome: "end" | Errno, what: string): void {

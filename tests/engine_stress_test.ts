@@ -29,7 +29,7 @@ import {
   WAIT_MAX_MS,
   writeAll,
 } from "./helpers.ts";
-import { type Errno, HAS_RAW_SOCKETS, MSG_MORE, MSG_OOB, RawSocket, startRawServer, turn, until } from "./raw_socket.ts";
+import { Arrivals, type Errno, HAS_RAW_SOCKETS, MSG_MORE, MSG_OOB, RawSocket, startRawServer, turn, until } from "./raw_socket.ts";
 
 const KIB = 1024;
 const MIB = 1024 ** 2;
@@ -513,26 +513,6 @@ const CASES: Record<string, Case> = {
     );
   },
 };
-
-/** What arrives, compared with what was sent as it comes. */
-class Arrivals {
-  count = 0;
-
-  constructor(readonly sent: Uint8Array) {}
-
-  take(chunk: Uint8Array): void {
-    const { sent, count } = this;
-    assert(count + chunk.length <= sent.length, `${count + chunk.length} bytes of ${sent.length} arrived`);
-    for (let i = 0; i < chunk.length; i++) {
-      if (chunk[i] !== sent[count + i]) throw new Error(`byte ${count + i} of ${sent.length} is not the one that was sent`);
-    }
-    this.count += chunk.length;
-  }
-
-  assertWhole(what = "the transfer"): void {
-    assert(this.count === this.sent.length, `${this.count} of ${this.sent.length} bytes arrived before the end of ${what}`);
-  }
-}
 
 /** Numbers that are the same for the same seed. */
 class Random {

@@ -3,6 +3,7 @@
  * waits in the system: what must wait asks again every millisecond. IPv4 and Linux only; tests that use it are ignored elsewhere.
  */
 
+import { assert } from "@std/assert";
 import type { Address } from "../lib/address.ts";
 import { ERRNO, type ErrnoName } from "../lib/engine/errno.ts";
 import { openLibc, SOCKADDR, SOCKET } from "../lib/engine/libc.ts";
@@ -257,4 +258,29 @@ function check(result: number, what: string): number {
 
 function errnoName(errno: number): Errno {
   return Object.entries(ERRNO).find(([, number]) => number === errno)?.[0] as ErrnoName | undefined ?? `error ${errno}`;
+}
+
+/** What arrives, compared with what was sent as it comes. */
+export class Arrivals {
+  count = 0;
+
+  constructor(readonly sent: Uint8Array) {}
+
+  take(chunk: Uint8Array): void {
+    const { sent, count } = this;
+    assert(count + chunk.length <= sent.length, `${count + chunk.length} bytes of ${sent.length} arrived`);
+    for (let i = 0; i < chunk.length; i++) {
+      if (chunk[i] !== sent[count + i]) throw new Error(`byte ${count + i} of ${sent.length} is not the one that was sent`);
+    }
+    this.count += chunk.length;
+  }
+
+  /** Takes all until the end or an error, and says which. */
+  drain(socket: RawSocket): Promise<"end" | Errno> {
+    return soon(socket.drain((chunk) => this.take(chunk)), `the end of ${this.sent.length} bytes`);
+  }
+
+  assertWhole(what = "the transfer"): void {
+    assert(this.count === this.sent.length, `${this.count} of ${this.sent.length} bytes arrived before the end of ${what}`);
+  }
 }
