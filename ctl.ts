@@ -20,7 +20,7 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     const parsed = parseCommandLine(PROGRAM, argv);
     if ("text" in parsed) return print(parsed.text);
-    using situation = situationOf(parsed.input, { say: complain, stage: standardStage(), takeInterrupts });
+    using situation = situationOf(parsed.input, { say: complain, show: terminalLine(), stage: standardStage(), takeInterrupts });
     return print(await parsed.command.run(parsed.input, situation));
   } catch (error) {
     if (error instanceof Deno.errors.BrokenPipe) return EXIT.done; // whoever reads has read enough
@@ -43,6 +43,13 @@ function standardStage(): Stage {
   const isTerminal = Deno.stdout.isTerminal() && Deno.env.get("TERM") !== "dumb";
   const columns = isTerminal ? Deno.consoleSize().columns : Infinity;
   return textStage(write, { isTerminal, columns, hasColours: isTerminal && !Deno.noColor });
+}
+
+/** A line of the terminal that is written over and over; it goes to standard error, so that results can be piped. */
+function terminalLine(): ((line: string) => void) | undefined {
+  if (!Deno.stderr.isTerminal() || Deno.env.get("TERM") === "dumb") return undefined;
+  const { columns } = Deno.consoleSize();
+  return (line) => void Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[2K${line.slice(0, columns - 1)}`));
 }
 
 function takeInterrupts(): AbortSignal {

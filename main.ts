@@ -12,7 +12,7 @@ import { type CommandInput, type CommandSpec, parseCommandLine, type ProgramSpec
 import { DEFAULT_GRACE_MS, parseConfig, SETTINGS } from "./lib/config.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
-import { connectionsUnder, readDescriptorLimit } from "./lib/descriptors.ts";
+import { checksUnder, connectionsUnder, readDescriptorLimit } from "./lib/descriptors.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/errors.ts";
 import { endLogging, logger, setUpLogging } from "./lib/log.ts";
@@ -69,7 +69,8 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   const name = parseName(options.name ?? DEFAULT_NAME);
   const paths = findPaths(name);
   const engine = chooseEngine(config.engine);
-  const limit = connectionsUnder(await readDescriptorLimit(), engine.kind.threads(config));
+  const descriptors = await readDescriptorLimit();
+  const limit = connectionsUnder(descriptors, engine.kind.threads(config));
   const connectionsMax = config.connectionsMax === "auto" ? limit : config.connectionsMax;
 
   await makeFolders(paths);
@@ -89,6 +90,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     listen,
     config,
     connectionsMax,
+    checksMax: checksUnder(descriptors),
     servers,
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     save: (servers) => saveState(paths.state, servers),

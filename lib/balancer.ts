@@ -3,15 +3,24 @@
  * engine, and only then answered. Knows an engine by its interface alone, and nothing of HTTP, sockets or flags.
  */
 
-import { type Address, formatAddress, parseAddress, reaches } from "./address.ts";
+import { type Address, clientKey, formatAddress, parseAddress, reaches } from "./address.ts";
+import { Admission, type ServerCondition } from "./admission.ts";
 import { type Config, LIMITS } from "./config.ts";
-import { allocateCounters, Counters, countFates, type Fate, FATE_NAMES, FATES } from "./counters.ts";
-import type { EndedConnection, Engine, EngineKind } from "./engine/engine.ts";
+import { allocateCounters, Counters } from "./counters.ts";
+import { countFates, type Fate, FATE_NAMES, FATES } from "./fates.ts";
+import type { EndedConnection, Engine, EngineKind, MovedConnection } from "./engine/engine.ts";
 import { formatDuration } from "./duration.ts";
 import { OperatorError } from "./errors.ts";
+import { CHECKS_UNDER_WAY_MAX } from "./health.ts";
+import { explainClient, type Explanation, parseClient } from "./explain.ts";
 import { logger } from "./log.ts";
+import { type Plan, planChange, type PoolChange } from "./plan.ts";
+import { RecentEnds, type RecentFilter, type RecentList } from "./recent.ts";
+import { decide } from "./redistribution.ts";
 import { peakToMean, ringFingerprint, ringShares } from "./ring.ts";
+import { type Load, routeFirst } from "./route.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "./routing_table.ts";
+import { allocateStandings, type ServerState, Standings } from "./standings.ts";
 import type { SavedServer } from "./state_file.ts";
 
 /** What an operator says of a server beside its address. `connectionsMax` is null for no limit. */
@@ -19,9 +28,6 @@ export interface ServerSettings {
   readonly weight: number;
   readonly connectionsMax: number | null;
 }
-
-/** `up` takes new clients; `draining` was removed and finishes those it has. */
-export type ServerState = "up" | "draining";
 
 /** A connection that a server did not take. */
 export interface ConnectFailure {
@@ -35,7 +41,13 @@ export interface ServerView extends ServerSettings {
   readonly server: string;
   readonly slot: number;
   readonly state: ServerState;
+  /** Since when it is in this state. */
+  readonly since: Date;
+  /** Why, in a clause; null while it is up. */
+  readonly reason: string | null;
   readonly open: number;
+  /** Connections that left it for another server. */
+  readonly movedAway: number;
   readonly connects: number;
   readonly connectFailures: number;
   readonly sentBytes: number;
@@ -54,15 +66,31 @@ export interface RingView {
   readonly peakToMean: number;
 }
 
-/** How a removal went: connections that were open when it began, and how many of them were ended by force. */
+/** How a removal went: connections that were open when it began; those that went to other servers, and those that were cut. */
 export interface Removal {
   readonly server: string;
   readonly open: number;
+  readonly moved: number;
   readonly ended: number;
+}
+
+/** How bringing connections home goes. */
+export interface Rebalance {
+  readonly running: boolean;
+  /** Connections that were not with the server the ring gives them to, and could go there. */
+  readonly away: number;
+  /** Those that could not: they were in the middle of something. */
+  readonly busy: number;
+  readonly moved: number;
+  /** Connections a second. */
+  readonly rate: number;
 }
 
 /** Fates that a connection does not choose. */
 const FORCED: readonly Fate[] = ["removed", "stopped"];
+
+/** How often connections are sent home while a rebalance goes on. */
+const REBALANCE_TICK_MS = 100;
 
 /** What a balancer is made with. */
 export interface BalancerOptions {
@@ -70,6 +98,8 @@ export interface BalancerOptions {
   readonly listen: Address;
   readonly config: Config;
   readonly connectionsMax: number;
+  /** Health checks that may be under way at a time. */
+  readonly checksMax?: number;
   readonly servers?: readonly SavedServer[];
   /** The machine's own IP addresses, so that it is not balanced to itself. */
   readonly ownIps?: () => readonly string[];
@@ -80,6 +110,8 @@ export interface BalancerOptions {
 /** A server that was removed and still has connections. */
 interface Leaving {
   readonly server: TableServer;
+  readonly openBefore: number;
+  readonly movedBefore: number;
   readonly fatesBefore: Readonly<Record<Fate, number>>;
   readonly gone: PromiseWithResolvers<Removal>;
   timer: ReturnType<typeof setTimeout> | undefined;
@@ -109,6 +141,12 @@ export class Balancer implements AsyncDisposable {
   #slotsUsed = 0;
   /** By slot. */
   readonly #failures = new Map<number, ConnectFailure>();
+  readonly #config: Config;
+  readonly #standings: Standings;
+  readonly #admission: Admission;
+  readonly #recent = new RecentEnds();
+  #rebalance: Rebalance = { running: false, away: 0, busy: 0, moved: 0, rate: 0 };
+  #rebalanceTimer: ReturnType<typeof setInterval> | undefined;
   #pool: Pool = new Map();
   #table: RoutingTable;
   #stopping = false;
@@ -124,19 +162,42 @@ export class Balancer implements AsyncDisposable {
     this.connectionsMax = connectionsMax;
     this.#save = save;
     this.#ownIps = ownIps;
+    this.#config = config;
+    this.#standings = new Standings(allocateStandings(this.counters.slots));
+    this.#admission = new Admission({
+      config,
+      standings: this.#standings,
+      checksMax: options.checksMax ?? CHECKS_UNDER_WAY_MAX,
+      connectsOf: (slot) => this.counters.getOf(slot, "connects"),
+      onChange: logCondition,
+      onSilent: (slot, silentMs) => this.#engine.lose(slot, silentMs),
+    });
     this.#pool = new Map(servers.map(({ server, ...settings }) => [server, this.#newServer(server, settings)]));
     const empty = emptyTable(config.key, config.loadBound);
     this.#table = this.#pool.size === 0 ? empty : nextTable(empty, [...this.#pool.values()]);
     for (const { address } of this.#pool.values()) refuseLoop(address, listen, ownIps());
+    const logEnd = endLogger();
     this.#engine = engine.create({
       listen,
       config: engineConfig,
       table: this.#table,
       counters: this.counters,
-      onEnded: endLogger(),
-      onConnectFailed: (slot, reason) => this.#failures.set(slot, { at: new Date(), reason }),
-      onServerEmpty: (slot) => this.#finishRemoval(slot),
+      standings: this.#standings,
+      onEnded: (ended) => {
+        this.#recent.add(ended, Date.now());
+        logEnd(ended);
+      },
+      onMoved: (moved) => {
+        if (moved.loss === "home") this.#rebalance = { ...this.#rebalance, moved: this.#rebalance.moved + 1 };
+        logMove(moved);
+      },
+      onServerFailed: (slot, reason) => {
+        this.#failures.set(slot, { at: new Date(), reason });
+        this.#admission.trafficFailed(slot, reason);
+      },
+      onServerEmpty: (slot) => this.#finishRemoval(slot, true),
     });
+    for (const { server, draining = false } of servers) this.#admission.enter(this.#pool.get(server)!, draining);
   }
 
   /** Where clients connect. */
@@ -170,41 +231,60 @@ export class Balancer implements AsyncDisposable {
       const server = this.#newServer(name, settings, leaving?.server.slot);
       this.#leaving.delete(name); // or its last connection could end meanwhile and free the slot
       try {
-        await this.#publish(new Map(this.#pool).set(name, server), cannot);
+        await this.#publish(new Map(this.#pool).set(name, server), cannot, undefined, () => {
+          if (leaving !== undefined) callOff(leaving);
+          this.#admission.enter(server, false); // before anybody can ask what it is doing
+        });
       } catch (error) {
         if (leaving === undefined) this.#freeSlots.push(server.slot);
         else this.#leaving.set(name, leaving);
+        if (leaving !== undefined && leaving.timer === undefined) this.#endLeaving(server.slot); // its time was over meanwhile
         this.#finishRemoval(server.slot);
         throw error;
       }
-      if (leaving !== undefined) callOff(leaving);
       log.info("Added server {server}", { server: name, ...settings });
-      return this.#view(server, "up");
-    });
-  }
-
-  /** Changes a server's settings; those not given stay. Throws `unknown` if it is not in the pool. */
-  change(name: string, settings: Partial<ServerSettings>): Promise<ServerView> {
-    return this.#change(async () => {
-      const old = this.#inPool(name, "change");
-      const { weight = old.weight, connectionsMax = limitOrNull(old.connectionsMax) } = settings;
-      const server = this.#newServer(name, { weight, connectionsMax }, old.slot);
-      await this.#publish(new Map(this.#pool).set(name, server), `Cannot change server ${JSON.stringify(name)}`);
-      log.info("Changed server {server}", { server: name, weight, connectionsMax });
-      return this.#view(server, "up");
+      return this.#view(server);
     });
   }
 
   /**
-   * Takes a server out of the pool: no new clients from the moment this is saved; its open connections have `drainMs` to finish and
-   * are then ended. Resolves when the last is gone. Called again for a draining server it sets a new drain time. Throws `unknown`
+   * Changes a server's settings; those not given stay. `draining` takes it out for a while: no new clients, and those it has leave as
+   * they may; or brings it back. Throws `unknown` if it is not in the pool.
+   */
+  change(name: string, settings: Partial<ServerSettings & { draining: boolean }>): Promise<ServerView> {
+    return this.#change(async () => {
+      const old = this.#inPool(name, "change");
+      const wasDraining = this.#admission.isDraining(old.slot);
+      const { weight = old.weight, connectionsMax = limitOrNull(old.connectionsMax), draining = wasDraining } = settings;
+      const server = this.#newServer(name, { weight, connectionsMax }, old.slot);
+      const pool = new Map(this.#pool).set(name, server);
+      await this.#publish(pool, `Cannot change server ${JSON.stringify(name)}`, new Map([[name, draining]]));
+      this.#admission.change(server);
+      if (draining && !wasDraining) this.#admission.drain(server.slot);
+      if (!draining && wasDraining) this.#admission.undrain(server.slot);
+      if (draining) this.#engine.leave(server.slot);
+      log.info("Changed server {server}", { server: name, weight, connectionsMax, draining });
+      return this.#view(server);
+    });
+  }
+
+  /**
+   * Takes a server out of the pool: no new clients from the moment this is saved; its open connections go to other servers as far as
+   * they may, the rest have `drainMs` to finish or to come to where they may go, and are then cut. Resolves when the last is gone. Called again for a draining server it sets a new drain time. Throws `unknown`
    * if there is no such server, `conflict` if it was added again meanwhile.
    */
   async remove(name: string, drainMs: number): Promise<Removal> {
     const leaving = await this.#change(async () => {
       const leaving = this.#leaving.get(name) ?? await this.#startRemoval(this.#inPool(name, "remove"));
       clearTimeout(leaving.timer);
-      leaving.timer = setTimeout(() => this.#engine.endServer(leaving.server.slot, "removed"), drainMs);
+      leaving.timer = undefined;
+      if (drainMs === 0) this.#endLeaving(leaving.server.slot);
+      else {
+        leaving.timer = setTimeout(() => {
+          leaving.timer = undefined;
+          this.#endLeaving(leaving.server.slot);
+        }, drainMs);
+      }
       this.#finishRemoval(leaving.server.slot);
       return leaving;
     });
@@ -213,8 +293,12 @@ export class Balancer implements AsyncDisposable {
 
   /** Every server, those of the pool in the order of their names, then those that are leaving. */
   list(): ServerView[] {
-    const leaving = [...this.#leaving.values()].map(({ server }) => this.#view(server, "draining"));
-    return [...this.#table.servers.map((server) => this.#view(server, "up")), ...leaving];
+    return [...this.#table.servers, ...this.#leaving.values().map(({ server }) => server)].map((server) => this.#view(server));
+  }
+
+  /** One server. Throws `unknown` if there is none of this name. */
+  get(name: string): ServerView {
+    return this.#view(this.#pool.get(name) ?? this.#leaving.get(name)?.server ?? this.#inPool(name, "show"));
   }
 
   /** The ring's figures; worked out when first asked for after a change. */
@@ -222,14 +306,88 @@ export class Balancer implements AsyncDisposable {
     return this.#show().ring;
   }
 
-  /** Servers in the pool, and servers that are leaving it. */
+  /** Servers by state, those that are leaving the pool among the draining. */
   countServers(): Record<ServerState, number> {
-    return { up: this.#pool.size, draining: this.#leaving.size };
+    const counts = { up: 0, resting: 0, down: 0, draining: this.#leaving.size };
+    for (const { slot } of this.#pool.values()) counts[this.#admission.conditionOf(slot).state]++;
+    return counts;
+  }
+
+  /** How often each server is checked. */
+  get checkIntervalMs(): number {
+    return this.#admission.checkIntervalMs;
+  }
+
+  /** What a change would do. Throws `unknown` or `conflict` where it cannot be made. */
+  plan(change: PoolChange): Plan {
+    const cannot = `Cannot plan for server ${JSON.stringify(change.server)}`;
+    if (change.kind !== "add") this.#inPool(change.server, "plan for");
+    else if (this.#pool.has(change.server)) {
+      throw new OperatorError("conflict", `${cannot}: it is in the pool; plan weight or remove`);
+    }
+    return planChange({ table: this.#table, change, policy: this.#config, connections: this.#engine.connections() });
+  }
+
+  /** Whose this client would be just now, and why. Throws a `usage` error where it is no client's address. */
+  explain(client: string, successorsMax: number): Explanation & { readonly client: string } {
+    const parsed = parseClient(client, this.#config.key);
+    const stateOf = (slot: number) => this.#admission.conditionOf(slot).state;
+    return {
+      client: parsed.client,
+      ...explainClient({ table: this.#table, load: this.#loadWithOneMore, key: parsed.key, stateOf, successorsMax }),
+    };
+  }
+
+  /** Connections that ended lately. */
+  last(filter: RecentFilter): RecentList {
+    return this.#recent.list(filter);
+  }
+
+  /** How the last rebalance goes, or went. */
+  get rebalanced(): Rebalance {
+    return this.#rebalance;
+  }
+
+  /**
+   * Sends connections that are not with the server the ring gives them to there, as many in a second as `rate` says: those that are
+   * between two exchanges. Throws `conflict` if the level of redistribution does not allow it, or one is going on.
+   */
+  startRebalance(rate: number): Rebalance {
+    if (this.#config.level !== "idle") {
+      const why = `only level idle lets open connections go, and --redistribute is ${this.#config.level}`;
+      throw new OperatorError("conflict", `Cannot rebalance: ${why}; restart the balancer with --redistribute idle`);
+    }
+    if (this.#rebalance.running) throw new OperatorError("conflict", "Cannot rebalance: a rebalance is going on; stop it first");
+    const { ids, busy } = this.#findAway();
+    this.#rebalance = { running: ids.length > 0, away: ids.length, busy, moved: 0, rate };
+    log.info("Rebalancing: {away} connections go home, {rate} a second; {busy} are in the middle of something", {
+      away: ids.length,
+      rate,
+      busy,
+    });
+    let due = 0;
+    let sent = 0;
+    const send = () => {
+      due += rate * REBALANCE_TICK_MS / 1000;
+      for (; sent < Math.min(due, ids.length); sent++) this.#engine.sendHome(ids[sent]);
+      if (sent === ids.length && due > ids.length + rate) this.stopRebalance(); // a second more for the last to arrive
+    };
+    if (ids.length > 0) this.#rebalanceTimer = setInterval(send, REBALANCE_TICK_MS);
+    return this.#rebalance;
+  }
+
+  /** Sends nobody home any more. */
+  stopRebalance(): Rebalance {
+    clearInterval(this.#rebalanceTimer);
+    if (this.#rebalance.running) log.info("Rebalanced: {moved} of {away} connections went home", { ...this.#rebalance });
+    return this.#rebalance = { ...this.#rebalance, running: false };
   }
 
   /** Accepts no more clients and resolves when the last has gone, after `graceMs` at the latest. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
+    this.stopRebalance();
+    this.#admission[Symbol.dispose]();
     log.info("Stopping; {open} connections have {grace} to finish", {
       open: this.counters.get("open"),
       grace: formatDuration(graceMs),
@@ -239,7 +397,9 @@ export class Balancer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping = true;
+    this.stopRebalance();
     await this.#lastChange;
+    this.#admission[Symbol.dispose]();
     await this.#engine.stop(0);
   }
 
@@ -255,17 +415,29 @@ export class Balancer implements AsyncDisposable {
     return made;
   }
 
-  async #publish(pool: Pool, cannot: string): Promise<void> {
+  /** Saves and publishes a pool; `draining` are servers whose draining this changes. */
+  async #publish(
+    pool: Pool,
+    cannot: string,
+    draining: ReadonlyMap<string, boolean> = new Map(),
+    onSaved: () => void = () => {},
+  ): Promise<void> {
     const servers = [...pool.values()];
     const weightTotal = servers.reduce((sum, { weight }) => sum + weight, 0);
     if (weightTotal > LIMITS.weightTotalMax) {
       const why = `the weights of the pool would add up to ${weightTotal} and may to ${LIMITS.weightTotalMax}; divide all weights`;
       throw new OperatorError("conflict", `${cannot}: ${why}`);
     }
-    const saved = servers.map(({ name, weight, connectionsMax }) => (
-      { server: name, weight, connectionsMax: limitOrNull(connectionsMax) }
-    ));
+    const isDraining = ({ name, slot }: TableServer) =>
+      draining.get(name) ?? (this.#pool.has(name) && this.#admission.isDraining(slot));
+    const saved = servers.map((server) => ({
+      server: server.name,
+      weight: server.weight,
+      connectionsMax: limitOrNull(server.connectionsMax),
+      ...(isDraining(server) ? { draining: true } : {}),
+    }));
     await this.#save(saved);
+    onSaved();
     this.#pool = pool;
     this.#table = nextTable(this.#table, servers);
     await this.#engine.update(this.#table);
@@ -293,52 +465,95 @@ export class Balancer implements AsyncDisposable {
   async #startRemoval(server: TableServer): Promise<Leaving> {
     const pool = new Map(this.#pool);
     pool.delete(server.name);
-    await this.#publish(pool, `Cannot remove server ${JSON.stringify(server.name)}`);
     const leaving: Leaving = {
       server,
+      openBefore: this.counters.getOf(server.slot, "serverOpen"),
+      movedBefore: this.counters.getOf(server.slot, "movedAway"),
       fatesBefore: this.#fatesOf(server.slot),
       gone: Promise.withResolvers(),
       timer: undefined,
     };
     leaving.gone.promise.catch(() => {}); // whoever waits for it hears of it; nobody may
-    this.#leaving.set(server.name, leaving);
-    const open = this.counters.getOf(server.slot, "serverOpen");
-    log.info("Removed server {server}; it has {open} open connections", { server: server.name, open });
+    // Known before the engine has the table: it tells but once that the server is empty, and may do so before the table is everywhere.
+    await this.#publish(pool, `Cannot remove server ${JSON.stringify(server.name)}`, undefined, () => {
+      this.#leaving.set(server.name, leaving);
+    });
+    if (!this.#leaving.values().some((other) => other === leaving)) return leaving; // it was empty
+    log.info("Removed server {server}; it has {open} open connections", { server: server.name, open: leaving.openBefore });
+    this.#admission.remove(server.slot);
+    this.#engine.leave(server.slot);
     return leaving;
   }
 
+  /** The time of a server that was removed is over, if it is still there. */
+  #endLeaving(slot: number): void {
+    if (!this.#leaving.values().some(({ server }) => server.slot === slot)) return;
+    this.#admission.end(slot);
+    this.#engine.leave(slot);
+  }
+
+  /** Connections that could go home, by their ids, and the number of those that are away and cannot. */
+  #findAway(): { ids: number[]; busy: number } {
+    const ids: number[] = [];
+    let busy = 0;
+    for (const { id, slot, facts, quietForMs, replays, ip, port } of this.#engine.connections()) {
+      const home = routeFirst(this.#table, this.#load, clientKey(this.#config.key, ip, port));
+      if (slot < 0 || home < 0 || this.#table.slots[home] === slot) continue;
+      if (decide(this.#config, "home", facts, quietForMs, replays) === "move") ids.push(id);
+      else busy++;
+    }
+    return { ids, busy };
+  }
+
+  /** The load as a client finds it that has just come. */
+  get #loadWithOneMore(): Load {
+    return { ...this.#load, open: this.counters.get("open") + 1 };
+  }
+
+  get #load(): Load {
+    return {
+      open: this.counters.get("open"),
+      weightAway: this.#standings.weightAway,
+      openOf: (slot) => this.counters.getOf(slot, "serverOpen"),
+      standingOf: (slot) => this.#standings.get(slot),
+    };
+  }
+
   /** Ends the removal of the server with this slot, if it is being removed and has no connection left. */
-  #finishRemoval(slot: number): void {
+  #finishRemoval(slot: number, isEmpty = this.#engine.isEmpty(slot)): void {
     const leaving = this.#leaving.values().find(({ server }) => server.slot === slot);
-    if (leaving === undefined || !this.#engine.isEmpty(slot)) return;
+    if (leaving === undefined || !isEmpty) return;
     clearTimeout(leaving.timer);
     this.#leaving.delete(leaving.server.name);
+    this.#admission.forget(slot);
     this.#freeSlots.push(slot);
     const now = this.#fatesOf(slot);
     const met = (fates: readonly Fate[]) => fates.reduce((sum, fate) => sum + now[fate] - leaving.fatesBefore[fate], 0);
-    leaving.gone.resolve({ server: leaving.server.name, open: met(FATE_NAMES), ended: met(FORCED) });
+    const moved = this.counters.getOf(slot, "movedAway") - leaving.movedBefore;
+    leaving.gone.resolve({ server: leaving.server.name, open: met(FATE_NAMES) + moved, moved, ended: met(FORCED) });
   }
 
   #fatesOf(slot: number): Record<Fate, number> {
     return countFates((fate) => this.counters.getOf(slot, fate));
   }
 
-  #view(server: TableServer, state: ServerState): ServerView {
+  #view(server: TableServer): ServerView {
     const { name, weight, connectionsMax, slot } = server;
     const count = (counter: Parameters<Counters["getOf"]>[1]) => this.counters.getOf(slot, counter);
     return {
       server: name,
       slot,
-      state,
+      ...this.#admission.conditionOf(slot),
       weight,
       connectionsMax: limitOrNull(connectionsMax),
       open: count("serverOpen"),
+      movedAway: count("movedAway"),
       connects: count("connects"),
       connectFailures: count("connectFailures"),
       sentBytes: count("sentBytes"),
       receivedBytes: count("receivedBytes"),
       lastFailure: this.#failures.get(slot) ?? null,
-      share: state === "up" ? this.#show().shares.get(name) ?? 0 : 0,
+      share: this.#show().shares.get(name) ?? 0,
       fates: this.#fatesOf(slot),
     };
   }
@@ -380,8 +595,20 @@ function endLogger(): (ended: EndedConnection) => void {
   return (ended) => {
     const { fate } = ended;
     if (!wanted.has(fate)) return;
-    const { client, server, attempts, sentBytes, receivedBytes, durationMs, reason } = ended;
-    const facts = { fate, client, server, attempts, sentBytes, receivedBytes, durationMs, reason };
+    const { client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason } = ended;
+    const facts = { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason };
     connectionLog[FATES[fate].level]("Connection from {client} ended: {fate}", facts);
   };
+}
+
+/** Logs that health has changed a server's state. */
+function logCondition(server: string, { state, reason }: ServerCondition): void {
+  if (state === "up") log.info("Server {server} is up again", { server });
+  else log.warn("Server {server} is {state}: {reason}", { server, state, reason });
+}
+
+/** Logs a connection that has another server now. */
+function logMove({ client, from, to, loss, state, replayedBytes }: MovedConnection): void {
+  if (!connectionLog.isEnabledFor("info")) return;
+  connectionLog.info("Connection from {client} moved from {from} to {to}", { client, from, to, loss, state, replayedBytes });
 }

@@ -4,8 +4,10 @@
  */
 
 import { type KeyRule, parseKeyRule } from "./address.ts";
-import { parseDuration } from "./duration.ts";
+import { formatDuration, parseDuration } from "./duration.ts";
+import { type Check, parseCheck } from "./check.ts";
 import { OperatorError } from "./errors.ts";
+import { parseSize } from "./size.ts";
 
 /** Limits on what is controlled by people, files and clients. */
 export const LIMITS = {
@@ -15,6 +17,14 @@ export const LIMITS = {
   weightTotalMax: 32_768,
   serverConnectionsMax: 1_000_000,
   connectionsMax: 10_000_000,
+  /** Bytes kept of one client, and of all clients of a thread. */
+  replayBytesMax: 16 * 1024 ** 2,
+  replayBytesTotalMax: 256 * 1024 ** 2,
+  restMaxMs: 60_000,
+  rebalanceRateMax: 100_000,
+  successorsMax: 1000,
+  /** Ended connections in one answer. */
+  recentMax: 1000,
   requestBytesMax: 64 * 1024,
   requestTimeMaxMs: 10_000,
   stateFileBytesMax: 16 * 1024 ** 2,
@@ -34,10 +44,17 @@ export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
 /** One of LOG_LEVELS. */
 export type LogLevel = typeof LOG_LEVELS[number];
 
+/** How far clients of a lost server are redistributed, each level with those before it: see `redistribution.ts`. */
+export const LEVELS = ["new", "unanswered", "idle"] as const;
+/** One of LEVELS. */
+export type Level = typeof LEVELS[number];
+
 /** What the commands use when no time is given. */
 export const DEFAULT_GRACE_MS = 10_000;
 /** See DEFAULT_GRACE_MS. */
 export const DEFAULT_DRAIN_MS = 10_000;
+/** Connections a second that a rebalance sends home when no rate is given. */
+export const DEFAULT_REBALANCE_RATE = 100;
 
 /** One setting: its flag's value as written in help, the text it has by default, and how a text becomes a value. */
 interface Setting<T> {
@@ -92,6 +109,84 @@ export const SETTINGS = {
     summary: "a connection on which nothing moves for so long is ended",
     parse: (text): number => parseDuration(text, "Idle timeout", 10),
   },
+  level: {
+    flag: "redistribute",
+    value: LEVELS.join("|"),
+    default: "new",
+    summary:
+      "connections that go to another server when theirs is lost: those with nothing sent, with nothing answered, between two exchanges",
+    parse: parseLevel,
+  },
+  replayBytesMax: {
+    flag: "replay-buffer",
+    value: "SIZE",
+    default: "64KiB",
+    summary: "what of a client's unanswered bytes is kept to be sent again",
+    parse: (text): number => parseSize(text, "Replay buffer", LIMITS.replayBytesMax),
+  },
+  replaysMax: {
+    flag: "replays",
+    value: "N",
+    default: "3",
+    summary: "how often the same bytes are sent again",
+    parse: (text): number => parseCount(text, "Number of replays", 1000),
+  },
+  quietMs: {
+    flag: "quiet",
+    value: "TIME",
+    default: "250ms",
+    summary: "an exchange is over when both sides have said nothing for so long",
+    parse: (text): number => parseDuration(text, "Quiet time", 1),
+  },
+  check: {
+    flag: "check",
+    value: "tcp|http:/PATH|[send:TEXT ]expect:TEXT|off",
+    default: "tcp",
+    summary: "how every server is asked whether it is well",
+    parse: (text): Check => parseCheck(text),
+  },
+  checkIntervalMs: {
+    flag: "check-interval",
+    value: "TIME",
+    default: "2s",
+    summary: "how often",
+    parse: (text): number => parseDuration(text, "Check interval", 50),
+  },
+  checkTimeoutMs: {
+    flag: "check-timeout",
+    value: "TIME",
+    default: "1s",
+    summary: "how long a check may take; no longer than the interval",
+    parse: (text): number => parseDuration(text, "Check timeout", 10),
+  },
+  rise: {
+    flag: "rise",
+    value: "N",
+    default: "2",
+    summary: "checks that a server which is down must pass, one after another",
+    parse: (text): number => parseCount(text, "Rise", 1000),
+  },
+  fall: {
+    flag: "fall",
+    value: "N",
+    default: "3",
+    summary: "checks, or clients' connections, that must fail one after another before a server gets no more clients",
+    parse: (text): number => parseCount(text, "Fall", 1000),
+  },
+  restMs: {
+    flag: "rest",
+    value: "TIME|off",
+    default: "1s",
+    summary: "how long a server is left alone after clients could not connect to it; doubled each time, to a minute at the most",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "Rest time", 10, LIMITS.restMaxMs),
+  },
+  slowStartMs: {
+    flag: "slow-start",
+    value: "TIME|off",
+    default: "off",
+    summary: "a server that comes back takes its clients back by and by, all of them after so long",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "Slow start", 10),
+  },
   connectionsMax: {
     flag: "connections",
     value: "N|auto",
@@ -110,8 +205,15 @@ export const SETTINGS = {
     flag: "user-timeout",
     value: "TIME|off",
     default: "30s",
-    summary: "a side that has acknowledged nothing for so long is lost (TCP_USER_TIMEOUT; engine epoll)",
+    summary: "a client that has acknowledged nothing for so long is lost (TCP_USER_TIMEOUT; engine epoll)",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "User timeout", 100, LIMITS.tcpTimeMaxMs),
+  },
+  serverTimeoutMs: {
+    flag: "server-timeout",
+    value: "TIME|off",
+    default: "5s",
+    summary: "the same for servers, which are nearer",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "Server timeout", 100, LIMITS.tcpTimeMaxMs),
   },
   engine: {
     flag: "engine",
@@ -149,7 +251,10 @@ export type Config = { readonly [Name in keyof typeof SETTINGS]: ReturnType<(typ
 /** Flag values as a command line gives them; a missing one takes its default. Throws a `usage` error for the first bad one. */
 export function parseConfig(flags: Readonly<Record<string, string | undefined>> = {}): Config {
   const values = Object.entries(SETTINGS).map(([name, setting]) => [name, setting.parse(flags[setting.flag] ?? setting.default)]);
-  return Object.fromEntries(values);
+  const config = Object.fromEntries(values) as Config;
+  if (config.check.kind === "off" || config.checkTimeoutMs <= config.checkIntervalMs) return config;
+  const [timeout, interval] = [config.checkTimeoutMs, config.checkIntervalMs].map(formatDuration);
+  throw new OperatorError("usage", `Check timeout ${timeout} is longer than the check interval ${interval}; lower --check-timeout`);
 }
 
 /** A server's weight, 1 to LIMITS.weightMax: its share of the clients is its weight over the sum of weights. Throws a `usage` error. */
@@ -166,7 +271,8 @@ function defaultWorkers(): number {
   return Math.min(navigator.hardwareConcurrency, WORKERS_DEFAULT_MAX);
 }
 
-function parseCount(text: string, what: string, max: number): number {
+/** A whole number from 1 to `max`. Throws a `usage` error that begins with `what`. */
+export function parseCount(text: string, what: string, max: number): number {
   const count = /^[0-9]{1,9}$/.test(text) ? Number(text) : NaN;
   if (count >= 1 && count <= max) return count;
   throw new OperatorError("usage", `${what} ${JSON.stringify(text)} is not a whole number from 1 to ${max}`);
@@ -178,6 +284,12 @@ function parseLoadBound(text: string): number {
   const factor = /^[0-9]{1,4}(\.[0-9]{1,4})?$/.test(text) ? Number(text) : NaN;
   if (factor >= 1.01 && factor <= 1000) return factor;
   throw new OperatorError("usage", `Load bound ${JSON.stringify(text)} is not off or a number from 1.01 to 1000`);
+}
+
+function parseLevel(text: string): Level {
+  const level = LEVELS.find((level) => level === text);
+  if (level !== undefined) return level;
+  throw new OperatorError("usage", `Redistribution level ${JSON.stringify(text)} is not one of ${LEVELS.join(", ")}`);
 }
 
 function parseLogLevel(text: string): LogLevel {

@@ -1,40 +1,14 @@
 /**
- * What the engines count: one row per counter and per fate, for the process and for every server, in SharedArrayBuffers. Engines
+ * What the engines count: one row per counter, and the fates, for the process and for every server, in SharedArrayBuffers. Engines
  * add, everybody else reads; nobody ever waits. Every thread that counts has cells of its own for what only grows, so that adding is
  * one plain store; a reader adds them up. Gauges, by which connections are admitted, are one cell for all threads, changed
  * atomically. A server's cells are found by its slot, a small number it keeps while it has connections. Knows nothing of servers'
  * names or of how the numbers are shown.
  */
 
-import { assert } from "./errors.ts";
 import { LIMITS } from "./config.ts";
-
-/** The one cause that ended a connection, and how loudly the log says so. */
-export const FATES = {
-  done: { level: "debug", help: "both sides had finished" },
-  client_gone: { level: "info", help: "the client reset the connection or vanished" },
-  server_closed: { level: "info", help: "the server closed before it had taken all that the client sent" },
-  server_lost: { level: "info", help: "the server reset the connection or vanished" },
-  connect_failed: { level: "warning", help: "no server that was tried accepted the connection" },
-  no_server: { level: "warning", help: "there was no server in the pool" },
-  refused_limit: { level: "warning", help: "the balancer, or every server, had as many connections as it may have" },
-  idle_timeout: { level: "info", help: "nothing moved for the idle timeout" },
-  removed: { level: "info", help: "the server was removed and the drain time was over" },
-  stopped: { level: "info", help: "the balancer stopped and the grace time was over" },
-  worker_lost: { level: "error", help: "the thread that moved its bytes died of a fault of the balancer's own; the log has it" },
-  failed: { level: "error", help: "a fault of the balancer's own; the log has it" },
-} as const;
-
-/** A row of FATES. */
-export type Fate = keyof typeof FATES;
-
-/** The names of all fates. */
-export const FATE_NAMES = Object.keys(FATES) as Fate[];
-
-/** A number for every fate. */
-export function countFates(read: (fate: Fate) => number): Record<Fate, number> {
-  return Object.fromEntries(FATE_NAMES.map((fate) => [fate, read(fate)])) as Record<Fate, number>;
-}
+import { assert } from "./errors.ts";
+import { type Fate, FATE_NAMES } from "./fates.ts";
 
 /** How a row is counted: once for the process or once for each server. Fates are counted as both. */
 type Scope = "process" | "server";
@@ -67,6 +41,30 @@ export const COUNTERS = {
     metric: "balancer_accept_errors_total",
     help: "Times the system could not hand over a client's connection (descriptors used up)",
   },
+  movedUnsent: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_moved_unsent_connections_total",
+    help: "Times a connection left its server for another with nothing sent to the first",
+  },
+  movedUnanswered: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_moved_unanswered_connections_total",
+    help: "Times a connection left its server for another, which was sent again what the first had not answered",
+  },
+  movedIdle: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_moved_idle_connections_total",
+    help: "Times a connection left its server for another between two exchanges",
+  },
+  replayOverflows: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_replay_overflows_total",
+    help: "Times a client said more than --replay-buffer keeps before it was answered",
+  },
   serverOpen: {
     scope: "server",
     kind: "gauge",
@@ -84,6 +82,12 @@ export const COUNTERS = {
     kind: "counter",
     metric: "balancer_server_connect_failures_total",
     help: "Connections that the server refused or did not accept in time",
+  },
+  movedAway: {
+    scope: "server",
+    kind: "counter",
+    metric: "balancer_server_moved_away_connections_total",
+    help: "Connections that left the server for another one",
   },
   sentBytes: { scope: "server", kind: "counter", metric: "balancer_server_sent_bytes_total", help: "Bytes sent to the server" },
   receivedBytes: {

@@ -12,6 +12,9 @@ const DESCRIPTORS_PER_THREAD = 9;
 /** One in so many is kept for the epoll engine's pipes, which 64 connections at a time may use; see its CONNECTIONS_PER_PIPE. */
 const DESCRIPTORS_PER_PIPES = 17;
 const PIPE_DESCRIPTORS_MAX = 128;
+/** One in so many is kept for health checks, of which as many may be under way at a time. */
+const DESCRIPTORS_PER_CHECKS = 33;
+const CHECKS_MAX = 256;
 /** Taken where the limit cannot be learnt (Deno raises the soft limit to the hard one at its start; macOS's is this or more). */
 const DESCRIPTORS_ASSUMED = 10_240;
 
@@ -36,11 +39,17 @@ export async function readDescriptorLimit(): Promise<number> {
 export function connectionsUnder(descriptors: number, threads: number): number {
   const reserved = DESCRIPTORS_RESERVED + threads * DESCRIPTORS_PER_THREAD;
   const pipes = Math.min(PIPE_DESCRIPTORS_MAX, Math.floor(descriptors / DESCRIPTORS_PER_PIPES));
-  const connections = Math.floor((descriptors - reserved - pipes) / DESCRIPTORS_PER_CONNECTION);
+  const connections = Math.floor((descriptors - reserved - pipes - checksUnder(descriptors)) / DESCRIPTORS_PER_CONNECTION);
   if (connections >= 1) return Math.min(connections, LIMITS.connectionsMax);
-  const needed = Math.ceil((reserved + DESCRIPTORS_PER_CONNECTION) * DESCRIPTORS_PER_PIPES / (DESCRIPTORS_PER_PIPES - 1));
+  const share = 1 - 1 / DESCRIPTORS_PER_PIPES - 1 / DESCRIPTORS_PER_CHECKS;
+  const needed = Math.ceil((reserved + DESCRIPTORS_PER_CONNECTION) / share);
   throw new OperatorError(
     "failed",
     `Cannot serve under a limit of ${descriptors} open files: raise it (ulimit -n) to ${needed} or more`,
   );
+}
+
+/** Health checks that may be under way at a time under a limit on descriptors. */
+export function checksUnder(descriptors: number): number {
+  return Math.max(1, Math.min(CHECKS_MAX, Math.floor(descriptors / DESCRIPTORS_PER_CHECKS)));
 }

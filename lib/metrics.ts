@@ -4,7 +4,9 @@
  */
 
 import { type Metric, Registry } from "prom-client";
-import { CONNECT_SECONDS_BOUNDS, type ConnectSeconds, COUNTERS, type Counters, FATE_NAMES } from "./counters.ts";
+import { CONNECT_SECONDS_BOUNDS, type ConnectSeconds, COUNTERS, type Counters } from "./counters.ts";
+import { FATE_NAMES } from "./fates.ts";
+import { SERVER_STATES } from "./standings.ts";
 import type { ProcessCounter, ProcessGauge, ServerCounter, ServerGauge } from "./counters.ts";
 
 /** A server's label and where its counters are. */
@@ -77,7 +79,7 @@ export const FAMILIES: readonly Family[] = [
     type: "gauge",
     help: "Servers, by state",
     samples: (_, { servers }) =>
-      ["up", "draining"].map((state) => ({ value: servers.filter((server) => server.state === state).length, labels: { state } })),
+      SERVER_STATES.map((state) => ({ value: servers.filter((server) => server.state === state).length, labels: { state } })),
   },
   {
     name: "balancer_server_weight",

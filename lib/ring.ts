@@ -289,6 +289,27 @@ function nearestOwner(ring: Circle, probes: readonly number[], cursors: readonly
   return owner;
 }
 
+/** How a key came to its first server. */
+export interface Located {
+  /** Which of its probes won, from 0. */
+  readonly probe: number;
+  /** Where that probe falls on the circle, from 0 to 2³²−1. */
+  readonly probePlace: number;
+  /** Where the point is that it found. */
+  readonly point: number;
+  /** The server of the point: an index in the ring's `servers`, the same as `firstOnRing` gives. */
+  readonly owner: number;
+}
+
+/** `firstOnRing` with its grounds, for people who want to see them. There must be a server. */
+export function locate(ring: Circle, key: Uint8Array): Located {
+  const probes = hashProbes(key);
+  const cursors = findCursors(ring, probes);
+  const distances = cursors.map((cursor, i) => (ring.points[cursor] - probes[i]) >>> 0);
+  const probe = distances.indexOf(Math.min(...distances)); // the first of equals, as everywhere
+  return { probe, probePlace: probes[probe], point: ring.points[cursors[probe]], owner: ring.owners[cursors[probe]] };
+}
+
 /**
  * Each server's share of all keys, in the order of `ring.servers`; they add up to 1 but for rounding. Worked out, not sampled: a point at the end
  * of a gap of length g wins the probes that fall at most g before it, against all the other probes of the key. Going through

@@ -3,15 +3,21 @@
  * as an argument.
  */
 
+import { hash64 } from "./hash.ts";
 import { firstOnRing, walkRing } from "./ring.ts";
 import type { RoutingColumns } from "./routing_table.ts";
+import { isLeaving, STANDING } from "./standings.ts";
 
 /** What the decision must know of the moment. */
 export interface Load {
   /** Open connections of all clients, this one included. */
   readonly open: number;
+  /** The weight of servers in the table that get no clients. */
+  readonly weightAway: number;
   /** Open connections of the server with this slot, those being made included. */
   openOf(slot: number): number;
+  /** Whether the server with this slot may get clients: a STANDING, or the part of them that it holds back. */
+  standingOf(slot: number): number;
 }
 
 /**
@@ -20,35 +26,60 @@ export interface Load {
  */
 export const LOAD_BOUND_FLOOR = 8;
 
+/** 2³² divided by the golden ratio: multiplying by it mixes a number's bits into the upper ones (Knuth, TAOCP 3, 6.4). */
+const GOLDEN = 0x9e3779b1;
+
 /**
  * The servers to try for the client with this key (indexes in the table), each once: those on its way round the ring that have
- * room under the load bound, then those that have none. The bound decides the order only, for it counts servers that may be dead:
- * with one of two down, the other must take everybody. A server's own limit (`connectionsMax`) is never passed.
+ * room under the load bound, then those that have none, then those that hold this client back, and last those that are down or rest:
+ * if all are, each is tried rather than everybody refused. The bound decides the order only, for it counts servers that may be dead.
+ * A server's own limit (`connectionsMax`) is never passed, and a server that is draining gets nobody.
  *
  * Consistent hashing with bounded loads: Mirrokni, Thorup, Zadimoghaddam, 2016 (arXiv 1608.01350).
  */
 export function* route(table: RoutingColumns, load: Load, key: Uint8Array): Generator<number, void, undefined> {
   const overBound: number[] = [];
+  const holdingBack: number[] = [];
+  const lastResort: number[] = [];
   for (const index of walkRing(table.circle, key)) {
-    const open = load.openOf(table.slots[index]);
-    if (open >= table.connectionsMax[index]) continue;
-    if (open < boundOf(table, index, load.open)) yield index;
+    const slot = table.slots[index];
+    const open = load.openOf(slot);
+    const standing = load.standingOf(slot);
+    if (open >= table.connectionsMax[index] || isLeaving(standing)) continue;
+    if (standing === STANDING.lastResort) lastResort.push(index);
+    else if (isHeldBack(standing, key)) holdingBack.push(index);
+    else if (open < boundOf(table, index, load)) yield index;
     else overBound.push(index);
   }
   yield* overBound;
+  yield* holdingBack;
+  yield* lastResort;
 }
 
 /** The first of `route()`, or -1 if there is none: all that most clients need, in less time. */
 export function routeFirst(table: RoutingColumns, load: Load, key: Uint8Array): number {
   if (table.circle.serverCount === 0) return -1;
   const index = firstOnRing(table.circle, key);
-  const open = load.openOf(table.slots[index]);
-  if (open < table.connectionsMax[index] && open < boundOf(table, index, load.open)) return index;
+  const slot = table.slots[index];
+  const open = load.openOf(slot);
+  const isPlain = load.standingOf(slot) === STANDING.full;
+  if (isPlain && open < table.connectionsMax[index] && open < boundOf(table, index, load)) return index;
   return route(table, load, key).next().value ?? -1;
 }
 
 /** How many connections the server may have while others have room. */
-function boundOf({ weights, weightTotal, loadBound }: RoutingColumns, index: number, open: number): number {
-  const fairShare = open * weights[index] / weightTotal;
+export function boundOf({ weights, weightTotal, loadBound }: RoutingColumns, index: number, { open, weightAway }: Load): number {
+  const weightHere = Math.max(weights[index], weightTotal - weightAway);
+  const fairShare = Math.max(1, open) * weights[index] / weightHere; // from 1: there may be no bound, and ∞ × 0 is no number
   return Math.max(LOAD_BOUND_FLOOR * weights[index], Math.ceil(loadBound * fairShare));
+}
+
+/**
+ * Whether a server that comes back by and by does not take this client yet. A client that it has once taken it keeps: which part of
+ * all clients one belongs to is its key's alone, and has nothing to do with its place on the ring.
+ */
+export function isHeldBack(standing: number, key: Uint8Array): boolean {
+  if (standing <= 0) return false;
+  const { high, low } = hash64(key);
+  return Math.imul(high ^ low, GOLDEN) >>> 16 < standing;
 }

@@ -14,6 +14,8 @@ export interface SavedServer {
   readonly server: string;
   readonly weight: number;
   readonly connectionsMax: number | null;
+  /** Whether the operator has taken it out for a while. */
+  readonly draining?: boolean;
 }
 
 /** What was found. `warning` is a sentence for the operator if a file was there but could not be used. */
@@ -113,6 +115,7 @@ function isSavedServer(value: unknown): value is SavedServer {
   } catch {
     return false;
   }
+  if (value.draining !== undefined && typeof value.draining !== "boolean") return false;
   return isCount(value.weight, LIMITS.weightMax) &&
     (value.connectionsMax === null || isCount(value.connectionsMax, LIMITS.serverConnectionsMax));
 }

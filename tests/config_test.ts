@@ -1,7 +1,16 @@
 // Every setting has a default that holds, and a bad value is named in a sentence.
 
 import { assertEquals, assertGreaterOrEqual, assertMatch, assertThrows } from "@std/assert";
-import { LIMITS, LOG_LEVELS, parseConfig, parseServerConnections, parseWeight, SETTINGS } from "../lib/config.ts";
+import {
+  type Config,
+  LEVELS,
+  LIMITS,
+  LOG_LEVELS,
+  parseConfig,
+  parseServerConnections,
+  parseWeight,
+  SETTINGS,
+} from "../lib/config.ts";
 import { OperatorError } from "../lib/errors.ts";
 
 function assertUsageError(act: () => unknown, text: string): void {
@@ -16,9 +25,21 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     connectAttemptsMax: 10,
     connectDeadlineMs: 15_000,
     idleTimeoutMs: 600_000,
+    level: "new",
+    replayBytesMax: 65_536,
+    replaysMax: 3,
+    quietMs: 250,
+    check: { kind: "tcp" },
+    checkIntervalMs: 2000,
+    checkTimeoutMs: 1000,
+    rise: 2,
+    fall: 3,
+    restMs: 1000,
+    slowStartMs: 0,
     connectionsMax: "auto",
     keepAliveMs: 30_000,
     userTimeoutMs: 30_000,
+    serverTimeoutMs: 5000,
     engine: "auto",
     workers: Math.min(4, navigator.hardwareConcurrency),
     busyPollMicros: 0,
@@ -39,7 +60,7 @@ Deno.test("SETTINGS have flags all different", () => {
   assertEquals(new Set(flags).size, flags.length);
 });
 
-const GOOD = [
+const GOOD: readonly [flag: string, text: string, name: keyof Config, value: unknown, others?: Record<string, string>][] = [
   ["key", "ip/24,64", "key", { ipv4Bits: 24, ipv6Bits: 64, withPort: false }],
   ["load-bound", "off", "loadBound", Infinity],
   ["load-bound", "1.01", "loadBound", 1.01],
@@ -50,6 +71,31 @@ const GOOD = [
   ["connect-attempts", "1000", "connectAttemptsMax", 1000],
   ["connect-deadline", "1h", "connectDeadlineMs", 3_600_000],
   ["idle-timeout", "10ms", "idleTimeoutMs", 10],
+  ["redistribute", "new", "level", "new"],
+  ["redistribute", "unanswered", "level", "unanswered"],
+  ["redistribute", "idle", "level", "idle"],
+  ["replay-buffer", "0", "replayBytesMax", 0],
+  ["replay-buffer", "4096", "replayBytesMax", 4096],
+  ["replay-buffer", "16MiB", "replayBytesMax", 16 * 1024 ** 2],
+  ["replays", "1", "replaysMax", 1],
+  ["replays", "1000", "replaysMax", 1000],
+  ["quiet", "1ms", "quietMs", 1],
+  ["check", "off", "check", { kind: "off" }],
+  ["check", "http:/health?deep=1", "check", { kind: "http", path: "/health?deep=1" }],
+  ["check", "expect:220", "check", { kind: "text", send: new Uint8Array(), expect: Uint8Array.of(50, 50, 48) }],
+  ["check-interval", "50ms", "checkIntervalMs", 50, { "check-timeout": "50ms" }],
+  ["check-timeout", "10ms", "checkTimeoutMs", 10],
+  ["check-timeout", "2s", "checkTimeoutMs", 2000],
+  ["rise", "1", "rise", 1],
+  ["fall", "1000", "fall", 1000],
+  ["rest", "off", "restMs", 0],
+  ["rest", "10ms", "restMs", 10],
+  ["rest", "1m", "restMs", 60_000],
+  ["slow-start", "off", "slowStartMs", 0],
+  ["slow-start", "10ms", "slowStartMs", 10],
+  ["slow-start", "24h", "slowStartMs", 86_400_000],
+  ["server-timeout", "off", "serverTimeoutMs", 0],
+  ["server-timeout", "100ms", "serverTimeoutMs", 100],
   ["connections", "auto", "connectionsMax", "auto"],
   ["connections", "1", "connectionsMax", 1],
   ["connections", "10000000", "connectionsMax", 10_000_000],
@@ -64,10 +110,10 @@ const GOOD = [
   ["busy-poll", "50", "busyPollMicros", 50],
   ["busy-poll", "off", "busyPollMicros", 0],
   ["log-level", "error", "logLevel", "error"],
-] as const;
+];
 
-for (const [flag, text, name, value] of GOOD) {
-  Deno.test(`parseConfig() takes --${flag} ${text}`, () => assertEquals(parseConfig({ [flag]: text })[name], value));
+for (const [flag, text, name, value, others] of GOOD) {
+  Deno.test(`parseConfig() takes --${flag} ${text}`, () => assertEquals(parseConfig({ ...others, [flag]: text })[name], value));
 }
 
 const BAD = [
@@ -105,6 +151,37 @@ const BAD = [
   ["connect-deadline", "never"],
   ["idle-timeout", "9ms"],
   ["idle-timeout", "0"],
+  ["redistribute", "all"],
+  ["redistribute", ""],
+  ["redistribute", "Idle"],
+  ["redistribute", "constructor"],
+  ["replay-buffer", "5TB"],
+  ["replay-buffer", "1GiB"],
+  ["replay-buffer", "16777217"],
+  ["replay-buffer", "-1"],
+  ["replays", "0"],
+  ["replays", "1001"],
+  ["quiet", "0"],
+  ["quiet", "0ms"],
+  ["quiet", "off"],
+  ["check", "nope"],
+  ["check", "http"],
+  ["check", "send:PING"],
+  ["check", ""],
+  ["check-interval", "49ms"],
+  ["check-interval", "0"],
+  ["check-timeout", "9ms"],
+  ["rise", "0"],
+  ["rise", "1001"],
+  ["fall", "0"],
+  ["fall", "-3"],
+  ["rest", "9ms"],
+  ["rest", "61s"],
+  ["rest", "0"],
+  ["slow-start", "9ms"],
+  ["slow-start", "on"],
+  ["server-timeout", "99ms"],
+  ["server-timeout", "10h"],
   ["connections", "0"],
   ["connections", "10000001"],
   ["connections", "many"],
@@ -121,6 +198,19 @@ Deno.test("parseConfig() names the setting that is bad", () => {
   assertThrows(() => parseConfig({ "idle-timeout": "soon" }), OperatorError, "Idle timeout");
   assertThrows(() => parseConfig({ "connect-attempts": "x" }), OperatorError, "Number of connect attempts");
   assertThrows(() => parseConfig({ "log-level": "x" }), OperatorError, LOG_LEVELS.join(", "));
+  assertThrows(() => parseConfig({ redistribute: "x" }), OperatorError, LEVELS.join(", "));
+  assertThrows(() => parseConfig({ "replay-buffer": "x" }), OperatorError, "Replay buffer");
+  assertThrows(() => parseConfig({ quiet: "x" }), OperatorError, "Quiet time");
+  assertThrows(() => parseConfig({ rest: "x" }), OperatorError, "Rest time");
+});
+
+Deno.test("parseConfig() refuses a check timeout that is longer than the interval, if there are checks", () => {
+  const flags = { "check-timeout": "5s", "check-interval": "1s" };
+  const { kind, message } = assertThrows(() => parseConfig(flags), OperatorError);
+  assertEquals([kind, message], ["usage", "Check timeout 5s is longer than the check interval 1s; lower --check-timeout"]);
+  assertThrows(() => parseConfig({ "check-interval": "500ms" }), OperatorError, "Check timeout 1s is longer");
+  assertEquals(parseConfig({ ...flags, "check-timeout": "1s" }).checkTimeoutMs, 1000);
+  assertEquals(parseConfig({ ...flags, check: "off" }).checkTimeoutMs, 5000);
 });
 
 for (const [text, weight] of [["1", 1], ["256", 256], ["007", 7]] as const) {

@@ -23,13 +23,16 @@ interface Control extends AsyncDisposable {
   request(method: string, path: string, body?: BodyInit): Promise<{ status: number; type: string; text: string }>;
 }
 
-async function startControl(requestTimeMaxMs?: number): Promise<Control> {
+/** Without checks, which are connections, too. */
+async function startControl(requestTimeMaxMs?: number, flags: Record<string, string> = {}): Promise<Control> {
   const stack = new AsyncDisposableStack();
   const folder = await Deno.makeTempDir({ prefix: "balancer_test_" });
   stack.defer(() => Deno.remove(folder, { recursive: true }));
   const path = `${folder}/run/control.sock`;
   const listen = { host: "127.0.0.1", port: 0 };
-  const balancer = stack.use(new Balancer({ engine: streams, listen, config: parseConfig(), connectionsMax: 1000 }));
+  const balancer = stack.use(
+    new Balancer({ engine: streams, listen, config: parseConfig({ check: "off", ...flags }), connectionsMax: 1000 }),
+  );
   const stops: number[] = [];
   const facts = {
     name: "test",
@@ -82,8 +85,92 @@ Deno.test("a server is added, changed, listed and removed", async () => {
   const { servers, ring } = await client.list();
   assertEquals(servers.map(({ server, weight, connects }) => [server, weight, connects]), [[server.name, 3, 1]]);
   assertMatch(ring.fingerprint, /^[0-9a-f]{8}$/);
-  assertEquals(await client.remove(server.name, "1s", 1000), { server: server.name, open: 0, ended: 0 });
+  assertEquals(await client.remove(server.name, "1s", 1000), { server: server.name, open: 0, moved: 0, ended: 0 });
   assertEquals((await client.list()).servers, []);
+});
+
+Deno.test("a server is drained and brought back, and says since when and why", async () => {
+  await using control = await startControl();
+  await control.client.add({ address: "192.0.2.1", port: 80 });
+  const before = new Date().toISOString();
+  const { state, reason, since } = await control.client.change("192.0.2.1:80", { draining: true });
+  assertEquals([state, reason], ["draining", "balancerctl drain"]);
+  assert(since >= before && since <= new Date().toISOString(), since);
+  assertEquals((await control.client.server("192.0.2.1:80")).state, "draining");
+  assertEquals((await control.client.status()).servers, { up: 0, resting: 0, down: 0, draining: 1 });
+  const back = await control.client.change("192.0.2.1:80", { draining: false, weight: 3 });
+  assertEquals([back.state, back.reason, back.weight], ["up", null, 3]);
+});
+
+Deno.test("a plan is asked for, with an IPv6 server, too", async () => {
+  await using control = await startControl();
+  const { client } = control;
+  const empty = await client.plan({ change: "add", server: "[2001:db8::1]:80", weight: "2" });
+  assertEquals(empty.change, { kind: "add", server: "[2001:db8::1]:80", weight: 2 });
+  assertEquals([empty.movedShare, empty.flows], [1, [{ from: null, to: "[2001:db8::1]:80", share: 1 }]]);
+  await client.add({ address: "192.0.2.1", port: 80 });
+  assertEquals((await client.plan({ change: "add", server: "192.0.2.2:80" })).change, {
+    kind: "add",
+    server: "192.0.2.2:80",
+    weight: 1,
+  });
+  const last = await client.plan({ change: "remove", server: "192.0.2.1:80" });
+  assertEquals([last.movedShare, last.flows, last.servers], [1, [{ from: "192.0.2.1:80", to: null, share: 1 }], {
+    before: 1,
+    after: 0,
+  }]);
+  assertEquals(last.change, { kind: "remove", server: "192.0.2.1:80" });
+  const heavier = await client.plan({ change: "weight", server: "192.0.2.1:80", weight: "7" });
+  assertEquals([heavier.movedShare, heavier.connections], [0, []]);
+});
+
+Deno.test("a client is explained, with as many successors as are asked for", async () => {
+  await using control = await startControl();
+  const { client } = control;
+  const nobody = await client.explain({ client: "192.0.2.7" });
+  assertEquals([nobody.client, nobody.server, nobody.order], ["192.0.2.7", null, []]);
+  for (let i = 1; i <= 6; i++) await client.add({ address: "192.0.2.1", port: i });
+  const explained = await client.explain({ client: "2001:DB8::7" });
+  assertEquals([explained.client, explained.order.length], ["2001:db8::7", 4]);
+  assertEquals(explained.order[0].server, explained.server);
+  assertMatch(explained.hash, /^[0-9a-f]{16}$/);
+  assertMatch(explained.point ?? "", /^[0-9a-f]{8}$/);
+  assertEquals((await client.explain({ client: "192.0.2.7", successors: "1" })).order.length, 2);
+  assertEquals((await client.explain({ client: "192.0.2.7", successors: "1000" })).order.length, 6);
+});
+
+Deno.test("connections that ended are listed, by server, fate and number", async () => {
+  await using control = await startControl();
+  await using server = startServer(sayName);
+  const { client, balancer } = control;
+  const before = new Date(Date.now() - 1).toISOString();
+  await ask(balancer.address);
+  await client.add({ address: server.address.host, port: server.address.port });
+  await ask(balancer.address);
+  await ask(balancer.address);
+  const all = await client.ends({});
+  assertEquals([all.ends.map(({ fate }) => fate), all.leftOut], [["done", "done", "no_server"], 0]);
+  const [{ at, server: name, receivedBytes, moves }] = all.ends;
+  assert(at >= before && at <= new Date(Date.now() + 1).toISOString(), at);
+  assertEquals([name, receivedBytes, moves], [server.name, server.name.length, 0]);
+  assertEquals((await client.ends({ fate: "no_server" })).ends.map(({ server }) => server), [null]);
+  assertEquals((await client.ends({ server: server.name, limit: "1" })).ends, [all.ends[0]]);
+  assertEquals((await client.ends({ server: "192.0.2.1:80" })).ends, []);
+});
+
+Deno.test("a rebalance is started, shown and stopped; at another level it is a conflict", async () => {
+  await using control = await startControl(undefined, { redistribute: "idle" });
+  const nothing = { running: false, away: 0, busy: 0, moved: 0, rate: 0 };
+  assertEquals(await control.client.showRebalance(), nothing);
+  const started = await control.request("POST", "/v1/rebalance", '{"rate":7}');
+  assertEquals([started.status, JSON.parse(started.text)], [202, { ...nothing, rate: 7 }]);
+  assertEquals((await control.client.startRebalance(undefined)).rate, 100);
+  assertEquals((await control.client.stopRebalance()).running, false);
+  await using other = await startControl();
+  const { status, text } = await other.request("POST", "/v1/rebalance");
+  assertEquals([status, errorOf(text).kind], [409, "conflict"]);
+  assertStringIncludes(errorOf(text).message, "--redistribute is new");
+  assertEquals(await other.client.stopRebalance(), nothing);
 });
 
 Deno.test("an IPv6 server is named in a path by its percent-encoded name", async () => {
@@ -99,6 +186,7 @@ Deno.test("status tells what runs", async () => {
   assertEquals([status.name, status.version, status.engine, status.pid], ["test", "1.2.3", "streams", Deno.pid]);
   assertEquals(parseAddress(status.address), control.balancer.address);
   assertEquals(status.connections, { accepted: 0, open: 0, max: 1000 });
+  assertEquals([status.servers, status.checkIntervalMs], [{ up: 0, resting: 0, down: 0, draining: 0 }, 2000]);
 });
 
 Deno.test("stop hands on the grace time, and has a default", async () => {
@@ -122,7 +210,20 @@ Deno.test("the OpenAPI document describes every route", async () => {
   const { status, text } = await control.request("GET", "/openapi.json");
   const { openapi, paths } = JSON.parse(text);
   assertEquals([status, openapi], [200, "3.1.0"]);
-  for (const { method, path } of Object.values(ROUTES)) assert(paths[path]?.[method] !== undefined, `${method} ${path}`);
+  for (const { method, path, responses } of Object.values(ROUTES)) {
+    const described = paths[path]?.[method];
+    assert(described !== undefined, `${method} ${path}`);
+    assertEquals(Object.keys(described.responses), Object.keys(responses), `${method} ${path}`);
+  }
+  const routes = Object.entries(paths).flatMap(([path, methods]) => Object.keys(methods as object).map((m) => `${m} ${path}`));
+  for (
+    const route of ["get /v1/plan", "get /v1/explain", "get /v1/ends", "get /v1/servers/{server}", "patch /v1/servers/{server}"]
+  ) {
+    assert(routes.includes(route), route);
+  }
+  for (const method of ["post", "get", "delete"]) assert(routes.includes(`${method} /v1/rebalance`), method);
+  const parameters = paths["/v1/ends"].get.parameters.map(({ name, in: where }: { name: string; in: string }) => [where, name]);
+  assertEquals(parameters, [["query", "server"], ["query", "fate"], ["query", "limit"]]);
 });
 
 const BAD_REQUESTS: readonly [method: string, path: string, body: string | undefined, status: number, says: string][] = [
@@ -143,9 +244,44 @@ const BAD_REQUESTS: readonly [method: string, path: string, body: string | undef
   ["PATCH", "/v1/servers/10.0.0.9:80", '{"weight":2}', 404, '"10.0.0.9:80"'],
   ["PATCH", "/v1/servers/10.0.0.9:80", "{}", 400, "Nothing to change"],
   ["PATCH", "/v1/servers/nonsense", '{"weight":2}', 400, '"nonsense"'],
+  ["PATCH", "/v1/servers/10.0.0.9:80", '{"draining":true}', 404, '"10.0.0.9:80"'],
+  ["PATCH", "/v1/servers/10.0.0.9:80", '{"draining":"yes"}', 400, "draining"],
+  ["PATCH", "/v1/servers/10.0.0.9:80", '{"draining":null}', 400, "draining"],
+  ["PATCH", "/v1/servers/10.0.0.9:80", '{"drained":true}', 400, "drained"],
+  ["GET", "/v1/servers/10.0.0.9:80", undefined, 404, "it is not in the pool"],
+  ["GET", "/v1/servers/10.0.0.9", undefined, 400, '"10.0.0.9"'],
   ["DELETE", "/v1/servers/10.0.0.9:80", undefined, 404, "it is not in the pool"],
   ["DELETE", "/v1/servers/10.0.0.9:80?drain=soon", undefined, 400, '"soon"'],
   ["DELETE", "/v1/servers/10.0.0.9:80?drian=1s", undefined, 400, "drian"],
+  ["GET", "/v1/plan", undefined, 400, "change"],
+  ["GET", "/v1/plan?change=remove", undefined, 400, "server"],
+  ["GET", "/v1/plan?server=10.0.0.9:80", undefined, 400, "change"],
+  ["GET", "/v1/plan?change=swap&server=10.0.0.9:80", undefined, 400, "change"],
+  ["GET", "/v1/plan?change=remove&server=10.0.0.9", undefined, 400, '"10.0.0.9"'],
+  ["GET", "/v1/plan?change=remove&server=10.0.0.9:80", undefined, 404, "it is not in the pool"],
+  ["GET", "/v1/plan?change=weight&server=10.0.0.9:80&weight=2", undefined, 404, "it is not in the pool"],
+  ["GET", "/v1/plan?change=add&server=10.0.0.9:80&weight=0", undefined, 400, 'Weight "0"'],
+  ["GET", "/v1/plan?change=add&server=10.0.0.9:80&wieght=2", undefined, 400, "wieght"],
+  ["GET", "/v1/explain", undefined, 400, "client"],
+  ["GET", "/v1/explain?client=foo", undefined, 400, 'Cannot explain "foo"'],
+  ["GET", "/v1/explain?client=", undefined, 400, 'Cannot explain ""'],
+  ["GET", `/v1/explain?client=${"1".repeat(301)}`, undefined, 400, "client"],
+  ["GET", "/v1/explain?client=10.0.0.9&successors=0", undefined, 400, 'Number of successors "0"'],
+  ["GET", "/v1/explain?client=10.0.0.9&successors=1001", undefined, 400, 'Number of successors "1001"'],
+  ["GET", "/v1/ends?fate=lost", undefined, 400, 'Fate "lost" is not one of done, '],
+  ["GET", "/v1/ends?fate=constructor", undefined, 400, 'Fate "constructor"'],
+  ["GET", "/v1/ends?limit=0", undefined, 400, 'Limit "0"'],
+  ["GET", "/v1/ends?limit=5000", undefined, 400, 'Limit "5000"'],
+  ["GET", "/v1/ends?limit=ten", undefined, 400, 'Limit "ten"'],
+  ["GET", "/v1/ends?server=nonsense", undefined, 400, '"nonsense"'],
+  ["GET", "/v1/ends?colour=red", undefined, 400, "colour"],
+  ["POST", "/v1/rebalance", '{"rate":0}', 400, "rate"],
+  ["POST", "/v1/rebalance", '{"rate":"x"}', 400, "rate"],
+  ["POST", "/v1/rebalance", '{"rate":1.5}', 400, "rate"],
+  ["POST", "/v1/rebalance", '{"rate":100001}', 400, "rate"],
+  ["POST", "/v1/rebalance", '{"speed":1}', 400, "speed"],
+  ["POST", "/v1/rebalance", "{}", 409, "--redistribute"],
+  ["PATCH", "/v1/rebalance", "{}", 404, "PATCH /v1/rebalance"],
   ["POST", "/v1/stop", '{"grace":"-1s"}', 400, '"-1s"'],
   ["GET", "/v1/nothing", undefined, 404, "/openapi.json"],
   ["PUT", "/v1/status", "{}", 404, "PUT /v1/status"],

@@ -7,13 +7,12 @@ import {
   CONNECT_SECONDS_BOUNDS,
   COUNTERS,
   Counters,
-  type Fate,
-  FATES,
   type ProcessCounter,
   type ProcessGauge,
   type ServerCounter,
   type ServerGauge,
 } from "../lib/counters.ts";
+import { type Fate, FATES } from "../lib/fates.ts";
 
 const SLOTS = 3;
 const fates = Object.keys(FATES) as Fate[];

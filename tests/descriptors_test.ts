@@ -2,20 +2,20 @@
 
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { LIMITS } from "../lib/config.ts";
-import { connectionsUnder, readDescriptorLimit } from "../lib/descriptors.ts";
+import { checksUnder, connectionsUnder, readDescriptorLimit } from "../lib/descriptors.ts";
 import { OperatorError } from "../lib/errors.ts";
 
 for (
   const [descriptors, threads, connections] of [
-    [53, 0, 1],
-    [56, 0, 2],
+    [54, 0, 1],
+    [57, 0, 2],
     [64, 0, 6],
-    [73, 2, 1],
-    [1024, 0, 458],
-    [1024, 4, 440],
-    [10_240, 4, 5014],
-    [20_000, 2, 9903],
-    [1_048_576, 4, 524_182],
+    [75, 2, 1],
+    [1024, 0, 442],
+    [1024, 4, 424],
+    [10_240, 4, 4886],
+    [20_000, 2, 9775],
+    [1_048_576, 4, 524_054],
     [2 ** 40, 4, LIMITS.connectionsMax],
     [Infinity, 4, LIMITS.connectionsMax],
   ]
@@ -25,12 +25,16 @@ for (
   });
 }
 
-for (const [descriptors, threads, needed] of [[0, 0, 54], [1, 0, 54], [52, 0, 54], [64, 4, 92]]) {
+for (const [descriptors, threads, needed] of [[0, 0, 55], [1, 0, 55], [52, 0, 55], [64, 4, 95]]) {
   Deno.test(`connectionsUnder() a limit of ${descriptors} with ${threads} threads fails and says how to raise it`, () => {
     const error = assertThrows(() => connectionsUnder(descriptors, threads), OperatorError, `${descriptors} open files`);
     assertEquals([error.kind, error.message.includes(`(ulimit -n) to ${needed} `)], ["failed", true]);
     assert(connectionsUnder(needed, threads) >= 1);
   });
+}
+
+for (const [descriptors, checks] of [[0, 1], [64, 1], [1024, 31], [10_240, 256], [Infinity, 256]]) {
+  Deno.test(`checksUnder() a limit of ${descriptors} are ${checks}`, () => assertEquals(checksUnder(descriptors), checks));
 }
 
 Deno.test("readDescriptorLimit() gives a number under which connections fit", async () => {

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertGreater, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { createHash } from "node:crypto";
-import type { Address } from "../lib/address.ts";
+import { type Address, parseAddress } from "../lib/address.ts";
 import { ControlClient } from "../lib/control/client.ts";
 import {
   ask,
@@ -10,6 +10,7 @@ import {
   close,
   connect,
   echo,
+  hold,
   readBytes,
   readChunks,
   readText,
@@ -17,6 +18,7 @@ import {
   silentListener,
   someBytes,
   soon,
+  startResettingServer,
   startServer,
   type TestServer,
   unusedAddress,
@@ -159,7 +161,7 @@ Deno.test("remove gives open connections their time, then ends them", async () =
   await quick.closeWrite();
   assertEquals(await soon(readText(quick)), "");
   await soon(readText(slow).catch(() => "")); // reset, so that nothing cut is taken for whole
-  assertStringIncludes(await removal, "of 2 open connections 1 finished and 1 were ended");
+  assertStringIncludes(await removal, "of 2 open connections 0 moved, 1 finished and 1 was reset");
 });
 
 Deno.test("stop and start again, and the pool is there", async () => {
@@ -167,10 +169,14 @@ Deno.test("stop and start again, and the pool is there", async () => {
   await place.start();
   await place.do("add", "192.0.2.1", "80", "--weight", "3");
   await place.do("add", "2001:db8::1", "80", "--max-connections", "7");
-  const { servers, ring } = JSON.parse(await place.do("list", "--json"));
+  const read = async () => {
+    const { servers, ring } = JSON.parse(await place.do("list", "--json"));
+    return { servers: servers.map((server: object) => ({ ...server, since: "" })), ring };
+  };
+  const before = await read();
   await place.do("stop");
   await place.start();
-  assertEquals(JSON.parse(await place.do("list", "--json")), { servers, ring });
+  assertEquals(await read(), before);
 });
 
 Deno.test("kill -9 in the middle of a hundred adds loses none that answered", async () => {
@@ -313,6 +319,141 @@ Deno.test({
   },
 });
 
+Deno.test("a drain survives the daemon's stop and start, and ends when it is called off", async () => {
+  await using place = await makePlace();
+  await using stack = new AsyncDisposableStack();
+  const [one, two] = startServers(stack, 2, sayName);
+  await place.start();
+  await addAll(place, [one, two]);
+  await place.do("drain", one.address.host, String(one.address.port));
+  await place.do("stop");
+  const started = await place.ctl("start", "127.0.0.1", "0", "--key", "ip:port");
+  assertStringIncludes(started.stdout, "with 2 servers\n");
+  using control = new ControlClient("default", place.socket());
+  const address = parseAddress((await control.status()).address);
+  const { state, reason } = await control.server(one.name);
+  assertEquals([state, reason], ["draining", "balancerctl drain"]);
+  for (let i = 0; i < 10; i++) assertEquals(await ask(address), two.name);
+  await place.do("undrain", one.address.host, String(one.address.port));
+  await poll(() => ask(address), (name) => name === one.name, "a client of the server that is back");
+  await place.do("stop");
+  await place.start();
+  assertEquals((await control.server(one.name)).state, "up");
+});
+
+Deno.test("a server that is killed is shown with the reason, its idle client is answered elsewhere, and it comes back", async () => {
+  await using place = await makePlace();
+  const checks = ["--check", "tcp", "--check-interval", "200ms", "--check-timeout", "200ms", "--rise", "1", "--fall", "1"];
+  const address = await place.start("--redistribute", "idle", "--quiet", "20ms", "--rest", "50ms", ...checks);
+  using control = new ControlClient("default", place.socket());
+  await using other = startServer(echo);
+  let name = "";
+  let at = 0;
+  {
+    await using server = await startServerProcess();
+    ({ name, port: at } = server);
+    await control.add({ address: "127.0.0.1", port: at });
+    using client = await connect(address);
+    await writeText(client, "ping");
+    assertEquals(new TextDecoder().decode(await soon(readBytes(client, 4))), "PING");
+    await addAll(place, [other]);
+    const read = () => control.plan({ change: "remove", server: name });
+    await poll(read, ({ connections }) => connections.every(({ state }) => state === "idle"), "silence");
+    await server.kill();
+    const { state, reason } = await poll(() => control.server(name), ({ state }) => state !== "up", "the server to be lost");
+    assert(state === "down" || state === "resting", state);
+    assertMatch(reason ?? "", /refused|reset/);
+    assertMatch(await place.do("list"), new RegExp(`^${name} is (down|resting) since 20[^ ]+Z: [^\\n]*(refused|reset)`, "m"));
+    await writeText(client, "still there?");
+    assertEquals(new TextDecoder().decode(await soon(readBytes(client, 12), "the other's answer")), "still there?");
+    const { movedAway, open } = await control.server(name);
+    assertEquals([movedAway, open, (await control.server(other.name)).open], [1, 0, 1]);
+  }
+  await using _back = await startServerProcess(at);
+  const { reason } = await poll(() => control.server(name), ({ state }) => state === "up", "the server to be up again");
+  assertEquals(reason, null);
+  assert(!(await place.do("list")).includes(" since "));
+});
+
+Deno.test({
+  name: "remove that is interrupted ends with a sentence, and the drain goes on",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using place = await makePlace();
+    await using server = startServer(echo);
+    const address = await place.start();
+    await addAll(place, [server]);
+    using client = await openVia(address);
+    using control = new ControlClient("default", place.socket());
+    const args = ["remove", "127.0.0.1", String(server.address.port), "--drain", "1h"];
+    const command = new Deno.Command(place.program("balancerctl"), { args, env: place.env, stdout: "piped", stderr: "piped" });
+    const process = command.spawn();
+    await poll(() => control.list(), ({ servers }) => servers.some(({ state }) => state === "draining"), "the removal");
+    process.kill("SIGINT");
+    const { code, stdout, stderr } = await soon(process.output(), "the end of balancerctl");
+    assertEquals([code, stdout.length], [1, 0]);
+    const why = `Interrupted: server ${server.name} goes on draining for up to 1h; balancerctl list shows it`;
+    const sentences = new TextDecoder().decode(stderr).trim().split("\n");
+    assertEquals(sentences.filter((sentence) => !sentence.includes("; waiting up to ")), [`balancerctl: ${why}`]);
+    await writeText(client, "still here");
+    assertEquals((await soon(readBytes(client, 10))).length, 10);
+    assertEquals((await control.server(server.name)).state, "draining");
+    assertStringIncludes(await removeServer(place, server, "--now"), "of 1 open connection 0 moved, 0 finished and 1 was reset");
+  },
+});
+
+Deno.test("last shows a connection that was lost, and where", async () => {
+  await using place = await makePlace();
+  await using server = await startResettingServer();
+  const address = await place.start("--check", "off");
+  await addAll(place, [server]);
+  using client = await connect(address);
+  await writeText(client, "x");
+  await soon(readText(client).catch(() => ""), "the loss");
+  const name = `127.0.0.1:${server.address.port}`;
+  const text = await poll(() => place.do("last", "--fate", "server_lost"), (text) => text.includes(name), "the lost connection");
+  const row = new RegExp(`^20[^ ]+Z +127\\.0\\.0\\.1:[0-9]+ +${name} +server_lost +[0-9.]+m?s +1 B +0 B( .*)?$`, "m");
+  assertMatch(text, row);
+  const { ends: [{ client: who, fate, moves }] } = JSON.parse(await place.do("last", "--json", "--server", name));
+  assertEquals([who, fate, moves], [`127.0.0.1:${(client.localAddr as Deno.NetAddr).port}`, "server_lost", 0]);
+});
+
+Deno.test({
+  name: "servers that answer checks with megabytes, for ever or never, leave no descriptors behind",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    await using place = await makePlace();
+    const block = new Uint8Array(64 * 1024);
+    const flood = async (socket: Deno.TcpConn, first: string) => {
+      await writeText(socket, first);
+      while (true) await writeAll(socket, block);
+    };
+    await using good = startServer((socket) => flood(socket, "HTTP/1.1 200 OK\r\n\r\n"));
+    await using bad = startServer((socket) => flood(socket, "HTTP/1.1 200 "));
+    await using silent = startServer(hold);
+    const checks = ["--check", "http:/health", "--check-interval", "50ms", "--check-timeout", "50ms", "--fall", "1", "--rise", "1"];
+    await place.start(...checks);
+    using control = new ControlClient("default", place.socket());
+    const { pid } = await control.status(); // over the one connection that the client keeps
+    const count = async () => (await Array.fromAsync(Deno.readDir(`/proc/${pid}/fd`))).length;
+    const before = await count();
+    const servers = [good, bad, silent];
+    for (const { address: { host, port } } of servers) await control.add({ address: host, port });
+    const isChecked = () => Promise.resolve(servers.every(({ accepted }) => accepted >= 10));
+    await poll(isChecked, (isChecked) => isChecked, "ten checks of each server");
+    const isJudged = async () => {
+      const [of, ofBad, ofSilent] = await Array.fromAsync(servers, ({ name }) => control.server(name));
+      const isLong = ofBad.reason?.includes("the first line of its answer is longer than");
+      return of.state === "up" && isLong && ofSilent.reason === "it did not answer within 50ms";
+    };
+    await poll(isJudged, (isJudged) => isJudged === true, "each to be judged by its answer");
+    const during = await count();
+    assert(during <= before + 2 * servers.length, `${during} descriptors, ${before} before there were servers`);
+    for (const { name } of servers) await control.remove(name, "0s", 0);
+    await poll(count, (now) => now <= before, `no more than the ${before} descriptors that there were`);
+  },
+});
+
 Deno.test("balances a server of another make", {
   ignore: !(await canRun("python3", "--version")),
 }, async () => {
@@ -332,6 +473,44 @@ Deno.test("balances a server of another make", {
     await python.status;
   }
 });
+
+/** Asks until the answer is as it should be. */
+async function poll<T>(read: () => Promise<T>, isSo: (answer: T) => boolean, what: string): Promise<T> {
+  let waiting = true;
+  const asking = (async () => {
+    while (true) {
+      const answer = await read();
+      if (isSo(answer) || !waiting) return answer;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  })();
+  return await soon(asking, what).finally(() => waiting = false);
+}
+
+/** Serves in capital letters on the port given, 0 for any; says which. */
+const SHOUTING_SERVER = `
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: Number(Deno.args[0]) });
+  console.log(listener.addr.port);
+  for await (const socket of listener) {
+    const shout = new TransformStream({ transform: (text, out) => out.enqueue(text.toUpperCase()) });
+    socket.readable.pipeThrough(new TextDecoderStream()).pipeThrough(shout).pipeThrough(new TextEncoderStream())
+      .pipeTo(socket.writable).catch(() => {});
+  }
+`;
+
+/** A server that is a process, and can be killed. */
+async function startServerProcess(port = 0) {
+  const args = ["eval", "--quiet", "--no-config", SHOUTING_SERVER, String(port)];
+  const process = new Deno.Command(Deno.execPath(), { args, stdin: "null", stdout: "piped", stderr: "null" }).spawn();
+  const lines = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  const { value = "" } = await soon(lines.read(), "the server's port");
+  const kill = async () => {
+    close({ close: () => process.kill("SIGKILL") });
+    await soon(process.status, "the end of the server");
+    await lines.cancel();
+  };
+  return { name: `127.0.0.1:${value.trim()}`, port: Number(value), kill, [Symbol.asyncDispose]: kill };
+}
 
 async function get({ host, port }: Address, path: string): Promise<string> {
   const response = await fetch(`http://${host}:${port}${path}`);

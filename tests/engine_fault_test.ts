@@ -3,7 +3,7 @@
 
 import { assert, assertEquals, assertLess } from "@std/assert";
 import type { Address } from "../lib/address.ts";
-import { type Fate, FATE_NAMES } from "../lib/counters.ts";
+import { type Fate, FATE_NAMES } from "../lib/fates.ts";
 import { epoll } from "../lib/engine/epoll.ts";
 import {
   assertFatesAddUp,

@@ -7,7 +7,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { Address } from "../lib/address.ts";
-import { type Fate, FATES } from "../lib/counters.ts";
+import { type Fate, FATES } from "../lib/fates.ts";
 import { readDescriptorLimit } from "../lib/descriptors.ts";
 import type { EngineKind } from "../lib/engine/engine.ts";
 import { ENGINES } from "../lib/engine/mod.ts";

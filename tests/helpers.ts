@@ -3,8 +3,10 @@
 import { type AddressInfo, createConnection, createServer, type Socket } from "node:net";
 import { type Address, formatAddress, parseKeyRule } from "../lib/address.ts";
 import { parseConfig } from "../lib/config.ts";
-import { allocateCounters, Counters, type Fate, FATES } from "../lib/counters.ts";
-import type { EndedConnection, Engine, EngineConfig, EngineKind } from "../lib/engine/engine.ts";
+import { allocateCounters, Counters } from "../lib/counters.ts";
+import { type Fate, FATES } from "../lib/fates.ts";
+import type { EndedConnection, Engine, EngineConfig, EngineKind, MovedConnection } from "../lib/engine/engine.ts";
+import { allocateStandings, STANDING, Standings } from "../lib/standings.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../lib/routing_table.ts";
 import { assert, assertEquals } from "@std/assert";
 
@@ -226,6 +228,10 @@ export interface TestEngine extends AsyncDisposable {
   readonly ended: Queue<EndedConnection>;
   readonly emptied: Queue<number>;
   readonly failed: Queue<{ slot: number; reason: string }>;
+  readonly moved: Queue<MovedConnection>;
+  readonly standings: Standings;
+  /** Has the connections of a server leave it: `leaving` as they may, `over` at once or be cut. */
+  leave(slot: number, standing: "leaving" | "over"): void;
   /** Publishes a table of these servers; resolves when it holds for every new client. */
   publish(servers: readonly TableServer[]): Promise<void>;
 }
@@ -245,6 +251,8 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   const ended = new Queue<EndedConnection>();
   const emptied = new Queue<number>();
   const failed = new Queue<{ slot: number; reason: string }>();
+  const moved = new Queue<MovedConnection>();
+  const standings = new Standings(allocateStandings(counters.slots));
   let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
   const engine = kind.create({
     listen: { host, port: 0 },
@@ -252,7 +260,9 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     table,
     counters,
     onEnded: (end) => ended.put(copyOf(end)),
-    onConnectFailed: (slot, reason) => failed.put({ slot, reason }),
+    standings,
+    onServerFailed: (slot, reason) => failed.put({ slot, reason }),
+    onMoved: ({ client, from, to, loss, state, replayedBytes }) => moved.put({ client, from, to, loss, state, replayedBytes }),
     onServerEmpty: (slot) => emptied.put(slot),
   });
   return {
@@ -262,6 +272,12 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     ended,
     emptied,
     failed,
+    moved,
+    standings,
+    leave(slot, standing) {
+      standings.set(slot, STANDING[standing]);
+      engine.leave(slot);
+    },
     publish(servers) {
       table = nextTable(table, servers);
       return engine.update(table);
@@ -274,8 +290,8 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
 }
 
 function copyOf(ended: EndedConnection): EndedConnection {
-  const { fate, client, server, attempts, sentBytes, receivedBytes, durationMs, reason } = ended;
-  return { fate, client, server, attempts, sentBytes, receivedBytes, durationMs, reason };
+  const { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason } = ended;
+  return { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason };
 }
 
 /** The invariant of the fates: their sum is accepted minus open, always. */

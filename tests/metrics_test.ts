@@ -1,8 +1,10 @@
 // The metrics have every counter and fate, in Prometheus's form, and say what the counters say.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { allocateCounters, CONNECT_SECONDS_BOUNDS, COUNTERS, Counters, FATES } from "../lib/counters.ts";
+import { allocateCounters, CONNECT_SECONDS_BOUNDS, COUNTERS, Counters } from "../lib/counters.ts";
+import { FATES } from "../lib/fates.ts";
 import { FAMILIES, type Measured, writeMetrics } from "../lib/metrics.ts";
+import { SERVER_STATES } from "../lib/standings.ts";
 
 const MEASURED: Measured = {
   version: "1.2.3",
@@ -12,6 +14,8 @@ const MEASURED: Measured = {
   servers: [
     { name: "10.0.0.1:80", slot: 0, state: "up", weight: 1 },
     { name: "[2001:db8::1]:443", slot: 3, state: "draining", weight: 7 },
+    { name: "db.example:80", slot: 2, state: "down", weight: 1 },
+    { name: "db.example:81", slot: 1, state: "down", weight: 1 },
   ],
 };
 
@@ -75,12 +79,14 @@ for (const fate of Object.keys(FATES)) {
 }
 
 Deno.test("writeMetrics() says what was counted, a server's numbers by its slot", async () => {
-  const counters = new Counters(allocateCounters(0, 4));
+  const counters = new Counters(allocateCounters(0, 5));
   counters.add("accepted", 5);
   counters.raise("open", 2);
   counters.addTo(0, "sentBytes", 2 ** 53);
   counters.addTo(3, "sentBytes", 7);
-  counters.addTo(1, "sentBytes", 99); // no server has this slot
+  counters.addTo(4, "sentBytes", 99); // no server has this slot
+  counters.add("movedIdle", 4);
+  counters.addTo(3, "movedAway", 3);
   counters.addFate("done", 3);
   counters.addFate("no_server");
   const samples = await readSamples(counters);
@@ -88,6 +94,10 @@ Deno.test("writeMetrics() says what was counted, a server's numbers by its slot"
   assertEquals(samples.get("balancer_open_connections"), 2);
   assertEquals(samples.get('balancer_server_sent_bytes_total{server="10.0.0.1:80"}'), 2 ** 53);
   assertEquals(samples.get('balancer_server_sent_bytes_total{server="[2001:db8::1]:443"}'), 7);
+  assertEquals(samples.get("balancer_moved_idle_connections_total"), 4);
+  assertEquals(samples.get("balancer_moved_unanswered_connections_total"), 0);
+  assertEquals(samples.get('balancer_server_moved_away_connections_total{server="[2001:db8::1]:443"}'), 3);
+  assertEquals(samples.get('balancer_server_moved_away_connections_total{server="10.0.0.1:80"}'), 0);
   assertEquals(samples.get('balancer_connection_fates_total{fate="done"}'), 1);
   assertEquals(samples.get('balancer_connection_fates_total{fate="no_server"}'), 1);
   assertEquals(samples.get('balancer_server_fates_total{server="[2001:db8::1]:443",fate="done"}'), 1);
@@ -116,7 +126,10 @@ Deno.test("writeMetrics() gives the histogram cumulative buckets, the last equal
 Deno.test("writeMetrics() describes the balancer itself", async () => {
   const samples = await readSamples(new Counters(allocateCounters(0, 4)));
   assertEquals(samples.get('balancer_servers{state="up"}'), 1);
+  assertEquals(samples.get('balancer_servers{state="resting"}'), 0, "a state that no server is in is there all the same");
+  assertEquals(samples.get('balancer_servers{state="down"}'), 2);
   assertEquals(samples.get('balancer_servers{state="draining"}'), 1);
+  assertEquals([...samples.keys()].filter((sample) => sample.startsWith("balancer_servers{")).length, SERVER_STATES.length);
   assertEquals(samples.get('balancer_server_weight{server="[2001:db8::1]:443"}'), 7);
   assertEquals(samples.get("balancer_open_connections_max"), 1000);
   assertEquals(samples.get('balancer_info{version="1.2.3",engine="streams"}'), 1);

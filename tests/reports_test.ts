@@ -10,7 +10,7 @@ function makeRing(shared = allocateReports()) {
 }
 
 function writeEnd(writer: ReportWriter, port: number): void {
-  writer.write(REPORT.ended, 0, 0, 1, 0, new Int32Array(4), 0, 4, port, 0, 0, 0);
+  writer.write(REPORT.ended, 0, 0, 1, 0, 0, new Int32Array(4), 0, 4, port, 0, 0, 0);
 }
 
 function portsOf(reader: ReportReader): number[] {
@@ -24,12 +24,14 @@ Deno.test("drain() gives every field as write() was given it", () => {
   const ip = Uint8Array.from({ length: 16 }, (_, i) => 255 - i);
   const row = new Int32Array(6);
   new Uint8Array(row.buffer).set(ip, 8);
-  writer.write(REPORT.connectFailed, 3, -1, 7, -2, row, 2, 16, 65535, 2 ** 53, 2 ** 40 + 1, 0.25);
-  const count = reader.drain(({ kind, fate, slot, attempts, errno, ip: got, port, sentBytes, receivedBytes, durationMs }) => {
-    assertEquals([kind, fate, slot, attempts, errno, port], [REPORT.connectFailed, 3, -1, 7, -2, 65535]);
-    assertEquals([sentBytes, receivedBytes, durationMs], [2 ** 53, 2 ** 40 + 1, 0.25]);
-    assertEquals(got, ip);
-  });
+  writer.write(REPORT.serverFailed, 3, -1, 7, 5, -2, row, 2, 16, 65535, 2 ** 53, 2 ** 40 + 1, 0.25);
+  const count = reader.drain(
+    ({ kind, fate, slot, attempts, moves, errno, ip: got, port, sentBytes, receivedBytes, durationMs }) => {
+      assertEquals([kind, fate, slot, attempts, moves, errno, port], [REPORT.serverFailed, 3, -1, 7, 5, -2, 65535]);
+      assertEquals([sentBytes, receivedBytes, durationMs], [2 ** 53, 2 ** 40 + 1, 0.25]);
+      assertEquals(got, ip);
+    },
+  );
   assertEquals(count, 1);
   assertEquals(reader.drain(() => {}), 0);
 });
@@ -37,7 +39,7 @@ Deno.test("drain() gives every field as write() was given it", () => {
 Deno.test("a report's IP address is a copy of as many bytes as it has", () => {
   const { reader, writer } = makeRing();
   const row = new Int32Array(new Uint8Array([127, 0, 0, 1, ...new Array(12).fill(9)]).buffer);
-  writer.write(REPORT.ended, 0, 0, 1, 0, row, 0, 4, 80, 0, 0, 0);
+  writer.write(REPORT.ended, 0, 0, 1, 0, 0, row, 0, 4, 80, 0, 0, 0);
   let ip = new Uint8Array();
   reader.drain((report) => ip = report.ip as Uint8Array<ArrayBuffer>);
   for (let i = 0; i < RING_RECORDS; i++) writeEnd(writer, i);

@@ -14,6 +14,8 @@ import { hash64 } from "../lib/hash.ts";
 import {
   buildRing,
   EMPTY_RING,
+  firstOnRing,
+  locate,
   peakToMean,
   POINTS_PER_WEIGHT,
   PROBES,
@@ -245,6 +247,35 @@ Deno.test("walkRing() goes on from the first point behind the last", () => {
   for (let client = 0; client < 200; client++) {
     assertEquals([...walkRing(ring, keyOf(client))], plainWalk(ring, keyOf(client)).map(({ index }) => index));
   }
+});
+
+Deno.test("locate() agrees with firstOnRing(), and its probe and point are as near as the nearest of all", () => {
+  fc.assert(
+    fc.property(anyPool(1, 6), anyKey, (servers, key) => {
+      const ring = buildRing(servers);
+      const { probe, probePlace, point, owner } = locate(ring, key);
+      const { high, low } = hash64(key);
+      assertEquals(owner, firstOnRing(ring, key));
+      assertEquals(probePlace, Number((BigInt(high) + BigInt(probe) * BigInt(low | 1)) & 0xffff_ffffn));
+      assertEquals((point - probePlace) >>> 0, plainWalk(ring, key)[0].distance);
+      assert(ring.points.some((place, i) => place === point && ring.owners[i] === owner));
+    }),
+    { numRuns: 50 },
+  );
+});
+
+Deno.test("locate() of a probe behind the last point finds the first", () => {
+  const ring: Ring = {
+    servers: [{ name: "a", weight: 1 }],
+    serverCount: 1,
+    points: Uint32Array.of(0),
+    owners: Uint32Array.of(0),
+    starts: Uint32Array.of(0, 1, 1),
+    arcShift: 31,
+  };
+  const { probePlace, point } = locate(ring, keyOf(1));
+  assertGreater(probePlace, 0);
+  assertEquals(point, 0);
 });
 
 Deno.test("walkRing() without a server is the old walk without it, so removing a server moves its own clients and no others", () => {

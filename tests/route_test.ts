@@ -6,6 +6,7 @@ import { parseKeyRule } from "../lib/address.ts";
 import { walkRing } from "../lib/ring.ts";
 import { type Load, LOAD_BOUND_FLOOR, route, routeFirst } from "../lib/route.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../lib/routing_table.ts";
+import { STANDING } from "../lib/standings.ts";
 
 interface Spec {
   readonly weight?: number;
@@ -21,9 +22,12 @@ function tableOf(specs: readonly Spec[], loadBound = 1.25): RoutingTable {
   return nextTable(emptyTable(parseKeyRule("ip"), loadBound), servers);
 }
 
+/** Every server may get clients. */
+const AWAY = { weightAway: 0, standingOf: () => STANDING.full };
+
 /** A load of so many connections by slot, and one more client that waits for its server. */
 function loadOf(counts: readonly number[]): Load {
-  return { open: counts.reduce((sum, count) => sum + count, 0) + 1, openOf: (slot) => counts[slot] };
+  return { open: counts.reduce((sum, count) => sum + count, 0) + 1, ...AWAY, openOf: (slot) => counts[slot] };
 }
 
 function keyOf(client: number): Uint8Array {
@@ -110,7 +114,7 @@ Deno.test("route() calls no server loaded below the floor", () => {
 Deno.test("route() reads the load of a server only when it comes to it", () => {
   const table = tableOf([{}, {}, {}]);
   const asked: number[] = [];
-  const load: Load = { open: 1, openOf: (slot) => asked.push(slot) * 0 };
+  const load: Load = { open: 1, ...AWAY, openOf: (slot) => asked.push(slot) * 0 };
   for (const first of route(table, load, keyOf(1))) {
     assertEquals(asked, [table.slots[first]]);
     break;

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { LIMITS } from "../lib/config.ts";
 import { OperatorError } from "../lib/errors.ts";
 import { loadState, type SavedServer, saveState } from "../lib/state_file.ts";
+import { sha256 } from "./helpers.ts";
 
 const isWindows = Deno.build.os === "windows";
 
@@ -12,6 +13,7 @@ const SERVERS: SavedServer[] = [
   { server: "10.0.0.1:80", weight: 1, connectionsMax: null },
   { server: "[2001:db8::1]:443", weight: LIMITS.weightMax, connectionsMax: LIMITS.serverConnectionsMax },
   { server: "db.example:5432", weight: 3, connectionsMax: 1 },
+  { server: "db.example:5433", weight: 1, connectionsMax: null, draining: true },
 ];
 
 /** A folder that is gone afterwards, and the path of a state file in it. */
@@ -63,7 +65,8 @@ Deno.test("loadState() reads back any servers", async () => {
     ),
     weight: fc.integer({ min: 1, max: LIMITS.weightMax }),
     connectionsMax: fc.option(fc.integer({ min: 1, max: LIMITS.serverConnectionsMax })),
-  }, { noNullPrototype: true });
+    draining: fc.boolean(),
+  }, { noNullPrototype: true, requiredKeys: ["server", "weight", "connectionsMax"] });
   await fc.assert(
     fc.asyncProperty(fc.array(server), async (servers) => {
       await saveState(folder.state, servers);
@@ -209,6 +212,19 @@ Deno.test("loadState() keeps a file in which any character of the servers change
   }
 });
 
+Deno.test("loadState() reads a pool that was saved before servers could drain", async () => {
+  await using folder = await makeFolder();
+  const servers = [{ server: "10.0.0.1:80", weight: 2, connectionsMax: null }];
+  const bytes = new TextEncoder().encode(JSON.stringify(servers));
+  const hash = await sha256(bytes);
+  await Deno.writeTextFile(folder.state, JSON.stringify({ format: "balancer-state", version: 1, sha256: hash, servers }));
+  assertEquals(await loadState(folder.state), { servers });
+});
+
+Deno.test("loadState() keeps a file in which a drain was called off by hand aside", async () => {
+  await assertKeptAside((await savedText()).replace('"draining": true', '"draining": false'), "its checksum is wrong");
+});
+
 const anyServer = { server: "10.0.0.1:80", weight: 1, connectionsMax: null };
 const withServers = (servers: unknown) => JSON.stringify({ format: "balancer-state", version: 1, sha256: "0".repeat(64), servers });
 
@@ -239,6 +255,9 @@ const FOREIGN = [
   ["a limit of 0 connections", withServers([{ ...anyServer, connectionsMax: 0 }]), "its list of servers is not valid"],
   ["a server without port", withServers([{ ...anyServer, server: "10.0.0.1" }]), "its list of servers is not valid"],
   ["a server not in canonical form", withServers([{ ...anyServer, server: "DB.example:80" }]), "its list of servers is not valid"],
+  ["a draining that is a text", withServers([{ ...anyServer, draining: "yes" }]), "its list of servers is not valid"],
+  ["a draining that is null", withServers([{ ...anyServer, draining: null }]), "its list of servers is not valid"],
+  ["a draining that is a number", withServers([{ ...anyServer, draining: 1 }]), "its list of servers is not valid"],
   ["a wrong checksum", withServers([anyServer]), "its checksum is wrong"],
   ["no checksum", '{"format":"balancer-state","version":1,"servers":[]}', "its checksum is wrong"],
   ["a checksum that is a number", '{"format":"balancer-state","version":1,"sha256":7,"servers":[]}', "its checksum is wrong"],

@@ -5,7 +5,7 @@
 
 import { SETTINGS } from "../lib/config.ts";
 import { COMMANDS } from "../lib/control/commands.ts";
-import { FATES } from "../lib/counters.ts";
+import { FATES } from "../lib/fates.ts";
 import { EXIT } from "../lib/errors.ts";
 import { FAMILIES } from "../lib/metrics.ts";
 

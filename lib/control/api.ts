@@ -5,10 +5,12 @@
 
 import { createRoute, z } from "@hono/zod-openapi";
 import { parseAddress, parseHost } from "../address.ts";
-import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, LIMITS } from "../config.ts";
-import { FATE_NAMES } from "../counters.ts";
+import { SERVER_STATES } from "../standings.ts";
+import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, DEFAULT_REBALANCE_RATE, LIMITS, parseCount, parseWeight } from "../config.ts";
+import { FATE_NAMES, parseFate } from "../fates.ts";
 import { DURATION_MAX_MS, formatDuration, parseDuration } from "../duration.ts";
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../errors.ts";
+import { PLANNED_STATES } from "../plan.ts";
 
 /** A text that a parser of ours accepts, turned into what the parser gives. */
 function parsed<T>(parse: (text: string) => T, description: string, example: string) {
@@ -39,19 +41,27 @@ const pathParameters = z.object({
   server: parsed(parseAddress, "address:port, an IPv6 address in brackets, percent-encoded", "10.0.0.1:8001"),
 });
 
+const timestamp = z.string().openapi({ description: "ISO 8601, UTC", example: "2026-11-22T08:30:00.000Z" });
+const share = z.number().min(0).max(1);
+
 const Server = z.object({
   server: serverName,
-  state: z.enum(["up", "draining"]),
+  state: z.enum(SERVER_STATES).openapi({
+    description: "up gets its clients; resting and down get none while there are others; draining is to be left",
+  }),
+  since: timestamp.openapi({ description: "Since when it is in this state" }),
+  reason: z.string().nullable().openapi({ description: "Why, in a clause; null while it is up" }),
   weight,
   connectionsMax,
   open: count,
+  movedAway: count.openapi({ description: "Connections that left it for another server" }),
   connects: count,
   connectFailures: count,
   sentBytes: count.openapi({ description: "Bytes sent to the server" }),
   receivedBytes: count.openapi({ description: "Bytes of the server's passed on to clients" }),
-  lastFailure: z.object({ at: z.string().openapi({ description: "ISO 8601, UTC" }), reason: z.string() }).nullable()
+  lastFailure: z.object({ at: timestamp, reason: z.string() }).nullable()
     .openapi({ description: "When it last did not take a connection, and why; null for never" }),
-  share: z.number().min(0).max(1).openapi({ description: "Its part of all possible clients, exact" }),
+  share: share.openapi({ description: "Its part of all possible clients, exact" }),
   fates: z.record(z.enum(FATE_NAMES), count),
 }).openapi("Server");
 
@@ -72,7 +82,8 @@ const Status = z.object({
   startedAt: z.string().openapi({ description: "ISO 8601, UTC" }),
   stopping: z.boolean(),
   generation: count.openapi({ description: "Counts the changes of the routing table" }),
-  servers: z.object({ up: count, draining: count }),
+  servers: z.record(z.enum(SERVER_STATES), count),
+  checkIntervalMs: count.openapi({ description: "How often each server is checked" }),
   connections: z.object({ accepted: count, open: count, max: count }),
   fates: z.record(z.enum(FATE_NAMES), count),
   settings: z.record(z.string(), z.string()),
@@ -89,14 +100,88 @@ const NewServer = z.strictObject({
   connectionsMax: connectionsMax.default(null),
 }).openapi("NewServer");
 
-const Change = z.strictObject({ weight, connectionsMax }).partial()
-  .refine((change) => Object.keys(change).length > 0, "Nothing to change: give weight or connectionsMax").openapi("Change");
+const draining = z.boolean().openapi({
+  description: "Whether it is taken out for a while: no new clients, and those it has leave",
+});
+const Change = z.strictObject({ weight, connectionsMax, draining }).partial()
+  .refine((change) => Object.keys(change).length > 0, "Nothing to change: give weight, connectionsMax or draining")
+  .openapi("Change");
 
 const Removal = z.object({
   server: serverName,
   open: count.openapi({ description: "Connections open when the removal began" }),
+  moved: count.openapi({ description: "Those of them that went to other servers" }),
   ended: count.openapi({ description: "Those of them that the end of the drain time cut" }),
 }).openapi("Removal");
+
+const Rebalancing = z.strictObject({
+  rate: z.number().int().min(1).max(LIMITS.rebalanceRateMax).default(DEFAULT_REBALANCE_RATE)
+    .openapi({ description: "Connections a second" }),
+}).openapi("Rebalancing");
+const Rebalance = z.object({
+  running: z.boolean(),
+  away: count.openapi({ description: "Connections that were not with the server the ring gives them to, and could go there" }),
+  busy: count.openapi({ description: "Those that could not: they were in the middle of something" }),
+  moved: count,
+  rate: count,
+}).openapi("Rebalance");
+
+const PlanQuery = z.strictObject({
+  change: z.enum(["add", "remove", "weight"]),
+  server: pathParameters.shape.server,
+  weight: parsed(parseWeight, `A weight from 1 to ${LIMITS.weightMax}; for remove it means nothing`, "2").optional(),
+});
+const beforeAndAfter = z.object({ before: z.number(), after: z.number() });
+const Plan = z.object({
+  change: z.object({ kind: z.enum(["add", "remove", "weight"]), server: serverName, weight: count.optional() }),
+  movedShare: share.openapi({ description: "The part of all possible clients that get another server" }),
+  flows: z.array(z.object({ from: serverName.nullable(), to: serverName.nullable(), share })),
+  peakToMean: beforeAndAfter,
+  servers: beforeAndAfter,
+  connections: z.array(z.object({ state: z.enum(PLANNED_STATES), count, outcome: z.string() })),
+}).openapi("Plan");
+
+const ExplainQuery = z.strictObject({
+  client: z.string().max(300).openapi({ example: "192.0.2.1" }),
+  successors: parsed((text) => parseCount(text, "Number of successors", LIMITS.successorsMax), "Servers after the chosen one", "3")
+    .optional(),
+});
+const Explanation = z.object({
+  client: z.string(),
+  hash: z.string(),
+  probe: count.nullable().openapi({ description: "Which of the client's probes is nearest to a point; null without servers" }),
+  point: z.string().nullable(),
+  distance: z.number().nullable().openapi({ description: "From the probe to the point, as a part of the circle" }),
+  server: serverName.nullable(),
+  order: z.array(z.object({
+    server: serverName,
+    state: z.enum(SERVER_STATES),
+    open: count,
+    verdict: z.enum(["chosen", "next", "passed over"]),
+    why: z.string().nullable(),
+  })),
+}).openapi("Explanation");
+
+const EndsQuery = z.strictObject({
+  server: pathParameters.shape.server.optional(),
+  fate: parsed(parseFate, "A fate", "server_lost").optional(),
+  limit: parsed((text) => parseCount(text, "Limit", LIMITS.recentMax), "Connections at the most", "20").optional(),
+});
+const Ends = z.object({
+  ends: z.array(z.object({
+    at: timestamp,
+    fate: z.enum(FATE_NAMES),
+    client: z.string(),
+    server: serverName.nullable(),
+    attempts: count,
+    moves: count,
+    sentBytes: count,
+    receivedBytes: count,
+    durationMs: z.number(),
+    reason: z.string().nullable(),
+  })),
+  leftOut: count.openapi({ description: "Connections that ended in such numbers that they were not kept" }),
+}).openapi("Ends");
 
 const Stop = z.strictObject({ grace: duration("Grace time", DEFAULT_GRACE_MS) }).openapi("Stop");
 const Stopping = z.object({
@@ -115,6 +200,10 @@ export type Answers = {
   servers: z.output<typeof ServerList>;
   server: z.output<typeof Server>;
   removal: z.output<typeof Removal>;
+  rebalance: z.output<typeof Rebalance>;
+  plan: z.output<typeof Plan>;
+  explanation: z.output<typeof Explanation>;
+  ends: z.output<typeof Ends>;
   stopping: z.output<typeof Stopping>;
   failure: z.output<typeof Failure>;
 };
@@ -157,10 +246,17 @@ export const ROUTES = {
     request: { body: body(NewServer) },
     responses: { 201: json(Server, "Added, and saved"), ...failures },
   }),
+  getServer: createRoute({
+    method: "get",
+    path: "/v1/servers/{server}",
+    summary: "One server",
+    request: { params: pathParameters },
+    responses: { 200: json(Server, "A server of the pool, or one that is draining"), ...failures, ...unknown },
+  }),
   changeServer: createRoute({
     method: "patch",
     path: "/v1/servers/{server}",
-    summary: "Change a server's weight or limit; its open connections stay",
+    summary: "Change a server's weight or limit, take it out for a while, or bring it back",
     request: { params: pathParameters, body: body(Change) },
     responses: { 200: json(Server, "Changed, and saved"), ...failures, ...unknown },
   }),
@@ -170,6 +266,49 @@ export const ROUTES = {
     summary: "Remove a server: no new clients at once, the drain time for open connections",
     request: { params: pathParameters, query: z.strictObject({ drain: duration("Drain time", DEFAULT_DRAIN_MS) }) },
     responses: { 200: json(Removal, "The last connection is gone"), ...failures, ...unknown },
+  }),
+  startRebalance: createRoute({
+    method: "post",
+    path: "/v1/rebalance",
+    summary: "Send connections that are between two exchanges to the servers that the ring gives them to",
+    request: { body: body(Rebalancing) },
+    responses: { 202: json(Rebalance, "It goes on"), ...failures },
+  }),
+  showRebalance: createRoute({
+    method: "get",
+    path: "/v1/rebalance",
+    summary: "How the last rebalance goes, or went",
+    responses: { 200: json(Rebalance, "The figures") },
+  }),
+  stopRebalance: createRoute({
+    method: "delete",
+    path: "/v1/rebalance",
+    summary: "Send nobody home any more",
+    responses: { 200: json(Rebalance, "The figures") },
+  }),
+  plan: createRoute({
+    method: "get",
+    path: "/v1/plan",
+    summary: "What a change of the pool would do",
+    request: { query: PlanQuery },
+    responses: { 200: json(Plan, "Clients that would move, and open connections"), ...failures, ...unknown },
+  }),
+  explain: createRoute({
+    method: "get",
+    path: "/v1/explain",
+    summary: "Whose a client is, and why",
+    request: { query: ExplainQuery },
+    responses: {
+      200: json(Explanation, "Its place on the ring, and the servers in the order in which they are tried"),
+      ...failures,
+    },
+  }),
+  listEnds: createRoute({
+    method: "get",
+    path: "/v1/ends",
+    summary: "Connections that ended lately, the last first",
+    request: { query: EndsQuery },
+    responses: { 200: json(Ends, "What became of them, and why"), ...failures },
   }),
   stop: createRoute({
     method: "post",

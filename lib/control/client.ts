@@ -16,6 +16,20 @@ export interface NewServer {
   readonly connectionsMax?: number;
 }
 
+/** What of a server is to change. */
+export interface ServerChange {
+  readonly weight?: number;
+  readonly connectionsMax?: number | null;
+  readonly draining?: boolean;
+}
+
+/** Parameters of a question; those that are undefined are left out. */
+export type Query = Readonly<Record<string, string | undefined>>;
+
+function format(query: Query): string {
+  return new URLSearchParams(Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined)).toString();
+}
+
 /** Speaks to the daemon called `name` whose control socket is at `path`. Every call throws an operator error where it fails. */
 export class ControlClient implements Disposable {
   readonly #http: Deno.HttpClient;
@@ -34,6 +48,38 @@ export class ControlClient implements Disposable {
 
   add(server: NewServer): Promise<Answers["server"]> {
     return this.#call("POST", "/v1/servers", server);
+  }
+
+  server(server: string): Promise<Answers["server"]> {
+    return this.#call("GET", `/v1/servers/${encodeURIComponent(server)}`);
+  }
+
+  change(server: string, change: ServerChange): Promise<Answers["server"]> {
+    return this.#call("PATCH", `/v1/servers/${encodeURIComponent(server)}`, change);
+  }
+
+  startRebalance(rate: number | undefined): Promise<Answers["rebalance"]> {
+    return this.#call("POST", "/v1/rebalance", { rate });
+  }
+
+  showRebalance(): Promise<Answers["rebalance"]> {
+    return this.#call("GET", "/v1/rebalance");
+  }
+
+  stopRebalance(): Promise<Answers["rebalance"]> {
+    return this.#call("DELETE", "/v1/rebalance");
+  }
+
+  plan(query: Query): Promise<Answers["plan"]> {
+    return this.#call("GET", `/v1/plan?${format(query)}`);
+  }
+
+  explain(query: Query): Promise<Answers["explanation"]> {
+    return this.#call("GET", `/v1/explain?${format(query)}`);
+  }
+
+  ends(query: Query): Promise<Answers["ends"]> {
+    return this.#call("GET", `/v1/ends?${format(query)}`);
   }
 
   /** `server` is `address:port`, `drain` a time such as `10s`, `waitMs` how long that is. */

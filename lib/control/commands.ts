@@ -3,10 +3,20 @@
  * help, `--json`, usage errors and the README's table are derived.
  */
 
-import { formatBytes } from "@std/fmt";
-import { formatAddress, parseHost, parsePort } from "../address.ts";
-import { type CommandInput, type CommandSpec, inColumns, type OptionSpec } from "../command_line.ts";
-import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, parseConfig, parseServerConnections, parseWeight, SETTINGS } from "../config.ts";
+import { formatAddress, parseAddress, parseHost, parsePort } from "../address.ts";
+import { parseFate } from "../fates.ts";
+import type { CommandInput, CommandSpec, OptionSpec } from "../command_line.ts";
+import {
+  DEFAULT_DRAIN_MS,
+  DEFAULT_GRACE_MS,
+  DEFAULT_REBALANCE_RATE,
+  LIMITS,
+  parseConfig,
+  parseCount,
+  parseServerConnections,
+  parseWeight,
+  SETTINGS,
+} from "../config.ts";
 import { formatDuration, parseDuration } from "../duration.ts";
 import { OperatorError } from "../errors.ts";
 import { playDemo } from "../demo/demo.ts";
@@ -15,6 +25,7 @@ import { DEFAULT_NAME, findPaths, parseName } from "../paths.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
+import { percent, plural, printEnds, printExplanation, printList, printPlan, printRebalance, printStatus } from "./printing.ts";
 
 /** What a command acts on: the balancer of the name given, and the person who waits. */
 export interface Situation {
@@ -22,6 +33,8 @@ export interface Situation {
   readonly name: string;
   /** Says something on standard error now, before the result. */
   readonly say: (sentence: string) => void;
+  /** Shows how it goes: one line of a terminal, each in the place of the last; "" wipes it. Undefined where nobody watches. */
+  readonly show: ((line: string) => void) | undefined;
   /** Shows on standard output what happens while it happens. */
   readonly stage: Stage;
   /** Takes Ctrl-C over: from now on it aborts this signal and does not end the program. */
@@ -39,6 +52,8 @@ const SERVER = ["inet_address", "inet_port"];
 
 /** Silence after which a person at a terminal is told what is being waited for. */
 const PATIENCE_MS = 300;
+/** How often it is shown how things go. */
+const PROGRESS_MS = 200;
 /** How long a daemon may take to end once its grace time is over. */
 const END_MAX_MS = 10_000;
 
@@ -73,12 +88,14 @@ export const COMMANDS = {
     arguments: SERVER,
     options: Object.values(SETTINGS),
     act: start,
-    print: ({ name, address, pid, warnings, servers }) =>
-      [
+    print: ({ name, address, pid, warnings, servers }) => {
+      const count = Object.values(servers).reduce((sum, count) => sum + count, 0); // one that was drained is there, too
+      return [
         ...warnings,
-        `Balancer ${JSON.stringify(name)} listens on ${address} (pid ${pid}) with ${plural(servers.up, "server")}`,
-        ...(servers.up === 0 ? ["Add one with balancerctl add <inet_address> <inet_port>"] : []),
-      ].join("\n"),
+        `Balancer ${JSON.stringify(name)} listens on ${address} (pid ${pid}) with ${plural(count, "server")}`,
+        ...(count === 0 ? ["Add one with balancerctl add <inet_address> <inet_port>"] : []),
+      ].join("\n");
+    },
   }),
   stop: command({
     summary: "Stop: take no more clients, let open connections finish, end the rest",
@@ -108,19 +125,90 @@ export const COMMANDS = {
     print: ({ server, share }) => `Added server ${server}: it takes ${percent(share)} of all clients`,
   }),
   remove: command({
-    summary: "Remove a server: no new clients at once, time for open connections, then their end",
+    summary:
+      "Remove a server: no new clients at once; open connections go to other servers or have time to finish, then they are cut",
     arguments: SERVER,
-    options: [{
-      flag: "drain",
-      value: "TIME",
-      default: formatDuration(DEFAULT_DRAIN_MS),
-      summary: "how long open connections have to finish",
-    }],
+    options: [
+      {
+        flag: "drain",
+        value: "TIME",
+        default: formatDuration(DEFAULT_DRAIN_MS),
+        summary: "how long open connections that cannot go to another server have to finish",
+      },
+      { flag: "now", summary: "no time: those that cannot go to another server at once are reset" },
+    ],
     act: remove,
-    print: ({ server, open, ended }) => {
+    print: ({ server, open, moved, ended }) => {
       if (open === 0) return `Removed server ${server}: it had no open connections`;
-      return `Removed server ${server}: of ${plural(open, "open connection")} ${open - ended} finished and ${ended} were ended`;
+      const others = `${moved} moved, ${open - moved - ended} finished and ${ended} ${ended === 1 ? "was" : "were"} reset`;
+      return `Removed server ${server}: of ${plural(open, "open connection")} ${others}`;
     },
+  }),
+  drain: command({
+    summary: "Take a server out for a while: no new clients, and those it has go elsewhere as they may; it stays in the pool",
+    arguments: SERVER,
+    act: (input, { client }) => client.change(serverOf(input), { draining: true }),
+    print: ({ server, open }) => `Server ${server} gets no more clients; it has ${plural(open, "open connection")}`,
+  }),
+  undrain: command({
+    summary: "Bring back a server that was drained",
+    arguments: SERVER,
+    act: (input, { client }) => client.change(serverOf(input), { draining: false }),
+    print: ({ server, share }) => `Server ${server} gets clients again: its share is ${percent(share)}`,
+  }),
+  set: command({
+    summary: "Change a server's weight or limit",
+    arguments: SERVER,
+    options: [
+      { flag: "weight", value: "N", summary: "its share of the clients, relative to others'" },
+      { flag: "max-connections", value: "N|off", summary: "open connections it may have" },
+    ],
+    act: setServer,
+    print: ({ server, weight, connectionsMax, share }) => {
+      const limit = connectionsMax === null ? "any number of connections" : `at most ${plural(connectionsMax, "connection")}`;
+      return `Server ${server} has weight ${weight}, which is ${percent(share)} of all clients, and ${limit}`;
+    },
+  }),
+  rebalance: command({
+    summary: "Send connections that are between two exchanges to the servers that the ring gives them to (--redistribute idle)",
+    options: [{ flag: "rate", value: "N/s", default: `${DEFAULT_REBALANCE_RATE}/s`, summary: "connections a second" }],
+    act: rebalance,
+    print: printRebalance,
+  }),
+  plan: command({
+    summary: "Say what add, remove or weight would do: clients that move, open connections and what would become of them",
+    reads: true,
+    arguments: ["add|remove|weight", ...SERVER],
+    options: [{ flag: "weight", value: "N", default: "1", summary: "the weight that the server would have" }],
+    act: plan,
+    print: printPlan,
+  }),
+  explain: command({
+    summary: "Say whose a client is and why: its hash, its point, the servers passed over, the successors",
+    reads: true,
+    arguments: ["client"],
+    options: [{ flag: "successors", value: "N", default: "3", summary: "how many servers after the chosen one are shown" }],
+    act: ({ arguments: [client], options }, { client: daemon }) => {
+      if (options.successors !== undefined) parseCount(options.successors, "Number of successors", LIMITS.successorsMax);
+      return daemon.explain({ client, successors: options.successors });
+    },
+    print: printExplanation,
+  }),
+  last: command({
+    summary: "List connections that ended lately, and what ended each",
+    reads: true,
+    options: [
+      { flag: "server", value: "ADDRESS:PORT", summary: "those of this server" },
+      { flag: "fate", value: "FATE", summary: "those with this fate" },
+      { flag: "limit", value: "N", default: "20", summary: "how many" },
+    ],
+    act: ({ options: { server, fate, limit } }, { client }) => {
+      if (server !== undefined) parseAddress(server);
+      if (fate !== undefined) parseFate(fate);
+      if (limit !== undefined) parseCount(limit, "Limit", LIMITS.recentMax);
+      return client.ends({ server, fate, limit });
+    },
+    print: printEnds,
   }),
   list: command({
     summary: "List the servers, and the ring's fingerprint",
@@ -146,7 +234,7 @@ export const COMMANDS = {
 /** The situation of a command: the balancer that its `--name` says, and the person. Throws a `usage` error for a bad name. */
 export function situationOf(
   input: CommandInput,
-  person: Pick<Situation, "say" | "stage" | "takeInterrupts">,
+  person: Pick<Situation, "say" | "show" | "stage" | "takeInterrupts">,
 ): Situation & Disposable {
   const name = parseName(input.options.name ?? DEFAULT_NAME);
   let client: ControlClient | undefined;
@@ -192,12 +280,104 @@ async function stop({ options }: CommandInput, { client, name, say }: Situation)
   return { name };
 }
 
-function remove({ arguments: [host, port], options }: CommandInput, { client, say }: Situation): Promise<Answers["removal"]> {
-  const server = formatAddress({ host: parseHost(host), port: parsePort(port) });
-  const drain = options.drain ?? formatDuration(DEFAULT_DRAIN_MS);
+function serverOf({ arguments: [host, port] }: CommandInput): string {
+  return formatAddress({ host: parseHost(host), port: parsePort(port) });
+}
+
+async function remove(input: CommandInput, { client, say, show, takeInterrupts }: Situation): Promise<Answers["removal"]> {
+  const server = serverOf(input);
+  if (input.options.now !== undefined && input.options.drain !== undefined) {
+    throw new OperatorError("usage", "Cannot take both --now and --drain: --now leaves no time");
+  }
+  const drain = input.options.now !== undefined ? "0" : input.options.drain ?? formatDuration(DEFAULT_DRAIN_MS);
   const drainMs = parseDuration(drain, "Drain time");
-  const waiting = `Server ${server} takes no more clients; waiting up to ${drain} for its open connections to finish`;
-  return patiently(client.remove(server, drain, drainMs), say, waiting);
+  const endMs = performance.now() + drainMs;
+  const movedBefore = show === undefined ? 0 : (await client.server(server)).movedAway;
+  const describe = async () => {
+    const { movedAway, open } = await client.server(server);
+    const leftMs = Math.max(0, endMs - performance.now());
+    return `Server ${server}: ${movedAway - movedBefore} moved, ${open} left, ${
+      Math.ceil(leftMs / 1000)
+    } s to go (Ctrl-C leaves it draining)`;
+  };
+  const why = `server ${server} goes on draining for up to ${drain}; balancerctl list shows it`;
+  const waiting = `Server ${server} takes no more clients; waiting up to ${drain} for its open connections`;
+  return await watched(client.remove(server, drain, drainMs), { show, say, describe, waiting, interrupted: takeInterrupts(), why });
+}
+
+function setServer(input: CommandInput, { client }: Situation): Promise<Answers["server"]> {
+  const { weight, "max-connections": max } = input.options;
+  if (weight === undefined && max === undefined) {
+    throw new OperatorError("usage", "Nothing to change: give --weight or --max-connections");
+  }
+  return client.change(serverOf(input), {
+    ...(weight === undefined ? {} : { weight: parseWeight(weight) }),
+    ...(max === undefined ? {} : { connectionsMax: max === "off" ? null : parseServerConnections(max) }),
+  });
+}
+
+function plan({ arguments: [change, host, port], options }: CommandInput, { client }: Situation): Promise<Answers["plan"]> {
+  if (!["add", "remove", "weight"].includes(change)) {
+    throw new OperatorError("usage", `Cannot plan ${JSON.stringify(change)}: what can be planned is add, remove or weight`);
+  }
+  if (change === "weight" && options.weight === undefined) {
+    throw new OperatorError("usage", "Missing --weight: which would it have?");
+  }
+  if (options.weight !== undefined) parseWeight(options.weight);
+  const server = formatAddress({ host: parseHost(host), port: parsePort(port) });
+  return client.plan({ change, server, weight: options.weight });
+}
+
+async function rebalance(
+  { options }: CommandInput,
+  { client, say, show, takeInterrupts }: Situation,
+): Promise<Answers["rebalance"]> {
+  const rate = options.rate === undefined
+    ? undefined
+    : parseCount(options.rate.replace(/\/s$/, ""), "Rate", LIMITS.rebalanceRateMax);
+  const interrupted = takeInterrupts();
+  const started = await client.startRebalance(rate);
+  const waiting = `${plural(started.away, "connection")} to send home, ${started.rate} a second`;
+  const describe = async () => {
+    const { moved, away } = await client.showRebalance();
+    return `${moved} of ${plural(away, "connection")} went home (Ctrl-C stops it)`;
+  };
+  interrupted.addEventListener("abort", () => void client.stopRebalance().catch(() => {}));
+  const end = async () => {
+    for (let now = started;; now = await client.showRebalance()) {
+      if (!now.running) return now;
+      await new Promise((resolve) => setTimeout(resolve, PROGRESS_MS));
+    }
+  };
+  return await watched(end(), { show, say, describe, waiting, interrupted: undefined, why: "" });
+}
+
+/** How a wait is shown. */
+interface Watch extends Pick<Situation, "say" | "show"> {
+  /** How it goes, in a line. */
+  readonly describe: () => Promise<string>;
+  /** What is said once where nobody watches. */
+  readonly waiting: string;
+  readonly interrupted: AbortSignal | undefined;
+  /** What goes on after an interruption. */
+  readonly why: string;
+}
+
+/** Waits, and shows how it goes on a terminal; an interruption ends the wait and not what is waited for. */
+async function watched<T>(result: Promise<T>, { show, say, describe, waiting, interrupted, why }: Watch): Promise<T> {
+  const stopped = Promise.withResolvers<never>();
+  interrupted?.addEventListener("abort", () => stopped.reject(new OperatorError("failed", `Interrupted: ${why}`)));
+  if (show === undefined) return await patiently(Promise.race([result, stopped.promise]), say, waiting);
+  let isOver = false;
+  const timer = setInterval(async () => {
+    const line = await describe().catch(() => undefined); // the server may be gone between two looks
+    if (line !== undefined && !isOver) show(line);
+  }, PROGRESS_MS);
+  return await Promise.race([result, stopped.promise]).finally(() => {
+    isOver = true;
+    clearInterval(timer);
+    show("");
+  });
 }
 
 /** Waits, and says for what if it takes a while. */
@@ -213,55 +393,4 @@ async function within(ended: Promise<void>, ms: number, name: string): Promise<v
     timer = setTimeout(() => reject(new OperatorError("failed", `Cannot stop balancer ${JSON.stringify(name)}: ${why}`)), ms);
   });
   await Promise.race([ended, late]).finally(() => clearTimeout(timer));
-}
-
-function printList({ servers, ring }: Answers["servers"]): string {
-  if (servers.length === 0) {
-    return `No servers: clients are turned away. Add one with balancerctl add <inet_address> <inet_port>\nRing ${ring.fingerprint}: empty`;
-  }
-  const rows = servers.map((server) => [
-    server.server,
-    server.state,
-    String(server.weight),
-    server.connectionsMax === null ? String(server.open) : `${server.open}/${server.connectionsMax}`,
-    String(server.connects),
-    formatBytes(server.sentBytes),
-    formatBytes(server.receivedBytes),
-    server.state === "up" ? percent(server.share) : "-",
-  ]);
-  const table = alignRight([["SERVER", "STATE", "WEIGHT", "OPEN", "TOTAL", "SENT", "RECEIVED", "SHARE"], ...rows]);
-  const summary = `${plural(servers.filter(({ state }) => state === "up").length, "server")}, ${ring.points} points`;
-  return `${table}\nRing ${ring.fingerprint}: ${summary}, greatest share ${ring.peakToMean.toFixed(2)} times the fair one`;
-}
-
-/** A table: the first two columns to the left, numbers to the right. */
-function alignRight(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
-  return rows.map((row) => row.map((cell, i) => i < 2 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])).join("  ")).join("\n");
-}
-
-function printStatus(status: Answers["status"]): string {
-  const { connections, servers } = status;
-  const fates = Object.entries(status.fates).filter(([, count]) => count > 0).map(([fate, count]) => `${fate} ${count}`);
-  const rows = [
-    ["Balancer", `${status.name}${status.stopping ? " (stopping)" : ""}, version ${status.version}, pid ${status.pid}`],
-    ["Listens on", `${status.address}, engine ${status.engine}`],
-    ["Running since", status.startedAt],
-    ["Servers", `${servers.up} up, ${servers.draining} draining`],
-    ["Connections", `${connections.open} open of at most ${connections.max}, ${connections.accepted} accepted`],
-    ["Ended", fates.join(", ") || "none"],
-    ["Settings", Object.entries(status.settings).map(([flag, value]) => `--${flag} ${value}`).join(" ")],
-    ["State", status.stateFile],
-    ["Log", status.logFile ?? "standard error"],
-    ...status.warnings.map((warning) => ["Warning", warning]),
-  ];
-  return inColumns(rows);
-}
-
-function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
-}
-
-function percent(share: number): string {
-  return `${(share * 100).toFixed(1)} %`;
 }

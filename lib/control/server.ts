@@ -7,8 +7,9 @@ import { OpenAPIHono, type RouteHandler } from "@hono/zod-openapi";
 import { formatAddress } from "../address.ts";
 import type { Balancer, ServerView } from "../balancer.ts";
 import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, LIMITS } from "../config.ts";
-import { countFates } from "../counters.ts";
+import { countFates } from "../fates.ts";
 import { formatDuration } from "../duration.ts";
+import type { Plan } from "../plan.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { writeMetrics } from "../metrics.ts";
@@ -43,6 +44,10 @@ export type ControlServer = AsyncDisposable;
 
 /** How long requests may still take when the control server is disposed of. */
 const SHUTDOWN_MAX_MS = 500;
+
+/** What is shown when nothing else is asked for: servers after the chosen one, ended connections. */
+const DEFAULT_SUCCESSORS = 3;
+const DEFAULT_LIMIT = 20;
 
 const log = logger("control");
 
@@ -128,6 +133,7 @@ function createApi({ balancer, facts, stop }: ControlOptions): OpenAPIHono {
       const { address, port, weight, connectionsMax } = c.req.valid("json");
       return c.json(viewServer(await balancer.add({ host: address, port }, { weight, connectionsMax })), 201);
     },
+    getServer: (c) => c.json(viewServer(balancer.get(formatAddress(c.req.valid("param").server))), 200),
     changeServer: async (c) => {
       const name = formatAddress(c.req.valid("param").server);
       return c.json(viewServer(await balancer.change(name, c.req.valid("json"))), 200);
@@ -135,6 +141,26 @@ function createApi({ balancer, facts, stop }: ControlOptions): OpenAPIHono {
     removeServer: async (c) => {
       const name = formatAddress(c.req.valid("param").server);
       return c.json(await balancer.remove(name, c.req.valid("query").drain ?? DEFAULT_DRAIN_MS), 200);
+    },
+    startRebalance: (c) => c.json(balancer.startRebalance(c.req.valid("json").rate), 202),
+    showRebalance: (c) => c.json(balancer.rebalanced, 200),
+    stopRebalance: (c) => c.json(balancer.stopRebalance(), 200),
+    plan: (c) => {
+      const { change, server, weight = 1 } = c.req.valid("query");
+      const name = formatAddress(server);
+      return c.json(
+        viewPlan(balancer.plan(change === "remove" ? { kind: change, server: name } : { kind: change, server: name, weight })),
+        200,
+      );
+    },
+    explain: (c) => {
+      const { client, successors = DEFAULT_SUCCESSORS } = c.req.valid("query");
+      return c.json(viewExplanation(balancer.explain(client, successors)), 200);
+    },
+    listEnds: (c) => {
+      const { server, fate, limit = DEFAULT_LIMIT } = c.req.valid("query");
+      const { ends, leftOut } = balancer.last({ server: server && formatAddress(server), fate, limit });
+      return c.json({ ends: ends.map((end) => ({ ...end, at: end.at.toISOString() })), leftOut }, 200);
     },
     stop: (c) => {
       const graceMs = c.req.valid("json").grace ?? DEFAULT_GRACE_MS;
@@ -168,8 +194,20 @@ function describeApi(version: string) {
   return { openapi: "3.1.0", info: { title: "balancer", version, license: { name: "MIT" } } };
 }
 
-function viewServer({ slot: _, lastFailure, ...view }: ServerView): Answers["server"] {
-  return { ...view, lastFailure: lastFailure && { at: lastFailure.at.toISOString(), reason: lastFailure.reason } };
+function viewServer({ slot: _, since, lastFailure, ...view }: ServerView): Answers["server"] {
+  return {
+    ...view,
+    since: since.toISOString(),
+    lastFailure: lastFailure && { at: lastFailure.at.toISOString(), reason: lastFailure.reason },
+  };
+}
+
+function viewPlan(plan: Plan): Answers["plan"] {
+  return { ...plan, flows: [...plan.flows], connections: [...plan.connections] };
+}
+
+function viewExplanation({ order, ...explanation }: ReturnType<Balancer["explain"]>): Answers["explanation"] {
+  return { ...explanation, order: [...order] };
 }
 
 function viewStatus(balancer: Balancer, facts: DaemonFacts): Answers["status"] {
@@ -183,6 +221,7 @@ function viewStatus(balancer: Balancer, facts: DaemonFacts): Answers["status"] {
     stopping: balancer.stopping,
     generation: balancer.generation,
     servers: balancer.countServers(),
+    checkIntervalMs: balancer.checkIntervalMs,
     connections: { accepted: counters.get("accepted"), open: counters.get("open"), max: connectionsMax },
     fates: countFates((fate) => counters.get(fate)),
   };

@@ -1,6 +1,6 @@
 /**
- * Who plays in the demo: small servers that say their letter and then echo, and clients that come from loopback addresses of their
- * own. On node:net, for `Deno.connect` cannot choose the address it comes from and `Deno.Conn` cannot be reset.
+ * Who plays in the demo: small servers that say their letter when they are asked, and clients that come from loopback addresses of
+ * their own. On node:net, for `Deno.connect` cannot choose the address it comes from and `Deno.Conn` cannot be reset.
  */
 
 import { type AddressInfo, createConnection, createServer, type Server, type Socket } from "node:net";
@@ -9,6 +9,11 @@ import { OperatorError } from "../errors.ts";
 
 /** No client waits longer for anything. */
 const PATIENCE_MS = 5000;
+
+/** What clients say: who are you; begin a long answer; end it. */
+const SAYINGS = { who: "?", begin: "!", end: "." } as const;
+/** The parts of a long answer. */
+const PARTS = { begin: "Once upon a time ", end: "happily ever after." } as const;
 
 /** A server of the demo. */
 export class DemoServer implements AsyncDisposable {
@@ -40,8 +45,13 @@ export class DemoServer implements AsyncDisposable {
   #serve(socket: Socket): void {
     this.#sockets.add(socket);
     socket.on("close", () => this.#sockets.delete(socket)).on("error", () => {});
-    socket.write(this.letter);
-    socket.pipe(socket);
+    socket.on("data", (data: Uint8Array) => {
+      for (const saying of new TextDecoder().decode(data)) {
+        if (saying === SAYINGS.who) socket.write(this.letter);
+        if (saying === SAYINGS.begin) socket.write(PARTS.begin);
+        if (saying === SAYINGS.end) socket.write(PARTS.end);
+      }
+    });
   }
 }
 
@@ -52,14 +62,30 @@ export class DemoConnection implements Disposable {
   /** Connects from the client's own address and learns who serves it. Rejects if nobody does. */
   static async open(ip: string, { host, port }: Address): Promise<DemoConnection> {
     const socket = createConnection({ host, port, localAddress: ip });
+    socket.write(SAYINGS.who);
     return new DemoConnection(await nextText(socket), socket);
   }
 
-  /** Whether the server still answers. */
-  async isAlive(): Promise<boolean> {
-    if (this.socket.destroyed) return false;
-    this.socket.write("?");
-    return await nextText(this.socket).then((text) => text === "?", () => false);
+  /** Asks who serves it now. Rejects if the connection is lost. */
+  async ask(): Promise<string> {
+    return await this.#say(SAYINGS.who);
+  }
+
+  /** Has a long answer begin. */
+  async begin(): Promise<void> {
+    await this.#say(SAYINGS.begin);
+  }
+
+  /** Has the long answer end. Rejects if it does not come whole. */
+  async end(): Promise<void> {
+    const text = await this.#say(SAYINGS.end);
+    if (text !== PARTS.end) throw new Error(`the answer went on with ${text}`);
+  }
+
+  async #say(saying: string): Promise<string> {
+    if (this.socket.destroyed) throw new Error("the connection is lost");
+    this.socket.write(saying);
+    return await nextText(this.socket);
   }
 
   [Symbol.dispose](): void {

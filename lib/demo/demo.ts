@@ -14,6 +14,11 @@ const CLIENTS = 100;
 const LETTERS = ["a", "b", "c", "d", "e"];
 /** Clients that connect at a time. */
 const TOGETHER = 5;
+/** One client in so many is in the middle of an answer when a server is killed. */
+const BUSY_EVERY = 7;
+/** An exchange of the demo is over after this time, and a connection is left alone for longer before its server is killed. */
+const QUIET_MS = 150;
+const LEFT_ALONE_MS = 400;
 /** The demo ends by force after this time. */
 const DEMO_MAX_MS = 30_000;
 
@@ -36,9 +41,15 @@ export interface DemoFigures {
   readonly added: Moves & { readonly server: string };
   readonly killed: {
     readonly server: string;
+    /** Connections open, those of the server among them, and those of these that were in the middle of an answer. */
     readonly connections: number;
-    readonly lost: number;
+    readonly itsConnections: number;
+    readonly itsBusy: number;
+    /** Connections that went on with the server they had, that went on with another one, and that were reset. */
     readonly kept: number;
+    readonly moved: number;
+    readonly reset: number;
+    /** Clients whose connection was reset and who were served when they came again, the slowest after so long. */
     readonly servedAgain: number;
     readonly slowestMs: number;
   };
@@ -114,9 +125,12 @@ async function play(stage: Stage, stack: AsyncDisposableStack, over: AbortSignal
 
   stage.scene(`Server e is killed while ${CLIENTS} connections are open`);
   const killed = await kill(second, company, stack);
-  stage.say(`${killed.lost} connections were lost with it; ${killed.kept} went on as if nothing had happened`);
+  const { itsConnections, itsBusy, kept, moved, reset, servedAgain, slowestMs } = killed;
+  stage.say(`${itsConnections} of them were with e, ${itsBusy} in the middle of an answer`);
+  stage.say(`kept   ${kept}  they have other servers and noticed nothing`);
+  stage.say(`moved  ${moved}  their next question was answered by another server, on the same connection`);
   stage.say(
-    `The ${killed.lost} clients connected again: ${killed.servedAgain} were served by another server, the slowest after ${killed.slowestMs} ms`,
+    `reset  ${reset}  their answer was cut; they came again: ${servedAgain} were served, the slowest after ${slowestMs} ms`,
   );
   await stage.pause(800);
 
@@ -132,7 +146,10 @@ async function gather(stage: Stage, stack: AsyncDisposableStack, over: AbortSign
   // deno-lint-ignore no-sync-fn-in-async-fn -- at once with what removes it: an interruption must not come between
   const folder = Deno.makeTempDirSync({ prefix: "balancer_demo_" });
   const launching = launchDaemon(
-    ["run", "127.0.0.1", "0", "--name=demo", "--load-bound=off", "--log-level=error", "--stop-at-eof"],
+    [
+      ...["run", "127.0.0.1", "0", "--name=demo", "--load-bound=off", "--log-level=error", "--stop-at-eof"],
+      ...["--redistribute=idle", `--quiet=${QUIET_MS}ms`],
+    ],
     {
       detached: false,
       signal: over,
@@ -187,18 +204,41 @@ async function kill(
 ): Promise<DemoFigures["killed"]> {
   const connections = await Promise.all(clients.map((client) => DemoConnection.open(client, address)));
   for (const connection of connections) stack.use(connection);
+  const busy = connections.filter((_, i) => i % BUSY_EVERY === 0);
+  await Promise.all(busy.map((connection) => connection.begin()));
+  await new Promise((resolve) => setTimeout(resolve, LEFT_ALONE_MS));
+  // Those in the middle of an answer have just got a part of it: their servers are not silent, but at work.
+  await Promise.all(busy.map((connection) => connection.begin()));
   await victim.kill();
-  const alive = await Promise.all(connections.map((connection) => connection.isAlive()));
-  const losers = clients.filter((_, i) => !alive[i]);
-  const waitsMs = await Promise.all(losers.map((client) => timeToBeServed(client, address)));
+  const outcomes = await Promise.all(connections.map((connection) => outcomeOf(connection, busy.includes(connection))));
+  const countOutcome = (outcome: Outcome) => outcomes.filter((other) => other === outcome).length;
+  const its = connections.filter(({ letter }) => letter === victim.letter);
+  const waitsMs = await Promise.all(
+    clients.filter((_, i) => outcomes[i] === "reset").map((client) => timeToBeServed(client, address)),
+  );
   return {
     server: victim.letter,
     connections: connections.length,
-    lost: losers.length,
-    kept: clients.length - losers.length,
+    itsConnections: its.length,
+    itsBusy: its.filter((connection) => busy.includes(connection)).length,
+    kept: countOutcome("kept"),
+    moved: countOutcome("moved"),
+    reset: countOutcome("reset"),
     servedAgain: waitsMs.filter((ms) => ms !== undefined).length,
     slowestMs: Math.round(Math.max(0, ...waitsMs.map((ms) => ms ?? 0))),
   };
+}
+
+type Outcome = "kept" | "moved" | "reset";
+
+/** What a client finds when it goes on: the rest of its answer, the same server, another one, or nothing. */
+async function outcomeOf(connection: DemoConnection, isBusy: boolean): Promise<Outcome> {
+  try {
+    if (isBusy) await connection.end();
+    return isBusy || await connection.ask() === connection.letter ? "kept" : "moved";
+  } catch {
+    return "reset";
+  }
 }
 
 /** Milliseconds until a server speaks to the client; undefined if none does. */

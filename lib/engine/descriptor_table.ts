@@ -44,6 +44,13 @@ export const WORD = {
   interest: 20,
   /** Client: which of the IP addresses of a server known by name is being dialled. */
   addressIndex: 21,
+  /** Client: FACT bits of what it has been through and, from bit REPLAYS_SHIFT on, how often what it asks was sent again. */
+  facts: 22,
+  /**
+   * Client: in the lower half, how often it went from one server to another; in the upper half, while it is on its way, the slot of the
+   * server that it leaves, which counts it until it has arrived, plus 1.
+   */
+  moves: 23,
 } as const;
 
 /** Where a row's 64-bit floats are, counted in floats: row `fd` starts at float `fd << (ROW_SHIFT - 1)`. */
@@ -54,7 +61,21 @@ export const FLOAT = {
   movedMs: 13,
   /** When it was accepted, or dialled, by the worker's clock. */
   startedMs: 14,
+  /** Client: bytes that it got from servers which it has left. */
+  earlierBytes: 15,
 } as const;
+
+/** The upper half of `WORD.moves` begins here; the mask is of the lower half. */
+export const FROM_SHIFT = 16;
+/** See FROM_SHIFT. */
+export const MOVES_MASK: number = (1 << FROM_SHIFT) - 1;
+
+/** Where in `WORD.facts` the number of replays begins. */
+export const REPLAYS_SHIFT = 16;
+/** One replay, as it is added to that word. */
+export const REPLAY_ONE: number = 1 << REPLAYS_SHIFT;
+/** The FACT bits of that word. */
+export const FACTS_MASK: number = REPLAY_ONE - 1;
 
 /** What a descriptor is for. */
 export const ROLE = { client: 1, server: 2, pipe: 3 } as const;
@@ -89,6 +110,10 @@ export const FLAG = {
   fin: 1 << 13,
   /** A client whose connection has lived so long that its server's keep-alive was set. */
   settled: 1 << 12,
+  /** A client that has another server now, which is still to be told what the first one was told. */
+  resuming: 1 << 14,
+  /** A server's socket that is kept until another server has accepted, or until it is known whether its end was meant. */
+  parked: 1 << 15,
 } as const;
 
 /** The rows, seen from one thread. */

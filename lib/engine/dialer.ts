@@ -1,12 +1,16 @@
 /**
  * Finds a server for each client of a worker: asks `route()`, dials in that order, never one server twice, until one accepts or the limits on
- * attempts and time are reached. Owns a connection from its acceptance to the moment its server accepts.
+ * attempts and time are reached. Owns a connection from its acceptance to the moment its server accepts, and again while it goes from
+ * one server to another.
  */
 
 import { clientKey, formatAddress } from "../address.ts";
-import type { Counters, Fate } from "../counters.ts";
+import type { Counters } from "../counters.ts";
+import type { Fate } from "../fates.ts";
+import { ASKING_MS, type ConnectionState, type Loss } from "../redistribution.ts";
 import { type Load, route, routeFirst } from "../route.ts";
-import { type DescriptorTable, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
+import { STANDING, type Standings } from "../standings.ts";
+import { type DescriptorTable, FLAG, FLOAT, FROM_SHIFT, MOVES_MASK, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import type { EngineConfig } from "./engine.ts";
 import { ERRNO } from "./errno.ts";
 import { EPOLL, type Libc, SOCKADDR, SOCKET } from "./libc.ts";
@@ -16,16 +20,24 @@ import type { TimerWheel } from "./timer_wheel.ts";
 import type { FromWorker } from "./worker_setup.ts";
 
 /** Reasons that are no errno: below 0, so that they cannot be taken for one. */
-export const REASON = { nameNotFound: -1, removed: -2 } as const;
+export const REASON = { nameNotFound: -1, removed: -2, silent: -3 } as const;
 
 /** How long an answer to a look-up is used again. */
 const ANSWER_MS = 5000;
+
+/** A client that nobody else took stays where it is for so long before others are asked again. */
+const RETRY_MS = 1000;
 
 /** Where the ports begin that Linux chooses from for our side (ip_local_port_range as it is by default). */
 const EPHEMERAL_PORT_MIN = 32_768;
 
 /** Errors of socket(2) that say the machine has no more of something. */
 const USED_UP: readonly number[] = [ERRNO.EMFILE, ERRNO.ENFILE, ERRNO.ENOBUFS, ERRNO.ENOMEM];
+
+/** Whether it is our own doing or trouble, and says nothing of the server. */
+function isOurs(errno: number): boolean {
+  return USED_UP.includes(errno) || errno === ERRNO.EADDRNOTAVAIL || errno === REASON.removed || errno === REASON.silent;
+}
 
 /** What the dialer asks of the loop it belongs to. */
 export interface DialerLoop {
@@ -35,11 +47,16 @@ export interface DialerLoop {
   readonly counters: Counters;
   readonly wheel: TimerWheel;
   readonly config: EngineConfig;
+  readonly standings: Standings;
   /** Takes a descriptor into the table and into epoll. False if it cannot. */
   adopt(descriptor: number, role: number, peer: number, flags: number): boolean;
   /** Closes a descriptor of ours. */
   release(descriptor: number): void;
-  end(client: number, fate: Fate): void;
+  end(client: number, fate: Fate, reset?: "client"): void;
+  /** Nobody took the client: the server it had is its server again. */
+  onStaying(client: number, move: Move): void;
+  /** The server, asked whether its end was meant, is not there any more. */
+  onAskedInVain(client: number): void;
   /** Accepts nobody for a moment: the system has run out of something. */
   pauseAccepting(errno: number): void;
   reportFailure(slot: number, errno: number): void;
@@ -53,6 +70,33 @@ interface NamedServer {
   waiting: number[] | undefined;
 }
 
+/** A connection's way from one server to another. */
+export interface Move {
+  readonly loss: Loss;
+  /** What the connection was doing. */
+  readonly state: ConnectionState;
+  /** Whether what the client said is to be said again. */
+  readonly isReplay: boolean;
+  /** The slot of the server that it leaves. */
+  readonly from: number;
+  /** The socket of that server while it is kept, until another one has accepted; -1: it is closed. */
+  readonly parked: number;
+  /** Whether that server itself is dialled, to learn whether its end was meant. */
+  readonly isAsking: boolean;
+  /** Asking: it has accepted, and is watched for a moment. */
+  hasAccepted: boolean;
+  readonly budget: Budget;
+}
+
+/** What the search for a server may spend. Servers that are lost one after another without a word share it. */
+interface Budget {
+  readonly deadlineMs: number;
+  /** Servers dialled for this connection, over all, when it is to be given up. */
+  readonly attemptsMax: number;
+  /** Slots of servers that were tried. */
+  readonly tried: number[];
+}
+
 /** The dialer of one worker. */
 export class Dialer {
   readonly #load: Load;
@@ -63,6 +107,10 @@ export class Dialer {
   readonly #awaited = new Map<number, string>();
   /** By client: the addresses of the server being dialled, if it is known by name. */
   readonly #addresses = new Map<number, Uint8Array>();
+  /** By client: those that had a server before. */
+  readonly #moves = new Map<number, Move>();
+  /** By client: what its last search has left, while the server that was found has not said anything. */
+  readonly #budgets = new Map<number, Budget>();
   readonly #ip4 = new Uint8Array(4);
   readonly #ip6 = new Uint8Array(16);
   readonly #sockaddr = new Uint8Array(new ArrayBuffer(ADDRESS_STRIDE));
@@ -77,7 +125,11 @@ export class Dialer {
       get open() {
         return counters.get("open");
       },
+      get weightAway() {
+        return loop.standings.weightAway;
+      },
       openOf: (slot) => counters.getOf(slot, "serverOpen"),
+      standingOf: (slot) => loop.standings.get(slot),
     };
     this.#sockaddrAddress = libc.addressOf(this.#sockaddr.buffer);
     this.#routing = routing;
@@ -94,16 +146,19 @@ export class Dialer {
 
   /** Dials servers for this client, one after another, until one is being connected to; ends the client if there is none. */
   dial(client: number, nowMs: number): void {
-    const { table: { words, floats }, config } = this.loop;
+    const { table: { words }, config } = this.loop;
     const row = client << ROW_SHIFT;
-    const deadlineMs = floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs] + config.connectDeadlineMs;
-    while (words[row + WORD.attempts] < config.connectAttemptsMax && (nowMs < deadlineMs || words[row + WORD.attempts] === 0)) {
+    const move = this.#moveOf(client);
+    const attemptsMax = move?.budget.attemptsMax ?? config.connectAttemptsMax;
+    const deadlineMs = this.#deadlineOf(client);
+    while (words[row + WORD.attempts] < attemptsMax && (nowMs < deadlineMs || words[row + WORD.attempts] === 0)) {
       const index = this.#choose(client);
       if (index < 0) break;
       words[row + WORD.attempts]++;
       if (this.#tryServer(client, index, nowMs, deadlineMs)) return;
       this.#giveUpServer(client);
     }
+    if (move !== undefined) return this.#stayOrEnd(client, move, nowMs);
     if (words[row + WORD.attempts] > 0) this.loop.end(client, "connect_failed");
     else this.loop.end(client, this.#routing.circle.serverCount === 0 ? "no_server" : "refused_limit");
   }
@@ -122,6 +177,12 @@ export class Dialer {
       this.fail(client, ERRNO.ECONNREFUSED, nowMs);
       return false;
     }
+    const move = this.#moveOf(client);
+    if (move?.isAsking === true) {
+      if (!move.hasAccepted) this.loop.wheel.set(client, nowMs + ASKING_MS);
+      move.hasAccepted = true;
+      return false;
+    }
     words[row + WORD.flags] &= ~FLAG.connecting;
     words[(client << ROW_SHIFT) + WORD.errno] = 0;
     counters.addTo(words[(client << ROW_SHIFT) + WORD.slot], "connects");
@@ -135,13 +196,175 @@ export class Dialer {
     const { table: { words } } = this.loop;
     const row = client << ROW_SHIFT;
     words[row + WORD.errno] = errno;
-    if (errno !== REASON.removed && this.#tryNextAddress(client, nowMs)) return;
+    if (errno >= 0 && this.#tryNextAddress(client, nowMs)) return;
+    if (this.#moveOf(client)?.isAsking === true) return this.#stopAsking(client);
     this.#giveUpServer(client);
     this.dial(client, nowMs);
   }
 
+  /**
+   * Finds another server for a client that had one, which counts it until then. `parked` is that server's socket, if it is kept until
+   * another accepts. `isFresh`: that server had said something, or was there for long.
+   */
+  redial(client: number, how: Pick<Move, "loss" | "state" | "isReplay" | "parked">, isFresh: boolean, nowMs: number): void {
+    const { words } = this.loop.table;
+    const row = client << ROW_SHIFT;
+    const from = words[row + WORD.slot];
+    const left = isFresh ? undefined : this.#budgets.get(client);
+    const budget = left ?? this.#newBudget(client, how.loss === "home" ? 1 : this.loop.config.connectAttemptsMax, nowMs);
+    budget.tried.push(from);
+    this.#moves.set(client, { ...how, from, isAsking: false, hasAccepted: false, budget });
+    if (how.parked < 0) this.#budgets.set(client, budget);
+    else this.#budgets.delete(client); // a server that was left may well be asked again
+    this.#tried.set(client, budget.tried);
+    words[row + WORD.peer] = -1;
+    words[row + WORD.slot] = -1;
+    words[row + WORD.moves] = words[row + WORD.moves] & MOVES_MASK | from + 1 << FROM_SHIFT;
+    if (how.parked >= 0) words[(how.parked << ROW_SHIFT) + WORD.flags] |= FLAG.parked;
+    this.dial(client, nowMs);
+  }
+
+  #newBudget(client: number, attempts: number, nowMs: number): Budget {
+    const { table: { words }, config } = this.loop;
+    return {
+      deadlineMs: nowMs + config.connectDeadlineMs,
+      attemptsMax: words[(client << ROW_SHIFT) + WORD.attempts] + attempts,
+      tried: [],
+    };
+  }
+
+  /**
+   * Dials the client's own server once more, to learn whether it is still there; the socket it has is kept. False if it need not be
+   * asked: it has left the table. Throws nothing away either way.
+   */
+  ask(client: number, nowMs: number): boolean {
+    const { table: { words }, config } = this.loop;
+    const row = client << ROW_SHIFT;
+    const from = words[row + WORD.slot];
+    const index = this.#routing.slots.indexOf(from);
+    if (index < 0) return false;
+    const parked = words[row + WORD.peer];
+    words[(parked << ROW_SHIFT) + WORD.flags] |= FLAG.parked;
+    words[row + WORD.peer] = -1;
+    const deadlineMs = nowMs + config.connectTimeoutMs;
+    const budget = { ...this.#newBudget(client, 0, nowMs), deadlineMs };
+    const how = { loss: "end", state: "busy", isReplay: false } as const;
+    this.#moves.set(client, { ...how, from, parked, isAsking: true, hasAccepted: false, budget });
+    if (!this.#tryServer(client, index, nowMs, deadlineMs)) this.#stopAsking(client);
+    return true;
+  }
+
+  /** Forgets all of a client: it has ended. */
+  forgetEnded(client: number): void {
+    this.forget(client);
+    if (this.#budgets.size > 0) this.#budgets.delete(client);
+  }
+
+  /** Takes the move that has come to its end: the client has a server again. Undefined if it had none before. */
+  takeMove(client: number): Move | undefined {
+    const move = this.#moveOf(client);
+    if (move !== undefined) this.#moves.delete(client);
+    return move;
+  }
+
+  /** Whether there is a server but this one that may get the client; one that is down or rests is none. */
+  hasElsewhere(client: number): boolean {
+    const slot = this.loop.table.words[(client << ROW_SHIFT) + WORD.slot];
+    const { slots } = this.#routing;
+    for (const index of route(this.#routing, this.#load, this.#keyOf(client))) {
+      if (slots[index] !== slot) return this.loop.standings.get(slots[index]) !== STANDING.lastResort;
+    }
+    return false;
+  }
+
+  /** Whether the ring gives the client to another server than the one it has. */
+  isAwayFromHome(client: number): boolean {
+    const slot = this.loop.table.words[(client << ROW_SHIFT) + WORD.slot];
+    const index = routeFirst(this.#routing, this.#load, this.#keyOf(client));
+    return index >= 0 && this.#routing.slots[index] !== slot && this.loop.standings.get(this.#routing.slots[index]) >= 0;
+  }
+
+  /** The socket of a server that is kept while another is dialled, and that may call the search off by speaking; -1: there is none. */
+  keptServer(client: number): number {
+    const move = this.#moveOf(client);
+    return move === undefined || move.isAsking || move.loss === "over" ? -1 : move.parked;
+  }
+
+  /** The server that the client had says something: the search for another is called off. */
+  callOff(client: number, nowMs: number): void {
+    const { table: { words }, counters } = this.loop;
+    const row = client << ROW_SHIFT;
+    this.#closeServer(client);
+    if (words[row + WORD.slot] >= 0) counters.raiseOf(words[row + WORD.slot], "serverOpen", -1);
+    this.#stay(client, this.#moveOf(client)!, nowMs + this.loop.config.quietMs);
+  }
+
+  /** What becomes of a client on its way to another server that nobody took. */
+  #stayOrEnd(client: number, move: Move, nowMs: number): void {
+    if (move.parked >= 0) return this.#stay(client, move, nowMs + RETRY_MS);
+    const { words } = this.loop.table;
+    this.#moves.delete(client);
+    words[(client << ROW_SHIFT) + WORD.slot] = move.from; // the end is that server's
+    words[(client << ROW_SHIFT) + WORD.moves] &= MOVES_MASK;
+    this.loop.end(client, move.state === "unsent" ? "connect_failed" : "server_lost", "client");
+  }
+
+  /** The server that was kept is the client's again. */
+  #stay(client: number, move: Move, againMs: number): void {
+    const { table: { words }, wheel } = this.loop;
+    this.#unpark(client, move);
+    words[(client << ROW_SHIFT) + WORD.slot] = move.from;
+    words[(client << ROW_SHIFT) + WORD.moves] &= MOVES_MASK;
+    wheel.set(client, againMs);
+    this.loop.onStaying(client, move);
+  }
+
+  /** The server that was asked is there: its end was meant. */
+  #stayWithAsked(client: number, move: Move): void {
+    this.#closeServer(client);
+    this.#unpark(client, move);
+    this.loop.onStaying(client, move);
+  }
+
+  /** The server that was asked is not there any more, or there was no way to ask it. */
+  #stopAsking(client: number): void {
+    const { words } = this.loop.table;
+    const move = this.#moveOf(client)!;
+    const errno = words[(client << ROW_SHIFT) + WORD.errno];
+    this.#closeServer(client);
+    this.#addresses.delete(client);
+    this.#awaited.delete(client);
+    this.#unpark(client, move);
+    const isKnownToGo = errno === REASON.removed || errno === REASON.silent;
+    if (isOurs(errno) && !isKnownToGo) return this.loop.onStaying(client, move); // nobody was asked: its end is taken for meant
+    if (!isKnownToGo) this.loop.reportFailure(move.from, errno);
+    this.loop.onAskedInVain(client);
+  }
+
+  /** The parked socket is the connection's again. */
+  #unpark(client: number, { parked }: Move): void {
+    const { words } = this.loop.table;
+    this.forget(client);
+    this.#moves.delete(client);
+    words[(parked << ROW_SHIFT) + WORD.flags] &= ~FLAG.parked;
+    words[(client << ROW_SHIFT) + WORD.peer] = parked;
+  }
+
+  #moveOf(client: number): Move | undefined {
+    return this.#moves.size > 0 ? this.#moves.get(client) : undefined;
+  }
+
+  /** When the search for a server is over. */
+  #deadlineOf(client: number): number {
+    const { table: { floats }, config } = this.loop;
+    return this.#moveOf(client)?.budget.deadlineMs ??
+      floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs] + config.connectDeadlineMs;
+  }
+
   /** The time for the dialled server, or for one of its addresses, is over. */
   onTimeout(client: number, nowMs: number): void {
+    const move = this.#moveOf(client);
+    if (move?.hasAccepted === true) return this.#stayWithAsked(client, move);
     this.fail(client, ERRNO.ETIMEDOUT, nowMs);
   }
 
@@ -162,14 +385,12 @@ export class Dialer {
       this.#addresses.set(client, addresses);
       words[row + WORD.addressIndex] = -1;
       if (!this.#tryNextAddress(client, nowMs)) {
-        if (addresses.length === 0) words[row + WORD.errno] = REASON.nameNotFound;
-        this.#giveUpServer(client);
-        this.dial(client, nowMs);
+        this.fail(client, addresses.length === 0 ? REASON.nameNotFound : words[row + WORD.errno], nowMs);
       }
     }
   }
 
-  /** Forgets what was kept for dialling: the client is connected, or has ended. */
+  /** Forgets what was kept for dialling, but for where the client comes from: it is connected, or has ended. */
   forget(client: number): void {
     if (this.#tried.size > 0) this.#tried.delete(client);
     if (this.#addresses.size > 0) this.#addresses.delete(client);
@@ -184,7 +405,10 @@ export class Dialer {
       if (index < 0 || this.#reserve(client, index)) return index;
     }
     const tried = this.#tried.get(client);
+    const move = this.#moveOf(client);
+    const hasAnother = move !== undefined && move.parked >= 0 && move.loss !== "over";
     for (const index of route(this.#routing, this.#load, key)) {
+      if (hasAnother && this.loop.standings.get(this.#routing.slots[index]) === STANDING.lastResort) return -1;
       if (!tried?.includes(this.#routing.slots[index]) && this.#reserve(client, index)) return index;
     }
     return -1;
@@ -241,12 +465,12 @@ export class Dialer {
 
   /** Begins to connect to the next address of a server known by name; all but the last have their part of the time each. */
   #tryNextAddress(client: number, nowMs: number): boolean {
-    const { table: { words, floats }, config, wheel } = this.loop;
+    const { table: { words }, config, wheel } = this.loop;
     const row = client << ROW_SHIFT;
     const addresses = this.#addresses.get(client);
     if (addresses === undefined) return false;
     const count = addresses.length / ADDRESS_STRIDE;
-    const deadlineMs = floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs] + config.connectDeadlineMs;
+    const deadlineMs = this.#deadlineOf(client);
     while (words[row + WORD.addressIndex] + 1 < count && nowMs < deadlineMs) {
       this.#closeServer(client);
       const at = ++words[row + WORD.addressIndex] * ADDRESS_STRIDE;
@@ -306,7 +530,7 @@ export class Dialer {
     else tried.push(slot);
     counters.raiseOf(slot, "serverOpen", -1);
     const errno = words[row + WORD.errno];
-    if (USED_UP.includes(errno) || errno === ERRNO.EADDRNOTAVAIL) return; // our own trouble, not the server's
+    if (isOurs(errno)) return;
     counters.addTo(slot, "connectFailures");
     this.loop.reportFailure(slot, errno);
   }

@@ -5,8 +5,11 @@
 
 import type { Address } from "../address.ts";
 import type { Config } from "../config.ts";
-import type { Counters, Fate } from "../counters.ts";
+import type { Counters } from "../counters.ts";
+import type { Fate } from "../fates.ts";
+import type { ConnectionState, Loss, RedistributionPolicy } from "../redistribution.ts";
 import type { RoutingTable } from "../routing_table.ts";
+import type { Standings } from "../standings.ts";
 
 /** One way to move bytes, as listed in ENGINES. */
 export interface EngineKind {
@@ -28,9 +31,11 @@ export type EngineConfig =
     | "idleTimeoutMs"
     | "keepAliveMs"
     | "userTimeoutMs"
+    | "serverTimeoutMs"
     | "workers"
     | "busyPollMicros"
   >
+  & RedistributionPolicy
   & { readonly connectionsMax: number };
 
 /** What an engine is made with. What it calls back must not throw, and must not call the engine. */
@@ -40,13 +45,17 @@ export interface EngineOptions {
   readonly config: EngineConfig;
   readonly table: RoutingTable;
   readonly counters: Counters;
+  /** Which servers may get clients; whoever made it writes there. */
+  readonly standings: Standings;
   /**
    * Called once for each accepted connection, after it was counted. The object may be used again for the next one:
    * what is to be kept is copied.
    */
   readonly onEnded: (ended: EndedConnection) => void;
-  /** Called when a server did not take a connection. */
-  readonly onConnectFailed: (slot: number, reason: string) => void;
+  /** Called when a server did not take a connection, or was found dead in the middle of one. */
+  readonly onServerFailed: (slot: number, reason: string) => void;
+  /** Called when an open connection has left its server and another has taken it. The object may be used again. */
+  readonly onMoved: (moved: MovedConnection) => void;
   /** Called when a server that has left the table is empty, as `isEmpty` says; this one may ask that. */
   readonly onServerEmpty: (slot: number) => void;
 }
@@ -59,8 +68,21 @@ export interface Engine extends AsyncDisposable {
   update(table: RoutingTable): Promise<void>;
   /** Whether the server with this slot, which the last table has no more, has no connection and will get none. */
   isEmpty(slot: number): boolean;
-  /** Ends every connection of the server with this slot; a client still waiting for that server goes on to the next. */
-  endServer(slot: number, fate: Fate): void;
+  /**
+   * Has the connections of the server with this slot leave it as its standing says, now and as they come to where they may: those
+   * of one that is `leaving` while they have time, those of one that is `over` at once, or they are cut. A client still waiting
+   * for that server goes on to the next. Asked for again whenever that standing changes.
+   */
+  leave(slot: number): void;
+  /**
+   * The server with this slot is silent, and has been for so long: its connections go to others as far as they may, and those that
+   * may not are cut if they have been silent for as long.
+   */
+  lose(slot: number, silentMs: number): void;
+  /** Every open connection at this moment. The object is used again for the next one; what it says may be out of date at once. */
+  connections(): Iterable<OpenConnection>;
+  /** The connection with this id goes to the server that the ring gives it to, if it may and is not there. */
+  sendHome(id: number): void;
   /**
    * Accepts no more clients; resolves when the last connection has ended: by itself within `graceMs`, by force afterwards. Called
    * again it may shorten the grace time.
@@ -77,9 +99,42 @@ export interface EndedConnection {
   readonly server: string | undefined;
   /** Servers dialled for it. */
   readonly attempts: number;
+  /** How often it went from one server to another. */
+  readonly moves: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;
   readonly durationMs: number;
   /** The last error met, in the system's words. */
   readonly reason: string | undefined;
+}
+
+/** An open connection, for whoever plans. */
+export interface OpenConnection {
+  /** Of this connection alone for as long as it is open. */
+  readonly id: number;
+  /** The slot of its server, or of the one it waits for; -1: none. */
+  readonly slot: number;
+  /** FACT bits of `redistribution.ts`. */
+  readonly facts: number;
+  /** How long nothing has moved. */
+  readonly quietForMs: number;
+  /** How often what its client asks has been sent again. */
+  readonly replays: number;
+  /** The client's address. */
+  readonly ip: Uint8Array;
+  readonly port: number;
+}
+
+/** A connection that has another server now. */
+export interface MovedConnection {
+  /** `ip:port`. */
+  readonly client: string;
+  readonly from: string | undefined;
+  readonly to: string | undefined;
+  /** Why it left. */
+  readonly loss: Loss;
+  /** What it was doing. */
+  readonly state: ConnectionState;
+  /** Bytes that the new server is sent again. */
+  readonly replayedBytes: number;
 }

@@ -6,19 +6,40 @@
 
 import { type Address, formatAddress, formatIp, isIp } from "../address.ts";
 import { LIMITS } from "../config.ts";
-import { type Fate, FATE_NAMES } from "../counters.ts";
+import { type Fate, FATE_NAMES } from "../fates.ts";
 import { messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { RoutingTable } from "../routing_table.ts";
-import { allocateDescriptorTable, DescriptorTable, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
+import { type ConnectionState, FACT, type Loss } from "../redistribution.ts";
+import {
+  allocateDescriptorTable,
+  DescriptorTable,
+  FACTS_MASK,
+  FLAG,
+  FLOAT,
+  FROM_SHIFT,
+  MOVES_MASK,
+  REPLAYS_SHIFT,
+  ROLE,
+  ROW_SHIFT,
+  WORD,
+} from "./descriptor_table.ts";
 import { REASON } from "./dialer.ts";
-import type { EndedConnection, Engine, EngineConfig, EngineKind, EngineOptions } from "./engine.ts";
+import type {
+  EndedConnection,
+  Engine,
+  EngineConfig,
+  EngineKind,
+  EngineOptions,
+  MovedConnection,
+  OpenConnection,
+} from "./engine.ts";
 import { ERRNO } from "./errno.ts";
 import { errnoText, type Libc, openLibc } from "./libc.ts";
 import { findListenIp, LISTEN_REASONS, listenError } from "./listen.ts";
 import { LETTER } from "./mailbox.ts";
 import { NameLookup } from "./name_lookup.ts";
-import { REPORT, type Report } from "./reports.ts";
+import { decodeMove, REPORT, type Report } from "./reports.ts";
 import { RetiredSlots } from "./retired_slots.ts";
 import { allocateRoster, Roster } from "./roster.ts";
 import { ADDRESS_STRIDE, encodeSockaddr, type SharedTable, SharedTables } from "./shared_table.ts";
@@ -39,6 +60,11 @@ const DEATHS_MAX = 8;
 const PAUSE_MS = 10;
 const LONG_PAUSE_MS = 100;
 const MANY_REPORTS = 10;
+
+/** A connection's id is its descriptor, below this number, and its row's generation times this number. */
+const ID_DESCRIPTORS = 2 ** 21;
+/** The longest time that a letter tells. */
+const SILENT_MAX_MS = 2 ** 31 - 1;
 
 const log = logger("engine");
 
@@ -70,6 +96,7 @@ class EpollEngine implements Engine {
   /** By slot, the names of all servers that were ever in a table. */
   readonly #serverNames: string[] = [];
   readonly #ended = new ReportedEnd(this.#serverNames);
+  readonly #moved = new ReportedMove(this.#serverNames);
   readonly #retired = new RetiredSlots();
   /** Tables that not every worker has yet, the oldest first. */
   readonly #updates: { readonly generation: number; readonly known: PromiseWithResolvers<void> }[] = [];
@@ -110,6 +137,7 @@ class EpollEngine implements Engine {
         roster,
         descriptors: this.#descriptors.shared,
         counters: options.counters.shared,
+        standings: options.standings.shared,
         config,
         pipesMax: Math.floor(pipes / config.workers),
         table: this.#shared,
@@ -138,8 +166,33 @@ class EpollEngine implements Engine {
     return true;
   }
 
-  endServer(slot: number, fate: Fate): void {
-    for (const worker of this.#workers) worker.tell(LETTER.endServer, slot, FATE_NAMES.indexOf(fate));
+  leave(slot: number): void {
+    this.#tellAll(LETTER.leave, slot);
+  }
+
+  lose(slot: number, silentMs: number): void {
+    this.#tellAll(LETTER.lose, slot, Math.min(Math.round(silentMs), SILENT_MAX_MS));
+  }
+
+  *connections(): Generator<OpenConnection, void, undefined> {
+    const { words, floats } = this.#descriptors;
+    const open = new OpenRow(this.#descriptors);
+    for (let descriptor = 0; descriptor < this.#descriptors.capacity; descriptor++) {
+      const row = descriptor << ROW_SHIFT;
+      if (words[row + WORD.owner] === 0 || words[row + WORD.role] !== ROLE.client) continue;
+      const server = words[row + WORD.peer];
+      const serverMs = server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.movedMs];
+      const movedMs = Math.max(floats[(descriptor << (ROW_SHIFT - 1)) + FLOAT.movedMs], serverMs);
+      yield open.of(descriptor, performance.now() - movedMs);
+    }
+  }
+
+  sendHome(id: number): void {
+    const client = id % ID_DESCRIPTORS;
+    if (client >= this.#descriptors.capacity) return;
+    const incarnation = Atomics.load(this.#descriptors.words, (client << ROW_SHIFT) + WORD.owner);
+    const worker = this.#workers.find(({ index }) => this.#roster.incarnation(index) === incarnation);
+    worker?.tell(LETTER.sendHome, client, Math.floor(id / ID_DESCRIPTORS));
   }
 
   async stop(graceMs: number): Promise<void> {
@@ -257,7 +310,8 @@ class EpollEngine implements Engine {
 
   readonly #onReport = (report: Report): void => {
     if (report.kind === REPORT.ended) return this.#options.onEnded(this.#ended.of(report));
-    this.#options.onConnectFailed(report.slot, reasonOf(report.errno) ?? "it did not accept");
+    if (report.kind === REPORT.moved) return this.#options.onMoved(this.#moved.of(report));
+    this.#options.onServerFailed(report.slot, reasonOf(report.errno) ?? "it did not accept");
   };
 
   /** Whether something that main waits for has come about. */
@@ -340,15 +394,18 @@ class EpollEngine implements Engine {
     const slot = words[row + WORD.slot];
     const server = words[row + WORD.peer];
     counters.addFate("worker_lost", slot < 0 ? undefined : slot);
-    if (slot >= 0) counters.raiseOf(slot, "serverOpen", -1);
+    const from = (words[row + WORD.moves] >>> FROM_SHIFT) - 1;
+    for (const counting of [slot, from]) if (counting >= 0) counters.raiseOf(counting, "serverOpen", -1);
     counters.raise("open", -1);
     onEnded({
       fate: "worker_lost",
       client: formatClient(this.#descriptors.ipOf(client), words[row + WORD.port]),
       server: this.#serverNames[slot],
       attempts: words[row + WORD.attempts],
+      moves: words[row + WORD.moves] & MOVES_MASK,
       sentBytes: floats[(client << (ROW_SHIFT - 1)) + FLOAT.bytes],
-      receivedBytes: server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.bytes],
+      receivedBytes: floats[(client << (ROW_SHIFT - 1)) + FLOAT.earlierBytes] +
+        (server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.bytes]),
       durationMs: performance.now() - floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs],
       reason: undefined,
     });
@@ -387,6 +444,9 @@ class ReportedEnd implements EndedConnection {
   get attempts(): number {
     return this.#report.attempts;
   }
+  get moves(): number {
+    return this.#report.moves;
+  }
   get sentBytes(): number {
     return this.#report.sentBytes;
   }
@@ -401,6 +461,88 @@ class ReportedEnd implements EndedConnection {
   }
 }
 
+/** A move as a worker reported it. */
+class ReportedMove implements MovedConnection {
+  #report!: Report;
+  #serverNames: readonly string[];
+
+  constructor(serverNames: readonly string[]) {
+    this.#serverNames = serverNames;
+  }
+
+  /** What it tells of from now on. */
+  of(report: Report): this {
+    this.#report = report;
+    return this;
+  }
+
+  get client(): string {
+    return formatClient(this.#report.ip, this.#report.port);
+  }
+  get from(): string | undefined {
+    return this.#serverNames[this.#report.attempts];
+  }
+  get to(): string | undefined {
+    return this.#serverNames[this.#report.slot];
+  }
+  get loss(): Loss {
+    return decodeMove(this.#report.moves).loss;
+  }
+  get state(): ConnectionState {
+    return decodeMove(this.#report.moves).state;
+  }
+  get replayedBytes(): number {
+    return this.#report.sentBytes;
+  }
+}
+
+/** An open connection as its rows say it just now. */
+class OpenRow implements OpenConnection {
+  #client = 0;
+  quietForMs = 0;
+
+  constructor(readonly descriptors: DescriptorTable) {}
+
+  /** What it tells of from now on. */
+  of(client: number, quietForMs: number): this {
+    this.#client = client;
+    this.quietForMs = quietForMs;
+    return this;
+  }
+
+  get id(): number {
+    return (this.#word(WORD.generation) >>> 0) * ID_DESCRIPTORS + this.#client;
+  }
+  get slot(): number {
+    return this.#word(WORD.slot);
+  }
+  get facts(): number {
+    const { words } = this.descriptors;
+    const server = this.#word(WORD.peer) << ROW_SHIFT;
+    const isMoving = this.#isHolding(this.#client << ROW_SHIFT) || (server >= 0 && this.#isHolding(server));
+    const hasEnded = (words[(this.#client << ROW_SHIFT) + WORD.flags] & (FLAG.atEnd | FLAG.done)) !== 0;
+    return this.#word(WORD.facts) & FACTS_MASK | (isMoving ? FACT.moving : 0) | (hasEnded ? FACT.clientEnded : 0);
+  }
+  get replays(): number {
+    return this.#word(WORD.facts) >>> REPLAYS_SHIFT;
+  }
+  get ip(): Uint8Array {
+    return this.descriptors.ipOf(this.#client);
+  }
+  get port(): number {
+    return this.#word(WORD.port);
+  }
+
+  #word(word: number): number {
+    return this.descriptors.words[(this.#client << ROW_SHIFT) + word];
+  }
+
+  #isHolding(row: number): boolean {
+    const { words } = this.descriptors;
+    return words[row + WORD.chunk] !== 0 || words[row + WORD.pipeBytes] !== 0;
+  }
+}
+
 function formatClient(ip: Uint8Array, port: number): string {
   return ip.length === 0 ? "unknown" : formatAddress({ host: formatIp(ip), port });
 }
@@ -410,5 +552,6 @@ function reasonOf(errno: number): string | undefined {
   if (errno === 0) return undefined;
   if (errno === REASON.nameNotFound) return "its name was not found";
   if (errno === REASON.removed) return "it was removed";
+  if (errno === REASON.silent) return "its checks get no answer";
   return errnoText(errno);
 }

@@ -6,16 +6,31 @@
 
 import { LIMITS } from "../config.ts";
 import { assert } from "../errors.ts";
-import { Counters, type Fate, FATE_NAMES } from "../counters.ts";
-import { DescriptorTable, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
-import { Dialer, type DialerLoop, REASON } from "./dialer.ts";
+import { Counters } from "../counters.ts";
+import { type Fate, FATE_NAMES } from "../fates.ts";
+import { type ConnectionState, decide, FACT, fateOfCut, type Loss, stateOf, type Verdict } from "../redistribution.ts";
+import { isLeaving, STANDING, Standings } from "../standings.ts";
+import {
+  DescriptorTable,
+  FACTS_MASK,
+  FLAG,
+  FLOAT,
+  MOVES_MASK,
+  REPLAY_ONE,
+  REPLAYS_SHIFT,
+  ROLE,
+  ROW_SHIFT,
+  WORD,
+} from "./descriptor_table.ts";
+import { Dialer, type DialerLoop, type Move, REASON } from "./dialer.ts";
 import type { EngineConfig } from "./engine.ts";
 import { ERRNO } from "./errno.ts";
 import { EPOLL, EPOLL_EVENT, type Libc, SOCKADDR, SOCKET } from "./libc.ts";
 import { LETTER, LETTER_BYTES, LETTER_WORDS } from "./mailbox.ts";
 import { ChunkPool, PipePool } from "./pools.ts";
 import { ALL_EVENTS, type EventRecord, OUTCOME, type Outcome, Pump } from "./pump.ts";
-import { REPORT, ReportWriter } from "./reports.ts";
+import { Recorder } from "./recorder.ts";
+import { encodeMove, REPORT, ReportWriter } from "./reports.ts";
 import { Roster } from "./roster.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { ipLength, ipStart, portOf, Sockets } from "./sockets.ts";
@@ -57,6 +72,12 @@ const FATE_NUMBER = Object.fromEntries(FATE_NAMES.map((fate, number) => [fate, n
 const FAILED_EVENTS = EPOLL.ERR | EPOLL.HUP;
 const INPUT_EVENTS = EPOLL.IN | EPOLL.RDHUP | EPOLL.PRI | FAILED_EVENTS;
 
+/** Errors by which a server is known to be dead, and not only done with this connection. */
+const DEAD_ERRORS: readonly number[] = [ERRNO.ETIMEDOUT, ERRNO.EHOSTUNREACH, ERRNO.ENETUNREACH];
+
+/** The counter of each state that a connection may leave its server in. */
+const MOVED_COUNTERS = { unsent: "movedUnsent", unanswered: "movedUnanswered", idle: "movedIdle", busy: "movedIdle" } as const;
+
 /** Who is told of a connection's end by a reset; the others get an end. */
 export type Reset = "nobody" | "client" | "server" | "both";
 
@@ -70,11 +91,13 @@ export class EpollLoop implements DialerLoop {
   readonly counters: Counters;
   readonly wheel: TimerWheel;
   readonly config: EngineConfig;
+  readonly standings: Standings;
   readonly #setup: WorkerSetup;
   readonly #clockOffsetMs: number;
   readonly #roster: Roster;
   readonly #reports: ReportWriter;
   readonly #pipes: PipePool;
+  readonly #recorder: Recorder;
   readonly #pump: Pump;
   readonly #dialer: Dialer;
   readonly #words: Int32Array;
@@ -117,11 +140,22 @@ export class EpollLoop implements DialerLoop {
     this.#words = this.table.words;
     this.#floats = this.table.floats;
     this.counters = new Counters(setup.counters, setup.index + 1);
+    this.standings = new Standings(setup.standings);
     this.wheel = new TimerWheel(this.table.capacity, this.#nowMs);
     this.#roster = new Roster(setup.roster);
     this.#reports = new ReportWriter(setup.reports, () => post({ kind: "news" }));
     this.#pipes = new PipePool(libc, this.table, setup.incarnation, setup.pipesMax);
-    this.#pump = new Pump(libc, this.sockets, this.table, this.counters, new ChunkPool(libc), this.#pipes);
+    this.#recorder = new Recorder(libc, this.config.replayBytesMax);
+    this.#pump = new Pump(
+      libc,
+      this.sockets,
+      this.table,
+      this.counters,
+      new ChunkPool(libc),
+      this.#pipes,
+      this.#recorder,
+      this.config,
+    );
     this.#dialer = new Dialer(this, setup.table);
     this.#eventsAddress = libc.addressOf(this.#events.buffer);
     this.#lettersAddress = libc.addressOf(this.#letters.buffer);
@@ -196,7 +230,7 @@ export class EpollLoop implements DialerLoop {
   }
 
   reportFailure(slot: number, errno: number): void {
-    this.#reports.write(REPORT.connectFailed, 0, slot, 0, errno, this.#words, 0, 0, 0, 0, 0, 0);
+    this.#reports.write(REPORT.serverFailed, 0, slot, 0, 0, errno, this.#words, 0, 0, 0, 0, 0, 0);
     this.#reports.publish();
   }
 
@@ -205,20 +239,22 @@ export class EpollLoop implements DialerLoop {
     const words = this.#words;
     const floats = this.#floats;
     const row = client << ROW_SHIFT;
+    this.#dropMove(client);
     const server = words[row + WORD.peer];
     const slot = words[row + WORD.slot];
     const float = client << (ROW_SHIFT - 1);
     const serverRow = server << ROW_SHIFT;
     const errno = words[row + WORD.errno] !== 0 || server < 0 ? words[row + WORD.errno] : words[serverRow + WORD.errno];
     const sentBytes = floats[float + FLOAT.bytes];
-    const receivedBytes = server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.bytes];
+    const receivedBytes = floats[float + FLOAT.earlierBytes] + (server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.bytes]);
     this.wheel.clear(client);
-    this.#dialer.forget(client);
+    this.#dialer.forgetEnded(client);
     if (server >= 0 && (reset === "both" || reset === "server" || this.#isCut(client))) this.sockets.resetOnClose(server);
     if (reset === "both" || reset === "client" || (server >= 0 && this.#isCut(server))) this.sockets.resetOnClose(client);
     else if (fate !== "done") this.#sayEnd(client);
     if (server >= 0) this.release(server);
     this.release(client);
+    this.#recorder.forget(client); // after all that asks whether something is still to be said again
     this.#reports.begin();
     this.counters.addFate(fate, slot < 0 ? undefined : slot);
     if (slot >= 0) this.counters.raiseOf(slot, "serverOpen", -1);
@@ -243,6 +279,7 @@ export class EpollLoop implements DialerLoop {
       FATE_NUMBER[fate],
       slot,
       words[row + WORD.attempts],
+      words[row + WORD.moves],
       errno,
       words,
       row + WORD.ip,
@@ -267,7 +304,7 @@ export class EpollLoop implements DialerLoop {
   #isCut(socket: number): boolean {
     const flags = this.#words[(socket << ROW_SHIFT) + WORD.flags];
     if ((flags & (FLAG.done | FLAG.connecting)) !== 0) return false;
-    return this.#pump.isHolding(socket) || (flags & FLAG.readable) !== 0;
+    return this.#pump.isHolding(socket) || (flags & FLAG.readable) !== 0 || this.#recorder.pending(socket) > 0;
   }
 
   /** What is unread when a socket is closed makes a reset of its end, which could overtake what was sent: the end goes first. */
@@ -327,7 +364,7 @@ export class EpollLoop implements DialerLoop {
     let flags = words[row + WORD.flags];
     if ((flags & FLAG.connecting) !== 0) {
       if (!this.#dialer.onEvent(socket, events, this.#nowMs)) return;
-      this.#onConnected(words[row + WORD.peer]);
+      if (!this.#onConnected(words[row + WORD.peer])) return;
       flags = words[row + WORD.flags];
     }
     if ((events & INPUT_EVENTS) !== 0) flags |= FLAG.readable;
@@ -336,6 +373,11 @@ export class EpollLoop implements DialerLoop {
     const hasRoom = (events & EPOLL.OUT) !== 0 && (flags & FLAG.writable) === 0;
     if (hasRoom) flags |= FLAG.writable;
     words[row + WORD.flags] = flags;
+    if ((flags & FLAG.parked) !== 0) {
+      const client = words[row + WORD.peer];
+      if (this.#dialer.keptServer(client) === socket && this.#hasSpokenUp(socket)) this.#dialer.callOff(client, this.#nowMs);
+      return;
+    }
     const peer = words[row + WORD.peer];
     if (peer < 0 || (words[(peer << ROW_SHIFT) + WORD.flags] & FLAG.connecting) !== 0) {
       if ((events & FAILED_EVENTS) !== 0) this.#loseWaitingClient(socket);
@@ -370,14 +412,168 @@ export class EpollLoop implements DialerLoop {
     this.end(client, "client_gone", "both");
   }
 
-  /** The server has accepted: what the client has sent meanwhile goes there. */
-  #onConnected(client: number): void {
+  /** A server has accepted: what the client has sent meanwhile goes there. False if the client stays with the server it had. */
+  #onConnected(client: number): boolean {
     const words = this.#words;
-    const server = words[(client << ROW_SHIFT) + WORD.peer];
-    this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs] = this.#nowMs;
+    const row = client << ROW_SHIFT;
+    const kept = this.#dialer.keptServer(client);
+    if (kept >= 0 && this.#hasSpokenUp(kept)) {
+      this.#dialer.callOff(client, this.#nowMs);
+      return false;
+    }
+    const move = this.#dialer.takeMove(client);
+    if (move === undefined) this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs] = this.#nowMs;
+    else this.#arrive(client, move);
     this.wheel.set(client, this.#nowMs + Math.min(SETTLED_MS, this.config.idleTimeoutMs));
-    if ((words[(client << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0) this.#queueUp(client);
-    if ((words[(server << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0) this.#queueUp(server);
+    if ((words[row + WORD.flags] & (FLAG.readable | FLAG.resuming)) !== 0) this.#queueUp(client);
+    if ((words[(words[row + WORD.peer] << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0) this.#queueUp(words[row + WORD.peer]);
+    return true;
+  }
+
+  /** Whether a server that is kept while another is dialled has said something meanwhile. */
+  #hasSpokenUp(parked: number): boolean {
+    if ((this.#words[(parked << ROW_SHIFT) + WORD.flags] & (FLAG.broken | FLAG.atEnd)) !== 0) return false;
+    return this.libc.call.recv(parked, this.#letterAddress, 1n, SOCKET.MSG_PEEK) > 0; // an end is no word; the event may be still to come
+  }
+
+  /** The connection has another server: that one is told what the first was told, and the first let go. */
+  #arrive(client: number, { loss, state, isReplay, from, parked }: Move): void {
+    const words = this.#words;
+    const row = client << ROW_SHIFT;
+    const server = words[row + WORD.peer];
+    if (parked >= 0) this.#letGo(client, parked, isReplay);
+    // How long the connection has been quiet is what both its ends know of it.
+    this.#floats[(server << (ROW_SHIFT - 1)) + FLOAT.movedMs] = this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs];
+    let replayed = 0;
+    if (isReplay) {
+      if (words[row + WORD.chunk] !== 0) this.#pump.drop(client); // it is part of what was recorded
+      replayed = this.#recorder.rewind(client);
+      words[row + WORD.facts] += REPLAY_ONE;
+    }
+    words[row + WORD.flags] = words[row + WORD.flags] & ~(FLAG.done | FLAG.settled | FLAG.bulk) | FLAG.resuming;
+    words[row + WORD.score] = 0;
+    this.#pump.adjustInterest(this.#setup.epoll, client, this.#event);
+    words[row + WORD.moves] = Math.min((words[row + WORD.moves] & MOVES_MASK) + 1, MOVES_MASK);
+    this.counters.add(MOVED_COUNTERS[state]);
+    this.counters.addTo(from, "movedAway");
+    const { ip, ipLength, port, slot } = WORD;
+    const code = encodeMove(loss, state);
+    const address = [words, row + ip, words[row + ipLength], words[row + port]] as const;
+    this.#reports.write(REPORT.moved, 0, words[row + slot], from, code, 0, ...address, replayed, 0, 0);
+    this.counters.raiseOf(from, "serverOpen", -1); // when all is counted and told: it may be empty now
+    this.#reports.publish();
+  }
+
+  onStaying(client: number, move: Move): void {
+    const words = this.#words;
+    const server = move.parked;
+    if (move.isAsking) this.wheel.set(client, this.#nowMs + this.config.idleTimeoutMs);
+    if ((words[(server << ROW_SHIFT) + WORD.flags] & FLAG.broken) !== 0) {
+      this.#onBroken(server, client);
+      return;
+    }
+    this.#queueUp(client);
+    if (move.loss === "over") return this.#cutLost(client, "over", "both");
+    if (!move.isAsking) return this.#queueUp(server);
+    this.#pump.passEnd(server); // it is there: it meant its end
+    this.#onEnded(server, client);
+  }
+
+  onAskedInVain(client: number): void {
+    if (!this.#redistribute(client, "reset")) this.#cutLost(client, "reset");
+  }
+
+  /** Forgets where the client was going; what is left of the server that it had is closed. */
+  #dropMove(client: number): void {
+    const move = this.#dialer.takeMove(client);
+    if (move === undefined) return;
+    if (move.parked >= 0) this.#letGo(client, move.parked, true);
+    if (move.isAsking) return;
+    this.#words[(client << ROW_SHIFT) + WORD.moves] &= MOVES_MASK;
+    this.counters.raiseOf(move.from, "serverOpen", -1);
+  }
+
+  /** Closes the socket of a server that the connection has no more, and keeps what it counted. */
+  #letGo(client: number, server: number, isReset: boolean): void {
+    const floats = this.#floats;
+    const float = client << (ROW_SHIFT - 1);
+    const serverFloat = server << (ROW_SHIFT - 1);
+    floats[float + FLOAT.earlierBytes] += floats[serverFloat + FLOAT.bytes];
+    floats[float + FLOAT.movedMs] = Math.max(floats[float + FLOAT.movedMs], floats[serverFloat + FLOAT.movedMs]);
+    if (isReset) this.sockets.resetOnClose(server);
+    this.release(server);
+  }
+
+  /** What is to be done with an open connection whose server is lost or should be left. */
+  #decide(client: number, loss: Loss): Verdict {
+    return decide(
+      this.config,
+      loss,
+      this.#factsOf(client),
+      this.#quietForMs(client),
+      this.#words[(client << ROW_SHIFT) + WORD.facts] >>> REPLAYS_SHIFT,
+    );
+  }
+
+  #factsOf(client: number): number {
+    const words = this.#words;
+    const row = client << ROW_SHIFT;
+    const server = words[row + WORD.peer];
+    // Nothing can be left after its end was passed on: the client would hear no other server.
+    if ((words[(server << ROW_SHIFT) + WORD.flags] & FLAG.done) !== 0) return FACT.sent | FACT.answered | FACT.asking;
+    const isMoving = this.#pump.isHolding(client) || this.#pump.isHolding(server) || this.#recorder.pending(client) > 0 ||
+      (words[(server << ROW_SHIFT) + WORD.flags] & (FLAG.readable | FLAG.hangup | FLAG.broken)) === FLAG.readable;
+    const hasEnded = (words[row + WORD.flags] & (FLAG.atEnd | FLAG.done)) !== 0;
+    return words[row + WORD.facts] & FACTS_MASK | (isMoving ? FACT.moving : 0) | (hasEnded ? FACT.clientEnded : 0);
+  }
+
+  #quietForMs(client: number): number {
+    return this.#pump.quietForMs(client, this.#words[(client << ROW_SHIFT) + WORD.peer], this.#nowMs);
+  }
+
+  /** Sends the connection to another server, if it may go; its own is lost for certain. False if it may not. */
+  #redistribute(client: number, loss: Loss): boolean {
+    const verdict = this.#decide(client, loss);
+    if (verdict !== "move" && verdict !== "replay") return false;
+    const server = this.#words[(client << ROW_SHIFT) + WORD.peer];
+    const state = this.#stateOf(client);
+    const isFresh = this.#hasServed(server);
+    this.#letGo(client, server, verdict === "replay");
+    this.#dialer.redial(client, { loss, state, isReplay: verdict === "replay", parked: -1 }, isFresh, this.#nowMs);
+    return true;
+  }
+
+  /** The same where the server may still be there: it is kept until another has accepted. */
+  #relocate(client: number, loss: Loss, verdict: Verdict): void {
+    const state = this.#stateOf(client);
+    const parked = this.#words[(client << ROW_SHIFT) + WORD.peer];
+    this.#dialer.redial(client, { loss, state, isReplay: verdict === "replay", parked }, true, this.#nowMs);
+  }
+
+  #stateOf(client: number): ConnectionState {
+    return stateOf(this.config.quietMs, this.#factsOf(client), this.#quietForMs(client));
+  }
+
+  /** Whether this server has said something, or was there for so long that its loss has nothing to do with the last one. */
+  #hasServed(server: number): boolean {
+    const float = server << (ROW_SHIFT - 1);
+    return this.#floats[float + FLOAT.bytes] > 0 ||
+      this.#nowMs - this.#floats[float + FLOAT.startedMs] > this.config.connectDeadlineMs;
+  }
+
+  /** Ends a connection that lost its server and may not go to another. The client is told by a reset: nothing cut is to look whole. */
+  #cutLost(client: number, loss: Loss, reset: Reset = "client"): void {
+    this.end(client, fateOfCut(this.config, loss, this.#factsOf(client), this.#quietForMs(client)), reset);
+  }
+
+  /** The server's end was read, and nothing of its bytes waits. */
+  #onServerEnd(server: number, client: number): boolean {
+    if (this.#decide(client, "end") === "ask") {
+      if (this.#dialer.ask(client, this.#nowMs)) return false;
+      if (this.#redistribute(client, "reset")) return false; // it is not even in the table
+    }
+    this.#pump.passEnd(server);
+    return this.#onEnded(server, client);
   }
 
   /** Moves bytes from one socket to the other and draws the consequences. False if the connection has ended. */
@@ -394,6 +590,8 @@ export class EpollLoop implements DialerLoop {
         break;
       case OUTCOME.ended:
         return this.#onEnded(from, to);
+      case OUTCOME.atEnd:
+        return this.#onServerEnd(from, to);
       case OUTCOME.senderFailed:
         this.#endReset(from, to);
         return false;
@@ -449,6 +647,7 @@ export class EpollLoop implements DialerLoop {
     let outcome = this.#pump.move(socket, this.#nowMs);
     while (outcome === OUTCOME.more) outcome = this.#pump.move(socket, this.#nowMs);
     if (outcome === OUTCOME.ended) this.#onEnded(socket, peer);
+    else if (outcome === OUTCOME.atEnd) this.#onServerEnd(socket, peer);
     else if (outcome === OUTCOME.blocked && words[row + WORD.role] === ROLE.server) {
       this.#settle(socket, peer, outcome);
       this.#queueUp(peer); // it may have to send all before it reads: nobody takes that but we
@@ -476,7 +675,10 @@ export class EpollLoop implements DialerLoop {
     if (this.#words[(socket << ROW_SHIFT) + WORD.errno] === 0) {
       this.#words[(socket << ROW_SHIFT) + WORD.errno] = this.sockets.takeError(socket) || ERRNO.ECONNRESET;
     }
-    this.end(client, isClients ? "client_gone" : "server_lost", peer === client ? "client" : "server");
+    if (isClients) return this.end(client, "client_gone", peer === client ? "client" : "server");
+    const errno = this.#words[(socket << ROW_SHIFT) + WORD.errno];
+    if (DEAD_ERRORS.includes(errno)) this.reportFailure(this.#words[(client << ROW_SHIFT) + WORD.slot], errno);
+    if (!this.#redistribute(client, "reset")) this.#cutLost(client, "reset");
   }
 
   #clientOf(socket: number): number {
@@ -500,7 +702,9 @@ export class EpollLoop implements DialerLoop {
       const row = turn[i] << ROW_SHIFT;
       if (words[row + WORD.generation] !== turn[i + 1] || words[row + WORD.owner] !== this.#setup.incarnation) continue;
       words[row + WORD.flags] &= ~FLAG.queued;
-      this.#move(turn[i], words[row + WORD.peer]);
+      const peer = words[row + WORD.peer];
+      if (peer < 0 || (words[row + WORD.flags] & FLAG.parked) !== 0) continue; // on its way to another server: it is queued again
+      if ((words[(peer << ROW_SHIFT) + WORD.flags] & FLAG.connecting) === 0) this.#move(turn[i], peer);
     }
     turn.length = 0;
   }
@@ -517,18 +721,29 @@ export class EpollLoop implements DialerLoop {
     if (server < 0 || (words[(server << ROW_SHIFT) + WORD.flags] & FLAG.connecting) !== 0) {
       return this.#dialer.onTimeout(client, this.#nowMs);
     }
-    const movedMs = Math.max(
-      this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs],
-      this.#floats[(server << (ROW_SHIFT - 1)) + FLOAT.movedMs],
-    );
-    const dueMs = movedMs + this.config.idleTimeoutMs;
-    if (dueMs <= this.#nowMs) return this.end(client, "idle_timeout");
+    const quietForMs = this.#quietForMs(client);
+    if (quietForMs >= this.config.idleTimeoutMs) return this.end(client, "idle_timeout");
     if ((words[row + WORD.flags] & FLAG.settled) === 0) {
       words[row + WORD.flags] |= FLAG.settled;
-      this.sockets.setLiveness(server, this.config);
+      this.sockets.setLiveness(server, { keepAliveMs: this.config.keepAliveMs, userTimeoutMs: this.config.serverTimeoutMs });
     }
-    this.wheel.set(client, dueMs);
+    this.wheel.set(client, this.#nowMs + this.config.idleTimeoutMs - quietForMs);
+    if (isLeaving(this.standings.get(words[row + WORD.slot]))) this.#leaveServer(client);
   };
+
+  /** The connection's server is to be left: now, if it may, or it is looked at again when it may have come to that. */
+  #leaveServer(client: number): void {
+    const isOver = this.standings.get(this.#words[(client << ROW_SHIFT) + WORD.slot]) === STANDING.over;
+    const verdict = this.#decide(client, isOver ? "over" : "drain");
+    if (verdict === "cut") return this.#cutLost(client, "over", "both");
+    const quietForMs = this.#quietForMs(client);
+    const { quietMs, idleTimeoutMs } = this.config;
+    if (verdict !== "wait") this.#relocate(client, isOver ? "over" : "drain", verdict);
+    else {this.wheel.set(
+        client,
+        this.#nowMs + Math.min(quietForMs < quietMs ? quietMs - quietForMs : quietMs, idleTimeoutMs - quietForMs),
+      );}
+  }
 
   #watch(descriptor: number, events: number): void {
     this.#event.set(events, descriptor, 0);
@@ -657,6 +872,9 @@ export class EpollLoop implements DialerLoop {
     words[row + WORD.peer] = -1;
     words[row + WORD.slot] = -1;
     words[row + WORD.attempts] = 0;
+    words[row + WORD.facts] = 0;
+    words[row + WORD.moves] = 0;
+    this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.earlierBytes] = 0;
     words[row + WORD.ipLength] = ipLength(name);
     words[row + WORD.port] = portOf(name);
     const start = ipStart(name);
@@ -697,8 +915,13 @@ export class EpollLoop implements DialerLoop {
       case LETTER.message:
         this.#pause = "message";
         return;
-      case LETTER.endServer:
-        return this.#endServer(a, FATE_NAMES[b]);
+      case LETTER.leave:
+        if (isLeaving(this.standings.get(a))) this.#forEachClientOf(a, REASON.removed, (client) => this.#leaveServer(client));
+        return;
+      case LETTER.lose:
+        return this.#forEachClientOf(a, REASON.silent, (client) => this.#loseSilent(client, b));
+      case LETTER.sendHome:
+        return this.#sendHome(a, b);
       case LETTER.stopAccepting:
         this.#isStopping = true;
         for (let i = 0; i < LIMITS.acceptBacklog && this.#listens && this.#acceptOne(); i++);
@@ -723,15 +946,38 @@ export class EpollLoop implements DialerLoop {
     this.#reports.publish();
   }
 
-  #endServer(slot: number, fate: Fate): void {
+  /** Visits the open connections of the server with this slot; those who wait for it go on to the next. */
+  #forEachClientOf(slot: number, reason: number, visit: (client: number) => void): void {
     this.#forEachClient((client) => {
-      const row = client << ROW_SHIFT;
-      if (this.#words[row + WORD.slot] !== slot) return;
-      const server = this.#words[row + WORD.peer];
-      const isDialling = server < 0 || (this.#words[(server << ROW_SHIFT) + WORD.flags] & FLAG.connecting) !== 0;
-      if (isDialling) this.#dialer.fail(client, REASON.removed, this.#nowMs);
-      else this.end(client, fate, "both");
+      if (this.#words[(client << ROW_SHIFT) + WORD.slot] !== slot) return;
+      if (this.#isOpen(client)) visit(client);
+      else if (reason !== REASON.silent || this.#dialer.hasElsewhere(client)) this.#dialer.fail(client, reason, this.#nowMs);
     });
+  }
+
+  /** Whether the client has a server, one that is connected. */
+  #isOpen(client: number): boolean {
+    const server = this.#words[(client << ROW_SHIFT) + WORD.peer];
+    return server >= 0 && (this.#words[(server << ROW_SHIFT) + WORD.flags] & FLAG.connecting) === 0;
+  }
+
+  /** The checks of the connection's server get no answer. Where there is no other server, they say more of us than of it. */
+  #loseSilent(client: number, silentMs: number): void {
+    if (!this.#dialer.hasElsewhere(client)) return;
+    const verdict = this.#decide(client, "silent");
+    if (verdict !== "cut") return this.#relocate(client, "silent", verdict);
+    const server = this.#words[(client << ROW_SHIFT) + WORD.peer];
+    if (this.#pump.isHolding(server)) return; // the client is slow, the server is not silent
+    const float = server << (ROW_SHIFT - 1);
+    const heardMs = Math.max(this.#floats[float + FLOAT.movedMs], this.#floats[float + FLOAT.startedMs]);
+    if (this.#nowMs - heardMs >= silentMs) this.#cutLost(client, "silent", "both");
+  }
+
+  #sendHome(client: number, generation: number): void {
+    const row = client << ROW_SHIFT;
+    if (this.#words[row + WORD.generation] !== generation || this.#words[row + WORD.owner] !== this.#setup.incarnation) return;
+    if (!this.#isOpen(client) || this.#decide(client, "home") !== "move" || !this.#dialer.isAwayFromHome(client)) return;
+    this.#relocate(client, "home", "move");
   }
 
   #forEachClient(visit: (client: number) => void): void {

@@ -24,6 +24,8 @@ const SYMBOLS = {
   __errno_location: { parameters: [], result: "usize" },
   /** void *memcpy(void *dest, const void *src, size_t n): copies from an address into a buffer of ours */
   memcpy: { parameters: ["buffer", "usize", "usize"], result: "usize" },
+  /** void *memmove(void *dest, const void *src, size_t n): between two addresses */
+  memmove: { parameters: ["usize", "usize", "usize"], result: "usize" },
   /** int close(int fd) */
   close: { parameters: ["i32"], result: "i32" },
   /** ssize_t read(int fd, void *buf, size_t count) */
@@ -90,6 +92,7 @@ export const SOCKET = {
   TCP_KEEPCNT: 6,
   TCP_USER_TIMEOUT: 18,
   MSG_OOB: 0x1,
+  MSG_PEEK: 0x2,
   MSG_TRUNC: 0x20,
   MSG_NOSIGNAL: 0x4000,
   MSG_MORE: 0x8000,

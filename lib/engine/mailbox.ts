@@ -8,8 +8,8 @@
 export const LETTER = {
   /** A message of postMessage is there to be taken. */
   message: 1,
-  /** End the server with slot `a`: its connections get fate number `b`. */
-  endServer: 2,
+  /** The connections of the server with slot `a` are to leave it, as its standing says. */
+  leave: 2,
   /** Accept what is in the listener's queue, and then no more. */
   stopAccepting: 3,
   /** End every connection with fate number `a`. */
@@ -20,6 +20,10 @@ export const LETTER = {
   client: 6,
   /** Look whether clients wait: the worker that was woken for them has died. */
   accept: 7,
+  /** The server with slot `a` is silent, and has been for `b` ms. */
+  lose: 8,
+  /** The connection of client `a`, whose row has generation `b`, goes to the server that the ring gives it to. */
+  sendHome: 9,
 } as const;
 
 /** A letter's length. */

@@ -1,13 +1,16 @@
 /**
  * Moves bytes from one socket of a connection to the other, one direction at a time: by recv(2) and send(2), and by splice(2) once much goes by.
- * What cannot be sent waits in a chunk or a pipe, and nothing more is read meanwhile. Knows sockets and their rows; decides nothing about connections.
+ * What cannot be sent waits in a chunk or a pipe, and nothing more is read meanwhile. Keeps the books of who spoke when, as far as
+ * redistribution asks for them. Knows sockets and their rows; decides nothing about connections.
  */
 
 import type { Counters } from "../counters.ts";
-import { type DescriptorTable, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
+import { FACT, forgetRecording, hearClient, hearServer, looksLikeTls, type RedistributionPolicy } from "../redistribution.ts";
+import { type DescriptorTable, FACTS_MASK, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import { ERRNO } from "./errno.ts";
 import { EPOLL, FILE, type Libc, SOCKET } from "./libc.ts";
 import { CHUNK_BYTES, type ChunkPool, PIPE_BYTES, type PipePool } from "./pools.ts";
+import type { Recorder } from "./recorder.ts";
 import type { Sockets } from "./sockets.ts";
 
 /** How moving ended. */
@@ -24,6 +27,8 @@ export const OUTCOME = {
   senderFailed: 4,
   /** The receiver's socket failed. */
   receiverFailed: 5,
+  /** The server's end was read: whether it is passed on is not the pump's to decide. */
+  atEnd: 6,
 } as const;
 
 /** One of OUTCOME. */
@@ -67,6 +72,8 @@ export class Pump {
     readonly counters: Counters,
     readonly chunks: ChunkPool,
     readonly pipes: PipePool,
+    readonly recorder: Recorder,
+    readonly policy: RedistributionPolicy,
   ) {
     this.#words = table.words;
     this.#floats = table.floats;
@@ -80,18 +87,22 @@ export class Pump {
     const to = words[row + WORD.peer];
     const toFlags = (to << ROW_SHIFT) + WORD.flags;
     if ((words[toFlags] & FLAG.broken) !== 0) return this.#discard(from, row);
+    if ((words[row + WORD.flags] & FLAG.resuming) !== 0) {
+      const outcome = this.#repeat(row, from, to);
+      if (outcome !== OUTCOME.more) return outcome;
+    }
     if (words[row + WORD.chunk] !== 0 || words[row + WORD.pipeBytes] !== 0) {
       if ((words[toFlags] & FLAG.writable) === 0) return OUTCOME.blocked;
       const outcome = words[row + WORD.chunk] !== 0
         ? this.#flushChunk(row, from, to, nowMs)
         : this.#flushPipe(row, from, to, nowMs);
       if (outcome !== OUTCOME.more) return outcome;
-      if ((words[row + WORD.flags] & FLAG.atEnd) !== 0) return this.#finish(row, to);
     }
+    if ((words[row + WORD.flags] & (FLAG.atEnd | FLAG.done | FLAG.parked)) === FLAG.atEnd) return this.#finish(row, to);
     for (let reads = 0; reads < READS_PER_TURN; reads++) {
       const flags = words[row + WORD.flags];
       if ((flags & FLAG.readable) === 0 || (flags & FLAG.done) !== 0) return OUTCOME.idle;
-      const outcome = words[row + WORD.score] >= BULK_BYTES && (flags & (FLAG.urgent | FLAG.broken)) === 0
+      const outcome = words[row + WORD.score] >= BULK_BYTES && (flags & (FLAG.urgent | FLAG.broken)) === 0 && this.#maySplice(row)
         ? this.#splice(row, from, to, nowMs)
         : this.#copy(row, from, to, nowMs);
       if (outcome !== OUTCOME.more) return outcome;
@@ -108,6 +119,19 @@ export class Pump {
   isHolding(socket: number): boolean {
     const row = socket << ROW_SHIFT;
     return this.#words[row + WORD.chunk] !== 0 || this.#words[row + WORD.pipeBytes] !== 0;
+  }
+
+  /** Passes the server's end on. */
+  passEnd(server: number): void {
+    const row = server << ROW_SHIFT;
+    this.#finish(row, this.#words[row + WORD.peer]);
+  }
+
+  /** How long nothing has moved between the two. */
+  quietForMs(client: number, server: number, nowMs: number): number {
+    const floats = this.#floats;
+    const serverMs = server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.movedMs];
+    return nowMs - Math.max(floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs], serverMs);
   }
 
   /** Forgets what waits to be sent. */
@@ -141,6 +165,7 @@ export class Pump {
     const words = this.#words;
     const got = this.libc.call.recv(from, this.chunks.addresses[this.#scratch], CHUNK_SIZE, 0);
     if (got <= 0) return this.#stopReading(row, to, got);
+    this.#hear(row, from, got, nowMs);
     const flags = words[row + WORD.flags];
     const isDrained = got < CHUNK_BYTES && (flags & (FLAG.urgent | FLAG.broken)) === 0;
     if (isDrained) words[row + WORD.flags] &= ~FLAG.readable;
@@ -153,15 +178,14 @@ export class Pump {
       isLast ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL,
       words[row + WORD.role],
     );
-    if (sent < 0) return OUTCOME.receiverFailed;
     if (sent > 0) this.#count(row, from, sent, nowMs);
     if (isLast) words[row + WORD.flags] |= FLAG.atEnd;
     if (sent === got) return isLast ? this.#finish(row, to) : isDrained ? OUTCOME.idle : OUTCOME.more;
     words[row + WORD.chunk] = this.#scratch + 1;
-    words[row + WORD.chunkStart] = sent;
+    words[row + WORD.chunkStart] = Math.max(0, sent);
     words[row + WORD.chunkEnd] = got;
     this.#scratch = this.chunks.take();
-    return OUTCOME.blocked;
+    return sent < 0 ? OUTCOME.receiverFailed : OUTCOME.blocked; // kept in both cases: another server may take it
   }
 
   /** Sends what the receiver takes, 0 if nothing; -1 if it failed. */
@@ -227,6 +251,7 @@ export class Pump {
       this.pipes.give(pipe);
       return outcome;
     }
+    if (words[row + WORD.role] === ROLE.server) this.#hearServer(words[row + WORD.peer]);
     this.#keepScore(row, got);
     words[row + WORD.pipe] = pipe + 1;
     words[row + WORD.pipeBytes] = got;
@@ -268,7 +293,7 @@ export class Pump {
       }
       if ((words[row + WORD.flags] & FLAG.reset) !== 0) return OUTCOME.senderFailed;
       words[row + WORD.flags] |= FLAG.atEnd;
-      return this.#finish(row, to);
+      return words[row + WORD.role] === ROLE.server ? OUTCOME.atEnd : this.#finish(row, to);
     }
     const errno = this.libc.errno();
     words[row + WORD.flags] &= ~FLAG.readable;
@@ -305,6 +330,61 @@ export class Pump {
     return OUTCOME.more;
   }
 
+  /** Bytes were read from the socket of this row, and are in the scratch chunk. */
+  #hear(row: number, from: number, got: number, nowMs: number): void {
+    const words = this.#words;
+    if (words[row + WORD.role] === ROLE.server) return this.#hearServer(words[row + WORD.peer]);
+    const before = words[row + WORD.facts];
+    let facts = before;
+    if ((facts & FACT.asking) === 0) {
+      const second = got > 1 ? this.chunks.byteAt(this.#scratch, 1) : undefined;
+      const isTls = looksLikeTls(this.chunks.byteAt(this.#scratch, 0), second);
+      const server = words[row + WORD.peer];
+      // While the client is slow to take an answer nothing new begins.
+      const isAnswering = this.isHolding(server) || (words[(server << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0;
+      facts = hearClient(this.policy, facts, isAnswering ? 0 : this.quietForMs(from, server, nowMs), isTls);
+    }
+    if ((facts & FACT.recorded) !== 0 && !this.recorder.append(from, this.chunks.addresses[this.#scratch], got)) {
+      facts = forgetRecording(facts);
+      this.counters.add("replayOverflows");
+    }
+    if (facts !== before) words[row + WORD.facts] = facts;
+  }
+
+  #hearServer(client: number): void {
+    const at = (client << ROW_SHIFT) + WORD.facts;
+    const facts = this.#words[at];
+    if ((facts & (FACT.asking | FACT.answered)) === FACT.answered) return;
+    // A server that answers before it was told everything again is still told the rest.
+    if ((facts & FACT.recorded) !== 0 && this.recorder.pending(client) === 0) this.recorder.forget(client);
+    this.#words[at] = hearServer(facts & FACTS_MASK);
+  }
+
+  /** What is spliced is not seen, so it cannot be recorded, nor can it begin an exchange. */
+  #maySplice(row: number): boolean {
+    const words = this.#words;
+    if (words[row + WORD.role] === ROLE.server) return true;
+    return (words[row + WORD.facts] & (FACT.asking | FACT.recorded)) === FACT.asking;
+  }
+
+  /** Says again to a new server what the last one was told. */
+  #repeat(row: number, client: number, to: number): Outcome {
+    const words = this.#words;
+    const bytes = this.recorder.pending(client);
+    if (bytes > 0) {
+      const toRow = to << ROW_SHIFT;
+      if ((words[toRow + WORD.flags] & FLAG.writable) === 0) return OUTCOME.blocked;
+      const sent = this.#send(to, this.recorder.pendingAddress(client), bytes, MSG_NOSIGNAL, ROLE.client);
+      if (sent < 0) return OUTCOME.receiverFailed;
+      this.recorder.advance(client, sent);
+      this.counters.addTo(words[row + WORD.slot], "sentBytes", sent);
+      if (sent < bytes) return OUTCOME.blocked;
+    }
+    if ((words[row + WORD.facts] & FACT.recorded) === 0) this.recorder.forget(client);
+    words[row + WORD.flags] &= ~FLAG.resuming;
+    return OUTCOME.more;
+  }
+
   #keepScore(row: number, got: number): void {
     const words = this.#words;
     if (got >= SMALL_BYTES) {
@@ -319,8 +399,10 @@ export class Pump {
     const float = from << (ROW_SHIFT - 1);
     this.#floats[float + FLOAT.bytes] += sent;
     this.#floats[float + FLOAT.movedMs] = nowMs;
-    if (words[row + WORD.role] === ROLE.client) this.counters.addTo(words[row + WORD.slot], "sentBytes", sent);
-    else this.counters.addTo(words[(words[row + WORD.peer] << ROW_SHIFT) + WORD.slot], "receivedBytes", sent);
+    if (words[row + WORD.role] === ROLE.client) {
+      words[row + WORD.facts] |= FACT.sent;
+      this.counters.addTo(words[row + WORD.slot], "sentBytes", sent);
+    } else this.counters.addTo(words[(words[row + WORD.peer] << ROW_SHIFT) + WORD.slot], "receivedBytes", sent);
   }
 }
 

@@ -4,6 +4,8 @@
  * full, further reports are dropped and counted; the counters are exact all the same.
  */
 
+import { type ConnectionState, type Loss, LOSSES, STATES } from "../redistribution.ts";
+
 /** Records of a ring: at 20,000 ends a second main may be busy for 400 ms. */
 const RECORDS = 8192;
 const RECORD_WORDS = 24;
@@ -19,10 +21,16 @@ const AWAKE = 3;
 const COUNTING = 4;
 
 /** What a report is of. */
-export const REPORT = { ended: 1, connectFailed: 2 } as const;
+export const REPORT = {
+  ended: 1,
+  /** A server did not take a connection, or was found dead. */
+  serverFailed: 2,
+  /** A connection went to the server `slot`: `attempts` is the slot it left, `moves` how (see `encodeMove`), `sentBytes` what was replayed. */
+  moved: 3,
+} as const;
 
 /** Where a record's words are; the three floats begin at word `floats`. */
-const AT = { kind: 0, fate: 1, slot: 2, attempts: 3, errno: 4, ip: 5, ipLength: 9, port: 10, floats: 12 } as const;
+const AT = { kind: 0, fate: 1, slot: 2, attempts: 3, errno: 4, ip: 5, ipLength: 9, port: 10, moves: 11, floats: 12 } as const;
 
 /** A report as it is read. It is one object for all reports: what it says holds until the next one is taken. */
 export interface Report {
@@ -32,6 +40,7 @@ export interface Report {
   /** -1: none. */
   readonly slot: number;
   readonly attempts: number;
+  readonly moves: number;
   readonly errno: number;
   readonly ip: Uint8Array;
   readonly port: number;
@@ -43,6 +52,18 @@ export interface Report {
 /** Memory for one worker's reports. */
 export function allocateReports(): SharedArrayBuffer {
   return new SharedArrayBuffer((HEADER_WORDS + RECORDS * RECORD_WORDS) * 4);
+}
+
+const LOSS_SHIFT = 8;
+
+/** How a connection moved, as a number. */
+export function encodeMove(loss: Loss, state: ConnectionState): number {
+  return LOSSES.indexOf(loss) << LOSS_SHIFT | STATES.indexOf(state);
+}
+
+/** The opposite of `encodeMove`. */
+export function decodeMove(code: number): { loss: Loss; state: ConnectionState } {
+  return { loss: LOSSES[code >> LOSS_SHIFT], state: STATES[code & (1 << LOSS_SHIFT) - 1] };
 }
 
 /** The writing end. */
@@ -69,6 +90,7 @@ export class ReportWriter {
     fate: number,
     slot: number,
     attempts: number,
+    moves: number,
     errno: number,
     row: Int32Array,
     ipWord: number,
@@ -90,6 +112,7 @@ export class ReportWriter {
     words[at + AT.fate] = fate;
     words[at + AT.slot] = slot;
     words[at + AT.attempts] = attempts;
+    words[at + AT.moves] = moves;
     words[at + AT.errno] = errno;
     for (let i = 0; i < 4; i++) words[at + AT.ip + i] = row[ipWord + i];
     words[at + AT.ipLength] = ipLength;
@@ -164,6 +187,9 @@ class CurrentReport implements Report {
   }
   get attempts() {
     return this.words[this.at + AT.attempts];
+  }
+  get moves() {
+    return this.words[this.at + AT.moves];
   }
   get errno() {
     return this.words[this.at + AT.errno];

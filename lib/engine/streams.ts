@@ -4,15 +4,17 @@
  */
 
 import type { Address } from "../address.ts";
-import type { Fate } from "../counters.ts";
+import { LIMITS } from "../config.ts";
+import type { Fate } from "../fates.ts";
 import { messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import { listenByDeno } from "./listen.ts";
 import type { RoutingTable } from "../routing_table.ts";
-import type { EndedConnection, Engine, EngineKind, EngineOptions } from "./engine.ts";
+import type { EndedConnection, Engine, EngineKind, EngineOptions, OpenConnection } from "./engine.ts";
 import { NameLookup } from "./name_lookup.ts";
 import { RetiredSlots } from "./retired_slots.ts";
 import { StreamsConnection, type Surroundings } from "./streams_connection.ts";
+import { RecordingRoom } from "./streams_conversation.ts";
 
 /** Errors of accept that are one client's, who reset the connection before it was its turn: the next one is accepted at once. */
 const CLIENT_ERRORS = [Deno.errors.NotConnected, Deno.errors.ConnectionAborted, Deno.errors.ConnectionReset];
@@ -23,6 +25,11 @@ const ACCEPT_PAUSE_MAX_MS = 1000;
 /** Idle connections are looked for this many times in an idle timeout, but not more often than the second number says. */
 const IDLE_SWEEPS_PER_TIMEOUT = 8;
 const IDLE_SWEEP_MIN_MS = 5;
+
+/** How long after a look at the connections that should leave their servers the next one is, as a part of the quiet time. */
+const LOOK_PER_QUIET = 0.5;
+const LOOK_MIN_MS = 5;
+const LOOK_MAX_MS = 250;
 
 const log = logger("engine");
 
@@ -37,7 +44,7 @@ class StreamsEngine implements Engine {
   readonly address: Address;
   readonly #options: EngineOptions;
   readonly #listener: Deno.TcpListener;
-  readonly #connections = new Set<StreamsConnection>();
+  readonly #connections = new Map<number, StreamsConnection>();
   readonly #surroundings: Surroundings;
   readonly #sweep: ReturnType<typeof setInterval>;
   readonly #stopped = Promise.withResolvers<void>();
@@ -45,10 +52,13 @@ class StreamsEngine implements Engine {
   readonly #accepting: Promise<void>;
   readonly #retired = new RetiredSlots();
   #table: RoutingTable;
+  #lastId = 0;
+  /** Runs while there is a connection that should leave its server. */
+  #look: ReturnType<typeof setTimeout> | undefined;
   #stopping = false;
 
   constructor(options: EngineOptions) {
-    const { config, counters, listen } = options;
+    const { config, counters, listen, standings } = options;
     this.#options = options;
     this.#table = options.table;
     this.#listener = listenByDeno(listen);
@@ -60,12 +70,20 @@ class StreamsEngine implements Engine {
         get open() {
           return counters.get("open");
         },
+        get weightAway() {
+          return standings.weightAway;
+        },
+        standingOf: (slot) => standings.get(slot),
         openOf: (slot) => counters.getOf(slot, "serverOpen"),
       },
+      standings,
+      recordingRoom: new RecordingRoom(LIMITS.replayBytesTotalMax),
       names: new NameLookup(),
       table: () => this.#table,
       onEnded: (connection, ended) => this.#forget(connection, ended),
-      onConnectFailed: options.onConnectFailed,
+      onMoved: options.onMoved,
+      onLeaving: () => this.#lookLater(),
+      onServerFailed: options.onServerFailed,
       onServerLeft: () => this.#declareEmpty(),
     };
     const sweepMs = Math.max(IDLE_SWEEP_MIN_MS, config.idleTimeoutMs / IDLE_SWEEPS_PER_TIMEOUT);
@@ -84,8 +102,21 @@ class StreamsEngine implements Engine {
     return this.#options.counters.getOf(slot, "serverOpen") === 0;
   }
 
-  endServer(slot: number, fate: Fate): void {
-    for (const connection of this.#connections) if (connection.slot === slot) connection.loseServer(fate);
+  leave(slot: number): void {
+    for (const connection of this.#all()) connection.leave(slot);
+    this.#lookLater();
+  }
+
+  lose(slot: number, silentMs: number): void {
+    for (const connection of this.#all()) connection.lose(slot, silentMs);
+  }
+
+  connections(): Iterable<OpenConnection> {
+    return this.#connections.values();
+  }
+
+  sendHome(id: number): void {
+    this.#connections.get(id)?.goHome();
   }
 
   async stop(graceMs: number): Promise<void> {
@@ -97,6 +128,7 @@ class StreamsEngine implements Engine {
     const timer = setTimeout(() => this.#endAll("stopped"), graceMs);
     await this.#emptied.promise;
     clearTimeout(timer);
+    clearTimeout(this.#look);
     clearInterval(this.#sweep);
   }
 
@@ -135,15 +167,15 @@ class StreamsEngine implements Engine {
     const { counters, config } = this.#options;
     counters.add("accepted");
     const open = counters.raise("open");
-    const connection = new StreamsConnection(client, this.#surroundings);
-    this.#connections.add(connection);
+    const connection = new StreamsConnection(++this.#lastId, client, this.#surroundings);
+    this.#connections.set(connection.id, connection);
     if (open > config.connectionsMax) connection.end("refused_limit");
-    else connection.run();
+    else void connection.run();
   }
 
   #forget(connection: StreamsConnection, ended: EndedConnection): void {
     this.#options.counters.raise("open", -1);
-    this.#connections.delete(connection);
+    this.#connections.delete(connection.id);
     this.#options.onEnded(ended);
     if (this.#stopping && this.#connections.size === 0) this.#emptied.resolve();
   }
@@ -154,10 +186,26 @@ class StreamsEngine implements Engine {
 
   #endIdle(): void {
     const beforeMs = performance.now() - this.#options.config.idleTimeoutMs;
-    for (const connection of this.#connections) if (connection.isIdle(beforeMs)) connection.end("idle_timeout");
+    for (const connection of this.#all()) if (connection.isIdle(beforeMs)) connection.end("idle_timeout");
+  }
+
+  /** Looks again, after a while, at the connections that should leave their servers and could not yet, if there are any. */
+  #lookLater(): void {
+    if (this.#look !== undefined || !this.#all().some(({ isLeaving }) => isLeaving)) return;
+    const ms = Math.min(Math.max(LOOK_MIN_MS, this.#options.config.quietMs * LOOK_PER_QUIET), LOOK_MAX_MS);
+    this.#look = setTimeout(() => {
+      this.#look = undefined;
+      for (const connection of this.#all()) if (connection.isLeaving) connection.leave(connection.slot);
+      this.#lookLater();
+    }, ms);
   }
 
   #endAll(fate: Fate): void {
-    for (const connection of this.#connections) connection.end(fate);
+    for (const connection of this.#all()) connection.end(fate);
+  }
+
+  /** All connections there are now: whoever goes through them may end them. */
+  #all(): StreamsConnection[] {
+    return [...this.#connections.values()];
   }
 }

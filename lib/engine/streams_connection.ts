@@ -1,238 +1,498 @@
 /**
- * One client's connection in the `streams` engine, from the first dial to its one fate. Three states: dialling, open, ended; every
- * change goes through `#open` and `end`. Each direction is a pipe that ends by itself; the connection ends when both have.
+ * One client's connection in the `streams` engine, from the first dial to its one fate. It has one client and, over time, several
+ * servers. Each direction is a pipe that ends by itself; the connection ends when both have, or goes to another server when its own
+ * is lost or should be left and `redistribution.ts` says so. Three states: dialling, open, ended; an open one may be searching.
  */
 
 import { type Address, clientKey, formatAddress, ipBytes } from "../address.ts";
-import type { Counters, Fate } from "../counters.ts";
+import type { Fate } from "../fates.ts";
 import { messageOf } from "../errors.ts";
-import { type Load, route } from "../route.ts";
-import type { RoutingTable, TableServer } from "../routing_table.ts";
-import { readableOf, SocketError, writableOf } from "./conn_streams.ts";
-import type { EndedConnection, EngineConfig } from "./engine.ts";
-import type { NameLookup } from "./name_lookup.ts";
+import { type ConnectionState, FACT, type Loss } from "../redistribution.ts";
+import type { TableServer } from "../routing_table.ts";
+import { isLeaving, STANDING, type Standings } from "../standings.ts";
+import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableOf, writeAll } from "./conn_streams.ts";
+import type { EndedConnection, MovedConnection } from "./engine.ts";
+import { Conversation, type RecordingRoom } from "./streams_conversation.ts";
+import { Leg } from "./streams_leg.ts";
+import { type Budget, type Choice, type DialSurroundings, findDead, releaseServer, Search, type Tally } from "./streams_search.ts";
 
 /** What a connection needs of the engine that it belongs to. */
-export interface Surroundings {
-  readonly config: EngineConfig;
-  readonly counters: Counters;
-  readonly load: Load;
-  readonly names: NameLookup;
-  /** The table of the moment. */
-  readonly table: () => RoutingTable;
+export interface Surroundings extends DialSurroundings {
+  readonly standings: Standings;
+  readonly recordingRoom: RecordingRoom;
   readonly onEnded: (connection: StreamsConnection, ended: EndedConnection) => void;
-  readonly onConnectFailed: (slot: number, reason: string) => void;
-  /** Called when a server has lost its last connection. */
-  readonly onServerLeft: () => void;
+  readonly onMoved: (moved: MovedConnection) => void;
+  /** Called when a connection finds itself on a server that it should leave. */
+  readonly onLeaving: () => void;
+}
+
+/** Why and how an open connection looks for another server. */
+interface Departure {
+  readonly leg: Leg;
+  readonly search: Search;
+  loss: Loss;
+  readonly state: ConnectionState;
 }
 
 /** The buffer for bytes that nobody wants any more. */
 const DISCARD_BYTES = 64 * 1024;
 
-/** Why dialling stopped without a server. */
-type NoServer = Extract<Fate, "no_server" | "refused_limit" | "connect_failed">;
+/** How long a connection that should leave stays where it is after no other server took it. */
+const DRAIN_PAUSE_MS = 1000;
 
-/** How one direction ended: the sender's end-of-file was passed on, or one of the sockets failed. */
-type PipeEnd = "finished" | "receiver failed" | "sender failed";
+/** Losses after which the connection can stay where it is, and does so if anybody speaks. */
+const OPTIONAL: readonly Loss[] = ["drain", "home"];
 
-/** A client's connection. `run` once; `end` at any time. */
+/** Which servers come into question after a loss. */
+const CHOICES: Readonly<Record<Loss, Choice>> = {
+  reset: "any",
+  end: "any",
+  silent: "serving",
+  drain: "serving",
+  over: "any",
+  home: "home",
+};
+
+/** The counter of those that have moved. */
+const MOVED = {
+  unsent: "movedUnsent",
+  unanswered: "movedUnanswered",
+  idle: "movedIdle",
+} as const satisfies Record<Exclude<ConnectionState, "busy">, string>;
+
+/** A client's connection. `run` once; everything else at any time. */
 export class StreamsConnection {
   #state: "dialling" | "open" | "ended" = "dialling";
   readonly #startedMs = performance.now();
-  #lastMovedMs = this.#startedMs;
-  /** The server dialled or connected to; it counts as one of the server's open connections while this is set. */
-  #server: TableServer | undefined;
-  #serverSocket: Deno.TcpConn | undefined;
-  #dial: AbortController | undefined;
-  #attempts = 0;
+  readonly ip: Uint8Array;
+  readonly #address: Address;
+  readonly #conversation: Conversation;
+  /** What the client says. */
+  readonly #source: Source;
+  #leg: Leg | undefined;
+  #search: Search | undefined;
+  /** Why there is a search, if the connection is open. */
+  #departure: Departure | undefined;
+  /** What may still be spent after servers that were lost one after another without a word. */
+  #budget: Budget | undefined;
+  readonly #tally: Tally = { attempts: 0, reason: undefined };
+  /** The client takes no more. */
+  #clientBroken = false;
+  #patientUntilMs = 0;
+  #moves = 0;
   #sentBytes = 0;
   #receivedBytes = 0;
-  #reason: string | undefined;
 
-  constructor(readonly client: Deno.TcpConn, readonly around: Surroundings) {}
+  constructor(readonly id: number, readonly client: Deno.TcpConn, readonly around: Surroundings) {
+    this.#address = addressOf(client);
+    this.ip = ipBytes(this.#address.host);
+    this.#conversation = new Conversation(around.config, around.counters, around.recordingRoom);
+    this.#source = new Source(client, { onRead: (chunk) => this.#hearClient(chunk), onEnd: () => this.#hearClient(undefined) });
+  }
 
-  /** The slot of the server dialled or connected to. */
-  get slot(): number | undefined {
-    return this.#server?.slot;
+  /** The client's. */
+  get port(): number {
+    return this.#address.port;
+  }
+
+  /** The slot of its server, or of the one that is dialled; -1: none. */
+  get slot(): number {
+    return this.#server?.slot ?? -1;
+  }
+
+  get facts(): number {
+    return this.#conversation.facts;
+  }
+
+  get quietForMs(): number {
+    return this.#conversation.quietForMs;
+  }
+
+  get replays(): number {
+    return this.#conversation.replays;
+  }
+
+  /** Whether it should leave its server, and has not yet. */
+  get isLeaving(): boolean {
+    return this.#leg?.isCounted === true && isLeaving(this.around.standings.get(this.#leg.server.slot));
   }
 
   /** Whether nothing has moved since `beforeMs` (by performance.now). A connection that is dialling has its own deadline. */
   isIdle(beforeMs: number): boolean {
-    return this.#state === "open" && this.#lastMovedMs < beforeMs;
+    return this.#state === "open" && this.#search === undefined && this.#conversation.movedMs < beforeMs;
   }
 
   /** Finds a server and moves bytes until the connection has ended. Never rejects. */
   async run(): Promise<void> {
+    await this.#guard(async () => {
+      const { config, table } = this.around;
+      const budget = { attempts: config.connectAttemptsMax, deadlineMs: this.#startedMs + config.connectDeadlineMs };
+      const search = this.#search = this.#newSearch("any", [], budget);
+      if (await search.run((server, socket) => this.#open(server, socket)) || this.#state === "ended") return;
+      if (this.#tally.attempts > 0) this.end("connect_failed");
+      else this.end(table().servers.length === 0 ? "no_server" : "refused_limit");
+    });
+  }
+
+  /** Ends the connection with this fate, closing both sockets; does nothing if it has ended. If `isCut` the client is to know. */
+  end(fate: Fate, isCut = false): void {
+    if (this.#state === "ended") return;
+    this.#state = "ended";
+    const server = this.#server;
+    this.#leg?.leave();
+    if (isCut) abortSocket(this.client);
+    else closeSocket(this.client);
+    this.around.counters.addFate(fate, server?.slot);
+    this.#search?.cancel();
+    this.#release(this.#leg);
+    this.#conversation.forget();
+    this.around.onEnded(this, {
+      fate,
+      client: formatAddress(this.#address),
+      server: server?.name,
+      attempts: this.#tally.attempts,
+      moves: this.#moves,
+      sentBytes: this.#sentBytes,
+      receivedBytes: this.#receivedBytes,
+      durationMs: performance.now() - this.#startedMs,
+      reason: this.#tally.reason,
+    });
+  }
+
+  /** The server with this slot is to be left, as its standing says: if it is this connection's, now or when asked again. */
+  leave(slot: number): void {
+    const leg = this.#leg;
+    this.#search?.skip(slot, "it was removed");
+    if (this.#state !== "open" || leg?.server.slot !== slot) return;
+    if (this.around.standings.get(slot) === STANDING.over) return this.#leaveNow(leg);
+    if (!this.#canLeave(leg) || performance.now() < this.#patientUntilMs) return;
+    if (this.#isMovable("drain", leg)) this.#depart("drain", leg);
+  }
+
+  /** The server with this slot has been silent for so long. */
+  lose(slot: number, silentMs: number): void {
+    const leg = this.#leg;
+    if (this.#search?.server?.slot === slot && this.#search.next("serving") !== undefined) this.#search.skip(slot, "it is silent");
+    if (this.#state !== "open" || leg?.server.slot !== slot || this.#departure !== undefined || !leg.isUp || leg.isAsked) return;
+    if (this.#newSearch("serving", [leg.server.name], this.#newBudget()).next() === undefined) return;
+    if (this.#canLeave(leg) && this.#isMovable("silent", leg)) this.#depart("silent", leg);
+    else if (performance.now() - leg.heardMs >= silentMs) this.#cut("silent");
+  }
+
+  /** It goes to the server that the ring gives it to, if it may and is not there. */
+  goHome(): void {
+    const leg = this.#leg;
+    if (this.#state === "open" && leg !== undefined && this.#canLeave(leg) && this.#isMovable("home", leg)) {
+      this.#depart("home", leg);
+    }
+  }
+
+  get #server(): TableServer | undefined {
+    return this.#leg?.isCounted ? this.#leg.server : this.#search?.server;
+  }
+
+  #newSearch(choice: Choice, except: readonly string[], budget: Budget): Search {
+    const key = clientKey(this.around.table().key, this.ip, this.port);
+    return new Search(this.around, { key, choice, except, budget, tally: this.#tally });
+  }
+
+  #newBudget(): Budget {
+    const { connectAttemptsMax, connectDeadlineMs } = this.around.config;
+    return { attempts: connectAttemptsMax, deadlineMs: performance.now() + connectDeadlineMs };
+  }
+
+  /** From dialling to open. */
+  #open(server: TableServer, socket: Deno.TcpConn): void {
+    this.#state = "open";
+    this.#conversation.begin();
+    prepare(this.client);
+    this.#begin(server, socket, new Uint8Array(0));
+  }
+
+  /** Bytes go to and from this server from now on, those first that another one had already. */
+  #begin(server: TableServer, socket: Deno.TcpConn, repeated: Uint8Array): void {
+    prepare(socket);
+    const leg: Leg = new Leg(server, socket, {
+      onRead: (chunk) => this.#hearServer(leg, chunk.length),
+      onEnd: () => {},
+    });
+    this.#leg = leg;
+    this.#search = undefined;
+    void this.#guard(() => this.#send(leg, repeated));
+    void this.#guard(() => this.#receive(leg));
+    if (this.isLeaving) this.around.onLeaving(); // it was dialled before
+  }
+
+  /** A fault of the balancer's own ends this connection and no other. */
+  async #guard(work: () => Promise<void>): Promise<void> {
     try {
-      const refused = await this.#findServer();
-      if (refused !== undefined) return this.end(refused);
-      if (this.#state === "open") await this.#pipeBothWays();
+      await work();
     } catch (error) {
-      this.#reason = error instanceof Error ? error.stack : messageOf(error);
+      this.#tally.reason = error instanceof Error ? error.stack : messageOf(error);
       this.end("failed");
     }
   }
 
-  /** Ends the connection with this fate, closing both sockets; does nothing if it has ended. */
-  end(fate: Fate): void {
+  /** Whether what happens on this leg still concerns anybody. */
+  #isCurrent(leg: Leg): boolean {
+    return this.#state === "open" && leg === this.#leg && leg.isUp;
+  }
+
+  async #send(leg: Leg, repeated: Uint8Array): Promise<void> {
+    try {
+      await writeAll(this.#receiver(leg, (bytes) => this.#countRepeated(leg, bytes)), repeated);
+      const writable = writableOf(this.#receiver(leg, (bytes) => this.#countSent(leg, bytes)));
+      await this.#source.stream().pipeTo(writable, { signal: leg.signal, preventCancel: true, preventAbort: true });
+      leg.sending = "finished";
+    } catch (error) {
+      if (!this.#isCurrent(leg)) return;
+      if (!(error instanceof SocketError)) throw error;
+      if (error.socket === this.client) return this.#loseClient(error);
+      if (!takesNoMore(error)) return await this.#loseServer(leg, error.message);
+      this.#tally.reason = error.message; // what it sent before may still have to be read, and its end is
+      leg.sending = "failed";
+    }
+    this.#finish(leg);
+  }
+
+  async #receive(leg: Leg): Promise<void> {
+    const receiver = {
+      socket: this.client,
+      write: async (bytes: Uint8Array) => {
+        if (!this.#isCurrent(leg)) throw new Error("it was left"); // read while it was left: another server answers now
+        const count = await this.client.write(bytes);
+        this.#countReceived(leg, count);
+        return count;
+      },
+      closeWrite: () => this.client.closeWrite(),
+    };
+    try {
+      const kept = { preventClose: true, preventAbort: true, preventCancel: true, signal: leg.signal };
+      await leg.source.stream().pipeTo(writableOf(receiver), kept);
+      if (this.#isCurrent(leg)) await this.#hearEnd(leg);
+    } catch (error) {
+      if (!this.#isCurrent(leg)) return;
+      if (!(error instanceof SocketError)) throw error;
+      if (error.socket !== this.client) return await this.#loseServer(leg, error.message);
+      if (error.cause instanceof Deno.errors.ConnectionReset) return this.#loseClient(error);
+      this.#tally.reason = error.message;
+      this.#breakClient(leg);
+    }
+    this.#finish(leg);
+  }
+
+  #receiver(leg: Leg, onTaken: (bytes: number) => void): Receiver {
+    return { socket: leg.socket, write: (bytes) => leg.write(bytes, onTaken), closeWrite: () => leg.closeWrite() };
+  }
+
+  /** The client takes no more, but what it sent before it went is for the server, which may read that only if it is read from. */
+  #breakClient(leg: Leg): void {
+    this.#clientBroken = true;
+    this.#stay();
+    void discard(leg.socket);
+  }
+
+  /** Ends the connection if both directions have. */
+  #finish(leg: Leg): void {
+    if (!this.#isCurrent(leg) || leg.sending === "under way" || !(leg.endPassed || this.#clientBroken)) return;
+    if (this.#clientBroken) this.end("client_gone");
+    else this.end(leg.sending === "failed" ? "server_closed" : "done");
+  }
+
+  #loseClient(error: SocketError): void {
+    this.#tally.reason = error.message;
+    this.end("client_gone");
+  }
+
+  /** Bytes of the client's were read; undefined: its end. */
+  #hearClient(chunk: Uint8Array | undefined): void {
     if (this.#state === "ended") return;
-    this.#state = "ended";
-    this.#dial?.abort();
-    closeSocket(this.client);
-    if (this.#serverSocket !== undefined) closeSocket(this.#serverSocket);
-    this.around.counters.addFate(fate, this.slot);
-    const server = this.#server;
-    this.#releaseServer();
-    this.around.onEnded(this, {
-      fate,
-      client: formatAddress(addressOf(this.client)),
-      server: server?.name,
-      attempts: this.#attempts,
-      sentBytes: this.#sentBytes,
-      receivedBytes: this.#receivedBytes,
-      durationMs: performance.now() - this.#startedMs,
-      reason: this.#reason,
+    if (chunk === undefined) this.#conversation.clientEnded();
+    else this.#conversation.clientSaid(chunk);
+    if (this.#departure !== undefined && OPTIONAL.includes(this.#departure.loss)) this.#stay();
+  }
+
+  #hearServer(leg: Leg, bytes: number): void {
+    if (!this.#isCurrent(leg)) return;
+    leg.heardMs = performance.now();
+    this.#conversation.serverSaid(bytes);
+    this.#budget = undefined;
+    if (this.#departure === undefined) return;
+    const { loss } = this.#departure;
+    this.#stay();
+    if (loss === "over") this.#leaveNow(leg);
+  }
+
+  /** The server has sent its end: the client is told, unless the server turns out to be dead and the client may have another. */
+  async #hearEnd(leg: Leg): Promise<void> {
+    this.#stay();
+    if (this.#conversation.decide("end", leg.isWriting) === "ask") {
+      const dead = await this.#ask(leg);
+      if (!this.#isCurrent(leg) || this.#departure !== undefined) return;
+      if (dead !== undefined) {
+        this.around.onServerFailed(leg.server.slot, dead);
+        return await this.#loseServer(leg, dead);
+      }
+      leg.release();
+    }
+    leg.endPassed = true;
+    await this.client.closeWrite().catch((error) => {
+      throw new SocketError(this.client, error);
     });
   }
 
-  /** Its server is gone: an open connection ends, one that still dials goes on to the next server. */
-  loseServer(fate: Fate): void {
-    if (this.#state === "dialling") this.#dial?.abort("it was removed");
-    else this.end(fate);
+  /** Asks the server whether it is still there; nothing is said to it meanwhile. Why it is dead, or undefined. */
+  async #ask(leg: Leg): Promise<string | undefined> {
+    leg.hold();
+    leg.isAsked = true;
+    const dead = await findDead(leg.socket.remoteAddr as Deno.NetAddr, this.around.config.connectTimeoutMs, leg.signal);
+    leg.isAsked = false;
+    return dead;
   }
 
-  /** Dials servers in the order of `route()`, by the table of the moment and never one twice, until one accepts. */
-  async #findServer(): Promise<NoServer | undefined> {
-    const { table, config, load } = this.around;
-    const { host, port } = addressOf(this.client);
-    const key = clientKey(table().key, ipBytes(host), port);
-    const deadlineMs = this.#startedMs + config.connectDeadlineMs;
-    const tried = new Set<string>();
-    while (this.#state === "dialling" && tried.size < config.connectAttemptsMax && performance.now() < deadlineMs) {
-      const server = firstUntried(table(), route(table(), load, key), tried);
-      if (server === undefined) break;
-      tried.add(server.name);
-      if (await this.#connect(server, deadlineMs)) return undefined;
-    }
-    if (this.#state === "ended") return undefined;
-    if (tried.size > 0) return "connect_failed";
-    return table().servers.length === 0 ? "no_server" : "refused_limit";
+  /** The server is lost: the client has another one if it may, or it is cut off. */
+  async #loseServer(leg: Leg, reason: string): Promise<void> {
+    this.#tally.reason = reason;
+    this.#stay();
+    leg.fail();
+    if (this.#clientBroken) return this.end("client_gone");
+    if (leg.endPassed) return this.end("server_lost", true); // the client has taken it for whole: no other server can go on
+    if ((this.#conversation.facts & FACT.sent) === 0) await leg.written();
+    if (this.#state !== "open" || leg !== this.#leg) return;
+    if (this.#isMovable("reset", leg)) this.#depart("reset", leg);
+    else this.#cut("reset");
   }
 
-  /** Tries one server. It counts the connection from now on, not from its answer, so that clients who come meanwhile see its load. */
-  async #connect(server: TableServer, deadlineMs: number): Promise<boolean> {
-    const { config, counters } = this.around;
-    const startedMs = performance.now();
-    this.#attempts++;
-    this.#server = server;
-    counters.raiseOf(server.slot, "serverOpen"); // no thread counts beside this one: route() has just seen that there is room
-    const dial = this.#dial = new AbortController();
-    const timer = setTimeout(
-      () => dial.abort("it did not accept in time"),
-      Math.min(config.connectTimeoutMs, deadlineMs - startedMs),
-    );
-    try {
-      this.#open(await this.#dialServer(server, dial.signal));
-      counters.addConnectSeconds((performance.now() - startedMs) / 1000);
-      return true;
-    } catch (error) {
-      if (this.#state === "ended") return false;
-      const reason = `${dial.signal.reason ?? messageOf(error)}`;
-      this.#reason = `${server.name}: ${reason}`;
-      counters.addTo(server.slot, "connectFailures");
-      this.#releaseServer();
-      this.around.onConnectFailed(server.slot, reason);
-      return false;
-    } finally {
-      clearTimeout(timer);
+  /** Whether the connection is in a position to leave a server that is still up. */
+  #canLeave(leg: Leg): boolean {
+    return leg.isUp && !leg.isAsked && !leg.endPassed && !this.#clientBroken && this.#departure === undefined;
+  }
+
+  #isMovable(loss: Loss, leg: Leg): boolean {
+    const verdict = this.#conversation.decide(loss, leg.isUp && leg.isWriting);
+    return verdict === "move" || verdict === "replay";
+  }
+
+  /** There is no time left. */
+  #leaveNow(leg: Leg): void {
+    if (!leg.isUp) return this.#release(leg); // it goes on looking for another one, but is not this one's any more
+    if (this.#departure !== undefined) {
+      this.#departure.loss = "over";
+      return;
     }
+    if (!leg.endPassed && !this.#clientBroken && this.#isMovable("over", leg)) this.#depart("over", leg);
+    else this.#cut("over");
+  }
+
+  #cut(loss: Loss): void {
+    this.end(this.#conversation.fateOfCut(loss), true);
   }
 
   /**
-   * Connects to the first of the server's IP addresses that accepts; all but the last have their part of the connect timeout each.
-   * Rejects with the last one's error, or when the signal says so.
+   * Looks for another server. One that is up is kept until another has accepted, and told nothing meanwhile; so the verdict holds
+   * whatever the client says, for as long as this server says nothing.
    */
-  async #dialServer({ address: { host, port } }: TableServer, signal: AbortSignal): Promise<Deno.TcpConn> {
-    const ips = await untilAborted(this.around.names.find(host), signal);
-    for (const ip of ips.slice(0, -1)) {
-      const part = AbortSignal.timeout(this.around.config.connectTimeoutMs / ips.length);
-      const socket = await Deno.connect({ hostname: ip, port, signal: AbortSignal.any([signal, part]) }).catch(() => undefined);
-      if (socket !== undefined) return socket;
-    }
-    return await Deno.connect({ hostname: ips.at(-1)!, port, signal });
-  }
-
-  /** From dialling to open; if the connection has ended while the server was accepting, the server is let go. */
-  #open(socket: Deno.TcpConn): void {
-    if (this.#server === undefined) return closeSocket(socket);
-    this.#state = "open";
-    this.#serverSocket = socket;
-    this.around.counters.addTo(this.#server.slot, "connects");
-    this.#lastMovedMs = performance.now();
-    for (const end of [this.client, socket]) {
-      try {
-        end.setNoDelay();
-        end.setKeepAlive();
-      } catch { /* the socket was reset already; reading will say so */ }
-    }
-  }
-
-  #releaseServer(): void {
-    if (this.#server === undefined) return;
-    const { slot } = this.#server;
-    this.#server = undefined;
-    if (this.around.counters.raiseOf(slot, "serverOpen", -1) === 0) this.around.onServerLeft();
-  }
-
-  async #pipeBothWays(): Promise<void> {
-    const server = this.#serverSocket!;
-    const sending = this.#pipe(this.client, server, this.#countSent);
-    const receiving = await this.#pipe(server, this.client, this.#countReceived);
-    if (receiving === "receiver failed") void discard(server); // or the server may never read what the client sent before it went
-    const sent = await sending;
-    if (receiving === "receiver failed") this.end("client_gone");
-    else if (sent === "receiver failed") this.end("server_closed");
-    else this.end("done");
+  #depart(loss: Loss, leg: Leg): void {
+    const budget = loss === "reset" ? this.#resumeBudget() : this.#newBudget();
+    const search = this.#newSearch(CHOICES[loss], [leg.server.name], budget);
+    if (CHOICES[loss] !== "any" && search.next() === undefined) return;
+    const departure = { leg, search, loss, state: this.#conversation.state(leg.isUp && leg.isWriting) };
+    this.#search = search;
+    this.#departure = departure;
+    leg.hold();
+    void this.#guard(async () => {
+      if (await search.run((server, socket) => this.#arrive(departure, server, socket))) return;
+      if (this.#departure === departure) this.#findNobody(departure);
+    });
   }
 
   /**
-   * Moves bytes one way to the end. A socket that was reset has ended the connection: the call that is told so is the only one, and
-   * what is read afterwards would look like an end. One that cannot be written for another reason (it had sent its end before) may
-   * still have bytes to read: the other direction goes on to its end-of-file.
+   * Servers that take a connection and lose it without a word are as many as may be tried in one search, not one after another for
+   * ever.
    */
-  async #pipe(from: Deno.TcpConn, to: Deno.TcpConn, onWritten: (bytes: number) => void): Promise<PipeEnd> {
-    try {
-      await readableOf(from).pipeTo(writableOf(to, onWritten));
-      return "finished";
-    } catch (error) {
-      if (!(error instanceof SocketError)) throw error;
-      if (this.#state === "ended") return "sender failed";
-      this.#reason = error.message;
-      if (error.socket === to && !(error.cause instanceof Deno.errors.ConnectionReset)) return "receiver failed";
-      this.end(error.socket === this.client ? "client_gone" : "server_lost");
-      return "sender failed";
-    }
+  #resumeBudget(): Budget {
+    if (this.#budget === undefined || performance.now() >= this.#budget.deadlineMs) this.#budget = this.#newBudget();
+    return this.#budget;
   }
 
-  #countSent = (bytes: number): void => {
-    if (this.#moved("sentBytes", bytes)) this.#sentBytes += bytes;
-  };
+  /** Another server has accepted. */
+  #arrive({ leg, loss, state }: Departure, server: TableServer, socket: Deno.TcpConn): void {
+    const { counters, standings } = this.around;
+    if ((loss === "drain" || loss === "over") && !isLeaving(standings.get(leg.server.slot))) {
+      closeSocket(socket); // the operator has changed his mind
+      releaseServer(this.around, server);
+      return this.#stay();
+    }
+    this.#departure = undefined;
+    leg.leave();
+    const repeated = this.#conversation.repeat();
+    this.#begin(server, socket, repeated);
+    this.#moves++;
+    if (state !== "busy") counters.add(MOVED[state]);
+    this.#countOf(leg, "movedAway");
+    this.#release(leg);
+    this.around.onMoved({
+      client: formatAddress(this.#address),
+      from: leg.server.name,
+      to: server.name,
+      loss,
+      state,
+      replayedBytes: repeated.length,
+    });
+  }
 
-  #countReceived = (bytes: number): void => {
-    if (this.#moved("receivedBytes", bytes)) this.#receivedBytes += bytes;
-  };
+  /** No other server has accepted. */
+  #findNobody({ leg, loss, state }: Departure): void {
+    if (loss === "over") return this.end("removed", true);
+    if (!leg.isUp) return state === "unsent" ? this.end("connect_failed") : this.end("server_lost", true);
+    this.#patientUntilMs = performance.now() + DRAIN_PAUSE_MS;
+    this.#stay();
+  }
 
-  /** False once the connection has ended: the server's cells may be another's by then. */
-  #moved(counter: "sentBytes" | "receivedBytes", bytes: number): boolean {
-    if (this.#server === undefined) return false;
-    this.#lastMovedMs = performance.now();
-    this.around.counters.addTo(this.#server.slot, counter, bytes);
-    return true;
+  /** The connection does not leave its server now. */
+  #stay(): void {
+    if (this.#departure === undefined) return;
+    const { search, leg } = this.#departure;
+    this.#departure = undefined;
+    this.#search = undefined;
+    search.cancel();
+    leg.release();
+  }
+
+  #release(leg: Leg | undefined): void {
+    if (leg === undefined || !leg.isCounted) return;
+    leg.isCounted = false;
+    releaseServer(this.around, leg.server);
+  }
+
+  #countSent(leg: Leg, bytes: number): void {
+    this.#source.take(bytes);
+    this.#conversation.serverTook(bytes);
+    this.#sentBytes += bytes;
+    this.#countOf(leg, "sentBytes", bytes);
+  }
+
+  #countRepeated(leg: Leg, bytes: number): void {
+    this.#conversation.serverTookAgain();
+    this.#countOf(leg, "sentBytes", bytes);
+  }
+
+  #countReceived(leg: Leg, bytes: number): void {
+    leg.source.take(bytes);
+    this.#conversation.clientTook(bytes);
+    this.#receivedBytes += bytes;
+    this.#countOf(leg, "receivedBytes", bytes);
+  }
+
+  /** A leg that does not count as its server's any more may find another server in its cells. */
+  #countOf(leg: Leg, counter: "sentBytes" | "receivedBytes" | "movedAway", amount = 1): void {
+    if (leg.isCounted) this.around.counters.addTo(leg.server.slot, counter, amount);
   }
 }
 
-function firstUntried({ servers }: RoutingTable, order: Iterable<number>, tried: ReadonlySet<string>): TableServer | undefined {
-  for (const index of order) if (!tried.has(servers[index].name)) return servers[index];
+/** Whether the socket cannot be written to because the peer has ended, and not because it has just failed. */
+function takesNoMore({ cause }: SocketError): boolean {
+  return cause instanceof Deno.errors.BrokenPipe || cause instanceof Deno.errors.NotConnected;
 }
 
 /** Reads to the end, or until the socket is closed, and keeps nothing. */
@@ -243,21 +503,15 @@ async function discard(socket: Deno.TcpConn): Promise<void> {
   } catch { /* closed or reset: there is no more */ }
 }
 
-/** The promise's value, or the abort's rejection if it comes first. */
-function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = () => aborted.reject(signal.reason);
-  signal.addEventListener("abort", onAbort);
-  return Promise.race([promise, aborted.promise]).finally(() => signal.removeEventListener("abort", onAbort));
+/** Small pieces go at once, and a peer that vanishes is noticed some day. */
+function prepare(socket: Deno.TcpConn): void {
+  try {
+    socket.setNoDelay();
+    socket.setKeepAlive();
+  } catch { /* the socket was reset already; reading will say so */ }
 }
 
 function addressOf(socket: Deno.TcpConn): Address {
   const { hostname, port } = socket.remoteAddr as Deno.NetAddr;
   return { host: hostname, port };
-}
-
-function closeSocket(socket: Deno.Conn): void {
-  try {
-    socket.close();
-  } catch { /* closed already */ }
 }

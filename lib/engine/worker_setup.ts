@@ -24,6 +24,7 @@ export interface WorkerSetup {
   readonly descriptors: SharedArrayBuffer;
   readonly reports: SharedArrayBuffer;
   readonly counters: SharedCounters;
+  readonly standings: SharedArrayBuffer;
   readonly config: EngineConfig;
   readonly pipesMax: number;
   readonly table: SharedTable;
