@@ -27,7 +27,7 @@ export interface AdmissionOptions {
   /** Called when health has changed a server's state. It may not change anything here. */
   readonly onChange: (server: string, condition: ServerCondition) => void;
   /** Called when a server's checks get no answer; again for each further one. */
-  readonly onSilent: (slot: number, silentMs: number) => void;
+  readonly onSilent: (slot: number, failure: CheckFailure) => void;
 }
 
 /** How a server that the operator has taken out is left. */
@@ -169,8 +169,8 @@ export class Admission implements Disposable {
     this.#options.onChange(admitted.server.name, { state, since, reason });
   }
 
-  #onCheckFailed(slot: number, { isGone, silentMs }: CheckFailure): void {
-    if (isGone) this.#options.onSilent(slot, silentMs);
+  #onCheckFailed(slot: number, failure: CheckFailure): void {
+    if (failure.isGone) this.#options.onSilent(slot, failure);
   }
 
   /** A server that was out gets its clients back. */

@@ -170,7 +170,7 @@ export class Balancer implements AsyncDisposable {
       checksMax: options.checksMax ?? CHECKS_UNDER_WAY_MAX,
       connectsOf: (slot) => this.counters.getOf(slot, "connects"),
       onChange: logCondition,
-      onSilent: (slot, silentMs) => this.#engine.lose(slot, silentMs),
+      onSilent: (slot, { silentMs, wellAgoMs }) => this.#engine.lose(slot, silentMs, wellAgoMs),
     });
     this.#pool = new Map(servers.map(({ server, ...settings }) => [server, this.#newServer(server, settings)]));
     const empty = emptyTable(config.key, config.loadBound);

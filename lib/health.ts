@@ -164,6 +164,8 @@ export interface CheckFailure {
   readonly reason: string;
   readonly isGone: boolean;
   readonly silentMs: number;
+  /** How long ago the last check that passed began, or, if none has, watching. */
+  readonly wellAgoMs: number;
 }
 
 /** Clocks and the timer. */
@@ -198,6 +200,8 @@ interface Watched {
   checking: AbortController | undefined;
   /** When the first of its failed checks in a row began. */
   failingSinceMs: number;
+  /** When the last check that passed began, or, if none has, watching. */
+  wellMs: number;
 }
 
 const SYSTEM_CLOCK: HealthClock = {
@@ -267,7 +271,7 @@ export class Health implements Disposable {
     const moment = this.#moment();
     if (this.#watched.size === 0) this.#turnMs = moment.nowMs;
     const record = newRecord(this.#options.connectsOf(slot), moment);
-    this.#watched.set(slot, { slot, address, record, checking: undefined, failingSinceMs: Infinity });
+    this.#watched.set(slot, { slot, address, record, checking: undefined, failingSinceMs: Infinity, wellMs: moment.nowMs });
     this.#setTimer(moment.nowMs);
   }
 
@@ -382,6 +386,7 @@ export class Health implements Disposable {
     const { record } = watched;
     if (result.passed) {
       watched.failingSinceMs = Infinity;
+      watched.wellMs = startedMs;
       this.#become(watched, afterPassedCheck(record, startedMs, this.#rules, moment));
     } else if (result.isOwnFault) {
       this.#become(watched, afterVoidCheck(record, startedMs, moment));
@@ -398,7 +403,7 @@ export class Health implements Disposable {
     if (!isChecked || watched.record.checksFailed < fall || !this.#isCurrent(watched)) return;
     const failingMs = Math.min(nowMs - watched.failingSinceMs, fall * this.checkIntervalMs);
     const silentMs = Math.max(failingMs, this.checkIntervalMs); // one refused check is no long silence
-    this.#options.onCheckFailed(watched.slot, { reason, isGone, silentMs });
+    this.#options.onCheckFailed(watched.slot, { reason, isGone, silentMs, wellAgoMs: nowMs - watched.wellMs });
   }
 
   /** Sees to it that the timer ends in time for what is next. One that ends before, as something was put off, is left alone. */

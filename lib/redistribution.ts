@@ -134,7 +134,11 @@ export function stateOf(quietMs: number, facts: number, quietForMs: number): Con
   return "idle";
 }
 
-/** What is to be done with a connection; `replays` counts how often what its client asks has been sent again. */
+/**
+ * What is to be done with a connection; `replays` counts how often what its client asks has been sent again. For a server that is
+ * `silent`, `quietForMs` is how long the connection had been quiet when the server was last known to be well: what is silent because
+ * it is dead has not come to the end of an answer by that.
+ */
 export function decide(policy: RedistributionPolicy, loss: Loss, facts: number, quietForMs: number, replays: number): Verdict {
   const state = stateOf(policy.quietMs, facts, quietForMs);
   if (loss === "end" && state === "unsent" && (facts & FACT.clientEnded) !== 0) return "passOn"; // neither has a word to say
@@ -155,6 +159,21 @@ export function fateOfCut({ level, quietMs }: RedistributionPolicy, loss: Loss, 
     ? level === "idle"
     : state === "unanswered" && level !== "new";
   return isCovered ? "redistribute_refused" : "server_lost";
+}
+
+/**
+ * How long a client may say nothing whose answer a silent server may have cut. If it speaks, its answer was whole, and it can go to
+ * another server; if not, it may be waiting for the rest, which will never come.
+ */
+const DOUBT_MS = 2500;
+
+/**
+ * Whether a connection that may not leave a silent server is cut: the server has said nothing on it for `heardForMs`, its checks have
+ * failed for `silentMs`. Where it could leave if the client spoke there is time for that.
+ */
+export function isCutBySilence({ level }: RedistributionPolicy, facts: number, heardForMs: number, silentMs: number): boolean {
+  const isInDoubt = level === "idle" && (facts & (FACT.asking | FACT.pinned | FACT.clientEnded)) === 0;
+  return heardForMs >= silentMs + (isInDoubt ? DOUBT_MS : 0);
 }
 
 /** Whether the operator lets a connection in this state leave its server. */

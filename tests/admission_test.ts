@@ -33,7 +33,7 @@ function start(flags: Record<string, string> = {}): Test {
     checksMax: 10,
     connectsOf: () => 0,
     onChange: (server, condition) => changes.put({ server, ...condition }),
-    onSilent: (slot, silentMs) => silences.put({ slot, silentMs }),
+    onSilent: (slot, { silentMs }) => silences.put({ slot, silentMs }),
   });
   return {
     admission,

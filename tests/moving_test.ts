@@ -518,14 +518,31 @@ const CASES: Record<string, Case> = {
     assertEquals(await hear(waiting, 12), "server hello");
     await exchange(client, first);
     await test.publish([a.at(0), b.at(1)]);
-    test.engine.lose(0, 60_000);
+    test.engine.lose(0, 60_000, 0);
     assertEquals(await test.moved.take(), movedFrom(client, a, b, "silent", "idle", 0));
     second.say("!");
     assertEquals(await hear(waiting, 1), "!");
     await turn(5);
-    test.engine.lose(0, 1);
+    test.engine.lose(0, 1, 0);
     await assertCut(waiting, can);
     assertEnded(await test.ended.take(), { server: a.name, moves: 0 });
+  },
+
+  async "a client of a silent server whose answer came late moves when it speaks, which shows that the answer was whole"(kind) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, a, b } = both;
+    await exchange(client, first);
+    const lose = () => test.engine.lose(0, 1, 60_000); // the exchange is from after the last check that passed
+    lose();
+    await quiet();
+    lose();
+    assertEquals(b.accepted, 0);
+    first.onText = () => {};
+    await writeText(client, "more");
+    await first.heard("firstmore");
+    lose();
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "silent", "unanswered", 4));
+    assertEquals(await hear(client, 6), "b:more");
   },
 
   async "a silent server keeps its clients if there is no other for them"(kind) {
@@ -538,7 +555,7 @@ const CASES: Record<string, Case> = {
     ];
     for (const publish of pools) {
       await publish();
-      test.engine.lose(0, 1);
+      test.engine.lose(0, 1, 0);
       await quiet();
       first.say("still here");
       assertEquals(await hear(client, 10), "still here");
@@ -546,7 +563,7 @@ const CASES: Record<string, Case> = {
     assertEquals(b.accepted, 0);
     test.standings.set(1, STANDING.full);
     await quiet();
-    test.engine.lose(0, 1);
+    test.engine.lose(0, 1, 0);
     assertEquals((await test.moved.take()).loss, "silent");
   },
 
@@ -559,7 +576,7 @@ const CASES: Record<string, Case> = {
       while (test.counters.getOf(0, "serverOpen") === 0) await turn();
       await test.publish([tableServer(silent.address, 0), server.at(1)]);
       if (how === "leaving") test.leave(0, "leaving");
-      else test.engine.lose(0, 1);
+      else test.engine.lose(0, 1, 0);
       await writeText(client, "ping");
       assertEquals(await hear(client, 6), "a:ping");
       client.close();

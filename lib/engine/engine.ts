@@ -75,10 +75,11 @@ export interface Engine extends AsyncDisposable {
    */
   leave(slot: number): void;
   /**
-   * The server with this slot is silent, and has been for so long: its connections go to others as far as they may, and those that
-   * may not are cut if they have been silent for as long.
+   * The server with this slot is silent: its checks have failed for `silentMs`, and it was last known to be well `wellAgoMs` ago. Its
+   * connections go to others as far as they may, if there are others; those that may not are cut if it has been as silent to them.
+   * Asked for again while it is silent.
    */
-  lose(slot: number, silentMs: number): void;
+  lose(slot: number, silentMs: number, wellAgoMs: number): void;
   /** Every open connection at this moment. The object is used again for the next one; what it says may be out of date at once. */
   connections(): Iterable<OpenConnection>;
   /** The connection with this id goes to the server that the ring gives it to, if it may and is not there. */

@@ -170,8 +170,9 @@ class EpollEngine implements Engine {
     this.#tellAll(LETTER.leave, slot);
   }
 
-  lose(slot: number, silentMs: number): void {
-    this.#tellAll(LETTER.lose, slot, Math.min(Math.round(silentMs), SILENT_MAX_MS));
+  lose(slot: number, silentMs: number, wellAgoMs: number): void {
+    const [silent, wellAgo] = [silentMs, wellAgoMs].map((ms) => Math.min(Math.round(ms), SILENT_MAX_MS));
+    this.#tellAll(LETTER.lose, slot, silent, wellAgo);
   }
 
   *connections(): Generator<OpenConnection, void, undefined> {
@@ -236,8 +237,8 @@ class EpollEngine implements Engine {
     this.#libc[Symbol.dispose]();
   }
 
-  #tellAll(letter: number, a = 0, b = 0): void {
-    for (const worker of this.#workers) worker.tell(letter, a, b);
+  #tellAll(letter: number, a = 0, b = 0, c = 0): void {
+    for (const worker of this.#workers) worker.tell(letter, a, b, c);
   }
 
   #listenOn(listen: Address, config: EngineConfig): number {

@@ -8,7 +8,16 @@ import { LIMITS } from "../config.ts";
 import { assert } from "../errors.ts";
 import { Counters } from "../counters.ts";
 import { type Fate, FATE_NAMES } from "../fates.ts";
-import { type ConnectionState, decide, FACT, fateOfCut, type Loss, stateOf, type Verdict } from "../redistribution.ts";
+import {
+  type ConnectionState,
+  decide,
+  FACT,
+  fateOfCut,
+  isCutBySilence,
+  type Loss,
+  stateOf,
+  type Verdict,
+} from "../redistribution.ts";
 import { isLeaving, STANDING, Standings } from "../standings.ts";
 import {
   DescriptorTable,
@@ -504,15 +513,10 @@ export class EpollLoop implements DialerLoop {
     this.release(server);
   }
 
-  /** What is to be done with an open connection whose server is lost or should be left. */
-  #decide(client: number, loss: Loss): Verdict {
-    return decide(
-      this.config,
-      loss,
-      this.#factsOf(client),
-      this.#quietForMs(client),
-      this.#words[(client << ROW_SHIFT) + WORD.facts] >>> REPLAYS_SHIFT,
-    );
+  /** What is to be done with an open connection whose server is lost or should be left, by how quiet it was so long ago. */
+  #decide(client: number, loss: Loss, agoMs = 0): Verdict {
+    const replays = this.#words[(client << ROW_SHIFT) + WORD.facts] >>> REPLAYS_SHIFT;
+    return decide(this.config, loss, this.#factsOf(client), this.#quietForMs(client) - agoMs, replays);
   }
 
   #factsOf(client: number): number {
@@ -901,11 +905,11 @@ export class EpollLoop implements DialerLoop {
         this.#letterCount = bytes / LETTER_BYTES;
       }
       const at = this.#letterAt++ * LETTER_WORDS;
-      this.#onLetter(this.#letters[at], this.#letters[at + 1], this.#letters[at + 2], this.#letters[at + 3]);
+      this.#onLetter(this.#letters[at], this.#letters[at + 1], this.#letters[at + 2], this.#letters[at + 3], this.#letters[at + 4]);
     }
   }
 
-  #onLetter(kind: number, incarnation: number, a: number, b: number): void {
+  #onLetter(kind: number, incarnation: number, a: number, b: number, c: number): void {
     if (kind === LETTER.client) return this.#takeOver(a, incarnation);
     if (incarnation !== this.#setup.incarnation) {
       assert(incarnation > 0 && incarnation < this.#setup.incarnation, `a letter for worker ${incarnation}`);
@@ -919,7 +923,7 @@ export class EpollLoop implements DialerLoop {
         if (isLeaving(this.standings.get(a))) this.#forEachClientOf(a, REASON.removed, (client) => this.#leaveServer(client));
         return;
       case LETTER.lose:
-        return this.#forEachClientOf(a, REASON.silent, (client) => this.#loseSilent(client, b));
+        return this.#forEachClientOf(a, REASON.silent, (client) => this.#loseSilent(client, b, c));
       case LETTER.sendHome:
         return this.#sendHome(a, b);
       case LETTER.stopAccepting:
@@ -962,15 +966,17 @@ export class EpollLoop implements DialerLoop {
   }
 
   /** The checks of the connection's server get no answer. Where there is no other server, they say more of us than of it. */
-  #loseSilent(client: number, silentMs: number): void {
+  #loseSilent(client: number, silentMs: number, wellAgoMs: number): void {
     if (!this.#dialer.hasElsewhere(client)) return;
-    const verdict = this.#decide(client, "silent");
+    const verdict = this.#decide(client, "silent", wellAgoMs);
     if (verdict !== "cut") return this.#relocate(client, "silent", verdict);
     const server = this.#words[(client << ROW_SHIFT) + WORD.peer];
     if (this.#pump.isHolding(server)) return; // the client is slow, the server is not silent
     const float = server << (ROW_SHIFT - 1);
     const heardMs = Math.max(this.#floats[float + FLOAT.movedMs], this.#floats[float + FLOAT.startedMs]);
-    if (this.#nowMs - heardMs >= silentMs) this.#cutLost(client, "silent", "both");
+    if (isCutBySilence(this.config, this.#factsOf(client), this.#nowMs - heardMs, silentMs)) {
+      this.#cutLost(client, "silent", "both");
+    }
   }
 
   #sendHome(client: number, generation: number): void {

@@ -1,10 +1,10 @@
 /**
  * How a worker that is blocked in epoll_wait(2) is told something: a pipe whose reading end is in its epoll set. A letter is
- * four words, which write(2) puts into a pipe whole or not at all; so main and the other workers may all write to it. What does not fit into a letter
+ * eight words, which write(2) puts into a pipe whole or not at all; so main and the other workers may all write to it. What does not fit into a letter
  * goes by postMessage, and the letter says that there is a message.
  */
 
-/** What a letter says. `a` and `b` are its arguments. */
+/** What a letter says: a kind, the incarnation that it is for, and the arguments `a`, `b` and `c`. */
 export const LETTER = {
   /** A message of postMessage is there to be taken. */
   message: 1,
@@ -20,13 +20,13 @@ export const LETTER = {
   client: 6,
   /** Look whether clients wait: the worker that was woken for them has died. */
   accept: 7,
-  /** The server with slot `a` is silent, and has been for `b` ms. */
+  /** The server with slot `a` is silent: its checks have failed for `b` ms, and it was last known to be well `c` ms ago. */
   lose: 8,
   /** The connection of client `a`, whose row has generation `b`, goes to the server that the ring gives it to. */
   sendHome: 9,
 } as const;
 
 /** A letter's length. */
-export const LETTER_WORDS = 4;
+export const LETTER_WORDS = 8;
 /** The same in bytes. */
 export const LETTER_BYTES = 4 * LETTER_WORDS;

@@ -10,6 +10,7 @@ import { messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import { listenByDeno } from "./listen.ts";
 import type { RoutingTable } from "../routing_table.ts";
+import { isLeaving } from "../standings.ts";
 import type { EndedConnection, Engine, EngineKind, EngineOptions, OpenConnection } from "./engine.ts";
 import { NameLookup } from "./name_lookup.ts";
 import { RetiredSlots } from "./retired_slots.ts";
@@ -103,12 +104,13 @@ class StreamsEngine implements Engine {
   }
 
   leave(slot: number): void {
+    if (!isLeaving(this.#options.standings.get(slot))) return; // the operator has changed his mind
     for (const connection of this.#all()) connection.leave(slot);
     this.#lookLater();
   }
 
-  lose(slot: number, silentMs: number): void {
-    for (const connection of this.#all()) connection.lose(slot, silentMs);
+  lose(slot: number, silentMs: number, wellAgoMs: number): void {
+    for (const connection of this.#all()) connection.lose(slot, silentMs, wellAgoMs);
   }
 
   connections(): Iterable<OpenConnection> {

@@ -30,15 +30,15 @@ export interface Surroundings extends DialSurroundings {
 interface Departure {
   readonly leg: Leg;
   readonly search: Search;
-  loss: Loss;
+  readonly loss: Loss;
   readonly state: ConnectionState;
 }
 
 /** The buffer for bytes that nobody wants any more. */
 const DISCARD_BYTES = 64 * 1024;
 
-/** How long a connection that should leave stays where it is after no other server took it. */
-const DRAIN_PAUSE_MS = 1000;
+/** How long a connection that could leave stays where it is after no other server took it. */
+const PAUSE_MS = 1000;
 
 /** Losses after which the connection can stay where it is, and does so if anybody speaks. */
 const OPTIONAL: readonly Loss[] = ["drain", "home"];
@@ -165,18 +165,19 @@ export class StreamsConnection {
     this.#search?.skip(slot, "it was removed");
     if (this.#state !== "open" || leg?.server.slot !== slot) return;
     if (this.around.standings.get(slot) === STANDING.over) return this.#leaveNow(leg);
-    if (!this.#canLeave(leg) || performance.now() < this.#patientUntilMs) return;
-    if (this.#isMovable("drain", leg)) this.#depart("drain", leg);
+    if (this.#canLeave(leg) && this.#isMovable("drain", leg)) this.#depart("drain", leg);
   }
 
-  /** The server with this slot has been silent for so long. */
-  lose(slot: number, silentMs: number): void {
+  /** The checks of the server with this slot have failed for so long; it was last known to be well so long ago. */
+  lose(slot: number, silentMs: number, wellAgoMs: number): void {
     const leg = this.#leg;
     if (this.#search?.server?.slot === slot && this.#search.next("serving") !== undefined) this.#search.skip(slot, "it is silent");
     if (this.#state !== "open" || leg?.server.slot !== slot || this.#departure !== undefined || !leg.isUp || leg.isAsked) return;
     if (this.#newSearch("serving", [leg.server.name], this.#newBudget()).next() === undefined) return;
-    if (this.#canLeave(leg) && this.#isMovable("silent", leg)) this.#depart("silent", leg);
-    else if (performance.now() - leg.heardMs >= silentMs) this.#cut("silent");
+    if (this.#canLeave(leg) && this.#isMovable("silent", leg, wellAgoMs)) this.#depart("silent", leg);
+    else if (!this.#isHeldUp(leg) && this.#conversation.isCutBySilence(performance.now() - leg.heardMs, silentMs)) {
+      this.#cut("silent");
+    }
   }
 
   /** It goes to the server that the ring gives it to, if it may and is not there. */
@@ -218,6 +219,7 @@ export class StreamsConnection {
     });
     this.#leg = leg;
     this.#search = undefined;
+    this.#conversation.serverMustTakeAgain(repeated.length);
     void this.#guard(() => this.#send(leg, repeated));
     void this.#guard(() => this.#receive(leg));
     if (this.isLeaving) this.around.onLeaving(); // it was dialled before
@@ -236,6 +238,16 @@ export class StreamsConnection {
   /** Whether what happens on this leg still concerns anybody. */
   #isCurrent(leg: Leg): boolean {
     return this.#state === "open" && leg === this.#leg && leg.isUp;
+  }
+
+  /** Whether what this server says still concerns anybody: once there is no time left it changes nothing any more. */
+  #isHeard(leg: Leg): boolean {
+    return this.#isCurrent(leg) && this.#departure?.loss !== "over";
+  }
+
+  /** Whether the server says nothing because the client takes nothing. */
+  #isHeldUp(leg: Leg): boolean {
+    return leg.source.untakenBytes > 0 && !this.#clientBroken;
   }
 
   async #send(leg: Leg, repeated: Uint8Array): Promise<void> {
@@ -259,7 +271,7 @@ export class StreamsConnection {
     const receiver = {
       socket: this.client,
       write: async (bytes: Uint8Array) => {
-        if (!this.#isCurrent(leg)) throw new Error("it was left"); // read while it was left: another server answers now
+        if (!this.#isHeard(leg)) throw new Error("it was left"); // read while it was left: another server answers now
         const count = await this.client.write(bytes);
         this.#countReceived(leg, count);
         return count;
@@ -269,9 +281,9 @@ export class StreamsConnection {
     try {
       const kept = { preventClose: true, preventAbort: true, preventCancel: true, signal: leg.signal };
       await leg.source.stream().pipeTo(writableOf(receiver), kept);
-      if (this.#isCurrent(leg)) await this.#hearEnd(leg);
+      if (this.#isHeard(leg)) await this.#hearEnd(leg);
     } catch (error) {
-      if (!this.#isCurrent(leg)) return;
+      if (!this.#isHeard(leg)) return;
       if (!(error instanceof SocketError)) throw error;
       if (error.socket !== this.client) return await this.#loseServer(leg, error.message);
       if (error.cause instanceof Deno.errors.ConnectionReset) return this.#loseClient(error);
@@ -313,14 +325,11 @@ export class StreamsConnection {
   }
 
   #hearServer(leg: Leg, bytes: number): void {
-    if (!this.#isCurrent(leg)) return;
+    if (!this.#isHeard(leg)) return;
     leg.heardMs = performance.now();
     this.#conversation.serverSaid(bytes);
     this.#budget = undefined;
-    if (this.#departure === undefined) return;
-    const { loss } = this.#departure;
     this.#stay();
-    if (loss === "over") this.#leaveNow(leg);
   }
 
   /** The server has sent its end: the client is told, unless the server turns out to be dead and the client may have another. */
@@ -368,18 +377,16 @@ export class StreamsConnection {
     return leg.isUp && !leg.isAsked && !leg.endPassed && !this.#clientBroken && this.#departure === undefined;
   }
 
-  #isMovable(loss: Loss, leg: Leg): boolean {
-    const verdict = this.#conversation.decide(loss, leg.isUp && leg.isWriting);
+  #isMovable(loss: Loss, leg: Leg, agoMs = 0): boolean {
+    const verdict = this.#conversation.decide(loss, leg.isUp && leg.isWriting, agoMs);
     return verdict === "move" || verdict === "replay";
   }
 
   /** There is no time left. */
   #leaveNow(leg: Leg): void {
     if (!leg.isUp) return this.#release(leg); // it goes on looking for another one, but is not this one's any more
-    if (this.#departure !== undefined) {
-      this.#departure.loss = "over";
-      return;
-    }
+    if (this.#departure?.loss === "over") return;
+    this.#stay(); // it looked for one that serves, or for its own: now any will do
     if (!leg.endPassed && !this.#clientBroken && this.#isMovable("over", leg)) this.#depart("over", leg);
     else this.#cut("over");
   }
@@ -393,9 +400,10 @@ export class StreamsConnection {
    * whatever the client says, for as long as this server says nothing.
    */
   #depart(loss: Loss, leg: Leg): void {
-    const budget = loss === "reset" ? this.#resumeBudget() : this.#newBudget();
-    const search = this.#newSearch(CHOICES[loss], [leg.server.name], budget);
-    if (CHOICES[loss] !== "any" && search.next() === undefined) return;
+    const canStay = CHOICES[loss] !== "any";
+    if (canStay && performance.now() < this.#patientUntilMs) return;
+    const search = this.#newSearch(CHOICES[loss], [leg.server.name], this.#budgetFor(loss, leg));
+    if (canStay && search.next() === undefined) return;
     const departure = { leg, search, loss, state: this.#conversation.state(leg.isUp && leg.isWriting) };
     this.#search = search;
     this.#departure = departure;
@@ -407,30 +415,32 @@ export class StreamsConnection {
   }
 
   /**
-   * Servers that take a connection and lose it without a word are as many as may be tried in one search, not one after another for
-   * ever.
+   * Servers that take a connection and lose it soon and without a word are as many as may be tried in one search, not one after
+   * another for ever.
    */
-  #resumeBudget(): Budget {
-    if (this.#budget === undefined || performance.now() >= this.#budget.deadlineMs) this.#budget = this.#newBudget();
+  #budgetFor(loss: Loss, { startedMs }: Leg): Budget {
+    if (loss !== "reset") return this.#newBudget();
+    const isLostSoon = performance.now() - startedMs <= this.around.config.connectDeadlineMs;
+    if (!isLostSoon || this.#budget === undefined) this.#budget = this.#newBudget();
     return this.#budget;
   }
 
   /** Another server has accepted. */
   #arrive({ leg, loss, state }: Departure, server: TableServer, socket: Deno.TcpConn): void {
     const { counters, standings } = this.around;
-    if ((loss === "drain" || loss === "over") && !isLeaving(standings.get(leg.server.slot))) {
+    if (loss === "drain" && !isLeaving(standings.get(leg.server.slot))) {
       closeSocket(socket); // the operator has changed his mind
       releaseServer(this.around, server);
       return this.#stay();
     }
     this.#departure = undefined;
+    if (loss !== "reset") this.#budget = undefined;
     leg.leave();
     const repeated = this.#conversation.repeat();
     this.#begin(server, socket, repeated);
     this.#moves++;
     if (state !== "busy") counters.add(MOVED[state]);
     this.#countOf(leg, "movedAway");
-    this.#release(leg);
     this.around.onMoved({
       client: formatAddress(this.#address),
       from: leg.server.name,
@@ -439,13 +449,14 @@ export class StreamsConnection {
       state,
       replayedBytes: repeated.length,
     });
+    this.#release(leg); // when all is counted and told: its server may be empty now
   }
 
   /** No other server has accepted. */
   #findNobody({ leg, loss, state }: Departure): void {
     if (loss === "over") return this.end("removed", true);
     if (!leg.isUp) return state === "unsent" ? this.end("connect_failed") : this.end("server_lost", true);
-    this.#patientUntilMs = performance.now() + DRAIN_PAUSE_MS;
+    this.#patientUntilMs = performance.now() + PAUSE_MS;
     this.#stay();
   }
 
@@ -473,12 +484,13 @@ export class StreamsConnection {
   }
 
   #countRepeated(leg: Leg, bytes: number): void {
-    this.#conversation.serverTookAgain();
+    this.#conversation.serverTookAgain(bytes);
     this.#countOf(leg, "sentBytes", bytes);
   }
 
   #countReceived(leg: Leg, bytes: number): void {
     leg.source.take(bytes);
+    leg.heardMs = performance.now(); // it was not heard while the client took nothing
     this.#conversation.clientTook(bytes);
     this.#receivedBytes += bytes;
     this.#countOf(leg, "receivedBytes", bytes);

@@ -13,6 +13,7 @@ import {
   forgetRecording,
   hearClient,
   hearServer,
+  isCutBySilence,
   looksLikeTls,
   type Loss,
   type RedistributionPolicy,
@@ -54,6 +55,8 @@ export class Conversation {
   /** Bytes that were read from one side and not taken by the other. */
   #clientUntaken = 0;
   #serverUntaken = 0;
+  /** Bytes that an earlier server had, and that the one of now is still to take. */
+  #repeatUntaken = 0;
   #recording: Uint8Array = NOTHING;
   #recordedBytes = 0;
 
@@ -61,7 +64,7 @@ export class Conversation {
 
   /** FACT bits. */
   get facts(): number {
-    return this.#clientUntaken + this.#serverUntaken > 0 ? this.#facts | FACT.moving : this.#facts;
+    return this.#isMoving ? this.#facts | FACT.moving : this.#facts;
   }
 
   /** How often what the client asks has been sent again. */
@@ -85,7 +88,8 @@ export class Conversation {
 
   clientSaid(chunk: Uint8Array): void {
     if ((this.#facts & FACT.asking) === 0) {
-      this.#facts = hearClient(this.policy, this.#facts, this.quietForMs, looksLikeTls(chunk[0], chunk[1]));
+      const quietForMs = this.#isMoving ? 0 : this.quietForMs; // whoever has not taken all yet makes no silence by that
+      this.#facts = hearClient(this.policy, this.#facts, quietForMs, looksLikeTls(chunk[0], chunk[1]));
     }
     if ((this.#facts & FACT.recorded) !== 0) this.#record(chunk);
     this.#clientUntaken += chunk.length;
@@ -112,8 +116,14 @@ export class Conversation {
     this.#movedMs = performance.now();
   }
 
-  /** A server took bytes that an earlier one had already. */
-  serverTookAgain(): void {
+  /** Another server is to take so many bytes that an earlier one had already. */
+  serverMustTakeAgain(bytes: number): void {
+    this.#repeatUntaken = bytes;
+  }
+
+  /** It took so many of them. */
+  serverTookAgain(bytes: number): void {
+    this.#repeatUntaken -= bytes;
     this.#movedMs = performance.now();
   }
 
@@ -127,9 +137,14 @@ export class Conversation {
     return stateOf(this.policy.quietMs, this.#factsIf(isWriting), this.quietForMs);
   }
 
-  /** What is to be done. `isWriting` as for `state`. */
-  decide(loss: Loss, isWriting: boolean): Verdict {
-    return decide(this.policy, loss, this.#factsIf(isWriting), this.quietForMs, this.#replays);
+  /** What is to be done, by how quiet it was so long ago. `isWriting` as for `state`. */
+  decide(loss: Loss, isWriting: boolean, agoMs = 0): Verdict {
+    return decide(this.policy, loss, this.#factsIf(isWriting), this.quietForMs - agoMs, this.#replays);
+  }
+
+  /** Whether a server that has said nothing for `heardForMs`, and whose checks have failed for `silentMs`, has lost the connection. */
+  isCutBySilence(heardForMs: number, silentMs: number): boolean {
+    return isCutBySilence(this.policy, this.facts, heardForMs, silentMs);
   }
 
   fateOfCut(loss: Loss): Fate {
@@ -150,6 +165,10 @@ export class Conversation {
     this.room.give(this.#recording.length);
     this.#recording = NOTHING;
     this.#recordedBytes = 0;
+  }
+
+  get #isMoving(): boolean {
+    return this.#clientUntaken + this.#serverUntaken + this.#repeatUntaken > 0;
   }
 
   #factsIf(isWriting: boolean): number {

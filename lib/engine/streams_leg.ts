@@ -11,8 +11,9 @@ import { closeSocket, type Hearer, Source } from "./conn_streams.ts";
 export class Leg {
   #state: "up" | "lost" | "left" = "up";
   readonly source: Source;
-  /** When it was there or said something last, by performance.now. */
-  heardMs: number = performance.now();
+  readonly startedMs: number = performance.now();
+  /** When it was there, said something or could say more last, by performance.now. */
+  heardMs: number = this.startedMs;
   /** Whether it still counts as one of its server's connections. */
   isCounted = true;
   /** It has sent its end, and is asked whether it meant that. */

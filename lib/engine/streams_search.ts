@@ -61,10 +61,16 @@ export interface SearchOptions {
 interface Dialled {
   readonly server: TableServer;
   readonly abort: AbortController;
+  /** It is given up, and not for anything that it did. */
+  isSkipped: boolean;
 }
 
 /** Errors that say that this machine has too little of something, and nothing of the server. */
 const OWN_SHORTAGES = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EAGAIN"];
+
+function isOwnShortage(error: unknown): boolean {
+  return OWN_SHORTAGES.includes((error as { code?: string }).code ?? "");
+}
 
 function nextServer(
   { table, load }: Pick<DialSurroundings, "table" | "load">,
@@ -126,7 +132,9 @@ export class Search {
 
   /** If the server with this slot is being dialled, the next one is. */
   skip(slot: number, reason: string): void {
-    if (this.#dialled?.server.slot === slot) this.#dialled.abort.abort(reason);
+    if (this.#dialled?.server.slot !== slot) return;
+    this.#dialled.isSkipped = true;
+    this.#dialled.abort.abort(reason);
   }
 
   /** Stops dialling; whoever was dialled is let go at once. */
@@ -147,7 +155,7 @@ export class Search {
     tally.attempts++;
     counters.raiseOf(server.slot, "serverOpen"); // no thread counts beside this one: route() has just seen that there is room
     const abort = new AbortController();
-    const dialled = this.#dialled = { server, abort };
+    const dialled = this.#dialled = { server, abort, isSkipped: false };
     const timeoutMs = Math.min(config.connectTimeoutMs, budget.deadlineMs - startedMs);
     try {
       const socket = await dialServer(around, server.address, timeoutMs, abort);
@@ -160,9 +168,10 @@ export class Search {
       this.#dialled = undefined;
       const reason = `${abort.signal.reason ?? messageOf(error)}`;
       tally.reason = `${server.name}: ${reason}`;
-      counters.addTo(server.slot, "connectFailures");
+      const isItsFault = !dialled.isSkipped && !isOwnShortage(error);
+      if (isItsFault) counters.addTo(server.slot, "connectFailures");
       releaseServer(around, server);
-      around.onServerFailed(server.slot, reason);
+      if (isItsFault) around.onServerFailed(server.slot, reason);
     }
   }
 }
@@ -187,7 +196,7 @@ export async function findDead(
     const socket = await connectTo(hostname, port, AbortSignal.any([signal, late.signal]));
     return await findReset(socket, signal);
   } catch (error) {
-    if (OWN_SHORTAGES.includes((error as { code?: string }).code ?? "")) return undefined;
+    if (isOwnShortage(error)) return undefined;
     return late.signal.aborted ? "it does not accept any more" : messageOf(error);
   } finally {
     clearTimeout(timer);

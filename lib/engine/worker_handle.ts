@@ -36,7 +36,7 @@ export class WorkerHandle {
   #epoll = -1;
   #gone = Promise.withResolvers<void>();
   /** Letters that did not fit into the mailbox. */
-  readonly #unsent: (readonly [number, number, number])[] = [];
+  readonly #unsent: (readonly [kind: number, a: number, b: number, c: number])[] = [];
   #unsentTimer: ReturnType<typeof setTimeout> | undefined;
   #laterTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #letter = new Int32Array(new ArrayBuffer(LETTER_BYTES));
@@ -102,9 +102,9 @@ export class WorkerHandle {
   }
 
   /** Puts a letter into the mailbox. */
-  tell(kind: number, a = 0, b = 0): void {
+  tell(kind: number, a = 0, b = 0, c = 0): void {
     if (this.#worker === undefined) return;
-    this.#unsent.push([kind, a, b]);
+    this.#unsent.push([kind, a, b, c]);
     this.#sendLetters();
   }
 
@@ -149,8 +149,8 @@ export class WorkerHandle {
   #sendLetters(): void {
     clearTimeout(this.#unsentTimer);
     while (this.#unsent.length > 0) {
-      const [kind, a, b] = this.#unsent[0];
-      this.#letter.set([kind, this.#incarnation, a, b]);
+      const [kind, ...words] = this.#unsent[0];
+      this.#letter.set([kind, this.#incarnation, ...words]);
       if (this.libc.call.write(this.mailbox.writer, this.#letterAddress, LETTER_SIZE) !== LETTER_BYTES) {
         this.#unsentTimer = setTimeout(() => this.#sendLetters(), PAUSE_MS);
         return;
