@@ -130,7 +130,7 @@ async function play(stage: Stage, stack: AsyncDisposableStack, over: AbortSignal
   stage.say(`kept   ${kept}  they have other servers and noticed nothing`);
   stage.say(`moved  ${moved}  their next question was answered by another server, on the same connection`);
   stage.say(
-    `reset  ${reset}  their answer was cut; they came again: ${servedAgain} were served, the slowest after ${slowestMs} ms`,
+    `reset  ${reset}  their answer was cut; they came again and ${servedAgain} of ${reset} were served, the slowest after ${slowestMs} ms`,
   );
   await stage.pause(800);
 
