@@ -8,30 +8,10 @@ import { LIMITS } from "../config.ts";
 import { assert } from "../errors.ts";
 import { Counters } from "../counters.ts";
 import { type Fate, FATE_NAMES } from "../fates.ts";
-import {
-  type ConnectionState,
-  decide,
-  FACT,
-  fateOfCut,
-  isCutBySilence,
-  type Loss,
-  stateOf,
-  type Verdict,
-} from "../redistribution.ts";
-import { isLeaving, STANDING, Standings } from "../standings.ts";
-import {
-  DescriptorTable,
-  FACTS_MASK,
-  FLAG,
-  FLOAT,
-  MOVES_MASK,
-  REPLAY_ONE,
-  REPLAYS_SHIFT,
-  ROLE,
-  ROW_SHIFT,
-  WORD,
-} from "./descriptor_table.ts";
+import { isLeaving, Standings } from "../standings.ts";
+import { DescriptorTable, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import { Dialer, type DialerLoop, type Move, REASON } from "./dialer.ts";
+import { Mover, type MoverLoop, type Reset } from "./mover.ts";
 import type { EngineConfig } from "./engine.ts";
 import { ERRNO } from "./errno.ts";
 import { EPOLL, EPOLL_EVENT, type Libc, SOCKADDR, SOCKET } from "./libc.ts";
@@ -39,7 +19,7 @@ import { LETTER, LETTER_BYTES, LETTER_WORDS } from "./mailbox.ts";
 import { ChunkPool, PipePool } from "./pools.ts";
 import { ALL_EVENTS, type EventRecord, OUTCOME, type Outcome, Pump } from "./pump.ts";
 import { Recorder } from "./recorder.ts";
-import { encodeMove, REPORT, ReportWriter } from "./reports.ts";
+import { REPORT, ReportWriter } from "./reports.ts";
 import { Roster } from "./roster.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { ipLength, ipStart, portOf, Sockets } from "./sockets.ts";
@@ -84,17 +64,11 @@ const INPUT_EVENTS = EPOLL.IN | EPOLL.RDHUP | EPOLL.PRI | FAILED_EVENTS;
 /** Errors by which a server is known to be dead, and not only done with this connection. */
 const DEAD_ERRORS: readonly number[] = [ERRNO.ETIMEDOUT, ERRNO.EHOSTUNREACH, ERRNO.ENETUNREACH];
 
-/** The counter of each state that a connection may leave its server in. */
-const MOVED_COUNTERS = { unsent: "movedUnsent", unanswered: "movedUnanswered", idle: "movedIdle", busy: "movedIdle" } as const;
-
-/** Who is told of a connection's end by a reset; the others get an end. */
-export type Reset = "nobody" | "client" | "server" | "both";
-
 /** Why `run` came back. */
 export type Pause = "message" | "exit";
 
 /** A worker's loop. Throws where its own books are wrong: the worker must die then, loudly. */
-export class EpollLoop implements DialerLoop {
+export class EpollLoop implements DialerLoop, MoverLoop {
   readonly sockets: Sockets;
   readonly table: DescriptorTable;
   readonly counters: Counters;
@@ -104,11 +78,12 @@ export class EpollLoop implements DialerLoop {
   readonly #setup: WorkerSetup;
   readonly #clockOffsetMs: number;
   readonly #roster: Roster;
-  readonly #reports: ReportWriter;
+  readonly reports: ReportWriter;
   readonly #pipes: PipePool;
-  readonly #recorder: Recorder;
-  readonly #pump: Pump;
-  readonly #dialer: Dialer;
+  readonly recorder: Recorder;
+  readonly pump: Pump;
+  readonly dialer: Dialer;
+  readonly #mover: Mover;
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
 
@@ -127,7 +102,8 @@ export class EpollLoop implements DialerLoop {
   /** Sockets whose turn was over before they were done; they get another one before the next wait. */
   #queue: number[] = [];
   #nextQueue: number[] = [];
-  #nowMs: number;
+  /** The time of this turn. */
+  nowMs: number;
   #acceptBatch = 1;
   #listens = false;
   #isStopping = false;
@@ -143,29 +119,30 @@ export class EpollLoop implements DialerLoop {
     this.#setup = setup;
     this.config = setup.config;
     this.#clockOffsetMs = performance.timeOrigin - setup.timeOrigin;
-    this.#nowMs = this.#clock();
+    this.nowMs = this.#clock();
     this.sockets = new Sockets(libc);
     this.table = new DescriptorTable(setup.descriptors);
     this.#words = this.table.words;
     this.#floats = this.table.floats;
     this.counters = new Counters(setup.counters, setup.index + 1);
     this.standings = new Standings(setup.standings);
-    this.wheel = new TimerWheel(this.table.capacity, this.#nowMs);
+    this.wheel = new TimerWheel(this.table.capacity, this.nowMs);
     this.#roster = new Roster(setup.roster);
-    this.#reports = new ReportWriter(setup.reports, () => post({ kind: "news" }));
+    this.reports = new ReportWriter(setup.reports, () => post({ kind: "news" }));
     this.#pipes = new PipePool(libc, this.table, setup.incarnation, setup.pipesMax);
-    this.#recorder = new Recorder(libc, this.config.replayBytesMax);
-    this.#pump = new Pump(
+    this.recorder = new Recorder(libc, this.config.replayBytesMax);
+    this.pump = new Pump(
       libc,
       this.sockets,
       this.table,
       this.counters,
       new ChunkPool(libc),
       this.#pipes,
-      this.#recorder,
+      this.recorder,
       this.config,
     );
-    this.#dialer = new Dialer(this, setup.table);
+    this.dialer = new Dialer(this, setup.table);
+    this.#mover = new Mover(this);
     this.#eventsAddress = libc.addressOf(this.#events.buffer);
     this.#lettersAddress = libc.addressOf(this.#letters.buffer);
     this.#letterAddress = libc.addressOf(this.#letter.buffer);
@@ -180,15 +157,15 @@ export class EpollLoop implements DialerLoop {
 
   /** Routes new connections by this table. */
   useTable(table: SharedTable): void {
-    this.#dialer.setRouting(table);
+    this.dialer.setRouting(table);
     this.#roster.setGeneration(this.#setup.index, table.generation);
-    this.#reports.publish();
+    this.reports.publish();
   }
 
   /** The addresses of a server known by name are there. */
   useName(server: string, addresses: Uint8Array): void {
-    this.#nowMs = this.#clock();
-    this.#dialer.onFound(server, addresses, this.#nowMs);
+    this.nowMs = this.#clock();
+    this.dialer.onFound(server, addresses, this.nowMs);
   }
 
   /** Serves until a letter announces a message, or the end. */
@@ -221,7 +198,7 @@ export class EpollLoop implements DialerLoop {
     words[row + WORD.interest] = ALL_EVENTS;
     const float = descriptor << (ROW_SHIFT - 1);
     this.#floats[float + FLOAT.bytes] = 0;
-    this.#floats[float + FLOAT.movedMs] = this.#nowMs;
+    this.#floats[float + FLOAT.movedMs] = this.nowMs;
     if (descriptor > this.#highest) this.#highest = descriptor;
     this.#event.set(ALL_EVENTS, descriptor, words[row + WORD.generation]);
     if (this.libc.call.epoll_ctl(this.#setup.epoll, EPOLL.CTL_ADD, descriptor, this.#event.address) === 0) return true;
@@ -231,7 +208,7 @@ export class EpollLoop implements DialerLoop {
 
   release(descriptor: number): void {
     const row = descriptor << ROW_SHIFT;
-    this.#pump.drop(descriptor);
+    this.pump.drop(descriptor);
     // Events of it may still be in this batch, and another worker may hand the number back before they come up.
     this.#words[row + WORD.generation]++;
     this.#words[row + WORD.owner] = 0;
@@ -239,8 +216,8 @@ export class EpollLoop implements DialerLoop {
   }
 
   reportFailure(slot: number, errno: number): void {
-    this.#reports.write(REPORT.serverFailed, 0, slot, 0, 0, errno, this.#words, 0, 0, 0, 0, 0, 0);
-    this.#reports.publish();
+    this.reports.write(REPORT.serverFailed, 0, slot, 0, 0, errno, this.#words, 0, 0, 0, 0, 0, 0);
+    this.reports.publish();
   }
 
   /** The one place where a connection ends. `reset` says who is told by a reset. */
@@ -248,7 +225,7 @@ export class EpollLoop implements DialerLoop {
     const words = this.#words;
     const floats = this.#floats;
     const row = client << ROW_SHIFT;
-    this.#dropMove(client);
+    this.#mover.dropMove(client);
     const server = words[row + WORD.peer];
     const slot = words[row + WORD.slot];
     const float = client << (ROW_SHIFT - 1);
@@ -257,19 +234,19 @@ export class EpollLoop implements DialerLoop {
     const sentBytes = floats[float + FLOAT.bytes];
     const receivedBytes = floats[float + FLOAT.earlierBytes] + (server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.bytes]);
     this.wheel.clear(client);
-    this.#dialer.forgetEnded(client);
+    this.dialer.forgetEnded(client);
     if (server >= 0 && (reset === "both" || reset === "server" || this.#isCut(client))) this.sockets.resetOnClose(server);
     if (reset === "both" || reset === "client" || (server >= 0 && this.#isCut(server))) this.sockets.resetOnClose(client);
     else if (fate !== "done") this.#sayEnd(client);
     if (server >= 0) this.release(server);
     this.release(client);
-    this.#recorder.forget(client); // after all that asks whether something is still to be said again
-    this.#reports.begin();
+    this.recorder.forget(client); // after all that asks whether something is still to be said again
+    this.reports.begin();
     this.counters.addFate(fate, slot < 0 ? undefined : slot);
     if (slot >= 0) this.counters.raiseOf(slot, "serverOpen", -1);
     this.counters.raise("open", -1);
     this.#roster.addOpen(this.#setup.index, -1);
-    this.#report(row, fate, slot, errno, sentBytes, receivedBytes, this.#nowMs - floats[float + FLOAT.startedMs]);
+    this.#report(row, fate, slot, errno, sentBytes, receivedBytes, this.nowMs - floats[float + FLOAT.startedMs]);
   }
 
   /** Tells main of the end of the connection whose client has this row. */
@@ -283,7 +260,7 @@ export class EpollLoop implements DialerLoop {
     durationMs: number,
   ): void {
     const words = this.#words;
-    this.#reports.write(
+    this.reports.write(
       REPORT.ended,
       FATE_NUMBER[fate],
       slot,
@@ -298,12 +275,12 @@ export class EpollLoop implements DialerLoop {
       receivedBytes,
       durationMs,
     );
-    this.#reports.publish();
+    this.reports.publish();
   }
 
   /** Counts and tells of the end of a client that was accepted and counted, and whose connection did not begin. */
   #endUnbegun(client: number, fate: Fate, errno = 0): void {
-    this.#reports.begin();
+    this.reports.begin();
     this.counters.addFate(fate);
     this.counters.raise("open", -1);
     this.#report(client << ROW_SHIFT, fate, -1, errno, 0, 0, 0);
@@ -313,7 +290,7 @@ export class EpollLoop implements DialerLoop {
   #isCut(socket: number): boolean {
     const flags = this.#words[(socket << ROW_SHIFT) + WORD.flags];
     if ((flags & (FLAG.done | FLAG.connecting)) !== 0) return false;
-    return this.#pump.isHolding(socket) || (flags & FLAG.readable) !== 0 || this.#recorder.pending(socket) > 0;
+    return this.pump.isHolding(socket) || (flags & FLAG.readable) !== 0 || this.recorder.pending(socket) > 0;
   }
 
   /** What is unread when a socket is closed makes a reset of its end, which could overtake what was sent: the end goes first. */
@@ -325,7 +302,7 @@ export class EpollLoop implements DialerLoop {
   /** Waits for events and handles them; new clients last, or one could get the number of a socket that has an event yet to come. */
   #turn(): void {
     const count = this.#wait();
-    this.#nowMs = this.#clock();
+    this.nowMs = this.#clock();
     let clients = false;
     let letters = false;
     for (let i = 0; i < count; i++) {
@@ -337,10 +314,10 @@ export class EpollLoop implements DialerLoop {
       else letters = true;
     }
     if (this.#queue.length > 0) this.#serveQueue();
-    this.wheel.advance(this.#nowMs, this.#onTimer);
+    this.wheel.advance(this.nowMs, this.#onTimer);
     if (clients) this.#accept();
     else this.#acceptBatch = 1;
-    if (this.#nowMs >= this.#resumeAcceptMs) this.#listen();
+    if (this.nowMs >= this.#resumeAcceptMs) this.#listen();
     if (letters) this.#readLetters();
   }
 
@@ -348,7 +325,7 @@ export class EpollLoop implements DialerLoop {
   #wait(): number {
     const waitMs = this.#waitMs();
     if (waitMs !== 0 && this.config.busyPollMicros > 0) {
-      const untilMs = this.#nowMs + this.config.busyPollMicros / 1000;
+      const untilMs = this.nowMs + this.config.busyPollMicros / 1000;
       do {
         const count = this.libc.call.epoll_wait(this.#setup.epoll, this.#eventsAddress, EVENTS_MAX, 0);
         if (count !== 0) return count;
@@ -360,9 +337,9 @@ export class EpollLoop implements DialerLoop {
   /** How long epoll may wait, as it takes it. */
   #waitMs(): number {
     if (this.#queue.length > 0) return 0;
-    const sleepMs = this.wheel.sleepMs(this.#nowMs);
+    const sleepMs = this.wheel.sleepMs(this.nowMs);
     if (this.#resumeAcceptMs === Infinity) return sleepMs;
-    const pauseMs = Math.max(0, Math.ceil(this.#resumeAcceptMs - this.#nowMs));
+    const pauseMs = Math.max(0, Math.ceil(this.#resumeAcceptMs - this.nowMs));
     return sleepMs < 0 ? pauseMs : Math.min(sleepMs, pauseMs);
   }
 
@@ -372,7 +349,7 @@ export class EpollLoop implements DialerLoop {
     if (words[row + WORD.generation] !== generation || words[row + WORD.owner] !== this.#setup.incarnation) return;
     let flags = words[row + WORD.flags];
     if ((flags & FLAG.connecting) !== 0) {
-      if (!this.#dialer.onEvent(socket, events, this.#nowMs)) return;
+      if (!this.dialer.onEvent(socket, events, this.nowMs)) return;
       if (!this.#onConnected(words[row + WORD.peer])) return;
       flags = words[row + WORD.flags];
     }
@@ -384,7 +361,7 @@ export class EpollLoop implements DialerLoop {
     words[row + WORD.flags] = flags;
     if ((flags & FLAG.parked) !== 0) {
       const client = words[row + WORD.peer];
-      if (this.#dialer.keptServer(client) === socket && this.#hasSpokenUp(socket)) this.#dialer.callOff(client, this.#nowMs);
+      if (this.dialer.keptServer(client) === socket && this.#mover.hasSpokenUp(socket)) this.dialer.callOff(client, this.nowMs);
       return;
     }
     const peer = words[row + WORD.peer];
@@ -393,7 +370,7 @@ export class EpollLoop implements DialerLoop {
       return;
     }
     if ((flags & FLAG.broken) !== 0) {
-      this.#onBroken(socket, peer);
+      this.onBroken(socket, peer);
       return;
     }
     if ((events & INPUT_EVENTS) !== 0 && !this.#move(socket, peer)) return;
@@ -425,164 +402,35 @@ export class EpollLoop implements DialerLoop {
   #onConnected(client: number): boolean {
     const words = this.#words;
     const row = client << ROW_SHIFT;
-    const kept = this.#dialer.keptServer(client);
-    if (kept >= 0 && this.#hasSpokenUp(kept)) {
-      this.#dialer.callOff(client, this.#nowMs);
+    const kept = this.dialer.keptServer(client);
+    if (kept >= 0 && this.#mover.hasSpokenUp(kept)) {
+      this.dialer.callOff(client, this.nowMs);
       return false;
     }
-    const move = this.#dialer.takeMove(client);
-    if (move === undefined) this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs] = this.#nowMs;
-    else this.#arrive(client, move);
-    this.wheel.set(client, this.#nowMs + Math.min(SETTLED_MS, this.config.idleTimeoutMs));
-    if ((words[row + WORD.flags] & (FLAG.readable | FLAG.resuming)) !== 0) this.#queueUp(client);
-    if ((words[(words[row + WORD.peer] << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0) this.#queueUp(words[row + WORD.peer]);
+    const move = this.dialer.takeMove(client);
+    if (move === undefined) this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs] = this.nowMs;
+    else this.#mover.arrive(client, move);
+    this.wheel.set(client, this.nowMs + Math.min(SETTLED_MS, this.config.idleTimeoutMs));
+    if ((words[row + WORD.flags] & (FLAG.readable | FLAG.resuming)) !== 0) this.queueUp(client);
+    if ((words[(words[row + WORD.peer] << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0) this.queueUp(words[row + WORD.peer]);
     return true;
-  }
-
-  /** Whether a server that is kept while another is dialled has said something meanwhile. */
-  #hasSpokenUp(parked: number): boolean {
-    if ((this.#words[(parked << ROW_SHIFT) + WORD.flags] & (FLAG.broken | FLAG.atEnd)) !== 0) return false;
-    return this.libc.call.recv(parked, this.#letterAddress, 1n, SOCKET.MSG_PEEK) > 0; // an end is no word; the event may be still to come
-  }
-
-  /** The connection has another server: that one is told what the first was told, and the first let go. */
-  #arrive(client: number, { loss, state, isReplay, from, parked }: Move): void {
-    const words = this.#words;
-    const row = client << ROW_SHIFT;
-    const server = words[row + WORD.peer];
-    if (parked >= 0) this.#letGo(client, parked, isReplay);
-    // How long the connection has been quiet is what both its ends know of it.
-    this.#floats[(server << (ROW_SHIFT - 1)) + FLOAT.movedMs] = this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs];
-    let replayed = 0;
-    if (isReplay) {
-      if (words[row + WORD.chunk] !== 0) this.#pump.drop(client); // it is part of what was recorded
-      replayed = this.#recorder.rewind(client);
-      words[row + WORD.facts] += REPLAY_ONE;
-    }
-    words[row + WORD.flags] = words[row + WORD.flags] & ~(FLAG.done | FLAG.settled | FLAG.bulk) | FLAG.resuming;
-    words[row + WORD.score] = 0;
-    this.#pump.adjustInterest(this.#setup.epoll, client, this.#event);
-    words[row + WORD.moves] = Math.min((words[row + WORD.moves] & MOVES_MASK) + 1, MOVES_MASK);
-    this.counters.add(MOVED_COUNTERS[state]);
-    this.counters.addTo(from, "movedAway");
-    const { ip, ipLength, port, slot } = WORD;
-    const code = encodeMove(loss, state);
-    const address = [words, row + ip, words[row + ipLength], words[row + port]] as const;
-    this.#reports.write(REPORT.moved, 0, words[row + slot], from, code, 0, ...address, replayed, 0, 0);
-    this.counters.raiseOf(from, "serverOpen", -1); // when all is counted and told: it may be empty now
-    this.#reports.publish();
   }
 
   onStaying(client: number, move: Move): void {
-    const words = this.#words;
-    const server = move.parked;
-    if (move.isAsking) this.wheel.set(client, this.#nowMs + this.config.idleTimeoutMs);
-    if ((words[(server << ROW_SHIFT) + WORD.flags] & FLAG.broken) !== 0) {
-      this.#onBroken(server, client);
-      return;
-    }
-    this.#queueUp(client);
-    if (move.loss === "over") return this.#cutLost(client, "over", "both");
-    if (!move.isAsking) return this.#queueUp(server);
-    this.#pump.passEnd(server); // it is there: it meant its end
-    this.#onEnded(server, client);
+    this.#mover.onStaying(client, move);
   }
 
   onAskedInVain(client: number): void {
-    if (!this.#redistribute(client, "reset")) this.#cutLost(client, "reset");
+    this.#mover.onAskedInVain(client);
   }
 
-  /** Forgets where the client was going; what is left of the server that it had is closed. */
-  #dropMove(client: number): void {
-    const move = this.#dialer.takeMove(client);
-    if (move === undefined) return;
-    if (move.parked >= 0) this.#letGo(client, move.parked, true);
-    if (move.isAsking) return;
-    this.#words[(client << ROW_SHIFT) + WORD.moves] &= MOVES_MASK;
-    this.counters.raiseOf(move.from, "serverOpen", -1);
-  }
-
-  /** Closes the socket of a server that the connection has no more, and keeps what it counted. */
-  #letGo(client: number, server: number, isReset: boolean): void {
-    const floats = this.#floats;
-    const float = client << (ROW_SHIFT - 1);
-    const serverFloat = server << (ROW_SHIFT - 1);
-    floats[float + FLOAT.earlierBytes] += floats[serverFloat + FLOAT.bytes];
-    floats[float + FLOAT.movedMs] = Math.max(floats[float + FLOAT.movedMs], floats[serverFloat + FLOAT.movedMs]);
-    if (isReset) this.sockets.resetOnClose(server);
-    this.release(server);
-  }
-
-  /** What is to be done with an open connection whose server is lost or should be left, by how quiet it was so long ago. */
-  #decide(client: number, loss: Loss, agoMs = 0): Verdict {
-    const replays = this.#words[(client << ROW_SHIFT) + WORD.facts] >>> REPLAYS_SHIFT;
-    return decide(this.config, loss, this.#factsOf(client), this.#quietForMs(client) - agoMs, replays);
-  }
-
-  #factsOf(client: number): number {
-    const words = this.#words;
-    const row = client << ROW_SHIFT;
-    const server = words[row + WORD.peer];
-    // Nothing can be left after its end was passed on: the client would hear no other server.
-    if ((words[(server << ROW_SHIFT) + WORD.flags] & FLAG.done) !== 0) return FACT.sent | FACT.answered | FACT.asking;
-    const isMoving = this.#pump.isHolding(client) || this.#pump.isHolding(server) || this.#recorder.pending(client) > 0 ||
-      (words[(server << ROW_SHIFT) + WORD.flags] & (FLAG.readable | FLAG.hangup | FLAG.broken)) === FLAG.readable;
-    const hasEnded = (words[row + WORD.flags] & (FLAG.atEnd | FLAG.done)) !== 0;
-    return words[row + WORD.facts] & FACTS_MASK | (isMoving ? FACT.moving : 0) | (hasEnded ? FACT.clientEnded : 0);
-  }
-
-  #quietForMs(client: number): number {
-    return this.#pump.quietForMs(client, this.#words[(client << ROW_SHIFT) + WORD.peer], this.#nowMs);
-  }
-
-  /** Sends the connection to another server, if it may go; its own is lost for certain. False if it may not. */
-  #redistribute(client: number, loss: Loss): boolean {
-    const verdict = this.#decide(client, loss);
-    if (verdict !== "move" && verdict !== "replay") return false;
-    const server = this.#words[(client << ROW_SHIFT) + WORD.peer];
-    const state = this.#stateOf(client);
-    const isFresh = this.#hasServed(server);
-    this.#letGo(client, server, verdict === "replay");
-    this.#dialer.redial(client, { loss, state, isReplay: verdict === "replay", parked: -1 }, isFresh, this.#nowMs);
-    return true;
-  }
-
-  /** The same where the server may still be there: it is kept until another has accepted. */
-  #relocate(client: number, loss: Loss, verdict: Verdict): void {
-    const state = this.#stateOf(client);
-    const parked = this.#words[(client << ROW_SHIFT) + WORD.peer];
-    this.#dialer.redial(client, { loss, state, isReplay: verdict === "replay", parked }, true, this.#nowMs);
-  }
-
-  #stateOf(client: number): ConnectionState {
-    return stateOf(this.config.quietMs, this.#factsOf(client), this.#quietForMs(client));
-  }
-
-  /** Whether this server has said something, or was there for so long that its loss has nothing to do with the last one. */
-  #hasServed(server: number): boolean {
-    const float = server << (ROW_SHIFT - 1);
-    return this.#floats[float + FLOAT.bytes] > 0 ||
-      this.#nowMs - this.#floats[float + FLOAT.startedMs] > this.config.connectDeadlineMs;
-  }
-
-  /** Ends a connection that lost its server and may not go to another. The client is told by a reset: nothing cut is to look whole. */
-  #cutLost(client: number, loss: Loss, reset: Reset = "client"): void {
-    this.end(client, fateOfCut(this.config, loss, this.#factsOf(client), this.#quietForMs(client)), reset);
-  }
-
-  /** The server's end was read, and nothing of its bytes waits. */
-  #onServerEnd(server: number, client: number): boolean {
-    if (this.#decide(client, "end") === "ask") {
-      if (this.#dialer.ask(client, this.#nowMs)) return false;
-      if (this.#redistribute(client, "reset")) return false; // it is not even in the table
-    }
-    this.#pump.passEnd(server);
-    return this.#onEnded(server, client);
+  askForAllEvents(socket: number): void {
+    this.pump.adjustInterest(this.#setup.epoll, socket, this.#event);
   }
 
   /** Moves bytes from one socket to the other and draws the consequences. False if the connection has ended. */
   #move(from: number, to: number): boolean {
-    const outcome = this.#pump.move(from, this.#nowMs);
+    const outcome = this.pump.move(from, this.nowMs);
     return outcome === OUTCOME.idle ? this.#stay(from, to) : this.#settle(from, to, outcome);
   }
 
@@ -590,12 +438,12 @@ export class EpollLoop implements DialerLoop {
     const words = this.#words;
     switch (outcome) {
       case OUTCOME.more:
-        this.#queueUp(from);
+        this.queueUp(from);
         break;
       case OUTCOME.ended:
-        return this.#onEnded(from, to);
+        return this.onEnded(from, to);
       case OUTCOME.atEnd:
-        return this.#onServerEnd(from, to);
+        return this.#mover.onServerEnd(from, to);
       case OUTCOME.senderFailed:
         this.#endReset(from, to);
         return false;
@@ -603,7 +451,7 @@ export class EpollLoop implements DialerLoop {
         // Both are to be read on: the one for what it sent before it failed, the other because its end may have come with these bytes.
         words[(to << ROW_SHIFT) + WORD.flags] |= FLAG.readable;
         words[(from << ROW_SHIFT) + WORD.flags] |= FLAG.readable;
-        this.#onBroken(to, from);
+        this.onBroken(to, from);
         return false;
     }
     return this.#stay(from, to);
@@ -613,16 +461,16 @@ export class EpollLoop implements DialerLoop {
   #stay(from: number, to: number): true {
     const words = this.#words;
     const flags = (from << ROW_SHIFT) + WORD.flags;
-    const isBulk = this.#pump.isBulk(from);
+    const isBulk = this.pump.isBulk(from);
     if (!isBulk && (words[flags] & FLAG.bulk) === 0) return true;
     words[flags] = isBulk ? words[flags] | FLAG.bulk : words[flags] & ~FLAG.bulk;
-    this.#pump.adjustInterest(this.#setup.epoll, from, this.#event);
-    this.#pump.adjustInterest(this.#setup.epoll, to, this.#event);
+    this.pump.adjustInterest(this.#setup.epoll, from, this.#event);
+    this.pump.adjustInterest(this.#setup.epoll, to, this.#event);
     return true;
   }
 
   /** One direction has ended: both have, or the other goes on. */
-  #onEnded(from: number, to: number): boolean {
+  onEnded(from: number, to: number): boolean {
     const words = this.#words;
     const client = this.#clientOf(from);
     const fromFlags = words[(from << ROW_SHIFT) + WORD.flags];
@@ -632,7 +480,7 @@ export class EpollLoop implements DialerLoop {
       this.end(client, to === client ? "client_gone" : "server_closed");
     } else if ((toFlags & FLAG.done) !== 0) {
       this.end(client, from !== client && (fromFlags & FLAG.broken) !== 0 ? "server_closed" : "done");
-    } else if ((fromFlags & FLAG.broken) !== 0) return this.#onBroken(from, to);
+    } else if ((fromFlags & FLAG.broken) !== 0) return this.onBroken(from, to);
     else return true;
     return false;
   }
@@ -641,20 +489,20 @@ export class EpollLoop implements DialerLoop {
    * The socket failed. What it sent before is passed on as far as the other takes it; then the other is told. A client's bytes do not
    * wait for a server that takes none: it may never do so, and the client is gone.
    */
-  #onBroken(socket: number, peer: number): false {
+  onBroken(socket: number, peer: number): false {
     const words = this.#words;
     const row = socket << ROW_SHIFT;
     if ((words[row + WORD.flags] & FLAG.done) !== 0) {
       this.#loseFinished(socket, peer);
       return false;
     }
-    let outcome = this.#pump.move(socket, this.#nowMs);
-    while (outcome === OUTCOME.more) outcome = this.#pump.move(socket, this.#nowMs);
-    if (outcome === OUTCOME.ended) this.#onEnded(socket, peer);
-    else if (outcome === OUTCOME.atEnd) this.#onServerEnd(socket, peer);
+    let outcome = this.pump.move(socket, this.nowMs);
+    while (outcome === OUTCOME.more) outcome = this.pump.move(socket, this.nowMs);
+    if (outcome === OUTCOME.ended) this.onEnded(socket, peer);
+    else if (outcome === OUTCOME.atEnd) this.#mover.onServerEnd(socket, peer);
     else if (outcome === OUTCOME.blocked && words[row + WORD.role] === ROLE.server) {
       this.#settle(socket, peer, outcome);
-      this.#queueUp(peer); // it may have to send all before it reads: nobody takes that but we
+      this.queueUp(peer); // it may have to send all before it reads: nobody takes that but we
     } else this.#endReset(socket, peer);
     return false;
   }
@@ -664,10 +512,10 @@ export class EpollLoop implements DialerLoop {
     const client = this.#clientOf(socket);
     if (socket !== client) return this.end(client, "server_closed");
     // Closing the server's socket now could take away what the client sent before it went.
-    const outcome = this.#pump.move(peer, this.#nowMs);
+    const outcome = this.pump.move(peer, this.nowMs);
     if (outcome === OUTCOME.ended || outcome === OUTCOME.senderFailed) this.end(client, "client_gone");
     else {
-      if (outcome === OUTCOME.more) this.#queueUp(peer);
+      if (outcome === OUTCOME.more) this.queueUp(peer);
       this.#stay(peer, socket);
     }
   }
@@ -682,7 +530,7 @@ export class EpollLoop implements DialerLoop {
     if (isClients) return this.end(client, "client_gone", peer === client ? "client" : "server");
     const errno = this.#words[(socket << ROW_SHIFT) + WORD.errno];
     if (DEAD_ERRORS.includes(errno)) this.reportFailure(this.#words[(client << ROW_SHIFT) + WORD.slot], errno);
-    if (!this.#redistribute(client, "reset")) this.#cutLost(client, "reset");
+    if (!this.#mover.redistribute(client, "reset")) this.#mover.cutLost(client, "reset");
   }
 
   #clientOf(socket: number): number {
@@ -690,7 +538,7 @@ export class EpollLoop implements DialerLoop {
     return this.#words[row + WORD.role] === ROLE.client ? socket : this.#words[row + WORD.peer];
   }
 
-  #queueUp(socket: number): void {
+  queueUp(socket: number): void {
     const row = socket << ROW_SHIFT;
     if ((this.#words[row + WORD.flags] & FLAG.queued) !== 0) return;
     this.#words[row + WORD.flags] |= FLAG.queued;
@@ -723,31 +571,17 @@ export class EpollLoop implements DialerLoop {
     const row = client << ROW_SHIFT;
     const server = words[row + WORD.peer];
     if (server < 0 || (words[(server << ROW_SHIFT) + WORD.flags] & FLAG.connecting) !== 0) {
-      return this.#dialer.onTimeout(client, this.#nowMs);
+      return this.dialer.onTimeout(client, this.nowMs);
     }
-    const quietForMs = this.#quietForMs(client);
+    const quietForMs = this.#mover.quietForMs(client);
     if (quietForMs >= this.config.idleTimeoutMs) return this.end(client, "idle_timeout");
     if ((words[row + WORD.flags] & FLAG.settled) === 0) {
       words[row + WORD.flags] |= FLAG.settled;
       this.sockets.setLiveness(server, { keepAliveMs: this.config.keepAliveMs, userTimeoutMs: this.config.serverTimeoutMs });
     }
-    this.wheel.set(client, this.#nowMs + this.config.idleTimeoutMs - quietForMs);
-    if (isLeaving(this.standings.get(words[row + WORD.slot]))) this.#leaveServer(client);
+    this.wheel.set(client, this.nowMs + this.config.idleTimeoutMs - quietForMs);
+    if (isLeaving(this.standings.get(words[row + WORD.slot]))) this.#mover.leaveServer(client);
   };
-
-  /** The connection's server is to be left: now, if it may, or it is looked at again when it may have come to that. */
-  #leaveServer(client: number): void {
-    const isOver = this.standings.get(this.#words[(client << ROW_SHIFT) + WORD.slot]) === STANDING.over;
-    const verdict = this.#decide(client, isOver ? "over" : "drain");
-    if (verdict === "cut") return this.#cutLost(client, "over", "both");
-    const quietForMs = this.#quietForMs(client);
-    const { quietMs, idleTimeoutMs } = this.config;
-    if (verdict !== "wait") this.#relocate(client, isOver ? "over" : "drain", verdict);
-    else {this.wheel.set(
-        client,
-        this.#nowMs + Math.min(quietForMs < quietMs ? quietMs - quietForMs : quietMs, idleTimeoutMs - quietForMs),
-      );}
-  }
 
   #watch(descriptor: number, events: number): void {
     this.#event.set(events, descriptor, 0);
@@ -802,13 +636,13 @@ export class EpollLoop implements DialerLoop {
 
   pauseAccepting(errno: number): void {
     if (!this.#listens) return;
-    const isNew = this.#nowMs - this.#acceptFailedMs > ACCEPT_TROUBLE_MS;
-    this.#acceptFailedMs = this.#nowMs;
+    const isNew = this.nowMs - this.#acceptFailedMs > ACCEPT_TROUBLE_MS;
+    this.#acceptFailedMs = this.nowMs;
     if (isNew) this.#acceptPauseMs = 0;
     if (isNew) this.post({ kind: "acceptFailed", errno });
     this.#acceptPauseMs = Math.min(Math.max(ACCEPT_PAUSE_MIN_MS, this.#acceptPauseMs * 2), ACCEPT_PAUSE_MAX_MS);
     this.#unlisten();
-    this.#resumeAcceptMs = this.#nowMs + this.#acceptPauseMs;
+    this.#resumeAcceptMs = this.nowMs + this.#acceptPauseMs;
   }
 
   /** A client that is one too many; the last row, which no descriptor has, is for those that are beyond the table. */
@@ -870,7 +704,7 @@ export class EpollLoop implements DialerLoop {
     const words = this.#words;
     const row = client << ROW_SHIFT;
     this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.bytes] = 0;
-    this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs] = this.#nowMs;
+    this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs] = this.nowMs;
     const name = this.#clientName;
     words[row + WORD.role] = ROLE.client;
     words[row + WORD.peer] = -1;
@@ -887,7 +721,7 @@ export class EpollLoop implements DialerLoop {
 
   /** The connection of a client that was written down and counted begins. */
   #begin(client: number): void {
-    if (this.adopt(client, ROLE.client, -1, FLAG.writable)) this.#dialer.dial(client, this.#nowMs);
+    if (this.adopt(client, ROLE.client, -1, FLAG.writable)) this.dialer.dial(client, this.nowMs);
     else {
       this.#roster.addOpen(this.#setup.index, -1);
       this.#endUnbegun(client, "failed", ERRNO.ENOMEM); // the system would not watch the socket, which is closed already
@@ -920,10 +754,10 @@ export class EpollLoop implements DialerLoop {
         this.#pause = "message";
         return;
       case LETTER.leave:
-        if (isLeaving(this.standings.get(a))) this.#forEachClientOf(a, REASON.removed, (client) => this.#leaveServer(client));
+        if (isLeaving(this.standings.get(a))) this.#forEachClientOf(a, REASON.removed, (client) => this.#mover.leaveServer(client));
         return;
       case LETTER.lose:
-        return this.#forEachClientOf(a, REASON.silent, (client) => this.#loseSilent(client, b, c));
+        return this.#forEachClientOf(a, REASON.silent, (client) => this.#mover.loseSilent(client, b, c));
       case LETTER.sendHome:
         return this.#sendHome(a, b);
       case LETTER.stopAccepting:
@@ -947,7 +781,7 @@ export class EpollLoop implements DialerLoop {
 
   #acknowledgeStop(): void {
     this.#roster.setStopped(this.#setup.index);
-    this.#reports.publish();
+    this.reports.publish();
   }
 
   /** Visits the open connections of the server with this slot; those who wait for it go on to the next. */
@@ -955,7 +789,7 @@ export class EpollLoop implements DialerLoop {
     this.#forEachClient((client) => {
       if (this.#words[(client << ROW_SHIFT) + WORD.slot] !== slot) return;
       if (this.#isOpen(client)) visit(client);
-      else if (reason !== REASON.silent || this.#dialer.hasElsewhere(client)) this.#dialer.fail(client, reason, this.#nowMs);
+      else if (reason !== REASON.silent || this.dialer.hasElsewhere(client)) this.dialer.fail(client, reason, this.nowMs);
     });
   }
 
@@ -965,25 +799,10 @@ export class EpollLoop implements DialerLoop {
     return server >= 0 && (this.#words[(server << ROW_SHIFT) + WORD.flags] & FLAG.connecting) === 0;
   }
 
-  /** The checks of the connection's server get no answer. Where there is no other server, they say more of us than of it. */
-  #loseSilent(client: number, silentMs: number, wellAgoMs: number): void {
-    if (!this.#dialer.hasElsewhere(client)) return;
-    const verdict = this.#decide(client, "silent", wellAgoMs);
-    if (verdict !== "cut") return this.#relocate(client, "silent", verdict);
-    const server = this.#words[(client << ROW_SHIFT) + WORD.peer];
-    if (this.#pump.isHolding(server)) return; // the client is slow, the server is not silent
-    const float = server << (ROW_SHIFT - 1);
-    const heardMs = Math.max(this.#floats[float + FLOAT.movedMs], this.#floats[float + FLOAT.startedMs]);
-    if (isCutBySilence(this.config, this.#factsOf(client), this.#nowMs - heardMs, silentMs)) {
-      this.#cutLost(client, "silent", "both");
-    }
-  }
-
   #sendHome(client: number, generation: number): void {
     const row = client << ROW_SHIFT;
     if (this.#words[row + WORD.generation] !== generation || this.#words[row + WORD.owner] !== this.#setup.incarnation) return;
-    if (!this.#isOpen(client) || this.#decide(client, "home") !== "move" || !this.#dialer.isAwayFromHome(client)) return;
-    this.#relocate(client, "home", "move");
+    if (this.#isOpen(client)) this.#mover.sendHome(client);
   }
 
   #forEachClient(visit: (client: number) => void): void {
