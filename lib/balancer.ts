@@ -15,8 +15,8 @@ import { CHECKS_UNDER_WAY_MAX } from "./health.ts";
 import { explainClient, type Explanation, parseClient } from "./explain.ts";
 import { logger } from "./log.ts";
 import { type Plan, planChange, type PoolChange } from "./plan.ts";
+import { Rebalancer } from "./rebalance.ts";
 import { RecentEnds, type RecentFilter, type RecentList } from "./recent.ts";
-import { decide } from "./redistribution.ts";
 import { peakToMean, ringFingerprint, ringShares } from "./ring.ts";
 import { type Load, routeFirst } from "./route.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "./routing_table.ts";
@@ -74,23 +74,8 @@ export interface Removal {
   readonly ended: number;
 }
 
-/** How bringing connections home goes. */
-export interface Rebalance {
-  readonly running: boolean;
-  /** Connections that were not with the server the ring gives them to, and could go there. */
-  readonly away: number;
-  /** Those that could not: they were in the middle of something. */
-  readonly busy: number;
-  readonly moved: number;
-  /** Connections a second. */
-  readonly rate: number;
-}
-
 /** Fates that a connection does not choose. */
 const FORCED: readonly Fate[] = ["removed", "stopped"];
-
-/** How often connections are sent home while a rebalance goes on. */
-const REBALANCE_TICK_MS = 100;
 
 /** What a balancer is made with. */
 export interface BalancerOptions {
@@ -145,8 +130,7 @@ export class Balancer implements AsyncDisposable {
   readonly #standings: Standings;
   readonly #admission: Admission;
   readonly #recent = new RecentEnds();
-  #rebalance: Rebalance = { running: false, away: 0, busy: 0, moved: 0, rate: 0 };
-  #rebalanceTimer: ReturnType<typeof setInterval> | undefined;
+  readonly #rebalancer: Rebalancer;
   #pool: Pool = new Map();
   #table: RoutingTable;
   #stopping = false;
@@ -188,7 +172,7 @@ export class Balancer implements AsyncDisposable {
         logEnd(ended);
       },
       onMoved: (moved) => {
-        if (moved.loss === "home") this.#rebalance = { ...this.#rebalance, moved: this.#rebalance.moved + 1 };
+        if (moved.loss === "home") this.#rebalancer.countMove();
         logMove(moved);
       },
       onServerFailed: (slot, reason) => {
@@ -196,6 +180,14 @@ export class Balancer implements AsyncDisposable {
         this.#admission.trafficFailed(slot, reason);
       },
       onServerEmpty: (slot) => this.#finishRemoval(slot, true),
+    });
+    this.#rebalancer = new Rebalancer({
+      policy: config,
+      engine: this.#engine,
+      homeOf: (ip, port) => {
+        const index = routeFirst(this.#table, this.#load, clientKey(config.key, ip, port));
+        return index < 0 ? undefined : this.#table.slots[index];
+      },
     });
     for (const { server, draining = false } of servers) this.#admission.enter(this.#pool.get(server)!, draining);
   }
@@ -343,50 +335,15 @@ export class Balancer implements AsyncDisposable {
     return this.#recent.list(filter);
   }
 
-  /** How the last rebalance goes, or went. */
-  get rebalanced(): Rebalance {
-    return this.#rebalance;
-  }
-
-  /**
-   * Sends connections that are not with the server the ring gives them to there, as many in a second as `rate` says: those that are
-   * between two exchanges. Throws `conflict` if the level of redistribution does not allow it, or one is going on.
-   */
-  startRebalance(rate: number): Rebalance {
-    if (this.#config.level !== "idle") {
-      const why = `only level idle lets open connections go, and --redistribute is ${this.#config.level}`;
-      throw new OperatorError("conflict", `Cannot rebalance: ${why}; restart the balancer with --redistribute idle`);
-    }
-    if (this.#rebalance.running) throw new OperatorError("conflict", "Cannot rebalance: a rebalance is going on; stop it first");
-    const { ids, busy } = this.#findAway();
-    this.#rebalance = { running: ids.length > 0, away: ids.length, busy, moved: 0, rate };
-    log.info("Rebalancing: {away} connections go home, {rate} a second; {busy} are in the middle of something", {
-      away: ids.length,
-      rate,
-      busy,
-    });
-    let due = 0;
-    let sent = 0;
-    const send = () => {
-      due += rate * REBALANCE_TICK_MS / 1000;
-      for (; sent < Math.min(due, ids.length); sent++) this.#engine.sendHome(ids[sent]);
-      if (sent === ids.length && due > ids.length + rate) this.stopRebalance(); // a second more for the last to arrive
-    };
-    if (ids.length > 0) this.#rebalanceTimer = setInterval(send, REBALANCE_TICK_MS);
-    return this.#rebalance;
-  }
-
-  /** Sends nobody home any more. */
-  stopRebalance(): Rebalance {
-    clearInterval(this.#rebalanceTimer);
-    if (this.#rebalance.running) log.info("Rebalanced: {moved} of {away} connections went home", { ...this.#rebalance });
-    return this.#rebalance = { ...this.#rebalance, running: false };
+  /** Brings connections home that are not with the server the ring gives them to. */
+  get rebalancer(): Rebalancer {
+    return this.#rebalancer;
   }
 
   /** Accepts no more clients and resolves when the last has gone, after `graceMs` at the latest. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
-    this.stopRebalance();
+    this.#rebalancer[Symbol.dispose]();
     this.#admission[Symbol.dispose]();
     log.info("Stopping; {open} connections have {grace} to finish", {
       open: this.counters.get("open"),
@@ -397,7 +354,7 @@ export class Balancer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping = true;
-    this.stopRebalance();
+    this.#rebalancer[Symbol.dispose]();
     await this.#lastChange;
     this.#admission[Symbol.dispose]();
     await this.#engine.stop(0);
@@ -490,19 +447,6 @@ export class Balancer implements AsyncDisposable {
     if (!this.#leaving.values().some(({ server }) => server.slot === slot)) return;
     this.#admission.end(slot);
     this.#engine.leave(slot);
-  }
-
-  /** Connections that could go home, by their ids, and the number of those that are away and cannot. */
-  #findAway(): { ids: number[]; busy: number } {
-    const ids: number[] = [];
-    let busy = 0;
-    for (const { id, slot, facts, quietForMs, replays, ip, port } of this.#engine.connections()) {
-      const home = routeFirst(this.#table, this.#load, clientKey(this.#config.key, ip, port));
-      if (slot < 0 || home < 0 || this.#table.slots[home] === slot) continue;
-      if (decide(this.#config, "home", facts, quietForMs, replays) === "move") ids.push(id);
-      else busy++;
-    }
-    return { ids, busy };
   }
 
   /** The load as a client finds it that has just come. */

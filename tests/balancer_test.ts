@@ -340,11 +340,11 @@ Deno.test("a server that is being removed is not changed", async () => {
 for (const level of ["new", "unanswered"]) {
   Deno.test(`startRebalance() at level ${level} is refused, and says which level it takes`, async () => {
     await using balancer = startBalancer({ flags: { redistribute: level } });
-    const { kind, message } = assertThrows(() => balancer.startRebalance(100), OperatorError);
+    const { kind, message } = assertThrows(() => balancer.rebalancer.start(100), OperatorError);
     assertEquals(kind, "conflict");
     assertStringIncludes(message, `--redistribute is ${level}`);
     assertStringIncludes(message, "--redistribute idle");
-    assertEquals(balancer.rebalanced.running, false);
+    assertEquals(balancer.rebalancer.state.running, false);
   });
 }
 
@@ -524,29 +524,29 @@ const CASES: Record<string, Case> = {
     await using pool = await startPair(engine, 8);
     const { balancer, clients, one, two } = pool;
     const due = clients.filter((client) => homeOf(balancer, client) === two.name).length;
-    const started = balancer.startRebalance(1000);
+    const started = balancer.rebalancer.start(1000);
     assertEquals([started.running, started.away, started.busy, started.rate], [due > 0, due, 0, 1000]);
-    await until(() => !balancer.rebalanced.running, "the end of the rebalance");
-    assertEquals(balancer.rebalanced, { running: false, away: due, busy: 0, moved: due, rate: 1000 });
+    await until(() => !balancer.rebalancer.state.running, "the end of the rebalance");
+    assertEquals(balancer.rebalancer.state, { running: false, away: due, busy: 0, moved: due, rate: 1000 });
     assertEquals([balancer.get(one.name).open, balancer.get(two.name).open], [8 - due, due]);
     for (const client of clients) assertEquals(await exchange(client, "hello"), "hello");
     assertEquals(balancer.get(one.name).movedAway, due);
     await quiet(balancer);
-    assertEquals(balancer.startRebalance(1000), { running: false, away: 0, busy: 0, moved: 0, rate: 1000 });
+    assertEquals(balancer.rebalancer.start(1000), { running: false, away: 0, busy: 0, moved: 0, rate: 1000 });
   },
 
   async "a rebalance is one at a time, and can be stopped"(engine) {
     await using pool = await startPair(engine, 8, echo, 200);
     const { balancer, clients } = pool;
-    const { away, running } = balancer.startRebalance(1);
+    const { away, running } = balancer.rebalancer.start(1);
     assert(running && away >= 4, `${away} of 8 are away from a server of 200 times the weight`);
-    const { kind } = assertThrows(() => balancer.startRebalance(1), OperatorError, "a rebalance is going on; stop it first");
+    const { kind } = assertThrows(() => balancer.rebalancer.start(1), OperatorError, "a rebalance is going on; stop it first");
     assertEquals(kind, "conflict");
-    assertEquals(balancer.rebalanced.running, true);
-    const stopped = balancer.stopRebalance();
+    assertEquals(balancer.rebalancer.state.running, true);
+    const stopped = balancer.rebalancer.stop();
     assertEquals([stopped.running, stopped.away], [false, away]);
     assertLess(stopped.moved, away);
-    assertEquals(balancer.stopRebalance(), stopped, "to stop it again does nothing");
+    assertEquals(balancer.rebalancer.stop(), stopped, "to stop it again does nothing");
     for (const client of clients) assertEquals(await exchange(client, "hello"), "hello");
   },
 
@@ -555,7 +555,7 @@ const CASES: Record<string, Case> = {
     const { balancer, clients, two } = pool;
     const away = clients.filter((client) => homeOf(balancer, client) === two.name).length;
     const isFirstAway = homeOf(balancer, clients[0]) === two.name;
-    const started = balancer.startRebalance(1000);
+    const started = balancer.rebalancer.start(1000);
     assertEquals([started.away, started.busy], isFirstAway ? [1, away - 1] : [0, away]);
   },
 

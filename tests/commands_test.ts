@@ -388,5 +388,5 @@ Deno.test("rebalance that is interrupted stops, and says how far it came", async
   await until(() => lines.length > 0, "a line");
   terminal.interrupt();
   assertMatch(await rebalanced, /^Of [2-6] connections away from home [0-5] went there$/);
-  assertEquals(balancer.rebalanced.running, false);
+  assertEquals(balancer.rebalancer.state.running, false);
 });

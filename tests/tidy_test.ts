@@ -39,7 +39,16 @@ const LAYERS: readonly (readonly string[])[] = [
   ],
   ["lib/counters.ts", "lib/metrics.ts"],
   ["lib/engine/"],
-  ["lib/balancer.ts", "lib/admission.ts", "lib/health.ts", "lib/recent.ts", "lib/state_file.ts", "lib/control/", "lib/demo/"],
+  [
+    "lib/balancer.ts",
+    "lib/admission.ts",
+    "lib/health.ts",
+    "lib/rebalance.ts",
+    "lib/recent.ts",
+    "lib/state_file.ts",
+    "lib/control/",
+    "lib/demo/",
+  ],
   ["main.ts", "ctl.ts"],
 ];
 

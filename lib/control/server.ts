@@ -142,9 +142,9 @@ function createApi({ balancer, facts, stop }: ControlOptions): OpenAPIHono {
       const name = formatAddress(c.req.valid("param").server);
       return c.json(await balancer.remove(name, c.req.valid("query").drain ?? DEFAULT_DRAIN_MS), 200);
     },
-    startRebalance: (c) => c.json(balancer.startRebalance(c.req.valid("json").rate), 202),
-    showRebalance: (c) => c.json(balancer.rebalanced, 200),
-    stopRebalance: (c) => c.json(balancer.stopRebalance(), 200),
+    startRebalance: (c) => c.json(balancer.rebalancer.start(c.req.valid("json").rate), 202),
+    showRebalance: (c) => c.json(balancer.rebalancer.state, 200),
+    stopRebalance: (c) => c.json(balancer.rebalancer.stop(), 200),
     plan: (c) => {
       const { change, server, weight = 1 } = c.req.valid("query");
       const name = formatAddress(server);
