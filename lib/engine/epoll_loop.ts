@@ -56,6 +56,9 @@ const LETTERS_SIZE = BigInt(LETTERS_MAX * LETTER_BYTES);
 /** Unread bytes taken away from a client's socket before it is closed, at the most. */
 const DISCARDED_AT_END = BigInt(16 * 1024 * 1024);
 
+/** What is told of a client, beside the numbers that are worked out. */
+const REPORTED_WORDS = [WORD.attempts, WORD.moves, WORD.ip, WORD.ip + 1, WORD.ip + 2, WORD.ip + 3, WORD.ipLength, WORD.port];
+
 const FATE_NUMBER = Object.fromEntries(FATE_NAMES.map((fate, number) => [fate, number])) as Record<Fate, number>;
 
 const FAILED_EVENTS = EPOLL.ERR | EPOLL.HUP;
@@ -85,6 +88,8 @@ export class EpollLoop implements DialerLoop, MoverLoop {
   readonly dialer: Dialer;
   readonly #mover: Mover;
   readonly #words: Int32Array;
+  /** A row with the REPORTED_WORDS of the client that ended last. */
+  readonly #ended = new Int32Array(1 << ROW_SHIFT);
   readonly #floats: Float64Array;
 
   readonly #events = new Int32Array(new ArrayBuffer(EVENTS_MAX * EPOLL_EVENT.words * 4));
@@ -233,6 +238,8 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     const errno = words[row + WORD.errno] !== 0 || server < 0 ? words[row + WORD.errno] : words[serverRow + WORD.errno];
     const sentBytes = floats[float + FLOAT.bytes];
     const receivedBytes = floats[float + FLOAT.earlierBytes] + (server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.bytes]);
+    const durationMs = this.nowMs - floats[float + FLOAT.startedMs];
+    this.#keepRow(client);
     this.wheel.clear(client);
     this.dialer.forgetEnded(client);
     if (server >= 0 && (reset === "both" || reset === "server" || this.#isCut(client))) this.sockets.resetOnClose(server);
@@ -246,12 +253,17 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     if (slot >= 0) this.counters.raiseOf(slot, "serverOpen", -1);
     this.counters.raise("open", -1);
     this.#roster.addOpen(this.#setup.index, -1);
-    this.#report(row, fate, slot, errno, sentBytes, receivedBytes, this.nowMs - floats[float + FLOAT.startedMs]);
+    this.#report(fate, slot, errno, sentBytes, receivedBytes, durationMs);
   }
 
-  /** Tells main of the end of the connection whose client has this row. */
+  /** Copies what is told of a client's end: the row is another worker's as soon as the socket is closed. */
+  #keepRow(client: number): void {
+    const row = client << ROW_SHIFT;
+    for (let i = 0; i < REPORTED_WORDS.length; i++) this.#ended[REPORTED_WORDS[i]] = this.#words[row + REPORTED_WORDS[i]];
+  }
+
+  /** Tells main of the end of the connection whose row was kept last. */
   #report(
-    row: number,
     fate: Fate,
     slot: number,
     errno: number,
@@ -259,18 +271,18 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     receivedBytes: number,
     durationMs: number,
   ): void {
-    const words = this.#words;
+    const words = this.#ended;
     this.reports.write(
       REPORT.ended,
       FATE_NUMBER[fate],
       slot,
-      words[row + WORD.attempts],
-      words[row + WORD.moves],
+      words[WORD.attempts],
+      words[WORD.moves],
       errno,
       words,
-      row + WORD.ip,
-      words[row + WORD.ipLength],
-      words[row + WORD.port],
+      WORD.ip,
+      words[WORD.ipLength],
+      words[WORD.port],
       sentBytes,
       receivedBytes,
       durationMs,
@@ -280,10 +292,11 @@ export class EpollLoop implements DialerLoop, MoverLoop {
 
   /** Counts and tells of the end of a client that was accepted and counted, and whose connection did not begin. */
   #endUnbegun(client: number, fate: Fate, errno = 0): void {
+    this.#keepRow(client);
     this.reports.begin();
     this.counters.addFate(fate);
     this.counters.raise("open", -1);
-    this.#report(client << ROW_SHIFT, fate, -1, errno, 0, 0, 0);
+    this.#report(fate, -1, errno, 0, 0, 0);
   }
 
   /** Whether something that this socket sent was not passed on: the other must not take what it got for whole. */
@@ -650,8 +663,8 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     const noted = Math.min(client, this.table.capacity - 1);
     this.#note(noted);
     this.#sayEnd(client);
-    this.libc.call.close(client);
     this.#endUnbegun(noted, "refused_limit");
+    this.libc.call.close(client);
   }
 
   /** Passes the client to the worker that has the fewest, if that has far fewer than this one. False if it stays here. */
@@ -688,8 +701,8 @@ export class EpollLoop implements DialerLoop, MoverLoop {
   }
 
   #closeLost(client: number): void {
-    this.libc.call.close(client);
     this.#endUnbegun(client, "worker_lost");
+    this.libc.call.close(client);
   }
 
   /** The client stays with this worker. */

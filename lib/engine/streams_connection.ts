@@ -433,6 +433,11 @@ export class StreamsConnection {
       releaseServer(this.around, server);
       return this.#stay();
     }
+    if (state === "unanswered" && !this.#conversation.isRecorded) {
+      closeSocket(socket); // the client has said more meanwhile than can be said again
+      releaseServer(this.around, server);
+      return leg.isUp ? this.#stay() : this.end("redistribute_refused", true);
+    }
     this.#departure = undefined;
     if (loss !== "reset") this.#budget = undefined;
     leg.leave();

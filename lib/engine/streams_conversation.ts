@@ -67,6 +67,11 @@ export class Conversation {
     return this.#isMoving ? this.#facts | FACT.moving : this.#facts;
   }
 
+  /** Whether all that the client asks is kept. More than there may be can come while another server is looked for. */
+  get isRecorded(): boolean {
+    return (this.#facts & FACT.recorded) !== 0;
+  }
+
   /** How often what the client asks has been sent again. */
   get replays(): number {
     return this.#replays;
