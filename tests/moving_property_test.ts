@@ -33,7 +33,7 @@ const ABILITIES: Readonly<Record<string, Ability>> = {
 
 const KIB = 1024;
 const IS_LONG = Deno.env.get("BALANCER_TEST_LONG") !== undefined;
-const CHAOS_MS = IS_LONG ? 20_000 : 1600;
+const CHAOS_MS = IS_LONG ? 20_000 : 1400;
 const SEED = Number(Deno.env.get("BALANCER_TEST_SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
 
 const SERVERS = 4;

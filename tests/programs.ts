@@ -1,12 +1,17 @@
 /** The two programs as processes, each test with folders of its own, so that tests run side by side and leave nothing behind. */
 
 import { type Address, parseAddress } from "../lib/address.ts";
+import { messageOf } from "../lib/errors.ts";
 import { isListening } from "../lib/control/socket.ts";
 import type { ProgramName } from "../lib/packaging.ts";
 import { soon } from "./helpers.ts";
 
 /** Where `deno task compile` puts the programs; `deno task test` runs it first. */
 export const DIST = `${import.meta.dirname}/../dist/`;
+
+/** See `outcomeOf`. */
+const BUSY_TRIES = 50;
+const BUSY_PAUSE_MS = 20;
 
 /** How a program ended. */
 export interface Outcome {
@@ -101,9 +106,21 @@ export async function runForeground(place: Place, args: readonly string[] = [], 
   };
 }
 
-/** Runs a command to its end, which must come in time. */
+/**
+ * Runs a command to its end, which must come in time. A program that was written a moment ago may be busy (ETXTBSY) for as long as a
+ * child of another test, between fork(2) and execve(2), has the descriptor that it was written by.
+ */
 export async function outcomeOf(command: Deno.Command, maxMs?: number): Promise<Outcome> {
-  const { code, stdout, stderr } = await soon(command.output(), "a program's end", maxMs);
+  const run = async (tries: number): Promise<Deno.CommandOutput> => {
+    try {
+      return await command.output();
+    } catch (error) {
+      if (tries === 0 || !/text file busy/i.test(messageOf(error))) throw error;
+      await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE_MS));
+      return await run(tries - 1);
+    }
+  };
+  const { code, stdout, stderr } = await soon(run(BUSY_TRIES), "a program's end", maxMs);
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 
