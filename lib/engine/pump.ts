@@ -314,6 +314,10 @@ export class Pump {
   #discard(from: number, row: number): Outcome {
     const words = this.#words;
     this.drop(from);
+    if ((words[row + WORD.flags] & (FLAG.atEnd | FLAG.done)) === FLAG.atEnd) {
+      words[row + WORD.flags] |= FLAG.done; // its end came with what was dropped: no event will tell of it again
+      return OUTCOME.ended;
+    }
     for (let reads = 0; reads < READS_PER_TURN; reads++) {
       if ((words[row + WORD.flags] & (FLAG.readable | FLAG.done)) !== FLAG.readable) return OUTCOME.idle;
       const got = this.libc.call.recv(from, 0n, DISCARD_SIZE, MSG_TRUNC); // of a TCP socket: takes bytes away without copying them (tcp(7))
