@@ -403,3 +403,22 @@ test("clients that reset after their end, while the server's last bytes and end 
   assert(client_gone > 0, `${client_gone} gone, ${done} done`);
   assertEquals(engine.counters.getOf(0, "serverOpen"), 0);
 });
+
+test("a client that has ended and resets before the last piece of its answer is let go, whatever its length", async () => {
+  let bytes = 0;
+  await using server = startRawServer(async (socket) => {
+    await socket.drain();
+    await socket.sendAll(new Uint8Array(bytes));
+  });
+  await using engine = startEngine(epoll, [tableServer(server.address, 0)], { workers: 1 });
+  for (bytes = 10_000; bytes < 300_000; bytes += 10_000) { // at some of them the last piece waits, and the end was read with it
+    const client = await RawSocket.connect(engine.address, { segmentBytesMax: 1460, receiveBufferBytes: 16 * 1024 });
+    const before = engine.counters.getOf(0, "receivedBytes");
+    client.send(new Uint8Array(10));
+    client.closeWrite();
+    await until(() => engine.counters.getOf(0, "receivedBytes") > before, "the answer");
+    await turn(20);
+    client.reset();
+    await engine.ended.take();
+  }
+});
