@@ -10,6 +10,8 @@ import type { EngineKind } from "../lib/engine/engine.ts";
 import { ENGINES } from "../lib/engine/mod.ts";
 import { processTree } from "../tools/bench/measure.ts";
 import { assertFatesAddUp, connect, readChunks, soon, writeText } from "./helpers.ts";
+import { Random } from "../tools/lost/random.ts";
+import { quietPorts } from "../tools/lost/server_process.ts";
 import { until } from "./raw_socket.ts";
 
 /** After so long an exchange is over. */
@@ -36,11 +38,6 @@ type ProgramName = typeof PROGRAMS[number];
 
 /** PostgreSQL will not run as root, and nobody else here needs to: root starts programs as nobody. */
 const NOBODY = Deno.build.os === "linux" && Deno.uid() === 0 ? { uid: 65534, gid: 65534 } : {};
-
-/** Ports from here up to those that the system gives to outgoing connections: one of those could be dialled from itself. */
-const PORT_MIN = 10_000;
-/** Ports that are tried for a server. */
-const PORTS_TRIED_MAX = 100;
 
 /** Debian's place for each version's programs. */
 const POSTGRES_FOLDER = "/usr/lib/postgresql";
@@ -383,7 +380,7 @@ interface Pair extends AsyncDisposable {
 }
 
 async function startPair(stage: Stage, start: StartServer, flags: Record<string, string>): Promise<Pair> {
-  const ports = await quietPorts(2);
+  const ports = await quietPorts(2, new Random(Date.now()));
   const servers = await Promise.all(["a", "b"].map(async (label, i): Promise<Server> => {
     const address = { host: "127.0.0.1", port: ports[i] };
     return { label, name: formatAddress(address), address, program: await start(stage, label, address.port) };
@@ -561,27 +558,6 @@ function assertEndWasPassedOn(pair: Pair): void {
 
 function fates({ balancer: { counters } }: Pair): Record<string, number> {
   return Object.fromEntries(FATE_NAMES.map((fate) => [fate, counters.get(fate)] as const).filter(([, count]) => count > 0));
-}
-
-/** Ports that are free and that no outgoing connection is given. */
-async function quietPorts(count: number): Promise<number[]> {
-  const [ephemeralFrom] = (await Deno.readTextFile("/proc/sys/net/ipv4/ip_local_port_range")).split("\t").map(Number);
-  const ports = new Set<number>();
-  for (let tried = 0; ports.size < count; tried++) {
-    assert(tried < PORTS_TRIED_MAX, `There are no ${count} free ports from ${PORT_MIN} to ${ephemeralFrom - 1}`);
-    const port = PORT_MIN + Math.floor(Math.random() * (ephemeralFrom - PORT_MIN));
-    if (isFree(port)) ports.add(port);
-  }
-  return [...ports];
-}
-
-function isFree(port: number): boolean {
-  try {
-    Deno.listen({ hostname: "127.0.0.1", port }).close();
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function signalIfThere(pid: number, signal: Deno.Signal): void {
