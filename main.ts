@@ -14,10 +14,11 @@ import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
 import { checksUnder, connectionsUnder, readDescriptorLimit } from "./lib/descriptors.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
-import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/errors.ts";
+import { ERROR_KINDS, EXIT, failWith, messageOf, OperatorError } from "./lib/errors.ts";
 import { endLogging, logger, setUpLogging } from "./lib/log.ts";
 import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/paths.ts";
 import { describeVersion } from "./lib/packaging.ts";
+import { openPlain } from "./lib/plain_file.ts";
 import { loadState, saveState } from "./lib/state_file.ts";
 
 const PROGRAM: ProgramSpec<CommandSpec> = {
@@ -125,9 +126,8 @@ async function makeFolders({ socket, state, lock }: Paths): Promise<void> {
  * closed; the system releases the lock with the process, and whoever waits for it knows that the process is gone.
  */
 async function takeLock(name: string, path: string): Promise<void> {
-  const file = await Deno.open(path, { write: true, create: true, mode: 0o600 }).catch((error) => {
-    throw new OperatorError("failed", `Cannot open lock file ${JSON.stringify(path)}: ${messageOf(error)}`);
-  });
+  const cannot = `Cannot open lock file ${JSON.stringify(path)}`;
+  const file = await openPlain(path, { write: true, create: true, mode: 0o600 }, cannot).catch(failWith(cannot));
   heldLocks.push(file);
   if (await file.tryLock(true)) return;
   throw new OperatorError(

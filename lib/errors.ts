@@ -34,5 +34,13 @@ export class OperatorError extends Error {
 
 /** The message of anything thrown. */
 export function messageOf(error: unknown): string {
+  if (error instanceof Deno.errors.NotCapable) return "the program may not use that place"; // Deno's advice would be --allow-all
   return error instanceof Error ? error.message : String(error);
+}
+
+/** For `catch`: throws an operator error that begins with `cannot` and says why; one that is a sentence already as it is. */
+export function failWith(cannot: string): (error: unknown) => never {
+  return (error) => {
+    throw error instanceof OperatorError ? error : new OperatorError("failed", `${cannot}: ${messageOf(error)}`);
+  };
 }

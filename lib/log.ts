@@ -4,7 +4,6 @@
  * buffer, within limits, and write aside.
  */
 
-import { getRotatingFileSink } from "@logtape/file";
 import {
   configure,
   dispose,
@@ -17,7 +16,7 @@ import {
 } from "@logtape/logtape";
 import { getPrettyFormatter } from "@logtape/pretty";
 import type { LogLevel } from "./config.ts";
-import { messageOf, OperatorError } from "./errors.ts";
+import { LogFile } from "./log_file.ts";
 
 /** What `logger` gives. */
 export type { Logger };
@@ -36,9 +35,13 @@ export function logger(part: string): Logger {
   return getLogger(["balancer", part]);
 }
 
+/** The file that is logged to, if there is one. */
+let logFile: LogFile | undefined;
+
 /** Sends the log from `level` up to `file` (rotating), or to standard error where there is none. Throws an operator error. */
 export async function setUpLogging(level: LogLevel, file?: string): Promise<void> {
-  const out = file === undefined ? standardErrorSink() : await fileSink(file);
+  logFile = file === undefined ? undefined : await LogFile.open(file, { bytesMax: LOG_FILE_BYTES_MAX, oldFilesMax: LOG_FILES_MAX });
+  const out = logFile === undefined ? standardErrorSink() : boundedSink(logFile, jsonLinesFormatter);
   await configure({
     sinks: { out },
     loggers: [
@@ -49,26 +52,18 @@ export async function setUpLogging(level: LogLevel, file?: string): Promise<void
   });
 }
 
+/** Opens the log file anew: it was moved away to be kept. False where standard error is logged to. Throws an operator error. */
+export async function reopenLog(): Promise<boolean> {
+  await logFile?.reopen();
+  return logFile !== undefined;
+}
+
 /** Writes out what is buffered, if whoever reads it lets us. Nothing can be logged afterwards. */
 export async function endLogging(): Promise<void> {
   let timer: ReturnType<typeof setTimeout>;
   const late = new Promise<void>((resolve) => timer = setTimeout(resolve, LAST_WORDS_MAX_MS));
-  await Promise.race([dispose(), late]).finally(() => clearTimeout(timer));
-}
-
-async function fileSink(file: string): Promise<Sink> {
-  try {
-    (await Deno.open(file, { append: true, create: true, mode: 0o600 })).close();
-    return getRotatingFileSink(file, {
-      maxSize: LOG_FILE_BYTES_MAX,
-      maxFiles: LOG_FILES_MAX,
-      formatter: jsonLinesFormatter,
-      flushInterval: 200,
-      nonBlocking: true,
-    });
-  } catch (error) {
-    throw new OperatorError("failed", `Cannot log to ${JSON.stringify(file)}: ${messageOf(error)}`);
-  }
+  const written = dispose().then(() => logFile?.close()).finally(() => logFile = undefined);
+  await Promise.race([written, late]).finally(() => clearTimeout(timer));
 }
 
 function standardErrorSink(): Sink & AsyncDisposable {
@@ -90,7 +85,7 @@ export function boundedSink(output: { write(bytes: Uint8Array): Promise<number> 
   const writeAll = async () => {
     while (waiting.length > 0) {
       const bytes = encoder.encode(leftOut > 0 ? `{"level":"WARN","message":"${leftOut} lines of the log were left out"}\n` : "");
-      const chunks = [...waiting, bytes];
+      const chunks = [concat(waiting), bytes];
       [waiting, waitingBytes, leftOut] = [[], 0, 0];
       for (const chunk of chunks) for (let sent = 0; sent < chunk.length;) sent += await output.write(chunk.subarray(sent));
     }
@@ -104,4 +99,14 @@ export function boundedSink(output: { write(bytes: Uint8Array): Promise<number> 
     writing ??= writeAll().catch(() => void (isBroken = true)).finally(() => writing = undefined);
   };
   return Object.assign(sink, { [Symbol.asyncDispose]: async () => await writing });
+}
+
+function concat(chunks: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(chunks.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
 }

@@ -6,8 +6,10 @@
 import { timingSafeEqual } from "@std/crypto";
 import { formatAddress, parseAddress } from "./address.ts";
 import { LIMITS } from "./config.ts";
-import { messageOf, OperatorError } from "./errors.ts";
+import { failWith, messageOf, OperatorError } from "./errors.ts";
 import { folderOf } from "./paths.ts";
+import { ifMissing, readPlain } from "./plain_file.ts";
+import { formatSize } from "./size.ts";
 
 /** A server as it is kept. `connectionsMax` is null where it has no limit. */
 export interface SavedServer {
@@ -27,17 +29,20 @@ export interface LoadedState {
 const FORMAT = "balancer-state";
 const VERSION = 1;
 
-/** Reads the state. A file that cannot be used is renamed, and a warning says why and to what. Throws if it cannot be read or renamed. */
+/** Characters of a value that is not valid that a warning repeats. */
+const SHOWN_MAX = 80;
+
+/**
+ * Reads the state. A file that cannot be used is renamed, and a warning says why and to what. Throws an operator error if it cannot be
+ * read or renamed, or is no plain file.
+ */
 export async function loadState(path: string): Promise<LoadedState> {
-  let text: string;
-  try {
-    const { size } = await Deno.stat(path);
-    text = size > LIMITS.stateFileBytesMax ? "" : await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return { servers: [] };
-    throw new OperatorError("failed", `Cannot read the state file ${JSON.stringify(path)}: ${messageOf(error)}`);
-  }
-  const parsed = await parseState(text);
+  const cannot = `Cannot read the state file ${JSON.stringify(path)}`;
+  const bytes = await readPlain(path, LIMITS.stateFileBytesMax, cannot).catch(ifMissing(undefined)).catch(failWith(cannot));
+  if (bytes === undefined) return { servers: [] };
+  const parsed = bytes === null
+    ? `it is too large: a state file has ${formatSize(LIMITS.stateFileBytesMax)} at the most`
+    : await parseState(new TextDecoder().decode(bytes));
   return typeof parsed === "string" ? await keepAside(path, parsed) : { servers: parsed };
 }
 
@@ -82,7 +87,7 @@ async function formatState(servers: readonly SavedServer[]): Promise<string> {
 
 /** The servers, or why the text cannot be used, as a clause. */
 async function parseState(text: string): Promise<readonly SavedServer[] | string> {
-  if (text.trim() === "") return "it is empty or too large";
+  if (text.trim() === "") return "it is empty";
   let state: unknown;
   try {
     state = JSON.parse(text);
@@ -91,9 +96,11 @@ async function parseState(text: string): Promise<readonly SavedServer[] | string
   }
   if (!isRecord(state) || state.format !== FORMAT) return "another program wrote it";
   if (state.version !== VERSION) return `it has version ${JSON.stringify(state.version)} and this program reads ${VERSION}`;
-  if (!Array.isArray(state.servers) || !state.servers.every(isSavedServer)) return "its list of servers is not valid";
-  if (typeof state.sha256 !== "string" || !isDigest(state.sha256, await digest(state.servers))) return "its checksum is wrong";
-  return state.servers;
+  const { servers, sha256 } = state;
+  const fault = faultOf(servers);
+  if (fault !== undefined) return `its list of servers is not valid: ${fault}`;
+  const isWhole = typeof sha256 === "string" && isDigest(sha256, await digest(servers as SavedServer[]));
+  return isWhole ? servers as SavedServer[] : "its checksum is wrong";
 }
 
 async function digest(servers: readonly SavedServer[]): Promise<Uint8Array> {
@@ -108,16 +115,55 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function isSavedServer(value: unknown): value is SavedServer {
-  if (!isRecord(value) || typeof value.server !== "string") return false;
+/** Why a pool could not have these servers, as a clause: what `add` and `set` would refuse. */
+function faultOf(servers: unknown): string | undefined {
+  if (!Array.isArray(servers)) return "it is no list";
+  if (servers.length > LIMITS.serversMax) {
+    return `it has ${servers.length} servers, and a pool has ${LIMITS.serversMax} at the most`;
+  }
+  for (const [index, server] of servers.entries()) {
+    const fault = serverFault(server);
+    if (fault !== undefined) return `server number ${index + 1} ${fault}`;
+  }
+  return poolFault(servers);
+}
+
+function poolFault(servers: readonly SavedServer[]): string | undefined {
+  const names = new Set<string>();
+  const twice = servers.find(({ server }) => names.size === names.add(server).size);
+  if (twice !== undefined) return `server ${JSON.stringify(twice.server)} is in it more than once`;
+  const weightTotal = servers.reduce((sum, { weight }) => sum + weight, 0);
+  if (weightTotal <= LIMITS.weightTotalMax) return undefined;
+  return `its weights add up to ${weightTotal}, and a pool's to ${LIMITS.weightTotalMax} at the most`;
+}
+
+/** What is amiss with one server, as a clause. */
+function serverFault(value: unknown): string | undefined {
+  if (!isRecord(value)) return "is no object";
+  const { server, weight, connectionsMax, draining } = value;
+  if (!isCanonical(server)) return `has the name ${shortened(server)}, which is no address:port as the daemon writes it`;
+  if (!isCount(weight, LIMITS.weightMax)) {
+    return `has the weight ${shortened(weight)}, which is no whole number from 1 to ${LIMITS.weightMax}`;
+  }
+  if (connectionsMax !== null && !isCount(connectionsMax, LIMITS.serverConnectionsMax)) {
+    const limits = `no whole number from 1 to ${LIMITS.serverConnectionsMax}, nor null`;
+    return `has the limit of connections ${shortened(connectionsMax)}, which is ${limits}`;
+  }
+  if (draining !== undefined && typeof draining !== "boolean") return `is draining ${shortened(draining)}, not true or false`;
+}
+
+function isCanonical(name: unknown): boolean {
   try {
-    if (formatAddress(parseAddress(value.server)) !== value.server) return false;
+    return typeof name === "string" && formatAddress(parseAddress(name)) === name;
   } catch {
     return false;
   }
-  if (value.draining !== undefined && typeof value.draining !== "boolean") return false;
-  return isCount(value.weight, LIMITS.weightMax) &&
-    (value.connectionsMax === null || isCount(value.connectionsMax, LIMITS.serverConnectionsMax));
+}
+
+/** A value as a sentence can bear it. */
+function shortened(value: unknown): string {
+  const text = JSON.stringify(value) ?? "none";
+  return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}…` : text;
 }
 
 function isCount(value: unknown, max: number): boolean {

@@ -317,3 +317,12 @@ export function someBytes(count: number, seed = 1): Uint8Array<ArrayBuffer> {
 export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
 }
+
+/** Whether there is a program of this name that runs; for tests that are skipped where there is not. */
+export async function canRun(program: string, ...args: string[]): Promise<boolean> {
+  try {
+    return (await new Deno.Command(program, { args, stdin: "null", stdout: "null", stderr: "null" }).output()).success;
+  } catch {
+    return false;
+  }
+}

@@ -1,8 +1,10 @@
 // The log is one JSON object a line, from the level that was asked for, and whole when the program ends.
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { LogLevel } from "../lib/config.ts";
+import { OperatorError } from "../lib/errors.ts";
 import { boundedSink, endLogging, logger, setUpLogging } from "../lib/log.ts";
+import { LogFile } from "../lib/log_file.ts";
 
 interface Line {
   readonly "@timestamp": string;
@@ -140,4 +142,53 @@ Deno.test("boundedSink() keeps a limited amount for an output that does not read
   await sink[Symbol.asyncDispose]();
   assert(bytesWritten < 1.1 * 1024 ** 2, `${bytesWritten} bytes were kept`);
   assertMatch(text, /[0-9]+ lines of the log were left out/);
+});
+
+/** A log file in a folder of its own, gone afterwards. */
+async function openLogFile(bytesMax = 1000) {
+  const folder = await Deno.makeTempDir({ prefix: "balancer_log_" });
+  const path = `${folder}/a.log`;
+  const log = await LogFile.open(path, { bytesMax, oldFilesMax: 2 });
+  const dispose = async () => {
+    await log.close();
+    await Deno.remove(folder, { recursive: true });
+  };
+  const write = (text: string) => log.write(new TextEncoder().encode(text));
+  return { path, log, write, read: (suffix = "") => Deno.readTextFile(path + suffix), [Symbol.asyncDispose]: dispose };
+}
+
+Deno.test("LogFile is cut at its size, and so many old ones are kept", async () => {
+  await using log = await openLogFile(5);
+  for (const line of ["one\n", "two\n", "three\n", "four\n"]) await log.write(line);
+  assertEquals(await Promise.all(["", ".1", ".2"].map(log.read)), ["four\n", "three\n", "two\n"]);
+  await assertRejects(() => log.read(".3"), Deno.errors.NotFound);
+});
+
+Deno.test("LogFile.open() goes on with a file that is there, whose size counts", async () => {
+  await using log = await openLogFile(6);
+  await log.write("one\n");
+  const again = await LogFile.open(log.path, log.log.rotation);
+  await again.write(new TextEncoder().encode("two\n"));
+  await again.close();
+  assertEquals([await log.read(), await log.read(".1")], ["two\n", "one\n"]);
+});
+
+Deno.test("LogFile.reopen() writes to the old file what came before, and to the new one what comes then", async () => {
+  await using log = await openLogFile();
+  const before = Array.from({ length: 20 }, (_, i) => log.write(`${i}\n`));
+  await Deno.rename(log.path, `${log.path}.moved`);
+  const reopened = log.log.reopen();
+  const after = log.write("after\n");
+  await Promise.all([...before, reopened, after]);
+  assertEquals(await log.read(".moved"), Array.from({ length: 20 }, (_, i) => `${i}\n`).join(""));
+  assertEquals([await log.read(), (await Deno.stat(log.path)).mode! & 0o777], ["after\n", 0o600]);
+});
+
+Deno.test("LogFile.reopen() that fails says why and goes on with the old file", async () => {
+  await using log = await openLogFile();
+  await Deno.rename(log.path, `${log.path}.moved`);
+  await Deno.mkdir(log.path);
+  await assertRejects(() => log.log.reopen(), OperatorError, "it is a folder and must be a plain file");
+  await log.write("still here\n");
+  assertEquals(await log.read(".moved"), "still here\n");
 });

@@ -68,7 +68,7 @@ Deno.test("loadState() reads back any servers", async () => {
     draining: fc.boolean(),
   }, { noNullPrototype: true, requiredKeys: ["server", "weight", "connectionsMax"] });
   await fc.assert(
-    fc.asyncProperty(fc.array(server), async (servers) => {
+    fc.asyncProperty(fc.uniqueArray(server, { selector: ({ server }) => server }), async (servers) => {
       await saveState(folder.state, servers);
       assertEquals(await loadState(folder.state), { servers });
     }),
@@ -179,16 +179,51 @@ Deno.test({
   },
 });
 
-Deno.test("loadState() of what is no file fails with a sentence", async () => {
+Deno.test("loadState() of what is no plain file fails with a sentence, and leaves it where it is", async () => {
   await using folder = await makeFolder();
   await Deno.mkdir(folder.state);
   const error = await assertRejects(
     () => loadState(folder.state),
     OperatorError,
-    `Cannot read the state file ${JSON.stringify(folder.state)}`,
+    `Cannot read the state file ${JSON.stringify(folder.state)}: it is a folder and must be a plain file`,
   );
-  assertEquals(error.kind, "failed");
+  assertEquals([error.kind, await listFolder(folder.path)], ["failed", ["a.json"]]);
 });
+
+Deno.test({
+  name: "loadState() reads through a link to a plain file",
+  ignore: isWindows,
+  async fn() {
+    await using folder = await makeFolder();
+    await saveState(`${folder.path}/b.json`, SERVERS);
+    await Deno.symlink("b.json", folder.state);
+    assertEquals(await loadState(folder.state), { servers: SERVERS });
+  },
+});
+
+const plainServers = (count: number, weight = 1): SavedServer[] =>
+  Array.from({ length: count }, (_, i) => ({ server: `10.0.${i >> 8}.${i & 255}:80`, weight, connectionsMax: null }));
+
+/** Whole files of ours that no pool can be made of. */
+const IMPOSSIBLE: readonly [what: string, servers: readonly SavedServer[], why: string][] = [
+  ["17,000 servers", plainServers(17_000), "it has 17000 servers, and a pool has 16384 at the most"],
+  ["33,000 servers", plainServers(33_000), "it has 33000 servers, and a pool has 16384 at the most"],
+  ["weights that are too much together", plainServers(129, 256), "its weights add up to 33024, and a pool's to 32768 at the most"],
+  [
+    "a weight that is too large",
+    plainServers(1, 257),
+    "server number 1 has the weight 257, which is no whole number from 1 to 256",
+  ],
+  [
+    "the same server three times",
+    [...plainServers(2), ...plainServers(1), ...plainServers(1)],
+    'server "10.0.0.0:80" is in it more than once',
+  ],
+];
+
+for (const [what, servers, why] of IMPOSSIBLE) {
+  Deno.test(`loadState() keeps a file with ${what} aside`, async () => assertKeptAside(await savedText(servers), why));
+}
 
 Deno.test("loadState() keeps a file that is torn anywhere aside", async () => {
   const text = await savedText();

@@ -3,8 +3,9 @@
  * learns that it is gone.
  */
 
-import { EXIT, messageOf, OperatorError } from "../errors.ts";
+import { EXIT, failWith, messageOf, OperatorError } from "../errors.ts";
 import { programStart } from "../packaging.ts";
+import { openPlain } from "../plain_file.ts";
 
 /** How long a daemon may take from its start to its first client. 10,000 servers take one second. */
 const START_MAX_MS = 30_000;
@@ -64,6 +65,7 @@ function spawnDaemon(args: readonly string[], { detached, env, signal }: LaunchO
 
 /** Resolves when the daemon that holds the lock has ended: the system releases a lock (flock(2)) with its process. */
 export async function awaitEnd(lockPath: string): Promise<void> {
-  using file = await Deno.open(lockPath, { write: true });
+  const cannot = `Cannot wait for the end of the daemon at lock file ${JSON.stringify(lockPath)}`;
+  using file = await openPlain(lockPath, { write: true }, cannot).catch(failWith(cannot));
   await file.lock(true);
 }
