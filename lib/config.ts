@@ -27,6 +27,8 @@ export const LIMITS = {
   recentMax: 1000,
   requestBytesMax: 64 * 1024,
   requestTimeMaxMs: 10_000,
+  /** Open connections to the control socket: each command that waits has one, `remove --drain` for as long as it drains. */
+  controlConnectionsMax: 64,
   stateFileBytesMax: 16 * 1024 ** 2,
   workersMax: 64,
   busyPollMaxMicros: 10_000,

@@ -13,10 +13,12 @@ export const EXIT = { done: 0, failed: 1, usage: 2, notRunning: 3 } as const;
 export const ERROR_KINDS = {
   usage: { exit: EXIT.usage, status: 400 },
   unknown: { exit: EXIT.failed, status: 404 },
+  notAllowed: { exit: EXIT.failed, status: 405 },
   conflict: { exit: EXIT.failed, status: 409 },
   tooSlow: { exit: EXIT.failed, status: 408 },
   tooLarge: { exit: EXIT.failed, status: 413 },
   failed: { exit: EXIT.failed, status: 500 },
+  busy: { exit: EXIT.failed, status: 503 },
   notRunning: { exit: EXIT.notRunning, status: 503 },
 } as const;
 

@@ -10,7 +10,7 @@ import { serveControl } from "../lib/control/server.ts";
 import { claimSocket } from "../lib/control/socket.ts";
 import { streams } from "../lib/engine/streams.ts";
 import { OperatorError } from "../lib/errors.ts";
-import { ask, readText, sayName, soon, startServer, writeText } from "./helpers.ts";
+import { ask, connect, echo, readBytes, readText, sayName, soon, startServer, writeText } from "./helpers.ts";
 
 const ORDINARY = { weight: 1, connectionsMax: null };
 
@@ -321,6 +321,75 @@ Deno.test("whoever connects to the control socket and says nothing is in nobody'
   await control.client.status();
   await soon(control[Symbol.asyncDispose](), "the end of the control server");
   assertEquals(await soon(readText(silent).catch(() => "")), "");
+});
+
+/** What a connection is sent until it is closed, when it has sent this and no more. */
+async function told(path: string, sent: string): Promise<string> {
+  using socket = await Deno.connect({ transport: "unix", path });
+  if (sent !== "") await writeText(socket, sent);
+  return await soon(readText(socket), "the end of the connection");
+}
+
+for (
+  const [what, sent] of [
+    ["nothing", ""],
+    ["half a head", "GET /v1/status HTTP/1.1\r\nHos"],
+    ["half a body", "POST /v1/servers HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"],
+    ["a chunk that is not the last", "POST /v1/servers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"],
+  ]
+) {
+  Deno.test(`a connection that sends ${what} is told after its time, and closed`, async () => {
+    await using control = await startControl(100);
+    const text = await told(control.path, sent);
+    assertMatch(text, /^HTTP\/1\.1 408 Request Timeout\r\n/);
+    assertStringIncludes(text, '{"error":{"kind":"tooSlow","message":"The request did not end within 100ms; send it whole"}}');
+  });
+}
+
+Deno.test("a request whose answer takes longer than a request may is answered", async () => {
+  await using control = await startControl(50);
+  await using server = startServer(echo);
+  const { client, balancer } = control;
+  await client.add({ address: "127.0.0.1", port: server.address.port });
+  using open = await connect(balancer.address);
+  await writeText(open, "x");
+  await soon(readBytes(open, 1));
+  const removal = client.remove(server.name, "1h", 3_600_000);
+  while ((await client.server(server.name)).state !== "draining");
+  await told(control.path, ""); // as long as a request may take
+  open.close();
+  assertEquals((await soon(removal)).open, 1);
+});
+
+Deno.test("so many connections may be open; one more is told so, and taken when another has gone", async () => {
+  await using control = await startControl();
+  const { controlConnectionsMax } = LIMITS;
+  const connectNow = () => Deno.connect({ transport: "unix", path: control.path });
+  const crowd = await Promise.all(Array.from({ length: controlConnectionsMax }, connectNow));
+  const text = await told(control.path, "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n");
+  assertMatch(text, /^HTTP\/1\.1 503 Service Unavailable\r\n/);
+  assertStringIncludes(text, `{"kind":"busy","message":"Cannot take the request: ${controlConnectionsMax} connections`);
+  const error = await assertRejects(() => control.client.status(), OperatorError, "try again later");
+  assertEquals(error.kind, "busy");
+  for (const socket of crowd) socket.close();
+  while (await control.client.status().catch(() => undefined) === undefined);
+});
+
+for (const [method, target] of [["TRACE", "/v1/status"], ["CONNECT", "127.0.0.1:80"], ["CONNECT", "/v1/status"]]) {
+  Deno.test(`${method} ${target} is not allowed, and what is allowed is said`, async () => {
+    await using control = await startControl();
+    const text = await told(control.path, `${method} ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    assertMatch(text, /^HTTP\/1\.1 405 Method Not Allowed\r\n/);
+    assertMatch(text, /^allow: DELETE, GET, HEAD, PATCH, POST\r\n/im);
+    assertStringIncludes(text, `{"error":{"kind":"notAllowed","message":"Method ${method} is not allowed; the API has DELETE, `);
+  });
+}
+
+Deno.test("two hundred requests over one connection are answered without a pause", async () => {
+  await using control = await startControl();
+  const before = performance.now();
+  for (let i = 0; i < 200; i++) assertEquals((await control.request("POST", "/v1/servers", "{")).status, 400);
+  assert(performance.now() - before < 5000, "a connection that was closed between two requests costs 5 s");
 });
 
 Deno.test("bytes that are no HTTP are refused", async () => {

@@ -222,6 +222,7 @@ const failures = {
   409: json(Failure, "The state does not allow it"),
   413: json(Failure, "The request is too large"),
   500: json(Failure, "It could not be done"),
+  503: json(Failure, "The control socket has as many connections as it may have"),
 };
 const unknown = { 404: json(Failure, "There is no such server") };
 

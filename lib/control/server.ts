@@ -8,12 +8,13 @@ import { formatAddress } from "../address.ts";
 import type { Balancer, ServerView } from "../balancer.ts";
 import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, LIMITS } from "../config.ts";
 import { countFates } from "../fates.ts";
-import { formatDuration } from "../duration.ts";
 import type { Plan } from "../plan.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../errors.ts";
 import { logger } from "../log.ts";
 import { writeMetrics } from "../metrics.ts";
 import { type Answers, ROUTES } from "./api.ts";
+import { type HttpRequest, HttpServer } from "./http.ts";
+import { Door } from "./socket.ts";
 
 /** What the daemon is, for `status` and the metrics. */
 export interface DaemonFacts {
@@ -40,7 +41,9 @@ export interface ControlOptions {
 }
 
 /** A control server. Disposing of it removes the socket. */
-export type ControlServer = AsyncDisposable;
+export interface ControlServer extends AsyncDisposable {
+  readonly door: Door;
+}
 
 /** How long requests may still take when the control server is disposed of. */
 const SHUTDOWN_MAX_MS = 500;
@@ -51,69 +54,51 @@ const DEFAULT_LIMIT = 20;
 
 const log = logger("control");
 
+/** What no `Request` can have (Fetch Standard, forbidden methods). */
+const NEVER_ALLOWED: ReadonlySet<string> = new Set(["CONNECT", "TRACE", "TRACK"]);
+const ALLOWED = [...new Set(["HEAD", ...Object.values(ROUTES).map(({ method }) => method.toUpperCase())])].toSorted().join(", ");
+
 type Handlers = { [Name in keyof typeof ROUTES]: RouteHandler<(typeof ROUTES)[Name]> };
 
 /** Serves the API on the Unix socket at `path` (mode 0600), which `claimSocket` has made free. */
 export async function serveControl(options: ControlOptions): Promise<ControlServer> {
   const { requestTimeMaxMs = LIMITS.requestTimeMaxMs } = options;
+  const { requestBytesMax, controlConnectionsMax: connectionsMax } = LIMITS;
   const api = createApi(options);
-  const server = Deno.serve({ path: options.path, onListen: () => {} }, (request) => answer(request, api, requestTimeMaxMs));
-  await Deno.chmod(options.path, 0o600); // its folder is private already; Deno.umask() would need a permission no flag can give
-  return { [Symbol.asyncDispose]: () => Promise.race([server.shutdown(), delay(SHUTDOWN_MAX_MS)]) };
+  const answer = (request: HttpRequest) => answerBy(api, request);
+  const http = new HttpServer({ answer, fail: failure, requestTimeMaxMs, requestBytesMax, connectionsMax });
+  const door = await Door.open(options.path, (path) => http.listen(path));
+  return {
+    door,
+    async [Symbol.asyncDispose]() {
+      await door[Symbol.asyncDispose]();
+      await http.close(SHUTDOWN_MAX_MS);
+    },
+  };
 }
 
-/** Reads the whole request, within its limits, before anything is done with it; then hands it on as JSON, whatever its header says. */
-async function answer(request: Request, api: OpenAPIHono, timeMaxMs: number): Promise<Response> {
-  try {
-    const { method } = request;
-    const url = urlOf(request);
-    const text = request.body === null ? "" : await readBody(request.body, timeMaxMs);
-    if (method === "GET" || method === "HEAD") return await api.fetch(new Request(url, { method }));
-    const body = text || "{}";
-    requireJson(body);
-    return await api.fetch(new Request(url, { method, headers: { "content-type": "application/json" }, body }));
-  } catch (error) {
-    return failure(error);
-  }
+/** Hands a request on as JSON, whatever its header says. */
+async function answerBy(api: OpenAPIHono, { method, target, host, body }: HttpRequest): Promise<Response> {
+  if (NEVER_ALLOWED.has(method)) return notAllowed(method);
+  const url = urlOf(target, host);
+  if (method === "GET" || method === "HEAD") return await api.fetch(new Request(url, { method }));
+  const json = body || "{}";
+  requireJson(json);
+  return await api.fetch(new Request(url, { method, headers: { "content-type": "application/json" }, body: json }));
 }
 
-/** The request's URL. The runtime makes it of the target and the Host header, whatever they are. */
-function urlOf(request: Request): string {
-  try {
-    return new URL(request.url).href;
-  } catch {
-    throw new OperatorError("usage", "The request's target or Host header is no URL");
-  }
+/** Without the target: CONNECT's is no path, and all routes together have few methods. */
+function notAllowed(method: string): Response {
+  const answer = failure(new OperatorError("notAllowed", `Method ${method} is not allowed; the API has ${ALLOWED}`));
+  answer.headers.set("allow", ALLOWED);
+  return answer;
 }
 
-async function readBody(stream: ReadableStream<Uint8Array>, timeMaxMs: number): Promise<string> {
-  const { requestBytesMax } = LIMITS;
-  const reader = stream.getReader();
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
-    late.reject(new OperatorError("tooSlow", `The request did not end within ${formatDuration(timeMaxMs)}; send it whole`));
-  }, timeMaxMs);
-  const decoder = new TextDecoder();
-  let text = "";
-  let bytes = 0;
-  try {
-    while (true) {
-      const { value, done } = await Promise.race([reader.read().catch(throwBrokenOff), late.promise]);
-      if (done) return text + decoder.decode();
-      bytes += value.length;
-      if (bytes > requestBytesMax) {
-        throw new OperatorError("tooLarge", `The request has more than ${requestBytesMax} bytes; send less`);
-      }
-      text += decoder.decode(value, { stream: true });
-    }
-  } finally {
-    clearTimeout(timer);
-    reader.cancel().catch(() => {});
-  }
-}
-
-function throwBrokenOff(): never {
-  throw new OperatorError("usage", "The request broke off before its end");
+/** The request's URL, of its target and its Host header, whatever they are. */
+function urlOf(target: string, host: string): string {
+  const url = URL.parse(target.startsWith("/") ? `http://${host}${target}` : target);
+  if (url !== null) return url.href;
+  throw new OperatorError("usage", "The request's target or Host header is no URL");
 }
 
 function requireJson(body: string): void {
@@ -241,8 +226,4 @@ function failure(error: unknown): Response {
     log.error("A request failed: {error}", { error: error instanceof Error ? error.stack : error });
   }
   return Response.json({ error: { kind, message } } satisfies Answers["failure"], { status: ERROR_KINDS[kind].status });
-}
-
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => Deno.unrefTimer(setTimeout(resolve, ms)));
 }

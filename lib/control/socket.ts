@@ -4,6 +4,7 @@
 
 import { messageOf, OperatorError } from "../errors.ts";
 import { folderOf } from "../paths.ts";
+import { isSameFile } from "../plain_file.ts";
 
 /** Whether somebody listens on the Unix socket at `path`. In doubt yes: what is not refused is not free. */
 export async function isListening(path: string): Promise<boolean> {
@@ -29,6 +30,69 @@ export async function claimSocket(path: string): Promise<void> {
   if (info.uid !== Deno.uid()) throw new OperatorError("conflict", `${cannot}: it belongs to another user; ${otherwise}`);
   if (await isListening(path)) throw new OperatorError("conflict", `${cannot}: another program listens on it; ${otherwise}`);
   await Deno.remove(path);
+}
+
+/** What listens at a path. */
+export interface Listening {
+  close(): unknown;
+}
+
+/** The control socket of a daemon that runs: a file that somebody may remove, and that is made anew then. */
+export class Door implements AsyncDisposable {
+  #listening: Listening;
+  #made: Deno.FileInfo;
+
+  private constructor(
+    readonly path: string,
+    private readonly listen: (path: string) => Promise<Listening>,
+    listening: Listening,
+    made: Deno.FileInfo,
+  ) {
+    this.#listening = listening;
+    this.#made = made;
+  }
+
+  /** Listens at the path (mode 0600), which `claimSocket` has made free. `listen` is called again where the socket is made anew. */
+  static async open(path: string, listen: (path: string) => Promise<Listening>): Promise<Door> {
+    return new Door(path, listen, ...await makeSocket(path, listen));
+  }
+
+  /** Whether the socket at the path is the one that this daemon listens on. */
+  async isThere(): Promise<boolean> {
+    const info = await Deno.lstat(this.path).catch(() => undefined);
+    return info !== undefined && isSameFile(info, this.#made);
+  }
+
+  /** Makes the socket anew, and its folder. Throws an operator error where the path is another's. */
+  async renew(): Promise<void> {
+    await claimSocket(this.path);
+    const old = this.#listening;
+    [this.#listening, this.#made] = await makeSocket(this.path, this.listen);
+    old.close();
+  }
+
+  /** Removes the socket, if it is this one. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (await this.isThere()) await Deno.remove(this.path).catch(() => {});
+    this.#listening.close();
+  }
+}
+
+/**
+ * Under a name of its own first: whoever sees the socket at the path can connect, as its owner alone, and the runtime, which removes
+ * the name that it was listened under when it stops listening, removes nobody's socket. The name is no longer than any at the path.
+ */
+async function makeSocket(path: string, listen: (path: string) => Promise<Listening>): Promise<[Listening, Deno.FileInfo]> {
+  const temporary = `${folderOf(path)}/.${crypto.randomUUID().slice(0, 5)}`;
+  const listening = await listen(temporary);
+  try {
+    await Deno.chmod(temporary, 0o600); // Deno.umask() would need a permission no flag can give
+    await Deno.rename(temporary, path);
+    return [listening, await Deno.lstat(path)];
+  } catch (error) {
+    listening.close();
+    throw error;
+  }
 }
 
 /** Makes a folder that only its owner can enter; one that is there must at least not be writable for others. */
