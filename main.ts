@@ -9,17 +9,18 @@ import deno from "./deno.json" with { type: "json" };
 import { formatAddress, parseHost, parsePort } from "./lib/address.ts";
 import { Balancer } from "./lib/balancer.ts";
 import { type CommandInput, type CommandSpec, parseCommandLine, type ProgramSpec } from "./lib/command_line.ts";
-import { DEFAULT_GRACE_MS, parseConfig, SETTINGS } from "./lib/config.ts";
+import { DEFAULT_GRACE_MS, NO_STATE, parseConfig, SETTINGS } from "./lib/config.ts";
+import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
 import { checksUnder, connectionsUnder, readDescriptorLimit } from "./lib/descriptors.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
-import { ERROR_KINDS, EXIT, failWith, messageOf, OperatorError } from "./lib/errors.ts";
-import { endLogging, logger, setUpLogging } from "./lib/log.ts";
+import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/errors.ts";
+import { Lock } from "./lib/lock.ts";
+import { endLogging, logger, reopenLog, setUpLogging } from "./lib/log.ts";
 import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/paths.ts";
 import { describeVersion } from "./lib/packaging.ts";
-import { openPlain } from "./lib/plain_file.ts";
-import { loadState, saveState } from "./lib/state_file.ts";
+import { loadState, saveState, tryToSave } from "./lib/state_file.ts";
 
 const PROGRAM: ProgramSpec<CommandSpec> = {
   name: "balancer",
@@ -32,6 +33,7 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
       options: [
         ...Object.values(SETTINGS),
         { flag: "name", value: "NAME", default: DEFAULT_NAME, summary: "its name, where there are several" },
+        NO_STATE,
         { flag: "stop-at-eof", summary: "stop at once when standard input ends, for a program that runs it as its child" },
         { flag: "log-file", value: "PATH", summary: "log there, in files that rotate, and not to standard error" },
       ],
@@ -43,9 +45,6 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
 const CLEANUP_MAX_MS = 2000;
 
 const log = logger("daemon");
-
-/** Locks that are held until the process ends; kept here so that nothing may take them for unused and close them. */
-const heldLocks: Deno.FsFile[] = [];
 
 async function main(argv: readonly string[]): Promise<number> {
   try {
@@ -68,17 +67,20 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   const listen = { host: parseHost(host), port: parsePort(port, 0) };
   const config = parseConfig(options);
   const name = parseName(options.name ?? DEFAULT_NAME);
-  const paths = findPaths(name);
+  const paths = findPaths(name, { keepsState: options[NO_STATE.flag] === undefined });
   const engine = chooseEngine(config.engine);
   const descriptors = await readDescriptorLimit();
   const limit = connectionsUnder(descriptors, engine.kind.threads(config));
   const connectionsMax = config.connectionsMax === "auto" ? limit : config.connectionsMax;
 
-  await makeFolders(paths);
-  await takeLock(name, paths.lock);
+  await makePrivateFolder(folderOf(paths.socket));
+  const lock = await makePrivateFolder(folderOf(paths.lock)).then(() => takeLock(name, paths.lock)).catch(orWithoutState(paths));
   await setUpLogging(config.logLevel, options["log-file"]);
   endOnFault();
-  const { servers, warning } = await loadState(paths.state);
+  mindSignals();
+  const { state } = paths;
+  if (state !== null) await tryToSave(state);
+  const { servers, warning } = state === null ? { servers: [], warning: undefined } : await loadState(state);
   const warnings = [warning, engine.passedOver].filter((warning) => warning !== undefined);
   if (connectionsMax > limit) {
     warnings.push(`--connections ${connectionsMax} is more than the limit on open files allows, ${limit}`);
@@ -94,15 +96,16 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     checksMax: checksUnder(descriptors),
     servers,
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
-    save: (servers) => saveState(paths.state, servers),
+    save: (servers) => state === null ? Promise.resolve() : saveState(state, servers),
   });
   const stopping = stopWhenAsked(balancer);
-  await using _control = await serveControl({
+  await using control = await serveControl({
     path: paths.socket,
     balancer,
     facts: describe(name, engine.name, options, paths, warnings),
     stop: stopping.stop,
   });
+  await using _guard = new Guard(control.door, lock);
   const address = formatAddress(balancer.address);
   log.info("Listening on {address} with {servers} servers, engine {engine}", {
     address,
@@ -117,23 +120,20 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   return EXIT.done;
 }
 
-async function makeFolders({ socket, state, lock }: Paths): Promise<void> {
-  for (const path of [socket, state, lock]) await makePrivateFolder(folderOf(path));
+/** Two daemons of one name would overwrite each other's state. */
+async function takeLock(name: string, path: string): Promise<Lock> {
+  const lock = await Lock.take(path);
+  if (lock !== undefined) return lock;
+  const why = "it is running already; stop it first or choose another --name";
+  throw new OperatorError("conflict", `Cannot start balancer ${JSON.stringify(name)}: ${why}`);
 }
 
-/**
- * Holds the lock for as long as the process lives: two daemons of one name would overwrite each other's state. So the file is never
- * closed; the system releases the lock with the process, and whoever waits for it knows that the process is gone.
- */
-async function takeLock(name: string, path: string): Promise<void> {
-  const cannot = `Cannot open lock file ${JSON.stringify(path)}`;
-  const file = await openPlain(path, { write: true, create: true, mode: 0o600 }, cannot).catch(failWith(cannot));
-  heldLocks.push(file);
-  if (await file.tryLock(true)) return;
-  throw new OperatorError(
-    "conflict",
-    `Cannot start balancer ${JSON.stringify(name)}: it is running already; stop it first or choose another --name`,
-  );
+/** The state and the lock are in a folder that a daemon without a state can do without. */
+function orWithoutState({ state }: Paths): (error: unknown) => never {
+  return (error) => {
+    if (state === null || !(error instanceof OperatorError) || error.kind !== "failed") throw error;
+    throw new OperatorError("failed", `${error.message}; or start with --no-state to keep nothing`);
+  };
 }
 
 /** A fault that nothing caught ends the daemon, as it should, but not before the log has it. */
@@ -155,6 +155,27 @@ function stopWhenAsked(balancer: Balancer): { stop: (graceMs: number) => void; s
     Deno.addSignalListener(signal, () => stop(balancer.stopping ? 0 : DEFAULT_GRACE_MS));
   }
   return { stop, stopped: stopped.promise };
+}
+
+/** Signals that would end the program without grace. Windows has none of them. */
+function mindSignals(): void {
+  if (Deno.build.os === "windows") return;
+  Deno.addSignalListener("SIGHUP", () => void reopen());
+  for (const signal of ["SIGUSR1", "SIGUSR2"] as const) {
+    Deno.addSignalListener(signal, () => log.warn("Signal {signal} means nothing here and is ignored", { signal }));
+  }
+}
+
+/** The log file was moved away to be kept (logrotate(8)). */
+async function reopen(): Promise<void> {
+  try {
+    const isFile = await reopenLog();
+    log.info(
+      isFile ? "SIGHUP: the log file is opened anew" : "SIGHUP: the log goes to standard error; there is no file to open anew",
+    );
+  } catch (error) {
+    log.error("SIGHUP: {why}; the log goes on in the old file", { why: messageOf(error) });
+  }
 }
 
 /** Resolves when standard input has ended: the program at its other end is gone. */

@@ -247,6 +247,12 @@ export const SETTINGS = {
   },
 } as const satisfies Record<string, Setting<unknown>>;
 
+/** The switch of a daemon that keeps nothing. */
+export const NO_STATE = {
+  flag: "no-state",
+  summary: "keep nothing: no state file is read or written, and the pool is empty after a restart",
+};
+
 /** The settings as values. */
 export type Config = { readonly [Name in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[Name]["parse"]> };
 

@@ -19,7 +19,7 @@ export const ERROR_KINDS = {
   tooLarge: { exit: EXIT.failed, status: 413 },
   failed: { exit: EXIT.failed, status: 500 },
   busy: { exit: EXIT.failed, status: 503 },
-  notRunning: { exit: EXIT.notRunning, status: 503 },
+  notRunning: { exit: EXIT.notRunning, status: 502 }, // no daemon answers it
 } as const;
 
 /** A row of ERROR_KINDS. */

@@ -5,11 +5,14 @@
 
 import { OperatorError } from "./errors.ts";
 
-/** The files of one balancer. `socket` lies in a folder for its owner only; `lock` is held for as long as the daemon lives. */
+/**
+ * The files of one balancer. `socket` lies in a folder for its owner only; `lock` is held for as long as the daemon lives. `state` is
+ * null where none is kept: everything is beside the socket then.
+ */
 export interface Paths {
   readonly socket: string;
   readonly lock: string;
-  readonly state: string;
+  readonly state: string | null;
   readonly log: string;
 }
 
@@ -37,18 +40,41 @@ export function parseName(text: string): string {
   );
 }
 
-/** The files of the balancer called `name`. Throws an operator error where no folder can be found or the socket's path is too long. */
-export function findPaths(name: string, world: PathsWorld = PROCESS_WORLD): Paths {
-  const state = stateFolder(world);
-  const socket = `${runtimeFolder(world, state)}/${name}.sock`;
+/**
+ * The files of the balancer called `name`, which keeps its state or does not. Throws an operator error where no folder can be found or
+ * the socket's path is too long.
+ */
+export function findPaths(name: string, { keepsState, world = PROCESS_WORLD }: { keepsState: boolean; world?: PathsWorld }): Paths {
+  const socket = findSocket(name, world);
+  const folder = keepsState ? stateFolder(world) : folderOf(socket);
+  const logs = given(world, "LOGS_DIRECTORY") ?? folder;
+  return {
+    socket,
+    lock: `${folder}/${name}.lock`,
+    state: keepsState ? `${folder}/${name}.json` : null,
+    log: `${logs}/${name}.log`,
+  };
+}
+
+/** The control socket of the balancer called `name`. Throws an operator error where there can be none. */
+export function findSocket(name: string, world: PathsWorld = PROCESS_WORLD): string {
+  const socket = `${runtimeFolder(world)}/${name}.sock`;
   const socketBytes = new TextEncoder().encode(socket).length;
-  if (socketBytes > SOCKET_PATH_MAX) {
-    const why =
-      `its path has ${socketBytes} bytes and the system allows ${SOCKET_PATH_MAX}; choose a shorter --name or XDG_RUNTIME_DIR`;
-    throw new OperatorError("usage", `Cannot use control socket ${JSON.stringify(socket)}: ${why}`);
-  }
-  const logs = given(world, "LOGS_DIRECTORY") ?? state;
-  return { socket, lock: `${state}/${name}.lock`, state: `${state}/${name}.json`, log: `${logs}/${name}.log` };
+  if (socketBytes <= SOCKET_PATH_MAX) return socket;
+  const why =
+    `its path has ${socketBytes} bytes and the system allows ${SOCKET_PATH_MAX}; choose a shorter --name or XDG_RUNTIME_DIR`;
+  throw new OperatorError("usage", `Cannot use control socket ${JSON.stringify(socket)}: ${why}`);
+}
+
+/** Where the balancer called `name` may have its lock, for who has no answer of it. */
+export function findLocks(name: string, world: PathsWorld = PROCESS_WORLD): string[] {
+  return [true, false].flatMap((keepsState) => {
+    try {
+      return [findPaths(name, { keepsState, world }).lock];
+    } catch {
+      return []; // no folder for the state
+    }
+  });
 }
 
 /** The folder that a file with an absolute path is in. */
@@ -68,12 +94,12 @@ function stateFolder(world: PathsWorld): string {
 }
 
 /** Without a runtime folder of the user's own the socket goes beside the state: /tmp is not private. */
-function runtimeFolder(world: PathsWorld, state: string): string {
+function runtimeFolder(world: PathsWorld): string {
   const systemd = given(world, "RUNTIME_DIRECTORY");
   if (systemd !== undefined) return systemd;
   const xdg = absolute(world.env("XDG_RUNTIME_DIR"));
   if (xdg !== undefined) return `${xdg}/balancer`;
-  return world.uid === 0 ? "/run/balancer" : `${state}/run`;
+  return world.uid === 0 ? "/run/balancer" : `${stateFolder(world)}/run`;
 }
 
 /** A path that systemd gives: the first, if there are several (systemd.exec(5), RuntimeDirectory=). */

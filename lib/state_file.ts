@@ -29,6 +29,9 @@ export interface LoadedState {
 const FORMAT = "balancer-state";
 const VERSION = 1;
 
+/** As much as a state with a hundred servers has. */
+const PROBE_BYTES = 8192;
+
 /** Characters of a value that is not valid that a warning repeats. */
 const SHOWN_MAX = 80;
 
@@ -56,6 +59,24 @@ export async function saveState(path: string, servers: readonly SavedServer[]): 
     await syncFolder(path);
   } catch (error) {
     throw new OperatorError("failed", `Cannot save the state to ${JSON.stringify(path)}: ${messageOf(error)}`);
+  }
+}
+
+/**
+ * Tries whether the state could be saved: writes a file beside it, to the disk, and removes it. Throws an operator error that says
+ * what to do.
+ */
+export async function tryToSave(path: string): Promise<void> {
+  const probe = `${path}.probe`;
+  try {
+    await removeLeftover(probe);
+    await writeDurably(probe, " ".repeat(PROBE_BYTES));
+    await Deno.remove(probe);
+    await syncFolder(path);
+  } catch (error) {
+    await Deno.remove(probe).catch(() => {});
+    const wayOut = "make room for it there, or start with --no-state to keep nothing";
+    throw new OperatorError("failed", `Cannot keep the state in ${JSON.stringify(path)}: ${messageOf(error)}; ${wayOut}`);
   }
 }
 

@@ -14,7 +14,9 @@ const KINDS: [ErrorKind, number, number][] = [
   ["tooSlow", 1, 408],
   ["tooLarge", 1, 413],
   ["failed", 1, 500],
-  ["notRunning", 3, 503],
+  ["notAllowed", 1, 405],
+  ["busy", 1, 503],
+  ["notRunning", 3, 502],
 ];
 
 for (const [kind, exit, status] of KINDS) {

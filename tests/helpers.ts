@@ -326,3 +326,16 @@ export async function canRun(program: string, ...args: string[]): Promise<boolea
     return false;
   }
 }
+
+/** Asks until the answer will do. */
+export async function poll<T>(read: () => Promise<T>, isSo: (answer: T) => boolean, what: string): Promise<T> {
+  let isLate = false;
+  const asking = (async () => {
+    while (true) {
+      const answer = await read();
+      if (isSo(answer) || isLate) return answer;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  })();
+  return await soon(asking, what).finally(() => isLate = true);
+}

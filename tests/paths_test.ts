@@ -2,10 +2,14 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { OperatorError } from "../lib/errors.ts";
-import { DEFAULT_NAME, findPaths, parseName, type Paths, type PathsWorld } from "../lib/paths.ts";
+import { DEFAULT_NAME, findLocks, findPaths, parseName, type Paths, type PathsWorld } from "../lib/paths.ts";
 
 function world(uid: number | null, env: Readonly<Record<string, string>>): PathsWorld {
   return { uid, env: (name) => Object.hasOwn(env, name) ? env[name] : undefined };
+}
+
+function pathsOf(name: string, world: PathsWorld): Paths {
+  return findPaths(name, { keepsState: true, world });
 }
 
 const FOUND: [string, PathsWorld, Paths][] = [
@@ -79,7 +83,7 @@ const FOUND: [string, PathsWorld, Paths][] = [
 ];
 
 for (const [what, world, paths] of FOUND) {
-  Deno.test(`findPaths() uses ${what}`, () => assertEquals(findPaths("a", world), paths));
+  Deno.test(`findPaths() uses ${what}`, () => assertEquals(pathsOf("a", world), paths));
 }
 
 Deno.test("findPaths() ignores relative and empty values", () => {
@@ -90,12 +94,12 @@ Deno.test("findPaths() ignores relative and empty values", () => {
     XDG_STATE_HOME: "x",
     XDG_RUNTIME_DIR: "~/r",
   };
-  assertEquals(findPaths("a", world(1000, { ...relative, HOME: "/home/u" })), findPaths("a", world(1000, { HOME: "/home/u" })));
-  assertEquals(findPaths("a", world(0, relative)), findPaths("a", world(0, {})));
+  assertEquals(pathsOf("a", world(1000, { ...relative, HOME: "/home/u" })), pathsOf("a", world(1000, { HOME: "/home/u" })));
+  assertEquals(pathsOf("a", world(0, relative)), pathsOf("a", world(0, {})));
 });
 
 Deno.test("findPaths() takes no slash at a folder's end for another folder", () => {
-  assertEquals(findPaths("a", world(1000, { HOME: "/home/u//" })), findPaths("a", world(1000, { HOME: "/home/u" })));
+  assertEquals(pathsOf("a", world(1000, { HOME: "/home/u//" })), pathsOf("a", world(1000, { HOME: "/home/u" })));
 });
 
 const WITHOUT_FOLDER: Readonly<Record<string, string>>[] = [{}, { HOME: "" }, { HOME: "home" }, {
@@ -104,12 +108,31 @@ const WITHOUT_FOLDER: Readonly<Record<string, string>>[] = [{}, { HOME: "" }, { 
 
 for (const env of WITHOUT_FOLDER) {
   Deno.test(`findPaths() without a folder for the state fails: ${JSON.stringify(env)}`, () => {
-    assertEquals(assertThrows(() => findPaths("a", world(1000, env)), OperatorError, "set HOME").kind, "failed");
+    assertEquals(assertThrows(() => pathsOf("a", world(1000, env)), OperatorError, "set HOME").kind, "failed");
   });
 }
 
+Deno.test("findPaths() without a state puts all else beside the socket, and needs no folder for the state", () => {
+  const paths = { socket: "/run/u/balancer/a.sock", lock: "/run/u/balancer/a.lock", state: null, log: "/run/u/balancer/a.log" };
+  for (const env of [{}, { HOME: "/home/u" }, { XDG_STATE_HOME: "/x" }] as Record<string, string>[]) {
+    assertEquals(findPaths("a", { keepsState: false, world: world(1000, { ...env, XDG_RUNTIME_DIR: "/run/u" }) }), paths);
+  }
+  const logs = world(0, { LOGS_DIRECTORY: "/var/log/lb" });
+  assertEquals(findPaths("a", { keepsState: false, world: logs }).log, "/var/log/lb/a.log");
+});
+
+Deno.test("findLocks() names a lock with a state and one without, as far as there can be one", () => {
+  const runtime = { XDG_RUNTIME_DIR: "/run/u" };
+  assertEquals(findLocks("a", world(1000, { ...runtime, HOME: "/home/u" })), [
+    "/home/u/.local/state/balancer/a.lock",
+    "/run/u/balancer/a.lock",
+  ]);
+  assertEquals(findLocks("a", world(1000, runtime)), ["/run/u/balancer/a.lock"]);
+  assertEquals(findLocks("a", world(1000, {})), []);
+});
+
 Deno.test("findPaths() gives balancers of different names different files", () => {
-  const [one, two] = ["one", "two"].map((name) => Object.values(findPaths(name, world(0, {}))));
+  const [one, two] = ["one", "two"].map((name) => Object.values(pathsOf(name, world(0, {}))));
   assertEquals(new Set([...one, ...two]).size, 8);
 });
 
@@ -119,9 +142,9 @@ const SOCKET_PATH_MAX = Deno.build.os === "linux" ? 107 : 103;
 Deno.test("findPaths() refuses a socket path that is one byte too long, and says how to shorten it", () => {
   const folder = (bytes: number) => "/" + "é".repeat(40) + "r".repeat(bytes - 81);
   const pathBytes = "/balancer/a.sock".length;
-  findPaths("a", world(0, { XDG_RUNTIME_DIR: folder(SOCKET_PATH_MAX - pathBytes) }));
+  pathsOf("a", world(0, { XDG_RUNTIME_DIR: folder(SOCKET_PATH_MAX - pathBytes) }));
   const tooLong = world(0, { XDG_RUNTIME_DIR: folder(SOCKET_PATH_MAX + 1 - pathBytes) });
-  assertEquals(assertThrows(() => findPaths("a", tooLong), OperatorError, `has ${SOCKET_PATH_MAX + 1} bytes`).kind, "usage");
+  assertEquals(assertThrows(() => pathsOf("a", tooLong), OperatorError, `has ${SOCKET_PATH_MAX + 1} bytes`).kind, "usage");
 });
 
 for (const name of [DEFAULT_NAME, "a", "A-1_b.c", "9", "x".repeat(32)]) {

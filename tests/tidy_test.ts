@@ -24,6 +24,7 @@ const LAYERS: readonly (readonly string[])[] = [
     "lib/config.ts",
     "lib/paths.ts",
     "lib/plain_file.ts",
+    "lib/lock.ts",
     "lib/descriptors.ts",
     "lib/log_file.ts",
     "lib/log.ts",

@@ -3,6 +3,7 @@
  * `tests/tidy_test.ts` fails where they differ.
  */
 
+import type { OptionSpec } from "../lib/command_line.ts";
 import { SETTINGS } from "../lib/config.ts";
 import { COMMANDS } from "../lib/control/commands.ts";
 import { FATES } from "../lib/fates.ts";
@@ -23,7 +24,7 @@ export const TABLES: Readonly<Record<string, readonly (readonly string[])[]>> = 
     ...Object.entries(COMMANDS).map(([name, command]) => [
       code([name, ...command.arguments.map((argument) => `<${argument}>`)].join(" ")),
       command.summary,
-      name === "start" ? "all settings below, `--name`" : command.options.map(({ flag }) => code(`--${flag}`)).join(", "),
+      (name === "start" ? ["all settings below", ...codes(beyondSettings(command.options))] : codes(command.options)).join(", "),
     ]),
   ],
   settings: [
@@ -58,6 +59,14 @@ function markdown([heading, ...rows]: readonly (readonly string[])[]): string {
   const widths = heading.map((_, i) => Math.max(...escaped.map((row) => row[i].length)));
   const line = (cells: readonly string[]) => `| ${cells.map((cell, i) => cell.padEnd(widths[i])).join(" | ")} |`;
   return [line(escaped[0]), line(widths.map((width) => "-".repeat(width))), ...escaped.slice(1).map(line)].join("\n");
+}
+
+function codes(options: readonly OptionSpec[]): string[] {
+  return options.map(({ flag }) => code(`--${flag}`));
+}
+
+function beyondSettings(options: readonly OptionSpec[]): OptionSpec[] {
+  return options.filter(({ flag }) => !Object.values(SETTINGS).some((setting) => setting.flag === flag));
 }
 
 function code(text: string): string {

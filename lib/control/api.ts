@@ -87,7 +87,7 @@ const Status = z.object({
   connections: z.object({ accepted: count, open: count, max: count }),
   fates: z.record(z.enum(FATE_NAMES), count),
   settings: z.record(z.string(), z.string()),
-  stateFile: z.string(),
+  stateFile: z.string().nullable().openapi({ description: "null where nothing is kept (--no-state)" }),
   lockFile: z.string(),
   logFile: z.string().nullable().openapi({ description: "null where the log goes to standard error" }),
   warnings: z.array(z.string()).openapi({ description: "What was amiss at the start" }),

@@ -3,6 +3,7 @@
  */
 
 import { messageOf, OperatorError } from "../errors.ts";
+import { isLocked } from "../lock.ts";
 import type { Answers } from "./api.ts";
 
 /** How long a daemon may take to answer what it can answer at once. */
@@ -34,7 +35,8 @@ function format(query: Query): string {
 export class ControlClient implements Disposable {
   readonly #http: Deno.HttpClient;
 
-  constructor(readonly name: string, readonly path: string) {
+  /** `locks` are the files that its daemon may have locked, by which one that runs without a socket is known. */
+  constructor(readonly name: string, readonly path: string, readonly locks: readonly string[] = []) {
     this.#http = Deno.createHttpClient({ proxy: { transport: "unix", path } });
   }
 
@@ -112,17 +114,24 @@ export class ControlClient implements Disposable {
       (await Deno.connect({ transport: "unix", path: this.path })).close();
     } catch (error) {
       if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) {
-        const name = JSON.stringify(this.name);
-        throw new OperatorError(
-          "notRunning",
-          `No balancer ${name} is running: start it with balancerctl start <inet_address> <inet_port>`,
-        );
+        throw await this.#absence();
       }
       const why = error instanceof Deno.errors.PermissionDenied
         ? "it is another user's; ask as that user or as root"
         : messageOf(error);
       throw new OperatorError("failed", `Cannot open control socket ${JSON.stringify(this.path)}: ${why}`);
     }
+  }
+
+  async #absence(): Promise<OperatorError> {
+    const name = JSON.stringify(this.name);
+    for (const lock of this.locks) {
+      if (!await isLocked(lock)) continue;
+      const why = "its control socket is not there; it makes it within a second: try again";
+      return new OperatorError("failed", `Balancer ${name} is running, but ${why}`);
+    }
+    const start = "start it with balancerctl start <inet_address> <inet_port>";
+    return new OperatorError("notRunning", `No balancer ${name} is running: ${start}`);
   }
 
   async #fetch(method: string, path: string, body: unknown, waitMs: number): Promise<Response> {

@@ -11,6 +11,7 @@ import {
   DEFAULT_GRACE_MS,
   DEFAULT_REBALANCE_RATE,
   LIMITS,
+  NO_STATE,
   parseConfig,
   parseCount,
   parseServerConnections,
@@ -21,7 +22,7 @@ import { formatDuration, parseDuration } from "../duration.ts";
 import { OperatorError } from "../errors.ts";
 import { playDemo } from "../demo/demo.ts";
 import { EMPTY_STAGE, type Stage } from "../demo/stage.ts";
-import { DEFAULT_NAME, findPaths, parseName } from "../paths.ts";
+import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName } from "../paths.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
@@ -86,13 +87,14 @@ export const COMMANDS = {
   start: command({
     summary: "Start a balancer in the background, listening on this address and port (0: any free port)",
     arguments: SERVER,
-    options: Object.values(SETTINGS),
+    options: [...Object.values(SETTINGS), NO_STATE],
     act: start,
-    print: ({ name, address, pid, warnings, servers }) => {
+    print: ({ name, address, pid, warnings, servers, stateFile }) => {
       const count = Object.values(servers).reduce((sum, count) => sum + count, 0); // one that was drained is there, too
       return [
         ...warnings,
         `Balancer ${JSON.stringify(name)} listens on ${address} (pid ${pid}) with ${plural(count, "server")}`,
+        ...(stateFile === null ? ["Its pool is not kept (--no-state): after a restart it is empty"] : []),
         ...(count === 0 ? ["Add one with balancerctl add <inet_address> <inet_port>"] : []),
       ].join("\n");
     },
@@ -242,7 +244,7 @@ export function situationOf(
     ...person,
     name,
     get client() {
-      return client ??= new ControlClient(name, findPaths(name).socket); // the demo needs none
+      return client ??= new ControlClient(name, findSocket(name), findLocks(name)); // the demo needs none
     },
     [Symbol.dispose]: () => client?.[Symbol.dispose](),
   };
@@ -263,7 +265,10 @@ async function start({ arguments: [host, port], options }: CommandInput, { clien
     );
   }
   const flags = Object.values(SETTINGS).flatMap(({ flag }) => options[flag] === undefined ? [] : [`--${flag}=${options[flag]}`]);
-  const args = ["run", address.host, String(address.port), `--name=${name}`, `--log-file=${findPaths(name).log}`, ...flags];
+  const keepsState = options[NO_STATE.flag] === undefined;
+  const { log } = findPaths(name, { keepsState });
+  const switches = keepsState ? [] : [`--${NO_STATE.flag}`];
+  const args = ["run", address.host, String(address.port), `--name=${name}`, `--log-file=${log}`, ...switches, ...flags];
   const { daemon } = await launchDaemon(args, { detached: true });
   return await client.status().catch((error) => {
     daemon.kill("SIGTERM"); // what cannot be controlled is not left running

@@ -129,7 +129,7 @@ export function printStatus(status: Answers["status"]): string {
     ["Connections", `${connections.open} open of at most ${connections.max}, ${connections.accepted} accepted`],
     ["Ended", fates.join(", ") || "none"],
     ["Settings", Object.entries(status.settings).map(([flag, value]) => `--${flag} ${quoted(value)}`).join(" ")],
-    ["State", status.stateFile],
+    ["State", status.stateFile ?? "not kept (--no-state)"],
     ["Log", status.logFile ?? "standard error"],
     ...status.warnings.map((warning) => ["Warning", warning]),
   ];

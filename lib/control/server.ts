@@ -23,7 +23,8 @@ export interface DaemonFacts {
   readonly engine: string;
   readonly startedAt: Date;
   readonly settings: Readonly<Record<string, string>>;
-  readonly stateFile: string;
+  /** Null where nothing is kept. */
+  readonly stateFile: string | null;
   /** Locked until the process has ended. */
   readonly lockFile: string;
   readonly logFile: string | null;

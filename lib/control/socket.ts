@@ -58,9 +58,12 @@ export class Door implements AsyncDisposable {
   }
 
   /** Whether the socket at the path is the one that this daemon listens on. */
-  async isThere(): Promise<boolean> {
-    const info = await Deno.lstat(this.path).catch(() => undefined);
-    return info !== undefined && isSameFile(info, this.#made);
+  get isThere(): boolean {
+    try {
+      return isSameFile(Deno.lstatSync(this.path), this.#made);
+    } catch {
+      return false;
+    }
   }
 
   /** Makes the socket anew, and its folder. Throws an operator error where the path is another's. */
@@ -73,7 +76,7 @@ export class Door implements AsyncDisposable {
 
   /** Removes the socket, if it is this one. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (await this.isThere()) await Deno.remove(this.path).catch(() => {});
+    if (this.isThere) await Deno.remove(this.path).catch(() => {});
     this.#listening.close();
   }
 }
