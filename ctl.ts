@@ -8,6 +8,7 @@ import { type Command, COMMANDS, situationOf } from "./lib/control/commands.ts";
 import { type Stage, textStage } from "./lib/demo/stage.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/errors.ts";
 import { describeVersion } from "./lib/packaging.ts";
+import { printable, printableIn } from "./lib/printable.ts";
 
 const PROGRAM: ProgramSpec<Command> = {
   name: "balancerctl",
@@ -30,7 +31,7 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 function print(text: string): number {
-  if (text !== "") write(`${text}\n`);
+  if (text !== "") write(`${printable(text)}\n`);
   return EXIT.done;
 }
 
@@ -49,7 +50,7 @@ function standardStage(): Stage {
 function terminalLine(): ((line: string) => void) | undefined {
   if (!Deno.stderr.isTerminal() || Deno.env.get("TERM") === "dumb") return undefined;
   const { columns } = Deno.consoleSize();
-  return (line) => void Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[2K${line.slice(0, columns - 1)}`));
+  return (line) => void Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[2K${printableIn(line).slice(0, columns - 1)}`));
 }
 
 function takeInterrupts(): AbortSignal {
@@ -59,7 +60,7 @@ function takeInterrupts(): AbortSignal {
 }
 
 function complain(sentence: string): void {
-  console.error(`${PROGRAM.name}: ${sentence}`);
+  console.error(`${PROGRAM.name}: ${printable(sentence)}`);
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -34,10 +34,14 @@ export class OperatorError extends Error {
   }
 }
 
+/** What Deno says behind the system's words: the error's number, and the call with the path that our sentences begin with. */
+const SYSTEM_CALL = / \(os error [0-9]+\).*$/s;
+
 /** The message of anything thrown. */
 export function messageOf(error: unknown): string {
-  if (error instanceof Deno.errors.NotCapable) return "the program may not use that place"; // Deno's advice would be --allow-all
-  return error instanceof Error ? error.message : String(error);
+  // Deno's advice would be --allow-all, which no operator can give.
+  if (error instanceof Deno.errors.NotCapable) return "programs keep no files there; choose another folder";
+  return error instanceof Error ? error.message.replace(SYSTEM_CALL, "") : String(error);
 }
 
 /** For `catch`: throws an operator error that begins with `cannot` and says why; one that is a sentence already as it is. */

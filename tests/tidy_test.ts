@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import deno from "../deno.json" with { type: "json" };
 import { SETTINGS } from "../lib/config.ts";
+import { LIBC_PATHS as PEER_LIBC_PATHS } from "../lib/control/peer.ts";
 import { LIBC_PATHS } from "../lib/engine/libc.ts";
 import { ENGINES } from "../lib/engine/mod.ts";
 import { withTables } from "../tools/tables.ts";
@@ -30,6 +31,7 @@ const LAYERS: readonly (readonly string[])[] = [
     "lib/log.ts",
     "lib/command_line.ts",
     "lib/packaging.ts",
+    "lib/printable.ts",
   ],
   [
     "lib/hash.ts",
@@ -207,15 +209,20 @@ Deno.test("Deno's version stands in one place, and whoever must repeat it agrees
   for (const other of named) assertEquals(other, version);
 });
 
-Deno.test("the daemon may load libc where the engine looks for it, and nothing else", () => {
-  const allowed = deno.permissions.balancer.ffi.filter((path) => !/(x86_64|aarch64)/.test(path) || path.includes(Deno.build.arch));
-  assertEquals(allowed.toSorted(), [...LIBC_PATHS].toSorted());
+Deno.test("the programs may load libc where they look for it, and nothing else", () => {
+  for (const { ffi } of [deno.permissions.balancer, deno.permissions.balancerctl]) {
+    const allowed = ffi.filter((path) => !/(x86_64|aarch64)/.test(path) || path.includes(Deno.build.arch));
+    assertEquals(allowed.toSorted(), [...LIBC_PATHS].toSorted());
+  }
+  assertEquals(PEER_LIBC_PATHS, LIBC_PATHS);
 });
 
-Deno.test("nobody but libc.ts touches a pointer", async () => {
+Deno.test("nobody but libc.ts and peer.ts touches a pointer", async () => {
   for (const file of await programFiles()) {
     const text = await Deno.readTextFile(ROOT + file);
-    if (file !== "lib/engine/libc.ts") assert(!/Deno\.(Unsafe|dlopen)/.test(text), `${file} uses FFI by itself`);
+    if (!["lib/engine/libc.ts", "lib/control/peer.ts"].includes(file)) {
+      assert(!/Deno\.(Unsafe|dlopen)/.test(text), `${file} uses FFI by itself`);
+    }
   }
 });
 

@@ -1,13 +1,21 @@
 /**
- * The one client of the control API. Loads no schema: the types come from them, and the answers from a daemon of ours.
+ * The one client of the control API. Loads no schema. Trusts nobody: what listens must be its own user's, and what it answers must have
+ * the shape it should.
  */
 
-import { messageOf, OperatorError } from "../errors.ts";
+import { ERROR_KINDS, failWith, messageOf, OperatorError } from "../errors.ts";
 import { isLocked } from "../lock.ts";
+import { printableIn } from "../printable.ts";
+import { formatSize } from "../size.ts";
 import type { Answers } from "./api.ts";
+import { peerUid } from "./peer.ts";
+import { misfitOf } from "./shapes.ts";
+import { requireOwnSocket } from "./socket.ts";
 
 /** How long a daemon may take to answer what it can answer at once. */
 const ANSWER_MAX_MS = 10_000;
+/** The longest answer there is lists a pool of 16,384 servers in 10 MB. */
+const ANSWER_BYTES_MAX = 64 * 1024 ** 2;
 
 /** A server's settings as the API takes them. */
 export interface NewServer {
@@ -41,86 +49,99 @@ export class ControlClient implements Disposable {
   }
 
   status(): Promise<Answers["status"]> {
-    return this.#call("GET", "/v1/status");
+    return this.#call("status", "GET", "/v1/status");
   }
 
   list(): Promise<Answers["servers"]> {
-    return this.#call("GET", "/v1/servers");
+    return this.#call("servers", "GET", "/v1/servers");
   }
 
   add(server: NewServer): Promise<Answers["server"]> {
-    return this.#call("POST", "/v1/servers", server);
+    return this.#call("server", "POST", "/v1/servers", server);
   }
 
   server(server: string): Promise<Answers["server"]> {
-    return this.#call("GET", `/v1/servers/${encodeURIComponent(server)}`);
+    return this.#call("server", "GET", `/v1/servers/${encodeURIComponent(server)}`);
   }
 
   change(server: string, change: ServerChange): Promise<Answers["server"]> {
-    return this.#call("PATCH", `/v1/servers/${encodeURIComponent(server)}`, change);
+    return this.#call("server", "PATCH", `/v1/servers/${encodeURIComponent(server)}`, change);
   }
 
   startRebalance(rate: number | undefined): Promise<Answers["rebalance"]> {
-    return this.#call("POST", "/v1/rebalance", { rate });
+    return this.#call("rebalance", "POST", "/v1/rebalance", { rate });
   }
 
   showRebalance(): Promise<Answers["rebalance"]> {
-    return this.#call("GET", "/v1/rebalance");
+    return this.#call("rebalance", "GET", "/v1/rebalance");
   }
 
   stopRebalance(): Promise<Answers["rebalance"]> {
-    return this.#call("DELETE", "/v1/rebalance");
+    return this.#call("rebalance", "DELETE", "/v1/rebalance");
   }
 
   plan(query: Query): Promise<Answers["plan"]> {
-    return this.#call("GET", `/v1/plan?${format(query)}`);
+    return this.#call("plan", "GET", `/v1/plan?${format(query)}`);
   }
 
   explain(query: Query): Promise<Answers["explanation"]> {
-    return this.#call("GET", `/v1/explain?${format(query)}`);
+    return this.#call("explanation", "GET", `/v1/explain?${format(query)}`);
   }
 
   ends(query: Query): Promise<Answers["ends"]> {
-    return this.#call("GET", `/v1/ends?${format(query)}`);
+    return this.#call("ends", "GET", `/v1/ends?${format(query)}`);
   }
 
   /** `server` is `address:port`, `drain` a time such as `10s`, `waitMs` how long that is. */
   remove(server: string, drain: string, waitMs: number): Promise<Answers["removal"]> {
-    return this.#call("DELETE", `/v1/servers/${encodeURIComponent(server)}?drain=${drain}`, undefined, waitMs);
+    return this.#call("removal", "DELETE", `/v1/servers/${encodeURIComponent(server)}?drain=${drain}`, undefined, waitMs);
   }
 
   stop(grace: string): Promise<Answers["stopping"]> {
-    return this.#call("POST", "/v1/stop", { grace });
+    return this.#call("stopping", "POST", "/v1/stop", { grace });
   }
 
   [Symbol.dispose](): void {
     this.#http.close();
   }
 
-  async #call<T>(method: string, path: string, body?: unknown, waitMs = 0): Promise<T> {
+  async #call<Name extends keyof Answers>(
+    name: Name,
+    method: string,
+    path: string,
+    body?: unknown,
+    waitMs = 0,
+  ): Promise<Answers[Name]> {
     await this.#knock();
     const response = await this.#fetch(method, path, body, waitMs);
-    const answer: T | Answers["failure"] = await response.json().catch(() => {
+    const answer = parseJson(await this.#read(response));
+    if (answer === undefined) {
       throw new OperatorError("failed", `What listens on control socket ${JSON.stringify(this.path)} is no balancer`);
-    });
-    if (response.ok) return answer as T;
-    const { kind, message } = (answer as Answers["failure"]).error;
-    throw new OperatorError(kind, message);
+    }
+    if (response.ok) return this.#require(name, answer);
+    const { kind, message } = this.#require("failure", answer).error;
+    throw new OperatorError(Object.hasOwn(ERROR_KINDS, kind) ? kind : "failed", printableIn(message));
   }
 
-  /** Tells a daemon that is not there from one that does not answer; `fetch` does not. */
+  #require<Name extends keyof Answers>(name: Name, answer: unknown): Answers[Name] {
+    const misfit = misfitOf(name, answer);
+    if (misfit === undefined) return answer as Answers[Name];
+    const why = `${printableIn(misfit)}; both must have the same version`;
+    throw new OperatorError("failed", `Balancer ${JSON.stringify(this.name)} answers what balancerctl cannot read: ${why}`);
+  }
+
+  /** Refuses what another user might listen on, and tells a daemon that is not there from one that does not answer. */
   async #knock(): Promise<void> {
-    try {
-      (await Deno.connect({ transport: "unix", path: this.path })).close();
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) {
-        throw await this.#absence();
-      }
-      const why = error instanceof Deno.errors.PermissionDenied
-        ? "it is another user's; ask as that user or as root"
-        : messageOf(error);
-      throw new OperatorError("failed", `Cannot open control socket ${JSON.stringify(this.path)}: ${why}`);
+    const cannot = `Cannot use control socket ${JSON.stringify(this.path)}`;
+    if (!await requireOwnSocket(this.path)) throw await this.#absence();
+    const uid = peerUid(this.path);
+    if (uid !== undefined && uid !== Deno.uid()) {
+      throw new OperatorError("failed", `${cannot}: user ${uid} listens on it, and this is user ${Deno.uid()}; ask as that user`);
     }
+    if (uid !== undefined) return; // it was connected to
+    const error = await connectError(this.path);
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) throw await this.#absence();
+    if (error !== undefined) failWith(cannot)(error);
   }
 
   async #absence(): Promise<OperatorError> {
@@ -138,14 +159,58 @@ export class ControlClient implements Disposable {
     try {
       return await fetch(`http://127.0.0.1${path}`, { // a name would be looked up, though the socket is local
         method,
+        redirect: "manual",
         client: this.#http,
         signal: AbortSignal.timeout(waitMs + ANSWER_MAX_MS),
         body: body === undefined ? undefined : JSON.stringify(body),
       });
     } catch (error) {
-      const isLate = error instanceof DOMException && error.name === "TimeoutError";
-      const why = isLate ? "it does not answer" : messageOf(error instanceof Error && error.cause ? error.cause : error);
-      throw new OperatorError("failed", `Lost balancer ${JSON.stringify(this.name)} in the middle of a request: ${why}`);
+      throw this.#lost(error);
     }
+  }
+
+  async #read(response: Response): Promise<string> {
+    const decoder = new TextDecoder();
+    let text = "";
+    let bytes = 0;
+    try {
+      for await (const chunk of response.body ?? []) {
+        bytes += chunk.length;
+        if (bytes > ANSWER_BYTES_MAX) break;
+        text += decoder.decode(chunk, { stream: true });
+      }
+    } catch (error) {
+      throw this.#lost(error);
+    }
+    if (bytes <= ANSWER_BYTES_MAX) return text + decoder.decode();
+    const limit = formatSize(ANSWER_BYTES_MAX);
+    throw new OperatorError("failed", `Balancer ${JSON.stringify(this.name)} answers more than ${limit}, which is not read`);
+  }
+
+  #lost(error: unknown): OperatorError {
+    const isLate = error instanceof DOMException && error.name === "TimeoutError";
+    const why = isLate ? "it does not answer" : messageOf(error instanceof Error && error.cause ? error.cause : error);
+    return new OperatorError(
+      "failed",
+      `Lost balancer ${JSON.stringify(this.name)} in the middle of a request: ${printableIn(why)}`,
+    );
+  }
+}
+
+/** Undefined where it is no JSON. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Why there is no connection; undefined where there was one. */
+async function connectError(path: string): Promise<unknown> {
+  try {
+    (await Deno.connect({ transport: "unix", path })).close();
+  } catch (error) {
+    return error;
   }
 }

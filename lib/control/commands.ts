@@ -23,6 +23,7 @@ import { OperatorError } from "../errors.ts";
 import { playDemo } from "../demo/demo.ts";
 import { EMPTY_STAGE, type Stage } from "../demo/stage.ts";
 import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName } from "../paths.ts";
+import { printableIn, toJson } from "../printable.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
@@ -77,7 +78,7 @@ function command<T>({ summary, reads = false, isNamed = true, arguments: args = 
     options: [...options, ...(reads ? [JSON_OUTPUT] : []), ...(isNamed ? [NAME] : [])],
     async run(input, situation) {
       const result = await act(input, situation);
-      return input.options.json === undefined ? print(result, input) : JSON.stringify(result, null, 2);
+      return input.options.json === undefined ? print(printableIn(result), input) : toJson(result);
     },
   };
 }

@@ -2,9 +2,9 @@
  * The control socket's file: in a folder of its owner's, and taken over only when nobody listens on it. Knows nothing of HTTP.
  */
 
-import { messageOf, OperatorError } from "../errors.ts";
+import { failWith, OperatorError } from "../errors.ts";
 import { folderOf } from "../paths.ts";
-import { isSameFile } from "../plain_file.ts";
+import { ifMissing, isSameFile, kindOf } from "../plain_file.ts";
 
 /** Whether somebody listens on the Unix socket at `path`. In doubt yes: what is not refused is not free. */
 export async function isListening(path: string): Promise<boolean> {
@@ -98,18 +98,51 @@ async function makeSocket(path: string, listen: (path: string) => Promise<Listen
   }
 }
 
+/**
+ * Refuses the socket at `path`, before anything is sent to it, if another user may have made it. False where there is none. Throws an
+ * operator error.
+ */
+export async function requireOwnSocket(path: string): Promise<boolean> {
+  const cannot = `Cannot use control socket ${JSON.stringify(path)}`;
+  try {
+    const folder = await Deno.stat(folderOf(path)).catch(ifMissing(undefined));
+    if (folder === undefined) return false;
+    requirePrivate(folder, `${cannot}: its folder`);
+    const socket = await Deno.lstat(path).catch(ifMissing(undefined));
+    if (socket === undefined) return false;
+    const otherwise = "move it away or choose another --name";
+    if (!socket.isSocket) throw new OperatorError("failed", `${cannot}: it is ${kindOf(socket)} and no socket; ${otherwise}`);
+    requireOwn(socket, `${cannot}: it`);
+    return true;
+  } catch (error) {
+    return failWith(cannot)(error);
+  }
+}
+
 /** Makes a folder that only its owner can enter; one that is there must at least not be writable for others. */
 export async function makePrivateFolder(path: string): Promise<void> {
   const cannot = `Cannot use folder ${JSON.stringify(path)}`;
   try {
     await Deno.mkdir(path, { recursive: true, mode: 0o700 });
-    const { mode, uid } = await Deno.stat(path);
-    const isOurs = uid === null || uid === Deno.uid();
-    const isOpen = mode !== null && (mode & 0o022) !== 0;
-    if (!isOurs) throw new OperatorError("failed", `${cannot}: it belongs to another user`);
-    if (isOpen) throw new OperatorError("failed", `${cannot}: other users can write to it; chmod 700 it`);
+    requirePrivate(await Deno.stat(path), `${cannot}: it`);
   } catch (error) {
-    if (error instanceof OperatorError) throw error;
-    throw new OperatorError("failed", `${cannot}: ${messageOf(error)}`);
+    failWith(cannot)(error);
   }
+}
+
+/** `what` begins the sentence. */
+function requireOwn({ uid }: Deno.FileInfo, what: string): void {
+  if (uid === null || uid === Deno.uid()) return;
+  throw new OperatorError("failed", `${what} belongs to user ${uid}, and this is user ${Deno.uid()}; ask as that user`);
+}
+
+function requirePrivate(folder: Deno.FileInfo, what: string): void {
+  requireOwn(folder, what);
+  const mode = folder.mode ?? 0o700;
+  const octal = (mode & 0o777).toString(8).padStart(3, "0");
+  if ((mode & 0o022) !== 0) {
+    throw new OperatorError("failed", `${what} has mode ${octal}: other users can write to it; chmod 700 it`);
+  }
+  const canUse = (mode & 0o700) === 0o700 || Deno.uid() === 0;
+  if (!canUse) throw new OperatorError("failed", `${what} has mode ${octal}: not even its owner can use it; chmod 700 it`);
 }

@@ -1,0 +1,165 @@
+/**
+ * What the client takes for an answer: the shape of each, as a table, and the one function that compares. The schemas of `api.ts` say
+ * more, but to load them would take longer than most commands.
+ */
+
+import type { Answers } from "./api.ts";
+
+/** The shape of a value of type T: a field that T has and the shape has not fails to compile. */
+type Shape<T> = null extends T ? { readonly orNull: Shape<NonNullable<T>> }
+  : undefined extends T ? { readonly orNone: Shape<Exclude<T, undefined>> }
+  : [T] extends [string] ? "text" | { readonly oneOf: readonly T[] }
+  : [T] extends [number] ? "number"
+  : [T] extends [boolean] ? "boolean"
+  : T extends readonly (infer Element)[] ? { readonly listOf: Shape<Element> }
+  : { readonly every: Shape<T[keyof T]> } | { readonly fields: { readonly [Name in keyof T]-?: Shape<T[Name]> } };
+
+const SERVER: Shape<Answers["server"]> = {
+  fields: {
+    server: "text",
+    state: "text",
+    since: "text",
+    reason: { orNull: "text" },
+    weight: "number",
+    connectionsMax: { orNull: "number" },
+    open: "number",
+    movedAway: "number",
+    connects: "number",
+    connectFailures: "number",
+    sentBytes: "number",
+    receivedBytes: "number",
+    lastFailure: { orNull: { fields: { at: "text", reason: "text" } } },
+    share: "number",
+    fates: { every: "number" },
+  },
+};
+
+const BEFORE_AND_AFTER = { fields: { before: "number", after: "number" } } as const;
+
+/** The shape of every answer. Words of a list, such as states, are texts: a newer daemon may have more of them. */
+export const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
+  status: {
+    fields: {
+      name: "text",
+      version: "text",
+      pid: "number",
+      engine: "text",
+      address: "text",
+      startedAt: "text",
+      stopping: "boolean",
+      generation: "number",
+      servers: { every: "number" },
+      checkIntervalMs: "number",
+      connections: { fields: { accepted: "number", open: "number", max: "number" } },
+      fates: { every: "number" },
+      settings: { every: "text" },
+      stateFile: { orNull: "text" },
+      lockFile: "text",
+      logFile: { orNull: "text" },
+      warnings: { listOf: "text" },
+    },
+  },
+  servers: {
+    fields: { servers: { listOf: SERVER }, ring: { fields: { fingerprint: "text", points: "number", peakToMean: "number" } } },
+  },
+  server: SERVER,
+  removal: { fields: { server: "text", open: "number", moved: "number", ended: "number" } },
+  rebalance: { fields: { running: "boolean", away: "number", busy: "number", moved: "number", rate: "number" } },
+  plan: {
+    fields: {
+      change: { fields: { kind: { oneOf: ["add", "remove", "weight"] }, server: "text", weight: { orNone: "number" } } },
+      movedShare: "number",
+      flows: { listOf: { fields: { from: { orNull: "text" }, to: { orNull: "text" }, share: "number" } } },
+      peakToMean: BEFORE_AND_AFTER,
+      servers: BEFORE_AND_AFTER,
+      connections: { listOf: { fields: { state: "text", count: "number", outcome: "text" } } },
+    },
+  },
+  explanation: {
+    fields: {
+      client: "text",
+      hash: "text",
+      probe: { orNull: "number" },
+      point: { orNull: "text" },
+      distance: { orNull: "number" },
+      server: { orNull: "text" },
+      order: {
+        listOf: { fields: { server: "text", state: "text", open: "number", verdict: "text", why: { orNull: "text" } } },
+      },
+    },
+  },
+  ends: {
+    fields: {
+      ends: {
+        listOf: {
+          fields: {
+            at: "text",
+            fate: "text",
+            client: "text",
+            server: { orNull: "text" },
+            attempts: "number",
+            moves: "number",
+            sentBytes: "number",
+            receivedBytes: "number",
+            durationMs: "number",
+            reason: { orNull: "text" },
+          },
+        },
+      },
+      leftOut: "number",
+    },
+  },
+  stopping: { fields: { open: "number", graceMs: "number", lockFile: "text" } },
+  failure: { fields: { error: { fields: { kind: "text", message: "text" } } } },
+};
+
+/** A shape of whatever type. */
+type AnyShape =
+  | "text"
+  | "number"
+  | "boolean"
+  | { readonly oneOf: readonly string[] }
+  | { readonly orNull: AnyShape }
+  | { readonly orNone: AnyShape }
+  | { readonly listOf: AnyShape }
+  | { readonly every: AnyShape }
+  | { readonly fields: Readonly<Record<string, AnyShape>> };
+
+/** Where an answer does not have the shape of its name, as a clause; undefined where it has. */
+export function misfitOf(name: keyof Answers, answer: unknown): string | undefined {
+  return misfit(SHAPES[name] as AnyShape, answer, "it");
+}
+
+/** Numbers are not negative: all of ours count or measure. */
+const WORDS = {
+  text: { is: (value: unknown) => typeof value === "string", what: "no text" },
+  number: { is: (value: unknown) => Number.isFinite(value) && (value as number) >= 0, what: "no number from 0" },
+  boolean: { is: (value: unknown) => typeof value === "boolean", what: "neither true nor false" },
+} as const;
+
+function misfit(shape: AnyShape, value: unknown, where: string): string | undefined {
+  if (typeof shape === "string") return WORDS[shape].is(value) ? undefined : `${where} is ${WORDS[shape].what}`;
+  if ("oneOf" in shape) return shape.oneOf.includes(value as string) ? undefined : `${where} is none of ${shape.oneOf.join(", ")}`;
+  if ("orNull" in shape) return value === null ? undefined : misfit(shape.orNull, value, where);
+  if ("orNone" in shape) return value === undefined ? undefined : misfit(shape.orNone, value, where);
+  if ("listOf" in shape) return misfitOfList(shape.listOf, value, where);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return `${where} is no object`;
+  if ("every" in shape) return first(Object.entries(value), ([name, part]) => misfit(shape.every, part, `${where}.${name}`));
+  return first(Object.entries(shape.fields), ([name, part]) => misfit(part, ownOf(value, name), `${where}.${name}`));
+}
+
+function misfitOfList(shape: AnyShape, value: unknown, where: string): string | undefined {
+  if (!Array.isArray(value)) return `${where} is no list`;
+  return first(value.entries(), ([index, element]) => misfit(shape, element, `${where}[${index}]`));
+}
+
+function ownOf(value: object, name: string): unknown {
+  return Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;
+}
+
+function first<T>(parts: Iterable<T>, find: (part: T) => string | undefined): string | undefined {
+  for (const part of parts) {
+    const found = find(part);
+    if (found !== undefined) return found;
+  }
+}
