@@ -20,7 +20,8 @@ const DESCRIPTORS_ASSUMED = 10_240;
 
 /**
  * The limit on open descriptors that the process and its children have, asked of the shell: Deno has no call for getrlimit(2) and
- * keeps /proc/self/limits from programs that may not do everything. The permission to run the shell is given back.
+ * keeps /proc/self/limits from programs that may not do everything. The permission to run the shell is given back. Throws an operator
+ * error where the limit leaves no descriptor for that.
  */
 export async function readDescriptorLimit(): Promise<number> {
   try {
@@ -28,8 +29,9 @@ export async function readDescriptorLimit(): Promise<number> {
     const limit = new TextDecoder().decode(stdout).trim();
     if (limit === "unlimited") return Infinity;
     return /^[0-9]+$/.test(limit) ? Number(limit) : DESCRIPTORS_ASSUMED;
-  } catch {
-    return DESCRIPTORS_ASSUMED;
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "EMFILE")) return DESCRIPTORS_ASSUMED;
+    throw new OperatorError("failed", "Cannot serve under so low a limit on open files: raise it (ulimit -n) to 256 or more");
   } finally {
     await Deno.permissions.revoke({ name: "run", command: "sh" });
   }

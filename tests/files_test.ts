@@ -1,10 +1,12 @@
 // What the daemon finds at the paths of its files when it starts: what cannot be used is a sentence, at once.
 
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { ProgramName } from "../lib/packaging.ts";
 import { saveState } from "../lib/state_file.ts";
 import { canRun } from "./helpers.ts";
-import { makePlace, outcomeOf, type Place } from "./programs.ts";
+import { DIST, makePlace, type Outcome, outcomeOf, type Place } from "./programs.ts";
 
+const isWindows = Deno.build.os === "windows";
 const isLinux = Deno.build.os === "linux";
 const canMakeFifos = await canRun("mkfifo", "--version");
 
@@ -64,3 +66,130 @@ Deno.test("a state file with more servers than a pool may have is kept aside, an
   await place.do("stop");
   assertMatch(await place.do("start", "127.0.0.1", "0"), /^Balancer "default" listens on/);
 });
+
+/** A user who is nobody here, for programs that root's rights would not let fail. */
+const OTHER = Deno.uid() === 0 ? { uid: 65_534, gid: 65_534 } : {};
+/** Where the programs unpack themselves for that user. */
+const CACHE = `${DIST}.parts/cache${Deno.uid() === 0 ? "-of-another" : ""}`;
+
+/** Whether that user can run the programs: the checkout may be in a folder that only root enters. */
+async function canBeOther(): Promise<boolean> {
+  const args = ["-c", 'test -x "$0"', `${DIST}balancer`];
+  return await new Deno.Command("sh", { args, cwd: "/", stdin: "null", ...OTHER }).output().then(
+    ({ success }) => success,
+    () => false,
+  );
+}
+
+const canBeAnother = !isWindows && await canBeOther();
+
+/** Runs a program as that user, by a shell line that has it as "$@". */
+function asOther(place: Place, program: ProgramName, args: string[], env: Record<string, string> = {}, line = 'exec "$@"') {
+  const words = ["-c", line, "sh", place.program(program), ...args];
+  const all = { ...place.env, XDG_CACHE_HOME: CACHE, ...env };
+  return outcomeOf(new Deno.Command("sh", { args: words, cwd: "/", env: all, stdin: "null", ...OTHER }));
+}
+
+/** Makes everything in the place that user's. */
+async function giveAway(place: Place): Promise<void> {
+  if (Deno.uid() !== 0) return;
+  await Deno.mkdir(CACHE, { recursive: true, mode: 0o700 });
+  await new Deno.Command("chown", { args: ["-R", `${OTHER.uid}:${OTHER.gid}`, place.folder, CACHE] }).output();
+}
+
+function assertSentence({ code, stdout, stderr }: Outcome, says: string, exit = 1): void {
+  assertEquals([code, stdout], [exit, ""], stderr);
+  assertMatch(stderr, /^balancer(ctl)?: [^\n]+\n$/);
+  assertStringIncludes(stderr, says);
+  assert(!/allow-all|os error|fault of its own/.test(stderr), stderr);
+}
+
+Deno.test({
+  name: "a start where the state cannot be written is refused, and --no-state is the way out",
+  ignore: !canBeAnother,
+  async fn() {
+    await using place = await makePlace();
+    const folder = `${place.folder}/state/balancer`;
+    await Deno.mkdir(folder, { mode: 0o700 });
+    for (const name of ["default.lock", "default.log"]) await Deno.writeTextFile(`${folder}/${name}`, "");
+    await giveAway(place);
+    await Deno.chmod(folder, 0o500);
+    const start = (...args: string[]) => asOther(place, "balancerctl", ["start", "127.0.0.1", "0", ...args]);
+    assertSentence(await start(), `Cannot keep the state in ${JSON.stringify(place.state())}: Permission denied; make room for it`);
+    assertSentence(await start(), "or start with --no-state to keep nothing\n");
+    const { code, stdout, stderr } = await start("--no-state");
+    assertEquals([code, stderr], [0, ""]);
+    assertStringIncludes(stdout, "Its pool is not kept (--no-state): after a restart it is empty\n");
+    assertEquals((await asOther(place, "balancerctl", ["add", "192.0.2.1", "80"])).code, 0);
+    const { stdout: status } = await asOther(place, "balancerctl", ["status"]);
+    assertMatch(status, /^ {2}State +not kept \(--no-state\)$/m);
+    assertEquals((await asOther(place, "balancerctl", ["stop"])).code, 0);
+    await Deno.chmod(folder, 0o700);
+    assertMatch((await start("--no-state")).stdout, /with 0 servers\n/);
+    assertEquals(await Deno.stat(place.state()).catch(() => "none"), "none");
+    assertEquals((await asOther(place, "balancerctl", ["stop"])).code, 0);
+  },
+});
+
+Deno.test({
+  name: "a folder of one's own that one cannot use is not called another user's",
+  ignore: !canBeAnother,
+  async fn() {
+    await using place = await makePlace();
+    const folder = `${place.folder}/run/balancer`;
+    await Deno.mkdir(folder, { mode: 0o700 });
+    await giveAway(place);
+    await Deno.chmod(folder, 0o000);
+    for (const words of [["list"], ["start", "127.0.0.1", "0"]]) {
+      assertSentence(await asOther(place, "balancerctl", words), "has mode 000: not even its owner can enter it; chmod 700 it\n");
+    }
+    assertSentence(await asOther(place, "balancer", ["run", "127.0.0.1", "0"]), "has mode 000: not even its owner can enter it");
+    await Deno.chmod(folder, 0o700);
+  },
+});
+
+const LONG = `/tmp/${"x".repeat(5000)}`;
+const ROOMS: readonly [what: string, env: Record<string, string>, says: string, exit: number][] = [
+  ["XDG_RUNTIME_DIR=/proc", { XDG_RUNTIME_DIR: "/proc" }, '"/proc/balancer', 1],
+  ["a very long XDG_RUNTIME_DIR", { XDG_RUNTIME_DIR: LONG }, "choose a shorter --name or XDG_RUNTIME_DIR", 2],
+  ["HOME and XDG_STATE_HOME unset", { HOME: "", XDG_STATE_HOME: "" }, "set HOME, XDG_STATE_HOME or STATE_DIRECTORY", 1],
+];
+
+for (const [what, env, says, exit] of ROOMS) {
+  Deno.test({
+    name: `a start with ${what} is refused with a sentence`,
+    ignore: !isLinux || !canBeAnother,
+    async fn() {
+      await using place = await makePlace();
+      await giveAway(place);
+      assertSentence(await asOther(place, "balancerctl", ["start", "127.0.0.1", "0"], env), says, exit);
+      assertSentence(await asOther(place, "balancer", ["run", "127.0.0.1", "0"], env), says, exit);
+    },
+  });
+}
+
+Deno.test({
+  name: "a limit on open files that is too low is a sentence that says it, in programs that unpack themselves",
+  ignore: !canBeAnother || !await isSelfExtracting(),
+  async fn() {
+    await using place = await makePlace();
+    await giveAway(place);
+    const says = "Cannot run under a limit of 20 open files: raise it (ulimit -n) to 256 or more\n";
+    const line = 'ulimit -n 20; exec "$@"';
+    assertSentence(await asOther(place, "balancerctl", ["start", "127.0.0.1", "0"], {}, line), says);
+    assertSentence(await asOther(place, "balancer", ["run", "127.0.0.1", "0"], {}, line), says);
+    for (const limit of [32, 48]) {
+      const outcome = await asOther(place, "balancerctl", ["start", "127.0.0.1", "0"], {}, `ulimit -n ${limit}; exec "$@"`);
+      assertSentence(outcome, "raise it (ulimit -n) to ");
+    }
+  },
+});
+
+async function isSelfExtracting(): Promise<boolean> {
+  const file = await Deno.open(`${DIST}balancer`).catch(() => undefined); // not made yet: no module throws while it loads
+  if (file === undefined) return false;
+  using program = file;
+  const head = new Uint8Array(2);
+  await program.read(head);
+  return new TextDecoder().decode(head) === "#!";
+}

@@ -89,6 +89,13 @@ find_folder() {
   return 1
 }
 
+# The runtime raises the limit on open files to the hard one, and dies with a backtrace where that does not do.
+limit=$(ulimit -Hn 2>/dev/null) || limit=unlimited
+case $limit in
+  *[!0-9]* | '') ;;
+  *) [ "$limit" -ge 32 ] || fail "Cannot run under a limit of $limit open files: raise it (ulimit -n) to 256 or more" ;;
+esac
+
 uid=$(id -u)
 find_folder is_ready || find_folder prepare ||
   fail 'Cannot unpack: no private folder to write to and run from, or this file is cut short; set XDG_CACHE_HOME to such a folder'

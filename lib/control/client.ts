@@ -41,12 +41,11 @@ function format(query: Query): string {
 
 /** Speaks to the daemon called `name` whose control socket is at `path`. Every call throws an operator error where it fails. */
 export class ControlClient implements Disposable {
-  readonly #http: Deno.HttpClient;
+  /** Made when it is used: the runtime looks at the path then. */
+  #http: Deno.HttpClient | undefined;
 
   /** `locks` are the files that its daemon may have locked, by which one that runs without a socket is known. */
-  constructor(readonly name: string, readonly path: string, readonly locks: readonly string[] = []) {
-    this.#http = Deno.createHttpClient({ proxy: { transport: "unix", path } });
-  }
+  constructor(readonly name: string, readonly path: string, readonly locks: readonly string[] = []) {}
 
   status(): Promise<Answers["status"]> {
     return this.#call("status", "GET", "/v1/status");
@@ -102,7 +101,7 @@ export class ControlClient implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#http.close();
+    this.#http?.close();
   }
 
   async #call<Name extends keyof Answers>(
@@ -157,6 +156,7 @@ export class ControlClient implements Disposable {
 
   async #fetch(method: string, path: string, body: unknown, waitMs: number): Promise<Response> {
     try {
+      this.#http ??= Deno.createHttpClient({ proxy: { transport: "unix", path: this.path } });
       return await fetch(`http://127.0.0.1${path}`, { // a name would be looked up, though the socket is local
         method,
         redirect: "manual",

@@ -37,11 +37,17 @@ export async function launchDaemon(args: readonly string[], options: LaunchOptio
   clearTimeout(timer);
   if (value !== undefined) return { daemon, address: new TextDecoder().decode(value).trim() };
   const { code } = await daemon.status;
-  const reason = (await complaint).trim().replace(/^balancer: /, "");
+  const reason = reasonIn(await complaint);
   throw new OperatorError(
     code === EXIT.usage ? "usage" : "failed",
     reason || `The daemon ended before it served, with exit code ${code}`,
   );
+}
+
+/** The daemon's own sentence; its runtime's backtrace is none. */
+function reasonIn(complaint: string): string {
+  if (!/Deno has panicked/.test(complaint)) return complaint.trim().replace(/^balancer: /, "");
+  return "The daemon's runtime could not begin: the limit on open files may be too low; raise it (ulimit -n) to 256 or more";
 }
 
 function spawnDaemon(args: readonly string[], { detached, env, signal }: LaunchOptions) {

@@ -143,6 +143,6 @@ function requirePrivate(folder: Deno.FileInfo, what: string): void {
   if ((mode & 0o022) !== 0) {
     throw new OperatorError("failed", `${what} has mode ${octal}: other users can write to it; chmod 700 it`);
   }
-  const canUse = (mode & 0o700) === 0o700 || Deno.uid() === 0;
-  if (!canUse) throw new OperatorError("failed", `${what} has mode ${octal}: not even its owner can use it; chmod 700 it`);
+  const canEnter = (mode & 0o100) !== 0 || Deno.uid() === 0; // whether it can be written to shows when something is
+  if (!canEnter) throw new OperatorError("failed", `${what} has mode ${octal}: not even its owner can enter it; chmod 700 it`);
 }
