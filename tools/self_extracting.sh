@@ -90,6 +90,7 @@ find_folder() {
 }
 
 # The runtime raises the limit on open files to the hard one, and dies with a backtrace where that does not do.
+# shellcheck disable=SC3045 # dash, busybox and bash have -H; others count as unlimited
 limit=$(ulimit -Hn 2>/dev/null) || limit=unlimited
 case $limit in
   *[!0-9]* | '') ;;

@@ -37,7 +37,7 @@ const ANSWER_STALLED_MAX_MS = 30_000;
 const HEAD_BYTES_MAX = 16 * 1024;
 /** Connections beyond the limit that are told so at a time; more are closed without a word. */
 const REFUSALS_MAX = 16;
-/** The times of node:http are not used: they begin anew with every byte, or wait for no answer longer than for a request. */
+/** The times of node:http are off: those here limit a request as a whole, say who was late, and leave an answer its time. */
 const NO_TIMES = { headersTimeout: 0, requestTimeout: 0, keepAliveTimeout: 0 };
 
 /** An HTTP server. Its connections outlive the sockets that they came by. */
@@ -105,7 +105,8 @@ export class HttpServer {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { answer, fail } = this.#options;
-    const visit = this.#visits.get(request.socket);
+    const { socket } = request;
+    const visit = this.#visits.get(socket);
     if (visit === undefined) return; // it was refused
     visit.begin();
     response.on("error", () => {}).on("close", () => {
@@ -122,18 +123,19 @@ export class HttpServer {
     response.setHeader("content-length", bytes.length);
     const isLast = made.status === TOO_SLOW;
     if (isLast) response.setHeader("connection", "close");
-    request.socket.setTimeout(ANSWER_STALLED_MAX_MS);
-    response.end(method === "HEAD" ? undefined : bytes, () => isLast ? request.socket.destroy() : request.socket.setTimeout(0));
+    socket.setTimeout(ANSWER_STALLED_MAX_MS);
+    response.end(method === "HEAD" ? undefined : bytes, () => isLast ? socket.destroy() : socket.setTimeout(0));
     request.resume(); // what is left of a request that was too large; its time goes on
   }
 
   async #read(request: IncomingMessage): Promise<string> {
     const { requestBytesMax, requestTimeMaxMs } = this.#options;
+    const { socket } = request;
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     const chunks: Uint8Array<ArrayBuffer>[] = [];
     let bytes = 0;
     const late = setTimeout(() => {
-      if (bytes > requestBytesMax) request.socket.destroy();
+      if (bytes > requestBytesMax) socket.destroy();
       else reject(tooSlow(requestTimeMaxMs));
     }, requestTimeMaxMs);
     request.on("data", (chunk: Uint8Array<ArrayBuffer>) => {
