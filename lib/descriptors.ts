@@ -20,8 +20,8 @@ const DESCRIPTORS_ASSUMED = 10_240;
 
 /**
  * The limit on open descriptors that the process and its children have, asked of the shell: Deno has no call for getrlimit(2) and
- * keeps /proc/self/limits from programs that may not do everything. The permission to run the shell is given back. Throws an operator
- * error where the limit leaves no descriptor for that.
+ * keeps /proc/self/limits from programs that may not do everything. The permission to run the shell is given back. Throws an
+ * operator error where the limit leaves no descriptor for that.
  */
 export async function readDescriptorLimit(): Promise<number> {
   try {

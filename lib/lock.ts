@@ -1,6 +1,7 @@
 /**
- * The lock of a balancer: a file that one process at a time has locked (flock(2)), for as long as it lives. Whoever removes the file
- * removes no lock, but the next process would lock another file: so whether it is still the file at the path is looked at again.
+ * The lock of a balancer: a file that one process at a time has locked (flock(2)), for as long as it lives. Whoever removes the
+ * file removes no lock, but the next process would lock another file: so whether it is still the file at the path is looked at
+ * again.
  */
 
 import { failWith } from "./errors.ts";
@@ -13,7 +14,7 @@ const held = new Set<Lock>();
 const TRIES = 5;
 const PAUSE_MS = 20;
 
-/** What was found at the lock's path: this lock; no file or another's, which is locked now; a file that another process has locked. */
+/** What was at the lock's path: this lock; no file or another, which is locked now; a file that another process has locked. */
 export type LockFound = "ours" | "renewed" | "taken";
 
 /** A lock that this process holds. It is never given back: the system does that when the process has ended. */

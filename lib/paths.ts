@@ -6,8 +6,8 @@
 import { OperatorError } from "./errors.ts";
 
 /**
- * The files of one balancer. `socket` lies in a folder for its owner only; `lock` is held for as long as the daemon lives. `state` is
- * null where none is kept: everything is beside the socket then.
+ * The files of one balancer. `socket` lies in a folder for its owner only; `lock` is held for as long as the daemon lives. `state`
+ * is null where none is kept: everything is beside the socket then.
  */
 export interface Paths {
   readonly socket: string;
@@ -41,8 +41,8 @@ export function parseName(text: string): string {
 }
 
 /**
- * The files of the balancer called `name`, which keeps its state or does not. Throws an operator error where no folder can be found or
- * the socket's path is too long.
+ * The files of the balancer called `name`, which keeps its state or does not. Throws an operator error where no folder can be found
+ * or the socket's path is too long.
  */
 export function findPaths(name: string, { keepsState, world = PROCESS_WORLD }: { keepsState: boolean; world?: PathsWorld }): Paths {
   const socket = findSocket(name, world);

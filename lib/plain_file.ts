@@ -1,6 +1,7 @@
 /**
- * Files that must be plain ones: the state, the lock, the log. Opening a FIFO waits for its other end, and reading a device may have
- * no end, so what is at a path is looked at before it is opened and again afterwards. A link to a plain file is as good as the file.
+ * Files that must be plain ones: the state, the lock, the log. Opening a FIFO waits for its other end, and reading a device may
+ * have no end, so what is at a path is looked at before it is opened and again afterwards. A link to a plain file is as good as the
+ * file.
  */
 
 import { OperatorError } from "./errors.ts";

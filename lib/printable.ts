@@ -1,6 +1,6 @@
 /**
- * Text from elsewhere as a terminal may get it. Control characters (C0, DEL and C1 of ISO 6429) could move its cursor, hide what was
- * said or type for its user: they are shown as `\x1b` and so on.
+ * Text from elsewhere as a terminal may get it. Control characters (C0, DEL and C1 of ISO 6429) could move its cursor, hide what
+ * was said or type for its user: they are shown as `\x1b` and so on.
  */
 
 /** Shows every control character but line feeds, which separate lines of our own. */

@@ -36,8 +36,8 @@ const PROBE_BYTES = 8192;
 const SHOWN_MAX = 80;
 
 /**
- * Reads the state. A file that cannot be used is renamed, and a warning says why and to what. Throws an operator error if it cannot be
- * read or renamed, or is no plain file.
+ * Reads the state. A file that cannot be used is renamed, and a warning says why and to what. Throws an operator error if it cannot
+ * be read or renamed, or is no plain file.
  */
 export async function loadState(path: string): Promise<LoadedState> {
   const cannot = `Cannot read the state file ${JSON.stringify(path)}`;

@@ -1,6 +1,6 @@
 /**
- * The one client of the control API. Loads no schema. Trusts nobody: what listens must be its own user's, and what it answers must have
- * the shape it should.
+ * The one client of the control API. Loads no schema. Trusts nobody: what listens must be its own user's, and what it answers must
+ * have the shape it should.
  */
 
 import { ERROR_KINDS, failWith, messageOf, OperatorError } from "../errors.ts";

@@ -1,6 +1,6 @@
 /**
- * Keeps a daemon alone under its name and within reach: looks after its control socket and its lock, which somebody may remove while
- * it runs, and makes them anew. Decides nothing else.
+ * Keeps a daemon alone under its name and within reach: looks after its control socket and its lock, which somebody may remove
+ * while it runs, and makes them anew. Decides nothing else.
  */
 
 import { messageOf } from "../errors.ts";

@@ -1,6 +1,6 @@
 /**
- * HTTP on a Unix socket, with limits on what Deno.serve leaves open: how long a request may take to arrive, how large it may be, and
- * how many connections there may be. Knows nothing of the API: a request becomes a text, an answer is a Response.
+ * HTTP on a Unix socket, with limits on what Deno.serve leaves open: how long a request may take to arrive, how large it may be,
+ * and how many connections there may be. Knows nothing of the API: a request becomes a text, an answer is a Response.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";

@@ -1,6 +1,6 @@
 /**
- * Who listens on a Unix socket, asked of the Linux kernel (SO_PEERCRED, unix(7)). Four functions of libc with buffers of ours, so that
- * the permission to load libc is enough; the engine's libc.ts is not for balancerctl, which would load its tables with it.
+ * Who listens on a Unix socket, asked of the Linux kernel (SO_PEERCRED, unix(7)). Four functions of libc with buffers of ours, so
+ * that the permission to load libc is enough; the engine's libc.ts is not for balancerctl, which would load its tables with it.
  */
 
 /** Where libc is: the same paths as the engine's, which a test compares. */

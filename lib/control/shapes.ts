@@ -1,6 +1,6 @@
 /**
- * What the client takes for an answer: the shape of each, as a table, and the one function that compares. The schemas of `api.ts` say
- * more, but to load them would take longer than most commands.
+ * What the client takes for an answer: the shape of each, as a table, and the one function that compares. The schemas of `api.ts`
+ * say more, but to load them would take longer than most commands.
  */
 
 import type { Answers } from "./api.ts";

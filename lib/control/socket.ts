@@ -17,8 +17,8 @@ export async function isListening(path: string): Promise<boolean> {
 }
 
 /**
- * Makes way for a socket at `path`: makes its folder (mode 0700) if there is none, refuses one that others can write to, and removes
- * a socket that a daemon left behind. Anything else at the path stays, and is an operator error.
+ * Makes way for a socket at `path`: makes its folder (mode 0700) if there is none, refuses one that others can write to, and
+ * removes a socket that a daemon left behind. Anything else at the path stays, and is an operator error.
  */
 export async function claimSocket(path: string): Promise<void> {
   await makePrivateFolder(folderOf(path));
@@ -82,8 +82,8 @@ export class Door implements AsyncDisposable {
 }
 
 /**
- * Under a name of its own first: whoever sees the socket at the path can connect, as its owner alone, and the runtime, which removes
- * the name that it was listened under when it stops listening, removes nobody's socket. The name is no longer than any at the path.
+ * Under a name of its own first: whoever sees the socket at the path can connect, as its owner alone, and the runtime, which
+ * removes the name that it was listened under when it stops listening, removes nobody's socket. No name at the path is shorter.
  */
 async function makeSocket(path: string, listen: (path: string) => Promise<Listening>): Promise<[Listening, Deno.FileInfo]> {
   const temporary = `${folderOf(path)}/.${crypto.randomUUID().slice(0, 5)}`;
@@ -99,8 +99,8 @@ async function makeSocket(path: string, listen: (path: string) => Promise<Listen
 }
 
 /**
- * Refuses the socket at `path`, before anything is sent to it, if another user may have made it. False where there is none. Throws an
- * operator error.
+ * Refuses the socket at `path`, before anything is sent to it, if another user may have made it. False where there is none. Throws
+ * an operator error.
  */
 export async function requireOwnSocket(path: string): Promise<boolean> {
   const cannot = `Cannot use control socket ${JSON.stringify(path)}`;
