@@ -99,6 +99,7 @@ export class Mover {
     if (parked >= 0) this.#letGo(client, parked, isReplay);
     // How long the connection has been quiet is what both its ends know of it.
     this.#floats[(server << (ROW_SHIFT - 1)) + FLOAT.movedMs] = this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs];
+    this.#floats[(server << (ROW_SHIFT - 1)) + FLOAT.clientHeardMs] = this.loop.nowMs;
     let replayed = 0;
     if (isReplay) {
       if (words[row + WORD.chunk] !== 0) this.loop.pump.drop(client); // it is part of what was recorded
@@ -123,7 +124,7 @@ export class Mover {
   onStaying(client: number, move: Move): void {
     const words = this.#words;
     const server = move.parked;
-    if (move.isAsking) this.loop.wheel.set(client, this.loop.nowMs + this.loop.config.idleTimeoutMs);
+    if (move.isAsking) this.loop.wheel.set(client, this.loop.nowMs); // all that the timer is for is looked at anew
     if ((words[(server << ROW_SHIFT) + WORD.flags] & FLAG.broken) !== 0) {
       this.loop.onBroken(server, client);
       return;
@@ -240,7 +241,7 @@ export class Mover {
     if (verdict !== "wait") this.#relocate(client, isOver ? "over" : "drain", verdict);
     else {
       const againMs = quietForMs < quietMs ? quietMs - quietForMs : quietMs;
-      this.loop.wheel.set(client, this.loop.nowMs + Math.min(againMs, idleTimeoutMs - quietForMs));
+      this.loop.wheel.sooner(client, this.loop.nowMs + Math.min(againMs, idleTimeoutMs - quietForMs));
     }
   }
 

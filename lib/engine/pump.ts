@@ -11,6 +11,7 @@ import { ERRNO } from "./errno.ts";
 import { EPOLL, FILE, type Libc, SOCKET } from "./libc.ts";
 import { CHUNK_BYTES, type ChunkPool, PIPE_BYTES, type PipePool } from "./pools.ts";
 import type { Recorder } from "./recorder.ts";
+import type { SilenceWatch } from "./silence.ts";
 import type { Sockets } from "./sockets.ts";
 
 /** How moving ended. */
@@ -58,23 +59,43 @@ function sizeOf(bytes: number): bigint {
   return bytes < SIZES.length ? SIZES[bytes] : BigInt(bytes);
 }
 
+/** What a worker's pump is made with. */
+export interface PumpOptions {
+  readonly libc: Libc;
+  readonly sockets: Sockets;
+  readonly table: DescriptorTable;
+  readonly counters: Counters;
+  readonly chunks: ChunkPool;
+  readonly pipes: PipePool;
+  readonly recorder: Recorder;
+  readonly silence: SilenceWatch;
+  readonly policy: RedistributionPolicy;
+}
+
 /** The pump of one worker. */
 export class Pump {
+  readonly libc: Libc;
+  readonly sockets: Sockets;
+  readonly counters: Counters;
+  readonly chunks: ChunkPool;
+  readonly pipes: PipePool;
+  readonly recorder: Recorder;
+  readonly silence: SilenceWatch;
+  readonly policy: RedistributionPolicy;
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
   /** The chunk that the next read goes to. */
   #scratch: number;
 
-  constructor(
-    readonly libc: Libc,
-    readonly sockets: Sockets,
-    table: DescriptorTable,
-    readonly counters: Counters,
-    readonly chunks: ChunkPool,
-    readonly pipes: PipePool,
-    readonly recorder: Recorder,
-    readonly policy: RedistributionPolicy,
-  ) {
+  constructor({ libc, sockets, table, counters, chunks, pipes, recorder, silence, policy }: PumpOptions) {
+    this.libc = libc;
+    this.sockets = sockets;
+    this.counters = counters;
+    this.chunks = chunks;
+    this.pipes = pipes;
+    this.recorder = recorder;
+    this.silence = silence;
+    this.policy = policy;
     this.#words = table.words;
     this.#floats = table.floats;
     this.#scratch = chunks.take();
@@ -88,7 +109,7 @@ export class Pump {
     const toFlags = (to << ROW_SHIFT) + WORD.flags;
     if ((words[toFlags] & FLAG.broken) !== 0) return this.#discard(from, row);
     if ((words[row + WORD.flags] & FLAG.resuming) !== 0) {
-      const outcome = this.#repeat(row, from, to);
+      const outcome = this.#repeat(row, from, to, nowMs);
       if (outcome !== OUTCOME.more) return outcome;
     }
     if (words[row + WORD.chunk] !== 0 || words[row + WORD.pipeBytes] !== 0) {
@@ -372,7 +393,7 @@ export class Pump {
   }
 
   /** Says again to a new server what the last one was told. */
-  #repeat(row: number, client: number, to: number): Outcome {
+  #repeat(row: number, client: number, to: number, nowMs: number): Outcome {
     const words = this.#words;
     const bytes = this.recorder.pending(client);
     if (bytes > 0) {
@@ -382,6 +403,7 @@ export class Pump {
       if (sent < 0) return OUTCOME.receiverFailed;
       this.recorder.advance(client, sent);
       this.counters.addTo(words[row + WORD.slot], "sentBytes", sent);
+      if ((words[toRow + WORD.flags] & FLAG.watched) === 0) this.silence.begin(to, nowMs);
       if (sent < bytes) return OUTCOME.blocked;
     }
     if ((words[row + WORD.facts] & FACT.recorded) === 0) this.recorder.forget(client);
@@ -401,12 +423,14 @@ export class Pump {
   #count(row: number, from: number, sent: number, nowMs: number): void {
     const words = this.#words;
     const float = from << (ROW_SHIFT - 1);
+    const to = words[row + WORD.peer];
     this.#floats[float + FLOAT.bytes] += sent;
     this.#floats[float + FLOAT.movedMs] = nowMs;
+    if ((words[(to << ROW_SHIFT) + WORD.flags] & FLAG.watched) === 0) this.silence.begin(to, nowMs);
     if (words[row + WORD.role] === ROLE.client) {
       words[row + WORD.facts] |= FACT.sent;
       this.counters.addTo(words[row + WORD.slot], "sentBytes", sent);
-    } else this.counters.addTo(words[(words[row + WORD.peer] << ROW_SHIFT) + WORD.slot], "receivedBytes", sent);
+    } else this.counters.addTo(words[(to << ROW_SHIFT) + WORD.slot], "receivedBytes", sent);
   }
 }
 
