@@ -60,6 +60,9 @@ export const LOSSES = ["reset", "end", "silent", "drain", "over", "home"] as con
  */
 export type Loss = typeof LOSSES[number];
 
+/** Losses of a server that still serves: the connection can stay where it is, and does so if anybody speaks. */
+export const OPTIONAL: readonly Loss[] = ["drain", "home"];
+
 /**
  * What is to be done: go to another server; do so and say again what the client said; dial the server again, to learn whether its end
  * was meant; leave it for now and look again later; stay; pass the end on; or end the connection with a reset.

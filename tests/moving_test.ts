@@ -28,6 +28,7 @@ import {
   writeAll,
   writeText,
 } from "./helpers.ts";
+import { turn, until } from "./raw_socket.ts";
 
 /** What differs between the engines, and is no fault. */
 interface Ability {
@@ -364,7 +365,7 @@ const CASES: Record<string, Case> = {
     await writeText(client, "one,");
     await first.heard("one,");
     first.reset();
-    while (test.counters.getOf(2, "serverOpen") === 0 && b.accepted === 0) await turn();
+    await until(() => test.counters.getOf(2, "serverOpen") === 0 && b.accepted > 0, "the server to be dialled");
     for (const word of ["two,", "three,", "four"]) {
       await writeText(client, word);
       await turn(20);
@@ -463,15 +464,56 @@ const CASES: Record<string, Case> = {
     const { test, client, first, a, b } = both;
     await test.publish([a.at(0), tableServer(silent.address, 2)]);
     test.leave(0, "leaving");
-    while (test.counters.getOf(2, "serverOpen") === 0) await turn();
+    await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
     first.say("wait!");
     assertEquals(await hear(client, 5), "wait!");
     await writeText(client, "ping");
     await first.heard("ping");
-    while (test.counters.getOf(2, "serverOpen") !== 0) await turn();
+    await until(() => test.counters.getOf(2, "serverOpen") === 0, "the server to be let go");
     assertEquals([test.counters.getOf(0, "serverOpen"), b.accepted], [1, 0]);
     client.close();
     assertEnded(await test.ended.take(), { fate: "done", server: a.name, moves: 0, sentBytes: 4, receivedBytes: 5 });
+  },
+
+  async "a client that speaks while it drains to, or goes home to, a server that does not accept is answered by its own at once"(
+    kind,
+  ) {
+    for (const how of ["drain", "home"] as const) {
+      using silent = await silentListener();
+      await using both = await startPair(kind, { ...IDLE, connectTimeoutMs: 60_000, connectDeadlineMs: 60_000 });
+      const { test, client, first, a } = both;
+      await exchange(client, first);
+      await test.publish([a.at(0), tableServer(silent.address, 2, { weight: HEAVY })]);
+      const [{ id }] = [...test.engine.connections()].map(({ id }) => ({ id }));
+      if (how === "drain") test.leave(0, "leaving");
+      else test.engine.sendHome(id);
+      await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+      first.onText = (text) => first.say(`a:${text}`);
+      await writeText(client, "ping");
+      assertEquals(await hear(client, 6), "a:ping");
+      if (how === "home") assertEquals(open(test), [1, 0]);
+      client.close();
+      assertEnded(await test.ended.take(), { fate: "done", server: a.name, moves: 0, sentBytes: 9, receivedBytes: 12 });
+    }
+  },
+
+  async "a connection whose server is to drain no longer stays, though another server accepts it"(kind) {
+    using late = await silentListener();
+    await using both = await startPair(kind, { ...IDLE, connectTimeoutMs: 60_000, connectDeadlineMs: 60_000 });
+    const { test, client, first, a } = both;
+    await exchange(client, first);
+    await test.publish([a.at(0), tableServer(late.address, 2)]);
+    test.leave(0, "leaving");
+    await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+    test.standings.set(0, STANDING.full);
+    late.accept();
+    await until(() => test.counters.getOf(2, "serverOpen") === 0, "the server to be let go");
+    assertEquals([open(test), test.counters.getOf(0, "movedAway")], [[1, 0], 0]);
+    first.onText = (text) => first.say(`a:${text}`);
+    await writeText(client, "ping");
+    assertEquals(await hear(client, 6), "a:ping");
+    client.close();
+    assertEnded(await test.ended.take(), { fate: "done", server: a.name, moves: 0 });
   },
 
   async "when the time is over, those who may move do, and others are cut"(kind, can) {
@@ -573,7 +615,7 @@ const CASES: Record<string, Case> = {
       await using server = await Server.start(answer("a"));
       await using test = start(kind, [tableServer(silent.address, 0)], { connectTimeoutMs: 10_000 });
       using client = await connect(test.address);
-      while (test.counters.getOf(0, "serverOpen") === 0) await turn();
+      await until(() => test.counters.getOf(0, "serverOpen") > 0, "the server to be dialled");
       await test.publish([tableServer(silent.address, 0), server.at(1)]);
       if (how === "leaving") test.leave(0, "leaving");
       else test.engine.lose(0, 1, 0);
@@ -776,7 +818,7 @@ async function startPair(kind: EngineKind, options: TestEngineOptions): Promise<
   const test = start(kind, [a.at(0)], options);
   const client = await connect(test.address);
   const first = await a.clients.take();
-  while (test.counters.getOf(0, "connects") === 0) await turn(); // the server may know before the engine does
+  await until(() => test.counters.getOf(0, "connects") > 0, "the server to be dialled"); // the server may know before the engine does
   await test.publish([a.at(0), b.at(1)]);
   return {
     test,
@@ -816,10 +858,6 @@ async function exchange(client: Deno.TcpConn, served: Served): Promise<void> {
 
 function quiet(): Promise<void> {
   return turn(2 * QUIET_MS);
-}
-
-function turn(ms = 1): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 async function hear(client: Deno.TcpConn, bytes: number): Promise<string> {

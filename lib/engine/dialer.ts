@@ -7,9 +7,9 @@
 import { clientKey, formatAddress } from "../address.ts";
 import type { Counters } from "../counters.ts";
 import type { Fate } from "../fates.ts";
-import { ASKING_MS, type ConnectionState, type Loss } from "../redistribution.ts";
+import { ASKING_MS, type ConnectionState, type Loss, OPTIONAL } from "../redistribution.ts";
 import { type Load, route, routeFirst } from "../route.ts";
-import { STANDING, type Standings } from "../standings.ts";
+import { isLeaving, STANDING, type Standings } from "../standings.ts";
 import { type DescriptorTable, FLAG, FLOAT, FROM_SHIFT, MOVES_MASK, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import type { EngineConfig } from "./engine.ts";
 import { ERRNO } from "./errno.ts";
@@ -290,7 +290,19 @@ export class Dialer {
     return move === undefined || move.isAsking || move.loss === "over" ? -1 : move.parked;
   }
 
-  /** The server that the client had says something: the search for another is called off. */
+  /** Whether the client looks for another server though its own serves, so that it stays if anybody speaks. */
+  isOptional(client: number): boolean {
+    const move = this.#moveOf(client);
+    return move !== undefined && OPTIONAL.includes(move.loss);
+  }
+
+  /** Whether the server that the client is leaving is not to be left any more: its drain was cancelled. */
+  isNoLongerWanted(client: number): boolean {
+    const move = this.#moveOf(client);
+    return move?.loss === "drain" && !isLeaving(this.loop.standings.get(move.from));
+  }
+
+  /** The client or the server that it has says something: the search for another is called off. */
   callOff(client: number, nowMs: number): void {
     const { table: { words }, counters } = this.loop;
     const row = client << ROW_SHIFT;

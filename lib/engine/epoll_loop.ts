@@ -384,6 +384,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     const peer = words[row + WORD.peer];
     if (peer < 0 || (words[(peer << ROW_SHIFT) + WORD.flags] & FLAG.connecting) !== 0) {
       if ((events & FAILED_EVENTS) !== 0) this.#loseWaitingClient(socket);
+      else if ((events & INPUT_EVENTS) !== 0 && this.dialer.isOptional(socket)) this.dialer.callOff(socket, this.nowMs);
       return;
     }
     if ((flags & FLAG.broken) !== 0) {
@@ -420,7 +421,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     const words = this.#words;
     const row = client << ROW_SHIFT;
     const kept = this.dialer.keptServer(client);
-    if (kept >= 0 && this.#mover.hasSpokenUp(kept)) {
+    if (kept >= 0 && (this.dialer.isNoLongerWanted(client) || this.#mover.hasSpokenUp(kept))) {
       this.dialer.callOff(client, this.nowMs);
       return false;
     }

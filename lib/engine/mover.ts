@@ -205,6 +205,11 @@ export class Mover {
     this.loop.dialer.redial(client, { loss, state, isReplay: verdict === "replay", parked }, true, this.loop.nowMs);
   }
 
+  /** Whether the client may have said something that was not read: no event will tell of it again. */
+  #hasUnread(client: number): boolean {
+    return (this.#words[(client << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0;
+  }
+
   #stateOf(client: number): ConnectionState {
     return stateOf(this.loop.config.quietMs, this.#factsOf(client), this.quietForMs(client));
   }
@@ -238,7 +243,7 @@ export class Mover {
     if (verdict === "cut") return this.cutLost(client, "over", "both");
     const quietForMs = this.quietForMs(client);
     const { quietMs, idleTimeoutMs } = this.loop.config;
-    if (verdict !== "wait") this.#relocate(client, isOver ? "over" : "drain", verdict);
+    if (verdict !== "wait" && (isOver || !this.#hasUnread(client))) this.#relocate(client, isOver ? "over" : "drain", verdict);
     else {
       const againMs = quietForMs < quietMs ? quietMs - quietForMs : quietMs;
       this.loop.wheel.sooner(client, this.loop.nowMs + Math.min(againMs, idleTimeoutMs - quietForMs));
@@ -261,7 +266,7 @@ export class Mover {
 
   /** An open connection that may goes to the server that the ring gives its client to. */
   sendHome(client: number): void {
-    if (this.#decide(client, "home") !== "move" || !this.loop.dialer.isAwayFromHome(client)) return;
+    if (this.#decide(client, "home") !== "move" || this.#hasUnread(client) || !this.loop.dialer.isAwayFromHome(client)) return;
     this.#relocate(client, "home", "move");
   }
 }

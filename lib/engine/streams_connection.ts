@@ -7,7 +7,7 @@
 import { type Address, clientKey, formatAddress, ipBytes } from "../address.ts";
 import type { Fate } from "../fates.ts";
 import { messageOf } from "../errors.ts";
-import { type ConnectionState, FACT, type Loss } from "../redistribution.ts";
+import { type ConnectionState, FACT, type Loss, OPTIONAL } from "../redistribution.ts";
 import type { TableServer } from "../routing_table.ts";
 import { isLeaving, STANDING, type Standings } from "../standings.ts";
 import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableOf, writeAll } from "./conn_streams.ts";
@@ -39,9 +39,6 @@ const DISCARD_BYTES = 64 * 1024;
 
 /** How long a connection that could leave stays where it is after no other server took it. */
 const PAUSE_MS = 1000;
-
-/** Losses after which the connection can stay where it is, and does so if anybody speaks. */
-const OPTIONAL: readonly Loss[] = ["drain", "home"];
 
 /** Which servers come into question after a loss. */
 const CHOICES: Readonly<Record<Loss, Choice>> = {
