@@ -10,6 +10,7 @@
 
 import type { Level } from "./config.ts";
 import type { Fate } from "./fates.ts";
+import type { Choice } from "./route.ts";
 
 /** What the operator allows. */
 export interface RedistributionPolicy {
@@ -59,6 +60,16 @@ export const LOSSES = ["reset", "end", "silent", "drain", "over", "home"] as con
  * - `home`: it serves, but the ring gives this client to another.
  */
 export type Loss = typeof LOSSES[number];
+
+/** The servers that come into question after a loss. */
+export const CHOICES: Readonly<Record<Loss, Choice>> = {
+  reset: "any",
+  end: "any",
+  silent: "serving",
+  drain: "serving",
+  over: "any",
+  home: "home",
+};
 
 /** Losses of a server that still serves: the connection can stay where it is, and does so if anybody speaks. */
 export const OPTIONAL: readonly Loss[] = ["drain", "home"];

@@ -7,9 +7,9 @@
 import { clientKey, formatAddress } from "../address.ts";
 import type { Counters } from "../counters.ts";
 import type { Fate } from "../fates.ts";
-import { ASKING_MS, type ConnectionState, type Loss, OPTIONAL } from "../redistribution.ts";
-import { type Load, route, routeFirst } from "../route.ts";
-import { isLeaving, STANDING, type Standings } from "../standings.ts";
+import { ASKING_MS, CHOICES, type ConnectionState, type Loss, OPTIONAL } from "../redistribution.ts";
+import { type Load, nextServer, routeFirst } from "../route.ts";
+import { isLeaving, type Standings } from "../standings.ts";
 import { type DescriptorTable, FLAG, FLOAT, FROM_SHIFT, MOVES_MASK, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import type { EngineConfig } from "./engine.ts";
 import { ERRNO } from "./errno.ts";
@@ -270,18 +270,15 @@ export class Dialer {
   /** Whether there is a server but this one that may get the client; one that is down or rests is none. */
   hasElsewhere(client: number): boolean {
     const slot = this.loop.table.words[(client << ROW_SHIFT) + WORD.slot];
-    const { slots } = this.#routing;
-    for (const index of route(this.#routing, this.#load, this.#keyOf(client))) {
-      if (slots[index] !== slot) return this.loop.standings.get(slots[index]) !== STANDING.lastResort;
-    }
-    return false;
+    const isAnother = (index: number) => this.#routing.slots[index] !== slot;
+    return nextServer(this.#routing, this.#load, this.#keyOf(client), "serving", isAnother) >= 0;
   }
 
   /** Whether the ring gives the client to another server than the one it has. */
   isAwayFromHome(client: number): boolean {
     const slot = this.loop.table.words[(client << ROW_SHIFT) + WORD.slot];
-    const index = routeFirst(this.#routing, this.#load, this.#keyOf(client));
-    return index >= 0 && this.#routing.slots[index] !== slot && this.loop.standings.get(this.#routing.slots[index]) >= 0;
+    const isAnother = (index: number) => this.#routing.slots[index] !== slot;
+    return nextServer(this.#routing, this.#load, this.#keyOf(client), "home", isAnother) >= 0;
   }
 
   /** The socket of a server that is kept while another is dialled, and that may call the search off by speaking; -1: there is none. */
@@ -418,12 +415,9 @@ export class Dialer {
     }
     const tried = this.#tried.get(client);
     const move = this.#moveOf(client);
-    const hasAnother = move !== undefined && move.parked >= 0 && move.loss !== "over";
-    for (const index of route(this.#routing, this.#load, key)) {
-      if (hasAnother && this.loop.standings.get(this.#routing.slots[index]) === STANDING.lastResort) return -1;
-      if (!tried?.includes(this.#routing.slots[index]) && this.#reserve(client, index)) return index;
-    }
-    return -1;
+    const choice = move === undefined ? "any" : CHOICES[move.loss];
+    const takes = (index: number) => !tried?.includes(this.#routing.slots[index]) && this.#reserve(client, index);
+    return nextServer(this.#routing, this.#load, key, choice, takes);
   }
 
   /** Counts first and looks then whether that was too much, so that no two threads pass a server's limit together. */

@@ -6,34 +6,16 @@
 
 import type { Counters } from "../counters.ts";
 import type { Fate } from "../fates.ts";
-import {
-  type ConnectionState,
-  decide,
-  FACT,
-  fateOfCut,
-  isCutBySilence,
-  type Loss,
-  stateOf,
-  type Verdict,
-} from "../redistribution.ts";
+import { type ConnectionState, decide, fateOfCut, isCutBySilence, type Loss, stateOf, type Verdict } from "../redistribution.ts";
 import { STANDING, type Standings } from "../standings.ts";
-import {
-  type DescriptorTable,
-  FACTS_MASK,
-  FLAG,
-  FLOAT,
-  MOVES_MASK,
-  REPLAY_ONE,
-  REPLAYS_SHIFT,
-  ROW_SHIFT,
-  WORD,
-} from "./descriptor_table.ts";
+import { type DescriptorTable, FLAG, FLOAT, MOVES_MASK, REPLAY_ONE, REPLAYS_SHIFT, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import type { Dialer, Move } from "./dialer.ts";
 import type { EngineConfig } from "./engine.ts";
 import { type Libc, SOCKET } from "./libc.ts";
 import type { Pump } from "./pump.ts";
 import type { Recorder } from "./recorder.ts";
 import { encodeMove, REPORT, type ReportWriter } from "./reports.ts";
+import { factsOf } from "./row_facts.ts";
 import type { Sockets } from "./sockets.ts";
 import type { TimerWheel } from "./timer_wheel.ts";
 
@@ -169,16 +151,7 @@ export class Mover {
   }
 
   #factsOf(client: number): number {
-    const words = this.#words;
-    const row = client << ROW_SHIFT;
-    const server = words[row + WORD.peer];
-    // Nothing can be left after its end was passed on: the client would hear no other server.
-    if ((words[(server << ROW_SHIFT) + WORD.flags] & FLAG.done) !== 0) return FACT.sent | FACT.answered | FACT.asking;
-    const isMoving = this.loop.pump.isHolding(client) || this.loop.pump.isHolding(server) ||
-      this.loop.recorder.pending(client) > 0 ||
-      (words[(server << ROW_SHIFT) + WORD.flags] & (FLAG.readable | FLAG.hangup | FLAG.broken)) === FLAG.readable;
-    const hasEnded = (words[row + WORD.flags] & (FLAG.atEnd | FLAG.done)) !== 0;
-    return words[row + WORD.facts] & FACTS_MASK | (isMoving ? FACT.moving : 0) | (hasEnded ? FACT.clientEnded : 0);
+    return factsOf(this.#words, client);
   }
 
   /** How long nothing has moved on an open connection. */

@@ -7,14 +7,15 @@
 import { type Address, clientKey, formatAddress, ipBytes } from "../address.ts";
 import type { Fate } from "../fates.ts";
 import { messageOf } from "../errors.ts";
-import { type ConnectionState, FACT, type Loss, OPTIONAL } from "../redistribution.ts";
+import { CHOICES, type ConnectionState, FACT, type Loss, OPTIONAL } from "../redistribution.ts";
+import type { Choice } from "../route.ts";
 import type { TableServer } from "../routing_table.ts";
 import { isLeaving, STANDING, type Standings } from "../standings.ts";
 import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableOf, writeAll } from "./conn_streams.ts";
 import type { EndedConnection, MovedConnection } from "./engine.ts";
 import { Conversation, type RecordingRoom } from "./streams_conversation.ts";
 import { Leg } from "./streams_leg.ts";
-import { type Budget, type Choice, type DialSurroundings, findDead, releaseServer, Search, type Tally } from "./streams_search.ts";
+import { type Budget, type DialSurroundings, findDead, releaseServer, Search, type Tally } from "./streams_search.ts";
 
 /** What a connection needs of the engine that it belongs to. */
 export interface Surroundings extends DialSurroundings {
@@ -39,16 +40,6 @@ const DISCARD_BYTES = 64 * 1024;
 
 /** How long a connection that could leave stays where it is after no other server took it. */
 const PAUSE_MS = 1000;
-
-/** Which servers come into question after a loss. */
-const CHOICES: Readonly<Record<Loss, Choice>> = {
-  reset: "any",
-  end: "any",
-  silent: "serving",
-  drain: "serving",
-  over: "any",
-  home: "home",
-};
 
 /** The counter of those that have moved. */
 const MOVED = {

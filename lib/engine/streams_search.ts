@@ -8,9 +8,8 @@ import { connectTo, untilAborted } from "../connect.ts";
 import type { Counters } from "../counters.ts";
 import { messageOf } from "../errors.ts";
 import { ASKING_MS } from "../redistribution.ts";
-import { type Load, route, routeFirst } from "../route.ts";
+import { type Choice, type Load, nextServer } from "../route.ts";
 import type { RoutingTable, TableServer } from "../routing_table.ts";
-import { STANDING } from "../standings.ts";
 import { closeSocket } from "./conn_streams.ts";
 import type { EngineConfig } from "./engine.ts";
 import type { NameLookup } from "./name_lookup.ts";
@@ -27,11 +26,6 @@ export interface DialSurroundings {
   /** Called when a server has lost its last connection. */
   readonly onServerLeft: () => void;
 }
-
-/**
- * The servers that come into question: all; not those that are the last resort; the one alone that the ring gives the client to.
- */
-export type Choice = "any" | "serving" | "home";
 
 /** What all searches of one connection add up to. */
 export interface Tally {
@@ -72,20 +66,6 @@ function isOwnShortage(error: unknown): boolean {
   return OWN_SHORTAGES.includes((error as { code?: string }).code ?? "");
 }
 
-function nextServer(
-  { table, load }: Pick<DialSurroundings, "table" | "load">,
-  { key, choice }: Pick<SearchOptions, "key" | "choice">,
-  tried: ReadonlySet<string>,
-): TableServer | undefined {
-  const { servers } = table();
-  const order = choice === "home" ? [routeFirst(table(), load, key)] : route(table(), load, key);
-  for (const index of order) {
-    const server = servers[index];
-    if (server === undefined || choice !== "any" && load.standingOf(server.slot) === STANDING.lastResort) return undefined;
-    if (!tried.has(server.name)) return server;
-  }
-}
-
 /** One search for a server. `run` once; `skip` and `cancel` at any time. */
 export class Search {
   readonly #tried: Set<string>;
@@ -103,7 +83,15 @@ export class Search {
 
   /** The server to be tried next; undefined if there is none. */
   next(choice: Choice = this.options.choice): TableServer | undefined {
-    return nextServer(this.around, { ...this.options, choice }, this.#tried);
+    const table = this.around.table();
+    const index = nextServer(
+      table,
+      this.around.load,
+      this.options.key,
+      choice,
+      (index) => !this.#tried.has(table.servers[index].name),
+    );
+    return table.servers[index];
   }
 
   /**
