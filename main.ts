@@ -13,6 +13,7 @@ import { DEFAULT_GRACE_MS, parseConfig, SETTINGS } from "./lib/config.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
 import { checksUnder, connectionsUnder, readDescriptorLimit } from "./lib/descriptors.ts";
+import { warnOfSettings } from "./lib/engine/abilities.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/errors.ts";
 import { endLogging, logger, setUpLogging } from "./lib/log.ts";
@@ -79,6 +80,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   endOnFault();
   const { servers, warning } = await loadState(paths.state);
   const warnings = [warning, engine.passedOver].filter((warning) => warning !== undefined);
+  warnings.push(...warnOfSettings(engine.name, engine.kind, options));
   if (connectionsMax > limit) {
     warnings.push(`--connections ${connectionsMax} is more than the limit on open files allows, ${limit}`);
   }

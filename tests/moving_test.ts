@@ -36,10 +36,9 @@ interface Ability {
   readonly cutsByReset: boolean;
 }
 
-const ABILITIES: Readonly<Record<string, Ability>> = {
-  epoll: { cutsByReset: true },
-  streams: { cutsByReset: false },
-};
+function abilityOf({ cannot }: EngineKind): Ability {
+  return { cutsByReset: !cannot.includes("cut") };
+}
 
 type Case = (kind: EngineKind, can: Ability) => Promise<void>;
 
@@ -896,6 +895,6 @@ function open({ counters }: TestEngine): number[] {
 for (const [name, kind] of Object.entries(ENGINES)) {
   const ignore = kind.unsupported() !== undefined;
   for (const [title, run] of Object.entries(CASES)) {
-    Deno.test({ name: `[${name}] ${title}`, ignore, fn: () => run(kind, ABILITIES[name]) });
+    Deno.test({ name: `[${name}] ${title}`, ignore, fn: () => run(kind, abilityOf(kind)) });
   }
 }

@@ -69,6 +69,7 @@ const log = logger("engine");
 
 /** The row of ENGINES. */
 export const epoll: EngineKind = {
+  cannot: [],
   unsupported() {
     if (Deno.build.os !== "linux") return `it needs Linux, and this is ${Deno.build.os}`;
     try {

@@ -36,6 +36,7 @@ const log = logger("engine");
 
 /** The row of ENGINES. */
 export const streams: EngineKind = {
+  cannot: ["reset", "cut", "lateReset", "stalledReset", "silence", "keepAliveTime", "threads", "urgentData"],
   unsupported: () => undefined,
   threads: () => 0,
   create: (options) => new StreamsEngine(options),

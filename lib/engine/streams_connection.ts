@@ -194,13 +194,21 @@ export class StreamsConnection {
   #open(server: TableServer, socket: Deno.TcpConn): void {
     this.#state = "open";
     this.#conversation.begin();
-    prepare(this.client);
+    this.#prepare(this.client);
     this.#begin(server, socket, new Uint8Array(0));
+  }
+
+  /** Small pieces go at once, and a peer that vanishes is noticed some day, unless the operator does not want that. */
+  #prepare(socket: Deno.TcpConn): void {
+    try {
+      socket.setNoDelay();
+      socket.setKeepAlive(this.around.config.keepAliveMs > 0);
+    } catch { /* the socket was reset already; reading will say so */ }
   }
 
   /** Bytes go to and from this server from now on, those first that another one had already. */
   #begin(server: TableServer, socket: Deno.TcpConn, repeated: Uint8Array): void {
-    prepare(socket);
+    this.#prepare(socket);
     const leg: Leg = new Leg(server, socket, {
       onRead: (chunk) => this.#hearServer(leg, chunk.length),
       onEnd: () => {},
@@ -506,14 +514,6 @@ async function discard(socket: Deno.TcpConn): Promise<void> {
   try {
     while (await socket.read(buffer) !== null);
   } catch { /* closed or reset: there is no more */ }
-}
-
-/** Small pieces go at once, and a peer that vanishes is noticed some day. */
-function prepare(socket: Deno.TcpConn): void {
-  try {
-    socket.setNoDelay();
-    socket.setKeepAlive();
-  } catch { /* the socket was reset already; reading will say so */ }
 }
 
 function addressOf(socket: Deno.TcpConn): Address {
