@@ -234,7 +234,7 @@ function leavingOutcome(policy: RedistributionPolicy, { facts, quietForMs, repla
   const going = GOING[decide(policy, "drain", facts, quietForMs, replays)];
   if (going !== undefined) return going.now;
   const quiet = GOING[decide(policy, "over", facts, policy.quietMs, replays)];
-  const answered = GOING[decide(policy, "over", hearServer(facts) & ~FACT.moving, policy.quietMs, replays)];
+  const answered = GOING[decide(policy, "over", hearServer(facts, "answer") & ~FACT.moving, policy.quietMs, replays)];
   return (quiet ?? answered)?.later;
 }
 

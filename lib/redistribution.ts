@@ -10,6 +10,7 @@
 
 import type { Level } from "./config.ts";
 import type { Fate } from "./fates.ts";
+import type { Answer } from "./http_answer.ts";
 import type { Choice } from "./route.ts";
 
 /** What the operator allows. */
@@ -35,12 +36,14 @@ export const FACT = {
   recorded: 1 << 3,
   /** What the client said looks like TLS. */
   tls: 1 << 4,
-  /** Never to be moved: the server spoke first, or has answered in TLS. */
+  /** Never to be moved: the server spoke first, has answered in TLS, or has changed to another protocol. */
   pinned: 1 << 5,
   /** Bytes are on their way through the engine. */
   moving: 1 << 6,
   /** The client has sent its end. */
   clientEnded: 1 << 7,
+  /** What the server said last was an interim answer: its client may be in the middle of its request. */
+  interim: 1 << 8,
 } as const;
 
 /** S0 to S3: nothing sent; sent and not answered; between two exchanges; in the middle of one. */
@@ -128,11 +131,15 @@ export function hearClient({ level, quietMs }: RedistributionPolicy, facts: numb
   return facts | FACT.asking | (begins ? FACT.recorded : 0) | (isTls ? FACT.tls : 0);
 }
 
-/** The facts when bytes of the server's have been read: from now on what the client said is never said again. */
-export function hearServer(facts: number): number {
+/**
+ * The facts when bytes of the server's have been read: from now on what the client said is never said again. After an interim answer the
+ * exchange goes on, however long both are quiet: the client may send the rest of its request, which is none without its beginning.
+ */
+export function hearServer(facts: number, answer: Answer): number {
   const spokeFirst = (facts & (FACT.asking | FACT.sent | FACT.answered)) === 0;
-  const pins = spokeFirst || (facts & FACT.tls) !== 0;
-  return facts & ~(FACT.asking | FACT.recorded) | FACT.answered | (pins ? FACT.pinned : 0);
+  const pins = spokeFirst || (facts & FACT.tls) !== 0 || answer === "upgrade";
+  const goesOn = answer === "interim" ? FACT.interim | FACT.asking : 0;
+  return facts & ~(FACT.asking | FACT.recorded | FACT.interim) | FACT.answered | (pins ? FACT.pinned : 0) | goesOn;
 }
 
 /** The facts when there is no room to keep what the client says. */

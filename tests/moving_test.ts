@@ -245,6 +245,53 @@ const CASES: Record<string, Case> = {
     assertEquals(b.accepted, 0);
   },
 
+  async "a client that pauses after an interim answer is never moved, and may be after the final one"(kind, can) {
+    const interim = "HTTP/1.1 100 Continue\r\n\r\n";
+    const final = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    for (const answered of [false, true]) {
+      await using both = await startPair(kind, IDLE);
+      const { test, client, first, a, b } = both;
+      const head = "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+      await writeText(client, head);
+      await first.heard(head);
+      first.say(interim);
+      assertEquals(await hear(client, interim.length), interim);
+      await quiet();
+      test.leave(0, "leaving");
+      await quiet();
+      assertEquals([b.accepted, open(test)], [0, [1, 0]], "the body belongs to the head");
+      await writeText(client, "body");
+      await first.heard(`${head}body`);
+      if (answered) {
+        first.say(final);
+        assertEquals(await hear(client, final.length), final);
+        assertEquals(await test.moved.take(), movedFrom(client, a, b, "drain", "idle", 0));
+      } else {
+        await quiet();
+        first.reset();
+        await assertCut(client, can);
+        assertEnded(await test.ended.take(), { moves: 0 });
+        assertEquals(b.accepted, 0);
+      }
+    }
+  },
+
+  async "a connection that has changed to another protocol is never moved"(kind, can) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, b } = both;
+    const request = "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+    await writeText(client, request);
+    await first.heard(request);
+    const answer = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
+    first.say(answer);
+    await hear(client, answer.length);
+    await quiet();
+    first.reset();
+    await assertCut(client, can);
+    assertEnded(await test.ended.take(), { moves: 0 });
+    assertEquals(b.accepted, 0);
+  },
+
   async "TLS is sent again before its answer, and never moved after it"(kind, can) {
     await using both = await startPair(kind, IDLE);
     const { test, client, first, a, b } = both;

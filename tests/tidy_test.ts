@@ -33,6 +33,7 @@ const LAYERS: readonly (readonly string[])[] = [
     "lib/ring.ts",
     "lib/routing_table.ts",
     "lib/route.ts",
+    "lib/http_answer.ts",
     "lib/redistribution.ts",
     "lib/explain.ts",
     "lib/plan.ts",

@@ -5,6 +5,7 @@
  */
 
 import type { Counters } from "../counters.ts";
+import { classifyAnswer } from "../http_answer.ts";
 import { FACT, forgetRecording, hearClient, hearServer, looksLikeTls, type RedistributionPolicy } from "../redistribution.ts";
 import { type DescriptorTable, FACTS_MASK, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import { ERRNO } from "./errno.ts";
@@ -54,6 +55,9 @@ const SIZES: readonly bigint[] = Array.from({ length: 4097 }, (_, size) => BigIn
 
 /** What all events are when nothing is left out. */
 export const ALL_EVENTS = EPOLL.IN | EPOLL.PRI | EPOLL.OUT | EPOLL.RDHUP | EPOLL.ET;
+
+/** What was spliced: no interim answer is spliced where one matters. */
+const NOTHING_SEEN = new Uint8Array(1);
 
 function sizeOf(bytes: number): bigint {
   return bytes < SIZES.length ? SIZES[bytes] : BigInt(bytes);
@@ -272,7 +276,7 @@ export class Pump {
       this.pipes.give(pipe);
       return outcome;
     }
-    if (words[row + WORD.role] === ROLE.server) this.#hearServer(words[row + WORD.peer]);
+    if (words[row + WORD.role] === ROLE.server) this.#hearServer(words[row + WORD.peer], NOTHING_SEEN, NOTHING_SEEN.length);
     this.#keepScore(row, got);
     words[row + WORD.pipe] = pipe + 1;
     words[row + WORD.pipeBytes] = got;
@@ -358,12 +362,12 @@ export class Pump {
   /** Bytes were read from the socket of this row, and are in the scratch chunk. */
   #hear(row: number, from: number, got: number, nowMs: number): void {
     const words = this.#words;
-    if (words[row + WORD.role] === ROLE.server) return this.#hearServer(words[row + WORD.peer]);
+    const bytes = this.chunks.views[this.#scratch];
+    if (words[row + WORD.role] === ROLE.server) return this.#hearServer(words[row + WORD.peer], bytes, got);
     const before = words[row + WORD.facts];
     let facts = before;
     if ((facts & FACT.asking) === 0) {
-      const second = got > 1 ? this.chunks.byteAt(this.#scratch, 1) : undefined;
-      const isTls = looksLikeTls(this.chunks.byteAt(this.#scratch, 0), second);
+      const isTls = looksLikeTls(bytes[0], got > 1 ? bytes[1] : undefined);
       const server = words[row + WORD.peer];
       // While the client is slow to take an answer nothing new begins.
       const isAnswering = this.isHolding(server) || (words[(server << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0;
@@ -376,19 +380,21 @@ export class Pump {
     if (facts !== before) words[row + WORD.facts] = facts;
   }
 
-  #hearServer(client: number): void {
+  #hearServer(client: number, bytes: Uint8Array, got: number): void {
     const at = (client << ROW_SHIFT) + WORD.facts;
     const facts = this.#words[at];
     if ((facts & (FACT.asking | FACT.answered)) === FACT.answered) return;
     // A server that answers before it was told everything again is still told the rest.
     if ((facts & FACT.recorded) !== 0 && this.recorder.pending(client) === 0) this.recorder.forget(client);
-    this.#words[at] = hearServer(facts & FACTS_MASK);
+    this.#words[at] = hearServer(facts & FACTS_MASK, classifyAnswer(bytes, got, (facts & FACT.interim) !== 0));
   }
 
-  /** What is spliced is not seen, so it cannot be recorded, nor can it begin an exchange. */
+  /** What is spliced is not seen, so it cannot be recorded, nor can it begin an exchange or an answer. */
   #maySplice(row: number): boolean {
     const words = this.#words;
-    if (words[row + WORD.role] === ROLE.server) return true;
+    if (words[row + WORD.role] === ROLE.server) {
+      return this.policy.level !== "idle" || (words[(words[row + WORD.peer] << ROW_SHIFT) + WORD.facts] & FACT.asking) === 0;
+    }
     return (words[row + WORD.facts] & (FACT.asking | FACT.recorded)) === FACT.asking;
   }
 

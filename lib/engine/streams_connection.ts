@@ -210,7 +210,7 @@ export class StreamsConnection {
   #begin(server: TableServer, socket: Deno.TcpConn, repeated: Uint8Array): void {
     this.#prepare(socket);
     const leg: Leg = new Leg(server, socket, {
-      onRead: (chunk) => this.#hearServer(leg, chunk.length),
+      onRead: (chunk) => this.#hearServer(leg, chunk),
       onEnd: () => {},
     });
     this.#leg = leg;
@@ -320,10 +320,10 @@ export class StreamsConnection {
     if (this.#departure !== undefined && OPTIONAL.includes(this.#departure.loss)) this.#stay();
   }
 
-  #hearServer(leg: Leg, bytes: number): void {
+  #hearServer(leg: Leg, chunk: Uint8Array): void {
     if (!this.#isHeard(leg)) return;
     leg.heardMs = performance.now();
-    this.#conversation.serverSaid(bytes);
+    this.#conversation.serverSaid(chunk);
     this.#budget = undefined;
     this.#stay();
   }
