@@ -159,6 +159,32 @@ const CASES: Record<string, Case> = {
     assertEquals(counted(test), { movedUnsent: 0, movedUnanswered: 0, movedIdle: 1, replayOverflows: 0 });
   },
 
+  async "a server that dies slowly loses nobody: its connections end one after another, its listener last"(kind) {
+    await using both = await startPair(kind, { ...IDLE, workers: 1 });
+    const { test, client, first, a, b } = both;
+    await test.publish([a.at(0)]);
+    await using stack = new AsyncDisposableStack();
+    const served = [first];
+    const clients = [client];
+    for (let i = 0; i < 5; i++) {
+      clients.push(stack.adopt(await connect(test.address), close));
+      served.push(await a.clients.take());
+    }
+    await Promise.all(clients.map((client, i) => exchange(client, served[i])));
+    await test.publish([a.at(0), b.at(1)]);
+    for (const { socket } of served) {
+      socket.end();
+      await turn(100);
+    }
+    await a.stopListening();
+    for (let i = 0; i < served.length; i++) (await a.clients.take()).reset(); // those who asked, and whom it accepted
+    for (const _ of served) assertEquals((await test.moved.take()).state, "idle");
+    for (const client of clients) {
+      await writeText(client, "ping");
+      assertEquals(await hear(client, 6), "b:ping");
+    }
+  },
+
   async "an end between two exchanges from a server that is still there, or below level idle: it is passed on"(kind) {
     for (const options of [IDLE, UNANSWERED]) {
       await using both = await startPair(kind, options);

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { type Level, LEVELS } from "../lib/config.ts";
 import { FATES } from "../lib/fates.ts";
 import {
+  askedUntilMs,
   type ConnectionState,
   decide,
   FACT,
@@ -152,6 +153,13 @@ Deno.test("hearClient() changes nothing while the client goes on", () => {
   for (const facts of [asking, asking | recorded, asking | recorded | sent, asking | sent | answered]) {
     for (const level of LEVELS) assertEquals(hearClient(policyOf(level), facts, QUIET_MS, true), facts);
   }
+});
+
+Deno.test("askedUntilMs() waits on while the server ends others, but not for ever", () => {
+  assertEquals(askedUntilMs(1000, -Infinity), 1200);
+  assertEquals(askedUntilMs(1000, 900), 1200);
+  assertEquals(askedUntilMs(1000, 1150), 1350);
+  assertEquals(askedUntilMs(1000, 2900), 3000);
 });
 
 Deno.test("hearServer() pins a connection on which it speaks first, or answers in TLS", () => {

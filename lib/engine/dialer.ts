@@ -7,7 +7,7 @@
 import { clientKey, formatAddress } from "../address.ts";
 import type { Counters } from "../counters.ts";
 import type { Fate } from "../fates.ts";
-import { ASKING_MS, CHOICES, type ConnectionState, type Loss, OPTIONAL } from "../redistribution.ts";
+import { askedUntilMs, CHOICES, type ConnectionState, type Loss, OPTIONAL } from "../redistribution.ts";
 import { type Load, nextServer, routeFirst } from "../route.ts";
 import { isLeaving, type Standings } from "../standings.ts";
 import { type DescriptorTable, FLAG, FLOAT, FROM_SHIFT, MOVES_MASK, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
@@ -83,8 +83,8 @@ export interface Move {
   readonly parked: number;
   /** Whether that server itself is dialled, to learn whether its end was meant. */
   readonly isAsking: boolean;
-  /** Asking: it has accepted, and is watched for a moment. */
-  hasAccepted: boolean;
+  /** Asking: when it accepted; it is watched for a moment. */
+  acceptedMs: number | undefined;
   readonly budget: Budget;
 }
 
@@ -111,6 +111,8 @@ export class Dialer {
   readonly #moves = new Map<number, Move>();
   /** By client: what its last search has left, while the server that was found has not said anything. */
   readonly #budgets = new Map<number, Budget>();
+  /** By slot: when the server last ended a connection that was waiting or quiet. */
+  readonly #lastEndsMs: Float64Array;
   readonly #ip4 = new Uint8Array(4);
   readonly #ip6 = new Uint8Array(16);
   readonly #sockaddr = new Uint8Array(new ArrayBuffer(ADDRESS_STRIDE));
@@ -131,6 +133,7 @@ export class Dialer {
       openOf: (slot) => counters.getOf(slot, "serverOpen"),
       standingOf: (slot) => loop.standings.get(slot),
     };
+    this.#lastEndsMs = new Float64Array(counters.slots).fill(-Infinity);
     this.#sockaddrAddress = libc.addressOf(this.#sockaddr.buffer);
     this.#routing = routing;
     this.#addressBytes = new Uint8Array(routing.addresses);
@@ -179,8 +182,10 @@ export class Dialer {
     }
     const move = this.#moveOf(client);
     if (move?.isAsking === true) {
-      if (!move.hasAccepted) this.loop.wheel.set(client, nowMs + ASKING_MS);
-      move.hasAccepted = true;
+      if (move.acceptedMs === undefined) {
+        move.acceptedMs = nowMs;
+        this.loop.wheel.set(client, this.#askedUntilMs(move.from, nowMs));
+      }
       return false;
     }
     words[row + WORD.flags] &= ~FLAG.connecting;
@@ -213,7 +218,7 @@ export class Dialer {
     const left = isFresh ? undefined : this.#budgets.get(client);
     const budget = left ?? this.#newBudget(client, how.loss === "home" ? 1 : this.loop.config.connectAttemptsMax, nowMs);
     budget.tried.push(from);
-    this.#moves.set(client, { ...how, from, isAsking: false, hasAccepted: false, budget });
+    this.#moves.set(client, { ...how, from, isAsking: false, acceptedMs: undefined, budget });
     if (how.parked < 0) this.#budgets.set(client, budget);
     else this.#budgets.delete(client); // a server that was left may well be asked again
     this.#tried.set(client, budget.tried);
@@ -249,7 +254,7 @@ export class Dialer {
     const deadlineMs = nowMs + config.connectTimeoutMs;
     const budget = { ...this.#newBudget(client, 0, nowMs), deadlineMs };
     const how = { loss: "end", state: "busy", isReplay: false } as const;
-    this.#moves.set(client, { ...how, from, parked, isAsking: true, hasAccepted: false, budget });
+    this.#moves.set(client, { ...how, from, parked, isAsking: true, acceptedMs: undefined, budget });
     if (!this.#tryServer(client, index, nowMs, deadlineMs)) this.#stopAsking(client);
     return true;
   }
@@ -373,8 +378,27 @@ export class Dialer {
   /** The time for the dialled server, or for one of its addresses, is over. */
   onTimeout(client: number, nowMs: number): void {
     const move = this.#moveOf(client);
-    if (move?.hasAccepted === true) return this.#stayWithAsked(client, move);
-    this.fail(client, ERRNO.ETIMEDOUT, nowMs);
+    if (move?.acceptedMs !== undefined) this.#judgeAsked(client, move, move.acceptedMs, nowMs);
+    else this.fail(client, ERRNO.ETIMEDOUT, nowMs);
+  }
+
+  /** A server ended a connection that was waiting or quiet. */
+  noteEnd(slot: number, nowMs: number): void {
+    this.#lastEndsMs[slot] = nowMs;
+  }
+
+  #askedUntilMs(slot: number, acceptedMs: number): number {
+    return askedUntilMs(acceptedMs, this.#lastEndsMs[slot]);
+  }
+
+  /** The time of a server that was asked may be over. Its socket is asked for a reset: the event may be among those still to be read. */
+  #judgeAsked(client: number, move: Move, acceptedMs: number, nowMs: number): void {
+    const { table: { words }, sockets, wheel } = this.loop;
+    const errno = sockets.takeError(words[(client << ROW_SHIFT) + WORD.peer]);
+    const untilMs = this.#askedUntilMs(move.from, acceptedMs);
+    if (errno !== 0) this.fail(client, errno, nowMs);
+    else if (nowMs < untilMs) wheel.set(client, untilMs);
+    else this.#stayWithAsked(client, move);
   }
 
   /** The addresses of a server known by name were found; none if they were not. */

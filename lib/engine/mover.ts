@@ -201,6 +201,7 @@ export class Mover {
 
   /** The server's end was read, and nothing of its bytes waits. */
   onServerEnd(server: number, client: number): boolean {
+    if (this.#stateOf(client) !== "busy") this.loop.dialer.noteEnd(this.#words[(client << ROW_SHIFT) + WORD.slot], this.loop.nowMs);
     if (this.#decide(client, "end") === "ask") {
       if (this.loop.dialer.ask(client, this.loop.nowMs)) return false;
       if (this.redistribute(client, "reset")) return false; // it is not even in the table

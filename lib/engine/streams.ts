@@ -81,6 +81,7 @@ class StreamsEngine implements Engine {
       standings,
       recordingRoom: new RecordingRoom(LIMITS.replayBytesTotalMax),
       names: new NameLookup(),
+      lastEndsMs: new Map(),
       table: () => this.#table,
       onEnded: (connection, ended) => this.#forget(connection, ended),
       onMoved: options.onMoved,

@@ -331,6 +331,7 @@ export class StreamsConnection {
   /** The server has sent its end: the client is told, unless the server turns out to be dead and the client may have another. */
   async #hearEnd(leg: Leg): Promise<void> {
     this.#stay();
+    if (this.#conversation.state(leg.isWriting) !== "busy") this.around.lastEndsMs.set(leg.server.slot, performance.now());
     if (this.#conversation.decide("end", leg.isWriting) === "ask") {
       const dead = await this.#ask(leg);
       if (!this.#isCurrent(leg) || this.#departure !== undefined) return;
@@ -350,7 +351,7 @@ export class StreamsConnection {
   async #ask(leg: Leg): Promise<string | undefined> {
     leg.hold();
     leg.isAsked = true;
-    const dead = await findDead(leg.socket.remoteAddr as Deno.NetAddr, this.around.config.connectTimeoutMs, leg.signal);
+    const dead = await findDead(this.around, leg.server.slot, leg.socket.remoteAddr as Deno.NetAddr, leg.signal);
     leg.isAsked = false;
     return dead;
   }

@@ -7,7 +7,7 @@ import type { Address } from "../address.ts";
 import { connectTo, untilAborted } from "../connect.ts";
 import type { Counters } from "../counters.ts";
 import { messageOf } from "../errors.ts";
-import { ASKING_MS } from "../redistribution.ts";
+import { askedUntilMs } from "../redistribution.ts";
 import { type Choice, type Load, nextServer } from "../route.ts";
 import type { RoutingTable, TableServer } from "../routing_table.ts";
 import { closeSocket } from "./conn_streams.ts";
@@ -22,6 +22,8 @@ export interface DialSurroundings {
   readonly names: NameLookup;
   /** The table of the moment. */
   readonly table: () => RoutingTable;
+  /** By slot: when the server last ended a connection that was waiting or quiet, by performance.now. */
+  readonly lastEndsMs: Map<number, number>;
   readonly onServerFailed: (slot: number, reason: string) => void;
   /** Called when a server has lost its last connection. */
   readonly onServerLeft: () => void;
@@ -58,6 +60,9 @@ interface Dialled {
   /** It is given up, and not for anything that it did. */
   isSkipped: boolean;
 }
+
+/** Long enough for the runtime to look at its sockets. */
+const SOCKETS_TURN_MS = 5;
 
 /** Errors that say that this machine has too little of something, and nothing of the server. */
 const OWN_SHORTAGES = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EAGAIN"];
@@ -174,15 +179,17 @@ export function releaseServer({ counters, onServerLeft }: DialSurroundings, { sl
  * cannot say. The address is the IP address that the server had.
  */
 export async function findDead(
+  { config, lastEndsMs }: Pick<DialSurroundings, "config" | "lastEndsMs">,
+  slot: number,
   { hostname, port }: Deno.NetAddr,
-  timeoutMs: number,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), timeoutMs);
+  const timer = setTimeout(() => late.abort(), config.connectTimeoutMs);
   try {
     const socket = await connectTo(hostname, port, AbortSignal.any([signal, late.signal]));
-    return await findReset(socket, signal);
+    const acceptedMs = performance.now();
+    return await findReset(socket, signal, () => askedUntilMs(acceptedMs, lastEndsMs.get(slot) ?? -Infinity));
   } catch (error) {
     if (isOwnShortage(error)) return undefined;
     return late.signal.aborted ? "it does not accept any more" : messageOf(error);
@@ -191,17 +198,21 @@ export async function findDead(
   }
 }
 
-/** Why a connection that was accepted is reset within ASKING_MS; undefined if it is not. Closes it. */
-async function findReset(socket: Deno.TcpConn, signal: AbortSignal): Promise<string | undefined> {
+/** Why a connection that was accepted is reset before the time is over; undefined if it is not. Closes it. */
+async function findReset(socket: Deno.TcpConn, signal: AbortSignal, untilMs: () => number): Promise<string | undefined> {
   const close = () => closeSocket(socket); // wakes the reader
-  const timer = setTimeout(close, ASKING_MS);
+  let timer: ReturnType<typeof setTimeout>;
+  // The runtime serves timers before sockets: where it was held up a reset may be there and still to be told, so sockets have a turn.
+  const giveTurn = () => timer = setTimeout(() => performance.now() < untilMs() ? wait() : close(), SOCKETS_TURN_MS);
+  const wait = () => timer = setTimeout(giveTurn, untilMs() - performance.now());
+  wait();
   signal.addEventListener("abort", close);
   try {
     await socket.read(new Uint8Array(1));
   } catch (error) {
     if (error instanceof Deno.errors.ConnectionReset) return messageOf(error);
   } finally {
-    clearTimeout(timer);
+    clearTimeout(timer!);
     signal.removeEventListener("abort", close);
     close();
   }
