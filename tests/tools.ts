@@ -36,7 +36,7 @@ export async function needing(name: string, ...needs: readonly Need[]): Promise<
   const there = await Promise.all(needs.map(has));
   const missing = needs.filter((_, i) => !there[i]);
   if (missing.length === 0) return { name, ignore: false };
-  return { name: `${name} (ignored: no ${missing.join(", no ")})`, ignore: true };
+  return { name: `${name} (ignored: it needs ${missing.join(" and ")})`, ignore: true };
 }
 
 /** Whether something is here. It is looked for once. */
