@@ -9,6 +9,9 @@ const ROOT = `${import.meta.dirname}/../`;
 /** A build with all that it must fetch first, on a busy machine. */
 const BUILD_MAX_MS = 150_000;
 
+/** What the files of this checkout are found by. */
+const GIT = "git in a checkout of one's own";
+
 /** Shells to try the script under. */
 const SHELLS: readonly (readonly [Need, ...words: string[]])[] = [["sh"], ["dash"], ["busybox", "sh"]];
 
@@ -84,7 +87,7 @@ Deno.test({
     "a fresh clone, an empty home, no Deno on PATH: install, demo, the five commands, uninstall, nothing left",
     "Linux",
     "npm",
-    "git in a checkout of one's own",
+    GIT,
   ),
   async fn() {
     await using machine = await makeMachine();
@@ -293,7 +296,7 @@ Deno.test("--help and --dry-run do nothing; a wrong option is told", async () =>
   assertEquals(await filesIn(machine.home), []);
 });
 
-Deno.test(await needing("without Deno and npm the build says what to install", "git in a checkout of one's own"), async () => {
+Deno.test(await needing("without Deno and npm the build says what to install", GIT), async () => {
   await using machine = await makeMachine();
   const clone = `${machine.home}/clone`;
   await copyCheckout(clone);
@@ -308,8 +311,24 @@ Deno.test(await needing("without Deno and npm the build says what to install", "
   assertMatch(stderr, /^install\.sh: Cannot build: neither Deno [0-9.]+ nor npm is here; install Node\.js with npm[^\n]*\n$/);
 });
 
+Deno.test(await needing("the build trusts the system's certificate authorities unless it is told whom to trust", GIT), async () => {
+  await using machine = await makeMachine();
+  const clone = `${machine.home}/clone`;
+  await copyCheckout(clone);
+  const version = (await Deno.readTextFile(`${ROOT}.tool-versions`)).match(/^deno (\S+)$/m)?.[1];
+  const fake =
+    `#!/bin/sh\n[ "$1" != --version ] || { echo "deno ${version} (a test)"; exit; }\necho "$DENO_TLS_CA_STORE" >&2\nexit 1\n`;
+  await Deno.mkdir(`${machine.home}/fake`);
+  await Deno.writeTextFile(`${machine.home}/fake/deno`, fake, { mode: 0o755 });
+  const env = { PATH: `${machine.home}/fake:${PLAIN_PATH}` };
+  for (const [told, trusted] of [[{}, "system,mozilla"], [{ DENO_TLS_CA_STORE: "mozilla" }, "mozilla"]] as const) {
+    const { code, stderr } = await machine.run(`${clone}/install.sh`, ["--prefix", `${machine.home}/opt`], { ...env, ...told });
+    assertEquals([code, stderr], [1, `Building\n${trusted}\ninstall.sh: The build failed; nothing was installed\n`]);
+  }
+});
+
 Deno.test(await needing("every shell script is clean under shellcheck", "shellcheck"), async () => {
-  const args = ["install.sh", "tools/self_extracting.sh", ".ci/run"].map((script) => ROOT + script);
+  const args = ["install.sh", "tools/self_extracting.sh", "tools/bare.sh", ".ci/run"].map((script) => ROOT + script);
   const { code, stdout } = await outcomeOf(new Deno.Command("shellcheck", { args }));
   assertEquals(code, 0, stdout);
 });
