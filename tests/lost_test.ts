@@ -82,8 +82,9 @@ async function play(engine: keyof typeof ENGINES, level: Level, loss: LossName, 
         "quiet": QUIET,
         "load-bound": "off",
         "check": "send:PING\\n expect:PONG",
-        "check-interval": "300ms",
-        "check-timeout": "200ms",
+        // A server may be slow to answer beside other tests: that must not make it silent.
+        "check-interval": "1s",
+        "check-timeout": "1s",
         "fall": "2",
         "rise": "1",
         "rest": "off", // a server that is killed again and again would rest for ever longer

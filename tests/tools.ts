@@ -16,6 +16,13 @@ const NEEDS = {
   // Git refuses to read what belongs to another user, and a downloaded archive has nothing for it to read.
   "git in a checkout of one's own": () => runs("git", "-C", ROOT, "rev-parse"),
   "Linux": () => Deno.build.os === "linux",
+  "network namespaces": () =>
+    runs(
+      "sh",
+      "-c",
+      `ip netns add "$0" && ip -n "$0" link add one type veth peer name two; looked=$?; ip netns del "$0"; exit $looked`,
+      `balancer_look_${Deno.pid}`,
+    ),
   "npm": () => runs("npm", "--version"),
   "python3": () => runs("python3", "--version"),
   "sh": () => runs("sh", "-c", ":"),

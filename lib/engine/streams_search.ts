@@ -4,7 +4,7 @@
  */
 
 import type { Address } from "../address.ts";
-import { connectTo, untilAborted } from "../connect.ts";
+import { afterSockets, connectTo, untilAborted } from "../connect.ts";
 import type { Counters } from "../counters.ts";
 import { messageOf } from "../errors.ts";
 import { askedUntilMs } from "../redistribution.ts";
@@ -60,9 +60,6 @@ interface Dialled {
   /** It is given up, and not for anything that it did. */
   isSkipped: boolean;
 }
-
-/** Long enough for the runtime to look at its sockets. */
-const SOCKETS_TURN_MS = 5;
 
 /** Errors that say that this machine has too little of something, and nothing of the server. */
 const OWN_SHORTAGES = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EAGAIN"];
@@ -185,7 +182,7 @@ export async function findDead(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), config.connectTimeoutMs);
+  const cancel = afterSockets(config.connectTimeoutMs, () => late.abort());
   try {
     const socket = await connectTo(hostname, port, AbortSignal.any([signal, late.signal]));
     const acceptedMs = performance.now();
@@ -194,25 +191,22 @@ export async function findDead(
     if (isOwnShortage(error)) return undefined;
     return late.signal.aborted ? "it does not accept any more" : messageOf(error);
   } finally {
-    clearTimeout(timer);
+    cancel();
   }
 }
 
 /** Why a connection that was accepted is reset before the time is over; undefined if it is not. Closes it. */
 async function findReset(socket: Deno.TcpConn, signal: AbortSignal, untilMs: () => number): Promise<string | undefined> {
   const close = () => closeSocket(socket); // wakes the reader
-  let timer: ReturnType<typeof setTimeout>;
-  // The runtime serves timers before sockets: where it was held up a reset may be there and still to be told, so sockets have a turn.
-  const giveTurn = () => timer = setTimeout(() => performance.now() < untilMs() ? wait() : close(), SOCKETS_TURN_MS);
-  const wait = () => timer = setTimeout(giveTurn, untilMs() - performance.now());
-  wait();
+  const wait = () => afterSockets(untilMs() - performance.now(), () => performance.now() < untilMs() ? cancel = wait() : close());
+  let cancel = wait();
   signal.addEventListener("abort", close);
   try {
     await socket.read(new Uint8Array(1));
   } catch (error) {
     if (error instanceof Deno.errors.ConnectionReset) return messageOf(error);
   } finally {
-    clearTimeout(timer!);
+    cancel();
     signal.removeEventListener("abort", close);
     close();
   }
@@ -229,7 +223,7 @@ async function dialServer(
   abort: AbortController,
 ): Promise<Deno.TcpConn> {
   const { signal } = abort;
-  const timer = setTimeout(() => abort.abort("it did not accept in time"), timeoutMs);
+  const cancel = afterSockets(timeoutMs, () => abort.abort("it did not accept in time"));
   try {
     const ips = await untilAborted(names.find(host), signal);
     for (const ip of ips.slice(0, -1)) {
@@ -239,6 +233,6 @@ async function dialServer(
     }
     return await connectTo(ips.at(-1)!, port, signal);
   } finally {
-    clearTimeout(timer);
+    cancel();
   }
 }
