@@ -166,12 +166,14 @@ get_deno() {
   printf '%s\n' "$deno"
 }
 
-# Builds the programs and puts them into $work/new.
+# Builds the programs and puts them into $work/new. Deno trusts the system's certificate authorities, too, as npm can be told to:
+# behind a company's own nothing could be fetched otherwise.
 get_build() {
   [ -f "$here/tools/compile.ts" ] || fail 'Cannot build: this is no checkout; give a release to --release'
   deno=$(get_deno)
   say 'Building'
-  (cd "$here" && DENO_DIR=$here/dist/toolchain/cache DENO_NO_UPDATE_CHECK=1 "$deno" task -q compile) || fail 'The build failed; nothing was installed'
+  (cd "$here" && export DENO_DIR="$here/dist/toolchain/cache" DENO_NO_UPDATE_CHECK=1 &&
+    DENO_TLS_CA_STORE=${DENO_TLS_CA_STORE:-system,mozilla} "$deno" task -q compile) || fail 'The build failed; nothing was installed'
   for program in $programs; do cp "$here/dist/$program" "$work/new/$program"; done
 }
 

@@ -14,6 +14,7 @@ import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
 import { checksUnder, connectionsUnder, readDescriptorLimit } from "./lib/descriptors.ts";
+import { warnOfSettings } from "./lib/engine/abilities.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/errors.ts";
 import { Lock } from "./lib/lock.ts";
@@ -82,6 +83,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   if (state !== null) await tryToSave(state);
   const { servers, warning } = state === null ? { servers: [], warning: undefined } : await loadState(state);
   const warnings = [warning, engine.passedOver].filter((warning) => warning !== undefined);
+  warnings.push(...warnOfSettings(engine.name, engine.kind, options));
   if (connectionsMax > limit) {
     warnings.push(`--connections ${connectionsMax} is more than the limit on open files allows, ${limit}`);
   }

@@ -317,7 +317,13 @@ export class Balancer implements AsyncDisposable {
     else if (this.#pool.has(change.server)) {
       throw new OperatorError("conflict", `${cannot}: it is in the pool; plan weight or remove`);
     }
-    return planChange({ table: this.#table, change, policy: this.#config, connections: this.#engine.connections() });
+    return planChange({
+      table: this.#table,
+      change,
+      policy: this.#config,
+      load: this.#load,
+      connections: this.#engine.connections(),
+    });
   }
 
   /** Whose this client would be just now, and why. Throws a `usage` error where it is no client's address. */

@@ -6,7 +6,7 @@
 
 import { lookup } from "node:dns/promises";
 import { type Address, formatAddress, isIp } from "./address.ts";
-import { connectTo, untilAborted } from "./connect.ts";
+import { afterSockets, connectTo, untilAborted } from "./connect.ts";
 import { formatDuration } from "./duration.ts";
 import { messageOf, OperatorError } from "./errors.ts";
 
@@ -115,13 +115,13 @@ export async function runCheck(
   if (check.kind === "off") return PASSED;
   const deadline = new AbortController();
   const end = () => deadline.abort();
-  const timer = setTimeout(end, timeoutMs);
+  const cancel = afterSockets(timeoutMs, end);
   signal?.addEventListener("abort", end);
   if (signal?.aborted) end();
   try {
     return await new Attempt(address, timeoutMs, deadline.signal).run(check, findIps);
   } finally {
-    clearTimeout(timer);
+    cancel();
     signal?.removeEventListener("abort", end);
   }
 }

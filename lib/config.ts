@@ -207,14 +207,14 @@ export const SETTINGS = {
     flag: "user-timeout",
     value: "TIME|off",
     default: "30s",
-    summary: "a client that has acknowledged nothing for so long is lost (TCP_USER_TIMEOUT; engine epoll)",
+    summary: "how long a client may leave data and window probes unacknowledged before it is declared dead (engine epoll)",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "User timeout", 100, LIMITS.tcpTimeMaxMs),
   },
   serverTimeoutMs: {
     flag: "server-timeout",
     value: "TIME|off",
     default: "5s",
-    summary: "the same for servers, which are nearer",
+    summary: "the same for a server (engine epoll)",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "Server timeout", 100, LIMITS.tcpTimeMaxMs),
   },
   engine: {

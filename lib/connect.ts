@@ -1,4 +1,4 @@
-/** Connecting that can be given up without losing anything, and waiting likewise. Knows no server and no client. */
+/** Connecting that can be given up without losing anything, and waiting for sockets likewise. Knows no server and no client. */
 
 /** How long a connect that was given up may still take before it is aborted. */
 export const LATE_MS = 1000;
@@ -19,6 +19,18 @@ export async function connectTo(hostname: string, port: number, signal: AbortSig
     void connecting.then((socket) => socket.close(), () => {}).finally(() => clearTimeout(timer));
     throw error;
   }
+}
+
+/** Long enough for the runtime to look at its sockets. */
+const SOCKETS_TURN_MS = 5;
+
+/**
+ * Calls `act` when the time is over and sockets have had a turn since. The runtime serves timers before sockets: where it was held up, what
+ * came in time may be there and still to be told. Gives what cancels it.
+ */
+export function afterSockets(ms: number, act: () => void): () => void {
+  let timer = setTimeout(() => timer = setTimeout(act, SOCKETS_TURN_MS), ms);
+  return () => clearTimeout(timer);
 }
 
 /** The promise's value, or the abort's rejection if it comes first. */

@@ -1,15 +1,17 @@
 /**
  * What a change of the pool would do, before it is done: whose clients get another server, how even the ring is afterwards, and
  * what becomes of the open connections. Works it out with the same ring and the same rules as the change itself, so that the two
- * cannot differ. Changes nothing and reads no clock; knows neither the balancer nor an engine, and neither health nor load: it
- * speaks of the servers that the ring gives to clients.
+ * cannot differ: who leaves by `decide()`, and whether anybody has room for it by `nextServer()`, limits, bounds and health counted as
+ * they are now. Changes nothing and reads no clock; knows neither the balancer nor an engine.
  */
 
-import { clientKey } from "./address.ts";
-import { type ConnectionState, decide, FACT, hearServer, stateOf, STATES } from "./redistribution.ts";
+import { clientKey, parseAddress } from "./address.ts";
+import { CHOICES, type ConnectionState, decide, FACT, hearServer, stateOf, STATES } from "./redistribution.ts";
 import type { RedistributionPolicy, Verdict } from "./redistribution.ts";
-import { buildRing, firstOnRing, peakToMean, type Ring, type RingServer, ringShares } from "./ring.ts";
-import type { RoutingTable } from "./routing_table.ts";
+import { firstOnRing, peakToMean, type Ring, ringShares } from "./ring.ts";
+import { type Choice, type Load, nextServer } from "./route.ts";
+import { nextTable, type RoutingTable, type TableServer } from "./routing_table.ts";
+import { STANDING } from "./standings.ts";
 
 /** A change of the pool. `server` is `address:port`, `weight` what it is to weigh. */
 export type PoolChange =
@@ -37,6 +39,7 @@ export interface PlanRequest {
   readonly table: RoutingTable;
   readonly change: PoolChange;
   readonly policy: RedistributionPolicy;
+  readonly load: Load;
   readonly connections: Iterable<PlannedConnection>;
 }
 
@@ -53,6 +56,7 @@ export const OUTCOMES = [
   "is replayed",
   "moves when it is quiet",
   "is replayed when it is quiet",
+  "tries servers that are down when the drain time is over",
   "may finish, and is reset when the drain time is over",
   "stays, and goes home by rebalance",
   "stays",
@@ -97,8 +101,27 @@ export interface Plan {
   readonly connections: readonly PlannedConnections[];
 }
 
-/** What would become of a connection; undefined: the change does not concern it. */
+/** What would become of a connection if there were room everywhere; undefined: the change does not concern it. */
 type Forecast = (connection: PlannedConnection) => Outcome | undefined;
+
+const MAY_FINISH = "may finish, and is reset when the drain time is over";
+const TRIES_OTHERS = "tries servers that are down when the drain time is over";
+
+/**
+ * Outcomes for which another server must have room: which ones come into question, and what becomes of the connection if none has, which is
+ * an outcome further down in OUTCOMES. Who comes first there is given room first.
+ */
+const NEEDS: Readonly<Partial<Record<Outcome, { readonly choice: Choice; readonly otherwise: Outcome }>>> = {
+  "moves": { choice: CHOICES.drain, otherwise: TRIES_OTHERS },
+  "is replayed": { choice: CHOICES.drain, otherwise: TRIES_OTHERS },
+  "moves when it is quiet": { choice: CHOICES.drain, otherwise: TRIES_OTHERS },
+  "is replayed when it is quiet": { choice: CHOICES.drain, otherwise: TRIES_OTHERS },
+  [TRIES_OTHERS]: { choice: CHOICES.over, otherwise: MAY_FINISH },
+  "stays, and goes home by rebalance": { choice: CHOICES.home, otherwise: "stays" },
+};
+
+/** The slot of a server that is not there yet. */
+const NEW_SLOT = -2;
 
 /** What to call a verdict by which a connection goes: at once, or when it is quiet. */
 const GOING: Readonly<Partial<Record<Verdict, { readonly now: Outcome; readonly later: Outcome }>>> = {
@@ -107,9 +130,9 @@ const GOING: Readonly<Partial<Record<Verdict, { readonly now: Outcome; readonly 
 };
 
 /** Works out what the change would do. */
-export function planChange({ table, change, policy, connections }: PlanRequest): Plan {
-  const before = table.ring;
-  const after = buildRing(changedServers(before.servers, change), before);
+export function planChange({ table, change, policy, load, connections }: PlanRequest): Plan {
+  const tableAfter = nextTable(table, changedServers(table.servers, change));
+  const [before, after] = [table.ring, tableAfter.ring];
   const shares = { before: ringShares(before), after: ringShares(after) };
   const flows = flowsBetween(change.server, namedShares(before, shares.before), namedShares(after, shares.after));
   const forecast = change.kind === "remove" ? forecastRemoval(table, change.server, policy) : forecastStay(table, after, policy);
@@ -119,13 +142,59 @@ export function planChange({ table, change, policy, connections }: PlanRequest):
     flows,
     peakToMean: { before: peakToMean(before, shares.before), after: peakToMean(after, shares.after) },
     servers: { before: before.serverCount, after: after.serverCount },
-    connections: groupConnections(connections, forecast, policy.quietMs),
+    connections: groupConnections(
+      connections,
+      forecast,
+      new Room(tableAfter, load, weightAwayAfter(table, load, change)),
+      policy.quietMs,
+    ),
   };
 }
 
-function changedServers(servers: readonly RingServer[], change: PoolChange): RingServer[] {
+function changedServers(servers: readonly TableServer[], change: PoolChange): TableServer[] {
   const others = servers.filter(({ name }) => name !== change.server);
-  return change.kind === "remove" ? others : [...others, { name: change.server, weight: change.weight }];
+  if (change.kind === "remove") return others;
+  const { server: name, weight } = change;
+  const old = servers.find((server) => server.name === name);
+  return [...others, { connectionsMax: Infinity, slot: NEW_SLOT, ...old, name, address: parseAddress(name), weight }];
+}
+
+/** A server that is removed is no longer among those that get no clients. */
+function weightAwayAfter({ servers }: RoutingTable, { weightAway, standingOf }: Load, { kind, server }: PoolChange): number {
+  const removed = kind === "remove" ? servers.find(({ name }) => name === server) : undefined;
+  return weightAway - (removed !== undefined && standingOf(removed.slot) < 0 ? removed.weight : 0);
+}
+
+/** A connection for which a server must have room. */
+interface Wish {
+  readonly state: PlannedState;
+  /** Its server's. */
+  readonly slot: number;
+  readonly key: Uint8Array;
+}
+
+/** What room the servers have after the change, less what was given away of it. */
+class Room {
+  readonly #given = new Map<number, number>();
+  readonly #load: Load;
+
+  constructor(readonly table: RoutingTable, load: Load, weightAway: number) {
+    this.#load = {
+      open: load.open,
+      weightAway,
+      openOf: (slot) => (slot === NEW_SLOT ? 0 : load.openOf(slot)) + (this.#given.get(slot) ?? 0),
+      standingOf: (slot) => slot === NEW_SLOT ? STANDING.full : load.standingOf(slot),
+    };
+  }
+
+  /** Gives the client with this key, whose server has slot `own`, room with another. False if there is none. */
+  give(choice: Choice, key: Uint8Array, own: number): boolean {
+    const index = nextServer(this.table, this.#load, key, choice, (index) => this.table.slots[index] !== own);
+    if (index < 0) return false;
+    const slot = this.table.slots[index];
+    this.#given.set(slot, (this.#given.get(slot) ?? 0) + 1);
+    return true;
+  }
 }
 
 function namedShares({ servers }: Ring, shares: Float64Array): ReadonlyMap<string, number> {
@@ -151,14 +220,10 @@ function flowsBetween(changed: string, before: ReadonlyMap<string, number>, afte
   return flows.sort((a, b) => b.share - a.share); // equals stay in the order of their names
 }
 
-/** The connections of a server that is removed leave it as the policy allows; where nobody is left they have nowhere to go. */
+/** The connections of a server that is removed leave it as the policy allows. */
 function forecastRemoval({ servers }: RoutingTable, removed: string, policy: RedistributionPolicy): Forecast {
   const slot = servers.find(({ name }) => name === removed)?.slot;
-  const isLast = servers.length === 1;
-  return (connection) => {
-    if (connection.slot !== slot) return undefined;
-    return (isLast ? undefined : leavingOutcome(policy, connection)) ?? "may finish, and is reset when the drain time is over";
-  };
+  return (connection) => connection.slot === slot ? leavingOutcome(policy, connection) ?? MAY_FINISH : undefined;
 }
 
 /**
@@ -169,22 +234,18 @@ function leavingOutcome(policy: RedistributionPolicy, { facts, quietForMs, repla
   const going = GOING[decide(policy, "drain", facts, quietForMs, replays)];
   if (going !== undefined) return going.now;
   const quiet = GOING[decide(policy, "over", facts, policy.quietMs, replays)];
-  const answered = GOING[decide(policy, "over", hearServer(facts) & ~FACT.moving, policy.quietMs, replays)];
+  const answered = GOING[decide(policy, "over", hearServer(facts, "answer") & ~FACT.moving, policy.quietMs, replays)];
   return (quiet ?? answered)?.later;
 }
 
 /** A connection stays where it is when others are added or weigh more or less. */
 function forecastStay(table: RoutingTable, after: Ring, policy: RedistributionPolicy): Forecast {
-  const slots = new Map(table.servers.map(({ name, slot }) => [name, slot]));
-  const slotsHere = new Set(slots.values());
+  const slotsHere = new Set(table.slots);
   return ({ slot, facts, quietForMs, replays, ip, port }) => {
     if (!slotsHere.has(slot)) return undefined; // its server was removed: it leaves whatever is changed here
     const key = clientKey(table.key, ip, port);
-    const home = ownerOf(after, key);
-    if (home === ownerOf(table.ring, key)) return undefined;
-    const isAtHome = slots.get(home) === slot; // the load bound had sent it there before
-    const mayGo = decide(policy, "home", facts, quietForMs, replays) === "move";
-    return mayGo && !isAtHome ? "stays, and goes home by rebalance" : "stays";
+    if (ownerOf(after, key) === ownerOf(table.ring, key)) return undefined;
+    return decide(policy, "home", facts, quietForMs, replays) === "move" ? "stays, and goes home by rebalance" : "stays";
   };
 }
 
@@ -192,14 +253,32 @@ function ownerOf(ring: Ring, key: Uint8Array): string {
   return ring.servers[firstOnRing(ring, key)].name;
 }
 
-function groupConnections(connections: Iterable<PlannedConnection>, forecast: Forecast, quietMs: number): PlannedConnections[] {
+function groupConnections(
+  connections: Iterable<PlannedConnection>,
+  forecast: Forecast,
+  room: Room,
+  quietMs: number,
+): PlannedConnections[] {
   const counts = new Map<string, number>();
+  const count = (state: PlannedState, outcome: Outcome) => {
+    counts.set(groupOf(state, outcome), (counts.get(groupOf(state, outcome)) ?? 0) + 1);
+  };
+  const wishes = new Map<Outcome, Wish[]>(OUTCOMES.map((outcome) => [outcome, []]));
   for (const connection of connections) {
-    const isDialling = connection.slot < 0;
-    const outcome = isDialling ? "dials by the new table" : forecast(connection);
+    const { slot, facts, quietForMs, ip, port } = connection;
+    const outcome = slot < 0 ? "dials by the new table" : forecast(connection);
     if (outcome === undefined) continue;
-    const group = groupOf(isDialling ? "dialling" : stateOf(quietMs, connection.facts, connection.quietForMs), outcome);
-    counts.set(group, (counts.get(group) ?? 0) + 1);
+    const state = slot < 0 ? "dialling" : stateOf(quietMs, facts, quietForMs);
+    if (NEEDS[outcome] === undefined) count(state, outcome);
+    else wishes.get(outcome)!.push({ state, slot, key: clientKey(room.table.key, ip, port) });
+  }
+  for (const [outcome, wished] of wishes) {
+    const need = NEEDS[outcome]!;
+    for (const wish of wished) {
+      if (room.give(need.choice, wish.key, wish.slot)) count(wish.state, outcome);
+      else if (NEEDS[need.otherwise] === undefined) count(wish.state, need.otherwise);
+      else wishes.get(need.otherwise)!.push(wish);
+    }
   }
   return PLANNED_STATES.flatMap((state) =>
     OUTCOMES.flatMap((outcome) => {

@@ -10,6 +10,8 @@
 
 import type { Level } from "./config.ts";
 import type { Fate } from "./fates.ts";
+import type { Answer } from "./http_answer.ts";
+import type { Choice } from "./route.ts";
 
 /** What the operator allows. */
 export interface RedistributionPolicy {
@@ -34,12 +36,14 @@ export const FACT = {
   recorded: 1 << 3,
   /** What the client said looks like TLS. */
   tls: 1 << 4,
-  /** Never to be moved: the server spoke first, or has answered in TLS. */
+  /** Never to be moved: the server spoke first, has answered in TLS, or has changed to another protocol. */
   pinned: 1 << 5,
   /** Bytes are on their way through the engine. */
   moving: 1 << 6,
   /** The client has sent its end. */
   clientEnded: 1 << 7,
+  /** What the server said last was an interim answer: its client may be in the middle of its request. */
+  interim: 1 << 8,
 } as const;
 
 /** S0 to S3: nothing sent; sent and not answered; between two exchanges; in the middle of one. */
@@ -59,6 +63,19 @@ export const LOSSES = ["reset", "end", "silent", "drain", "over", "home"] as con
  * - `home`: it serves, but the ring gives this client to another.
  */
 export type Loss = typeof LOSSES[number];
+
+/** The servers that come into question after a loss. */
+export const CHOICES: Readonly<Record<Loss, Choice>> = {
+  reset: "any",
+  end: "any",
+  silent: "serving",
+  drain: "serving",
+  over: "any",
+  home: "home",
+};
+
+/** Losses of a server that still serves: the connection can stay where it is, and does so if anybody speaks. */
+export const OPTIONAL: readonly Loss[] = ["drain", "home"];
 
 /**
  * What is to be done: go to another server; do so and say again what the client said; dial the server again, to learn whether its end
@@ -89,9 +106,20 @@ const OTHERWISE: Readonly<Record<Loss, Verdict>> = {
 /**
  * How long a server that accepts when it is asked again must leave that connection alone. The system closes a killed process's
  * descriptors one by one, on Linux the newest first: its connections end before its listener does, which still accepts meanwhile and
- * then resets what nobody took. 10,000 connections are closed in about 50 ms.
+ * then resets what nobody took. That takes 40 ms for 2,000 connections, and 650 ms where four other processes want the same core; but
+ * the ends come one after another until then. So the time counts from the last of them.
  */
-export const ASKING_MS = 200;
+const ASKING_MS = 200;
+/** It is no longer than this: a server that ends idle connections all the time is not dying. */
+const ASKING_MAX_MS = 2000;
+
+/**
+ * When a server that accepted at `acceptedMs`, being asked whether its end was meant, is known to be there; `lastEndMs` is when it last ended
+ * a connection that was waiting or quiet.
+ */
+export function askedUntilMs(acceptedMs: number, lastEndMs: number): number {
+  return Math.min(Math.max(acceptedMs, lastEndMs) + ASKING_MS, acceptedMs + ASKING_MAX_MS);
+}
 
 /** The first bytes of a TLS record that carries a handshake, whatever its version (RFC 8446, section 5.1): type 22, then 3. */
 const TLS_HANDSHAKE = 22;
@@ -114,11 +142,15 @@ export function hearClient({ level, quietMs }: RedistributionPolicy, facts: numb
   return facts | FACT.asking | (begins ? FACT.recorded : 0) | (isTls ? FACT.tls : 0);
 }
 
-/** The facts when bytes of the server's have been read: from now on what the client said is never said again. */
-export function hearServer(facts: number): number {
+/**
+ * The facts when bytes of the server's have been read: from now on what the client said is never said again. After an interim answer the
+ * exchange goes on, however long both are quiet: the client may send the rest of its request, which is none without its beginning.
+ */
+export function hearServer(facts: number, answer: Answer): number {
   const spokeFirst = (facts & (FACT.asking | FACT.sent | FACT.answered)) === 0;
-  const pins = spokeFirst || (facts & FACT.tls) !== 0;
-  return facts & ~(FACT.asking | FACT.recorded) | FACT.answered | (pins ? FACT.pinned : 0);
+  const pins = spokeFirst || (facts & FACT.tls) !== 0 || answer === "upgrade";
+  const goesOn = answer === "interim" ? FACT.interim | FACT.asking : 0;
+  return facts & ~(FACT.asking | FACT.recorded | FACT.interim) | FACT.answered | (pins ? FACT.pinned : 0) | goesOn;
 }
 
 /** The facts when there is no room to keep what the client says. */

@@ -67,6 +67,30 @@ export function routeFirst(table: RoutingColumns, load: Load, key: Uint8Array): 
   return route(table, load, key).next().value ?? -1;
 }
 
+/**
+ * The servers that come into question: every one; those that are up; the one alone that the ring gives the client to, if it is up. A
+ * client that has a server goes to none that is down or rests.
+ */
+export type Choice = "any" | "serving" | "home";
+
+/**
+ * The server to try next for the client with this key, as an index in the table: the first in the order of `route()` that comes into
+ * question and that `takes` says yes to; -1: there is none. Engines dial what it gives, and a plan foretells by it.
+ */
+export function nextServer(
+  table: RoutingColumns,
+  load: Load,
+  key: Uint8Array,
+  choice: Choice,
+  takes: (index: number) => boolean,
+): number {
+  for (const index of choice === "home" ? [routeFirst(table, load, key)] : route(table, load, key)) {
+    if (index < 0 || (choice !== "any" && load.standingOf(table.slots[index]) === STANDING.lastResort)) return -1;
+    if (takes(index)) return index;
+  }
+  return -1;
+}
+
 /** How many connections the server may have while others have room. */
 export function boundOf({ weights, weightTotal, loadBound }: RoutingColumns, index: number, { open, weightAway }: Load): number {
   const weightHere = Math.max(weights[index], weightTotal - weightAway);

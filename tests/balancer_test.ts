@@ -569,6 +569,16 @@ const CASES: Record<string, Case> = {
     assertEquals(await balancer.remove(one.name, 0), { server: one.name, open: 3, moved: 1, ended: 2 });
   },
 
+  async "plan() and remove() agree on how many connections a server with a limit takes"(engine) {
+    await using pool = await startPair(engine, 8);
+    const { balancer, one, two } = pool;
+    await balancer.change(two.name, { connectionsMax: 3 });
+    const { connections } = balancer.plan({ kind: "remove", server: one.name });
+    const counts = connections.map(({ count, outcome }) => [outcome, count]);
+    assertEquals(counts, [["moves", 3], ["may finish, and is reset when the drain time is over", 5]]);
+    assertEquals(await balancer.remove(one.name, 300), { server: one.name, open: 8, moved: 3, ended: 5 });
+  },
+
   async "explain() names the server that a client then gets, and why no other"(engine) {
     await using balancer = startBalancer({ engine });
     await using stack = new AsyncDisposableStack();

@@ -7,10 +7,10 @@ import { LIMITS, parseConfig } from "../lib/config.ts";
 import { ROUTES } from "../lib/control/api.ts";
 import { ControlClient } from "../lib/control/client.ts";
 import { serveControl } from "../lib/control/server.ts";
-import { claimSocket } from "../lib/control/socket.ts";
+import { claimSocket, isListening } from "../lib/control/socket.ts";
 import { streams } from "../lib/engine/streams.ts";
 import { OperatorError } from "../lib/errors.ts";
-import { ask, connect, echo, readBytes, readText, sayName, soon, startServer, writeText } from "./helpers.ts";
+import { ask, connect, echo, readBytes, readText, sayName, soon, startServer, WAIT_MAX_MS, writeText } from "./helpers.ts";
 
 const ORDINARY = { weight: 1, connectionsMax: null };
 
@@ -439,8 +439,13 @@ Deno.test("the client tells a balancer that is not there from what is no balance
 
 /** A socket file whose listener is gone, as a killed daemon leaves it. A second name, for the runtime removes the first. */
 async function leaveSocket(path: string): Promise<void> {
-  using _listener = Deno.listen({ transport: "unix", path: `${path}.first` });
+  const listener = Deno.listen({ transport: "unix", path: `${path}.first` });
   await Deno.link(`${path}.first`, path);
+  listener.close();
+  // A child of another test has the listener, too, between its fork(2) and its execve(2).
+  for (const endMs = performance.now() + WAIT_MAX_MS; await isListening(path);) {
+    assert(performance.now() < endMs, "it still listens");
+  }
 }
 
 async function readSome(socket: Deno.Conn): Promise<string> {

@@ -26,6 +26,7 @@ import {
   writeText,
 } from "./helpers.ts";
 import { makePlace, outcomeOf, type Place, runForeground } from "./programs.ts";
+import { needing } from "./tools.ts";
 
 const MIB = 1024 ** 2;
 
@@ -98,7 +99,7 @@ Deno.test("200 MB each way arrive whole", async () => {
   assertEquals([sentBytes, receivedBytes], [total, total]);
 });
 
-Deno.test("2,000 connections at once, and none left over", async () => {
+Deno.test(await needing("2,000 connections at once, and none left over", "5,000 descriptors"), async () => {
   await using place = await makePlace();
   await using stack = new AsyncDisposableStack();
   const servers = startServers(stack, 4, echo, { backlog: 4096 });
@@ -454,9 +455,7 @@ Deno.test({
   },
 });
 
-Deno.test("balances a server of another make", {
-  ignore: !(await canRun("python3", "--version")),
-}, async () => {
+Deno.test(await needing("balances a server of another make", "python3"), async () => {
   await using place = await makePlace();
   await Deno.writeTextFile(`${place.folder}/page.txt`, "hello from a real server");
   const at = unusedAddress();
@@ -515,13 +514,6 @@ async function startServerProcess(port = 0) {
 async function get({ host, port }: Address, path: string): Promise<string> {
   const response = await fetch(`http://${host}:${port}${path}`);
   return response.ok ? await response.text() : (await response.body?.cancel(), "");
-}
-
-async function canRun(program: string, ...args: string[]): Promise<boolean> {
-  return await new Deno.Command(program, { args, stdout: "null", stderr: "null" }).output().then(
-    ({ success }) => success,
-    () => false,
-  );
 }
 
 async function openVia(address: Address): Promise<Deno.TcpConn> {

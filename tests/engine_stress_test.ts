@@ -44,10 +44,13 @@ interface Ability {
   readonly connectionBytesMax: number;
 }
 
-const ABILITIES: Readonly<Record<string, Ability>> = {
-  epoll: { passesResetsOn: true, keepsUrgentData: true, connectionBytesMax: 64 * KIB },
-  streams: { passesResetsOn: false, keepsUrgentData: false, connectionBytesMax: 256 * KIB },
-};
+function abilityOf(kind: EngineKind): Ability {
+  return {
+    passesResetsOn: !kind.cannot.includes("reset"),
+    keepsUrgentData: !kind.cannot.includes("urgentData"),
+    connectionBytesMax: kind === ENGINES.epoll ? 64 * KIB : 256 * KIB,
+  };
+}
 
 /** What memory grows by besides, for code, garbage and the test's own ends. */
 const SLACK_BYTES = 60 * MIB;
@@ -819,7 +822,7 @@ async function runCase(name: string, title: string): Promise<void> {
   await readDescriptorLimit(); // the first child process makes the runtime open descriptors that it keeps, as does the first worker
   await startEngine(kind, [])[Symbol.asyncDispose]();
   const before = openDescriptors();
-  await CASES[title](kind, ABILITIES[name]);
+  await CASES[title](kind, abilityOf(kind));
   let after = openDescriptors();
   for (const endMs = performance.now() + SETTLE_MAX_MS; after.size > before.size && performance.now() < endMs; await turn()) {
     after = openDescriptors();
@@ -846,7 +849,6 @@ if (Deno.args[0] === RUN_CASE) {
 } else {
   for (const [name, kind] of Object.entries(ENGINES)) {
     const ignore = !HAS_RAW_SOCKETS || kind.unsupported() !== undefined;
-    assert(name in ABILITIES, `ABILITIES does not say what the engine ${name} can do`);
     for (const title of Object.keys(CASES)) {
       Deno.test({ name: `[${name}] ${title}`, ignore, fn: () => runInProcess(name, title) });
     }

@@ -3,12 +3,8 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { ProgramName } from "../lib/packaging.ts";
 import { saveState } from "../lib/state_file.ts";
-import { canRun } from "./helpers.ts";
 import { DIST, makePlace, type Outcome, outcomeOf, type Place } from "./programs.ts";
-
-const isWindows = Deno.build.os === "windows";
-const isLinux = Deno.build.os === "linux";
-const canMakeFifos = await canRun("mkfifo", "--version");
+import { type Need, needing, OTHER_USER } from "./tools.ts";
 
 /** Runs the daemon, which must end by itself. */
 function run(place: Place, ...args: string[]) {
@@ -26,17 +22,16 @@ const FILES: readonly [what: string, path: (place: Place) => string, args: (plac
   ["log", (place) => `${place.folder}/a.log`, (place) => ["--log-file", `${place.folder}/a.log`]],
 ];
 
-const ODD: readonly [what: string, can: boolean, make: (path: string) => Promise<void>, kind: string][] = [
-  ["a FIFO", canMakeFifos, makeFifo, "a FIFO"],
-  ["a link to /dev/zero", isLinux, (path) => Deno.symlink("/dev/zero", path), "a character device"],
-  ["a folder", true, (path) => Deno.mkdir(path), "a folder"],
+const ODD: readonly [what: string, needs: readonly Need[], make: (path: string) => Promise<void>, kind: string][] = [
+  ["a FIFO", ["mkfifo"], makeFifo, "a FIFO"],
+  ["a link to /dev/zero", ["Linux"], (path) => Deno.symlink("/dev/zero", path), "a character device"],
+  ["a folder", [], (path) => Deno.mkdir(path), "a folder"],
 ];
 
 for (const [file, pathOf, argsOf] of FILES) {
-  for (const [odd, can, make, kind] of ODD) {
+  for (const [odd, needs, make, kind] of ODD) {
     Deno.test({
-      name: `a ${file} file that is ${odd} is told and left alone`,
-      ignore: !can,
+      ...await needing(`a ${file} file that is ${odd} is told and left alone`, ...needs),
       async fn() {
         await using place = await makePlace();
         await Deno.mkdir(`${place.folder}/state/balancer`, { mode: 0o700 });
@@ -67,34 +62,23 @@ Deno.test("a state file with more servers than a pool may have is kept aside, an
   assertMatch(await place.do("start", "127.0.0.1", "0"), /^Balancer "default" listens on/);
 });
 
-/** A user who is nobody here, for programs that root's rights would not let fail. */
-const OTHER = Deno.uid() === 0 ? { uid: 65_534, gid: 65_534 } : {};
-/** Where the programs unpack themselves for that user. */
+/** Where the programs unpack themselves for the user whom permissions bind. */
 const CACHE = `${DIST}.parts/cache${Deno.uid() === 0 ? "-of-another" : ""}`;
 
-/** Whether that user can run the programs: the checkout may be in a folder that only root enters. */
-async function canBeOther(): Promise<boolean> {
-  const args = ["-c", 'test -x "$0"', `${DIST}balancer`];
-  return await new Deno.Command("sh", { args, cwd: "/", stdin: "null", ...OTHER }).output().then(
-    ({ success }) => success,
-    () => false,
-  );
-}
-
-const canBeAnother = !isWindows && await canBeOther();
+const BOUND = "a user whom permissions bind, and who can run the programs";
 
 /** Runs a program as that user, by a shell line that has it as "$@". */
 function asOther(place: Place, program: ProgramName, args: string[], env: Record<string, string> = {}, line = 'exec "$@"') {
   const words = ["-c", line, "sh", place.program(program), ...args];
   const all = { ...place.env, XDG_CACHE_HOME: CACHE, ...env };
-  return outcomeOf(new Deno.Command("sh", { args: words, cwd: "/", env: all, stdin: "null", ...OTHER }));
+  return outcomeOf(new Deno.Command("sh", { args: words, cwd: "/", env: all, stdin: "null", ...OTHER_USER }));
 }
 
 /** Makes everything in the place that user's. */
 async function giveAway(place: Place): Promise<void> {
   if (Deno.uid() !== 0) return;
   await Deno.mkdir(CACHE, { recursive: true, mode: 0o700 });
-  await new Deno.Command("chown", { args: ["-R", `${OTHER.uid}:${OTHER.gid}`, place.folder, CACHE] }).output();
+  await new Deno.Command("chown", { args: ["-R", `${OTHER_USER.uid}:${OTHER_USER.gid}`, place.folder, CACHE] }).output();
 }
 
 function assertSentence({ code, stdout, stderr }: Outcome, says: string, exit = 1): void {
@@ -105,8 +89,7 @@ function assertSentence({ code, stdout, stderr }: Outcome, says: string, exit = 
 }
 
 Deno.test({
-  name: "a start where the state cannot be written is refused, and --no-state is the way out",
-  ignore: !canBeAnother,
+  ...await needing("a start where the state cannot be written is refused, and --no-state is the way out", BOUND),
   async fn() {
     await using place = await makePlace();
     const folder = `${place.folder}/state/balancer`;
@@ -132,8 +115,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a folder of one's own that one cannot use is not called another user's",
-  ignore: !canBeAnother,
+  ...await needing("a folder of one's own that one cannot use is not called another user's", BOUND),
   async fn() {
     await using place = await makePlace();
     const folder = `${place.folder}/run/balancer`;
@@ -157,8 +139,7 @@ const ROOMS: readonly [what: string, env: Record<string, string>, says: string, 
 
 for (const [what, env, says, exit] of ROOMS) {
   Deno.test({
-    name: `a start with ${what} is refused with a sentence`,
-    ignore: !isLinux || !canBeAnother,
+    ...await needing(`a start with ${what} is refused with a sentence`, "Linux", BOUND),
     async fn() {
       await using place = await makePlace();
       await giveAway(place);
@@ -169,8 +150,11 @@ for (const [what, env, says, exit] of ROOMS) {
 }
 
 Deno.test({
-  name: "a limit on open files that is too low is a sentence that says it, in programs that unpack themselves",
-  ignore: !canBeAnother || !await isSelfExtracting(),
+  ...await needing(
+    "a limit on open files that is too low is a sentence that says it, in programs that unpack themselves",
+    "programs that unpack themselves",
+    BOUND,
+  ),
   async fn() {
     await using place = await makePlace();
     await giveAway(place);
@@ -184,12 +168,3 @@ Deno.test({
     }
   },
 });
-
-async function isSelfExtracting(): Promise<boolean> {
-  const file = await Deno.open(`${DIST}balancer`).catch(() => undefined); // not made yet: no module throws while it loads
-  if (file === undefined) return false;
-  using program = file;
-  const head = new Uint8Array(2);
-  await program.read(head);
-  return new TextDecoder().decode(head) === "#!";
-}

@@ -187,8 +187,15 @@ export function unusedAddress(): Address {
   return { host: "127.0.0.1", port: listener.addr.port };
 }
 
-/** A listener that does not answer: its queue is full and it accepts nobody, so the system drops what comes. */
-export async function silentListener(): Promise<{ address: Address } & Disposable> {
+/** A listener that does not answer: its queue is full, and the system drops what comes until it accepts. */
+export interface SilentListener extends Disposable {
+  readonly address: Address;
+  /** Accepts everybody from now on, those who wait first. */
+  accept(): void;
+}
+
+/** Makes one. */
+export async function silentListener(): Promise<SilentListener> {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 1 });
   const address = { host: "127.0.0.1", port: listener.addr.port };
   const waiting: Deno.TcpConn[] = [];
@@ -201,6 +208,9 @@ export async function silentListener(): Promise<{ address: Address } & Disposabl
   }
   return {
     address,
+    async accept() {
+      for await (const socket of acceptedBy(listener)) waiting.push(socket);
+    },
     [Symbol.dispose]() {
       for (const socket of waiting) close(socket);
       close(listener);
@@ -316,15 +326,6 @@ export function someBytes(count: number, seed = 1): Uint8Array<ArrayBuffer> {
 /** SHA-256 in hexadecimal. */
 export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-}
-
-/** Whether there is a program of this name that runs; for tests that are skipped where there is not. */
-export async function canRun(program: string, ...args: string[]): Promise<boolean> {
-  try {
-    return (await new Deno.Command(program, { args, stdin: "null", stdout: "null", stderr: "null" }).output()).success;
-  } catch {
-    return false;
-  }
 }
 
 /** Asks until the answer will do. */

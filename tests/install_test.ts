@@ -2,14 +2,18 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { DIST, type Outcome, outcomeOf } from "./programs.ts";
+import { type Need, needing } from "./tools.ts";
 
 const ROOT = `${import.meta.dirname}/../`;
 
 /** A build with all that it must fetch first, on a busy machine. */
 const BUILD_MAX_MS = 150_000;
 
-/** A shell to try the script under; those that are missing are skipped by name. */
-const SHELLS: readonly (readonly string[])[] = [["sh"], ["dash"], ["busybox", "sh"]];
+/** What the files of this checkout are found by. */
+const GIT = "git in a checkout of one's own";
+
+/** Shells to try the script under. */
+const SHELLS: readonly (readonly [Need, ...words: string[]])[] = [["sh"], ["dash"], ["busybox", "sh"]];
 
 /** Programs that install.sh may use, without Deno and without npm. */
 const PLAIN_PATH = "/usr/bin:/bin";
@@ -70,13 +74,6 @@ async function makeRelease(folder: string, target = Deno.build.target): Promise<
   return release;
 }
 
-async function canRun(program: string, ...args: string[]): Promise<boolean> {
-  return await new Deno.Command(program, { args, stdout: "null", stderr: "null" }).output().then(
-    ({ success }) => success,
-    () => false,
-  );
-}
-
 async function filesIn(folder: string): Promise<string[]> {
   const entries = await Array.fromAsync(Deno.readDir(folder)).catch(() => []);
   const nested = entries.map(({ name, isDirectory }) =>
@@ -86,8 +83,12 @@ async function filesIn(folder: string): Promise<string[]> {
 }
 
 Deno.test({
-  name: "a fresh clone, an empty home, no Deno on PATH: install, demo, the five commands, uninstall, nothing left",
-  ignore: Deno.build.os !== "linux" || !(await canRun("npm", "--version")) || !(await canRun("git", "--version")),
+  ...await needing(
+    "a fresh clone, an empty home, no Deno on PATH: install, demo, the five commands, uninstall, nothing left",
+    "Linux",
+    "npm",
+    GIT,
+  ),
   async fn() {
     await using machine = await makeMachine();
     const clone = `${machine.home}/clone`;
@@ -129,8 +130,7 @@ async function copyCheckout(to: string): Promise<void> {
 
 for (const shell of SHELLS) {
   Deno.test({
-    name: `[${shell.join(" ")}] --release installs, replaces and uninstalls`,
-    ignore: !(await canRun(shell[0], ...shell.slice(1), "-c", ":")),
+    ...await needing(`[${shell.join(" ")}] --release installs, replaces and uninstalls`, shell[0], "tar with gzip"),
     async fn() {
       await using machine = await makeMachine();
       const release = await makeRelease(machine.home);
@@ -152,9 +152,9 @@ for (const shell of SHELLS) {
   });
 }
 
-Deno.test("--release from a web server: good, wrong sum, cut short, missing target, missing server", {
-  ignore: !(await canRun("curl", "--version")) && !(await canRun("wget", "--version")),
-}, async () => {
+const WEB_SERVER = "--release from a web server: good, wrong sum, cut short, missing target, missing server";
+
+Deno.test(await needing(WEB_SERVER, "curl or wget", "tar with gzip"), async () => {
   await using machine = await makeMachine();
   const release = await makeRelease(machine.home);
   const other = await makeRelease(`${machine.home}/other`, "sparc64-unknown-linux-gnu" as typeof Deno.build.target);
@@ -188,7 +188,7 @@ Deno.test("--release from a web server: good, wrong sum, cut short, missing targ
   assertEquals(await filesIn(`${machine.home}/tmp`), []);
 });
 
-Deno.test("the programs are replaced while one of them runs", async () => {
+Deno.test(await needing("the programs are replaced while one of them runs", "tar with gzip"), async () => {
   await using machine = await makeMachine();
   const release = await makeRelease(machine.home);
   await Deno.mkdir(machine.bin, { recursive: true });
@@ -217,7 +217,7 @@ Deno.test("the programs are replaced while one of them runs", async () => {
   await lines.cancel();
 });
 
-Deno.test("uninstalling keeps the pools unless it is told otherwise", async () => {
+Deno.test(await needing("uninstalling keeps the pools unless it is told otherwise", "tar with gzip"), async () => {
   await using machine = await makeMachine();
   const release = await makeRelease(machine.home);
   const env = { XDG_STATE_HOME: `${machine.home}/state` };
@@ -235,38 +235,41 @@ Deno.test("uninstalling keeps the pools unless it is told otherwise", async () =
   assertEquals(await filesIn(`${machine.home}/state`), []);
 });
 
-Deno.test("uninstalling removes nothing that is not balancer's, and nothing while one runs or may", async () => {
-  await using machine = await makeMachine();
-  const release = await makeRelease(machine.home);
-  const state = `${machine.home}/state/balancer`;
-  const cache = `${machine.home}/.cache/balancer`;
-  const run = (env: Record<string, string>, ...args: string[]) =>
-    machine.run(`${ROOT}install.sh`, ["--prefix", `${machine.home}/opt`, ...args], {
-      XDG_STATE_HOME: `${machine.home}/state`,
-      ...env,
-    });
-  await Deno.mkdir(state, { recursive: true });
-  await Deno.writeTextFile(`${state}/other.lock`, "");
-  await Deno.mkdir(cache, { recursive: true });
-  await Deno.writeTextFile(`${cache}/precious`, "");
-  await run({}, "--release", release);
-  for (const STATUS of ["0", "1"]) {
-    const { code, stderr } = await run({ STATUS }, "--uninstall", "--purge");
-    assertEquals(code, 1);
-    assertStringIncludes(stderr, 'balancer "other" is running, or does not answer');
-  }
-  const relative = await run({ XDG_STATE_HOME: "state" }, "--uninstall", "--purge", "--dry-run");
-  assert(!relative.stdout.includes("in state"), relative.stdout);
-  assertEquals((await run({}, "--uninstall", "--purge")).code, 0);
-  assertEquals([await filesIn(machine.bin), await filesIn(state)], [[], []]);
-  assertEquals(await filesIn(cache), [`${cache}/precious`]);
-  await Deno.writeTextFile(`${machine.bin}/balancer`, "#!/bin/sh\necho another program\n", { mode: 0o755 });
-  const foreign = await run({}, "--uninstall");
-  assertEquals([foreign.code, (await filesIn(machine.bin)).length], [1, 1]);
-  assertStringIncludes(foreign.stderr, "is another program");
-});
+Deno.test(
+  await needing("uninstalling removes nothing that is not balancer's, and nothing while one runs or may", "tar with gzip"),
+  async () => {
+    await using machine = await makeMachine();
+    const release = await makeRelease(machine.home);
+    const state = `${machine.home}/state/balancer`;
+    const cache = `${machine.home}/.cache/balancer`;
+    const run = (env: Record<string, string>, ...args: string[]) =>
+      machine.run(`${ROOT}install.sh`, ["--prefix", `${machine.home}/opt`, ...args], {
+        XDG_STATE_HOME: `${machine.home}/state`,
+        ...env,
+      });
+    await Deno.mkdir(state, { recursive: true });
+    await Deno.writeTextFile(`${state}/other.lock`, "");
+    await Deno.mkdir(cache, { recursive: true });
+    await Deno.writeTextFile(`${cache}/precious`, "");
+    await run({}, "--release", release);
+    for (const STATUS of ["0", "1"]) {
+      const { code, stderr } = await run({ STATUS }, "--uninstall", "--purge");
+      assertEquals(code, 1);
+      assertStringIncludes(stderr, 'balancer "other" is running, or does not answer');
+    }
+    const relative = await run({ XDG_STATE_HOME: "state" }, "--uninstall", "--purge", "--dry-run");
+    assert(!relative.stdout.includes("in state"), relative.stdout);
+    assertEquals((await run({}, "--uninstall", "--purge")).code, 0);
+    assertEquals([await filesIn(machine.bin), await filesIn(state)], [[], []]);
+    assertEquals(await filesIn(cache), [`${cache}/precious`]);
+    await Deno.writeTextFile(`${machine.bin}/balancer`, "#!/bin/sh\necho another program\n", { mode: 0o755 });
+    const foreign = await run({}, "--uninstall");
+    assertEquals([foreign.code, (await filesIn(machine.bin)).length], [1, 1]);
+    assertStringIncludes(foreign.stderr, "is another program");
+  },
+);
 
-Deno.test("a release whose programs do not run installs nothing", async () => {
+Deno.test(await needing("a release whose programs do not run installs nothing", "tar with gzip"), async () => {
   await using machine = await makeMachine();
   const release = await makeRelease(machine.home);
   const tarball = `${release}/balancer-9.9.9-${Deno.build.target}.tar.gz`;
@@ -293,7 +296,7 @@ Deno.test("--help and --dry-run do nothing; a wrong option is told", async () =>
   assertEquals(await filesIn(machine.home), []);
 });
 
-Deno.test("without Deno and npm the build says what to install", async () => {
+Deno.test(await needing("without Deno and npm the build says what to install", GIT), async () => {
   await using machine = await makeMachine();
   const clone = `${machine.home}/clone`;
   await copyCheckout(clone);
@@ -308,10 +311,24 @@ Deno.test("without Deno and npm the build says what to install", async () => {
   assertMatch(stderr, /^install\.sh: Cannot build: neither Deno [0-9.]+ nor npm is here; install Node\.js with npm[^\n]*\n$/);
 });
 
-Deno.test("install.sh and the head of self-extracting programs are clean under shellcheck", {
-  ignore: !(await canRun("shellcheck", "--version")),
-}, async () => {
-  const args = [`${ROOT}install.sh`, `${ROOT}tools/self_extracting.sh`];
+Deno.test(await needing("the build trusts the system's certificate authorities unless it is told whom to trust", GIT), async () => {
+  await using machine = await makeMachine();
+  const clone = `${machine.home}/clone`;
+  await copyCheckout(clone);
+  const version = (await Deno.readTextFile(`${ROOT}.tool-versions`)).match(/^deno (\S+)$/m)?.[1];
+  const fake =
+    `#!/bin/sh\n[ "$1" != --version ] || { echo "deno ${version} (a test)"; exit; }\necho "$DENO_TLS_CA_STORE" >&2\nexit 1\n`;
+  await Deno.mkdir(`${machine.home}/fake`);
+  await Deno.writeTextFile(`${machine.home}/fake/deno`, fake, { mode: 0o755 });
+  const env = { PATH: `${machine.home}/fake:${PLAIN_PATH}` };
+  for (const [told, trusted] of [[{}, "system,mozilla"], [{ DENO_TLS_CA_STORE: "mozilla" }, "mozilla"]] as const) {
+    const { code, stderr } = await machine.run(`${clone}/install.sh`, ["--prefix", `${machine.home}/opt`], { ...env, ...told });
+    assertEquals([code, stderr], [1, `Building\n${trusted}\ninstall.sh: The build failed; nothing was installed\n`]);
+  }
+});
+
+Deno.test(await needing("every shell script is clean under shellcheck", "shellcheck"), async () => {
+  const args = ["install.sh", "tools/self_extracting.sh", "tools/bare.sh", ".ci/run"].map((script) => ROOT + script);
   const { code, stdout } = await outcomeOf(new Deno.Command("shellcheck", { args }));
   assertEquals(code, 0, stdout);
 });

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ERRNO, ERRNO_WORDS } from "../lib/engine/errno.ts";
 import { EPOLL, EPOLL_EVENT, errnoText, FILE, openLibc, RLIMIT_NOFILE, SOCKADDR, SOCKET } from "../lib/engine/libc.ts";
+import { type Need, needing } from "./tools.ts";
 
 const ignore = Deno.build.os !== "linux";
 const NO_DESCRIPTOR = -1;
@@ -60,9 +61,9 @@ for (
     SOCKADDR.length6,
   ]] as const
 ) {
+  const needs: readonly Need[] = host === "::1" ? ["Linux", "IPv6 on loopback"] : ["Linux"];
   Deno.test({
-    name: `libc: a sockaddr from the system has family, port and address of ${host} in their places`,
-    ignore,
+    ...await needing(`libc: a sockaddr from the system has family, port and address of ${host} in their places`, ...needs),
     fn() {
       using libc = openLibc();
       const socket = libc.call.socket(family, SOCKET.SOCK_STREAM | SOCKET.SOCK_CLOEXEC, 0);

@@ -28,6 +28,7 @@ import {
   writeAll,
   writeText,
 } from "./helpers.ts";
+import { turn, until } from "./raw_socket.ts";
 
 /** What differs between the engines, and is no fault. */
 interface Ability {
@@ -35,10 +36,9 @@ interface Ability {
   readonly cutsByReset: boolean;
 }
 
-const ABILITIES: Readonly<Record<string, Ability>> = {
-  epoll: { cutsByReset: true },
-  streams: { cutsByReset: false },
-};
+function abilityOf({ cannot }: EngineKind): Ability {
+  return { cutsByReset: !cannot.includes("cut") };
+}
 
 type Case = (kind: EngineKind, can: Ability) => Promise<void>;
 
@@ -159,6 +159,32 @@ const CASES: Record<string, Case> = {
     assertEquals(counted(test), { movedUnsent: 0, movedUnanswered: 0, movedIdle: 1, replayOverflows: 0 });
   },
 
+  async "a server that dies slowly loses nobody: its connections end one after another, its listener last"(kind) {
+    await using both = await startPair(kind, { ...IDLE, workers: 1 });
+    const { test, client, first, a, b } = both;
+    await test.publish([a.at(0)]);
+    await using stack = new AsyncDisposableStack();
+    const served = [first];
+    const clients = [client];
+    for (let i = 0; i < 5; i++) {
+      clients.push(stack.adopt(await connect(test.address), close));
+      served.push(await a.clients.take());
+    }
+    await Promise.all(clients.map((client, i) => exchange(client, served[i])));
+    await test.publish([a.at(0), b.at(1)]);
+    for (const { socket } of served) {
+      socket.end();
+      await turn(100);
+    }
+    await a.stopListening();
+    for (let i = 0; i < served.length; i++) (await a.clients.take()).reset(); // those who asked, and whom it accepted
+    for (const _ of served) assertEquals((await test.moved.take()).state, "idle");
+    for (const client of clients) {
+      await writeText(client, "ping");
+      assertEquals(await hear(client, 6), "b:ping");
+    }
+  },
+
   async "an end between two exchanges from a server that is still there, or below level idle: it is passed on"(kind) {
     for (const options of [IDLE, UNANSWERED]) {
       await using both = await startPair(kind, options);
@@ -238,6 +264,53 @@ const CASES: Record<string, Case> = {
     await quiet();
     await writeText(client, "more");
     await first.heard("firstmore");
+    await quiet();
+    first.reset();
+    await assertCut(client, can);
+    assertEnded(await test.ended.take(), { moves: 0 });
+    assertEquals(b.accepted, 0);
+  },
+
+  async "a client that pauses after an interim answer is never moved, and may be after the final one"(kind, can) {
+    const interim = "HTTP/1.1 100 Continue\r\n\r\n";
+    const final = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    for (const answered of [false, true]) {
+      await using both = await startPair(kind, IDLE);
+      const { test, client, first, a, b } = both;
+      const head = "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+      await writeText(client, head);
+      await first.heard(head);
+      first.say(interim);
+      assertEquals(await hear(client, interim.length), interim);
+      await quiet();
+      test.leave(0, "leaving");
+      await quiet();
+      assertEquals([b.accepted, open(test)], [0, [1, 0]], "the body belongs to the head");
+      await writeText(client, "body");
+      await first.heard(`${head}body`);
+      if (answered) {
+        first.say(final);
+        assertEquals(await hear(client, final.length), final);
+        assertEquals(await test.moved.take(), movedFrom(client, a, b, "drain", "idle", 0));
+      } else {
+        await quiet();
+        first.reset();
+        await assertCut(client, can);
+        assertEnded(await test.ended.take(), { moves: 0 });
+        assertEquals(b.accepted, 0);
+      }
+    }
+  },
+
+  async "a connection that has changed to another protocol is never moved"(kind, can) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, b } = both;
+    const request = "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+    await writeText(client, request);
+    await first.heard(request);
+    const answer = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
+    first.say(answer);
+    await hear(client, answer.length);
     await quiet();
     first.reset();
     await assertCut(client, can);
@@ -364,7 +437,7 @@ const CASES: Record<string, Case> = {
     await writeText(client, "one,");
     await first.heard("one,");
     first.reset();
-    while (test.counters.getOf(2, "serverOpen") === 0 && b.accepted === 0) await turn();
+    await until(() => test.counters.getOf(2, "serverOpen") === 0 && b.accepted > 0, "the server to be dialled");
     for (const word of ["two,", "three,", "four"]) {
       await writeText(client, word);
       await turn(20);
@@ -463,15 +536,56 @@ const CASES: Record<string, Case> = {
     const { test, client, first, a, b } = both;
     await test.publish([a.at(0), tableServer(silent.address, 2)]);
     test.leave(0, "leaving");
-    while (test.counters.getOf(2, "serverOpen") === 0) await turn();
+    await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
     first.say("wait!");
     assertEquals(await hear(client, 5), "wait!");
     await writeText(client, "ping");
     await first.heard("ping");
-    while (test.counters.getOf(2, "serverOpen") !== 0) await turn();
+    await until(() => test.counters.getOf(2, "serverOpen") === 0, "the server to be let go");
     assertEquals([test.counters.getOf(0, "serverOpen"), b.accepted], [1, 0]);
     client.close();
     assertEnded(await test.ended.take(), { fate: "done", server: a.name, moves: 0, sentBytes: 4, receivedBytes: 5 });
+  },
+
+  async "a client that speaks while it drains to, or goes home to, a server that does not accept is answered by its own at once"(
+    kind,
+  ) {
+    for (const how of ["drain", "home"] as const) {
+      using silent = await silentListener();
+      await using both = await startPair(kind, { ...IDLE, connectTimeoutMs: 60_000, connectDeadlineMs: 60_000 });
+      const { test, client, first, a } = both;
+      await exchange(client, first);
+      await test.publish([a.at(0), tableServer(silent.address, 2, { weight: HEAVY })]);
+      const [{ id }] = [...test.engine.connections()].map(({ id }) => ({ id }));
+      if (how === "drain") test.leave(0, "leaving");
+      else test.engine.sendHome(id);
+      await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+      first.onText = (text) => first.say(`a:${text}`);
+      await writeText(client, "ping");
+      assertEquals(await hear(client, 6), "a:ping");
+      if (how === "home") assertEquals(open(test), [1, 0]);
+      client.close();
+      assertEnded(await test.ended.take(), { fate: "done", server: a.name, moves: 0, sentBytes: 9, receivedBytes: 12 });
+    }
+  },
+
+  async "a connection whose server is to drain no longer stays, though another server accepts it"(kind) {
+    using late = await silentListener();
+    await using both = await startPair(kind, { ...IDLE, connectTimeoutMs: 60_000, connectDeadlineMs: 60_000 });
+    const { test, client, first, a } = both;
+    await exchange(client, first);
+    await test.publish([a.at(0), tableServer(late.address, 2)]);
+    test.leave(0, "leaving");
+    await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+    test.standings.set(0, STANDING.full);
+    late.accept();
+    await until(() => test.counters.getOf(2, "serverOpen") === 0, "the server to be let go");
+    assertEquals([open(test), test.counters.getOf(0, "movedAway")], [[1, 0], 0]);
+    first.onText = (text) => first.say(`a:${text}`);
+    await writeText(client, "ping");
+    assertEquals(await hear(client, 6), "a:ping");
+    client.close();
+    assertEnded(await test.ended.take(), { fate: "done", server: a.name, moves: 0 });
   },
 
   async "when the time is over, those who may move do, and others are cut"(kind, can) {
@@ -573,7 +687,7 @@ const CASES: Record<string, Case> = {
       await using server = await Server.start(answer("a"));
       await using test = start(kind, [tableServer(silent.address, 0)], { connectTimeoutMs: 10_000 });
       using client = await connect(test.address);
-      while (test.counters.getOf(0, "serverOpen") === 0) await turn();
+      await until(() => test.counters.getOf(0, "serverOpen") > 0, "the server to be dialled");
       await test.publish([tableServer(silent.address, 0), server.at(1)]);
       if (how === "leaving") test.leave(0, "leaving");
       else test.engine.lose(0, 1, 0);
@@ -776,7 +890,7 @@ async function startPair(kind: EngineKind, options: TestEngineOptions): Promise<
   const test = start(kind, [a.at(0)], options);
   const client = await connect(test.address);
   const first = await a.clients.take();
-  while (test.counters.getOf(0, "connects") === 0) await turn(); // the server may know before the engine does
+  await until(() => test.counters.getOf(0, "connects") > 0, "the server to be dialled"); // the server may know before the engine does
   await test.publish([a.at(0), b.at(1)]);
   return {
     test,
@@ -818,10 +932,6 @@ function quiet(): Promise<void> {
   return turn(2 * QUIET_MS);
 }
 
-function turn(ms = 1): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
 async function hear(client: Deno.TcpConn, bytes: number): Promise<string> {
   return new TextDecoder().decode(await soon(readBytes(client, bytes), `${bytes} bytes`));
 }
@@ -858,6 +968,6 @@ function open({ counters }: TestEngine): number[] {
 for (const [name, kind] of Object.entries(ENGINES)) {
   const ignore = kind.unsupported() !== undefined;
   for (const [title, run] of Object.entries(CASES)) {
-    Deno.test({ name: `[${name}] ${title}`, ignore, fn: () => run(kind, ABILITIES[name]) });
+    Deno.test({ name: `[${name}] ${title}`, ignore, fn: () => run(kind, abilityOf(kind)) });
   }
 }

@@ -20,7 +20,8 @@ function runBare(program: string, args: readonly string[], env: Record<string, s
   );
 }
 
-const isSelfExtracting = (await Deno.readTextFile(`${DIST}.parts/stamp`)).endsWith("self-extracting");
+const stamp = await Deno.readTextFile(`${DIST}.parts/stamp`).catch(() => ""); // without programs each test says what is missing
+const isSelfExtracting = stamp.endsWith("self-extracting");
 
 Deno.test("four first starts at once all run, and unpack one runtime", async () => {
   await using home = await makeFolder();

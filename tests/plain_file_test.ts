@@ -3,10 +3,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { OperatorError } from "../lib/errors.ts";
 import { ifMissing, openPlain, readPlain } from "../lib/plain_file.ts";
-import { canRun, soon } from "./helpers.ts";
-
-const isLinux = Deno.build.os === "linux";
-const canMakeFifos = await canRun("mkfifo", "--version");
+import { soon } from "./helpers.ts";
+import { needing } from "./tools.ts";
 
 async function makeFolder(): Promise<AsyncDisposable & { path: string }> {
   const path = await Deno.makeTempDir({ prefix: "balancer_file_" });
@@ -16,8 +14,7 @@ async function makeFolder(): Promise<AsyncDisposable & { path: string }> {
 const open = (path: string) => soon(openPlain(path, { read: true }, "Cannot open it"), "the file to be opened");
 
 Deno.test({
-  name: "openPlain() of a FIFO does not wait for its other end",
-  ignore: !canMakeFifos,
+  ...await needing("openPlain() of a FIFO does not wait for its other end", "mkfifo"),
   async fn() {
     await using folder = await makeFolder();
     await new Deno.Command("mkfifo", { args: [`${folder.path}/fifo`] }).output();
@@ -29,8 +26,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "openPlain() refuses a device, a socket and a folder",
-  ignore: !isLinux,
+  ...await needing("openPlain() refuses a device, a socket and a folder", "Linux"),
   async fn() {
     await using folder = await makeFolder();
     using _socket = Deno.listen({ transport: "unix", path: `${folder.path}/socket` });
@@ -58,7 +54,6 @@ Deno.test("readPlain() gives a file of as many bytes as may be, and null for one
 });
 
 Deno.test({
-  name: "readPlain() reads no more than was asked for of a file that has more than its size said",
-  ignore: !isLinux, // the files of /proc have a size of 0
+  ...await needing("readPlain() reads no more than was asked for of a file that has more than its size said", "Linux"), // the files of /proc have a size of 0
   fn: async () => assertEquals(await readPlain("/proc/self/status", 100, ""), null),
 });

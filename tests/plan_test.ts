@@ -5,13 +5,18 @@ import fc from "fast-check";
 import { type KeyRule, parseAddress, parseKeyRule } from "../lib/address.ts";
 import { LEVELS } from "../lib/config.ts";
 import type { OpenConnection } from "../lib/engine/engine.ts";
-import { type Flow, OUTCOMES, type Plan, planChange, type PlannedConnection, type PoolChange } from "../lib/plan.ts";
+import { type Flow, type Outcome, OUTCOMES, type Plan, planChange, type PlannedConnection, type PoolChange } from "../lib/plan.ts";
 import { decide, FACT, type RedistributionPolicy, stateOf } from "../lib/redistribution.ts";
 import { buildRing, firstOnRing, peakToMean, type Ring, type RingServer, ringShares } from "../lib/ring.ts";
+import type { Load } from "../lib/route.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../lib/routing_table.ts";
+import { STANDING } from "../lib/standings.ts";
 
 const POLICY: RedistributionPolicy = { level: "idle", quietMs: 250, replaysMax: 1, replayBytesMax: 65_536 };
+/** Nobody has a connection, and all servers are up. */
+const FREE: Load = { open: 0, weightAway: 0, openOf: () => 0, standingOf: () => STANDING.full };
 const MAY_FINISH = "may finish, and is reset when the drain time is over";
+const TRIES_OTHERS = "tries servers that are down when the drain time is over";
 
 /** A table of these servers; a server's slot is its place here. */
 function tableOf(servers: readonly RingServer[], key: KeyRule = parseKeyRule("ip")): RoutingTable {
@@ -36,7 +41,7 @@ function connectionOf(slot: number, client: number, known: Partial<PlannedConnec
 }
 
 function plan(servers: readonly RingServer[], change: PoolChange, connections: Iterable<PlannedConnection> = []): Plan {
-  return planChange({ table: tableOf(servers), change, policy: POLICY, connections });
+  return planChange({ table: tableOf(servers), change, policy: POLICY, load: FREE, connections });
 }
 
 /** The pool after the change, told in another way than the plan's own. */
@@ -196,7 +201,7 @@ for (const [what, level, facts, quietForMs, state, outcome] of LEAVING) {
   Deno.test(`planChange() of a removal: a connection ${what} ${outcome}`, () => {
     const connections = [connectionOf(1, 7, { facts, quietForMs }), connectionOf(0, 8, { facts, quietForMs })];
     const change: PoolChange = { kind: "remove", server: nameOf(1) };
-    const planned = planChange({ table: tableOf(pool(2)), change, policy: { ...POLICY, level }, connections });
+    const planned = planChange({ table: tableOf(pool(2)), change, policy: { ...POLICY, level }, load: FREE, connections });
     assertEquals<unknown>(planned.connections, [{ state, count: 1, outcome }]);
   });
 }
@@ -205,6 +210,63 @@ Deno.test("planChange() of a removal: what was replayed as often as it may be is
   const connections = [connectionOf(0, 7, { facts: ASKS | tls, quietForMs: 1000, replays: 1 })];
   const planned = plan(pool(2), { kind: "remove", server: nameOf(0) }, connections);
   assertEquals(planned.connections, [{ state: "unanswered", count: 1, outcome: MAY_FINISH }]);
+});
+
+/** Five connections of server 0, which is removed: what the other two have room for, how they fare otherwise, and the outcomes. */
+const FULL: [
+  name: string,
+  limits: [number, number],
+  open: [number, number],
+  standings: [number, number],
+  outcomes: [number, Outcome][],
+][] = [
+  ["with room for all", [9, 9], [5, 5], [0, 0], [[5, "moves"]]],
+  ["with room for three", [9, 9], [8, 7], [0, 0], [[3, "moves"], [2, MAY_FINISH]]],
+  ["that are full", [9, 9], [9, 9], [0, 0], [[5, MAY_FINISH]]],
+  ["of which the one with room is draining", [9, 9], [9, 0], [0, STANDING.leaving], [[5, MAY_FINISH]]],
+  ["of which the one with room for four is down", [9, 9], [9, 5], [0, STANDING.lastResort], [[4, TRIES_OTHERS], [1, MAY_FINISH]]],
+  ["that are down", [9, 9], [0, 0], [STANDING.lastResort, STANDING.lastResort], [[5, TRIES_OTHERS]]],
+  ["beyond their load bound", [999, 999], [500, 500], [0, 0], [[5, "moves"]]],
+  ["that are still ramping up", [9, 9], [0, 0], [STANDING.none, STANDING.none], [[5, "moves"]]],
+];
+
+for (const [name, limits, open, standings, outcomes] of FULL) {
+  Deno.test(`planChange() of a removal gives connections to servers ${name} as the move will`, () => {
+    const rows = pool(3).map(({ name, weight }, slot) => ({
+      name,
+      weight,
+      address: parseAddress(name),
+      connectionsMax: slot === 0 ? Infinity : limits[slot - 1],
+      slot,
+    }));
+    const table = nextTable(emptyTable(parseKeyRule("ip"), 1.25), rows);
+    const connections = Array.from({ length: 5 }, (_, client) => connectionOf(0, client * 77));
+    const load: Load = {
+      open: 5 + open[0] + open[1],
+      weightAway: 0,
+      openOf: (slot) => [5, ...open][slot],
+      standingOf: (slot) => [STANDING.full, ...standings][slot],
+    };
+    const change: PoolChange = { kind: "remove", server: nameOf(0) };
+    const planned = planChange({ table, change, policy: POLICY, load, connections }).connections;
+    assertEquals(planned.map(({ count, outcome }) => [count, outcome]), outcomes);
+  });
+}
+
+Deno.test("planChange() of a weight: nobody goes home to a server that is full", () => {
+  const [server, ...others] = pool(2).map(({ name }, slot) => ({
+    name,
+    weight: 1,
+    address: parseAddress(name),
+    connectionsMax: 4,
+    slot,
+  }));
+  const table = nextTable(emptyTable(parseKeyRule("ip"), Infinity), [server, ...others]);
+  const connections = Array.from({ length: 300 }, (_, client) => connectionOf(1, client));
+  const load: Load = { ...FREE, open: 302, openOf: (slot) => [2, 300][slot] };
+  const change: PoolChange = { kind: "weight", server: server.name, weight: 200 };
+  const planned = planChange({ table, change, policy: POLICY, load, connections }).connections;
+  assertEquals(planned.find(({ outcome }) => outcome === "stays, and goes home by rebalance")?.count, 2);
 });
 
 Deno.test("planChange() of the last server's removal: its connections have nowhere to go", () => {
@@ -231,7 +293,7 @@ Deno.test("planChange() of a removal counts each connection of the server once, 
   fc.assert(fc.property(anyConnections, anyLevel, (connections, level) => {
     const policy = { ...POLICY, level };
     const change: PoolChange = { kind: "remove", server: nameOf(2) };
-    const planned = planChange({ table: tableOf(pool(3)), change, policy, connections }).connections;
+    const planned = planChange({ table: tableOf(pool(3)), change, policy, load: FREE, connections }).connections;
     const countOf = (outcome: string) => planned.reduce((sum, group) => sum + (group.outcome === outcome ? group.count : 0), 0);
     const own = connections.filter(({ slot }) => slot === 2);
     const verdicts = own.map(({ facts, quietForMs, replays }) => decide(policy, "drain", facts, quietForMs, replays));
@@ -250,7 +312,7 @@ Deno.test("planChange() of what is no removal counts connections whose client ge
   );
   fc.assert(fc.property(anyConnections, anyLevel, changes, (connections, level, change) => {
     const policy = { ...POLICY, level };
-    const planned = planChange({ table: tableOf(pool(3)), change, policy, connections }).connections;
+    const planned = planChange({ table: tableOf(pool(3)), change, policy, load: FREE, connections }).connections;
     const before = buildRing(pool(3));
     const after = buildRing(applied(pool(3), change));
     const hasServer = connections.filter(({ slot }) => slot >= 0 && slot < 3); // 3 is that of a server that was removed before
@@ -271,7 +333,8 @@ Deno.test("planChange() finds clients by the table's key rule", () => {
   const table = tableOf(pool(2), parseKeyRule("ip:port"));
   const connections = Array.from({ length: 300 }, (_, port) => connectionOf(0, 1, { port }));
   const change: PoolChange = { kind: "add", server: NEW, weight: 1 };
-  const counts = planChange({ table, change, policy: POLICY, connections }).connections.map(({ count }) => count);
+  const load = { ...FREE, open: 1000 }; // so that no load bound is near
+  const counts = planChange({ table, change, policy: POLICY, load, connections }).connections.map(({ count }) => count);
   assert(counts.length === 1 && counts[0] > 50 && counts[0] < 150, `${counts}`); // one IP address alone moves with all or none
 });
 
@@ -291,7 +354,7 @@ Deno.test("planChange() copes with 1,000 servers and 10,000 connections", () => 
   const table = tableOf(pool(1000));
   const connections = Array.from({ length: 10_000 }, (_, client) => connectionOf(client % 1000, client));
   const change: PoolChange = { kind: "add", server: "10.9.9.9:80", weight: 200 };
-  const { flows, movedShare, connections: planned } = planChange({ table, change, policy: POLICY, connections });
+  const { flows, movedShare, connections: planned } = planChange({ table, change, policy: POLICY, load: FREE, connections });
   assertEquals(flows.length, 1000);
   const moved = planned.reduce((sum, { count }) => sum + count, 0);
   assertLess(Math.abs(moved / 10_000 - movedShare), 0.02);

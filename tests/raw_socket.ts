@@ -5,12 +5,13 @@
 
 import { assert } from "@std/assert";
 import type { Address } from "../lib/address.ts";
+import { epoll } from "../lib/engine/epoll.ts";
 import { ERRNO, type ErrnoName } from "../lib/engine/errno.ts";
 import { openLibc, SOCKADDR, SOCKET } from "../lib/engine/libc.ts";
 import { soon } from "./helpers.ts";
 
-/** Whether there are raw sockets here. */
-export const HAS_RAW_SOCKETS = Deno.build.os === "linux";
+/** Whether there are raw sockets here: they need what the epoll engine needs. */
+export const HAS_RAW_SOCKETS = epoll.unsupported() === undefined;
 
 /** Options for `send`, of <sys/socket.h>. */
 export const { MSG_OOB, MSG_MORE } = SOCKET;

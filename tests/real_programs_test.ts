@@ -583,14 +583,14 @@ async function findPrograms(): Promise<ReadonlyMap<ProgramName, string>> {
 /** Why no program can be started in a folder of its own, in a clause; undefined if it can be done. */
 async function whyNotAsNobody(): Promise<string | undefined> {
   if (NOBODY.uid === undefined) return;
-  const folder = await Deno.makeTempDir({ prefix: "balancer_real_" });
   try {
+    await using stack = new AsyncDisposableStack();
+    const folder = await Deno.makeTempDir({ prefix: "balancer_real_" });
+    stack.defer(() => Deno.remove(folder));
     await Deno.chown(folder, NOBODY.uid, NOBODY.gid);
     await new Deno.Command("true", { cwd: folder, ...NOBODY }).output();
   } catch {
     return "root cannot start programs as nobody";
-  } finally {
-    await Deno.remove(folder);
   }
 }
 

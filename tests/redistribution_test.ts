@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { type Level, LEVELS } from "../lib/config.ts";
 import { FATES } from "../lib/fates.ts";
 import {
+  askedUntilMs,
   type ConnectionState,
   decide,
   FACT,
@@ -154,14 +155,31 @@ Deno.test("hearClient() changes nothing while the client goes on", () => {
   }
 });
 
+Deno.test("askedUntilMs() waits on while the server ends others, but not for ever", () => {
+  assertEquals(askedUntilMs(1000, -Infinity), 1200);
+  assertEquals(askedUntilMs(1000, 900), 1200);
+  assertEquals(askedUntilMs(1000, 1150), 1350);
+  assertEquals(askedUntilMs(1000, 2900), 3000);
+});
+
 Deno.test("hearServer() pins a connection on which it speaks first, or answers in TLS", () => {
-  assertEquals(hearServer(0), answered | pinned);
-  assertEquals(hearServer(clientEnded), answered | pinned | clientEnded);
-  assertEquals(hearServer(sent | asking | recorded), sent | answered);
-  assertEquals(hearServer(asking | recorded), answered); // its answer may be heard of before it is that it took the question
-  assertEquals(hearServer(sent | asking | recorded | tls), sent | answered | tls | pinned);
-  assertEquals(hearServer(sent | answered), sent | answered);
-  assertEquals(hearServer(sent | answered | asking | tls), sent | answered | tls | pinned);
+  assertEquals(hearServer(0, "answer"), answered | pinned);
+  assertEquals(hearServer(clientEnded, "answer"), answered | pinned | clientEnded);
+  assertEquals(hearServer(sent | asking | recorded, "answer"), sent | answered);
+  assertEquals(hearServer(asking | recorded, "answer"), answered); // its answer may be heard of before it is that it took the question
+  assertEquals(hearServer(sent | asking | recorded | tls, "answer"), sent | answered | tls | pinned);
+  assertEquals(hearServer(sent | answered, "answer"), sent | answered);
+  assertEquals(hearServer(sent | answered | asking | tls, "answer"), sent | answered | tls | pinned);
+});
+
+Deno.test("hearServer() lets the exchange go on after an interim answer, and pins what has changed to another protocol", () => {
+  const { interim } = FACT;
+  const waiting = sent | answered | asking | interim;
+  assertEquals(hearServer(sent | asking | recorded, "interim"), waiting);
+  for (const quietForMs of [0, QUIET_MS, 1e9]) assertEquals(stateOf(QUIET_MS, waiting, quietForMs), "busy");
+  assertEquals(hearServer(waiting, "interim"), waiting);
+  assertEquals(hearServer(waiting, "answer"), sent | answered);
+  assertEquals(hearServer(sent | asking | recorded, "upgrade"), sent | answered | pinned);
 });
 
 Deno.test("forgetRecording() forgets that and nothing else", () => {
@@ -224,7 +242,7 @@ function factsAfter(level: Level, happened: readonly Step[], onStep: (step: Step
     if (step.who === "client") {
       facts = hearClient(policyOf(level), facts, step.quietForMs, step.isTls);
       hasSpoken = true;
-    } else if (step.who === "server") facts = hearServer(facts);
+    } else if (step.who === "server") facts = hearServer(facts, "answer");
     else if (step.who === "overflow") facts = forgetRecording(facts);
     else if (step.who === "end") facts |= clientEnded;
     else if (hasSpoken) facts |= sent;

@@ -7,6 +7,7 @@ import { LIBC_PATHS as PEER_LIBC_PATHS } from "../lib/control/peer.ts";
 import { LIBC_PATHS } from "../lib/engine/libc.ts";
 import { ENGINES } from "../lib/engine/mod.ts";
 import { withTables } from "../tools/tables.ts";
+import { outcomeOf } from "./programs.ts";
 
 const ROOT = `${import.meta.dirname}/../`;
 
@@ -38,6 +39,7 @@ const LAYERS: readonly (readonly string[])[] = [
     "lib/ring.ts",
     "lib/routing_table.ts",
     "lib/route.ts",
+    "lib/http_answer.ts",
     "lib/redistribution.ts",
     "lib/explain.ts",
     "lib/plan.ts",
@@ -80,6 +82,9 @@ const GATEKEEPERS: readonly [specifier: RegExp, allowed: RegExp][] = [
   [/^(@hono\/|hono)/, /^lib\/control\/(api|server)\.ts$/],
   [/^prom-client$/, /^lib\/metrics\.ts$/],
 ];
+
+/** All test files are read, compiled and loaded in it. */
+const LOAD_MAX_MS = 120_000;
 
 interface Import {
   readonly specifier: string;
@@ -180,6 +185,13 @@ Deno.test("the map names every file", async () => {
     const name = file.replace(/^lib\//, "").replace(/^std\/.*/, "std/");
     assertStringIncludes(map, `\`${name.replace(/^(main|ctl)\.ts$/, "../$1.ts")}\``, `lib/README.md does not name ${file}`);
   }
+});
+
+Deno.test("every test file loads where there is no program at all", async () => {
+  const args = ["test", "-q", "--no-prompt", "--no-check", "-P=test", "--parallel", "--filter", "/^$/", "tests/"];
+  const env = { PATH: "/nowhere", NO_COLOR: "1" };
+  const { code, stdout, stderr } = await outcomeOf(new Deno.Command(Deno.execPath(), { args, env, cwd: ROOT }), LOAD_MAX_MS);
+  assertEquals(code, 0, stdout + stderr);
 });
 
 Deno.test("the README's tables are what the code says", async () => {

@@ -357,3 +357,13 @@ Deno.test("sleepMs() fires any timers within two ticks of their times, and wakes
     assertLessOrEqual(wakeups, 4 * waitsMs.length);
   }));
 });
+
+Deno.test("sooner() moves a timer to an earlier time, never to a later one", () => {
+  const wheel = new TimerWheel(CAPACITY, 0);
+  wheel.sooner(0, 1000);
+  wheel.sooner(0, 2000);
+  wheel.sooner(1, 1000);
+  wheel.sooner(1, 500);
+  assertEquals(firedBy(wheel, 600), [1]);
+  assertEquals(firedBy(wheel, 1000), [0]);
+});

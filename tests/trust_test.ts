@@ -5,12 +5,10 @@ import { ControlClient } from "../lib/control/client.ts";
 import { peerUid } from "../lib/control/peer.ts";
 import { misfitOf } from "../lib/control/shapes.ts";
 import { OperatorError } from "../lib/errors.ts";
-import { canRun, soon } from "./helpers.ts";
+import { soon } from "./helpers.ts";
 import { makePlace, type Place } from "./programs.ts";
+import { needing } from "./tools.ts";
 
-const isRoot = Deno.uid() === 0;
-const isLinux = Deno.build.os === "linux";
-const hasPython = await canRun("python3", "--version");
 const OTHER_UID = 65_534;
 
 /** A place where something else listens on the control socket: what it answers to every request, as it is. */
@@ -61,8 +59,7 @@ const FOREIGN: readonly [what: string, make: (place: Place) => Promise<void>, sa
 
 for (const [what, make, says] of FOREIGN) {
   Deno.test({
-    name: `${what} is refused before anything is sent`,
-    ignore: !isRoot,
+    ...await needing(`${what} is refused before anything is sent`, "root"),
     async fn() {
       await using place = await makeImpostor(http("{}"));
       await make(place);
@@ -92,8 +89,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "what another user's program listens on is refused, whoever's the socket is",
-  ignore: !isRoot || !isLinux || !hasPython,
+  ...await needing("what another user's program listens on is refused, whoever's the socket is", "root", "Linux", "python3"),
   async fn() {
     await using place = await makePlace();
     const folder = `${place.folder}/run/balancer`;
@@ -133,8 +129,7 @@ while True:
 });
 
 Deno.test({
-  name: "peerUid() is the user who listens, and unknown where nobody does",
-  ignore: !isLinux,
+  ...await needing("peerUid() is the user who listens, and unknown where nobody does", "Linux"),
   async fn() {
     await using place = await makePlace();
     const path = `${place.folder}/a.sock`;

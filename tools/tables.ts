@@ -6,6 +6,8 @@
 import type { OptionSpec } from "../lib/command_line.ts";
 import { SETTINGS } from "../lib/config.ts";
 import { COMMANDS } from "../lib/control/commands.ts";
+import { ABILITIES, type Ability } from "../lib/engine/abilities.ts";
+import { ENGINES } from "../lib/engine/mod.ts";
 import { FATES } from "../lib/fates.ts";
 import { EXIT } from "../lib/errors.ts";
 import { FAMILIES } from "../lib/metrics.ts";
@@ -32,6 +34,13 @@ export const TABLES: Readonly<Record<string, readonly (readonly string[])[]>> = 
     ...Object.values(SETTINGS).map((
       { flag, value, default: usual, summary },
     ) => [code(`--${flag} ${value}`), code(usual), summary]),
+  ],
+  engines: [
+    ["What", ...Object.keys(ENGINES).map(code)],
+    ...Object.entries(ABILITIES).map(([ability, { what, can, cannot }]) => [
+      what,
+      ...Object.values(ENGINES).map((kind) => kind.cannot.includes(ability as Ability) ? cannot : can),
+    ]),
   ],
   fates: [
     ["Fate", "What ended the connection", "Logged as"],

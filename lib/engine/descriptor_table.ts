@@ -55,6 +55,12 @@ export const WORD = {
 
 /** Where a row's 64-bit floats are, counted in floats: row `fd` starts at float `fd << (ROW_SHIFT - 1)`. */
 export const FLOAT = {
+  /**
+   * Server, where a client has its IP address: when it, and when its client, was last heard of by its system or was owed nothing, by the
+   * worker's clock; of those that are watched.
+   */
+  serverHeardMs: 4,
+  clientHeardMs: 5,
   /** Bytes read here that the peer's socket has taken. */
   bytes: 12,
   /** When bytes were last moved from here, by the worker's clock. */
@@ -114,6 +120,8 @@ export const FLAG = {
   resuming: 1 << 14,
   /** A server's socket that is kept until another server has accepted, or until it is known whether its end was meant. */
   parked: 1 << 15,
+  /** It was sent something lately: it is watched whether its host is still there. */
+  watched: 1 << 16,
 } as const;
 
 /** The rows, seen from one thread. */

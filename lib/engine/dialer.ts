@@ -7,9 +7,9 @@
 import { clientKey, formatAddress } from "../address.ts";
 import type { Counters } from "../counters.ts";
 import type { Fate } from "../fates.ts";
-import { ASKING_MS, type ConnectionState, type Loss } from "../redistribution.ts";
-import { type Load, route, routeFirst } from "../route.ts";
-import { STANDING, type Standings } from "../standings.ts";
+import { askedUntilMs, CHOICES, type ConnectionState, type Loss, OPTIONAL } from "../redistribution.ts";
+import { type Load, nextServer, routeFirst } from "../route.ts";
+import { isLeaving, type Standings } from "../standings.ts";
 import { type DescriptorTable, FLAG, FLOAT, FROM_SHIFT, MOVES_MASK, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import type { EngineConfig } from "./engine.ts";
 import { ERRNO } from "./errno.ts";
@@ -83,8 +83,8 @@ export interface Move {
   readonly parked: number;
   /** Whether that server itself is dialled, to learn whether its end was meant. */
   readonly isAsking: boolean;
-  /** Asking: it has accepted, and is watched for a moment. */
-  hasAccepted: boolean;
+  /** Asking: when it accepted; it is watched for a moment. */
+  acceptedMs: number | undefined;
   readonly budget: Budget;
 }
 
@@ -111,6 +111,8 @@ export class Dialer {
   readonly #moves = new Map<number, Move>();
   /** By client: what its last search has left, while the server that was found has not said anything. */
   readonly #budgets = new Map<number, Budget>();
+  /** By slot: when the server last ended a connection that was waiting or quiet. */
+  readonly #lastEndsMs: Float64Array;
   readonly #ip4 = new Uint8Array(4);
   readonly #ip6 = new Uint8Array(16);
   readonly #sockaddr = new Uint8Array(new ArrayBuffer(ADDRESS_STRIDE));
@@ -131,6 +133,7 @@ export class Dialer {
       openOf: (slot) => counters.getOf(slot, "serverOpen"),
       standingOf: (slot) => loop.standings.get(slot),
     };
+    this.#lastEndsMs = new Float64Array(counters.slots).fill(-Infinity);
     this.#sockaddrAddress = libc.addressOf(this.#sockaddr.buffer);
     this.#routing = routing;
     this.#addressBytes = new Uint8Array(routing.addresses);
@@ -179,8 +182,10 @@ export class Dialer {
     }
     const move = this.#moveOf(client);
     if (move?.isAsking === true) {
-      if (!move.hasAccepted) this.loop.wheel.set(client, nowMs + ASKING_MS);
-      move.hasAccepted = true;
+      if (move.acceptedMs === undefined) {
+        move.acceptedMs = nowMs;
+        this.loop.wheel.set(client, this.#askedUntilMs(move.from, nowMs));
+      }
       return false;
     }
     words[row + WORD.flags] &= ~FLAG.connecting;
@@ -213,7 +218,7 @@ export class Dialer {
     const left = isFresh ? undefined : this.#budgets.get(client);
     const budget = left ?? this.#newBudget(client, how.loss === "home" ? 1 : this.loop.config.connectAttemptsMax, nowMs);
     budget.tried.push(from);
-    this.#moves.set(client, { ...how, from, isAsking: false, hasAccepted: false, budget });
+    this.#moves.set(client, { ...how, from, isAsking: false, acceptedMs: undefined, budget });
     if (how.parked < 0) this.#budgets.set(client, budget);
     else this.#budgets.delete(client); // a server that was left may well be asked again
     this.#tried.set(client, budget.tried);
@@ -249,7 +254,7 @@ export class Dialer {
     const deadlineMs = nowMs + config.connectTimeoutMs;
     const budget = { ...this.#newBudget(client, 0, nowMs), deadlineMs };
     const how = { loss: "end", state: "busy", isReplay: false } as const;
-    this.#moves.set(client, { ...how, from, parked, isAsking: true, hasAccepted: false, budget });
+    this.#moves.set(client, { ...how, from, parked, isAsking: true, acceptedMs: undefined, budget });
     if (!this.#tryServer(client, index, nowMs, deadlineMs)) this.#stopAsking(client);
     return true;
   }
@@ -270,18 +275,15 @@ export class Dialer {
   /** Whether there is a server but this one that may get the client; one that is down or rests is none. */
   hasElsewhere(client: number): boolean {
     const slot = this.loop.table.words[(client << ROW_SHIFT) + WORD.slot];
-    const { slots } = this.#routing;
-    for (const index of route(this.#routing, this.#load, this.#keyOf(client))) {
-      if (slots[index] !== slot) return this.loop.standings.get(slots[index]) !== STANDING.lastResort;
-    }
-    return false;
+    const isAnother = (index: number) => this.#routing.slots[index] !== slot;
+    return nextServer(this.#routing, this.#load, this.#keyOf(client), "serving", isAnother) >= 0;
   }
 
   /** Whether the ring gives the client to another server than the one it has. */
   isAwayFromHome(client: number): boolean {
     const slot = this.loop.table.words[(client << ROW_SHIFT) + WORD.slot];
-    const index = routeFirst(this.#routing, this.#load, this.#keyOf(client));
-    return index >= 0 && this.#routing.slots[index] !== slot && this.loop.standings.get(this.#routing.slots[index]) >= 0;
+    const isAnother = (index: number) => this.#routing.slots[index] !== slot;
+    return nextServer(this.#routing, this.#load, this.#keyOf(client), "home", isAnother) >= 0;
   }
 
   /** The socket of a server that is kept while another is dialled, and that may call the search off by speaking; -1: there is none. */
@@ -290,7 +292,19 @@ export class Dialer {
     return move === undefined || move.isAsking || move.loss === "over" ? -1 : move.parked;
   }
 
-  /** The server that the client had says something: the search for another is called off. */
+  /** Whether the client looks for another server though its own serves, so that it stays if anybody speaks. */
+  isOptional(client: number): boolean {
+    const move = this.#moveOf(client);
+    return move !== undefined && OPTIONAL.includes(move.loss);
+  }
+
+  /** Whether the server that the client is leaving is not to be left any more: its drain was cancelled. */
+  isNoLongerWanted(client: number): boolean {
+    const move = this.#moveOf(client);
+    return move?.loss === "drain" && !isLeaving(this.loop.standings.get(move.from));
+  }
+
+  /** The client or the server that it has says something: the search for another is called off. */
   callOff(client: number, nowMs: number): void {
     const { table: { words }, counters } = this.loop;
     const row = client << ROW_SHIFT;
@@ -364,8 +378,27 @@ export class Dialer {
   /** The time for the dialled server, or for one of its addresses, is over. */
   onTimeout(client: number, nowMs: number): void {
     const move = this.#moveOf(client);
-    if (move?.hasAccepted === true) return this.#stayWithAsked(client, move);
-    this.fail(client, ERRNO.ETIMEDOUT, nowMs);
+    if (move?.acceptedMs !== undefined) this.#judgeAsked(client, move, move.acceptedMs, nowMs);
+    else this.fail(client, ERRNO.ETIMEDOUT, nowMs);
+  }
+
+  /** A server ended a connection that was waiting or quiet. */
+  noteEnd(slot: number, nowMs: number): void {
+    this.#lastEndsMs[slot] = nowMs;
+  }
+
+  #askedUntilMs(slot: number, acceptedMs: number): number {
+    return askedUntilMs(acceptedMs, this.#lastEndsMs[slot]);
+  }
+
+  /** The time of a server that was asked may be over. Its socket is asked for a reset: the event may be among those still to be read. */
+  #judgeAsked(client: number, move: Move, acceptedMs: number, nowMs: number): void {
+    const { table: { words }, sockets, wheel } = this.loop;
+    const errno = sockets.takeError(words[(client << ROW_SHIFT) + WORD.peer]);
+    const untilMs = this.#askedUntilMs(move.from, acceptedMs);
+    if (errno !== 0) this.fail(client, errno, nowMs);
+    else if (nowMs < untilMs) wheel.set(client, untilMs);
+    else this.#stayWithAsked(client, move);
   }
 
   /** The addresses of a server known by name were found; none if they were not. */
@@ -406,12 +439,9 @@ export class Dialer {
     }
     const tried = this.#tried.get(client);
     const move = this.#moveOf(client);
-    const hasAnother = move !== undefined && move.parked >= 0 && move.loss !== "over";
-    for (const index of route(this.#routing, this.#load, key)) {
-      if (hasAnother && this.loop.standings.get(this.#routing.slots[index]) === STANDING.lastResort) return -1;
-      if (!tried?.includes(this.#routing.slots[index]) && this.#reserve(client, index)) return index;
-    }
-    return -1;
+    const choice = move === undefined ? "any" : CHOICES[move.loss];
+    const takes = (index: number) => !tried?.includes(this.#routing.slots[index]) && this.#reserve(client, index);
+    return nextServer(this.#routing, this.#load, key, choice, takes);
   }
 
   /** Counts first and looks then whether that was too much, so that no two threads pass a server's limit together. */

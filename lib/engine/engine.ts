@@ -10,9 +10,12 @@ import type { Fate } from "../fates.ts";
 import type { ConnectionState, Loss, RedistributionPolicy } from "../redistribution.ts";
 import type { RoutingTable } from "../routing_table.ts";
 import type { Standings } from "../standings.ts";
+import type { Ability } from "./abilities.ts";
 
 /** One way to move bytes, as listed in ENGINES. */
 export interface EngineKind {
+  /** What it cannot do that another can. */
+  readonly cannot: readonly Ability[];
   /** Why it cannot run on this machine, in a clause; undefined if it can. */
   unsupported(): string | undefined;
   /** How many threads it has with this config, beside the one it is made on. */

@@ -10,12 +10,10 @@ import { type Fate, FATE_NAMES } from "../fates.ts";
 import { messageOf } from "../errors.ts";
 import { logger } from "../log.ts";
 import type { RoutingTable } from "../routing_table.ts";
-import { type ConnectionState, FACT, type Loss } from "../redistribution.ts";
+import type { ConnectionState, Loss } from "../redistribution.ts";
 import {
   allocateDescriptorTable,
   DescriptorTable,
-  FACTS_MASK,
-  FLAG,
   FLOAT,
   FROM_SHIFT,
   MOVES_MASK,
@@ -42,6 +40,7 @@ import { NameLookup } from "./name_lookup.ts";
 import { decodeMove, REPORT, type Report } from "./reports.ts";
 import { RetiredSlots } from "./retired_slots.ts";
 import { allocateRoster, Roster } from "./roster.ts";
+import { factsOf } from "./row_facts.ts";
 import { ADDRESS_STRIDE, encodeSockaddr, type SharedTable, SharedTables } from "./shared_table.ts";
 import { descriptorLimit, Sockets } from "./sockets.ts";
 import { WorkerHandle } from "./worker_handle.ts";
@@ -70,6 +69,7 @@ const log = logger("engine");
 
 /** The row of ENGINES. */
 export const epoll: EngineKind = {
+  cannot: [],
   unsupported() {
     if (Deno.build.os !== "linux") return `it needs Linux, and this is ${Deno.build.os}`;
     try {
@@ -518,11 +518,7 @@ class OpenRow implements OpenConnection {
     return this.#word(WORD.slot);
   }
   get facts(): number {
-    const { words } = this.descriptors;
-    const server = this.#word(WORD.peer) << ROW_SHIFT;
-    const isMoving = this.#isHolding(this.#client << ROW_SHIFT) || (server >= 0 && this.#isHolding(server));
-    const hasEnded = (words[(this.#client << ROW_SHIFT) + WORD.flags] & (FLAG.atEnd | FLAG.done)) !== 0;
-    return this.#word(WORD.facts) & FACTS_MASK | (isMoving ? FACT.moving : 0) | (hasEnded ? FACT.clientEnded : 0);
+    return factsOf(this.descriptors.words, this.#client);
   }
   get replays(): number {
     return this.#word(WORD.facts) >>> REPLAYS_SHIFT;
@@ -536,11 +532,6 @@ class OpenRow implements OpenConnection {
 
   #word(word: number): number {
     return this.descriptors.words[(this.#client << ROW_SHIFT) + word];
-  }
-
-  #isHolding(row: number): boolean {
-    const { words } = this.descriptors;
-    return words[row + WORD.chunk] !== 0 || words[row + WORD.pipeBytes] !== 0;
   }
 }
 

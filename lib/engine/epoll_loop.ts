@@ -21,6 +21,7 @@ import { ALL_EVENTS, type EventRecord, OUTCOME, type Outcome, Pump } from "./pum
 import { Recorder } from "./recorder.ts";
 import { REPORT, ReportWriter } from "./reports.ts";
 import { Roster } from "./roster.ts";
+import { SilenceWatch, SILENT } from "./silence.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { ipLength, ipStart, portOf, Sockets } from "./sockets.ts";
 import { TimerWheel } from "./timer_wheel.ts";
@@ -84,6 +85,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
   readonly reports: ReportWriter;
   readonly #pipes: PipePool;
   readonly recorder: Recorder;
+  readonly #silence: SilenceWatch;
   readonly pump: Pump;
   readonly dialer: Dialer;
   readonly #mover: Mover;
@@ -136,16 +138,18 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     this.reports = new ReportWriter(setup.reports, () => post({ kind: "news" }));
     this.#pipes = new PipePool(libc, this.table, setup.incarnation, setup.pipesMax);
     this.recorder = new Recorder(libc, this.config.replayBytesMax);
-    this.pump = new Pump(
+    this.#silence = new SilenceWatch(this.sockets, this.table, this.wheel, this.config);
+    this.pump = new Pump({
       libc,
-      this.sockets,
-      this.table,
-      this.counters,
-      new ChunkPool(libc),
-      this.#pipes,
-      this.recorder,
-      this.config,
-    );
+      sockets: this.sockets,
+      table: this.table,
+      counters: this.counters,
+      chunks: new ChunkPool(libc),
+      pipes: this.#pipes,
+      recorder: this.recorder,
+      silence: this.#silence,
+      policy: this.config,
+    });
     this.dialer = new Dialer(this, setup.table);
     this.#mover = new Mover(this);
     this.#eventsAddress = libc.addressOf(this.#events.buffer);
@@ -380,6 +384,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     const peer = words[row + WORD.peer];
     if (peer < 0 || (words[(peer << ROW_SHIFT) + WORD.flags] & FLAG.connecting) !== 0) {
       if ((events & FAILED_EVENTS) !== 0) this.#loseWaitingClient(socket);
+      else if ((events & INPUT_EVENTS) !== 0 && this.dialer.isOptional(socket)) this.dialer.callOff(socket, this.nowMs);
       return;
     }
     if ((flags & FLAG.broken) !== 0) {
@@ -416,7 +421,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     const words = this.#words;
     const row = client << ROW_SHIFT;
     const kept = this.dialer.keptServer(client);
-    if (kept >= 0 && this.#mover.hasSpokenUp(kept)) {
+    if (kept >= 0 && (this.dialer.isNoLongerWanted(client) || this.#mover.hasSpokenUp(kept))) {
       this.dialer.callOff(client, this.nowMs);
       return false;
     }
@@ -494,7 +499,10 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     } else if ((toFlags & FLAG.done) !== 0) {
       this.end(client, from !== client && (fromFlags & FLAG.broken) !== 0 ? "server_closed" : "done");
     } else if ((fromFlags & FLAG.broken) !== 0) return this.onBroken(from, to);
-    else return true;
+    else {
+      if ((toFlags & FLAG.watched) === 0) this.#silence.begin(to, this.nowMs); // an end has to be acknowledged, too
+      return true;
+    }
     return false;
   }
 
@@ -593,8 +601,27 @@ export class EpollLoop implements DialerLoop, MoverLoop {
       this.sockets.setLiveness(server, { keepAliveMs: this.config.keepAliveMs, userTimeoutMs: this.config.serverTimeoutMs });
     }
     this.wheel.set(client, this.nowMs + this.config.idleTimeoutMs - quietForMs);
+    if (this.#isSilent(server, client) || this.#isSilent(client, server)) return;
     if (isLeaving(this.standings.get(words[row + WORD.slot]))) this.#mover.leaveServer(client);
   };
+
+  /** Whether the socket's host turns out to be gone, which is then dealt with; if not, sees to it that it is looked at again. */
+  #isSilent(socket: number, peer: number): boolean {
+    const againMs = this.#silence.check(socket, this.nowMs);
+    if (againMs !== SILENT) this.wheel.sooner(this.#clientOf(socket), againMs);
+    else this.#loseSilent(socket, peer);
+    return againMs === SILENT;
+  }
+
+  /** To the loop it is as if it had been reset: what had come of it is passed on; what it has not taken it is never to be sent. */
+  #loseSilent(socket: number, peer: number): void {
+    const row = socket << ROW_SHIFT;
+    this.#words[row + WORD.errno] = ERRNO.ETIMEDOUT;
+    this.#words[row + WORD.flags] |= FLAG.broken | FLAG.reset | FLAG.readable;
+    this.sockets.resetOnClose(socket);
+    this.libc.call.shutdown(socket, SOCKET.SHUT_RD); // after what had come reading gives an end, and not nothing for now
+    this.onBroken(socket, peer);
+  }
 
   #watch(descriptor: number, events: number): void {
     this.#event.set(events, descriptor, 0);

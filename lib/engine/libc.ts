@@ -90,12 +90,14 @@ export const SOCKET = {
   TCP_KEEPIDLE: 4,
   TCP_KEEPINTVL: 5,
   TCP_KEEPCNT: 6,
-  TCP_USER_TIMEOUT: 18,
+  TCP_INFO: 11,
+  TCP_RTO_MAX_MS: 44, // since Linux 6.15
   MSG_OOB: 0x1,
   MSG_PEEK: 0x2,
   MSG_TRUNC: 0x20,
   MSG_NOSIGNAL: 0x4000,
   MSG_MORE: 0x8000,
+  SHUT_RD: 0,
   SHUT_WR: 1,
 } as const;
 
@@ -144,6 +146,20 @@ export const SOCKADDR = {
   length4: 16,
   address6: 8, // sin6_addr, 16 bytes, after sin6_flowinfo
   length6: 28,
+} as const;
+
+/**
+ * struct tcp_info of <linux/tcp.h>, as far as it is read: its length, and where in bytes the fields are. An older kernel gives less, and what
+ * it does not give is 0.
+ */
+export const TCP_INFO = {
+  length: 152,
+  retransmits: 2, // __u8 tcpi_retransmits: in a row, unanswered
+  probes: 3, // __u8 tcpi_probes: of the window or keep-alive, in a row, unanswered
+  unacked: 24, // __u32 tcpi_unacked: segments
+  lastDataReceived: 52, // __u32 tcpi_last_data_recv: ms ago
+  lastAckReceived: 56, // __u32 tcpi_last_ack_recv: ms ago
+  unsentBytes: 144, // __u32 tcpi_notsent_bytes, since Linux 4.6
 } as const;
 
 /** The functions, as they are called. */

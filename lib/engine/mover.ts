@@ -6,34 +6,16 @@
 
 import type { Counters } from "../counters.ts";
 import type { Fate } from "../fates.ts";
-import {
-  type ConnectionState,
-  decide,
-  FACT,
-  fateOfCut,
-  isCutBySilence,
-  type Loss,
-  stateOf,
-  type Verdict,
-} from "../redistribution.ts";
+import { type ConnectionState, decide, fateOfCut, isCutBySilence, type Loss, stateOf, type Verdict } from "../redistribution.ts";
 import { STANDING, type Standings } from "../standings.ts";
-import {
-  type DescriptorTable,
-  FACTS_MASK,
-  FLAG,
-  FLOAT,
-  MOVES_MASK,
-  REPLAY_ONE,
-  REPLAYS_SHIFT,
-  ROW_SHIFT,
-  WORD,
-} from "./descriptor_table.ts";
+import { type DescriptorTable, FLAG, FLOAT, MOVES_MASK, REPLAY_ONE, REPLAYS_SHIFT, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import type { Dialer, Move } from "./dialer.ts";
 import type { EngineConfig } from "./engine.ts";
 import { type Libc, SOCKET } from "./libc.ts";
 import type { Pump } from "./pump.ts";
 import type { Recorder } from "./recorder.ts";
 import { encodeMove, REPORT, type ReportWriter } from "./reports.ts";
+import { factsOf } from "./row_facts.ts";
 import type { Sockets } from "./sockets.ts";
 import type { TimerWheel } from "./timer_wheel.ts";
 
@@ -99,6 +81,7 @@ export class Mover {
     if (parked >= 0) this.#letGo(client, parked, isReplay);
     // How long the connection has been quiet is what both its ends know of it.
     this.#floats[(server << (ROW_SHIFT - 1)) + FLOAT.movedMs] = this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs];
+    this.#floats[(server << (ROW_SHIFT - 1)) + FLOAT.clientHeardMs] = this.loop.nowMs;
     let replayed = 0;
     if (isReplay) {
       if (words[row + WORD.chunk] !== 0) this.loop.pump.drop(client); // it is part of what was recorded
@@ -123,7 +106,7 @@ export class Mover {
   onStaying(client: number, move: Move): void {
     const words = this.#words;
     const server = move.parked;
-    if (move.isAsking) this.loop.wheel.set(client, this.loop.nowMs + this.loop.config.idleTimeoutMs);
+    if (move.isAsking) this.loop.wheel.set(client, this.loop.nowMs); // all that the timer is for is looked at anew
     if ((words[(server << ROW_SHIFT) + WORD.flags] & FLAG.broken) !== 0) {
       this.loop.onBroken(server, client);
       return;
@@ -168,16 +151,7 @@ export class Mover {
   }
 
   #factsOf(client: number): number {
-    const words = this.#words;
-    const row = client << ROW_SHIFT;
-    const server = words[row + WORD.peer];
-    // Nothing can be left after its end was passed on: the client would hear no other server.
-    if ((words[(server << ROW_SHIFT) + WORD.flags] & FLAG.done) !== 0) return FACT.sent | FACT.answered | FACT.asking;
-    const isMoving = this.loop.pump.isHolding(client) || this.loop.pump.isHolding(server) ||
-      this.loop.recorder.pending(client) > 0 ||
-      (words[(server << ROW_SHIFT) + WORD.flags] & (FLAG.readable | FLAG.hangup | FLAG.broken)) === FLAG.readable;
-    const hasEnded = (words[row + WORD.flags] & (FLAG.atEnd | FLAG.done)) !== 0;
-    return words[row + WORD.facts] & FACTS_MASK | (isMoving ? FACT.moving : 0) | (hasEnded ? FACT.clientEnded : 0);
+    return factsOf(this.#words, client);
   }
 
   /** How long nothing has moved on an open connection. */
@@ -204,6 +178,11 @@ export class Mover {
     this.loop.dialer.redial(client, { loss, state, isReplay: verdict === "replay", parked }, true, this.loop.nowMs);
   }
 
+  /** Whether the client may have said something that was not read: no event will tell of it again. */
+  #hasUnread(client: number): boolean {
+    return (this.#words[(client << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0;
+  }
+
   #stateOf(client: number): ConnectionState {
     return stateOf(this.loop.config.quietMs, this.#factsOf(client), this.quietForMs(client));
   }
@@ -222,6 +201,7 @@ export class Mover {
 
   /** The server's end was read, and nothing of its bytes waits. */
   onServerEnd(server: number, client: number): boolean {
+    if (this.#stateOf(client) !== "busy") this.loop.dialer.noteEnd(this.#words[(client << ROW_SHIFT) + WORD.slot], this.loop.nowMs);
     if (this.#decide(client, "end") === "ask") {
       if (this.loop.dialer.ask(client, this.loop.nowMs)) return false;
       if (this.redistribute(client, "reset")) return false; // it is not even in the table
@@ -237,10 +217,10 @@ export class Mover {
     if (verdict === "cut") return this.cutLost(client, "over", "both");
     const quietForMs = this.quietForMs(client);
     const { quietMs, idleTimeoutMs } = this.loop.config;
-    if (verdict !== "wait") this.#relocate(client, isOver ? "over" : "drain", verdict);
+    if (verdict !== "wait" && (isOver || !this.#hasUnread(client))) this.#relocate(client, isOver ? "over" : "drain", verdict);
     else {
       const againMs = quietForMs < quietMs ? quietMs - quietForMs : quietMs;
-      this.loop.wheel.set(client, this.loop.nowMs + Math.min(againMs, idleTimeoutMs - quietForMs));
+      this.loop.wheel.sooner(client, this.loop.nowMs + Math.min(againMs, idleTimeoutMs - quietForMs));
     }
   }
 
@@ -260,7 +240,7 @@ export class Mover {
 
   /** An open connection that may goes to the server that the ring gives its client to. */
   sendHome(client: number): void {
-    if (this.#decide(client, "home") !== "move" || !this.loop.dialer.isAwayFromHome(client)) return;
+    if (this.#decide(client, "home") !== "move" || this.#hasUnread(client) || !this.loop.dialer.isAwayFromHome(client)) return;
     this.#relocate(client, "home", "move");
   }
 }

@@ -12,7 +12,8 @@ const SEGMENT_CHUNKS = 16;
 export class ChunkPool {
   /** The address of every chunk, made once: a BigInt made for each call would be garbage. */
   readonly addresses: bigint[] = [];
-  readonly #segments: Uint8Array<ArrayBuffer>[] = [];
+  /** Every chunk's bytes. */
+  readonly views: Uint8Array<ArrayBuffer>[] = [];
   readonly #free: number[] = [];
 
   constructor(readonly libc: Libc) {}
@@ -28,17 +29,14 @@ export class ChunkPool {
     this.#free.push(chunk);
   }
 
-  /** A byte of a chunk. */
-  byteAt(chunk: number, offset: number): number {
-    return this.#segments[Math.floor(chunk / SEGMENT_CHUNKS)][(chunk % SEGMENT_CHUNKS) * CHUNK_BYTES + offset];
-  }
-
   #grow(): void {
     const segment = new Uint8Array(new ArrayBuffer(SEGMENT_CHUNKS * CHUNK_BYTES));
-    this.#segments.push(segment);
     const start = this.libc.addressOf(segment.buffer);
     for (let i = SEGMENT_CHUNKS - 1; i >= 0; i--) this.#free.push(this.addresses.length + i);
-    for (let i = 0; i < SEGMENT_CHUNKS; i++) this.addresses.push(start + BigInt(i * CHUNK_BYTES));
+    for (let i = 0; i < SEGMENT_CHUNKS; i++) {
+      this.addresses.push(start + BigInt(i * CHUNK_BYTES));
+      this.views.push(segment.subarray(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES));
+    }
   }
 }
 

@@ -5,12 +5,14 @@
  */
 
 import type { Counters } from "../counters.ts";
+import { classifyAnswer } from "../http_answer.ts";
 import { FACT, forgetRecording, hearClient, hearServer, looksLikeTls, type RedistributionPolicy } from "../redistribution.ts";
 import { type DescriptorTable, FACTS_MASK, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import { ERRNO } from "./errno.ts";
 import { EPOLL, FILE, type Libc, SOCKET } from "./libc.ts";
 import { CHUNK_BYTES, type ChunkPool, PIPE_BYTES, type PipePool } from "./pools.ts";
 import type { Recorder } from "./recorder.ts";
+import type { SilenceWatch } from "./silence.ts";
 import type { Sockets } from "./sockets.ts";
 
 /** How moving ended. */
@@ -54,27 +56,50 @@ const SIZES: readonly bigint[] = Array.from({ length: 4097 }, (_, size) => BigIn
 /** What all events are when nothing is left out. */
 export const ALL_EVENTS = EPOLL.IN | EPOLL.PRI | EPOLL.OUT | EPOLL.RDHUP | EPOLL.ET;
 
+/** What was spliced: no interim answer is spliced where one matters. */
+const NOTHING_SEEN = new Uint8Array(1);
+
 function sizeOf(bytes: number): bigint {
   return bytes < SIZES.length ? SIZES[bytes] : BigInt(bytes);
 }
 
+/** What a worker's pump is made with. */
+export interface PumpOptions {
+  readonly libc: Libc;
+  readonly sockets: Sockets;
+  readonly table: DescriptorTable;
+  readonly counters: Counters;
+  readonly chunks: ChunkPool;
+  readonly pipes: PipePool;
+  readonly recorder: Recorder;
+  readonly silence: SilenceWatch;
+  readonly policy: RedistributionPolicy;
+}
+
 /** The pump of one worker. */
 export class Pump {
+  readonly libc: Libc;
+  readonly sockets: Sockets;
+  readonly counters: Counters;
+  readonly chunks: ChunkPool;
+  readonly pipes: PipePool;
+  readonly recorder: Recorder;
+  readonly silence: SilenceWatch;
+  readonly policy: RedistributionPolicy;
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
   /** The chunk that the next read goes to. */
   #scratch: number;
 
-  constructor(
-    readonly libc: Libc,
-    readonly sockets: Sockets,
-    table: DescriptorTable,
-    readonly counters: Counters,
-    readonly chunks: ChunkPool,
-    readonly pipes: PipePool,
-    readonly recorder: Recorder,
-    readonly policy: RedistributionPolicy,
-  ) {
+  constructor({ libc, sockets, table, counters, chunks, pipes, recorder, silence, policy }: PumpOptions) {
+    this.libc = libc;
+    this.sockets = sockets;
+    this.counters = counters;
+    this.chunks = chunks;
+    this.pipes = pipes;
+    this.recorder = recorder;
+    this.silence = silence;
+    this.policy = policy;
     this.#words = table.words;
     this.#floats = table.floats;
     this.#scratch = chunks.take();
@@ -88,7 +113,7 @@ export class Pump {
     const toFlags = (to << ROW_SHIFT) + WORD.flags;
     if ((words[toFlags] & FLAG.broken) !== 0) return this.#discard(from, row);
     if ((words[row + WORD.flags] & FLAG.resuming) !== 0) {
-      const outcome = this.#repeat(row, from, to);
+      const outcome = this.#repeat(row, from, to, nowMs);
       if (outcome !== OUTCOME.more) return outcome;
     }
     if (words[row + WORD.chunk] !== 0 || words[row + WORD.pipeBytes] !== 0) {
@@ -251,7 +276,7 @@ export class Pump {
       this.pipes.give(pipe);
       return outcome;
     }
-    if (words[row + WORD.role] === ROLE.server) this.#hearServer(words[row + WORD.peer]);
+    if (words[row + WORD.role] === ROLE.server) this.#hearServer(words[row + WORD.peer], NOTHING_SEEN, NOTHING_SEEN.length);
     this.#keepScore(row, got);
     words[row + WORD.pipe] = pipe + 1;
     words[row + WORD.pipeBytes] = got;
@@ -337,12 +362,12 @@ export class Pump {
   /** Bytes were read from the socket of this row, and are in the scratch chunk. */
   #hear(row: number, from: number, got: number, nowMs: number): void {
     const words = this.#words;
-    if (words[row + WORD.role] === ROLE.server) return this.#hearServer(words[row + WORD.peer]);
+    const bytes = this.chunks.views[this.#scratch];
+    if (words[row + WORD.role] === ROLE.server) return this.#hearServer(words[row + WORD.peer], bytes, got);
     const before = words[row + WORD.facts];
     let facts = before;
     if ((facts & FACT.asking) === 0) {
-      const second = got > 1 ? this.chunks.byteAt(this.#scratch, 1) : undefined;
-      const isTls = looksLikeTls(this.chunks.byteAt(this.#scratch, 0), second);
+      const isTls = looksLikeTls(bytes[0], got > 1 ? bytes[1] : undefined);
       const server = words[row + WORD.peer];
       // While the client is slow to take an answer nothing new begins.
       const isAnswering = this.isHolding(server) || (words[(server << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0;
@@ -355,24 +380,26 @@ export class Pump {
     if (facts !== before) words[row + WORD.facts] = facts;
   }
 
-  #hearServer(client: number): void {
+  #hearServer(client: number, bytes: Uint8Array, got: number): void {
     const at = (client << ROW_SHIFT) + WORD.facts;
     const facts = this.#words[at];
     if ((facts & (FACT.asking | FACT.answered)) === FACT.answered) return;
     // A server that answers before it was told everything again is still told the rest.
     if ((facts & FACT.recorded) !== 0 && this.recorder.pending(client) === 0) this.recorder.forget(client);
-    this.#words[at] = hearServer(facts & FACTS_MASK);
+    this.#words[at] = hearServer(facts & FACTS_MASK, classifyAnswer(bytes, got, (facts & FACT.interim) !== 0));
   }
 
-  /** What is spliced is not seen, so it cannot be recorded, nor can it begin an exchange. */
+  /** What is spliced is not seen, so it cannot be recorded, nor can it begin an exchange or an answer. */
   #maySplice(row: number): boolean {
     const words = this.#words;
-    if (words[row + WORD.role] === ROLE.server) return true;
+    if (words[row + WORD.role] === ROLE.server) {
+      return this.policy.level !== "idle" || (words[(words[row + WORD.peer] << ROW_SHIFT) + WORD.facts] & FACT.asking) === 0;
+    }
     return (words[row + WORD.facts] & (FACT.asking | FACT.recorded)) === FACT.asking;
   }
 
   /** Says again to a new server what the last one was told. */
-  #repeat(row: number, client: number, to: number): Outcome {
+  #repeat(row: number, client: number, to: number, nowMs: number): Outcome {
     const words = this.#words;
     const bytes = this.recorder.pending(client);
     if (bytes > 0) {
@@ -382,6 +409,7 @@ export class Pump {
       if (sent < 0) return OUTCOME.receiverFailed;
       this.recorder.advance(client, sent);
       this.counters.addTo(words[row + WORD.slot], "sentBytes", sent);
+      if ((words[toRow + WORD.flags] & FLAG.watched) === 0) this.silence.begin(to, nowMs);
       if (sent < bytes) return OUTCOME.blocked;
     }
     if ((words[row + WORD.facts] & FACT.recorded) === 0) this.recorder.forget(client);
@@ -401,12 +429,14 @@ export class Pump {
   #count(row: number, from: number, sent: number, nowMs: number): void {
     const words = this.#words;
     const float = from << (ROW_SHIFT - 1);
+    const to = words[row + WORD.peer];
     this.#floats[float + FLOAT.bytes] += sent;
     this.#floats[float + FLOAT.movedMs] = nowMs;
+    if ((words[(to << ROW_SHIFT) + WORD.flags] & FLAG.watched) === 0) this.silence.begin(to, nowMs);
     if (words[row + WORD.role] === ROLE.client) {
       words[row + WORD.facts] |= FACT.sent;
       this.counters.addTo(words[row + WORD.slot], "sentBytes", sent);
-    } else this.counters.addTo(words[(words[row + WORD.peer] << ROW_SHIFT) + WORD.slot], "receivedBytes", sent);
+    } else this.counters.addTo(words[(to << ROW_SHIFT) + WORD.slot], "receivedBytes", sent);
   }
 }
 

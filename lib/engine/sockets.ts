@@ -3,16 +3,26 @@
 import { type Address, ipBytes } from "../address.ts";
 import { ERRNO } from "./errno.ts";
 import { ADDRESS_LENGTH_AT, encodeSockaddr } from "./shared_table.ts";
-import { type Libc, RLIMIT_NOFILE, SOCKADDR, SOCKET } from "./libc.ts";
+import { type Libc, RLIMIT_NOFILE, SOCKADDR, SOCKET, TCP_INFO } from "./libc.ts";
+import type { PeerFacts } from "./silence.ts";
 
 const { SOL_SOCKET, IPPROTO_TCP } = SOCKET;
 
 /** Probes of keep-alive that may stay unanswered, and how many of them fit into the time before the first one. */
 const KEEP_ALIVE_PROBES = 3;
 
+/**
+ * Retransmissions and window probes come no less often than this many times within the time that a peer may be silent; within the bounds
+ * of TCP_RTO_MAX_MS (tcp(7)).
+ */
+const PROBES_PER_TIMEOUT = 4;
+const RTO_MAX_MIN_MS = 1000;
+const RTO_MAX_MAX_MS = 120_000;
+
 /** What notices a peer that has vanished. In milliseconds; 0: not looked for. */
 export interface Liveness {
   readonly keepAliveMs: number;
+  /** How long a peer that owes an acknowledgement may be silent: see `silence.ts`. */
   readonly userTimeoutMs: number;
 }
 
@@ -24,11 +34,15 @@ export class Sockets {
   readonly #wordsAddress: bigint;
   readonly #lengthAddress: bigint;
   readonly #nameAddress: bigint;
+  readonly #info = new Uint8Array(new ArrayBuffer(TCP_INFO.length));
+  readonly #infoWords = new Uint32Array(this.#info.buffer);
+  readonly #infoAddress: bigint;
 
   constructor(readonly libc: Libc) {
     this.#wordsAddress = libc.addressOf(this.#words.buffer);
     this.#lengthAddress = this.#wordsAddress + 8n;
     this.#nameAddress = libc.addressOf(this.#name.buffer as ArrayBuffer);
+    this.#infoAddress = libc.addressOf(this.#info.buffer as ArrayBuffer);
   }
 
   /** Sets an option to a number; a socket that has failed meanwhile says so elsewhere. */
@@ -61,7 +75,22 @@ export class Sockets {
       this.set(socket, IPPROTO_TCP, SOCKET.TCP_KEEPINTVL, Math.max(1, Math.round(seconds / KEEP_ALIVE_PROBES)));
       this.set(socket, IPPROTO_TCP, SOCKET.TCP_KEEPCNT, KEEP_ALIVE_PROBES);
     }
-    if (userTimeoutMs > 0) this.set(socket, IPPROTO_TCP, SOCKET.TCP_USER_TIMEOUT, userTimeoutMs);
+    if (userTimeoutMs > 0) {
+      // A kernel that does not know it probes a peer without room ever more seldom, and its end is noticed later.
+      const rtoMaxMs = Math.min(Math.max(RTO_MAX_MIN_MS, userTimeoutMs / PROBES_PER_TIMEOUT), RTO_MAX_MAX_MS);
+      this.set(socket, IPPROTO_TCP, SOCKET.TCP_RTO_MAX_MS, rtoMaxMs);
+    }
+  }
+
+  /** What the system knows of the socket's peer. */
+  readPeerFacts(socket: number, facts: PeerFacts): void {
+    const info = this.#info.fill(0);
+    const words = this.#infoWords;
+    this.#words[2] = TCP_INFO.length;
+    const failed = this.libc.call.getsockopt(socket, IPPROTO_TCP, SOCKET.TCP_INFO, this.#infoAddress, this.#lengthAddress) < 0;
+    facts.unanswered = info[TCP_INFO.retransmits] + info[TCP_INFO.probes];
+    facts.isOwing = !failed && (facts.unanswered > 0 || words[TCP_INFO.unacked >> 2] > 0 || words[TCP_INFO.unsentBytes >> 2] > 0);
+    facts.heardAgoMs = Math.min(words[TCP_INFO.lastDataReceived >> 2], words[TCP_INFO.lastAckReceived >> 2]);
   }
 
   /** The port a socket is bound to. */

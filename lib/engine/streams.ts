@@ -36,6 +36,7 @@ const log = logger("engine");
 
 /** The row of ENGINES. */
 export const streams: EngineKind = {
+  cannot: ["reset", "cut", "lateReset", "stalledReset", "silence", "keepAliveTime", "threads", "urgentData"],
   unsupported: () => undefined,
   threads: () => 0,
   create: (options) => new StreamsEngine(options),
@@ -80,6 +81,7 @@ class StreamsEngine implements Engine {
       standings,
       recordingRoom: new RecordingRoom(LIMITS.replayBytesTotalMax),
       names: new NameLookup(),
+      lastEndsMs: new Map(),
       table: () => this.#table,
       onEnded: (connection, ended) => this.#forget(connection, ended),
       onMoved: options.onMoved,

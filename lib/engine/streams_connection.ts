@@ -7,14 +7,15 @@
 import { type Address, clientKey, formatAddress, ipBytes } from "../address.ts";
 import type { Fate } from "../fates.ts";
 import { messageOf } from "../errors.ts";
-import { type ConnectionState, FACT, type Loss } from "../redistribution.ts";
+import { CHOICES, type ConnectionState, FACT, type Loss, OPTIONAL } from "../redistribution.ts";
+import type { Choice } from "../route.ts";
 import type { TableServer } from "../routing_table.ts";
 import { isLeaving, STANDING, type Standings } from "../standings.ts";
 import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableOf, writeAll } from "./conn_streams.ts";
 import type { EndedConnection, MovedConnection } from "./engine.ts";
 import { Conversation, type RecordingRoom } from "./streams_conversation.ts";
 import { Leg } from "./streams_leg.ts";
-import { type Budget, type Choice, type DialSurroundings, findDead, releaseServer, Search, type Tally } from "./streams_search.ts";
+import { type Budget, type DialSurroundings, findDead, releaseServer, Search, type Tally } from "./streams_search.ts";
 
 /** What a connection needs of the engine that it belongs to. */
 export interface Surroundings extends DialSurroundings {
@@ -39,19 +40,6 @@ const DISCARD_BYTES = 64 * 1024;
 
 /** How long a connection that could leave stays where it is after no other server took it. */
 const PAUSE_MS = 1000;
-
-/** Losses after which the connection can stay where it is, and does so if anybody speaks. */
-const OPTIONAL: readonly Loss[] = ["drain", "home"];
-
-/** Which servers come into question after a loss. */
-const CHOICES: Readonly<Record<Loss, Choice>> = {
-  reset: "any",
-  end: "any",
-  silent: "serving",
-  drain: "serving",
-  over: "any",
-  home: "home",
-};
 
 /** The counter of those that have moved. */
 const MOVED = {
@@ -206,15 +194,23 @@ export class StreamsConnection {
   #open(server: TableServer, socket: Deno.TcpConn): void {
     this.#state = "open";
     this.#conversation.begin();
-    prepare(this.client);
+    this.#prepare(this.client);
     this.#begin(server, socket, new Uint8Array(0));
+  }
+
+  /** Small pieces go at once, and a peer that vanishes is noticed some day, unless the operator does not want that. */
+  #prepare(socket: Deno.TcpConn): void {
+    try {
+      socket.setNoDelay();
+      socket.setKeepAlive(this.around.config.keepAliveMs > 0);
+    } catch { /* the socket was reset already; reading will say so */ }
   }
 
   /** Bytes go to and from this server from now on, those first that another one had already. */
   #begin(server: TableServer, socket: Deno.TcpConn, repeated: Uint8Array): void {
-    prepare(socket);
+    this.#prepare(socket);
     const leg: Leg = new Leg(server, socket, {
-      onRead: (chunk) => this.#hearServer(leg, chunk.length),
+      onRead: (chunk) => this.#hearServer(leg, chunk),
       onEnd: () => {},
     });
     this.#leg = leg;
@@ -324,10 +320,10 @@ export class StreamsConnection {
     if (this.#departure !== undefined && OPTIONAL.includes(this.#departure.loss)) this.#stay();
   }
 
-  #hearServer(leg: Leg, bytes: number): void {
+  #hearServer(leg: Leg, chunk: Uint8Array): void {
     if (!this.#isHeard(leg)) return;
     leg.heardMs = performance.now();
-    this.#conversation.serverSaid(bytes);
+    this.#conversation.serverSaid(chunk);
     this.#budget = undefined;
     this.#stay();
   }
@@ -335,6 +331,7 @@ export class StreamsConnection {
   /** The server has sent its end: the client is told, unless the server turns out to be dead and the client may have another. */
   async #hearEnd(leg: Leg): Promise<void> {
     this.#stay();
+    if (this.#conversation.state(leg.isWriting) !== "busy") this.around.lastEndsMs.set(leg.server.slot, performance.now());
     if (this.#conversation.decide("end", leg.isWriting) === "ask") {
       const dead = await this.#ask(leg);
       if (!this.#isCurrent(leg) || this.#departure !== undefined) return;
@@ -354,7 +351,7 @@ export class StreamsConnection {
   async #ask(leg: Leg): Promise<string | undefined> {
     leg.hold();
     leg.isAsked = true;
-    const dead = await findDead(leg.socket.remoteAddr as Deno.NetAddr, this.around.config.connectTimeoutMs, leg.signal);
+    const dead = await findDead(this.around, leg.server.slot, leg.socket.remoteAddr as Deno.NetAddr, leg.signal);
     leg.isAsked = false;
     return dead;
   }
@@ -518,14 +515,6 @@ async function discard(socket: Deno.TcpConn): Promise<void> {
   try {
     while (await socket.read(buffer) !== null);
   } catch { /* closed or reset: there is no more */ }
-}
-
-/** Small pieces go at once, and a peer that vanishes is noticed some day. */
-function prepare(socket: Deno.TcpConn): void {
-  try {
-    socket.setNoDelay();
-    socket.setKeepAlive();
-  } catch { /* the socket was reset already; reading will say so */ }
 }
 
 function addressOf(socket: Deno.TcpConn): Address {

@@ -5,6 +5,7 @@
 
 import type { Counters } from "../counters.ts";
 import type { Fate } from "../fates.ts";
+import { type Answer, classifyAnswer } from "../http_answer.ts";
 import {
   type ConnectionState,
   decide,
@@ -106,11 +107,11 @@ export class Conversation {
     this.#movedMs = performance.now();
   }
 
-  serverSaid(bytes: number): void {
+  serverSaid(chunk: Uint8Array): void {
     this.forget();
-    this.#facts = hearServer(this.#facts);
+    this.#facts = hearServer(this.#facts, this.#classify(chunk));
     this.#replays = 0;
-    this.#serverUntaken += bytes;
+    this.#serverUntaken += chunk.length;
     this.#movedMs = performance.now();
   }
 
@@ -170,6 +171,12 @@ export class Conversation {
     this.room.give(this.#recording.length);
     this.#recording = NOTHING;
     this.#recordedBytes = 0;
+  }
+
+  /** Only what answers something can be an interim answer. */
+  #classify(chunk: Uint8Array): Answer {
+    if ((this.#facts & FACT.asking) === 0) return "answer";
+    return classifyAnswer(chunk, chunk.length, (this.#facts & FACT.interim) !== 0);
   }
 
   get #isMoving(): boolean {

@@ -4,13 +4,12 @@
  */
 
 import type { Address } from "../address.ts";
-import { connectTo, untilAborted } from "../connect.ts";
+import { afterSockets, connectTo, untilAborted } from "../connect.ts";
 import type { Counters } from "../counters.ts";
 import { messageOf } from "../errors.ts";
-import { ASKING_MS } from "../redistribution.ts";
-import { type Load, route, routeFirst } from "../route.ts";
+import { askedUntilMs } from "../redistribution.ts";
+import { type Choice, type Load, nextServer } from "../route.ts";
 import type { RoutingTable, TableServer } from "../routing_table.ts";
-import { STANDING } from "../standings.ts";
 import { closeSocket } from "./conn_streams.ts";
 import type { EngineConfig } from "./engine.ts";
 import type { NameLookup } from "./name_lookup.ts";
@@ -23,15 +22,12 @@ export interface DialSurroundings {
   readonly names: NameLookup;
   /** The table of the moment. */
   readonly table: () => RoutingTable;
+  /** By slot: when the server last ended a connection that was waiting or quiet, by performance.now. */
+  readonly lastEndsMs: Map<number, number>;
   readonly onServerFailed: (slot: number, reason: string) => void;
   /** Called when a server has lost its last connection. */
   readonly onServerLeft: () => void;
 }
-
-/**
- * The servers that come into question: all; not those that are the last resort; the one alone that the ring gives the client to.
- */
-export type Choice = "any" | "serving" | "home";
 
 /** What all searches of one connection add up to. */
 export interface Tally {
@@ -72,20 +68,6 @@ function isOwnShortage(error: unknown): boolean {
   return OWN_SHORTAGES.includes((error as { code?: string }).code ?? "");
 }
 
-function nextServer(
-  { table, load }: Pick<DialSurroundings, "table" | "load">,
-  { key, choice }: Pick<SearchOptions, "key" | "choice">,
-  tried: ReadonlySet<string>,
-): TableServer | undefined {
-  const { servers } = table();
-  const order = choice === "home" ? [routeFirst(table(), load, key)] : route(table(), load, key);
-  for (const index of order) {
-    const server = servers[index];
-    if (server === undefined || choice !== "any" && load.standingOf(server.slot) === STANDING.lastResort) return undefined;
-    if (!tried.has(server.name)) return server;
-  }
-}
-
 /** One search for a server. `run` once; `skip` and `cancel` at any time. */
 export class Search {
   readonly #tried: Set<string>;
@@ -103,7 +85,15 @@ export class Search {
 
   /** The server to be tried next; undefined if there is none. */
   next(choice: Choice = this.options.choice): TableServer | undefined {
-    return nextServer(this.around, { ...this.options, choice }, this.#tried);
+    const table = this.around.table();
+    const index = nextServer(
+      table,
+      this.around.load,
+      this.options.key,
+      choice,
+      (index) => !this.#tried.has(table.servers[index].name),
+    );
+    return table.servers[index];
   }
 
   /**
@@ -186,34 +176,37 @@ export function releaseServer({ counters, onServerLeft }: DialSurroundings, { sl
  * cannot say. The address is the IP address that the server had.
  */
 export async function findDead(
+  { config, lastEndsMs }: Pick<DialSurroundings, "config" | "lastEndsMs">,
+  slot: number,
   { hostname, port }: Deno.NetAddr,
-  timeoutMs: number,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), timeoutMs);
+  const cancel = afterSockets(config.connectTimeoutMs, () => late.abort());
   try {
     const socket = await connectTo(hostname, port, AbortSignal.any([signal, late.signal]));
-    return await findReset(socket, signal);
+    const acceptedMs = performance.now();
+    return await findReset(socket, signal, () => askedUntilMs(acceptedMs, lastEndsMs.get(slot) ?? -Infinity));
   } catch (error) {
     if (isOwnShortage(error)) return undefined;
     return late.signal.aborted ? "it does not accept any more" : messageOf(error);
   } finally {
-    clearTimeout(timer);
+    cancel();
   }
 }
 
-/** Why a connection that was accepted is reset within ASKING_MS; undefined if it is not. Closes it. */
-async function findReset(socket: Deno.TcpConn, signal: AbortSignal): Promise<string | undefined> {
+/** Why a connection that was accepted is reset before the time is over; undefined if it is not. Closes it. */
+async function findReset(socket: Deno.TcpConn, signal: AbortSignal, untilMs: () => number): Promise<string | undefined> {
   const close = () => closeSocket(socket); // wakes the reader
-  const timer = setTimeout(close, ASKING_MS);
+  const wait = () => afterSockets(untilMs() - performance.now(), () => performance.now() < untilMs() ? cancel = wait() : close());
+  let cancel = wait();
   signal.addEventListener("abort", close);
   try {
     await socket.read(new Uint8Array(1));
   } catch (error) {
     if (error instanceof Deno.errors.ConnectionReset) return messageOf(error);
   } finally {
-    clearTimeout(timer);
+    cancel();
     signal.removeEventListener("abort", close);
     close();
   }
@@ -230,7 +223,7 @@ async function dialServer(
   abort: AbortController,
 ): Promise<Deno.TcpConn> {
   const { signal } = abort;
-  const timer = setTimeout(() => abort.abort("it did not accept in time"), timeoutMs);
+  const cancel = afterSockets(timeoutMs, () => abort.abort("it did not accept in time"));
   try {
     const ips = await untilAborted(names.find(host), signal);
     for (const ip of ips.slice(0, -1)) {
@@ -240,6 +233,6 @@ async function dialServer(
     }
     return await connectTo(ips.at(-1)!, port, signal);
   } finally {
-    clearTimeout(timer);
+    cancel();
   }
 }

@@ -71,6 +71,11 @@ export class TimerWheel {
     this.#link(FIRST_ID + id, this.#slotOf(tick));
   }
 
+  /** The same, unless the timer of this id fires by then anyway. */
+  sooner(id: number, dueMs: number): void {
+    if (!this.has(id) || this.#ticks[id] * TICK_MS > dueMs) this.set(id, dueMs);
+  }
+
   /** Takes the timer of this id away, if there is one. */
   clear(id: number): void {
     if (this.has(id)) this.#unlink(FIRST_ID + id);

@@ -1,0 +1,88 @@
+/**
+ * What a machine may lack and some tests need: programs of others, an address, a right. A test that needs it is ignored there, and its
+ * name says why. Looking never throws: a module that throws while it loads takes all its tests with it, and says nothing of them.
+ */
+
+/** A program that does not even tell its version by then does not run. */
+const LOOK_MAX_MS = 10_000;
+
+const ROOT = `${import.meta.dirname}/../`;
+
+/** Who runs what root's rights would not let fail: nobody where root tests, else the user who does. */
+export const OTHER_USER = Deno.uid() === 0 ? { uid: 65_534, gid: 65_534 } : {};
+
+/** Each thing by the name that is told where it is missing, and how to see that it is there. */
+const NEEDS = {
+  "busybox": () => runs("busybox", "sh", "-c", ":"),
+  "curl or wget": () => runs("sh", "-c", "curl --version || wget --version"),
+  "dash": () => runs("dash", "-c", ":"),
+  // Git refuses to read what belongs to another user, and a downloaded archive has nothing for it to read.
+  "git in a checkout of one's own": () => runs("git", "-C", ROOT, "rev-parse"),
+  "Linux": () => Deno.build.os === "linux",
+  "network namespaces": () =>
+    runs(
+      "sh",
+      "-c",
+      `ip netns add "$0" && ip -n "$0" link add one type veth peer name two; looked=$?; ip netns del "$0"; exit $looked`,
+      `balancer_look_${Deno.pid}`,
+    ),
+  "mkfifo": () => runs("mkfifo", "--version"),
+  "npm": () => runs("npm", "--version"),
+  "python3": () => runs("python3", "--version"),
+  "sh": () => runs("sh", "-c", ":"),
+  "shellcheck": () => runs("shellcheck", "--version"),
+  "tar with gzip": () => runs("sh", "-c", 'tar -czf /dev/null "$0"', `${ROOT}deno.json`),
+  "IPv6 on loopback": () => listens("::1"),
+  "root": () => Deno.uid() === 0,
+  "programs that unpack themselves": () => runs("sh", "-c", '[ "$(head -c 2 "$0")" = "#!" ]', `${ROOT}dist/balancer`),
+  "a user whom permissions bind, and who can run the programs": () =>
+    Deno.build.os !== "windows" &&
+    succeeds("sh", { args: ["-c", 'test -x "$0"', `${ROOT}dist/balancer`], cwd: "/", ...OTHER_USER }),
+  "a user other than root": () => Deno.build.os !== "windows" && Deno.uid() !== 0,
+  "5,000 descriptors": () => runs("sh", "-c", '[ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 5000 ]'),
+} as const satisfies Record<string, () => boolean | Promise<boolean>>;
+
+/** A row of NEEDS. */
+export type Need = keyof typeof NEEDS;
+
+const looked = new Map<Need, Promise<boolean>>();
+
+/** The name of a test and whether it is ignored, for `Deno.test`: it is where something that it needs is missing. */
+export async function needing(name: string, ...needs: readonly Need[]): Promise<{ name: string; ignore: boolean }> {
+  const there = await Promise.all(needs.map(has));
+  const missing = needs.filter((_, i) => !there[i]);
+  if (missing.length === 0) return { name, ignore: false };
+  return { name: `${name} (ignored: it needs ${missing.join(" and ")})`, ignore: true };
+}
+
+/** Whether something is here. It is looked for once. */
+export function has(need: Need): Promise<boolean> {
+  const known = looked.get(need);
+  if (known !== undefined) return known;
+  const found = Promise.resolve(NEEDS[need]()).catch(() => false);
+  looked.set(need, found);
+  return found;
+}
+
+function runs(program: string, ...args: string[]): Promise<boolean> {
+  return succeeds(program, { args });
+}
+
+async function succeeds(program: string, options: Deno.CommandOptions): Promise<boolean> {
+  const signal = AbortSignal.timeout(LOOK_MAX_MS);
+  try { // also around what is thrown before there is a promise: a program that is not there
+    const all = { ...options, signal, stdin: "null", stdout: "null", stderr: "null" } as const;
+    return (await new Deno.Command(program, all).output()).success;
+  } catch {
+    return false;
+  }
+}
+
+function listens(hostname: string): boolean {
+  try {
+    Deno.listen({ hostname, port: 0 }).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
