@@ -1,11 +1,22 @@
 import { assert, assertEquals } from "@std/assert";
-import { allocateDescriptorTable, DescriptorTable, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "../lib/engine/descriptor_table.ts";
+import {
+  allocateDescriptorTable,
+  DescriptorTable,
+  FLAG,
+  FLOAT,
+  ROLE,
+  ROW_SHIFT,
+  SERVER_FLOAT,
+  WORD,
+} from "../lib/engine/descriptor_table.ts";
 
 Deno.test("every field of a row has a place of its own within it", () => {
   const ipWords = [1, 2, 3].map((word) => WORD.ip + word);
   const places = [...Object.values(WORD), ...ipWords, ...Object.values(FLOAT).flatMap((float) => [2 * float, 2 * float + 1])];
   assertEquals(new Set(places).size, places.length);
   assert(Math.max(...places) < 1 << ROW_SHIFT);
+  const serverPlaces = Object.values(SERVER_FLOAT).flatMap((float) => [2 * float, 2 * float + 1]);
+  assertEquals(serverPlaces, [WORD.ip, ...ipWords]); // which a server's row does not use
 });
 
 Deno.test("every flag is one bit, every role a number other than none", () => {

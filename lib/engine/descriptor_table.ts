@@ -55,12 +55,6 @@ export const WORD = {
 
 /** Where a row's 64-bit floats are, counted in floats: row `fd` starts at float `fd << (ROW_SHIFT - 1)`. */
 export const FLOAT = {
-  /**
-   * Server, where a client has its IP address: when it, and when its client, was last heard of by its system or was owed nothing, by the
-   * worker's clock; of those that are watched.
-   */
-  serverHeardMs: 4,
-  clientHeardMs: 5,
   /** Bytes read here that the peer's socket has taken. */
   bytes: 12,
   /** When bytes were last moved from here, by the worker's clock. */
@@ -70,6 +64,12 @@ export const FLOAT = {
   /** Client: bytes that it got from servers which it has left. */
   earlierBytes: 15,
 } as const;
+
+/**
+ * Floats of a server's row, where a client's has its IP address: when the server, and when its client, was last heard of by its system or
+ * was owed nothing, by the worker's clock; of those that are watched.
+ */
+export const SERVER_FLOAT = { serverHeardMs: 4, clientHeardMs: 5 } as const;
 
 /** The upper half of `WORD.moves` begins here; the mask is of the lower half. */
 export const FROM_SHIFT = 16;

@@ -81,7 +81,7 @@ export class Mover {
     if (parked >= 0) this.#letGo(client, parked, isReplay);
     // How long the connection has been quiet is what both its ends know of it.
     this.#floats[(server << (ROW_SHIFT - 1)) + FLOAT.movedMs] = this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs];
-    this.#floats[(server << (ROW_SHIFT - 1)) + FLOAT.clientHeardMs] = this.loop.nowMs;
+    this.#floats[(server << (ROW_SHIFT - 1)) + SERVER_FLOAT.clientHeardMs] = this.loop.nowMs;
     let replayed = 0;
     if (isReplay) {
       if (words[row + WORD.chunk] !== 0) this.loop.pump.drop(client); // it is part of what was recorded

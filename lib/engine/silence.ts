@@ -5,7 +5,7 @@
  * a socket that was sent something lately. Knows sockets and their rows; what becomes of a connection is for others to decide.
  */
 
-import { type DescriptorTable, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
+import { type DescriptorTable, FLAG, ROLE, ROW_SHIFT, SERVER_FLOAT, WORD } from "./descriptor_table.ts";
 import type { Sockets } from "./sockets.ts";
 import type { TimerWheel } from "./timer_wheel.ts";
 
@@ -87,6 +87,6 @@ export class SilenceWatch {
   #heardAt(socket: number, row: number): number {
     const isClient = this.#words[row + WORD.role] === ROLE.client;
     const server = isClient ? this.#words[row + WORD.peer] : socket;
-    return (server << (ROW_SHIFT - 1)) + (isClient ? FLOAT.clientHeardMs : FLOAT.serverHeardMs);
+    return (server << (ROW_SHIFT - 1)) + (isClient ? SERVER_FLOAT.clientHeardMs : SERVER_FLOAT.serverHeardMs);
   }
 }
