@@ -16,7 +16,7 @@ import { startServers } from "../tools/lost/server_process.ts";
 const CLIENTS = 500;
 const SERVERS = 5;
 /** What clients call quiet is more than the balancer does: who is idle by their clock is idle by its. */
-const MANNER = { ...MODES.calm.manner, thinkMs: [700, 1000], quietMs: 150 } as const;
+const MANNER = { ...MODES.calm.manner, thinkMs: [250, 600], quietMs: 150 } as const;
 const QUIET = "60ms";
 const SEED = Number(Deno.env.get("BALANCER_TEST_SEED") ?? Date.now() % 1e6);
 

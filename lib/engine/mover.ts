@@ -8,7 +8,17 @@ import type { Counters } from "../counters.ts";
 import type { Fate } from "../fates.ts";
 import { type ConnectionState, decide, fateOfCut, isCutBySilence, type Loss, stateOf, type Verdict } from "../redistribution.ts";
 import { STANDING, type Standings } from "../standings.ts";
-import { type DescriptorTable, FLAG, FLOAT, MOVES_MASK, REPLAY_ONE, REPLAYS_SHIFT, ROW_SHIFT, WORD } from "./descriptor_table.ts";
+import {
+  type DescriptorTable,
+  FLAG,
+  FLOAT,
+  MOVES_MASK,
+  REPLAY_ONE,
+  REPLAYS_SHIFT,
+  ROW_SHIFT,
+  SERVER_FLOAT,
+  WORD,
+} from "./descriptor_table.ts";
 import type { Dialer, Move } from "./dialer.ts";
 import type { EngineConfig } from "./engine.ts";
 import { type Libc, SOCKET } from "./libc.ts";

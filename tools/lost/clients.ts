@@ -164,8 +164,8 @@ export class Watch {
   onEnd(client: Client, ending: Ending, state: State): boolean {
     const sighting = this.sightings.get(client);
     if (sighting === undefined || !this.#settle(sighting, ending)) return false;
-    // Some of the answer was under way already when it was looked at, and came before the end.
-    if (sighting.state === "waiting" && (state === "partial" || state === "answered")) sighting.state = state;
+    // Some of the answer was under way already when it was looked at, and came before the end; how long before is the machine's doing.
+    if (sighting.state === "waiting" && state !== "waiting") sighting.state = state === "partial" ? state : "answered";
     return true;
   }
 
