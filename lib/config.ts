@@ -27,8 +27,10 @@ export const LIMITS = {
   recentMax: 1000,
   requestBytesMax: 64 * 1024,
   requestTimeMaxMs: 10_000,
-  /** Open connections to the control socket: each command that waits has one, `remove --drain` for as long as it drains. */
-  controlConnectionsMax: 64,
+  /** Connections to the control socket: each command that waits has one, `remove --drain` for as long as it drains. */
+  controlConnectionsMax: 1024,
+  /** Those of them whose next request has not begun to arrive. */
+  controlWaitingMax: 256,
   stateFileBytesMax: 16 * 1024 ** 2,
   workersMax: 64,
   busyPollMaxMicros: 10_000,

@@ -40,7 +40,10 @@ const SYSTEM_CALL = / \(os error [0-9]+\).*$/s;
 /** The message of anything thrown. */
 export function messageOf(error: unknown): string {
   // Deno's advice would be --allow-all, which no operator can give.
-  if (error instanceof Deno.errors.NotCapable) return "programs keep no files there; choose another folder";
+  if (error instanceof Deno.errors.NotCapable) {
+    const isFiles = /requires (read|write|all) access/i.test(error.message);
+    return isFiles ? "programs keep no files there; choose another folder" : "this program has no permission to do that";
+  }
   return error instanceof Error ? error.message.replace(SYSTEM_CALL, "") : String(error);
 }
 

@@ -19,11 +19,14 @@ export class LogFile {
   #last: Promise<unknown> = Promise.resolve();
   #file: Deno.FsFile;
   #bytes = 0;
+  /** From so many bytes on it is cut. */
+  #bytesMax: number;
   /** Why the last lines were not written. */
   #fault: string | undefined;
 
   private constructor(readonly path: string, readonly rotation: Rotation, file: Deno.FsFile) {
     this.#file = file;
+    this.#bytesMax = rotation.bytesMax;
   }
 
   /** Opens the file, and makes it for its owner alone if it is not there. Throws an operator error. */
@@ -37,8 +40,10 @@ export class LogFile {
   write(lines: Uint8Array): Promise<number> {
     return this.#next(async () => {
       try {
-        if (this.#bytes > 0 && this.#bytes + lines.length > this.rotation.bytesMax) await this.#rotate();
-        if (this.#fault !== undefined) await this.#append(new TextEncoder().encode(faultLine(this.#fault)));
+        if (this.#bytes > 0 && this.#bytes + lines.length > this.#bytesMax) await this.#rotate();
+        if (this.#fault !== undefined) {
+          await this.#append(new TextEncoder().encode(faultLine("Lines of the log could not be written", this.#fault)));
+        }
         this.#fault = undefined;
         await this.#append(lines);
       } catch (error) {
@@ -72,18 +77,32 @@ export class LogFile {
     }
   }
 
+  /** Cuts the file. Where no new one can be made the old ones stay as they are, and this one grows until it is tried again. */
   async #rotate(): Promise<void> {
     const { path, rotation } = this;
-    for (let i = rotation.oldFilesMax - 1; i > 0; i--) await Deno.rename(`${path}.${i}`, `${path}.${i + 1}`).catch(() => {});
-    await Deno.rename(path, `${path}.1`).catch(() => {}); // gone: another program was quicker
-    await this.#takeNew();
+    const next = `${path}.new`;
+    try {
+      await Deno.remove(next).catch(() => {}); // what a process that was killed may have left
+      const file = await openLog(next);
+      for (let i = rotation.oldFilesMax - 1; i > 0; i--) await Deno.rename(`${path}.${i}`, `${path}.${i + 1}`).catch(() => {});
+      await Deno.rename(path, `${path}.1`).catch(() => {}); // gone: another program was quicker
+      await Deno.rename(next, path);
+      await this.#take(file);
+    } catch (error) {
+      await this.#append(new TextEncoder().encode(faultLine("The log could not be cut", messageOf(error))));
+      this.#bytesMax = this.#bytes + rotation.bytesMax;
+    }
   }
 
   async #takeNew(): Promise<void> {
-    const old = this.#file;
-    this.#file = await openLog(this.path);
-    old.close();
-    this.#bytes = (await this.#file.stat()).size;
+    await this.#take(await openLog(this.path));
+  }
+
+  async #take(file: Deno.FsFile): Promise<void> {
+    this.#file.close();
+    this.#file = file;
+    this.#bytes = (await file.stat()).size;
+    this.#bytesMax = this.rotation.bytesMax;
   }
 }
 
@@ -92,7 +111,7 @@ async function openLog(path: string): Promise<Deno.FsFile> {
   return await openPlain(path, { append: true, create: true, mode: 0o600 }, cannot).catch(failWith(cannot));
 }
 
-function faultLine(why: string): string {
+function faultLine(what: string, why: string): string {
   // On a line of its own: of the last line that was tried the beginning may be there.
-  return `\n${JSON.stringify({ level: "WARN", message: `Lines of the log could not be written: ${why}` })}\n`;
+  return `\n${JSON.stringify({ level: "WARN", message: `${what}: ${why}` })}\n`;
 }

@@ -8,6 +8,7 @@
 import { clientKey, parseAddress } from "./address.ts";
 import { CHOICES, type ConnectionState, decide, FACT, hearServer, stateOf, STATES } from "./redistribution.ts";
 import type { RedistributionPolicy, Verdict } from "./redistribution.ts";
+import { ANSWER } from "./http_answer.ts";
 import { firstOnRing, peakToMean, type Ring, ringShares } from "./ring.ts";
 import { type Choice, type Load, nextServer } from "./route.ts";
 import { nextTable, type RoutingTable, type TableServer } from "./routing_table.ts";
@@ -176,6 +177,8 @@ interface Wish {
 /** What room the servers have after the change, less what was given away of it. */
 class Room {
   readonly #given = new Map<number, number>();
+  /** Choices for which there is none any more, whatever the key: room only gets less. */
+  readonly #exhausted = new Set<Choice>();
   readonly #load: Load;
 
   constructor(readonly table: RoutingTable, load: Load, weightAway: number) {
@@ -189,7 +192,9 @@ class Room {
 
   /** Gives the client with this key, whose server has slot `own`, room with another. False if there is none. */
   give(choice: Choice, key: Uint8Array, own: number): boolean {
+    if (this.#exhausted.has(choice)) return false;
     const index = nextServer(this.table, this.#load, key, choice, (index) => this.table.slots[index] !== own);
+    if (index < 0 && choice !== "home") this.#exhausted.add(choice); // these are asked for where `own` is not in the table any more
     if (index < 0) return false;
     const slot = this.table.slots[index];
     this.#given.set(slot, (this.#given.get(slot) ?? 0) + 1);
@@ -234,7 +239,7 @@ function leavingOutcome(policy: RedistributionPolicy, { facts, quietForMs, repla
   const going = GOING[decide(policy, "drain", facts, quietForMs, replays)];
   if (going !== undefined) return going.now;
   const quiet = GOING[decide(policy, "over", facts, policy.quietMs, replays)];
-  const answered = GOING[decide(policy, "over", hearServer(facts, "answer") & ~FACT.moving, policy.quietMs, replays)];
+  const answered = GOING[decide(policy, "over", hearServer(facts, ANSWER) & ~FACT.moving, policy.quietMs, replays)];
   return (quiet ?? answered)?.later;
 }
 

@@ -10,7 +10,7 @@
 
 import type { Level } from "./config.ts";
 import type { Fate } from "./fates.ts";
-import type { Answer } from "./http_answer.ts";
+import { UPGRADE } from "./http_answer.ts";
 import type { Choice } from "./route.ts";
 
 /** What the operator allows. */
@@ -44,7 +44,11 @@ export const FACT = {
   clientEnded: 1 << 7,
   /** What the server said last was an interim answer: its client may be in the middle of its request. */
   interim: 1 << 8,
+  /** How far that has come: see `http_answer.ts`. */
+  progress: 31 << 9,
 } as const;
+
+const PROGRESS_SHIFT = 9;
 
 /** S0 to S3: nothing sent; sent and not answered; between two exchanges; in the middle of one. */
 export const STATES = ["unsent", "unanswered", "idle", "busy"] as const;
@@ -142,15 +146,20 @@ export function hearClient({ level, quietMs }: RedistributionPolicy, facts: numb
   return facts | FACT.asking | (begins ? FACT.recorded : 0) | (isTls ? FACT.tls : 0);
 }
 
+/** From where `classifyAnswer` is to read on. */
+export function progressOf(facts: number): number {
+  return (facts & FACT.progress) >>> PROGRESS_SHIFT;
+}
+
 /**
- * The facts when bytes of the server's have been read: from now on what the client said is never said again. After an interim answer the
+ * The facts when bytes of the server's have been read, which `classifyAnswer` has judged: from now on what the client said is never said again. After an interim answer the
  * exchange goes on, however long both are quiet: the client may send the rest of its request, which is none without its beginning.
  */
-export function hearServer(facts: number, answer: Answer): number {
+export function hearServer(facts: number, answer: number): number {
   const spokeFirst = (facts & (FACT.asking | FACT.sent | FACT.answered)) === 0;
-  const pins = spokeFirst || (facts & FACT.tls) !== 0 || answer === "upgrade";
-  const goesOn = answer === "interim" ? FACT.interim | FACT.asking : 0;
-  return facts & ~(FACT.asking | FACT.recorded | FACT.interim) | FACT.answered | (pins ? FACT.pinned : 0) | goesOn;
+  const pins = spokeFirst || (facts & FACT.tls) !== 0 || answer === UPGRADE;
+  const goesOn = answer >= 0 ? FACT.interim | FACT.asking | answer << PROGRESS_SHIFT : 0;
+  return facts & ~(FACT.asking | FACT.recorded | FACT.interim | FACT.progress) | FACT.answered | (pins ? FACT.pinned : 0) | goesOn;
 }
 
 /** The facts when there is no room to keep what the client says. */

@@ -11,6 +11,7 @@ import { claimSocket, isListening } from "../lib/control/socket.ts";
 import { streams } from "../lib/engine/streams.ts";
 import { OperatorError } from "../lib/errors.ts";
 import { ask, connect, echo, readBytes, readText, sayName, soon, startServer, WAIT_MAX_MS, writeText } from "./helpers.ts";
+import { until } from "./raw_socket.ts";
 
 const ORDINARY = { weight: 1, connectionsMax: null };
 
@@ -361,14 +362,35 @@ Deno.test("a request whose answer takes longer than a request may is answered", 
   assertEquals((await soon(removal)).open, 1);
 });
 
+Deno.test("removals that last take no place from those who ask", async () => {
+  await using server = startServer(echo);
+  await using control = await startControl();
+  const { client } = control;
+  await client.add({ address: server.address.host, port: server.address.port });
+  using open = await connect(control.balancer.address);
+  await writeText(open, "x");
+  await soon(readBytes(open, 1));
+  const clients = Array.from({ length: LIMITS.controlWaitingMax + 10 }, () => new ControlClient("default", control.path));
+  const removals: ReturnType<ControlClient["remove"]>[] = [];
+  for (const another of clients) {
+    removals.push(another.remove(server.name, "1h", 3_600_000));
+    await client.status(); // not all at the same moment
+  }
+  await until(() => control.balancer.list()[0].state === "draining", "the removal");
+  for (const another of clients.slice(0, 5)) assertEquals((await another.status()).servers.draining, 1);
+  open.close();
+  for (const removal of removals) assertEquals((await soon(removal)).open, 1);
+  for (const client of clients) client[Symbol.dispose]();
+});
+
 Deno.test("so many connections may be open; one more is told so, and taken when another has gone", async () => {
   await using control = await startControl();
-  const { controlConnectionsMax } = LIMITS;
+  const { controlWaitingMax } = LIMITS;
   const connectNow = () => Deno.connect({ transport: "unix", path: control.path });
-  const crowd = await Promise.all(Array.from({ length: controlConnectionsMax }, connectNow));
+  const crowd = await Promise.all(Array.from({ length: controlWaitingMax }, connectNow));
   const text = await told(control.path, "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n");
   assertMatch(text, /^HTTP\/1\.1 503 Service Unavailable\r\n/);
-  assertStringIncludes(text, `{"kind":"busy","message":"Cannot take the request: ${controlConnectionsMax} connections`);
+  assertStringIncludes(text, `{"kind":"busy","message":"Cannot take the request: ${controlWaitingMax} connections`);
   const error = await assertRejects(() => control.client.status(), OperatorError, "try again later");
   assertEquals(error.kind, "busy");
   for (const socket of crowd) socket.close();

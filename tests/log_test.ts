@@ -164,6 +164,19 @@ Deno.test("LogFile is cut at its size, and so many old ones are kept", async () 
   await assertRejects(() => log.read(".3"), Deno.errors.NotFound);
 });
 
+Deno.test("LogFile that cannot be cut goes on as it is, and loses no old file", async () => {
+  await using log = await openLogFile(5);
+  for (const line of ["one\n", "two\n", "three\n"]) await log.write(line);
+  await Deno.mkdir(`${log.path}.new/full`, { recursive: true }); // where the next one is made
+  for (const line of ["four\n", "five\n"]) await log.write(line);
+  const text = await log.read();
+  assertMatch(text, /^three\n(\n\{"level":"WARN","message":"The log could not be cut: .*\}\n(four|five)\n){2}$/);
+  assertEquals(await Promise.all([".1", ".2"].map(log.read)), ["two\n", "one\n"]);
+  await Deno.remove(`${log.path}.new`, { recursive: true });
+  await log.write("six\n".padStart(6));
+  assertEquals(await log.read(".1"), text);
+});
+
 Deno.test("LogFile.open() goes on with a file that is there, whose size counts", async () => {
   await using log = await openLogFile(6);
   await log.write("one\n");

@@ -569,6 +569,21 @@ const CASES: Record<string, Case> = {
     }
   },
 
+  async "a drained connection that waits for a server which does not accept goes to another when the time is over"(kind) {
+    using silent = await silentListener();
+    await using both = await startPair(kind, { ...IDLE, connectTimeoutMs: 60_000, connectDeadlineMs: 60_000 });
+    const { test, client, first, a, b } = both;
+    await exchange(client, first);
+    await test.publish([a.at(0), tableServer(silent.address, 2)]);
+    test.leave(0, "leaving");
+    await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+    await test.publish([b.at(1)]);
+    test.leave(0, "over");
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "over", "idle", 0));
+    await writeText(client, "ping");
+    assertEquals(await hear(client, 6), "b:ping");
+  },
+
   async "a connection whose server is to drain no longer stays, though another server accepts it"(kind) {
     using late = await silentListener();
     await using both = await startPair(kind, { ...IDLE, connectTimeoutMs: 60_000, connectDeadlineMs: 60_000 });

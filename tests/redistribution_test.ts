@@ -1,3 +1,4 @@
+import { ANSWER, PROGRESS_MAX, UPGRADE } from "../lib/http_answer.ts";
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import { type Level, LEVELS } from "../lib/config.ts";
@@ -14,6 +15,7 @@ import {
   looksLikeTls,
   type Loss,
   LOSSES,
+  progressOf,
   type RedistributionPolicy,
   stateOf,
   STATES,
@@ -163,23 +165,25 @@ Deno.test("askedUntilMs() waits on while the server ends others, but not for eve
 });
 
 Deno.test("hearServer() pins a connection on which it speaks first, or answers in TLS", () => {
-  assertEquals(hearServer(0, "answer"), answered | pinned);
-  assertEquals(hearServer(clientEnded, "answer"), answered | pinned | clientEnded);
-  assertEquals(hearServer(sent | asking | recorded, "answer"), sent | answered);
-  assertEquals(hearServer(asking | recorded, "answer"), answered); // its answer may be heard of before it is that it took the question
-  assertEquals(hearServer(sent | asking | recorded | tls, "answer"), sent | answered | tls | pinned);
-  assertEquals(hearServer(sent | answered, "answer"), sent | answered);
-  assertEquals(hearServer(sent | answered | asking | tls, "answer"), sent | answered | tls | pinned);
+  assertEquals(hearServer(0, ANSWER), answered | pinned);
+  assertEquals(hearServer(clientEnded, ANSWER), answered | pinned | clientEnded);
+  assertEquals(hearServer(sent | asking | recorded, ANSWER), sent | answered);
+  assertEquals(hearServer(asking | recorded, ANSWER), answered); // its answer may be heard of before it is that it took the question
+  assertEquals(hearServer(sent | asking | recorded | tls, ANSWER), sent | answered | tls | pinned);
+  assertEquals(hearServer(sent | answered, ANSWER), sent | answered);
+  assertEquals(hearServer(sent | answered | asking | tls, ANSWER), sent | answered | tls | pinned);
 });
 
 Deno.test("hearServer() lets the exchange go on after an interim answer, and pins what has changed to another protocol", () => {
   const { interim } = FACT;
   const waiting = sent | answered | asking | interim;
-  assertEquals(hearServer(sent | asking | recorded, "interim"), waiting);
+  assertEquals(progressOf(hearServer(sent | asking, PROGRESS_MAX)), PROGRESS_MAX);
+  assertEquals(hearServer(hearServer(sent | asking, PROGRESS_MAX), ANSWER), sent | answered);
+  assertEquals(hearServer(sent | asking | recorded, 0), waiting);
   for (const quietForMs of [0, QUIET_MS, 1e9]) assertEquals(stateOf(QUIET_MS, waiting, quietForMs), "busy");
-  assertEquals(hearServer(waiting, "interim"), waiting);
-  assertEquals(hearServer(waiting, "answer"), sent | answered);
-  assertEquals(hearServer(sent | asking | recorded, "upgrade"), sent | answered | pinned);
+  assertEquals(hearServer(waiting, 0), waiting);
+  assertEquals(hearServer(waiting, ANSWER), sent | answered);
+  assertEquals(hearServer(sent | asking | recorded, UPGRADE), sent | answered | pinned);
 });
 
 Deno.test("forgetRecording() forgets that and nothing else", () => {
@@ -196,7 +200,10 @@ Deno.test("looksLikeTls() knows a handshake by its first two bytes", () => {
 });
 
 Deno.test("the bits of FACT are different ones, and leave room for the number of replays", () => {
-  const bits = Object.values(FACT);
+  const { progress, ...single } = FACT;
+  const bits = Object.values(single);
+  assertEquals(bits.filter((bit) => (bit & progress) !== 0), []);
+  assert(PROGRESS_MAX <= progressOf(progress) && progress < 1 << 16);
   assertEquals(new Set(bits).size, bits.length);
   for (const bit of bits) assertEquals(bit & (bit - 1), 0);
   assert(Math.max(...bits) < 1 << 16);
@@ -242,7 +249,7 @@ function factsAfter(level: Level, happened: readonly Step[], onStep: (step: Step
     if (step.who === "client") {
       facts = hearClient(policyOf(level), facts, step.quietForMs, step.isTls);
       hasSpoken = true;
-    } else if (step.who === "server") facts = hearServer(facts, "answer");
+    } else if (step.who === "server") facts = hearServer(facts, ANSWER);
     else if (step.who === "overflow") facts = forgetRecording(facts);
     else if (step.who === "end") facts |= clientEnded;
     else if (hasSpoken) facts |= sent;

@@ -147,7 +147,7 @@ export class ControlClient implements Disposable {
     const name = JSON.stringify(this.name);
     for (const lock of this.locks) {
       if (!await isLocked(lock)) continue;
-      const why = "its control socket is not there; it makes it within a second: try again";
+      const why = "its control socket is not there; it makes it within a second: try again, and if that does not help see its log";
       return new OperatorError("failed", `Balancer ${name} is running, but ${why}`);
     }
     const start = "start it with balancerctl start <inet_address> <inet_port>";

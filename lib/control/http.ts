@@ -27,7 +27,9 @@ export interface HttpOptions {
   /** How long a request may take to arrive, from its connection on. */
   readonly requestTimeMaxMs: number;
   readonly requestBytesMax: number;
+  /** Connections, and those of them whose next request has not begun to arrive. */
   readonly connectionsMax: number;
+  readonly waitingMax: number;
 }
 
 /** How long a connection is kept for a next request. A client of ours never waits so long between two. */
@@ -83,11 +85,9 @@ export class HttpServer {
 
   #accept(socket: Socket): void {
     socket.on("error", () => socket.destroy()).on("timeout", () => socket.destroy());
-    const { connectionsMax, requestTimeMaxMs } = this.#options;
-    if (this.#visits.size >= connectionsMax) {
-      const why = `${connectionsMax} connections to the control socket are open, as many as may be; try again later`;
-      return void this.#refuse(socket, new OperatorError("busy", `Cannot take the request: ${why}`));
-    }
+    const { requestTimeMaxMs } = this.#options;
+    const why = this.#busyReason();
+    if (why !== undefined) return void this.#refuse(socket, new OperatorError("busy", `Cannot take the request: ${why}`));
     const visit = new Visit((isFirst) => isFirst ? void this.#refuse(socket, tooSlow(requestTimeMaxMs)) : socket.destroy());
     this.#visits.set(socket, visit);
     socket.on("close", () => {
@@ -95,6 +95,15 @@ export class HttpServer {
       this.#visits.delete(socket);
     });
     visit.expect(requestTimeMaxMs);
+  }
+
+  /** Why there may be no more connections. A removal that lasts for hours takes no place from those who have yet to ask. */
+  #busyReason(): string | undefined {
+    const { connectionsMax, waitingMax } = this.#options;
+    const waiting = this.#visits.values().reduce((sum, { requests }) => sum + (requests === 0 ? 1 : 0), 0);
+    if (waiting >= waitingMax) return `${waitingMax} connections to the control socket wait for a request; try again later`;
+    if (this.#visits.size < connectionsMax) return undefined;
+    return `${connectionsMax} connections to the control socket are open, as many as may be; try again later`;
   }
 
   /** What a method is answered for which there is no response to write to. */

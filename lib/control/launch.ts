@@ -47,7 +47,9 @@ export async function launchDaemon(args: readonly string[], options: LaunchOptio
 /** The daemon's own sentence; its runtime's backtrace is none. */
 function reasonIn(complaint: string): string {
   if (!/Deno has panicked/.test(complaint)) return complaint.trim().replace(/^balancer: /, "");
-  return "The daemon's runtime could not begin: the limit on open files may be too low; raise it (ulimit -n) to 256 or more";
+  const panic = complaint.match(/panicked at [^\n]*\n?([^\n]*)/)?.[1].trim() || "it gave no reason";
+  const wayOut = "if the limit on open files is low (ulimit -n), raise it to 256 or more";
+  return `The daemon's runtime could not begin: ${panic}; ${wayOut}`;
 }
 
 function spawnDaemon(args: readonly string[], { detached, env, signal }: LaunchOptions) {

@@ -64,10 +64,10 @@ type Handlers = { [Name in keyof typeof ROUTES]: RouteHandler<(typeof ROUTES)[Na
 /** Serves the API on the Unix socket at `path` (mode 0600), which `claimSocket` has made free. */
 export async function serveControl(options: ControlOptions): Promise<ControlServer> {
   const { requestTimeMaxMs = LIMITS.requestTimeMaxMs } = options;
-  const { requestBytesMax, controlConnectionsMax: connectionsMax } = LIMITS;
+  const { requestBytesMax, controlConnectionsMax: connectionsMax, controlWaitingMax: waitingMax } = LIMITS;
   const api = createApi(options);
   const answer = (request: HttpRequest) => answerBy(api, request);
-  const http = new HttpServer({ answer, fail: failure, requestTimeMaxMs, requestBytesMax, connectionsMax });
+  const http = new HttpServer({ answer, fail: failure, requestTimeMaxMs, requestBytesMax, connectionsMax, waitingMax });
   const door = await Door.open(options.path, (path) => http.listen(path));
   return {
     door,

@@ -9,7 +9,7 @@ import type { Counters } from "../counters.ts";
 import type { Fate } from "../fates.ts";
 import { askedUntilMs, CHOICES, type ConnectionState, type Loss, OPTIONAL } from "../redistribution.ts";
 import { type Load, nextServer, routeFirst } from "../route.ts";
-import { isLeaving, type Standings } from "../standings.ts";
+import { isLeaving, STANDING, type Standings } from "../standings.ts";
 import { type DescriptorTable, FLAG, FLOAT, FROM_SHIFT, MOVES_MASK, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import type { EngineConfig } from "./engine.ts";
 import { ERRNO } from "./errno.ts";
@@ -201,8 +201,10 @@ export class Dialer {
     const { table: { words } } = this.loop;
     const row = client << ROW_SHIFT;
     words[row + WORD.errno] = errno;
-    if (errno >= 0 && this.#tryNextAddress(client, nowMs)) return;
-    if (this.#moveOf(client)?.isAsking === true) return this.#stopAsking(client);
+    const move = this.#moveOf(client);
+    // Whoever accepted, being asked, and then reset is not there: another address of its name says nothing of it.
+    if (errno >= 0 && move?.acceptedMs === undefined && this.#tryNextAddress(client, nowMs)) return;
+    if (move?.isAsking === true) return this.#stopAsking(client);
     this.#giveUpServer(client);
     this.dial(client, nowMs);
   }
@@ -298,6 +300,11 @@ export class Dialer {
     return move !== undefined && OPTIONAL.includes(move.loss);
   }
 
+  /** Whether the client looks for another server while the one with this slot keeps it. */
+  isLeaving(client: number, slot: number): boolean {
+    return this.keptServer(client) >= 0 && this.#moveOf(client)?.from === slot;
+  }
+
   /** Whether the server that the client is leaving is not to be left any more: its drain was cancelled. */
   isNoLongerWanted(client: number): boolean {
     const move = this.#moveOf(client);
@@ -310,7 +317,9 @@ export class Dialer {
     const row = client << ROW_SHIFT;
     this.#closeServer(client);
     if (words[row + WORD.slot] >= 0) counters.raiseOf(words[row + WORD.slot], "serverOpen", -1);
-    this.#stay(client, this.#moveOf(client)!, nowMs + this.loop.config.quietMs);
+    const move = this.#moveOf(client)!;
+    const isOver = this.loop.standings.get(move.from) === STANDING.over; // which nobody told this client while it searched
+    this.#stay(client, move, isOver ? nowMs : nowMs + Math.min(this.loop.config.quietMs, RETRY_MS));
   }
 
   /** What becomes of a client on its way to another server that nobody took. */

@@ -407,7 +407,7 @@ class EpollEngine implements Engine {
       sentBytes: floats[(client << (ROW_SHIFT - 1)) + FLOAT.bytes],
       receivedBytes: floats[(client << (ROW_SHIFT - 1)) + FLOAT.earlierBytes] +
         (server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.bytes]),
-      durationMs: performance.now() - floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs],
+      durationMs: Math.max(0, performance.now() - floats[(client << (ROW_SHIFT - 1)) + FLOAT.startedMs]),
       reason: undefined,
     });
   }

@@ -8,7 +8,7 @@ import { LIMITS } from "../config.ts";
 import { assert } from "../errors.ts";
 import { Counters } from "../counters.ts";
 import { type Fate, FATE_NAMES } from "../fates.ts";
-import { isLeaving, Standings } from "../standings.ts";
+import { isLeaving, STANDING, Standings } from "../standings.ts";
 import { DescriptorTable, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import { Dialer, type DialerLoop, type Move, REASON } from "./dialer.ts";
 import { Mover, type MoverLoop, type Reset } from "./mover.ts";
@@ -242,7 +242,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     const errno = words[row + WORD.errno] !== 0 || server < 0 ? words[row + WORD.errno] : words[serverRow + WORD.errno];
     const sentBytes = floats[float + FLOAT.bytes];
     const receivedBytes = floats[float + FLOAT.earlierBytes] + (server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.bytes]);
-    const durationMs = this.nowMs - floats[float + FLOAT.startedMs];
+    const durationMs = Math.max(0, this.nowMs - floats[float + FLOAT.startedMs]); // another worker may have begun it by a later clock
     this.#keepRow(client);
     this.wheel.clear(client);
     this.dialer.forgetEnded(client);
@@ -795,6 +795,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
         return;
       case LETTER.leave:
         if (isLeaving(this.standings.get(a))) this.#forEachClientOf(a, REASON.removed, (client) => this.#mover.leaveServer(client));
+        if (this.standings.get(a) === STANDING.over) this.#hurrySearches(a);
         return;
       case LETTER.lose:
         return this.#forEachClientOf(a, REASON.silent, (client) => this.#mover.loseSilent(client, b, c));
@@ -830,6 +831,13 @@ export class EpollLoop implements DialerLoop, MoverLoop {
       if (this.#words[(client << ROW_SHIFT) + WORD.slot] !== slot) return;
       if (this.#isOpen(client)) visit(client);
       else if (reason !== REASON.silent || this.dialer.hasElsewhere(client)) this.dialer.fail(client, reason, this.nowMs);
+    });
+  }
+
+  /** Clients that look for another server while theirs keeps them, and has no time left now, are to find one at once or be cut. */
+  #hurrySearches(slot: number): void {
+    this.#forEachClient((client) => {
+      if (this.dialer.isLeaving(client, slot)) this.dialer.callOff(client, this.nowMs);
     });
   }
 

@@ -6,7 +6,15 @@
 
 import type { Counters } from "../counters.ts";
 import { classifyAnswer } from "../http_answer.ts";
-import { FACT, forgetRecording, hearClient, hearServer, looksLikeTls, type RedistributionPolicy } from "../redistribution.ts";
+import {
+  FACT,
+  forgetRecording,
+  hearClient,
+  hearServer,
+  looksLikeTls,
+  progressOf,
+  type RedistributionPolicy,
+} from "../redistribution.ts";
 import { type DescriptorTable, FACTS_MASK, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import { ERRNO } from "./errno.ts";
 import { EPOLL, FILE, type Libc, SOCKET } from "./libc.ts";
@@ -386,7 +394,7 @@ export class Pump {
     if ((facts & (FACT.asking | FACT.answered)) === FACT.answered) return;
     // A server that answers before it was told everything again is still told the rest.
     if ((facts & FACT.recorded) !== 0 && this.recorder.pending(client) === 0) this.recorder.forget(client);
-    this.#words[at] = hearServer(facts & FACTS_MASK, classifyAnswer(bytes, got, (facts & FACT.interim) !== 0));
+    this.#words[at] = hearServer(facts & FACTS_MASK, classifyAnswer(bytes, got, progressOf(facts)));
   }
 
   /** What is spliced is not seen, so it cannot be recorded, nor can it begin an exchange or an answer. */

@@ -5,7 +5,7 @@
 
 import type { Counters } from "../counters.ts";
 import type { Fate } from "../fates.ts";
-import { type Answer, classifyAnswer } from "../http_answer.ts";
+import { ANSWER, classifyAnswer } from "../http_answer.ts";
 import {
   type ConnectionState,
   decide,
@@ -17,6 +17,7 @@ import {
   isCutBySilence,
   looksLikeTls,
   type Loss,
+  progressOf,
   type RedistributionPolicy,
   stateOf,
   type Verdict,
@@ -174,9 +175,8 @@ export class Conversation {
   }
 
   /** Only what answers something can be an interim answer. */
-  #classify(chunk: Uint8Array): Answer {
-    if ((this.#facts & FACT.asking) === 0) return "answer";
-    return classifyAnswer(chunk, chunk.length, (this.#facts & FACT.interim) !== 0);
+  #classify(chunk: Uint8Array): number {
+    return (this.#facts & FACT.asking) === 0 ? ANSWER : classifyAnswer(chunk, chunk.length, progressOf(this.#facts));
   }
 
   get #isMoving(): boolean {
