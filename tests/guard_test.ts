@@ -52,7 +52,8 @@ Deno.test({
     await file.lock(true); // as a daemon has it
     for (const command of ["status", "list", "stop"]) {
       const { code, stderr } = await place.ctl(command);
-      const says = 'Balancer "default" is running, but its control socket is not there; it makes it within a second: try again';
+      const says =
+        'Balancer "default" is running, but its control socket is not there; it makes it within a second: try again, and if that does not help see its log';
       assertEquals([code, stderr], [1, `balancerctl: ${says}\n`]);
     }
   },
