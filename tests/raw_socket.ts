@@ -31,6 +31,8 @@ const {
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const TCP_MAXSEG = 2;
+/** No error of connect(2) on an Internet socket: the runtime, which does something of its own now and then, has put it in the place of one. */
+const ENOENT = 2;
 const EISCONN = 106;
 const EALREADY = 114;
 
@@ -95,7 +97,7 @@ export class RawSocket implements Disposable {
     writeAddress(address);
     if (call.connect(socket.#descriptor, argumentAddress, SOCKADDR.length4) === 0) return socket;
     const errno = libc!.errno();
-    if (errno === ERRNO.EINPROGRESS) return socket;
+    if (errno === ERRNO.EINPROGRESS || errno === ENOENT) return socket;
     socket.close();
     throw new Error(`connect: ${errnoName(errno)}`);
   }
