@@ -3,25 +3,26 @@
 // deno-lint-ignore-file no-console -- a program speaks to its user; the rest of the code logs
 
 import deno from "./deno.json" with { type: "json" };
-import { parseCommandLine, type ProgramSpec } from "./lib/command_line.ts";
+import { parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts";
 import { type Command, COMMANDS, situationOf } from "./lib/control/commands.ts";
+import { demoCommand } from "./lib/demo/command.ts";
 import { type Stage, textStage } from "./lib/demo/stage.ts";
-import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/errors.ts";
-import { describeVersion } from "./lib/packaging.ts";
-import { printable, printableIn } from "./lib/printable.ts";
+import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
+import { describeVersion } from "./lib/values/packaging.ts";
+import { printable, printableIn } from "./lib/values/printable.ts";
 
 const PROGRAM: ProgramSpec<Command> = {
   name: "balancerctl",
   summary: "balancerctl controls balancer, which spreads TCP clients over servers by consistent hashing.",
   version: describeVersion(deno.version),
-  commands: COMMANDS,
+  commands: { ...COMMANDS, demo: demoCommand(standardStage) },
 };
 
 async function main(argv: readonly string[]): Promise<number> {
   try {
     const parsed = parseCommandLine(PROGRAM, argv);
     if ("text" in parsed) return print(parsed.text);
-    using situation = situationOf(parsed.input, { say: complain, show: terminalLine(), stage: standardStage(), takeInterrupts });
+    using situation = situationOf(parsed.input, { say: complain, show: terminalLine(), takeInterrupts });
     return print(await parsed.command.run(parsed.input, situation));
   } catch (error) {
     if (error instanceof Deno.errors.BrokenPipe) return EXIT.done; // whoever reads has read enough

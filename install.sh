@@ -216,7 +216,7 @@ install_programs() {
   esac
 }
 
-# Where balancers keep their pools: the rule of lib/paths.ts, but for what systemd gives, which is systemd's to remove.
+# Where balancers keep their pools: the rule of lib/values/paths.ts, but for what systemd gives, which is systemd's to remove.
 state_folder() {
   case ${XDG_STATE_HOME:-} in /*) printf '%s/balancer\n' "${XDG_STATE_HOME%/}"; return ;; esac
   if [ "$(id -u)" = 0 ]; then printf '/var/lib/balancer\n'; return; fi

@@ -6,22 +6,22 @@
 // deno-lint-ignore-file no-console -- a program speaks to its user; the rest of the code logs
 
 import deno from "./deno.json" with { type: "json" };
-import { formatAddress, parseHost, parsePort } from "./lib/address.ts";
-import { Balancer } from "./lib/balancer.ts";
-import { type CommandInput, type CommandSpec, parseCommandLine, type ProgramSpec } from "./lib/command_line.ts";
-import { DEFAULT_GRACE_MS, NO_STATE, parseConfig, SETTINGS } from "./lib/config.ts";
+import { formatAddress, parseHost, parsePort } from "./lib/values/address.ts";
+import { Balancer } from "./lib/balancer/balancer.ts";
+import { type CommandInput, type CommandSpec, parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts";
+import { DEFAULT_GRACE_MS, NO_STATE, parseConfig, SETTINGS } from "./lib/values/config.ts";
 import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
-import { checksUnder, connectionsUnder, readDescriptorLimit } from "./lib/descriptors.ts";
+import { checksUnder, connectionsUnder, readDescriptorLimit } from "./lib/balancer/descriptors.ts";
 import { warnOfSettings } from "./lib/engine/abilities.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
-import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/errors.ts";
-import { Lock } from "./lib/lock.ts";
-import { endLogging, logger, reopenLog, setUpLogging } from "./lib/log.ts";
-import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/paths.ts";
-import { describeVersion } from "./lib/packaging.ts";
-import { loadState, saveState, tryToSave } from "./lib/state_file.ts";
+import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
+import { Lock } from "./lib/control/lock.ts";
+import { endLogging, logger, reopenLog, setUpLogging } from "./lib/observe/log.ts";
+import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/values/paths.ts";
+import { describeVersion } from "./lib/values/packaging.ts";
+import { loadState, saveState, tryToSave } from "./lib/balancer/state_file.ts";
 
 const PROGRAM: ProgramSpec<CommandSpec> = {
   name: "balancer",

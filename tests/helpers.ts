@@ -1,13 +1,14 @@
 /** What several tests share: small servers, clients, an engine on its own, and waiting for events. */
 
 import { type AddressInfo, createConnection, createServer, type Socket } from "node:net";
-import { type Address, formatAddress, parseKeyRule } from "../lib/address.ts";
-import { parseConfig } from "../lib/config.ts";
-import { allocateCounters, Counters } from "../lib/counters.ts";
-import { type Fate, FATES } from "../lib/fates.ts";
-import type { EndedConnection, Engine, EngineConfig, EngineKind, MovedConnection } from "../lib/engine/engine.ts";
-import { allocateStandings, STANDING, Standings } from "../lib/standings.ts";
-import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../lib/routing_table.ts";
+import { type Address, formatAddress, parseKeyRule } from "../lib/values/address.ts";
+import { parseConfig } from "../lib/values/config.ts";
+import { allocateCounters, Counters } from "../lib/observe/counters.ts";
+import { type Fate, FATES } from "../lib/values/fates.ts";
+import type { Engine, EngineConfig, EngineKind } from "../lib/engine/engine.ts";
+import type { EndedConnection, MovedConnection } from "../lib/observe/connections.ts";
+import { allocateStandings, STANDING, Standings } from "../lib/routing/standings.ts";
+import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../lib/routing/routing_table.ts";
 import { assert, assertEquals } from "@std/assert";
 
 /** No wait in a test is longer. */

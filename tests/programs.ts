@@ -1,9 +1,9 @@
 /** The two programs as processes, each test with folders of its own, so that tests run side by side and leave nothing behind. */
 
-import { type Address, parseAddress } from "../lib/address.ts";
-import { messageOf } from "../lib/errors.ts";
+import { type Address, parseAddress } from "../lib/values/address.ts";
+import { messageOf } from "../lib/values/errors.ts";
 import { isListening } from "../lib/control/socket.ts";
-import type { ProgramName } from "../lib/packaging.ts";
+import type { ProgramName } from "../lib/values/packaging.ts";
 import { soon } from "./helpers.ts";
 
 /** Where `deno task compile` puts the programs; `deno task test` runs it first. */

@@ -4,10 +4,10 @@
  */
 
 import { assert } from "@std/assert";
-import type { Address } from "../lib/address.ts";
-import { epoll } from "../lib/engine/epoll.ts";
-import { ERRNO, type ErrnoName } from "../lib/engine/errno.ts";
-import { openLibc, SOCKADDR, SOCKET } from "../lib/engine/libc.ts";
+import type { Address } from "../lib/values/address.ts";
+import { epoll } from "../lib/engine/epoll/engine.ts";
+import { ERRNO, type ErrnoName } from "../lib/engine/system/errno.ts";
+import { openLibc, SOCKADDR, SOCKET } from "../lib/engine/system/libc.ts";
 import { soon } from "./helpers.ts";
 
 /** Whether there are raw sockets here: they need what the epoll engine needs. */

@@ -2,85 +2,57 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import deno from "../deno.json" with { type: "json" };
-import { SETTINGS } from "../lib/config.ts";
+import { SETTINGS } from "../lib/values/config.ts";
 import { LIBC_PATHS as PEER_LIBC_PATHS } from "../lib/control/peer.ts";
-import { LIBC_PATHS } from "../lib/engine/libc.ts";
+import { LIBC_PATHS } from "../lib/engine/system/libc.ts";
 import { ENGINES } from "../lib/engine/mod.ts";
 import { withTables } from "../tools/tables.ts";
 import { outcomeOf } from "./programs.ts";
 
 const ROOT = `${import.meta.dirname}/../`;
 
-/** Layers from the lowest up: a file may import from its own and from lower ones. A folder stands for all files in it. */
-const LAYERS: readonly (readonly string[])[] = [
-  ["lib/std/"],
-  [
-    "lib/errors.ts",
-    "lib/duration.ts",
-    "lib/address.ts",
-    "lib/size.ts",
-    "lib/fates.ts",
-    "lib/connect.ts",
-    "lib/check.ts",
-    "lib/standings.ts",
-    "lib/config.ts",
-    "lib/paths.ts",
-    "lib/plain_file.ts",
-    "lib/lock.ts",
-    "lib/descriptors.ts",
-    "lib/log_file.ts",
-    "lib/log.ts",
-    "lib/command_line.ts",
-    "lib/packaging.ts",
-    "lib/printable.ts",
-  ],
-  [
-    "lib/hash.ts",
-    "lib/ring.ts",
-    "lib/routing_table.ts",
-    "lib/route.ts",
-    "lib/http_answer.ts",
-    "lib/redistribution.ts",
-    "lib/explain.ts",
-    "lib/plan.ts",
-  ],
-  ["lib/counters.ts", "lib/metrics.ts"],
-  ["lib/engine/"],
-  [
-    "lib/balancer.ts",
-    "lib/admission.ts",
-    "lib/health.ts",
-    "lib/rebalance.ts",
-    "lib/recent.ts",
-    "lib/state_file.ts",
-    "lib/control/",
-    "lib/demo/",
-  ],
-  ["main.ts", "ctl.ts"],
+/** Rooms from the ground up: a file may import from its own room and from lower ones. */
+const ROOMS: readonly string[] = [
+  "lib/std/",
+  "lib/values/",
+  "lib/routing/",
+  "lib/health/",
+  "lib/observe/",
+  "lib/engine/",
+  "lib/balancer/",
+  "lib/control/",
+  "lib/demo/",
+];
+
+/** Within the engines' room: an engine knows the system and what engines share, and no other engine. */
+const ENGINE_FOLDERS: readonly [folder: string, mayImport: RegExp][] = [
+  ["lib/engine/system/", /^lib\/engine\/system\//],
+  ["lib/engine/streams/", /^lib\/engine\/(streams\/|(?!mod)[a-z_]+\.ts)/],
+  ["lib/engine/epoll/", /^lib\/engine\/(epoll\/|system\/|(?!mod)[a-z_]+\.ts)/],
 ];
 
 /** A program of its own: the daemon starts it by its name, not by an import. */
-const WORKER = "lib/engine/epoll_worker.ts";
+const WORKER = "lib/engine/epoll/worker.ts";
 
 /** Files that must not reach others, through any number of imports that run (not `import type`). */
 const OUT_OF_REACH: readonly [from: string, never: RegExp][] = [
-  ["ctl.ts", /^lib\/(engine\/|balancer\.ts|control\/(api|server)\.ts)|^(hono|@hono|prom-client|@logtape)/],
-  ["lib/balancer.ts", /^lib\/engine\/(?!engine\.ts$)|^lib\/control\//],
-  ["lib/engine/mod.ts", /^lib\/(balancer\.ts|control\/)/],
+  ["ctl.ts", /^lib\/(engine\/|balancer\/|control\/(api|server)\.ts)|^(hono|@hono|prom-client|@logtape)/],
+  ["lib/balancer/balancer.ts", /^lib\/engine\/(?!engine\.ts$)|^lib\/control\//],
+  ["lib/engine/mod.ts", /^lib\/(balancer\/|control\/)/],
   [
     WORKER,
-    /^lib\/(balancer\.ts|state_file\.ts|control\/|metrics\.ts|log\.ts|engine\/(epoll|streams|mod)\.ts)|^@logtape|^prom-client/,
+    /^lib\/(balancer\/|control\/|observe\/(metrics|log)\.ts|engine\/(epoll\/engine|mod)\.ts|engine\/streams\/)|^@logtape|^prom-client/,
   ],
-  ["lib/route.ts", /^lib\/(engine\/|balancer\.ts|control\/|counters\.ts|log\.ts)/],
+  ["lib/routing/route.ts", /^lib\/(engine|balancer|control|observe|health)\//],
 ];
 
 /** Who may import a package; everybody else goes through them. */
 const GATEKEEPERS: readonly [specifier: RegExp, allowed: RegExp][] = [
   [/^deno-std\//, /^lib\/std\//],
-  [/^@logtape\//, /^lib\/log\.ts$/],
-  [/^xxhash-wasm$/, /^lib\/hash\.ts$/],
+  [/^@logtape\//, /^lib\/observe\/log\.ts$/],
+  [/^xxhash-wasm$/, /^lib\/routing\/hash\.ts$/],
   [/^(@hono\/|hono)/, /^lib\/control\/(api|server)\.ts$/],
-  [/^prom-client$/, /^lib\/metrics\.ts$/],
+  [/^prom-client$/, /^lib\/observe\/metrics\.ts$/],
 ];
 
 /** All test files are read, compiled and loaded in it. */
@@ -114,8 +86,8 @@ async function programFiles(): Promise<string[]> {
   return ["main.ts", "ctl.ts", ...(await filesUnder("lib/", ".ts")).filter((file) => !file.endsWith(".d.ts"))];
 }
 
-function layerOf(file: string): number {
-  return LAYERS.findIndex((layer) => layer.some((entry) => entry.endsWith("/") ? file.startsWith(entry) : file === entry));
+function floorOf(file: string): number {
+  return file.startsWith("lib/") ? ROOMS.findIndex((room) => file.startsWith(room)) : ROOMS.length;
 }
 
 async function reachedFrom(file: string, seen = new Set<string>()): Promise<Set<string>> {
@@ -131,10 +103,20 @@ async function reachedFrom(file: string, seen = new Set<string>()): Promise<Set<
 
 Deno.test("imports go one way", async () => {
   for (const file of await programFiles()) {
-    assert(layerOf(file) >= 0, `${file} has no layer: give it one in LAYERS and a row in lib/README.md`);
+    assert(floorOf(file) >= 0, `${file} is in no room: move it into one of ROOMS and give it a row in lib/README.md`);
     for (const { specifier } of await importsOf(file)) {
       if (!specifier.endsWith(".ts")) continue;
-      assert(layerOf(specifier) <= layerOf(file), `${file} imports ${specifier} from a higher layer`);
+      assert(floorOf(specifier) <= floorOf(file), `${file} imports ${specifier} from a higher room`);
+    }
+  }
+});
+
+Deno.test("an engine imports no other engine", async () => {
+  for (const [folder, mayImport] of ENGINE_FOLDERS) {
+    for (const file of await filesUnder(folder, ".ts")) {
+      for (const { specifier } of await importsOf(file)) {
+        if (specifier.startsWith("lib/engine/")) assert(mayImport.test(specifier), `${file} imports ${specifier}`);
+      }
     }
   }
 });
@@ -232,7 +214,7 @@ Deno.test("the programs may load libc where they look for it, and nothing else",
 Deno.test("nobody but libc.ts and peer.ts touches a pointer", async () => {
   for (const file of await programFiles()) {
     const text = await Deno.readTextFile(ROOT + file);
-    if (!["lib/engine/libc.ts", "lib/control/peer.ts"].includes(file)) {
+    if (!["lib/engine/system/libc.ts", "lib/control/peer.ts"].includes(file)) {
       assert(!/Deno\.(Unsafe|dlopen)/.test(text), `${file} uses FFI by itself`);
     }
   }

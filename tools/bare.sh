@@ -24,8 +24,9 @@ readonly REMOVE_TRIES=9
 readonly TAIL_LINES=60
 # With --quick these are left out: the engines' long suites, which take half of the time and meet no other program.
 readonly LONG=(
-  tests/balancer_test.ts tests/engine_fault_test.ts tests/engine_stress_test.ts tests/engine_test.ts tests/epoll_test.ts
-  tests/lost_test.ts tests/moving_property_test.ts tests/moving_test.ts tests/streams_moving_test.ts
+  tests/balancer/balancer_test.ts tests/engine/epoll/engine_fault_test.ts tests/engine/engine_stress_test.ts tests/engine/engine_test.ts
+  tests/engine/epoll/epoll_test.ts tests/programs/lost_test.ts tests/engine/moving_property_test.ts tests/engine/moving_test.ts
+  tests/engine/streams/moving_test.ts
 )
 readonly SYSTEM_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 

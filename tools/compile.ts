@@ -7,7 +7,7 @@
 // deno-lint-ignore-file no-console -- a tool speaks to its user
 
 import deno from "../deno.json" with { type: "json" };
-import { MAINS, type ProgramName } from "../lib/packaging.ts";
+import { MAINS, type ProgramName } from "../lib/values/packaging.ts";
 import { parseArgs } from "@std/cli";
 
 const ROOT = `${import.meta.dirname}/../`;
@@ -98,8 +98,8 @@ function withOffsets(template: string, values: Readonly<Record<string, string | 
 }
 
 /** How the daemon names the script of its workers, which `deno bundle` does not follow. */
-const WORKER_URL = 'new URL("./epoll_worker.ts", import.meta.url)';
-const WORKER = "lib/engine/epoll_worker.ts";
+const WORKER_URL = 'new URL("./worker.ts", import.meta.url)';
+const WORKER = "lib/engine/epoll/worker.ts";
 
 /** Makes one script of a program and the packages it uses; the script of its workers, if it has any, becomes a text in it. */
 async function bundle(name: ProgramName): Promise<string> {

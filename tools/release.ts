@@ -7,7 +7,7 @@
 
 import deno from "../deno.json" with { type: "json" };
 import { parseArgs } from "@std/cli";
-import type { ProgramName } from "../lib/packaging.ts";
+import type { ProgramName } from "../lib/values/packaging.ts";
 import { compileByDeno, DIST, makePrograms } from "./compile.ts";
 
 const ROOT = `${import.meta.dirname}/../`;

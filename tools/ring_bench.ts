@@ -1,6 +1,6 @@
 /** What the ring costs, from 10 to 10,000 servers: `deno task bench`. The last measured table is in lib/README.md. */
 
-import { buildRing, ringFingerprint, ringShares, walkRing } from "../lib/ring.ts";
+import { buildRing, ringFingerprint, ringShares, walkRing } from "../lib/routing/ring.ts";
 
 for (const count of [10, 100, 1000, 10_000]) {
   const servers = Array.from({ length: count }, (_, i) => ({ name: `10.0.${i >> 8}.${i & 255}:80`, weight: 1 }));

@@ -3,14 +3,16 @@
  * `tests/tidy_test.ts` fails where they differ.
  */
 
-import type { OptionSpec } from "../lib/command_line.ts";
-import { SETTINGS } from "../lib/config.ts";
+import type { OptionSpec } from "../lib/values/command_line.ts";
+import { SETTINGS } from "../lib/values/config.ts";
 import { COMMANDS } from "../lib/control/commands.ts";
+import { demoCommand } from "../lib/demo/command.ts";
+import { EMPTY_STAGE } from "../lib/demo/stage.ts";
 import { ABILITIES, type Ability } from "../lib/engine/abilities.ts";
 import { ENGINES } from "../lib/engine/mod.ts";
-import { FATES } from "../lib/fates.ts";
-import { EXIT } from "../lib/errors.ts";
-import { FAMILIES } from "../lib/metrics.ts";
+import { FATES } from "../lib/values/fates.ts";
+import { EXIT } from "../lib/values/errors.ts";
+import { FAMILIES } from "../lib/observe/metrics.ts";
 
 const EXIT_MEANINGS: Record<keyof typeof EXIT, string> = {
   done: "done",
@@ -23,7 +25,7 @@ const EXIT_MEANINGS: Record<keyof typeof EXIT, string> = {
 export const TABLES: Readonly<Record<string, readonly (readonly string[])[]>> = {
   commands: [
     ["Command", "What it does", "Options"],
-    ...Object.entries(COMMANDS).map(([name, command]) => [
+    ...Object.entries({ ...COMMANDS, demo: demoCommand(() => EMPTY_STAGE) }).map(([name, command]) => [
       code([name, ...command.arguments.map((argument) => `<${argument}>`)].join(" ")),
       command.summary,
       (name === "start" ? ["all settings below", ...codes(beyondSettings(command.options))] : codes(command.options)).join(", "),

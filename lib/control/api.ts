@@ -4,13 +4,13 @@
  */
 
 import { createRoute, z } from "@hono/zod-openapi";
-import { parseAddress, parseHost } from "../address.ts";
-import { SERVER_STATES } from "../standings.ts";
-import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, DEFAULT_REBALANCE_RATE, LIMITS, parseCount, parseWeight } from "../config.ts";
-import { FATE_NAMES, parseFate } from "../fates.ts";
-import { DURATION_MAX_MS, formatDuration, parseDuration } from "../duration.ts";
-import { ERROR_KINDS, type ErrorKind, messageOf } from "../errors.ts";
-import { PLANNED_STATES } from "../plan.ts";
+import { parseAddress, parseHost } from "../values/address.ts";
+import { SERVER_STATES } from "../routing/standings.ts";
+import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, DEFAULT_REBALANCE_RATE, LIMITS, parseCount, parseWeight } from "../values/config.ts";
+import { FATE_NAMES, parseFate } from "../values/fates.ts";
+import { DURATION_MAX_MS, formatDuration, parseDuration } from "../values/duration.ts";
+import { ERROR_KINDS, type ErrorKind, messageOf } from "../values/errors.ts";
+import { PLANNED_STATES } from "../routing/plan.ts";
 
 /** A text that a parser of ours accepts, turned into what the parser gives. */
 function parsed<T>(parse: (text: string) => T, description: string, example: string) {

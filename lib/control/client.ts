@@ -3,10 +3,10 @@
  * have the shape it should.
  */
 
-import { ERROR_KINDS, failWith, messageOf, OperatorError } from "../errors.ts";
-import { isLocked } from "../lock.ts";
-import { printableIn } from "../printable.ts";
-import { formatSize } from "../size.ts";
+import { ERROR_KINDS, failWith, messageOf, OperatorError } from "../values/errors.ts";
+import { isLocked } from "./lock.ts";
+import { printableIn } from "../values/printable.ts";
+import { formatSize } from "../values/size.ts";
 import type { Answers } from "./api.ts";
 import { peerUid } from "./peer.ts";
 import { misfitOf } from "./shapes.ts";

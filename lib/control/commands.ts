@@ -3,9 +3,9 @@
  * help, `--json`, usage errors and the README's table are derived.
  */
 
-import { formatAddress, parseAddress, parseHost, parsePort } from "../address.ts";
-import { parseFate } from "../fates.ts";
-import type { CommandInput, CommandSpec, OptionSpec } from "../command_line.ts";
+import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
+import { parseFate } from "../values/fates.ts";
+import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
 import {
   DEFAULT_DRAIN_MS,
   DEFAULT_GRACE_MS,
@@ -17,13 +17,11 @@ import {
   parseServerConnections,
   parseWeight,
   SETTINGS,
-} from "../config.ts";
-import { formatDuration, parseDuration } from "../duration.ts";
-import { OperatorError } from "../errors.ts";
-import { playDemo } from "../demo/demo.ts";
-import { EMPTY_STAGE, type Stage } from "../demo/stage.ts";
-import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName } from "../paths.ts";
-import { printableIn, toJson } from "../printable.ts";
+} from "../values/config.ts";
+import { formatDuration, parseDuration } from "../values/duration.ts";
+import { OperatorError } from "../values/errors.ts";
+import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName } from "../values/paths.ts";
+import { printableIn, toJson } from "../values/printable.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
@@ -37,8 +35,6 @@ export interface Situation {
   readonly say: (sentence: string) => void;
   /** Shows how it goes: one line of a terminal, each in the place of the last; "" wipes it. Undefined where nobody watches. */
   readonly show: ((line: string) => void) | undefined;
-  /** Shows on standard output what happens while it happens. */
-  readonly stage: Stage;
   /** Takes Ctrl-C over: from now on it aborts this signal and does not end the program. */
   readonly takeInterrupts: () => AbortSignal;
 }
@@ -59,7 +55,8 @@ const PROGRESS_MS = 200;
 /** How long a daemon may take to end once its grace time is over. */
 const END_MAX_MS = 10_000;
 
-interface Row<T> {
+/** What a command is made of. */
+export interface CommandRow<T> {
   readonly summary: string;
   /** A reading command has `--json`, which prints the result as it is. */
   readonly reads?: boolean;
@@ -71,7 +68,10 @@ interface Row<T> {
   readonly print: (result: T, input: CommandInput) => string;
 }
 
-function command<T>({ summary, reads = false, isNamed = true, arguments: args = [], options = [], act, print }: Row<T>): Command {
+/** A row of a table of commands. */
+export function command<T>(
+  { summary, reads = false, isNamed = true, arguments: args = [], options = [], act, print }: CommandRow<T>,
+): Command {
   return {
     summary,
     arguments: args,
@@ -83,7 +83,7 @@ function command<T>({ summary, reads = false, isNamed = true, arguments: args = 
   };
 }
 
-/** Every command, in the order of the help. */
+/** Every command that controls a daemon, in the order of the help. */
 export const COMMANDS = {
   start: command({
     summary: "Start a balancer in the background, listening on this address and port (0: any free port)",
@@ -225,19 +225,12 @@ export const COMMANDS = {
     act: (_, { client }) => client.status(),
     print: printStatus,
   }),
-  demo: command({
-    summary: "Watch a balancer of its own, five servers and 100 clients, for a few seconds; touches nothing else",
-    reads: true,
-    isNamed: false,
-    act: ({ options }, { stage, takeInterrupts }) => playDemo(options.json === undefined ? stage : EMPTY_STAGE, takeInterrupts()),
-    print: () => "",
-  }),
 } as const satisfies Record<string, Command>;
 
 /** The situation of a command: the balancer that its `--name` says, and the person. Throws a `usage` error for a bad name. */
 export function situationOf(
   input: CommandInput,
-  person: Pick<Situation, "say" | "show" | "stage" | "takeInterrupts">,
+  person: Pick<Situation, "say" | "show" | "takeInterrupts">,
 ): Situation & Disposable {
   const name = parseName(input.options.name ?? DEFAULT_NAME);
   let client: ControlClient | undefined;

@@ -3,10 +3,10 @@
  * while it runs, and makes them anew. Decides nothing else.
  */
 
-import { messageOf } from "../errors.ts";
-import type { Lock } from "../lock.ts";
-import { logger } from "../log.ts";
-import { folderOf } from "../paths.ts";
+import { messageOf } from "../values/errors.ts";
+import type { Lock } from "./lock.ts";
+import { logger } from "../observe/log.ts";
+import { folderOf } from "../values/paths.ts";
 import { makePrivateFolder } from "./socket.ts";
 import type { Door } from "./socket.ts";
 

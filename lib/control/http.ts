@@ -5,8 +5,8 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
-import { formatDuration } from "../duration.ts";
-import { messageOf, OperatorError } from "../errors.ts";
+import { formatDuration } from "../values/duration.ts";
+import { messageOf, OperatorError } from "../values/errors.ts";
 
 /** A request that has arrived whole. */
 export interface HttpRequest {

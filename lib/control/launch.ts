@@ -3,9 +3,9 @@
  * learns that it is gone.
  */
 
-import { EXIT, failWith, messageOf, OperatorError } from "../errors.ts";
-import { programStart } from "../packaging.ts";
-import { openPlain } from "../plain_file.ts";
+import { EXIT, failWith, messageOf, OperatorError } from "../values/errors.ts";
+import { programStart } from "../values/packaging.ts";
+import { openPlain } from "../values/plain_file.ts";
 
 /** How long a daemon may take from its start to its first client. 10,000 servers take one second. */
 const START_MAX_MS = 30_000;

@@ -1,8 +1,8 @@
 /** The answers of the daemon as people read them: tables and sentences. Asks nothing and decides nothing. */
 
 import { formatBytes } from "@std/fmt";
-import { inColumns } from "../command_line.ts";
-import { formatDuration } from "../duration.ts";
+import { inColumns } from "../values/command_line.ts";
+import { formatDuration } from "../values/duration.ts";
 import type { Answers } from "./api.ts";
 
 /** Lines that say why servers are not up, and lines of a plan's flows, at the most. */

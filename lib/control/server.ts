@@ -4,14 +4,14 @@
  */
 
 import { OpenAPIHono, type RouteHandler } from "@hono/zod-openapi";
-import { formatAddress } from "../address.ts";
-import type { Balancer, ServerView } from "../balancer.ts";
-import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, LIMITS } from "../config.ts";
-import { countFates } from "../fates.ts";
-import type { Plan } from "../plan.ts";
-import { ERROR_KINDS, messageOf, OperatorError } from "../errors.ts";
-import { logger } from "../log.ts";
-import { writeMetrics } from "../metrics.ts";
+import { formatAddress } from "../values/address.ts";
+import type { Balancer, ServerView } from "../balancer/balancer.ts";
+import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, LIMITS } from "../values/config.ts";
+import { countFates } from "../values/fates.ts";
+import type { Plan } from "../routing/plan.ts";
+import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
+import { logger } from "../observe/log.ts";
+import { writeMetrics } from "../observe/metrics.ts";
 import { type Answers, ROUTES } from "./api.ts";
 import { type HttpRequest, HttpServer } from "./http.ts";
 import { Door } from "./socket.ts";

@@ -2,9 +2,9 @@
  * The control socket's file: in a folder of its owner's, and taken over only when nobody listens on it. Knows nothing of HTTP.
  */
 
-import { failWith, OperatorError } from "../errors.ts";
-import { folderOf } from "../paths.ts";
-import { ifMissing, isSameFile, kindOf } from "../plain_file.ts";
+import { failWith, OperatorError } from "../values/errors.ts";
+import { folderOf } from "../values/paths.ts";
+import { ifMissing, isSameFile, kindOf } from "../values/plain_file.ts";
 
 /** Whether somebody listens on the Unix socket at `path`. In doubt yes: what is not refused is not free. */
 export async function isListening(path: string): Promise<boolean> {

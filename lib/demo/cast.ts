@@ -4,8 +4,8 @@
  */
 
 import { type AddressInfo, createConnection, createServer, type Server, type Socket } from "node:net";
-import type { Address } from "../address.ts";
-import { OperatorError } from "../errors.ts";
+import type { Address } from "../values/address.ts";
+import { OperatorError } from "../values/errors.ts";
 
 /** No client waits longer for anything. */
 const PATIENCE_MS = 5000;

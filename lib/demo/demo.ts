@@ -3,10 +3,10 @@
  * removed and when one is killed. Everything is private to it and gone afterwards; a balancer that runs is never touched.
  */
 
-import { type Address, formatAddress, parseAddress } from "../address.ts";
+import { type Address, formatAddress, parseAddress } from "../values/address.ts";
 import { ControlClient } from "../control/client.ts";
 import { launchDaemon } from "../control/launch.ts";
-import { messageOf, OperatorError } from "../errors.ts";
+import { messageOf, OperatorError } from "../values/errors.ts";
 import { clientAddresses, DemoConnection, DemoServer } from "./cast.ts";
 import type { Stage } from "./stage.ts";
 

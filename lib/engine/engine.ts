@@ -3,13 +3,13 @@
  * connection with exactly one fate. It reports and does not decide. Types only.
  */
 
-import type { Address } from "../address.ts";
-import type { Config } from "../config.ts";
-import type { Counters } from "../counters.ts";
-import type { Fate } from "../fates.ts";
-import type { ConnectionState, Loss, RedistributionPolicy } from "../redistribution.ts";
-import type { RoutingTable } from "../routing_table.ts";
-import type { Standings } from "../standings.ts";
+import type { Address } from "../values/address.ts";
+import type { Config } from "../values/config.ts";
+import type { EndedConnection, MovedConnection } from "../observe/connections.ts";
+import type { Counters } from "../observe/counters.ts";
+import type { RedistributionPolicy } from "../routing/redistribution.ts";
+import type { RoutingTable } from "../routing/routing_table.ts";
+import type { Standings } from "../routing/standings.ts";
 import type { Ability } from "./abilities.ts";
 
 /** One way to move bytes, as listed in ENGINES. */
@@ -94,24 +94,6 @@ export interface Engine extends AsyncDisposable {
   stop(graceMs: number): Promise<void>;
 }
 
-/** A connection's end, as the log tells it. */
-export interface EndedConnection {
-  readonly fate: Fate;
-  /** `ip:port`. */
-  readonly client: string;
-  /** The server it had, or was waiting for; undefined if none. */
-  readonly server: string | undefined;
-  /** Servers dialled for it. */
-  readonly attempts: number;
-  /** How often it went from one server to another. */
-  readonly moves: number;
-  readonly sentBytes: number;
-  readonly receivedBytes: number;
-  readonly durationMs: number;
-  /** The last error met, in the system's words. */
-  readonly reason: string | undefined;
-}
-
 /** An open connection, for whoever plans. */
 export interface OpenConnection {
   /** Of this connection alone for as long as it is open. */
@@ -127,18 +109,4 @@ export interface OpenConnection {
   /** The client's address. */
   readonly ip: Uint8Array;
   readonly port: number;
-}
-
-/** A connection that has another server now. */
-export interface MovedConnection {
-  /** `ip:port`. */
-  readonly client: string;
-  readonly from: string | undefined;
-  readonly to: string | undefined;
-  /** Why it left. */
-  readonly loss: Loss;
-  /** What it was doing. */
-  readonly state: ConnectionState;
-  /** Bytes that the new server is sent again. */
-  readonly replayedBytes: number;
 }

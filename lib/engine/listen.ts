@@ -1,8 +1,8 @@
 /** Listening: by Deno, and why an engine could not, in a sentence that is the same from every engine. */
 
-import { type Address, formatAddress } from "../address.ts";
-import { LIMITS } from "../config.ts";
-import { messageOf, OperatorError } from "../errors.ts";
+import { type Address, formatAddress } from "../values/address.ts";
+import { LIMITS } from "../values/config.ts";
+import { messageOf, OperatorError } from "../values/errors.ts";
 
 /** Reasons that have a way out; the keys are the names errno(3) gives them. */
 const WAYS_OUT = {

@@ -1,9 +1,9 @@
 /** The engines there are, best first, and which one runs here. */
 
-import { OperatorError } from "../errors.ts";
+import { OperatorError } from "../values/errors.ts";
 import type { EngineKind } from "./engine.ts";
-import { epoll } from "./epoll.ts";
-import { streams } from "./streams.ts";
+import { epoll } from "./epoll/engine.ts";
+import { streams } from "./streams/engine.ts";
 
 /** Every engine. `auto` takes the first that this machine supports; the last runs everywhere. */
 export const ENGINES = { epoll, streams } satisfies Record<string, EngineKind>;

@@ -1,6 +1,6 @@
 /** Servers that have left the routing table and may still have connections, by their slots. */
 
-import type { RoutingTable } from "../routing_table.ts";
+import type { RoutingTable } from "../routing/routing_table.ts";
 
 /** The slots that nobody has declared empty yet. */
 export class RetiredSlots {

@@ -1,4 +1,4 @@
-/** The typed door to `@std/assert`. `lib/errors.ts` is what the programs import; the tests come here. */
+/** The typed door to `@std/assert`. `lib/values/errors.ts` is what the programs import; the tests come here. */
 // @ts-types="./assert.d.ts"
 export {
   assert,

@@ -5,7 +5,7 @@
  */
 
 import { createConnection, type Socket } from "node:net";
-import type { Address } from "../../lib/address.ts";
+import type { Address } from "../../lib/values/address.ts";
 import { checksum, parseAnswer, requestLine } from "./protocol.ts";
 import type { Random } from "./random.ts";
 

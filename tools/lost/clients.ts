@@ -1,6 +1,6 @@
 /** All clients of a run: they are opened, some of them anew for every round, and watched while a server is lost. */
 
-import type { Address } from "../../lib/address.ts";
+import type { Address } from "../../lib/values/address.ts";
 import { pause, within } from "./bounds.ts";
 import { Client, type Ending, type Manner, type State } from "./client.ts";
 import { Random } from "./random.ts";

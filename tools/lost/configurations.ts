@@ -4,7 +4,7 @@
  * that comes again has the server that it had.
  */
 
-import type { Address } from "../../lib/address.ts";
+import type { Address } from "../../lib/values/address.ts";
 import { PING, PONG } from "./protocol.ts";
 
 /** How far ours goes, as `--redistribute` has it; `none`: a balancer that has no such flag, or is to be run without. */

@@ -1,6 +1,6 @@
 /** The contenders: how each is started in front of the servers, how its pool is changed where it can be, and how it is ended. */
 
-import { type Address, parseAddress } from "../../lib/address.ts";
+import { type Address, parseAddress } from "../../lib/values/address.ts";
 import { listening, nginxCommand } from "../bench/backends.ts";
 import type { Place } from "../bench/place.ts";
 import { freePort, runTool, Service } from "../bench/processes.ts";

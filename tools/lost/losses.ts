@@ -1,6 +1,6 @@
 /** The ways to lose a server, a row for each: how it comes about, and how the server comes back. */
 
-import type { Address } from "../../lib/address.ts";
+import type { Address } from "../../lib/values/address.ts";
 import { pause } from "./bounds.ts";
 import type { ServerProcess } from "./server_process.ts";
 

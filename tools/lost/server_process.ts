@@ -3,7 +3,7 @@
  * logged.
  */
 
-import type { Address } from "../../lib/address.ts";
+import type { Address } from "../../lib/values/address.ts";
 import { Service } from "../bench/processes.ts";
 import type { Random } from "./random.ts";
 

@@ -1,0 +1,207 @@
+/**
+ * What survives a restart: the pool, in one file that is replaced whole and is on the disk before a command answers. A file that
+ * is not ours, or not whole, is kept aside and never overwritten.
+ */
+
+import { timingSafeEqual } from "@std/crypto";
+import { formatAddress, parseAddress } from "../values/address.ts";
+import { LIMITS } from "../values/config.ts";
+import { failWith, messageOf, OperatorError } from "../values/errors.ts";
+import { folderOf } from "../values/paths.ts";
+import { ifMissing, readPlain } from "../values/plain_file.ts";
+import { formatSize } from "../values/size.ts";
+
+/** A server as it is kept. `connectionsMax` is null where it has no limit. */
+export interface SavedServer {
+  readonly server: string;
+  readonly weight: number;
+  readonly connectionsMax: number | null;
+  /** Whether the operator has taken it out for a while. */
+  readonly draining?: boolean;
+}
+
+/** What was found. `warning` is a sentence for the operator if a file was there but could not be used. */
+export interface LoadedState {
+  readonly servers: readonly SavedServer[];
+  readonly warning?: string;
+}
+
+const FORMAT = "balancer-state";
+const VERSION = 1;
+
+/** As much as a state with a hundred servers has. */
+const PROBE_BYTES = 8192;
+
+/** Characters of a value that is not valid that a warning repeats. */
+const SHOWN_MAX = 80;
+
+/**
+ * Reads the state. A file that cannot be used is renamed, and a warning says why and to what. Throws an operator error if it cannot
+ * be read or renamed, or is no plain file.
+ */
+export async function loadState(path: string): Promise<LoadedState> {
+  const cannot = `Cannot read the state file ${JSON.stringify(path)}`;
+  const bytes = await readPlain(path, LIMITS.stateFileBytesMax, cannot).catch(ifMissing(undefined)).catch(failWith(cannot));
+  if (bytes === undefined) return { servers: [] };
+  const parsed = bytes === null
+    ? `it is too large: a state file has ${formatSize(LIMITS.stateFileBytesMax)} at the most`
+    : await parseState(new TextDecoder().decode(bytes));
+  return typeof parsed === "string" ? await keepAside(path, parsed) : { servers: parsed };
+}
+
+/** Replaces the state; when it resolves the disk has it. Throws an operator error, the old state then being whole. */
+export async function saveState(path: string, servers: readonly SavedServer[]): Promise<void> {
+  const temporary = `${path}.new`;
+  try {
+    await removeLeftover(temporary);
+    await writeDurably(temporary, await formatState(servers));
+    await Deno.rename(temporary, path);
+    await syncFolder(path);
+  } catch (error) {
+    throw new OperatorError("failed", `Cannot save the state to ${JSON.stringify(path)}: ${messageOf(error)}`);
+  }
+}
+
+/**
+ * Tries whether the state could be saved: writes a file beside it, to the disk, and removes it. Throws an operator error that says
+ * what to do.
+ */
+export async function tryToSave(path: string): Promise<void> {
+  const probe = `${path}.probe`;
+  try {
+    await removeLeftover(probe);
+    await writeDurably(probe, " ".repeat(PROBE_BYTES));
+    await Deno.remove(probe);
+    await syncFolder(path);
+  } catch (error) {
+    await Deno.remove(probe).catch(() => {});
+    const wayOut = "make room for it there, or start with --no-state to keep nothing";
+    throw new OperatorError("failed", `Cannot keep the state in ${JSON.stringify(path)}: ${messageOf(error)}; ${wayOut}`);
+  }
+}
+
+async function writeDurably(path: string, text: string): Promise<void> {
+  using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
+  const bytes = new TextEncoder().encode(text);
+  for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
+  await file.sync();
+}
+
+/** What a daemon that was killed in the middle left; it may have another mode, or be a link. */
+async function removeLeftover(path: string): Promise<void> {
+  await Deno.remove(path).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+}
+
+/** A rename is on the disk when its folder is (fsync(2)). Windows has no such call and needs none. */
+async function syncFolder(path: string): Promise<void> {
+  if (Deno.build.os === "windows") return;
+  using folder = await Deno.open(folderOf(path));
+  await folder.sync();
+}
+
+async function formatState(servers: readonly SavedServer[]): Promise<string> {
+  const sha256 = (await digest(servers)).toHex();
+  return JSON.stringify({ format: FORMAT, version: VERSION, sha256, servers }, null, 1) + "\n";
+}
+
+/** The servers, or why the text cannot be used, as a clause. */
+async function parseState(text: string): Promise<readonly SavedServer[] | string> {
+  if (text.trim() === "") return "it is empty";
+  let state: unknown;
+  try {
+    state = JSON.parse(text);
+  } catch {
+    return "it is cut short or no JSON";
+  }
+  if (!isRecord(state) || state.format !== FORMAT) return "another program wrote it";
+  if (state.version !== VERSION) return `it has version ${JSON.stringify(state.version)} and this program reads ${VERSION}`;
+  const { servers, sha256 } = state;
+  const fault = faultOf(servers);
+  if (fault !== undefined) return `its list of servers is not valid: ${fault}`;
+  const isWhole = typeof sha256 === "string" && isDigest(sha256, await digest(servers as SavedServer[]));
+  return isWhole ? servers as SavedServer[] : "its checksum is wrong";
+}
+
+async function digest(servers: readonly SavedServer[]): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(servers))));
+}
+
+function isDigest(text: string, expected: Uint8Array): boolean {
+  return /^[0-9a-f]{64}$/.test(text) && timingSafeEqual(Uint8Array.fromHex(text), expected);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Why a pool could not have these servers, as a clause: what `add` and `set` would refuse. */
+function faultOf(servers: unknown): string | undefined {
+  if (!Array.isArray(servers)) return "it is no list";
+  if (servers.length > LIMITS.serversMax) {
+    return `it has ${servers.length} servers, and a pool has ${LIMITS.serversMax} at the most`;
+  }
+  for (const [index, server] of servers.entries()) {
+    const fault = serverFault(server);
+    if (fault !== undefined) return `server number ${index + 1} ${fault}`;
+  }
+  return poolFault(servers);
+}
+
+function poolFault(servers: readonly SavedServer[]): string | undefined {
+  const names = new Set<string>();
+  const twice = servers.find(({ server }) => names.size === names.add(server).size);
+  if (twice !== undefined) return `server ${JSON.stringify(twice.server)} is in it more than once`;
+  const weightTotal = servers.reduce((sum, { weight }) => sum + weight, 0);
+  if (weightTotal <= LIMITS.weightTotalMax) return undefined;
+  return `its weights add up to ${weightTotal}, and a pool's to ${LIMITS.weightTotalMax} at the most`;
+}
+
+/** What is amiss with one server, as a clause. */
+function serverFault(value: unknown): string | undefined {
+  if (!isRecord(value)) return "is no object";
+  const { server, weight, connectionsMax, draining } = value;
+  if (!isCanonical(server)) return `has the name ${shortened(server)}, which is no address:port as the daemon writes it`;
+  if (!isCount(weight, LIMITS.weightMax)) {
+    return `has the weight ${shortened(weight)}, which is no whole number from 1 to ${LIMITS.weightMax}`;
+  }
+  if (connectionsMax !== null && !isCount(connectionsMax, LIMITS.serverConnectionsMax)) {
+    const limits = `no whole number from 1 to ${LIMITS.serverConnectionsMax}, nor null`;
+    return `has the limit of connections ${shortened(connectionsMax)}, which is ${limits}`;
+  }
+  if (draining !== undefined && typeof draining !== "boolean") return `is draining ${shortened(draining)}, not true or false`;
+}
+
+function isCanonical(name: unknown): boolean {
+  try {
+    return typeof name === "string" && formatAddress(parseAddress(name)) === name;
+  } catch {
+    return false;
+  }
+}
+
+/** A value as a sentence can bear it. */
+function shortened(value: unknown): string {
+  const text = JSON.stringify(value) ?? "none";
+  return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}…` : text;
+}
+
+function isCount(value: unknown, max: number): boolean {
+  return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= max;
+}
+
+async function keepAside(path: string, why: string): Promise<LoadedState> {
+  const aside = `${path}.aside-${new Date().toISOString().replaceAll(":", "")}`;
+  try {
+    await Deno.rename(path, aside);
+  } catch (error) {
+    const both = `it cannot be used (${why}) nor kept aside: ${messageOf(error)}`;
+    throw new OperatorError("failed", `Cannot start with the state file ${JSON.stringify(path)}: ${both}`);
+  }
+  const kept = JSON.stringify(aside);
+  return {
+    servers: [],
+    warning: `The state file ${JSON.stringify(path)} cannot be used: ${why}; it is kept as ${kept} and the pool is empty`,
+  };
+}

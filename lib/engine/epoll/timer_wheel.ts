@@ -1,0 +1,205 @@
+/**
+ * The timers of an engine's connections: hierarchical timing wheels (Varghese & Lauck, "Hashed and hierarchical timing wheels", 1987,
+ * scheme 7). Every connection may have one timer, moved with every byte, and hardly any ever fires; so setting and clearing must cost
+ * the same few instructions for one connection and for a million, and must leave nothing to collect. Owns the lists of ids and the
+ * tick up to which it has fired. Knows no clock and no connections: times and ids come in as numbers.
+ */
+
+import { assert } from "../../values/errors.ts";
+
+/** The resolution of a wheel. An engine's timeouts are seconds, so nobody notices 4 ms; and 64 ticks then pass in a quarter of a second. */
+export const TICK_MS = 4;
+
+/** Slots per level: as many as two words of a bitmap have bits. */
+const SLOTS = 64;
+
+/** A slot of level 0 is a tick, of the others as long as the whole level below: 256 ms, 16.4 s, 17.5 min; the highest spans 18.6 h. */
+const LEVELS = 4;
+
+/**
+ * The lists are circular, linked through nodes: one node for each list, which stands for its start and end, then one for each id. Node 0
+ * is nobody, so memory that was never written says "no timer", and ids that never had one cost none. The lists start at a multiple of
+ * SLOTS, so that the bits of a level are two words of the bitmap.
+ */
+const FIRST_LIST = SLOTS;
+
+/** The list of what must fire now; the lists before it are the slots, level by level. */
+const DUE = FIRST_LIST + LEVELS * SLOTS;
+
+const FIRST_ID = DUE + 1;
+
+/**
+ * Timers for the ids from 0 to `capacity` - 1 (an id is an integer, such as a file descriptor), at most one each. Times are in
+ * milliseconds of one clock that starts anywhere, has any fraction, and does not go back.
+ * No method allocates. `set`, `clear` and `has` take constant time; `advance` takes time for what fires or comes down a level, not for
+ * the length of the gap.
+ */
+export class TimerWheel {
+  readonly #capacity: number;
+  /** The next node of the same list; 0 for an id without a timer. */
+  readonly #after: Int32Array<ArrayBuffer>;
+  readonly #before: Int32Array<ArrayBuffer>;
+  /** The tick at which each id's timer fires. Doubles: in 32 bits, ticks would overflow after 99 days. */
+  readonly #ticks: Float64Array<ArrayBuffer>;
+  /** One bit for each list that is not empty, in the order of the lists. */
+  readonly #filled = new Int32Array((DUE >> 5) + 1);
+  /**
+   * The tick of the last `advance`. On level 0 it is the first of 64 ticks, and its own slot holds the timers that were set for a time
+   * already past. On the others the slot that it lies in is empty, its timers having come down, and the 63 after it are in use.
+   */
+  #tick: number;
+
+  constructor(capacity: number, nowMs: number) {
+    this.#capacity = capacity;
+    this.#after = new Int32Array(FIRST_ID + capacity);
+    this.#before = new Int32Array(FIRST_ID + capacity);
+    this.#ticks = new Float64Array(capacity);
+    this.#tick = Math.floor(nowMs / TICK_MS);
+    for (let list = FIRST_LIST; list < FIRST_ID; list++) this.#after[list] = this.#before[list] = list;
+  }
+
+  /**
+   * Sets the timer of this id, or moves it. It fires at the first `advance` at or after `dueMs`, rounded up to TICK_MS; never early.
+   * Infinity never fires.
+   */
+  set(id: number, dueMs: number): void {
+    assert(id >= 0 && id < this.#capacity, "no such id"); // a message with the id in it would be allocated every time
+    assert(!Number.isNaN(dueMs), "due at no time");
+    if (this.has(id)) this.#unlink(FIRST_ID + id);
+    const tick = Math.ceil(dueMs / TICK_MS);
+    this.#ticks[id] = tick;
+    this.#link(FIRST_ID + id, this.#slotOf(tick));
+  }
+
+  /** The same, unless the timer of this id fires by then anyway. */
+  sooner(id: number, dueMs: number): void {
+    if (!this.has(id) || this.#ticks[id] * TICK_MS > dueMs) this.set(id, dueMs);
+  }
+
+  /** Takes the timer of this id away, if there is one. */
+  clear(id: number): void {
+    if (this.has(id)) this.#unlink(FIRST_ID + id);
+  }
+
+  /** Whether this id has a timer. A timer that fires is gone before `fire` is called. */
+  has(id: number): boolean {
+    return id >= 0 && this.#after[FIRST_ID + id] > 0; // -1 is the descriptor of a closed socket; without the check it would be a list
+  }
+
+  /**
+   * Calls `fire` for every timer due at or before `nowMs`, in no promised order. `fire` may set and clear timers, its own included. One
+   * that it clears or moves away before its turn does not fire; one that it sets, even for a time already past, fires in the next
+   * `advance` at the earliest, so this one ends. If `fire` throws, the rest fires in the next. A time before the last is taken as the last.
+   */
+  advance(nowMs: number, fire: (id: number) => void): void {
+    this.#collectDue(Math.floor(nowMs / TICK_MS));
+    for (let node = this.#after[DUE]; node !== DUE; node = this.#after[DUE]) {
+      this.#unlink(node);
+      fire(node - FIRST_ID);
+    }
+  }
+
+  /**
+   * How long to sleep before the next `advance`, as epoll_wait(2) wants it: whole milliseconds, rounded up; 0 if a timer is overdue;
+   * -1 if there is none. It is the time until the first timer fires or comes down a level, whichever is earlier: a timer less than 18 h
+   * away, on its own, wakes its engine at most once for each level.
+   */
+  sleepMs(nowMs: number): number {
+    let wakeTick = this.#after[DUE] === DUE ? Infinity : this.#tick;
+    let unit = this.#tick;
+    for (let level = 0, ticksPerSlot = 1; level < LEVELS; level++, ticksPerSlot *= SLOTS) {
+      const wait = this.#slotsToFilled(level, unit);
+      if (wait < SLOTS) wakeTick = Math.min(wakeTick, (unit + wait) * ticksPerSlot);
+      unit = Math.floor(unit / SLOTS);
+    }
+    return wakeTick === Infinity ? -1 : Math.max(0, Math.ceil(wakeTick * TICK_MS - nowMs));
+  }
+
+  /**
+   * Moves on to `tick` at once, however far it is. On each level, the slots on the way are emptied: what is due goes to DUE, the rest
+   * down. From the lowest level up, so that a timer that comes down finds the slots below it free of those of the last round.
+   */
+  #collectDue(tick: number): void {
+    let from = this.#tick;
+    let to = this.#tick = Math.max(from, tick);
+    for (let level = 0; level < LEVELS; level++) {
+      const last = Math.min(to - from, SLOTS - 1);
+      let passed = this.#slotsToFilled(level, from);
+      while (passed <= last) {
+        this.#empty(listOf(level, from + passed));
+        passed += 1;
+        passed += this.#slotsToFilled(level, from + passed);
+      }
+      from = Math.floor(from / SLOTS);
+      to = Math.floor(to / SLOTS);
+      if (from === to) return; // no slot of this level has been entered, so none above
+    }
+  }
+
+  /** Moves every timer of a slot to where it belongs now. The list is taken off first: a timer beyond 18 h may return to the same slot. */
+  #empty(list: number): void {
+    let node = this.#after[list];
+    this.#after[list] = this.#before[list] = list;
+    this.#filled[list >> 5] &= ~(1 << list);
+    while (node !== list) {
+      const next = this.#after[node];
+      const tick = this.#ticks[node - FIRST_ID];
+      this.#link(node, tick <= this.#tick ? DUE : this.#slotOf(tick));
+      node = next;
+    }
+  }
+
+  /** The list of the lowest level that reaches as far as this tick. What lies beyond all waits in the last slot, and is put again then. */
+  #slotOf(tick: number): number {
+    let now = this.#tick;
+    let unit = Math.max(tick, now);
+    for (let level = 0; level < LEVELS; level++) {
+      if (unit - now < SLOTS) return listOf(level, unit);
+      unit = Math.floor(unit / SLOTS);
+      now = Math.floor(now / SLOTS);
+    }
+    return listOf(LEVELS - 1, Math.floor(this.#tick / SLOTS ** (LEVELS - 1)) + SLOTS - 1);
+  }
+
+  /** How many slots after that of `unit` the first is that has timers, itself included and going round; at least SLOTS if none has. */
+  #slotsToFilled(level: number, unit: number): number {
+    const list = listOf(level, unit);
+    const word = this.#filled[list >> 5];
+    const ahead = word >>> list; // shifts take the lower five bits of their count, here and below
+    if (ahead !== 0) return lowestBit(ahead);
+    const aheadBits = 32 - (list & 31);
+    const otherWord = this.#filled[(list >> 5) ^ 1];
+    if (otherWord !== 0) return aheadBits + lowestBit(otherWord);
+    return word !== 0 ? aheadBits + 32 + lowestBit(word) : SLOTS;
+  }
+
+  /** Adds a node to the end of a list. */
+  #link(node: number, list: number): void {
+    const last = this.#before[list];
+    this.#after[last] = this.#before[list] = node;
+    this.#before[node] = last;
+    this.#after[node] = list;
+    this.#filled[list >> 5] |= 1 << list;
+  }
+
+  #unlink(node: number): void {
+    const after = this.#after[node];
+    const before = this.#before[node];
+    this.#after[before] = after;
+    this.#before[after] = before;
+    this.#after[node] = 0;
+    if (after === before) this.#filled[after >> 5] &= ~(1 << after); // the list's own node is all that is left
+  }
+}
+
+/**
+ * The list of a level's slot for this unit: a time in slots of the level. The bit operation takes the lower bits of an integer of any
+ * size, negative ones in two's complement, so the slots go round without a step at 0 or at 2³¹.
+ */
+function listOf(level: number, unit: number): number {
+  return FIRST_LIST + level * SLOTS + (unit & (SLOTS - 1));
+}
+
+function lowestBit(word: number): number {
+  return 31 - Math.clz32(word & -word);
+}

@@ -1,0 +1,54 @@
+/**
+ * The worker's file: takes its setup from main, runs the loop, and between two runs takes what main has sent by postMessage, which
+ * a thread that sleeps in epoll_wait(2) could not.
+ */
+
+/// <reference lib="deno.worker" />
+
+import { EpollLoop } from "./loop.ts";
+import { openLibc } from "../system/libc.ts";
+import { Roster } from "./roster.ts";
+import type { FromWorker, ToWorker } from "./worker_setup.ts";
+
+const inbox: ToWorker[] = [];
+let onArrival = () => {};
+
+self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
+  inbox.push(data);
+  onArrival();
+};
+
+async function takeMessage(): Promise<ToWorker> {
+  while (inbox.length === 0) await new Promise<void>((resolve) => onArrival = resolve);
+  return inbox.shift()!;
+}
+
+function post(message: FromWorker): void {
+  self.postMessage(message);
+}
+
+async function work(): Promise<void> {
+  post({ kind: "here" });
+  const setup = await takeMessage();
+  if (setup.kind !== "setup") throw new Error(`a ${setup.kind} came before the setup`);
+  using libc = openLibc();
+  const loop = new EpollLoop(libc, setup, post);
+  post({ kind: "ready" });
+  try {
+    await serve(loop);
+  } catch (fault) {
+    new Roster(setup.roster).setIncarnation(setup.index, 0); // at once, or the others would go on handing clients over
+    throw fault;
+  }
+  post({ kind: "gone" });
+}
+
+async function serve(loop: EpollLoop): Promise<void> {
+  while (loop.run() === "message") {
+    const message = await takeMessage();
+    if (message.kind === "table") loop.useTable(message.table);
+    else if (message.kind === "found") loop.useName(message.server, message.addresses);
+  }
+}
+
+await work();

@@ -1,0 +1,161 @@
+/**
+ * One worker as main holds it: the thread, its mailbox, its epoll descriptor and its reports. The mailbox outlives the thread, so that
+ * the other workers know it by one number for ever; the rest is made anew with each thread.
+ */
+
+import { OperatorError } from "../../values/errors.ts";
+import { EPOLL, errnoText, FILE, type Libc } from "../system/libc.ts";
+import { LETTER, LETTER_BYTES } from "./mailbox.ts";
+import { allocateReports, ReportReader } from "./reports.ts";
+import type { FromWorker, ToWorker, WorkerSetup } from "./worker_setup.ts";
+
+/** How long a mailbox that is full is left alone. */
+const PAUSE_MS = 10;
+
+const LETTER_SIZE = BigInt(LETTER_BYTES);
+
+/** What main does when a worker says something, or dies. */
+export interface WorkerEvents {
+  readonly onMessage: (message: FromWorker) => void;
+  readonly onDeath: (reason: string) => void;
+}
+
+/** The part of the setup that is the same for all workers. */
+export type CommonSetup = Omit<WorkerSetup, "index" | "incarnation" | "timeOrigin" | "epoll" | "mailbox" | "reports">;
+
+/** A worker. `start` it, `tell` it letters, `send` it messages, `close` it. */
+export class WorkerHandle {
+  readonly mailbox: { readonly reader: number; readonly writer: number };
+  setUp: (() => CommonSetup) | undefined;
+  reports = new ReportReader(allocateReports());
+  /** Whether it had many reports of late. */
+  wasBusy = false;
+  #worker: Worker | undefined;
+  #isSetUp = false;
+  #incarnation = 0;
+  #epoll = -1;
+  #gone = Promise.withResolvers<void>();
+  /** Letters that did not fit into the mailbox. */
+  readonly #unsent: (readonly [kind: number, a: number, b: number, c: number])[] = [];
+  #unsentTimer: ReturnType<typeof setTimeout> | undefined;
+  #laterTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #letter = new Int32Array(new ArrayBuffer(LETTER_BYTES));
+  readonly #letterAddress: bigint;
+
+  constructor(readonly libc: Libc, readonly index: number) {
+    this.#letterAddress = libc.addressOf(this.#letter.buffer);
+    if (libc.call.pipe2(this.#letterAddress, FILE.O_NONBLOCK | FILE.O_CLOEXEC) < 0) {
+      {
+        throw new OperatorError(
+          "failed",
+          `Cannot start worker ${index + 1}: ${errnoText(libc.errno())}; raise the limit on open files`,
+        );
+      }
+    }
+    this.mailbox = { reader: this.#letter[0], writer: this.#letter[1] };
+  }
+
+  /** Whether there is a thread, at work or on its way there. */
+  get exists(): boolean {
+    return this.#worker !== undefined;
+  }
+
+  /** Starts a thread. */
+  start(incarnation: number, events: WorkerEvents): void {
+    const reports = allocateReports();
+    this.reports = new ReportReader(reports);
+    this.#incarnation = incarnation;
+    this.#gone = Promise.withResolvers();
+    this.#epoll = this.libc.call.epoll_create1(EPOLL.CLOEXEC);
+    const worker = new Worker(new URL("./worker.ts", import.meta.url), {
+      type: "module",
+      name: `balancer-${this.index + 1}`,
+    });
+    this.#worker = worker;
+    this.#isSetUp = false;
+    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
+      if (data.kind === "here") this.#setUp(worker, reports);
+      if (data.kind === "gone") this.#gone.resolve();
+      else events.onMessage(data);
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.#bury();
+      events.onDeath(event.message);
+    };
+  }
+
+  /** Not before the worker listens: a message that comes while its modules load is lost. */
+  #setUp(worker: Worker, reports: SharedArrayBuffer): void {
+    this.#isSetUp = true;
+    worker.postMessage(
+      {
+        ...this.setUp!(),
+        index: this.index,
+        incarnation: this.#incarnation,
+        timeOrigin: performance.timeOrigin,
+        epoll: this.#epoll,
+        mailbox: this.mailbox.reader,
+        reports,
+      } satisfies WorkerSetup,
+    );
+  }
+
+  /** Puts a letter into the mailbox. */
+  tell(kind: number, a = 0, b = 0, c = 0): void {
+    if (this.#worker === undefined) return;
+    this.#unsent.push([kind, a, b, c]);
+    this.#sendLetters();
+  }
+
+  /** Sends a message, and a letter that says so; not to a worker that is still to get its setup, which has all that there is. */
+  send(message: ToWorker): void {
+    if (!this.#isSetUp) return;
+    this.#worker?.postMessage(message);
+    this.tell(LETTER.message);
+  }
+
+  /** Calls back after so long, unless that was asked for already. */
+  later(ms: number, callback: () => void): void {
+    this.#laterTimer ??= setTimeout(() => {
+      this.#laterTimer = undefined;
+      callback();
+    }, ms);
+  }
+
+  /** Ends the thread and closes what is the worker's. */
+  async close(): Promise<void> {
+    if (this.#worker !== undefined) {
+      this.tell(LETTER.exit);
+      await this.#gone.promise; // and only then ended from here: a worker that ends itself leaves descriptors of Deno's behind
+      this.#bury();
+    }
+    clearTimeout(this.#laterTimer);
+    this.libc.call.close(this.mailbox.reader);
+    this.libc.call.close(this.mailbox.writer);
+  }
+
+  #bury(): void {
+    this.#worker?.terminate();
+    this.#worker = undefined;
+    this.#isSetUp = false;
+    this.#unsent.length = 0;
+    clearTimeout(this.#unsentTimer);
+    if (this.#epoll >= 0) this.libc.call.close(this.#epoll);
+    this.#epoll = -1;
+    this.#gone.resolve();
+  }
+
+  #sendLetters(): void {
+    clearTimeout(this.#unsentTimer);
+    while (this.#unsent.length > 0) {
+      const [kind, ...words] = this.#unsent[0];
+      this.#letter.set([kind, this.#incarnation, ...words]);
+      if (this.libc.call.write(this.mailbox.writer, this.#letterAddress, LETTER_SIZE) !== LETTER_BYTES) {
+        this.#unsentTimer = setTimeout(() => this.#sendLetters(), PAUSE_MS);
+        return;
+      }
+      this.#unsent.shift();
+    }
+  }
+}

@@ -1,0 +1,51 @@
+/** What main and a worker of the epoll engine say to each other by postMessage. Plain data; types only. */
+
+import type { Address } from "../../values/address.ts";
+import type { SharedCounters } from "../../observe/counters.ts";
+import type { EngineConfig } from "../engine.ts";
+import type { SharedTable } from "./shared_table.ts";
+
+/** All that a worker needs to begin. Descriptors are made by main, which closes them when the worker has died. */
+export interface WorkerSetup {
+  readonly kind: "setup";
+  /** Which of the engine's workers it is, from 0. */
+  readonly index: number;
+  /** Told from the others and from its predecessors by this number, from 1. */
+  readonly incarnation: number;
+  /** Main's performance.timeOrigin: times in shared memory are by main's clock. */
+  readonly timeOrigin: number;
+  readonly epoll: number;
+  readonly listener: number;
+  readonly mailbox: number;
+  /** The writing ends of all workers' mailboxes. */
+  readonly mailboxes: readonly number[];
+  /** The workers' incarnations, open connections and the generation of the table each has. */
+  readonly roster: SharedArrayBuffer;
+  readonly descriptors: SharedArrayBuffer;
+  readonly reports: SharedArrayBuffer;
+  readonly counters: SharedCounters;
+  readonly standings: SharedArrayBuffer;
+  readonly config: EngineConfig;
+  readonly pipesMax: number;
+  readonly table: SharedTable;
+}
+
+/** The answer to a look-up: addresses as `ADDRESS_STRIDE` bytes each, none if it failed. */
+export interface FoundName {
+  readonly kind: "found";
+  /** `name:port`. */
+  readonly server: string;
+  readonly addresses: Uint8Array;
+}
+
+/** From main. */
+export type ToWorker = WorkerSetup | FoundName | { readonly kind: "table"; readonly table: SharedTable };
+
+/** To main: it listens to messages; it runs; there are reports; a server's name is wanted; accepting fails; it has closed everything. */
+export type FromWorker =
+  | { readonly kind: "here" }
+  | { readonly kind: "ready" }
+  | { readonly kind: "news" }
+  | { readonly kind: "find"; readonly address: Address }
+  | { readonly kind: "acceptFailed"; readonly errno: number }
+  | { readonly kind: "gone" };

@@ -1,0 +1,213 @@
+/**
+ * What a client and its servers have said to each other in one connection of the `streams` engine: the facts that
+ * `redistribution.ts` decides by, and a copy of what the client said while it may have to be said again. Knows no sockets.
+ */
+
+import type { Counters } from "../../observe/counters.ts";
+import type { Fate } from "../../values/fates.ts";
+import { ANSWER, classifyAnswer } from "../../routing/http_answer.ts";
+import {
+  type ConnectionState,
+  decide,
+  FACT,
+  fateOfCut,
+  forgetRecording,
+  hearClient,
+  hearServer,
+  isCutBySilence,
+  looksLikeTls,
+  type Loss,
+  progressOf,
+  type RedistributionPolicy,
+  stateOf,
+  type Verdict,
+} from "../../routing/redistribution.ts";
+
+/** The smallest recording, which holds most requests, and how much larger the next size is. */
+const RECORDING_BYTES_MIN = 1024;
+const GROWTH = 4;
+
+const NOTHING = new Uint8Array(0);
+
+/** Memory that all recordings of an engine share. */
+export class RecordingRoom {
+  #free: number;
+
+  constructor(bytes: number) {
+    this.#free = bytes;
+  }
+
+  /** False if there is not so much left. */
+  take(bytes: number): boolean {
+    if (bytes > this.#free) return false;
+    this.#free -= bytes;
+    return true;
+  }
+
+  give(bytes: number): void {
+    this.#free += bytes;
+  }
+}
+
+/** One connection's conversation. Times are of performance.now. */
+export class Conversation {
+  #facts = 0;
+  #replays = 0;
+  #movedMs = performance.now();
+  /** Bytes that were read from one side and not taken by the other. */
+  #clientUntaken = 0;
+  #serverUntaken = 0;
+  /** Bytes that an earlier server had, and that the one of now is still to take. */
+  #repeatUntaken = 0;
+  #recording: Uint8Array = NOTHING;
+  #recordedBytes = 0;
+
+  constructor(readonly policy: RedistributionPolicy, readonly counters: Counters, readonly room: RecordingRoom) {}
+
+  /** FACT bits. */
+  get facts(): number {
+    return this.#isMoving ? this.#facts | FACT.moving : this.#facts;
+  }
+
+  /** Whether all that the client asks is kept. More than there may be can come while another server is looked for. */
+  get isRecorded(): boolean {
+    return (this.#facts & FACT.recorded) !== 0;
+  }
+
+  /** How often what the client asks has been sent again. */
+  get replays(): number {
+    return this.#replays;
+  }
+
+  /** When something moved last. */
+  get movedMs(): number {
+    return this.#movedMs;
+  }
+
+  get quietForMs(): number {
+    return performance.now() - this.#movedMs;
+  }
+
+  /** The connection has its first server: it was not quiet until now, it waited. */
+  begin(): void {
+    this.#movedMs = performance.now();
+  }
+
+  clientSaid(chunk: Uint8Array): void {
+    if ((this.#facts & FACT.asking) === 0) {
+      const quietForMs = this.#isMoving ? 0 : this.quietForMs; // whoever has not taken all yet makes no silence by that
+      this.#facts = hearClient(this.policy, this.#facts, quietForMs, looksLikeTls(chunk[0], chunk[1]));
+    }
+    if ((this.#facts & FACT.recorded) !== 0) this.#record(chunk);
+    this.#clientUntaken += chunk.length;
+    this.#movedMs = performance.now();
+  }
+
+  clientEnded(): void {
+    this.#facts |= FACT.clientEnded;
+    this.#movedMs = performance.now();
+  }
+
+  serverSaid(chunk: Uint8Array): void {
+    this.forget();
+    this.#facts = hearServer(this.#facts, this.#classify(chunk));
+    this.#replays = 0;
+    this.#serverUntaken += chunk.length;
+    this.#movedMs = performance.now();
+  }
+
+  /** A server took so many bytes of what the client said. */
+  serverTook(bytes: number): void {
+    this.#facts |= FACT.sent;
+    this.#clientUntaken -= bytes;
+    this.#movedMs = performance.now();
+  }
+
+  /** Another server is to take so many bytes that an earlier one had already. */
+  serverMustTakeAgain(bytes: number): void {
+    this.#repeatUntaken = bytes;
+  }
+
+  /** It took so many of them. */
+  serverTookAgain(bytes: number): void {
+    this.#repeatUntaken -= bytes;
+    this.#movedMs = performance.now();
+  }
+
+  clientTook(bytes: number): void {
+    this.#serverUntaken -= bytes;
+    this.#movedMs = performance.now();
+  }
+
+  /** `isWriting`: a write is under way, of which nobody knows what the server has of it. */
+  state(isWriting: boolean): ConnectionState {
+    return stateOf(this.policy.quietMs, this.#factsIf(isWriting), this.quietForMs);
+  }
+
+  /** What is to be done, by how quiet it was so long ago. `isWriting` as for `state`. */
+  decide(loss: Loss, isWriting: boolean, agoMs = 0): Verdict {
+    return decide(this.policy, loss, this.#factsIf(isWriting), this.quietForMs - agoMs, this.#replays);
+  }
+
+  /** Whether a server that has said nothing for `heardForMs`, and whose checks have failed for `silentMs`, has lost the connection. */
+  isCutBySilence(heardForMs: number, silentMs: number): boolean {
+    return isCutBySilence(this.policy, this.facts, heardForMs, silentMs);
+  }
+
+  fateOfCut(loss: Loss): Fate {
+    return fateOfCut(this.policy, loss, this.facts, this.quietForMs);
+  }
+
+  /** What the next server is to be told before anything else: all that was recorded and that the last one took. */
+  repeat(): Uint8Array {
+    if ((this.#facts & FACT.recorded) === 0) return NOTHING;
+    const bytes = this.#recording.subarray(0, this.#recordedBytes - this.#clientUntaken);
+    if (bytes.length > 0) this.#replays++;
+    return bytes;
+  }
+
+  /** What was recorded is not needed any more. Whoever still writes it has it. */
+  forget(): void {
+    if (this.#recording.length === 0) return;
+    this.room.give(this.#recording.length);
+    this.#recording = NOTHING;
+    this.#recordedBytes = 0;
+  }
+
+  /** Only what answers something can be an interim answer. */
+  #classify(chunk: Uint8Array): number {
+    return (this.#facts & FACT.asking) === 0 ? ANSWER : classifyAnswer(chunk, chunk.length, progressOf(this.#facts));
+  }
+
+  get #isMoving(): boolean {
+    return this.#clientUntaken + this.#serverUntaken + this.#repeatUntaken > 0;
+  }
+
+  #factsIf(isWriting: boolean): number {
+    return isWriting ? this.facts | FACT.sent : this.facts;
+  }
+
+  #record(chunk: Uint8Array): void {
+    if (this.#makeRoom(this.#recordedBytes + chunk.length)) {
+      this.#recording.set(chunk, this.#recordedBytes);
+      this.#recordedBytes += chunk.length;
+      return;
+    }
+    this.forget();
+    this.#facts = forgetRecording(this.#facts);
+    this.counters.add("replayOverflows");
+  }
+
+  /** False if that is more than there may be. */
+  #makeRoom(bytes: number): boolean {
+    const before = this.#recording;
+    if (bytes <= before.length) return true;
+    let size = Math.max(RECORDING_BYTES_MIN, before.length);
+    while (size < bytes) size *= GROWTH;
+    size = Math.min(size, this.policy.replayBytesMax);
+    if (size < bytes || !this.room.take(size - before.length)) return false;
+    this.#recording = new Uint8Array(size); // the old one may be being written
+    this.#recording.set(before.subarray(0, this.#recordedBytes));
+    return true;
+  }
+}

@@ -1,0 +1,216 @@
+/**
+ * The portable engine: Deno.listen, Deno.connect and readable.pipeTo, on any system that Deno runs on. Owns the listener and the
+ * set of open connections; what happens in one connection is in `streams_connection.ts`.
+ */
+
+import type { Address } from "../../values/address.ts";
+import { LIMITS } from "../../values/config.ts";
+import type { Fate } from "../../values/fates.ts";
+import { messageOf } from "../../values/errors.ts";
+import { logger } from "../../observe/log.ts";
+import { listenByDeno } from "../listen.ts";
+import type { RoutingTable } from "../../routing/routing_table.ts";
+import { isLeaving } from "../../routing/standings.ts";
+import type { Engine, EngineKind, EngineOptions, OpenConnection } from "../engine.ts";
+import type { EndedConnection } from "../../observe/connections.ts";
+import { NameLookup } from "../name_lookup.ts";
+import { RetiredSlots } from "../retired_slots.ts";
+import { StreamsConnection, type Surroundings } from "./connection.ts";
+import { RecordingRoom } from "./conversation.ts";
+
+/** Errors of accept that are one client's, who reset the connection before it was its turn: the next one is accepted at once. */
+const CLIENT_ERRORS = [Deno.errors.NotConnected, Deno.errors.ConnectionAborted, Deno.errors.ConnectionReset];
+/** How long accepting pauses after other errors, such as no descriptor being left: doubled from the first to the last. */
+const ACCEPT_PAUSE_MIN_MS = 50;
+const ACCEPT_PAUSE_MAX_MS = 1000;
+
+/** Idle connections are looked for this many times in an idle timeout, but not more often than the second number says. */
+const IDLE_SWEEPS_PER_TIMEOUT = 8;
+const IDLE_SWEEP_MIN_MS = 5;
+
+/** How long after a look at the connections that should leave their servers the next one is, as a part of the quiet time. */
+const LOOK_PER_QUIET = 0.5;
+const LOOK_MIN_MS = 5;
+const LOOK_MAX_MS = 250;
+
+const log = logger("engine");
+
+/** The row of ENGINES. */
+export const streams: EngineKind = {
+  cannot: ["reset", "cut", "lateReset", "stalledReset", "silence", "keepAliveTime", "threads", "urgentData"],
+  unsupported: () => undefined,
+  threads: () => 0,
+  create: (options) => new StreamsEngine(options),
+};
+
+class StreamsEngine implements Engine {
+  readonly address: Address;
+  readonly #options: EngineOptions;
+  readonly #listener: Deno.TcpListener;
+  readonly #connections = new Map<number, StreamsConnection>();
+  readonly #surroundings: Surroundings;
+  readonly #sweep: ReturnType<typeof setInterval>;
+  readonly #stopped = Promise.withResolvers<void>();
+  readonly #emptied = Promise.withResolvers<void>();
+  readonly #accepting: Promise<void>;
+  readonly #retired = new RetiredSlots();
+  #table: RoutingTable;
+  #lastId = 0;
+  /** Runs while there is a connection that should leave its server. */
+  #look: ReturnType<typeof setTimeout> | undefined;
+  #stopping = false;
+
+  constructor(options: EngineOptions) {
+    const { config, counters, listen, standings } = options;
+    this.#options = options;
+    this.#table = options.table;
+    this.#listener = listenByDeno(listen);
+    this.address = { host: listen.host, port: this.#listener.addr.port };
+    this.#surroundings = {
+      config,
+      counters,
+      load: {
+        get open() {
+          return counters.get("open");
+        },
+        get weightAway() {
+          return standings.weightAway;
+        },
+        standingOf: (slot) => standings.get(slot),
+        openOf: (slot) => counters.getOf(slot, "serverOpen"),
+      },
+      standings,
+      recordingRoom: new RecordingRoom(LIMITS.replayBytesTotalMax),
+      names: new NameLookup(),
+      lastEndsMs: new Map(),
+      table: () => this.#table,
+      onEnded: (connection, ended) => this.#forget(connection, ended),
+      onMoved: options.onMoved,
+      onLeaving: () => this.#lookLater(),
+      onServerFailed: options.onServerFailed,
+      onServerLeft: () => this.#declareEmpty(),
+    };
+    const sweepMs = Math.max(IDLE_SWEEP_MIN_MS, config.idleTimeoutMs / IDLE_SWEEPS_PER_TIMEOUT);
+    this.#sweep = setInterval(() => this.#endIdle(), sweepMs);
+    this.#accepting = this.#acceptAll();
+  }
+
+  update(table: RoutingTable): Promise<void> {
+    this.#retired.update(this.#table, table);
+    this.#table = table;
+    queueMicrotask(() => this.#declareEmpty()); // whoever publishes is not called back before it has done so
+    return Promise.resolve();
+  }
+
+  isEmpty(slot: number): boolean {
+    return this.#options.counters.getOf(slot, "serverOpen") === 0;
+  }
+
+  leave(slot: number): void {
+    if (!isLeaving(this.#options.standings.get(slot))) return; // the operator has changed his mind
+    for (const connection of this.#all()) connection.leave(slot);
+    this.#lookLater();
+  }
+
+  lose(slot: number, silentMs: number, wellAgoMs: number): void {
+    for (const connection of this.#all()) connection.lose(slot, silentMs, wellAgoMs);
+  }
+
+  connections(): Iterable<OpenConnection> {
+    return this.#connections.values();
+  }
+
+  sendHome(id: number): void {
+    this.#connections.get(id)?.goHome();
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    if (!this.#stopping) this.#listener.close();
+    this.#stopping = true;
+    this.#stopped.resolve();
+    await this.#accepting;
+    if (this.#connections.size === 0) this.#emptied.resolve();
+    const timer = setTimeout(() => this.#endAll("stopped"), graceMs);
+    await this.#emptied.promise;
+    clearTimeout(timer);
+    clearTimeout(this.#look);
+    clearInterval(this.#sweep);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop(0);
+  }
+
+  async #acceptAll(): Promise<void> {
+    let pauseMs = 0;
+    while (!this.#stopping) {
+      try {
+        this.#serve(await this.#listener.accept());
+        pauseMs = 0;
+      } catch (error) {
+        if (this.#stopping) return;
+        if (CLIENT_ERRORS.some((kind) => error instanceof kind)) {
+          this.#options.counters.add("gone");
+          continue;
+        }
+        this.#options.counters.add("acceptErrors");
+        if (pauseMs === 0) log.error("Cannot accept clients for now: {reason}", { reason: messageOf(error) });
+        pauseMs = Math.min(Math.max(ACCEPT_PAUSE_MIN_MS, pauseMs * 2), ACCEPT_PAUSE_MAX_MS);
+        await this.#pause(pauseMs);
+      }
+    }
+  }
+
+  /** Waits, but no longer than until the engine stops. */
+  async #pause(ms: number): Promise<void> {
+    let timer: ReturnType<typeof setTimeout>;
+    const over = new Promise<void>((resolve) => timer = setTimeout(resolve, ms));
+    await Promise.race([over, this.#stopped.promise]).finally(() => clearTimeout(timer));
+  }
+
+  #serve(client: Deno.TcpConn): void {
+    const { counters, config } = this.#options;
+    counters.add("accepted");
+    const open = counters.raise("open");
+    const connection = new StreamsConnection(++this.#lastId, client, this.#surroundings);
+    this.#connections.set(connection.id, connection);
+    if (open > config.connectionsMax) connection.end("refused_limit");
+    else void connection.run();
+  }
+
+  #forget(connection: StreamsConnection, ended: EndedConnection): void {
+    this.#options.counters.raise("open", -1);
+    this.#connections.delete(connection.id);
+    this.#options.onEnded(ended);
+    if (this.#stopping && this.#connections.size === 0) this.#emptied.resolve();
+  }
+
+  #declareEmpty(): void {
+    for (const slot of this.#retired.takeEmpty((slot) => this.isEmpty(slot))) this.#options.onServerEmpty(slot);
+  }
+
+  #endIdle(): void {
+    const beforeMs = performance.now() - this.#options.config.idleTimeoutMs;
+    for (const connection of this.#all()) if (connection.isIdle(beforeMs)) connection.end("idle_timeout");
+  }
+
+  /** Looks again, after a while, at the connections that should leave their servers and could not yet, if there are any. */
+  #lookLater(): void {
+    if (this.#look !== undefined || !this.#all().some(({ isLeaving }) => isLeaving)) return;
+    const ms = Math.min(Math.max(LOOK_MIN_MS, this.#options.config.quietMs * LOOK_PER_QUIET), LOOK_MAX_MS);
+    this.#look = setTimeout(() => {
+      this.#look = undefined;
+      for (const connection of this.#all()) if (connection.isLeaving) connection.leave(connection.slot);
+      this.#lookLater();
+    }, ms);
+  }
+
+  #endAll(fate: Fate): void {
+    for (const connection of this.#all()) connection.end(fate);
+  }
+
+  /** All connections there are now: whoever goes through them may end them. */
+  #all(): StreamsConnection[] {
+    return [...this.#connections.values()];
+  }
+}

@@ -1,0 +1,239 @@
+/**
+ * Dialling in the `streams` engine: one server's addresses, one server after another until one accepts, and asking a server whether
+ * it is still there. Counts a connection as its server's from the moment it is dialled. Knows nothing of bytes.
+ */
+
+import type { Address } from "../../values/address.ts";
+import { connectTo, untilAborted } from "../../health/connect.ts";
+import { afterSockets } from "../../health/socket_timer.ts";
+import type { Counters } from "../../observe/counters.ts";
+import { messageOf } from "../../values/errors.ts";
+import { askedUntilMs } from "../../routing/redistribution.ts";
+import { type Choice, type Load, nextServer } from "../../routing/route.ts";
+import type { RoutingTable, TableServer } from "../../routing/routing_table.ts";
+import { closeSocket } from "./conn_streams.ts";
+import type { EngineConfig } from "../engine.ts";
+import type { NameLookup } from "../name_lookup.ts";
+
+/** What dialling needs of the engine. */
+export interface DialSurroundings {
+  readonly config: EngineConfig;
+  readonly counters: Counters;
+  readonly load: Load;
+  readonly names: NameLookup;
+  /** The table of the moment. */
+  readonly table: () => RoutingTable;
+  /** By slot: when the server last ended a connection that was waiting or quiet, by performance.now. */
+  readonly lastEndsMs: Map<number, number>;
+  readonly onServerFailed: (slot: number, reason: string) => void;
+  /** Called when a server has lost its last connection. */
+  readonly onServerLeft: () => void;
+}
+
+/** What all searches of one connection add up to. */
+export interface Tally {
+  attempts: number;
+  /** The last error met, in the system's words. */
+  reason: string | undefined;
+}
+
+/** What one search may spend. A search that goes on where another stopped has what that one left. */
+export interface Budget {
+  attempts: number;
+  /** By performance.now. */
+  readonly deadlineMs: number;
+}
+
+/** What a search is made with. */
+export interface SearchOptions {
+  /** The client's. */
+  readonly key: Uint8Array;
+  readonly choice: Choice;
+  /** Names of servers that do not come into question. */
+  readonly except: readonly string[];
+  readonly budget: Budget;
+  readonly tally: Tally;
+}
+
+interface Dialled {
+  readonly server: TableServer;
+  readonly abort: AbortController;
+  /** It is given up, and not for anything that it did. */
+  isSkipped: boolean;
+}
+
+/** Errors that say that this machine has too little of something, and nothing of the server. */
+const OWN_SHORTAGES = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EAGAIN"];
+
+function isOwnShortage(error: unknown): boolean {
+  return OWN_SHORTAGES.includes((error as { code?: string }).code ?? "");
+}
+
+/** One search for a server. `run` once; `skip` and `cancel` at any time. */
+export class Search {
+  readonly #tried: Set<string>;
+  #dialled: Dialled | undefined;
+  #cancelled = false;
+
+  constructor(readonly around: DialSurroundings, readonly options: SearchOptions) {
+    this.#tried = new Set(options.except);
+  }
+
+  /** The server being dialled, which counts the connection as its own. */
+  get server(): TableServer | undefined {
+    return this.#dialled?.server;
+  }
+
+  /** The server to be tried next; undefined if there is none. */
+  next(choice: Choice = this.options.choice): TableServer | undefined {
+    const table = this.around.table();
+    const index = nextServer(
+      table,
+      this.around.load,
+      this.options.key,
+      choice,
+      (index) => !this.#tried.has(table.servers[index].name),
+    );
+    return table.servers[index];
+  }
+
+  /**
+   * Dials servers in the order of `route()`, by the table of the moment and never one twice, until one accepts: `onFound` has its
+   * socket then, and the connection is the server's until `releaseServer`. False if none did, or it was cancelled.
+   */
+  async run(onFound: (server: TableServer, socket: Deno.TcpConn) => void): Promise<boolean> {
+    const { budget } = this.options;
+    while (!this.#cancelled && budget.attempts > 0 && performance.now() < budget.deadlineMs) {
+      const server = this.next();
+      if (server === undefined) return false;
+      this.#tried.add(server.name);
+      budget.attempts--;
+      const socket = await this.#dial(server);
+      if (socket === undefined) continue;
+      if (this.#cancelled) { // a moment ago: the server was let go with that
+        closeSocket(socket);
+        return false;
+      }
+      this.#dialled = undefined;
+      onFound(server, socket);
+      return true;
+    }
+    return false;
+  }
+
+  /** If the server with this slot is being dialled, the next one is. */
+  skip(slot: number, reason: string): void {
+    if (this.#dialled?.server.slot !== slot) return;
+    this.#dialled.isSkipped = true;
+    this.#dialled.abort.abort(reason);
+  }
+
+  /** Stops dialling; whoever was dialled is let go at once. */
+  cancel(): void {
+    this.#cancelled = true;
+    const dialled = this.#dialled;
+    if (dialled === undefined) return;
+    this.#dialled = undefined;
+    dialled.abort.abort();
+    releaseServer(this.around, dialled.server);
+  }
+
+  /** It counts the connection from now on, not from its answer, so that clients who come meanwhile see its load. */
+  async #dial(server: TableServer): Promise<Deno.TcpConn | undefined> {
+    const { around, options: { tally, budget } } = this;
+    const { config, counters } = around;
+    const startedMs = performance.now();
+    tally.attempts++;
+    counters.raiseOf(server.slot, "serverOpen"); // no thread counts beside this one: route() has just seen that there is room
+    const abort = new AbortController();
+    const dialled = this.#dialled = { server, abort, isSkipped: false };
+    const timeoutMs = Math.min(config.connectTimeoutMs, budget.deadlineMs - startedMs);
+    try {
+      const socket = await dialServer(around, server.address, timeoutMs, abort);
+      if (this.#dialled !== dialled) return void closeSocket(socket);
+      counters.addTo(server.slot, "connects");
+      counters.addConnectSeconds((performance.now() - startedMs) / 1000);
+      return socket;
+    } catch (error) {
+      if (this.#dialled !== dialled) return undefined;
+      this.#dialled = undefined;
+      const reason = `${abort.signal.reason ?? messageOf(error)}`;
+      tally.reason = `${server.name}: ${reason}`;
+      const isItsFault = !dialled.isSkipped && !isOwnShortage(error);
+      if (isItsFault) counters.addTo(server.slot, "connectFailures");
+      releaseServer(around, server);
+      if (isItsFault) around.onServerFailed(server.slot, reason);
+    }
+  }
+}
+
+/** The server has a connection less. */
+export function releaseServer({ counters, onServerLeft }: DialSurroundings, { slot }: TableServer): void {
+  if (counters.raiseOf(slot, "serverOpen", -1) === 0) onServerLeft();
+}
+
+/**
+ * Why a server that has sent its end is found dead; undefined if it accepts a connection and leaves it alone, or if this machine
+ * cannot say. The address is the IP address that the server had.
+ */
+export async function findDead(
+  { config, lastEndsMs }: Pick<DialSurroundings, "config" | "lastEndsMs">,
+  slot: number,
+  { hostname, port }: Deno.NetAddr,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const late = new AbortController();
+  const cancel = afterSockets(config.connectTimeoutMs, () => late.abort());
+  try {
+    const socket = await connectTo(hostname, port, AbortSignal.any([signal, late.signal]));
+    const acceptedMs = performance.now();
+    return await findReset(socket, signal, () => askedUntilMs(acceptedMs, lastEndsMs.get(slot) ?? -Infinity));
+  } catch (error) {
+    if (isOwnShortage(error)) return undefined;
+    return late.signal.aborted ? "it does not accept any more" : messageOf(error);
+  } finally {
+    cancel();
+  }
+}
+
+/** Why a connection that was accepted is reset before the time is over; undefined if it is not. Closes it. */
+async function findReset(socket: Deno.TcpConn, signal: AbortSignal, untilMs: () => number): Promise<string | undefined> {
+  const close = () => closeSocket(socket); // wakes the reader
+  const wait = () => afterSockets(untilMs() - performance.now(), () => performance.now() < untilMs() ? cancel = wait() : close());
+  let cancel = wait();
+  signal.addEventListener("abort", close);
+  try {
+    await socket.read(new Uint8Array(1));
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionReset) return messageOf(error);
+  } finally {
+    cancel();
+    signal.removeEventListener("abort", close);
+    close();
+  }
+}
+
+/**
+ * Connects to the first of the server's IP addresses that accepts; all but the last have their part of the timeout each.
+ * Rejects with the last one's error, or when it is aborted, which the timeout does.
+ */
+async function dialServer(
+  { config, names }: DialSurroundings,
+  { host, port }: Address,
+  timeoutMs: number,
+  abort: AbortController,
+): Promise<Deno.TcpConn> {
+  const { signal } = abort;
+  const cancel = afterSockets(timeoutMs, () => abort.abort("it did not accept in time"));
+  try {
+    const ips = await untilAborted(names.find(host), signal);
+    for (const ip of ips.slice(0, -1)) {
+      const part = AbortSignal.timeout(config.connectTimeoutMs / ips.length);
+      const socket = await connectTo(ip, port, AbortSignal.any([signal, part])).catch(() => undefined);
+      if (socket !== undefined) return socket;
+    }
+    return await connectTo(ips.at(-1)!, port, signal);
+  } finally {
+    cancel();
+  }
+}

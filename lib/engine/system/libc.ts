@@ -1,0 +1,213 @@
+/**
+ * The C library as far as the epoll engine needs it: every function with its prototype, every struct with its offsets, every
+ * constant by its name. Linux on x86-64 and aarch64, glibc and musl. Nobody else touches a pointer: memory is ArrayBuffers of
+ * ours, whose addresses are asked of libc itself, so the permission to load libc is the only one it takes.
+ *
+ * Types are chosen for speed (Deno turns such calls into direct ones of 10 to 30 ns): descriptors, flags and results `i32`; addresses and sizes
+ * `usize`, to be given as BigInt, since a number takes ten times as long. No call moves more than 2³¹ − 1 bytes, so the lower half of
+ * ssize_t is its value.
+ */
+
+import { messageOf } from "../../values/errors.ts";
+import { ERRNO, ERRNO_WORDS } from "./errno.ts";
+
+/** Where libc is, on the distributions there are. Deno's permission to load it is for these files and no other (deno.json). */
+export const LIBC_PATHS = [
+  `/lib/${Deno.build.arch}-linux-gnu/libc.so.6`, // Debian, Ubuntu
+  "/lib64/libc.so.6", // Fedora, RHEL, SUSE
+  "/usr/lib/libc.so.6", // Arch
+  `/lib/libc.musl-${Deno.build.arch}.so.1`, // Alpine
+] as const;
+
+const SYMBOLS = {
+  /** int *__errno_location(void) */
+  __errno_location: { parameters: [], result: "usize" },
+  /** void *memcpy(void *dest, const void *src, size_t n): copies from an address into a buffer of ours */
+  memcpy: { parameters: ["buffer", "usize", "usize"], result: "usize" },
+  /** void *memmove(void *dest, const void *src, size_t n): between two addresses */
+  memmove: { parameters: ["usize", "usize", "usize"], result: "usize" },
+  /** int close(int fd) */
+  close: { parameters: ["i32"], result: "i32" },
+  /** ssize_t read(int fd, void *buf, size_t count) */
+  read: { parameters: ["i32", "usize", "usize"], result: "i32" },
+  /** ssize_t write(int fd, const void *buf, size_t count) */
+  write: { parameters: ["i32", "usize", "usize"], result: "i32" },
+  /** int pipe2(int pipefd[2], int flags) */
+  pipe2: { parameters: ["usize", "i32"], result: "i32" },
+  /** int getrlimit(int resource, struct rlimit *rlim) */
+  getrlimit: { parameters: ["i32", "usize"], result: "i32" },
+  /** int fcntl(int fd, int cmd, int arg) */
+  fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  /** int socket(int domain, int type, int protocol) */
+  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  /** int bind(int sockfd, const struct sockaddr *addr, socklen_t addrlen) */
+  bind: { parameters: ["i32", "usize", "i32"], result: "i32" },
+  /** int listen(int sockfd, int backlog) */
+  listen: { parameters: ["i32", "i32"], result: "i32" },
+  /** int accept4(int sockfd, struct sockaddr *addr, socklen_t *addrlen, int flags) */
+  accept4: { parameters: ["i32", "usize", "usize", "i32"], result: "i32" },
+  /** int connect(int sockfd, const struct sockaddr *addr, socklen_t addrlen) */
+  connect: { parameters: ["i32", "usize", "i32"], result: "i32" },
+  /** int getsockname(int sockfd, struct sockaddr *addr, socklen_t *addrlen) */
+  getsockname: { parameters: ["i32", "usize", "usize"], result: "i32" },
+  /** int getpeername(int sockfd, struct sockaddr *addr, socklen_t *addrlen) */
+  getpeername: { parameters: ["i32", "usize", "usize"], result: "i32" },
+  /** int getsockopt(int sockfd, int level, int optname, void *optval, socklen_t *optlen) */
+  getsockopt: { parameters: ["i32", "i32", "i32", "usize", "usize"], result: "i32" },
+  /** int setsockopt(int sockfd, int level, int optname, const void *optval, socklen_t optlen) */
+  setsockopt: { parameters: ["i32", "i32", "i32", "usize", "i32"], result: "i32" },
+  /** ssize_t recv(int sockfd, void *buf, size_t len, int flags) */
+  recv: { parameters: ["i32", "usize", "usize", "i32"], result: "i32" },
+  /** ssize_t send(int sockfd, const void *buf, size_t len, int flags) */
+  send: { parameters: ["i32", "usize", "usize", "i32"], result: "i32" },
+  /** int shutdown(int sockfd, int how) */
+  shutdown: { parameters: ["i32", "i32"], result: "i32" },
+  /** ssize_t splice(int fd_in, off_t *off_in, int fd_out, off_t *off_out, size_t len, unsigned int flags) */
+  splice: { parameters: ["i32", "usize", "i32", "usize", "usize", "i32"], result: "i32" },
+  /** int epoll_create1(int flags) */
+  epoll_create1: { parameters: ["i32"], result: "i32" },
+  /** int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) */
+  epoll_ctl: { parameters: ["i32", "i32", "i32", "usize"], result: "i32" },
+  /** int epoll_wait(int epfd, struct epoll_event *events, int maxevents, int timeout) */
+  epoll_wait: { parameters: ["i32", "usize", "i32", "i32"], result: "i32" },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+/** Constants of <sys/socket.h>, <netinet/in.h> and <netinet/tcp.h>, by the names they have there. */
+export const SOCKET = {
+  AF_INET: 2,
+  AF_INET6: 10,
+  SOCK_STREAM: 1,
+  SOCK_NONBLOCK: 0o4000,
+  SOCK_CLOEXEC: 0o2000000,
+  SOL_SOCKET: 1,
+  SO_REUSEADDR: 2,
+  SO_ERROR: 4,
+  SO_KEEPALIVE: 9,
+  SO_OOBINLINE: 10,
+  SO_LINGER: 13,
+  IPPROTO_TCP: 6,
+  TCP_NODELAY: 1,
+  TCP_KEEPIDLE: 4,
+  TCP_KEEPINTVL: 5,
+  TCP_KEEPCNT: 6,
+  TCP_INFO: 11,
+  TCP_RTO_MAX_MS: 44, // since Linux 6.15
+  MSG_OOB: 0x1,
+  MSG_PEEK: 0x2,
+  MSG_TRUNC: 0x20,
+  MSG_NOSIGNAL: 0x4000,
+  MSG_MORE: 0x8000,
+  SHUT_RD: 0,
+  SHUT_WR: 1,
+} as const;
+
+/** RLIMIT_NOFILE of <sys/resource.h>; struct rlimit { rlim_t rlim_cur; rlim_t rlim_max; } is two unsigned 64-bit numbers. */
+export const RLIMIT_NOFILE = 7;
+
+/** Constants of <fcntl.h>, which pipes and splice(2) use. */
+export const FILE = {
+  O_NONBLOCK: 0o4000,
+  O_CLOEXEC: 0o2000000,
+  F_SETPIPE_SZ: 1031,
+  SPLICE_F_MOVE: 1,
+  SPLICE_F_NONBLOCK: 2,
+  SPLICE_F_MORE: 4,
+} as const;
+
+/** Constants of <sys/epoll.h>. */
+export const EPOLL = {
+  CLOEXEC: 0o2000000,
+  CTL_ADD: 1,
+  CTL_DEL: 2,
+  CTL_MOD: 3,
+  IN: 0x1,
+  PRI: 0x2,
+  OUT: 0x4,
+  ERR: 0x8,
+  HUP: 0x10,
+  RDHUP: 0x2000,
+  EXCLUSIVE: 1 << 28,
+  ET: 1 << 31,
+} as const;
+
+/**
+ * struct epoll_event { uint32_t events; union { int32_t fd; uint64_t u64; } data; }: packed on x86-64 alone. In 32-bit words: its length, and where
+ * the lower and the upper half of `data` are; `events` is word 0.
+ */
+export const EPOLL_EVENT = Deno.build.arch === "x86_64"
+  ? { words: 3, dataLow: 1, dataHigh: 2 } as const
+  : { words: 4, dataLow: 2, dataHigh: 3 } as const;
+
+/** struct sockaddr_in (16 bytes) and sockaddr_in6 (28 bytes), in bytes. Family in the machine's order, port and address in the network's. */
+export const SOCKADDR = {
+  family: 0, // sa_family_t, 2 bytes
+  port: 2, // in_port_t, 2 bytes
+  address4: 4, // sin_addr, 4 bytes
+  length4: 16,
+  address6: 8, // sin6_addr, 16 bytes, after sin6_flowinfo
+  length6: 28,
+} as const;
+
+/**
+ * struct tcp_info of <linux/tcp.h>, as far as it is read: its length, and where in bytes the fields are. An older kernel gives less, and what
+ * it does not give is 0.
+ */
+export const TCP_INFO = {
+  length: 152,
+  retransmits: 2, // __u8 tcpi_retransmits: in a row, unanswered
+  probes: 3, // __u8 tcpi_probes: of the window or keep-alive, in a row, unanswered
+  unacked: 24, // __u32 tcpi_unacked: segments
+  lastDataReceived: 52, // __u32 tcpi_last_data_recv: ms ago
+  lastAckReceived: 56, // __u32 tcpi_last_ack_recv: ms ago
+  unsentBytes: 144, // __u32 tcpi_notsent_bytes, since Linux 4.6
+} as const;
+
+/** The functions, as they are called. */
+export type LibcSymbols = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+
+/** libc, opened for the thread that calls: errno is a thread's own. */
+export interface Libc extends Disposable {
+  readonly call: LibcSymbols;
+  /** The error of the call that has just failed: read it before anything else. */
+  errno(): number;
+  /** The address of a buffer's first byte. It stays the same for as long as the buffer is kept: V8 moves no ArrayBuffer. */
+  addressOf(buffer: ArrayBuffer | SharedArrayBuffer): bigint;
+}
+
+/** Opens libc. Throws where none of these files can be loaded. */
+export function openLibc(paths: readonly string[] = LIBC_PATHS): Libc {
+  const library = openFirst(paths);
+  const call = library.symbols;
+  const errnoAddress = BigInt(call.__errno_location());
+  const errno = new Int32Array(new ArrayBuffer(4));
+  return {
+    call,
+    errno() {
+      call.memcpy(errno, errnoAddress, 4n);
+      return errno[0];
+    },
+    addressOf: (buffer) => BigInt(call.memcpy(new Uint8Array(buffer as ArrayBuffer), errnoAddress, 0n)), // memcpy(3) returns dest
+    [Symbol.dispose]: () => library.close(),
+  };
+}
+
+function openFirst(paths: readonly string[]): Deno.DynamicLibrary<typeof SYMBOLS> {
+  let failure: unknown;
+  for (const path of paths) {
+    try {
+      return Deno.dlopen(path, SYMBOLS);
+    } catch (error) {
+      failure = error; // that of the last path, unless another one is there and would not load
+      if (!/no such file/i.test(messageOf(error))) break;
+    }
+  }
+  throw new Error(`libc cannot be loaded: ${messageOf(failure)}`);
+}
+
+/** An errno by its name and in words: "connection refused (ECONNREFUSED)". */
+export function errnoText(errno: number): string {
+  const name = Object.entries(ERRNO).find(([, number]) => number === errno)?.[0];
+  if (name === undefined) return `error ${errno}`;
+  const words = ERRNO_WORDS[name as keyof typeof ERRNO];
+  return `${words} (${name})`;
+}

@@ -1,0 +1,132 @@
+/**
+ * The counters as Prometheus text (exposition format 0.0.4). Every metric comes from a row of COUNTERS or FATES, but for the few
+ * that describe the balancer itself. prom-client writes and escapes; the numbers stay where the engines count them.
+ */
+
+import { type Metric, Registry } from "prom-client";
+import { CONNECT_SECONDS_BOUNDS, type ConnectSeconds, COUNTERS, type Counters } from "./counters.ts";
+import { FATE_NAMES } from "../values/fates.ts";
+import { SERVER_STATES } from "../routing/standings.ts";
+import type { ProcessCounter, ProcessGauge, ServerCounter, ServerGauge } from "./counters.ts";
+
+/** A server's label and where its counters are. */
+export interface MeasuredServer {
+  readonly name: string;
+  readonly slot: number;
+  readonly state: string;
+  readonly weight: number;
+}
+
+/** What the metrics say beside the counters. */
+export interface Measured {
+  readonly version: string;
+  readonly engine: string;
+  readonly startedAtSeconds: number;
+  readonly connectionsMax: number;
+  readonly servers: readonly MeasuredServer[];
+}
+
+interface Sample {
+  readonly value: number;
+  readonly labels: Readonly<Record<string, string | number>>;
+  readonly metricName?: string;
+}
+
+interface Family {
+  readonly name: string;
+  readonly type: "counter" | "gauge" | "histogram";
+  readonly help: string;
+  readonly samples: (counters: Counters, measured: Measured) => Sample[];
+}
+
+/** Every metric: name, type, help, and how its samples are read. */
+export const FAMILIES: readonly Family[] = [
+  ...Object.entries(COUNTERS).map(([name, row]): Family => ({
+    name: row.metric,
+    type: row.kind,
+    help: row.help,
+    samples: row.scope === "process"
+      ? (counters) => [{ value: counters.get(name as ProcessCounter | ProcessGauge), labels: {} }]
+      : (counters, { servers }) =>
+        servers.map((server) => ({
+          value: counters.getOf(server.slot, name as ServerCounter | ServerGauge),
+          labels: { server: server.name },
+        })),
+  })),
+  {
+    name: "balancer_connection_fates_total",
+    type: "counter",
+    help: "Connections that ended, by their one fate; the sum is accepted minus open",
+    samples: (counters) => FATE_NAMES.map((fate) => ({ value: counters.get(fate), labels: { fate } })),
+  },
+  {
+    name: "balancer_server_fates_total",
+    type: "counter",
+    help: "Connections to the server that ended, by fate",
+    samples: (counters, { servers }) =>
+      servers.flatMap(({ name, slot }) =>
+        FATE_NAMES.map((fate) => ({ value: counters.getOf(slot, fate), labels: { server: name, fate } }))
+      ),
+  },
+  {
+    name: "balancer_connect_seconds",
+    type: "histogram",
+    help: "How long servers took to accept a connection",
+    samples: (counters) => histogramSamples("balancer_connect_seconds", counters.connectSeconds()),
+  },
+  {
+    name: "balancer_servers",
+    type: "gauge",
+    help: "Servers, by state",
+    samples: (_, { servers }) =>
+      SERVER_STATES.map((state) => ({ value: servers.filter((server) => server.state === state).length, labels: { state } })),
+  },
+  {
+    name: "balancer_server_weight",
+    type: "gauge",
+    help: "The server's weight",
+    samples: (_, { servers }) => servers.map(({ name, weight }) => ({ value: weight, labels: { server: name } })),
+  },
+  {
+    name: "balancer_open_connections_max",
+    type: "gauge",
+    help: "Connections that may be open at a time",
+    samples: (_, { connectionsMax }) => [{ value: connectionsMax, labels: {} }],
+  },
+  {
+    name: "balancer_info",
+    type: "gauge",
+    help: "Always 1; the labels say which version and engine run",
+    samples: (_, { version, engine }) => [{ value: 1, labels: { version, engine } }],
+  },
+  {
+    name: "process_start_time_seconds",
+    type: "gauge",
+    help: "When the balancer started, in seconds since 1970",
+    samples: (_, { startedAtSeconds }) => [{ value: startedAtSeconds, labels: {} }],
+  },
+];
+
+/** The whole text, and the content type that goes with it. */
+export async function writeMetrics(counters: Counters, measured: Measured): Promise<{ text: string; contentType: string }> {
+  const registry = new Registry();
+  for (const { name, type, help, samples } of FAMILIES) {
+    const get = () => ({ name, type, help, values: samples(counters, measured) });
+    registry.registerMetric({ name, get } as unknown as Metric); // all that the registry asks of a metric
+  }
+  return { text: await registry.metrics(), contentType: registry.contentType };
+}
+
+/** Buckets are cumulative, and the last one, `+Inf`, equals the count. */
+function histogramSamples(name: string, { counts, sum }: ConnectSeconds): Sample[] {
+  let cumulative = 0;
+  const buckets = counts.map((count, i) => {
+    cumulative += count;
+    return { metricName: `${name}_bucket`, value: cumulative, labels: { le: CONNECT_SECONDS_BOUNDS[i] ?? "+Inf" } };
+  });
+  return [
+    ...buckets,
+    { metricName: `${name}_sum`, value: sum, labels: {} },
+    { metricName: `${name}_count`, value: cumulative, labels: {} },
+  ];
+}

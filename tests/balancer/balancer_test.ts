@@ -1,0 +1,722 @@
+// The pool and its changes: checked, saved, published, answered. What depends on the engine is tried with each of them.
+
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertGreaterOrEqual,
+  assertLess,
+  assertLessOrEqual,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { parseAddress } from "../../lib/values/address.ts";
+import { Balancer, type BalancerOptions, type ServerView } from "../../lib/balancer/balancer.ts";
+import { LIMITS, parseConfig } from "../../lib/values/config.ts";
+import type { EngineKind } from "../../lib/engine/engine.ts";
+import { ENGINES } from "../../lib/engine/mod.ts";
+import { streams } from "../../lib/engine/streams/engine.ts";
+import { OperatorError } from "../../lib/values/errors.ts";
+import type { SavedServer } from "../../lib/balancer/state_file.ts";
+import {
+  ask,
+  assertFatesAddUp,
+  close,
+  connect,
+  echo,
+  type Handler,
+  hold,
+  readBytes,
+  readText,
+  sayName,
+  soon,
+  startServer,
+  unusedAddress,
+  writeText,
+} from "../helpers.ts";
+import { turn, until } from "../raw_socket.ts";
+
+const ORDINARY = { weight: 1, connectionsMax: null };
+
+/** After so long an exchange is over, where connections may go elsewhere between two of them. */
+const QUIET = "30ms";
+/** Connections spread by themselves, and may go elsewhere between two exchanges. */
+const IDLE = { key: "ip:port", redistribute: "idle", quiet: QUIET };
+
+/** Without checks, which are connections, too. */
+function startBalancer(options: Partial<BalancerOptions> & { flags?: Record<string, string> } = {}): Balancer {
+  const { flags, ...rest } = options;
+  const listen = { host: "127.0.0.1", port: 0 };
+  const config = parseConfig({ check: "off", workers: "2", ...flags });
+  return new Balancer({ engine: streams, listen, config, connectionsMax: 1000, ...rest });
+}
+
+Deno.test("add() puts a server to work", async () => {
+  await using server = startServer(sayName);
+  await using balancer = startBalancer();
+  assertEquals(await ask(balancer.address), "");
+  const added = await balancer.add(server.address, { weight: 3, connectionsMax: 7 });
+  assertEquals([added.server, added.state, added.weight, added.connectionsMax], [server.name, "up", 3, 7]);
+  assertAlmostEquals(added.share, 1);
+  assertEquals(await ask(balancer.address), server.name);
+  assertEquals(balancer.list().map(({ server, connects }) => [server, connects]), [[server.name, 1]]);
+  assertFatesAddUp(balancer.counters);
+});
+
+Deno.test("add() refuses a server that is in the pool, and the balancer's own address", async () => {
+  await using balancer = startBalancer();
+  const server = parseAddress("192.0.2.1:80");
+  await balancer.add(server, ORDINARY);
+  const before = balancer.generation;
+  const twice = await assertRejects(() => balancer.add(server, ORDINARY), OperatorError);
+  assertEquals([twice.kind, twice.message], ["conflict", 'Cannot add server "192.0.2.1:80": it is already in the pool']);
+  const loop = await assertRejects(
+    () => balancer.add(balancer.address, ORDINARY),
+    OperatorError,
+    "the balancer itself listens there",
+  );
+  assertEquals(loop.kind, "conflict");
+  assertEquals(balancer.generation, before);
+});
+
+Deno.test("a pool can hold so many servers and so much weight, and no more", async () => {
+  const pool = (count: number, weight: number) =>
+    Array.from({ length: count }, (_, i) => ({ server: `192.0.2.1:${i + 1}`, weight, connectionsMax: null }));
+  await using heavy = startBalancer({ servers: pool(LIMITS.weightTotalMax / LIMITS.weightMax, LIMITS.weightMax) });
+  await assertRejects(() => heavy.add(parseAddress("192.0.2.2:1"), ORDINARY), OperatorError, String(LIMITS.weightTotalMax));
+  await using wide = startBalancer({ servers: pool(LIMITS.serversMax, 1) });
+  await assertRejects(() => wide.add(parseAddress("192.0.2.2:1"), ORDINARY), OperatorError, String(LIMITS.serversMax));
+});
+
+Deno.test("a change that cannot be saved is not made", async () => {
+  const disk = { full: false };
+  const save = () => disk.full ? Promise.reject(new OperatorError("failed", "the disk is full")) : Promise.resolve();
+  await using server = startServer(sayName);
+  await using balancer = startBalancer({ save });
+  await balancer.add(server.address, ORDINARY);
+  const before = balancer.ring().fingerprint;
+  disk.full = true;
+  await assertRejects(() => balancer.add(parseAddress("192.0.2.1:80"), ORDINARY), OperatorError, "the disk is full");
+  await assertRejects(() => balancer.change(server.name, { weight: 2 }), OperatorError, "the disk is full");
+  await assertRejects(() => balancer.remove(server.name, 0), OperatorError, "the disk is full");
+  assertEquals(balancer.ring().fingerprint, before);
+  assertEquals(await ask(balancer.address), server.name);
+});
+
+Deno.test("what is saved starts the same pool again", async () => {
+  let saved: readonly SavedServer[] = [];
+  const save = (servers: readonly SavedServer[]) => Promise.resolve(void (saved = servers));
+  await using first = startBalancer({ save });
+  await first.add(parseAddress("192.0.2.1:80"), { weight: 2, connectionsMax: null });
+  await first.add(parseAddress("[2001:db8::1]:80"), { weight: 1, connectionsMax: 5 });
+  await first.add(parseAddress("db.example:80"), ORDINARY);
+  await first.remove("db.example:80", 0);
+  await using second = startBalancer({ servers: saved });
+  const timeless = (servers: ServerView[]) => servers.map((server) => ({ ...server, since: undefined }));
+  assertEquals(timeless(second.list()), timeless(first.list()));
+  assertEquals(second.ring(), first.ring());
+});
+
+Deno.test("change() sets what is given and leaves the rest", async () => {
+  await using balancer = startBalancer();
+  await balancer.add(parseAddress("192.0.2.1:80"), { weight: 1, connectionsMax: 9 });
+  await balancer.add(parseAddress("192.0.2.2:80"), ORDINARY);
+  const { weight, connectionsMax, share } = await balancer.change("192.0.2.1:80", { weight: 3 });
+  assertEquals([weight, connectionsMax], [3, 9]);
+  assertAlmostEquals(share, 0.75, 0.04);
+  assertEquals((await balancer.change("192.0.2.1:80", { connectionsMax: null })).connectionsMax, null);
+  const { kind } = await assertRejects(() => balancer.change("192.0.2.3:80", { weight: 1 }), OperatorError, '"192.0.2.3:80"');
+  assertEquals(kind, "unknown");
+});
+
+Deno.test("remove() of a server without connections is done at once", async () => {
+  await using balancer = startBalancer();
+  await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
+  assertEquals(await balancer.remove("192.0.2.1:80", 60_000), { server: "192.0.2.1:80", open: 0, moved: 0, ended: 0 });
+  assertEquals(balancer.list(), []);
+  const { kind } = await assertRejects(() => balancer.remove("192.0.2.1:80", 0), OperatorError, "it is not in the pool");
+  assertEquals(kind, "unknown");
+});
+
+Deno.test("remove() lets connections finish, and ends those that do not", async () => {
+  await using server = startServer(echo);
+  await using balancer = startBalancer();
+  await balancer.add(server.address, ORDINARY);
+  using quick = await openVia(balancer);
+  using slow = await openVia(balancer);
+  const removal = balancer.remove(server.name, 60_000);
+  while (balancer.list()[0]?.state !== "draining") await Promise.resolve();
+  assertEquals(await ask(balancer.address), "", "a removed server takes nobody new");
+  await quick.closeWrite();
+  assertEquals(await soon(readText(quick)), "");
+  assertEquals(balancer.list().map(({ state, open }) => [state, open]), [["draining", 1]]);
+  const shortened = balancer.remove(server.name, 0);
+  assertEquals(await soon(readText(slow)), "");
+  const expected = { server: server.name, open: 2, moved: 0, ended: 1 };
+  assertEquals(await soon(Promise.all([removal, shortened])), [expected, expected]);
+  assertEquals(balancer.list(), []);
+  assertEquals([balancer.counters.get("removed"), balancer.counters.get("done")], [1, 1]);
+  assertFatesAddUp(balancer.counters);
+});
+
+Deno.test("a server added again while it drains keeps its connections, and its removal is called off", async () => {
+  await using server = startServer(echo);
+  await using balancer = startBalancer();
+  await balancer.add(server.address, ORDINARY);
+  using client = await openVia(balancer);
+  const removal = assertRejects(() => balancer.remove(server.name, 60_000), OperatorError, "called off");
+  const added = await balancer.add(server.address, { weight: 2, connectionsMax: null });
+  assertEquals([added.state, added.open, added.weight], ["up", 1, 2]);
+  await soon(removal);
+  await writeText(client, "y");
+  assertEquals((await soon(readBytes(client, 1)))[0], "y".charCodeAt(0));
+});
+
+Deno.test("a new server never inherits the numbers of one that was removed", async () => {
+  await using server = startServer(sayName);
+  await using balancer = startBalancer();
+  await balancer.add(server.address, ORDINARY);
+  await ask(balancer.address);
+  await balancer.remove(server.name, 1000);
+  await using other = startServer(sayName);
+  const added = await balancer.add(other.address, ORDINARY);
+  assertEquals([added.connects, added.receivedBytes, added.fates.done], [0, 0, 0]);
+  assertEquals(balancer.counters.get("done"), 1);
+});
+
+Deno.test("changes asked for at once are made one after another", async () => {
+  const running = { now: 0, most: 0 };
+  const save = async () => {
+    running.most = Math.max(running.most, ++running.now);
+    await new Promise((resolve) => setTimeout(resolve));
+    running.now--;
+  };
+  await using balancer = startBalancer({ save });
+  const names = Array.from({ length: 20 }, (_, i) => `192.0.2.1:${i + 1}`);
+  await Promise.all(names.map((name) => balancer.add(parseAddress(name), ORDINARY)));
+  assertEquals(running.most, 1);
+  assertEquals(balancer.list().map(({ server }) => server).toSorted(), names.toSorted());
+});
+
+Deno.test("a client of a removed server comes back to it when it is added again", async () => {
+  await using one = startServer(sayName);
+  await using two = startServer(sayName);
+  await using balancer = startBalancer();
+  await balancer.add(one.address, ORDINARY);
+  await balancer.add(two.address, ORDINARY);
+  const home = await ask(balancer.address);
+  await balancer.remove(home, 1000);
+  assertNotEquals(await ask(balancer.address), home);
+  await balancer.add(parseAddress(home), ORDINARY);
+  assertEquals(await ask(balancer.address), home);
+});
+
+Deno.test("a stopping balancer changes nothing more", async () => {
+  await using balancer = startBalancer();
+  await balancer.stop(0);
+  await assertRejects(() => balancer.add(parseAddress("192.0.2.1:80"), ORDINARY), OperatorError, "the balancer is stopping");
+});
+
+Deno.test("stop() ends drains as well", async () => {
+  await using server = startServer(hold);
+  await using balancer = startBalancer();
+  await balancer.add(server.address, ORDINARY);
+  using client = await connect(balancer.address);
+  while (balancer.list()[0].connects === 0) await new Promise((resolve) => setTimeout(resolve));
+  const removal = balancer.remove(server.name, 60_000);
+  while (balancer.list()[0]?.state !== "draining") await Promise.resolve();
+  await soon(balancer.stop(0));
+  assertEquals(await soon(removal), { server: server.name, open: 1, moved: 0, ended: 1 });
+  assertEquals(await soon(readText(client)), "");
+  assertEquals(balancer.counters.get("stopped"), 1);
+});
+
+Deno.test("a pool that contains the listening address is refused", () => {
+  const address = unusedAddress();
+  const servers = [{ server: `127.0.0.1:${address.port}`, ...ORDINARY }];
+  assertThrows(() => startBalancer({ listen: address, servers }), OperatorError, "the balancer itself listens there");
+});
+
+Deno.test("the figures can be asked for while the balancer stops", async () => {
+  await using server = startServer(echo);
+  await using balancer = startBalancer();
+  await balancer.add(server.address, ORDINARY);
+  await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
+  using _client = await openVia(balancer);
+  const stopped = balancer.stop(60_000);
+  assertEquals(balancer.list().map(({ state }) => state), ["up", "up"]);
+  assertEquals(balancer.get(server.name).open, 1);
+  assertEquals(balancer.countServers(), { up: 2, resting: 0, down: 0, draining: 0 });
+  assertEquals(balancer.explain("192.0.2.7", 3).order.length, 2);
+  await balancer.stop(0);
+  await soon(stopped);
+});
+
+Deno.test("what cannot be saved changes nobody's draining", async () => {
+  const disk = { full: false };
+  const save = () => disk.full ? Promise.reject(new OperatorError("failed", "the disk is full")) : Promise.resolve();
+  await using balancer = startBalancer({ save });
+  await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
+  disk.full = true;
+  await assertRejects(() => balancer.change("192.0.2.1:80", { draining: true }), OperatorError, "the disk is full");
+  assertEquals(balancer.get("192.0.2.1:80").state, "up");
+  disk.full = false;
+  await balancer.change("192.0.2.1:80", { draining: true });
+  disk.full = true;
+  await assertRejects(() => balancer.change("192.0.2.1:80", { draining: false }), OperatorError, "the disk is full");
+  assertEquals(balancer.get("192.0.2.1:80").state, "draining");
+});
+
+Deno.test("a drain is saved with the pool, stays when others change, and starts again with it", async () => {
+  let saved: readonly SavedServer[] = [];
+  const save = (servers: readonly SavedServer[]) => Promise.resolve(void (saved = servers));
+  await using first = startBalancer({ save });
+  for (const name of ["192.0.2.1:80", "192.0.2.2:80"]) await first.add(parseAddress(name), ORDINARY);
+  await first.change("192.0.2.1:80", { draining: true });
+  await first.change("192.0.2.1:80", { weight: 2 });
+  await first.add(parseAddress("192.0.2.3:80"), ORDINARY);
+  await first.remove("192.0.2.2:80", 0);
+  assertEquals(saved, [
+    { server: "192.0.2.1:80", weight: 2, connectionsMax: null, draining: true },
+    { server: "192.0.2.3:80", weight: 1, connectionsMax: null },
+  ]);
+  await using second = startBalancer({ servers: saved });
+  assertEquals(second.list().map(({ state, reason }) => [state, reason]), [["draining", "balancerctl drain"], ["up", null]]);
+  assertEquals(second.countServers(), { up: 1, resting: 0, down: 0, draining: 1 });
+  assertEquals(second.ring(), first.ring(), "a drain leaves the ring alone");
+  await first.change("192.0.2.1:80", { draining: false });
+  assertEquals(saved[0], { server: "192.0.2.1:80", weight: 2, connectionsMax: null });
+});
+
+Deno.test("a server that was drained, removed and added again is not draining", async () => {
+  let saved: readonly SavedServer[] = [];
+  await using balancer = startBalancer({ save: (servers) => Promise.resolve(void (saved = servers)) });
+  await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
+  await balancer.change("192.0.2.1:80", { draining: true });
+  await balancer.remove("192.0.2.1:80", 0);
+  assertEquals((await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY)).state, "up");
+  assertEquals(saved, [{ server: "192.0.2.1:80", ...ORDINARY }]);
+});
+
+Deno.test("drains, undrains and other changes asked for at once: the last word counts, and none is lost", async () => {
+  await using balancer = startBalancer();
+  const name = "192.0.2.1:80";
+  await balancer.add(parseAddress(name), ORDINARY);
+  const changes = [{ draining: true }, { weight: 5 }, { draining: false }, { connectionsMax: 9 }, { draining: true }, {
+    weight: 7,
+  }];
+  const views = await Promise.all(changes.map((change) => balancer.change(name, change)));
+  assertEquals(views.map(({ state }) => state), ["draining", "draining", "up", "up", "draining", "draining"]);
+  const { weight, connectionsMax, state } = balancer.get(name);
+  assertEquals([weight, connectionsMax, state], [7, 9, "draining"]);
+});
+
+Deno.test("a drain asked for again keeps its time", async () => {
+  await using balancer = startBalancer();
+  await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
+  const { since } = await balancer.change("192.0.2.1:80", { draining: true });
+  const again = await balancer.change("192.0.2.1:80", { draining: true });
+  assertEquals([again.state, again.since], ["draining", since]);
+});
+
+Deno.test("a server that is being removed is not changed", async () => {
+  await using server = startServer(hold);
+  await using balancer = startBalancer();
+  await balancer.add(server.address, ORDINARY);
+  using _client = await connect(balancer.address);
+  await until(() => balancer.list()[0].connects === 1, "the connection");
+  const removal = balancer.remove(server.name, 60_000);
+  await leaving(balancer, server.name);
+  const { kind } = await assertRejects(() => balancer.change(server.name, { draining: false }), OperatorError, "it is draining");
+  assertEquals(kind, "unknown");
+  assertThrows(() => balancer.plan({ kind: "remove", server: server.name }), OperatorError, "it is draining");
+  await balancer.remove(server.name, 0);
+  await soon(removal);
+});
+
+for (const level of ["new", "unanswered"]) {
+  Deno.test(`startRebalance() at level ${level} is refused, and says which level it takes`, async () => {
+    await using balancer = startBalancer({ flags: { redistribute: level } });
+    const { kind, message } = assertThrows(() => balancer.rebalancer.start(100), OperatorError);
+    assertEquals(kind, "conflict");
+    assertStringIncludes(message, `--redistribute is ${level}`);
+    assertStringIncludes(message, "--redistribute idle");
+    assertEquals(balancer.rebalancer.state.running, false);
+  });
+}
+
+Deno.test("plan() of a server that is not there, or is there already, is refused", async () => {
+  await using balancer = startBalancer();
+  await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
+  const server = "192.0.2.2:80";
+  for (const change of [{ kind: "remove", server }, { kind: "weight", server, weight: 2 }] as const) {
+    const { kind, message } = assertThrows(() => balancer.plan(change), OperatorError);
+    assertEquals(kind, "unknown");
+    assertMatch(message, /^Cannot plan for server "192\.0\.2\.2:80": it is not in the pool;/);
+  }
+  const { kind, message } = assertThrows(() => balancer.plan({ kind: "add", server: "192.0.2.1:80", weight: 1 }), OperatorError);
+  assertEquals([kind, message], ["conflict", 'Cannot plan for server "192.0.2.1:80": it is in the pool; plan weight or remove']);
+});
+
+Deno.test("plan() says what the change then does to the shares, and changes nothing", async () => {
+  await using balancer = startBalancer();
+  for (let i = 1; i <= 3; i++) await balancer.add(parseAddress(`192.0.2.${i}:80`), ORDINARY);
+  const before = { list: balancer.list(), generation: balancer.generation };
+  const { movedShare, flows, servers } = balancer.plan({ kind: "remove", server: "192.0.2.2:80" });
+  assertEquals({ list: balancer.list(), generation: balancer.generation }, before);
+  assertEquals(servers, { before: 3, after: 2 });
+  assertAlmostEquals(movedShare, before.list[1].share, 1e-6);
+  await balancer.remove("192.0.2.2:80", 0);
+  for (const { from, to, share } of flows) {
+    assertEquals(from, "192.0.2.2:80");
+    const had = before.list.find(({ server }) => server === to)!.share;
+    assertAlmostEquals(balancer.get(to!).share, had + share, 1e-6);
+  }
+});
+
+Deno.test("explain() without a server, and of what is no client", async () => {
+  await using balancer = startBalancer({ flags: { key: "ip:port" } });
+  const { client, server, order } = balancer.explain("192.0.2.7:5000", 3);
+  assertEquals([client, server, order], ["192.0.2.7:5000", null, []]);
+  for (const text of ["foo", "", "192.0.2.7", "192.0.2.300:80"]) {
+    assertEquals(assertThrows(() => balancer.explain(text, 3), OperatorError, JSON.stringify(text)).kind, "usage");
+  }
+});
+
+type Case = (kind: EngineKind) => Promise<void>;
+
+/** What depends on the engine. */
+const CASES: Record<string, Case> = {
+  async "a drained server gets no clients and keeps its connections; undrained it gets its clients again"(engine) {
+    await using one = startServer(echo);
+    await using balancer = startBalancer({ engine });
+    await balancer.add(one.address, ORDINARY);
+    using client = await openVia(balancer);
+    await using two = startServer(sayName);
+    await balancer.add(two.address, ORDINARY);
+    const before = Date.now();
+    const drained = await balancer.change(one.name, { draining: true });
+    assertEquals([drained.state, drained.reason, drained.open], ["draining", "balancerctl drain", 1]);
+    assert(drained.since.getTime() >= before && drained.since.getTime() <= Date.now());
+    for (let i = 0; i < 8; i++) assertEquals(await ask(balancer.address), two.name);
+    assertEquals(await exchange(client, "still here"), "still here");
+    await balancer.change(two.name, { draining: true });
+    assertEquals(await ask(balancer.address), "", "nobody is left");
+    await until(() => balancer.counters.get("refused_limit") + balancer.counters.get("no_server") === 1, "the refusal");
+    const up = await balancer.change(one.name, { draining: false });
+    assertEquals([up.state, up.reason], ["up", null]);
+    assertEquals(await ask(balancer.address, "hello"), "hello");
+    await until(() => balancer.counters.get("done") === 9, "the ends");
+  },
+
+  async "at level idle a drained server's connections go elsewhere between two exchanges"(engine) {
+    await using pool = await startPair(engine);
+    const { balancer, clients: [client], one, two } = pool;
+    await balancer.change(one.name, { draining: true });
+    await until(() => balancer.get(one.name).movedAway === 1, "the move");
+    assertEquals(await exchange(client, "hello"), "hello");
+    assertEquals([balancer.get(one.name).open, balancer.get(two.name).open], [0, 1]);
+    assertEquals(balancer.counters.get("movedIdle"), 1);
+    assertEquals([one.accepted, two.accepted], [1, 1]);
+  },
+
+  async "a drain and another weight in one change"(engine) {
+    let saves = 0;
+    await using server = startServer(sayName);
+    await using balancer = startBalancer({ engine, save: () => Promise.resolve(void saves++) });
+    await balancer.add(server.address, ORDINARY);
+    await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
+    const { generation } = balancer;
+    const { state, weight, share } = await balancer.change(server.name, { draining: true, weight: 3 });
+    assertEquals([state, weight, saves, balancer.generation], ["draining", 3, 3, generation + 1]);
+    assertAlmostEquals(share, 0.75, 0.04);
+    const back = await balancer.change(server.name, { draining: false, weight: 1, connectionsMax: 4 });
+    assertEquals([back.state, back.weight, back.connectionsMax], ["up", 1, 4]);
+  },
+
+  async "remove() tells connections that moved, that finished and that were cut apart"(engine) {
+    await using pool = await startPair(engine, 3, greetAllButTheFirst);
+    const { balancer, clients: [moving, finishing, staying], one } = pool;
+    const removal = balancer.remove(one.name, 60_000);
+    await until(() => balancer.list().some(({ server, movedAway }) => server === one.name && movedAway === 1), "the move");
+    await finishing.closeWrite();
+    assertEquals(await soon(readText(finishing)), "");
+    await until(() => balancer.get(one.name).open === 1, "the end");
+    const shortened = balancer.remove(one.name, 0);
+    assertEquals(await soon(readText(staying).catch(() => "")), "");
+    const expected = { server: one.name, open: 3, moved: 1, ended: 1 };
+    assertEquals(await soon(Promise.all([removal, shortened])), [expected, expected]);
+    assertEquals(await exchange(moving, "hello"), "hello");
+    assertEquals(balancer.counters.get("removed"), 1);
+    assertThrows(() => balancer.get(one.name), OperatorError, "it is not in the pool");
+  },
+
+  async "a server that is being removed is shown at every moment"(engine) {
+    await using server = startServer(echo);
+    await using balancer = startBalancer({ engine });
+    await balancer.add(server.address, ORDINARY);
+    using _client = await openVia(balancer);
+    const removal = balancer.remove(server.name, 60_000);
+    const states = new Set<string>();
+    for (let i = 1; !states.has("draining") && i < 10_000; i++) {
+      states.add(balancer.list().find(({ server: name }) => name === server.name)?.state ?? "not shown");
+      await (i % 20 === 0 ? turn() : undefined);
+    }
+    assertEquals([...states], ["up", "draining"]);
+    await balancer.remove(server.name, 0);
+    await soon(removal);
+  },
+
+  async "remove() without time moves what may move and cuts the rest at once"(engine) {
+    await using pool = await startPair(engine, 2, greetAllButTheFirst);
+    const { balancer, clients: [moving, cut], one } = pool;
+    assertEquals(await soon(balancer.remove(one.name, 0)), { server: one.name, open: 2, moved: 1, ended: 1 });
+    assertEquals(await soon(readText(cut).catch(() => "")), "");
+    assertEquals(await exchange(moving, "hello"), "hello");
+  },
+
+  async "remove() at the end of its time cuts what is left"(engine) {
+    await using server = startServer(echo);
+    await using balancer = startBalancer({ engine });
+    await balancer.add(server.address, ORDINARY);
+    using client = await openVia(balancer);
+    assertEquals(await soon(balancer.remove(server.name, 50)), { server: server.name, open: 1, moved: 0, ended: 1 });
+    assertEquals(await soon(readText(client).catch(() => "")), "");
+    assertEquals(balancer.counters.get("removed"), 1);
+  },
+
+  async "remove() of the only server cuts clients that have said nothing, too, and counts them"(engine) {
+    await using server = startServer(hold);
+    await using balancer = startBalancer({ engine });
+    await balancer.add(server.address, ORDINARY);
+    using client = await connect(balancer.address);
+    await until(() => balancer.get(server.name).connects === 1, "the connection");
+    assertEquals(await soon(balancer.remove(server.name, 50)), { server: server.name, open: 1, moved: 0, ended: 1 });
+    assertEquals(await soon(readText(client).catch(() => "")), "");
+    assertEquals(balancer.counters.get("removed"), 1);
+  },
+
+  async "a server added again while it is being removed keeps its connections, and whoever waits hears of it"(engine) {
+    await using server = startServer(echo);
+    await using balancer = startBalancer({ engine });
+    await balancer.add(server.address, ORDINARY);
+    using client = await openVia(balancer);
+    const waiting = [balancer.remove(server.name, 100), balancer.remove(server.name, 60_000)];
+    const heard = Promise.all(waiting.map((removal) => assertRejects(() => removal, OperatorError, "it was added again")));
+    heard.catch(() => {}); // it is awaited below, unless something fails before
+    await leaving(balancer, server.name);
+    const added = await balancer.add(server.address, { weight: 2, connectionsMax: null });
+    assertEquals([added.state, added.reason, added.open, added.weight], ["up", null, 1, 2]);
+    for (const { kind } of await soon(heard)) assertEquals(kind, "conflict");
+    assertEquals(await exchange(client, "still here"), "still here");
+    assertEquals(await ask(balancer.address, "new"), "new");
+    await until(() => balancer.get(server.name).open === 1 && balancer.counters.get("done") === 1, "the end of the new one");
+    const again = balancer.remove(server.name, 60_000);
+    await leaving(balancer, server.name);
+    client.close();
+    assertEquals(await soon(again), { server: server.name, open: 1, moved: 0, ended: 0 }, "what was before is not counted");
+  },
+
+  async "a rebalance sends those home whom the ring gives to another, and nobody else"(engine) {
+    await using pool = await startPair(engine, 8);
+    const { balancer, clients, one, two } = pool;
+    const due = clients.filter((client) => homeOf(balancer, client) === two.name).length;
+    const started = balancer.rebalancer.start(1000);
+    assertEquals([started.running, started.away, started.busy, started.rate], [due > 0, due, 0, 1000]);
+    await until(() => !balancer.rebalancer.state.running, "the end of the rebalance");
+    assertEquals(balancer.rebalancer.state, { running: false, away: due, busy: 0, moved: due, rate: 1000 });
+    assertEquals([balancer.get(one.name).open, balancer.get(two.name).open], [8 - due, due]);
+    for (const client of clients) assertEquals(await exchange(client, "hello"), "hello");
+    assertEquals(balancer.get(one.name).movedAway, due);
+    await quiet(balancer);
+    assertEquals(balancer.rebalancer.start(1000), { running: false, away: 0, busy: 0, moved: 0, rate: 1000 });
+  },
+
+  async "a rebalance is one at a time, and can be stopped"(engine) {
+    await using pool = await startPair(engine, 8, echo, 200);
+    const { balancer, clients } = pool;
+    const { away, running } = balancer.rebalancer.start(1);
+    assert(running && away >= 4, `${away} of 8 are away from a server of 200 times the weight`);
+    const { kind } = assertThrows(() => balancer.rebalancer.start(1), OperatorError, "a rebalance is going on; stop it first");
+    assertEquals(kind, "conflict");
+    assertEquals(balancer.rebalancer.state.running, true);
+    const stopped = balancer.rebalancer.stop();
+    assertEquals([stopped.running, stopped.away], [false, away]);
+    assertLess(stopped.moved, away);
+    assertEquals(balancer.rebalancer.stop(), stopped, "to stop it again does nothing");
+    for (const client of clients) assertEquals(await exchange(client, "hello"), "hello");
+  },
+
+  async "a rebalance leaves alone who is in the middle of something, and says how many"(engine) {
+    await using pool = await startPair(engine, 4, greetAllButTheFirst, 200);
+    const { balancer, clients, two } = pool;
+    const away = clients.filter((client) => homeOf(balancer, client) === two.name).length;
+    const isFirstAway = homeOf(balancer, clients[0]) === two.name;
+    const started = balancer.rebalancer.start(1000);
+    assertEquals([started.away, started.busy], isFirstAway ? [1, away - 1] : [0, away]);
+  },
+
+  async "plan() counts the open connections, and what becomes of them"(engine) {
+    await using pool = await startPair(engine, 3, greetAllButTheFirst);
+    const { balancer, one, two } = pool;
+    const { connections } = balancer.plan({ kind: "remove", server: one.name });
+    const counts = connections.map(({ count, outcome }) => [outcome, count]);
+    assertEquals(counts, [["moves", 1], ["may finish, and is reset when the drain time is over", 2]]);
+    assertEquals(balancer.plan({ kind: "remove", server: two.name }).connections, []);
+    assertEquals(await balancer.remove(one.name, 0), { server: one.name, open: 3, moved: 1, ended: 2 });
+  },
+
+  async "plan() and remove() agree on how many connections a server with a limit takes"(engine) {
+    await using pool = await startPair(engine, 8);
+    const { balancer, one, two } = pool;
+    await balancer.change(two.name, { connectionsMax: 3 });
+    const { connections } = balancer.plan({ kind: "remove", server: one.name });
+    const counts = connections.map(({ count, outcome }) => [outcome, count]);
+    assertEquals(counts, [["moves", 3], ["may finish, and is reset when the drain time is over", 5]]);
+    assertEquals(await balancer.remove(one.name, 300), { server: one.name, open: 8, moved: 3, ended: 5 });
+  },
+
+  async "explain() names the server that a client then gets, and why no other"(engine) {
+    await using balancer = startBalancer({ engine });
+    await using stack = new AsyncDisposableStack();
+    const servers = Array.from({ length: 3 }, () => stack.use(startServer(sayName)));
+    for (const { address } of servers) await balancer.add(address, ORDINARY);
+    const first = balancer.explain("127.0.0.1", 10);
+    assertEquals(await ask(balancer.address), first.server);
+    assertEquals(first.order.map(({ verdict }) => verdict), ["chosen", "next", "next"]);
+    assertEquals(balancer.explain("127.0.0.1", 1).order.length, 2);
+    await balancer.change(first.server!, { draining: true });
+    const second = balancer.explain("127.0.0.1", 10);
+    assertEquals(await ask(balancer.address), second.server);
+    const { server, state, verdict, why } = second.order[0];
+    assertEquals([server, state, verdict, why], [first.server, "draining", "passed over", "it is draining"]);
+    assertEquals(second.order[1].server, second.server);
+  },
+
+  async "last() tells how connections ended, when and at which server"(engine) {
+    const before = Date.now();
+    await using server = startServer(sayName);
+    await using balancer = startBalancer({ engine });
+    await ask(balancer.address);
+    await balancer.add(server.address, ORDINARY);
+    await ask(balancer.address); // a text that sayName does not read would be answered with a reset
+    await until(() => balancer.counters.get("done") === 1 && balancer.last({ limit: 10 }).ends.length === 2, "both ends");
+    const { ends: [done, turnedAway], leftOut } = balancer.last({ limit: 10 });
+    assertEquals([done.fate, done.server, done.receivedBytes, leftOut], ["done", server.name, server.name.length, 0]);
+    assertEquals([turnedAway.fate, turnedAway.server], ["no_server", null]);
+    assertMatch(done.client, /^127\.0\.0\.1:[0-9]+$/);
+    for (const { at } of [done, turnedAway]) {
+      assertGreaterOrEqual(at.getTime(), before - 1);
+      assertLessOrEqual(at.getTime(), Date.now() + 1);
+    }
+    assertEquals(balancer.last({ limit: 10, fate: "no_server" }).ends, [turnedAway]);
+    assertEquals(balancer.last({ limit: 10, server: server.name }).ends, [done]);
+    assertEquals(balancer.last({ limit: 1 }).ends, [done]);
+  },
+
+  async "a server that takes no clients rests, with the reason, and is up again when it accepts"(engine) {
+    const address = unusedAddress();
+    await using other = startServer(sayName);
+    const flags = { key: "ip:port", fall: "1", rest: "50ms" };
+    await using balancer = startBalancer({ engine, flags });
+    const { server: name } = await balancer.add(address, { weight: 200, connectionsMax: null });
+    await balancer.add(other.address, ORDINARY);
+    while (balancer.get(name).state === "up") assertEquals(await ask(balancer.address), other.name);
+    const { state, reason, lastFailure } = balancer.get(name);
+    assertEquals(state, "resting");
+    assertMatch(reason ?? "", /refused/);
+    assertEquals(lastFailure?.reason, reason);
+    assertEquals(balancer.countServers(), { up: 1, resting: 1, down: 0, draining: 0 });
+    await using _back = startServer(sayName, address);
+    await until(() => balancer.get(name).state === "up", "the server to be up again");
+    assertEquals(balancer.get(name).reason, null);
+    const answers = new Set<string>();
+    while (!answers.has(name)) answers.add(await ask(balancer.address));
+  },
+
+  async "a server that fails its checks is down, is tried if there is no other, and is up again when it passes"(engine) {
+    const flags = { check: "expect:hi", "check-interval": "50ms", "check-timeout": "50ms", fall: "1", rise: "1" };
+    let isWell = true;
+    const handle: Handler = async (socket) => {
+      if (isWell) await writeText(socket, "hi");
+      await echo(socket, 0);
+    };
+    await using server = startServer(handle);
+    await using balancer = startBalancer({ engine, flags });
+    await balancer.add(server.address, ORDINARY);
+    await until(() => server.accepted > 1 && balancer.get(server.name).state === "up", "checks that pass");
+    isWell = false;
+    await until(() => balancer.get(server.name).state === "down", "the server to be down");
+    assertMatch(balancer.get(server.name).reason ?? "", /^it did not (answer|accept) within 50ms$/);
+    assertEquals(balancer.get(server.name).connects, 0, "checks are no clients");
+    let answer = ""; // a check that fails meanwhile may cost a client its connection
+    for (let i = 0; answer === "" && i < 20; i++) answer = await ask(balancer.address, "tried").catch(() => "");
+    assertEquals(answer, "tried", "it is tried all the same");
+    isWell = true;
+    await until(() => balancer.get(server.name).state === "up", "the server to be up again");
+  },
+};
+
+for (const [name, kind] of Object.entries(ENGINES)) {
+  const ignore = kind.unsupported() !== undefined;
+  for (const [title, run] of Object.entries(CASES)) Deno.test({ name: `[${name}] ${title}`, ignore, fn: () => run(kind) });
+}
+
+/** Speaks first but to its first client: who is spoken to first stays where it is. */
+const greetAllButTheFirst: Handler = async (socket, index) => {
+  if (index > 0) await writeText(socket, "hi");
+  await echo(socket, index);
+};
+
+/** A balancer at level idle, a server with all clients, each having had an answer, and one that was added then. */
+async function startPair(engine: EngineKind, count = 1, handle = echo, weight = 1) {
+  const stack = new AsyncDisposableStack();
+  const one = stack.use(startServer(handle));
+  const two = stack.use(startServer(echo));
+  const balancer = stack.use(startBalancer({ engine, flags: { ...IDLE, "load-bound": "off" } }));
+  await balancer.add(one.address, ORDINARY);
+  const clients: Deno.TcpConn[] = [];
+  for (let i = 0; i < count; i++) {
+    const client = stack.adopt(await connect(balancer.address), close);
+    if (handle === greetAllButTheFirst && i > 0) await soon(readBytes(client, 2), "a greeting");
+    assertEquals(await exchange(client, "x"), "x");
+    clients.push(client);
+  }
+  await balancer.add(two.address, { weight, connectionsMax: null });
+  await quiet(balancer);
+  return { balancer, one, two, clients, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+/** Resolves when nothing has moved on any connection for as long as an exchange takes to be over. */
+async function quiet(balancer: Balancer): Promise<void> {
+  const states = () =>
+    balancer.list().filter(({ state }) => state === "up").flatMap(({ server }) =>
+      balancer.plan({ kind: "remove", server }).connections.map(({ state }) => state)
+    );
+  await until(() => states().every((state) => state === "idle"), "silence");
+}
+
+/** Resolves when the removal of the server has begun. */
+async function leaving(balancer: Balancer, name: string): Promise<void> {
+  await until(() => balancer.list().some(({ server, state }) => server === name && state === "draining"), "the removal");
+}
+
+/** The server that the ring gives this client to. */
+function homeOf(balancer: Balancer, client: Deno.TcpConn): string | null {
+  const { hostname, port } = client.localAddr as Deno.NetAddr;
+  return balancer.explain(`${hostname}:${port}`, 0).server;
+}
+
+async function exchange(client: Deno.TcpConn, text: string): Promise<string> {
+  await writeText(client, text);
+  return new TextDecoder().decode(await soon(readBytes(client, text.length), "the answer"));
+}
+
+async function openVia(balancer: Balancer): Promise<Deno.TcpConn> {
+  const client = await connect(balancer.address);
+  await exchange(client, "x");
+  return client;
+}

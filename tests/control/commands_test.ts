@@ -1,0 +1,390 @@
+// `balancerctl` as people use it: what each command prints, and what each mistake is answered with.
+
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import deno from "../../deno.json" with { type: "json" };
+import type { Address } from "../../lib/values/address.ts";
+import { Balancer } from "../../lib/balancer/balancer.ts";
+import type { CommandInput } from "../../lib/values/command_line.ts";
+import { parseConfig } from "../../lib/values/config.ts";
+import { ControlClient } from "../../lib/control/client.ts";
+import { type Command, COMMANDS, type Situation } from "../../lib/control/commands.ts";
+import { serveControl } from "../../lib/control/server.ts";
+import { claimSocket } from "../../lib/control/socket.ts";
+import { streams } from "../../lib/engine/streams/engine.ts";
+import { OperatorError } from "../../lib/values/errors.ts";
+import { ask, connect, echo, readBytes, sayName, soon, startServer, writeText } from "../helpers.ts";
+import { makePlace, outcomeOf } from "../programs.ts";
+import { until } from "../raw_socket.ts";
+
+/** Programs that run at a time. */
+const LANES = 4;
+
+/** Bad input with no balancer running: words, exit code, what the sentence says. */
+const MISTAKES: readonly [words: readonly string[], code: number, says: readonly string[]][] = [
+  [[], 2, ["Missing command", "start", "list", "--help"]],
+  [["lsit"], 2, ['Unknown command "lsit"', "list"]],
+  [["constructor"], 2, ['Unknown command "constructor"']],
+  [["--nope"], 2, ['Unknown option "--nope"']],
+  [["list", "--nope"], 2, ['Unknown option "--nope"', "balancerctl list --help"]],
+  [["add", "127.0.0.1", "80", "-w", "2"], 2, ['Unknown option "-w"']],
+  [["add", "127.0.0.1", "80", "--json"], 2, ['Unknown option "--json"']],
+  [["add"], 2, ["Missing <inet_address>", "balancerctl add <inet_address> <inet_port>"]],
+  [["add", "127.0.0.1"], 2, ["Missing <inet_port>"]],
+  [["add", "127.0.0.1", "80", "90"], 2, ['Unexpected argument "90"']],
+  [["stop", "now"], 2, ['Unexpected argument "now"']],
+  [["add", "127.0.0.1", "-1"], 2, ['Port "-1"', "1 to 65535"]],
+  [["add", "127.0.0.1", "65536"], 2, ['Port "65536"']],
+  [["add", "127.0.0.1", "http"], 2, ['Port "http"']],
+  [["add", "127.0.0.1", "0"], 2, ['Port "0"']],
+  [["start", "127.0.0.1", "-1"], 2, ['Port "-1"', "0 to 65535"]],
+  [["add", "300.1.1.1", "80"], 2, ['Address "300.1.1.1"']],
+  [["add", "", "80"], 2, ['Address ""']],
+  [["remove", "no such host", "80"], 2, ['Address "no such host"']],
+  [["add", "127.0.0.1", "80", "--weight", "0"], 2, ['Weight "0"', "1 to 256"]],
+  [["add", "127.0.0.1", "80", "--weight", "1e9"], 2, ['Weight "1e9"']],
+  [["add", "127.0.0.1", "80", "--weight", "-1"], 2, ['Weight "-1"']],
+  [["add", "127.0.0.1", "80", "--weight"], 2, ["Option --weight needs a value"]],
+  [["add", "127.0.0.1", "80", "--max-connections", "0"], 2, ['Number of connections "0"']],
+  [["remove", "127.0.0.1", "80", "--drain", "soon"], 2, ['Drain time "soon"']],
+  [["stop", "--grace", "10"], 2, ['Grace time "10"', "30s"]],
+  [["list", "--name", "a/b"], 2, ['Name "a/b"']],
+  [["start", "127.0.0.1", "0", "--key", "port"], 2, ['Key "port"']],
+  [["start", "127.0.0.1", "0", "--load-bound", "0.5"], 2, ['Load bound "0.5"']],
+  [["start", "127.0.0.1", "0", "--connections", "0"], 2, ['Number of connections "0"']],
+  [["start", "127.0.0.1", "0", "--engine", "nope"], 2, ['Engine "nope"', "streams"]],
+  [["start", "127.0.0.1", "0", "--log-level", "loud"], 2, ['Log level "loud"', "warning"]],
+  [["start", "127.0.0.1", "0", "--check", "nope"], 2, ['Check "nope" is not off, tcp, http:/path']],
+  [["start", "127.0.0.1", "0", "--rise", "0"], 2, ['Rise "0"', "1 to 1000"]],
+  [["start", "127.0.0.1", "0", "--fall", "0"], 2, ['Fall "0"', "1 to 1000"]],
+  [["start", "127.0.0.1", "0", "--check-timeout", "5s", "--check-interval", "1s"], 2, ["Check timeout 5s is longer"]],
+  [["start", "127.0.0.1", "0", "--redistribute", "all"], 2, ['level "all"', "new, unanswered, idle"]],
+  [["start", "127.0.0.1", "0", "--replay-buffer", "5TB"], 2, ['Replay buffer "5TB"', "64KiB"]],
+  [["start", "127.0.0.1", "0", "--replay-buffer", "1GiB"], 2, ['Replay buffer "1GiB"', "16MiB at the most"]],
+  [["start", "127.0.0.1", "0", "--replays", "0"], 2, ['Number of replays "0"']],
+  [["start", "127.0.0.1", "0", "--quiet", "0"], 2, ['Quiet time "0"', "from 1ms"]],
+  [["start", "127.0.0.1", "0", "--rest", "2m"], 2, ['Rest time "2m"', "to 1m"]],
+  [["remove", "127.0.0.1", "80", "--now", "--drain", "5s"], 2, ["Cannot take both --now and --drain"]],
+  [["remove", "127.0.0.1", "80", "--now=yes"], 2, ["--now"]],
+  [["drain", "127.0.0.1"], 2, ["Missing <inet_port>"]],
+  [["drain", "127.0.0.1", "80", "--drain", "5s"], 2, ['Unknown option "--drain"']],
+  [["undrain", "127.0.0.1", "0"], 2, ['Port "0"']],
+  [["set", "127.0.0.1", "80"], 2, ["Nothing to change: give --weight or --max-connections"]],
+  [["set", "127.0.0.1", "80", "--weight", "0"], 2, ['Weight "0"']],
+  [["set", "127.0.0.1", "80", "--max-connections", "none"], 2, ['Number of connections "none"']],
+  [["rebalance", "--rate", "0"], 2, ['Rate "0"']],
+  [["rebalance", "--rate", "fast"], 2, ['Rate "fast"']],
+  [["plan", "swap", "127.0.0.1", "80"], 2, ['Cannot plan "swap"', "add, remove or weight"]],
+  [["plan", "weight", "127.0.0.1", "80"], 2, ["Missing --weight"]],
+  [["plan", "add", "127.0.0.1", "80", "--weight", "-1"], 2, ['Weight "-1"']],
+  [["plan", "remove"], 2, ["Missing <inet_address>"]],
+  [["explain"], 2, ["Missing <client>"]],
+  [["explain", "192.0.2.7", "--successors", "0"], 2, ['Number of successors "0"']],
+  [["last", "--fate", "lost"], 2, ['Fate "lost"', "server_lost"]],
+  [["last", "--limit", "0"], 2, ['Limit "0"']],
+  [["last", "--server", "10.0.0.1"], 2, ['"10.0.0.1"']],
+  [["drain", "127.0.0.1", "80"], 3, ["No balancer"]],
+  [["rebalance"], 3, ["No balancer"]],
+  [["last", "--json"], 3, ["No balancer"]],
+  [["stop"], 3, ['No balancer "default" is running', "balancerctl start"]],
+  [["add", "127.0.0.1", "80"], 3, ["No balancer"]],
+  [["remove", "127.0.0.1", "80"], 3, ["No balancer"]],
+  [["list"], 3, ["No balancer"]],
+  [["status", "--json", "--name", "other"], 3, ['No balancer "other"']],
+  [["start", "192.0.2.1", "0"], 1, ["Cannot listen on 192.0.2.1:0", "not one of this machine's"]],
+];
+
+Deno.test("every mistake gets one sentence, the right exit code, and changes nothing", async () => {
+  await using place = await makePlace();
+  const mistakes = MISTAKES.values();
+  const tryOne = async ([words, code, says]: typeof MISTAKES[number]) => {
+    const outcome = await place.ctl(...words);
+    const what = `balancerctl ${words.join(" ")}: ${outcome.stderr}`;
+    assertEquals(outcome.code, code, what);
+    assertEquals(outcome.stdout, "", what);
+    assertMatch(outcome.stderr, /^balancerctl: [^\n]+\n$/, what);
+    for (const part of says) assertStringIncludes(outcome.stderr, part, what);
+  };
+  await Promise.all(Array.from({ length: LANES }, async () => {
+    for (const mistake of mistakes) await tryOne(mistake);
+  }));
+  assertEquals((await place.ctl("list")).code, 3, "nothing was started");
+});
+
+Deno.test("--help and --version answer everywhere, on standard output", async () => {
+  await using place = await makePlace();
+  const isVersion = (text: string, name: string) =>
+    assertMatch(text, new RegExp(`^${name} ${deno.version} \\((compiled|self-extracting), Deno .*\\)\n$`));
+  isVersion(await place.do("--version"), "balancerctl");
+  const help = await place.do("--help");
+  for (const [name, command] of Object.entries(COMMANDS)) {
+    assertStringIncludes(help, `balancerctl ${name}`);
+    assertStringIncludes(help, command.summary);
+    const own = await place.do(name, "--help");
+    for (const { flag } of command.options) assertStringIncludes(own, `--${flag}`);
+  }
+  isVersion(
+    (await outcomeOf(new Deno.Command(place.program("balancer"), { args: ["--version"], env: place.env }))).stdout,
+    "balancer",
+  );
+});
+
+Deno.test("start, add, list, remove and stop say what they did", async () => {
+  await using place = await makePlace();
+  const started = await place.ctl("start", "127.0.0.1", "0");
+  assertEquals([started.code, started.stderr], [0, ""]);
+  assertMatch(
+    started.stdout,
+    /^Balancer "default" listens on 127\.0\.0\.1:[1-9][0-9]* \(pid [0-9]+\) with 0 servers\nAdd one with/,
+  );
+  assertMatch(await place.do("list"), /^No servers: clients are turned away/);
+  assertMatch(
+    await place.do("add", "192.0.2.1", "80"),
+    /^Added server 192\.0\.2\.1:80: it takes 100\.0 % of all clients\n$/,
+  );
+  await place.do("add", "2001:db8:0::1", "80", "--weight", "2", "--max-connections", "9");
+  await place.do("add", "Db.Example.", "80");
+  const list = await place.do("list");
+  assertMatch(list, /^SERVER +STATE +WEIGHT +OPEN +TOTAL +SENT +RECEIVED +SHARE$/m);
+  assertMatch(list, /^\[2001:db8::1\]:80 +up +2 +0\/9 +0 +0 B +0 B +[45][0-9]\.[0-9] %$/m);
+  assertMatch(list, /^db\.example:80 +up +1 +0 /m);
+  assertMatch(list, /^Ring [0-9a-f]{8}: 3 servers, 1024 points, greatest share 1\.[0-9]+ times the fair one$/m);
+  const { servers, ring } = JSON.parse(await place.do("list", "--json"));
+  assertEquals(servers.map(({ server }: { server: string }) => server), ["192.0.2.1:80", "[2001:db8::1]:80", "db.example:80"]);
+  assertStringIncludes(list, ring.fingerprint);
+  const again = await place.ctl("add", "2001:0DB8::1", "80");
+  assertEquals([again.code, again.stderr], [1, 'balancerctl: Cannot add server "[2001:db8::1]:80": it is already in the pool\n']);
+  assertEquals(await place.do("remove", "192.0.2.1", "80"), "Removed server 192.0.2.1:80: it had no open connections\n");
+  const gone = await place.ctl("remove", "192.0.2.1", "80");
+  assertEquals(gone.code, 1);
+  assertStringIncludes(gone.stderr, 'Cannot remove server "192.0.2.1:80": it is not in the pool');
+  assertStringIncludes(await place.do("status"), "2 up\n");
+  const twice = await place.ctl("start", "127.0.0.1", "0");
+  assertEquals(twice.code, 1);
+  assertMatch(
+    twice.stderr,
+    /^balancerctl: Cannot start balancer "default": it is running on 127\.0\.0\.1:[0-9]+ \(pid [0-9]+\); stop it first/,
+  );
+  assertEquals(await place.do("stop"), 'Balancer "default" has stopped\n');
+  assertEquals((await place.ctl("stop")).code, 3);
+});
+
+Deno.test("a socket path that is a file, or too long, is told and left alone", async () => {
+  await using place = await makePlace();
+  await Deno.mkdir(`${place.folder}/run/balancer`, { mode: 0o700 });
+  await Deno.writeTextFile(place.socket(), "precious");
+  const file = await place.ctl("start", "127.0.0.1", "0");
+  assertEquals(file.code, 1);
+  assertMatch(file.stderr, /^balancerctl: [^\n]*default\.sock[^\n]*\n$/);
+  assertEquals(await Deno.readTextFile(place.socket()), "precious");
+  const env = { ...place.env, XDG_RUNTIME_DIR: `/tmp/${"x".repeat(120)}` };
+  const long = await outcomeOf(new Deno.Command(place.program("balancerctl"), { args: ["list"], env }));
+  assertEquals(long.code, 2);
+  assertMatch(long.stderr, /^balancerctl: Cannot use control socket [^\n]* bytes and the system allows [^\n]*\n$/);
+});
+
+Deno.test("balancers of different names live side by side", async () => {
+  await using place = await makePlace();
+  await place.start("--name", "one");
+  await place.start("--name", "two");
+  await place.do("add", "192.0.2.1", "80", "--name", "one");
+  assertStringIncludes(await place.do("list", "--name=one"), "192.0.2.1:80");
+  assertStringIncludes(await place.do("--name", "two", "list"), "No servers");
+  await place.do("stop", "--name", "one");
+  assertEquals((await place.ctl("list", "--name", "one")).code, 3);
+  assert((await place.do("status", "--name", "two")).includes("two"));
+});
+
+Deno.test("drain, undrain, set, plan, explain, last and rebalance say what they did", async () => {
+  await using place = await makePlace();
+  await using server = startServer(sayName);
+  const port = String(server.address.port);
+  const address = await place.start("--check", "off");
+  await place.do("add", "127.0.0.1", port);
+  assertEquals(await ask(address), server.name);
+  const drained = await place.do("drain", "127.0.0.1", port);
+  assertEquals(drained, `Server ${server.name} gets no more clients; it has 0 open connections\n`);
+  const list = await place.do("list");
+  assertMatch(list, /^127\.0\.0\.1:[0-9]+ +draining +1 +0 +1 /m);
+  assertMatch(list, /^127\.0\.0\.1:[0-9]+ is draining since 20[0-9T:-]+Z: balancerctl drain$/m);
+  assertStringIncludes(await place.do("status"), "0 up, 1 draining\n");
+  assertMatch(await place.do("explain", "192.0.2.7"), /\nNo server takes it just now\n.* passed over: it is draining\n$/);
+  const undrained = await place.do("undrain", "127.0.0.1", port);
+  assertEquals(undrained, `Server ${server.name} gets clients again: its share is 100.0 %\n`);
+  const what = `Server ${server.name} has weight`;
+  const set = (...options: string[]) => place.do("set", "127.0.0.1", port, ...options);
+  assertEquals(await set("--weight", "3"), `${what} 3, which is 100.0 % of all clients, and any number of connections\n`);
+  assertEquals(await set("--max-connections", "1"), `${what} 3, which is 100.0 % of all clients, and at most 1 connection\n`);
+  assertStringIncludes(
+    await set("--max-connections", "off", "--weight", "2"),
+    " weight 2, which is 100.0 % of all clients, and any",
+  );
+  assertMatch(
+    await place.do("plan", "remove", "127.0.0.1", port),
+    /^Removing .* moves 100\.0 % of all clients:\n.*to {2}\(no server\)\n/,
+  );
+  assertMatch(await place.do("plan", "add", "192.0.2.1", "80"), /^Adding 192\.0\.2\.1:80 \(weight 1\) moves [23][0-9]\.[0-9] % of/);
+  assertMatch(await place.do("plan", "weight", "127.0.0.1", port, "--weight", "5"), /\(weight 5\) moves 0\.0 % of all clients/);
+  const { client, order } = JSON.parse(await place.do("explain", "2001:0DB8::7", "--json"));
+  assertEquals([client, order.map(({ verdict }: { verdict: string }) => verdict)], ["2001:db8::7", ["chosen"]]);
+  const { ends } = JSON.parse(await place.do("last", "--json", "--limit", "1", "--server", server.name));
+  assertEquals([ends.length, ends[0].fate, ends[0].server], [1, "done", server.name]);
+  assertMatch(await place.do("last"), /^AT +CLIENT +SERVER +FATE +LASTED +SENT +RECEIVED +WHY\n.* done /);
+  assertEquals(await place.do("last", "--fate", "server_lost"), "No connection of that kind has ended lately\n");
+  assertEquals(await place.do("remove", "127.0.0.1", port, "--now"), `Removed server ${server.name}: it had no open connections\n`);
+});
+
+/** What the daemon alone can know is wrong: words, exit code, what the sentence says. */
+const REFUSALS: readonly [words: readonly string[], code: number, says: string][] = [
+  [["explain", "foo"], 2, 'Cannot explain "foo": a client is an IP address'],
+  [["plan", "remove", "192.0.2.9", "80"], 1, 'Cannot plan for server "192.0.2.9:80": it is not in the pool'],
+  [["plan", "weight", "192.0.2.9", "80", "--weight", "2"], 1, "it is not in the pool"],
+  [["plan", "add", "192.0.2.1", "80"], 1, "it is in the pool; plan weight or remove"],
+  [["drain", "192.0.2.9", "80"], 1, 'Cannot change server "192.0.2.9:80": it is not in the pool'],
+  [["undrain", "192.0.2.9", "80"], 1, "it is not in the pool"],
+  [["set", "192.0.2.9", "80", "--weight", "2"], 1, "it is not in the pool"],
+  [["remove", "192.0.2.9", "80", "--now"], 1, "it is not in the pool"],
+  [["rebalance", "--rate", "10/s"], 1, "only level idle lets open connections go, and --redistribute is new"],
+];
+
+Deno.test("what the daemon refuses gets one sentence and the right exit code", async () => {
+  await using place = await makePlace();
+  await place.start("--check", "off");
+  await place.do("add", "192.0.2.1", "80");
+  const before = await place.do("list", "--json");
+  await Promise.all(REFUSALS.map(async ([words, code, says]) => {
+    const outcome = await place.ctl(...words);
+    const what = `balancerctl ${words.join(" ")}: ${outcome.stderr}`;
+    assertEquals([outcome.code, outcome.stdout], [code, ""], what);
+    assertMatch(outcome.stderr, /^balancerctl: [^\n]+\n$/, what);
+    assertStringIncludes(outcome.stderr, says, what);
+  }));
+  assertEquals(await place.do("list", "--json"), before);
+});
+
+/** A balancer and its control server in this process, and a person at a terminal. */
+async function startTerminal(flags: Record<string, string> = {}) {
+  const stack = new AsyncDisposableStack();
+  const folder = await Deno.makeTempDir({ prefix: "balancer_test_" });
+  stack.defer(() => Deno.remove(folder, { recursive: true }));
+  const path = `${folder}/run/control.sock`;
+  const config = parseConfig({ check: "off", key: "ip:port", "load-bound": "off", ...flags });
+  const listen = { host: "127.0.0.1", port: 0 };
+  const balancer = stack.use(new Balancer({ engine: streams, listen, config, connectionsMax: 1000 }));
+  const files = { stateFile: "/nowhere", lockFile: "/nowhere", logFile: null };
+  const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), settings: {}, warnings: [], ...files };
+  await claimSocket(path);
+  stack.use(await serveControl({ path, balancer, facts, stop: () => {} }));
+  const client = stack.use(new ControlClient("test", path));
+  const lines: string[] = [];
+  const sentences: string[] = [];
+  const interrupts = new AbortController();
+  const situation: Situation = {
+    client,
+    name: "test",
+    say: (sentence) => sentences.push(sentence),
+    show: (line) => lines.push(line),
+    takeInterrupts: () => interrupts.signal,
+  };
+  return {
+    balancer,
+    lines,
+    sentences,
+    situation,
+    interrupt: () => interrupts.abort(),
+    run: (command: Command, server?: Address, options: CommandInput["options"] = {}) =>
+      soon(command.run({ arguments: server === undefined ? [] : [server.host, String(server.port)], options }, situation)),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+/** A connection that has had an answer. */
+async function openVia(balancer: Balancer): Promise<Deno.TcpConn> {
+  const client = await connect(balancer.address);
+  await writeText(client, "x");
+  await soon(readBytes(client, 1));
+  return client;
+}
+
+Deno.test("remove shows on a terminal how many have moved and are left, and wipes the line", async () => {
+  await using server = startServer(echo);
+  await using terminal = await startTerminal();
+  const { balancer, lines, sentences } = terminal;
+  await balancer.add(server.address, { weight: 1, connectionsMax: null });
+  using client = await openVia(balancer);
+  const removal = terminal.run(COMMANDS.remove, server.address, { drain: "1h" });
+  await until(() => lines.length > 0, "a line");
+  assertMatch(lines[0], /^Server 127\.0\.0\.1:[0-9]+: 0 moved, 1 left, 3600 s to go \(Ctrl-C leaves it draining\)$/);
+  client.close();
+  assertEquals(await removal, `Removed server ${server.name}: of 1 open connection 0 moved, 1 finished and 0 were reset`);
+  assertEquals([lines.at(-1), sentences], ["", []]);
+});
+
+Deno.test("remove where nobody watches says once what it waits for", async () => {
+  await using server = startServer(echo);
+  await using terminal = await startTerminal();
+  const { balancer, lines, sentences, situation } = terminal;
+  await balancer.add(server.address, { weight: 1, connectionsMax: null });
+  using client = await openVia(balancer);
+  const input = { arguments: [server.address.host, String(server.address.port)], options: { drain: "1h" } };
+  const removal = COMMANDS.remove.run(input, { ...situation, show: undefined });
+  await until(() => sentences.length > 0, "a sentence");
+  client.close();
+  await soon(removal);
+  const waiting = `Server ${server.name} takes no more clients; waiting up to 1h for its open connections`;
+  assertEquals([sentences, lines], [[waiting], []]);
+});
+
+Deno.test("remove that is interrupted says so, wipes the line and leaves the server draining", async () => {
+  await using server = startServer(echo);
+  await using terminal = await startTerminal();
+  const { balancer, lines } = terminal;
+  await balancer.add(server.address, { weight: 1, connectionsMax: null });
+  using _client = await openVia(balancer);
+  const removal = terminal.run(COMMANDS.remove, server.address, { drain: "1h" });
+  const failed = assertRejects(() => removal, OperatorError, "goes on draining for up to 1h");
+  await until(() => lines.length > 0, "a line");
+  terminal.interrupt();
+  assertEquals((await failed).kind, "failed");
+  assertEquals(lines.at(-1), "");
+  assertEquals(balancer.list().map(({ state, open }) => [state, open]), [["draining", 1]]);
+  assertEquals(
+    await terminal.run(COMMANDS.remove, server.address, { now: "" }),
+    `Removed server ${server.name}: of 1 open connection 0 moved, 0 finished and 1 was reset`,
+  );
+});
+
+Deno.test("rebalance shows how many went home, and tells it at the end", async () => {
+  await using one = startServer(echo);
+  await using two = startServer(echo);
+  await using terminal = await startTerminal({ redistribute: "idle", quiet: "10ms" });
+  const { balancer, lines } = terminal;
+  await balancer.add(one.address, { weight: 1, connectionsMax: null });
+  await using stack = new AsyncDisposableStack();
+  for (let i = 0; i < 3; i++) stack.adopt(await openVia(balancer), (client) => client.close());
+  await balancer.add(two.address, { weight: 200, connectionsMax: null });
+  const states = () => balancer.plan({ kind: "remove", server: one.name }).connections.map(({ state }) => state);
+  await until(() => states().every((state) => state === "idle"), "silence");
+  const text = await terminal.run(COMMANDS.rebalance, undefined, { rate: "1000/s" });
+  const [, count, moved] = text.match(/^Of ([0-9]) connections? away from home ([0-9]) went there$/) ?? [];
+  assertEquals([count, moved], [String(balancer.get(two.name).open), count]);
+  assertMatch(lines[0], new RegExp(`^[0-9] of ${count} connections? went home \\(Ctrl-C stops it\\)$`));
+  assertEquals(lines.at(-1), "");
+});
+
+Deno.test("rebalance that is interrupted stops, and says how far it came", async () => {
+  await using one = startServer(echo);
+  await using two = startServer(echo);
+  await using terminal = await startTerminal({ redistribute: "idle", quiet: "10ms" });
+  const { balancer, lines } = terminal;
+  await balancer.add(one.address, { weight: 1, connectionsMax: null });
+  await using stack = new AsyncDisposableStack();
+  for (let i = 0; i < 6; i++) stack.adopt(await openVia(balancer), (client) => client.close());
+  await balancer.add(two.address, { weight: 200, connectionsMax: null });
+  const states = () => balancer.plan({ kind: "remove", server: one.name }).connections.map(({ state }) => state);
+  await until(() => states().every((state) => state === "idle"), "silence");
+  const rebalanced = terminal.run(COMMANDS.rebalance, undefined, { rate: "1" });
+  await until(() => lines.length > 0, "a line");
+  terminal.interrupt();
+  assertMatch(await rebalanced, /^Of [2-6] connections away from home [0-5] went there$/);
+  assertEquals(balancer.rebalancer.state.running, false);
+});

@@ -1,0 +1,267 @@
+// What people read: tables that line up, sentences with the right number, and nothing of what there is none of.
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { Answers } from "../../lib/control/api.ts";
+import {
+  percent,
+  plural,
+  printEnds,
+  printExplanation,
+  printList,
+  printPlan,
+  printRebalance,
+  printStatus,
+} from "../../lib/control/printing.ts";
+import { countFates } from "../../lib/values/fates.ts";
+
+type Server = Answers["server"];
+type End = Answers["ends"]["ends"][number];
+
+const RING = { fingerprint: "0a1b2c3d", points: 512, peakToMean: 1.0149 };
+
+function server(settings: Partial<Server> = {}): Server {
+  return {
+    server: "10.0.0.1:80",
+    state: "up",
+    since: "2026-11-22T08:30:00.125Z",
+    reason: null,
+    weight: 1,
+    connectionsMax: null,
+    open: 0,
+    movedAway: 0,
+    connects: 0,
+    connectFailures: 0,
+    sentBytes: 0,
+    receivedBytes: 0,
+    lastFailure: null,
+    share: 0.5,
+    fates: countFates(() => 0),
+    ...settings,
+  };
+}
+
+function end(settings: Partial<End> = {}): End {
+  return {
+    at: "2026-11-22T08:30:00.125Z",
+    fate: "done",
+    client: "192.0.2.7:5000",
+    server: "10.0.0.1:80",
+    attempts: 1,
+    moves: 0,
+    sentBytes: 10,
+    receivedBytes: 2000,
+    durationMs: 1500,
+    reason: null,
+    ...settings,
+  };
+}
+
+Deno.test("printList() has a row for each server, and the ring", () => {
+  const servers = [
+    server({ open: 3, connects: 17, sentBytes: 156, receivedBytes: 2048 }),
+    server({ server: "[2001:db8::1]:443", weight: 12, connectionsMax: 9, open: 2, share: 0.504 }),
+  ];
+  assertEquals(printList({ servers, ring: RING }).split("\n"), [
+    "SERVER             STATE  WEIGHT  OPEN  TOTAL   SENT  RECEIVED   SHARE",
+    "10.0.0.1:80        up          1     3     17  156 B   2.05 kB  50.0 %",
+    "[2001:db8::1]:443  up         12   2/9      0    0 B       0 B  50.4 %",
+    "Ring 0a1b2c3d: 2 servers, 512 points, greatest share 1.01 times the fair one",
+  ]);
+});
+
+Deno.test("printList() says below the table why servers are not up, and since when", () => {
+  const servers = [
+    server({ state: "down", reason: "it answered HTTP 503" }),
+    server({ server: "10.0.0.2:80", state: "resting", reason: "connection refused", since: "2026-11-22T09:00:00Z" }),
+    server({ server: "10.0.0.3:80" }),
+    server({ server: "10.0.0.4:80", state: "draining", reason: "it is being removed", share: 0 }),
+  ];
+  const lines = printList({ servers, ring: RING }).split("\n");
+  assertMatch(lines[4], /^10\.0\.0\.4:80 +draining .* -$/);
+  assertEquals(lines.slice(5), [
+    "Ring 0a1b2c3d: 3 servers, 512 points, greatest share 1.01 times the fair one",
+    "10.0.0.1:80 is down since 2026-11-22T08:30:00Z: it answered HTTP 503",
+    "10.0.0.2:80 is resting since 2026-11-22T09:00:00Z: connection refused",
+    "10.0.0.4:80 is draining since 2026-11-22T08:30:00Z: it is being removed",
+  ]);
+});
+
+Deno.test("printList() of a thousand servers that are down gives a few reasons, not a thousand", () => {
+  const servers = Array.from({ length: 1000 }, (_, i) => server({ server: `10.0.0.1:${i + 1}`, state: "down", reason: "gone" }));
+  const lines = printList({ servers, ring: RING }).split("\n");
+  assertEquals(lines.filter((line) => line.endsWith(": gone")).length, 20);
+  assertEquals(lines.length, 1 + 1000 + 1 + 20);
+});
+
+Deno.test("printList() without servers says what to do", () => {
+  const text = printList({ servers: [], ring: { fingerprint: "00000000", points: 0, peakToMean: 0 } });
+  assertEquals(text.split("\n"), [
+    "No servers: clients are turned away. Add one with balancerctl add <inet_address> <inet_port>",
+    "Ring 00000000: empty",
+  ]);
+});
+
+const PLAN: Answers["plan"] = {
+  change: { kind: "remove", server: "10.0.0.2:80" },
+  movedShare: 0.251,
+  flows: [
+    { from: "10.0.0.2:80", to: "10.0.0.10:80", share: 0.15 },
+    { from: "10.0.0.2:80", to: "10.0.0.3:80", share: 0.101 },
+  ],
+  peakToMean: { before: 1.031, after: 1.024 },
+  servers: { before: 3, after: 2 },
+  connections: [
+    { state: "idle", count: 12, outcome: "moves" },
+    { state: "busy", count: 3, outcome: "may finish, and is reset when the drain time is over" },
+  ],
+};
+
+Deno.test("printPlan() says who gets whose clients, and what becomes of open connections", () => {
+  assertEquals(printPlan(PLAN).split("\n"), [
+    "Removing 10.0.0.2:80 moves 25.1 % of all clients:",
+    "  15.0 %  10.0.0.2:80  to  10.0.0.10:80",
+    "  10.1 %  10.0.0.2:80  to  10.0.0.3:80",
+    "Greatest share: 1.03 times the fair one now, 1.02 afterwards (3 servers, then 2)",
+    "Open connections concerned:",
+    "  12  idle  moves",
+    "  3   busy  may finish, and is reset when the drain time is over",
+  ]);
+});
+
+Deno.test("printPlan() of the first server, of the last one, and of another weight", () => {
+  const quiet = { ...PLAN, connections: [] };
+  const first = printPlan({
+    ...quiet,
+    change: { kind: "add", server: "a:1", weight: 2 },
+    movedShare: 1,
+    flows: [{ from: null, to: "a:1", share: 1 }],
+  });
+  assertStringIncludes(first, "Adding a:1 (weight 2) moves 100.0 % of all clients:\n  100.0 %  (no server)  to  a:1\n");
+  const last = printPlan({ ...quiet, movedShare: 1, flows: [{ from: "a:1", to: null, share: 1 }] });
+  assertStringIncludes(last, "  100.0 %  a:1  to  (no server)\n");
+  const weight = printPlan({ ...quiet, change: { kind: "weight", server: "a:1", weight: 1 }, movedShare: 0, flows: [] });
+  assertMatch(weight, /^Changing the weight of a:1 \(weight 1\) moves 0\.0 % of all clients/);
+  for (const text of [first, last, weight]) assert(text.endsWith("\nNo open connection is concerned"), text);
+});
+
+Deno.test("printPlan() of a large pool names the greatest flows and counts the others", () => {
+  const flows = Array.from({ length: 100 }, (_, i) => ({ from: `10.0.0.1:${i + 1}`, to: "10.0.0.2:80", share: 0.001 }));
+  const lines = printPlan({ ...PLAN, flows }).split("\n");
+  assertEquals(lines.filter((line) => line.includes("0.1 %")).length, 12);
+  assertEquals(lines[13], "  and 88 more");
+});
+
+Deno.test("printExplanation() says where the client is, and why which server", () => {
+  const text = printExplanation({
+    client: "192.0.2.7",
+    hash: "0123456789abcdef",
+    probe: 11,
+    point: "89abcdef",
+    distance: 0.000123,
+    server: "10.0.0.2:80",
+    order: [
+      { server: "10.0.0.10:80", state: "draining", open: 12, verdict: "passed over", why: "it is draining" },
+      { server: "10.0.0.2:80", state: "up", open: 3, verdict: "chosen", why: null },
+      { server: "10.0.0.3:80", state: "up", open: 0, verdict: "next", why: null },
+    ],
+  });
+  assertEquals(text.split("\n"), [
+    "Client 192.0.2.7 has the hash 0123456789abcdef; of its probes number 11 is nearest to a point: 89abcdef, " +
+    "0.012 % of the circle away",
+    "Server 10.0.0.2:80 takes it; the servers in the order of the ring:",
+    "  10.0.0.10:80  draining  12 open  passed over: it is draining",
+    "  10.0.0.2:80   up        3 open   chosen",
+    "  10.0.0.3:80   up        0 open   next",
+  ]);
+});
+
+Deno.test("printExplanation() without a server in the pool", () => {
+  const nowhere = { probe: null, point: null, distance: null, server: null, order: [] };
+  const text = printExplanation({ client: "192.0.2.7", hash: "0123456789abcdef", ...nowhere });
+  assertEquals(text, "Client 192.0.2.7 has the hash 0123456789abcdef; there are no servers\nNo server takes it just now");
+});
+
+Deno.test("printEnds() has a line for each end: when, who, where, how, and why", () => {
+  const ends = [
+    end({ fate: "server_lost", moves: 2, reason: "connection reset by peer", durationMs: 0.2 }),
+    end({ client: "[2001:db8::7]:5000", moves: 1 }),
+    end({ fate: "no_server", server: null, receivedBytes: 0 }),
+  ];
+  assertEquals(printEnds({ ends, leftOut: 0 }).split("\n"), [
+    "AT                    CLIENT              SERVER       FATE         LASTED  SENT  RECEIVED  WHY",
+    "2026-11-22T08:30:00Z  192.0.2.7:5000      10.0.0.1:80  server_lost  1ms     10 B  2 kB      moved 2 times; " +
+    "connection reset by peer",
+    "2026-11-22T08:30:00Z  [2001:db8::7]:5000  10.0.0.1:80  done         1500ms  10 B  2 kB      moved 1 time",
+    "2026-11-22T08:30:00Z  192.0.2.7:5000      -            no_server    1500ms  10 B  0 B",
+  ]);
+});
+
+Deno.test("printEnds() says how many were not kept, and if there was none", () => {
+  assertMatch(printEnds({ ends: [end()], leftOut: 7 }), /\n7 more ended in such numbers that they were not kept$/);
+  assertEquals(printEnds({ ends: [], leftOut: 0 }), "No connection of that kind has ended lately");
+});
+
+for (
+  const [away, busy, moved, text] of [
+    [0, 0, 0, "No connection that could go home is away from it"],
+    [1, 0, 1, "Of 1 connection away from home 1 went there"],
+    [5, 1, 4, "Of 5 connections away from home 4 went there; 1 more was in the middle of something: run it again later"],
+    [0, 2, 0, "No connection that could go home is away from it; 2 more were in the middle of something: run it again later"],
+  ] as const
+) {
+  Deno.test(`printRebalance() of ${away} away, ${busy} busy and ${moved} moved`, () => {
+    assertEquals(printRebalance({ running: false, away, busy, moved, rate: 100 }), text);
+  });
+}
+
+const STATUS: Answers["status"] = {
+  name: "default",
+  version: "1.2.3",
+  pid: 7,
+  engine: "epoll",
+  address: "127.0.0.1:8080",
+  startedAt: "2026-11-22T08:30:00.000Z",
+  stopping: false,
+  generation: 3,
+  servers: { up: 2, resting: 0, down: 1, draining: 1 },
+  checkIntervalMs: 2000,
+  connections: { accepted: 100, open: 3, max: 1000 },
+  fates: { ...countFates(() => 0), done: 96, server_lost: 1 },
+  settings: { key: "ip", check: "http:/health" },
+  stateFile: "/state.json",
+  lockFile: "/lock",
+  logFile: null,
+  warnings: [],
+};
+
+Deno.test("printStatus() says what runs, servers by state, fates that there are", () => {
+  const text = printStatus(STATUS);
+  assertMatch(text, /^ *Balancer +default, version 1\.2\.3, pid 7$/m);
+  assertMatch(text, /^ *Servers +2 up, 1 down, 1 draining$/m);
+  assertMatch(text, /^ *Connections +3 open of at most 1000, 100 accepted$/m);
+  assertMatch(text, /^ *Ended +done 96, server_lost 1$/m);
+  assertMatch(text, /^ *Settings +--key ip --check http:\/health$/m);
+  assertMatch(text, /^ *Log +standard error$/m);
+  assert(!text.includes("Warning"));
+});
+
+Deno.test("printStatus() of a balancer that stops, has no server up, and something to warn of", () => {
+  const text = printStatus({
+    ...STATUS,
+    stopping: true,
+    servers: { up: 0, resting: 1, down: 0, draining: 0 },
+    fates: countFates(() => 0),
+    warnings: ["Beware", "Of the dog"],
+    logFile: "/log",
+  });
+  assertMatch(text, /^ *Balancer +default \(stopping\), version/m);
+  assertMatch(text, /^ *Servers +0 up, 1 resting$/m);
+  assertMatch(text, /^ *Ended +none$/m);
+  assertMatch(text, /^ *Log +\/log$/m);
+  assertMatch(text, /^ *Warning +Beware\n *Warning +Of the dog$/m);
+});
+
+Deno.test("plural() and percent()", () => {
+  assertEquals([0, 1, 2].map((count) => plural(count, "server")), ["0 servers", "1 server", "2 servers"]);
+  assertEquals([0, 0.0004, 0.125, 1].map(percent), ["0.0 %", "0.0 %", "12.5 %", "100.0 %"]);
+});

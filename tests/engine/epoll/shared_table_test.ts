@@ -1,0 +1,73 @@
+import { assert, assertEquals } from "@std/assert";
+import { parseAddress, parseKeyRule } from "../../../lib/values/address.ts";
+import { SharedTables } from "../../../lib/engine/epoll/shared_table.ts";
+import { ADDRESS_LENGTH_AT, ADDRESS_STRIDE, encodeSockaddr } from "../../../lib/engine/system/sockaddr.ts";
+import { emptyTable, nextTable } from "../../../lib/routing/routing_table.ts";
+import { tableServer } from "../../helpers.ts";
+
+const EMPTY = emptyTable(parseKeyRule("ip"), 1.25);
+
+function makeTable(...names: string[]) {
+  return nextTable(EMPTY, names.map((name, slot) => tableServer(parseAddress(name), slot, { weight: slot + 1 })));
+}
+
+Deno.test("encodeSockaddr() makes a sockaddr_in or sockaddr_in6 and its length", () => {
+  const four = encodeSockaddr(parseAddress("192.0.2.1:258"));
+  assertEquals(four.subarray(0, 16).toHex(), "02000102" + "c0000201" + "0000000000000000");
+  assertEquals(four[ADDRESS_LENGTH_AT], 16);
+  const six = encodeSockaddr(parseAddress("[2001:db8::1]:80"));
+  assertEquals(six.subarray(0, 28).toHex(), "0a000050" + "00000000" + "20010db8000000000000000000000001" + "00000000");
+  assertEquals(six[ADDRESS_LENGTH_AT], 28);
+});
+
+Deno.test("encodeSockaddr() gives a name the length 0", () => {
+  const bytes = encodeSockaddr(parseAddress("server.example:80"));
+  assertEquals(bytes, new Uint8Array(ADDRESS_STRIDE));
+});
+
+Deno.test("share() has every column of the table, all in shared memory", () => {
+  const table = makeTable("192.0.2.1:80", "[2001:db8::1]:80");
+  const { addresses, circle, slots, weights, connectionsMax, ...rest } = new SharedTables().share(table);
+  const { points, owners, starts, serverCount, arcShift } = circle;
+  for (const column of [points, owners, starts, slots, weights, connectionsMax]) assert(column.buffer instanceof SharedArrayBuffer);
+  assertEquals({ points, owners, starts }, { points: table.ring.points, owners: table.ring.owners, starts: table.ring.starts });
+  assertEquals({ serverCount, arcShift }, { serverCount: 2, arcShift: table.ring.arcShift });
+  assertEquals({ slots, weights, connectionsMax }, {
+    slots: table.slots,
+    weights: table.weights,
+    connectionsMax: table.connectionsMax,
+  });
+  assertEquals(rest, { generation: 1, key: table.key, weightTotal: 3, loadBound: 1.25, names: new Map() });
+  assert(addresses.byteLength >= 2 * ADDRESS_STRIDE);
+});
+
+Deno.test("share() has addresses, and servers known by name, in the order of the columns", () => {
+  const table = makeTable("192.0.2.1:80", "server.example:81", "192.0.2.3:82");
+  const { addresses, names } = new SharedTables().share(table);
+  const bytes = new Uint8Array(addresses);
+  for (const [index, { address }] of table.servers.entries()) {
+    assertEquals(bytes.slice(index * ADDRESS_STRIDE, (index + 1) * ADDRESS_STRIDE), encodeSockaddr(address));
+  }
+  const named = table.servers.findIndex(({ name }) => name === "server.example:81");
+  assertEquals([...names], [[named, { host: "server.example", port: 81 }]]);
+});
+
+Deno.test("share() takes an empty table", () => {
+  const { circle, slots } = new SharedTables().share(EMPTY);
+  assertEquals([circle.serverCount, circle.points.length, slots.length], [0, 0, 0]);
+});
+
+Deno.test("share() uses the memory of tables again that nobody reads any more, and of no others", () => {
+  const tables = new SharedTables();
+  const [first, second] = [makeTable("192.0.2.1:80"), nextTable(makeTable("192.0.2.1:80"), [])];
+  const buffersOf = (
+    { circle, slots, addresses }: ReturnType<typeof tables.share>,
+  ) => [circle.points.buffer, slots.buffer, addresses];
+  const old = buffersOf(tables.share(first));
+  const current = buffersOf(tables.share(second));
+  tables.releaseBefore(second.generation);
+  const next = buffersOf(tables.share(nextTable(second, [tableServer(parseAddress("192.0.2.9:80"), 0)])));
+  assert(old.every((buffer) => !current.includes(buffer)));
+  assert(next.some((buffer) => old.includes(buffer)));
+  assert(next.every((buffer) => !current.includes(buffer)));
+});

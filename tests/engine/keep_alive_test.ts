@@ -1,0 +1,79 @@
+// Both sides of a connection have TCP keep-alive as the operator wants it, in every engine.
+
+import { assertEquals } from "@std/assert";
+import { warnOfSettings } from "../../lib/engine/abilities.ts";
+import type { EngineKind } from "../../lib/engine/engine.ts";
+import { openLibc, SOCKADDR, SOCKET } from "../../lib/engine/system/libc.ts";
+import { ENGINES } from "../../lib/engine/mod.ts";
+import { connect, echo, readBytes, startEngine, startServer, tableServer, writeText } from "../helpers.ts";
+import { until } from "../raw_socket.ts";
+
+const IS_LINUX = Deno.build.os === "linux";
+const libc = IS_LINUX ? openLibc() : undefined;
+const words = new Int32Array(new ArrayBuffer(48));
+const address = libc?.addressOf(words.buffer) ?? 0n;
+const bytes = new Uint8Array(words.buffer);
+const SO_ACCEPTCONN = 30;
+
+function getOption(socket: number, level: number, option: number): number | undefined {
+  words[1] = 4;
+  return libc!.call.getsockopt(socket, level, option, address, address + 4n) === 0 ? words[0] : undefined;
+}
+
+function portBy(call: "getsockname" | "getpeername", socket: number): number | undefined {
+  words[8] = SOCKADDR.length6;
+  if (libc!.call[call](socket, address, address + 32n) < 0) return undefined;
+  return bytes[SOCKADDR.port] << 8 | bytes[SOCKADDR.port + 1];
+}
+
+/** The balancer's sockets of a connection: towards the client, who knows it by `own`, and towards the server, which has port `server`. */
+function socketsOf(own: number, server: number): number[] {
+  const all = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => Number(name));
+  const { SOL_SOCKET } = SOCKET;
+  const connected = all.filter((socket) => getOption(socket, SOL_SOCKET, SO_ACCEPTCONN) === 0);
+  const towards = [
+    connected.find((socket) => portBy("getsockname", socket) === own),
+    connected.find((socket) => portBy("getpeername", socket) === server),
+  ];
+  return towards.filter((socket) => socket !== undefined);
+}
+
+function keepAliveOf(own: number, server: number): (number | undefined)[] {
+  return socketsOf(own, server).map((socket) => getOption(socket, SOCKET.SOL_SOCKET, SOCKET.SO_KEEPALIVE));
+}
+
+async function testKeepAlive(kind: EngineKind, keepAliveMs: number): Promise<void> {
+  await using server = startServer(echo);
+  await using engine = startEngine(kind, [tableServer(server.address, 0)], { keepAliveMs, idleTimeoutMs: 60_000 });
+  using client = await connect(engine.address);
+  await writeText(client, "x");
+  await readBytes(client, 1);
+  const both = () => keepAliveOf(engine.address.port, server.address.port);
+  await until(() => both().length === 2, "both sockets");
+  const expected = keepAliveMs > 0 ? 1 : 0;
+  await until(() => both().every((keepAlive) => keepAlive === expected), `keep-alive ${expected}: ${both()}`); // epoll's comes after a second
+  if (kind.cannot.includes("keepAliveTime") || keepAliveMs === 0) return;
+  const times = socketsOf(engine.address.port, server.address.port).map((socket) =>
+    getOption(socket, SOCKET.IPPROTO_TCP, SOCKET.TCP_KEEPIDLE)
+  );
+  assertEquals(times, [keepAliveMs / 1000, keepAliveMs / 1000]);
+}
+
+for (const [name, kind] of Object.entries(ENGINES)) {
+  for (const keepAliveMs of [0, 7000]) {
+    Deno.test({
+      name: `[${name}] keep-alive ${keepAliveMs === 0 ? "off" : `${keepAliveMs} ms`} holds for both sides of a connection`,
+      ignore: !IS_LINUX || kind.unsupported() !== undefined,
+      fn: () => testKeepAlive(kind, keepAliveMs),
+    });
+  }
+}
+
+Deno.test("warnOfSettings() names settings that were given and that the engine cannot honour, and no others", () => {
+  const given = { "keep-alive": "10s", "user-timeout": "off", "busy-poll": undefined, "workers": "2", "key": "ip" };
+  assertEquals(warnOfSettings("epoll", ENGINES.epoll, given), []);
+  assertEquals(warnOfSettings("streams", ENGINES.streams, given), [
+    "Engine streams cannot fully honour --keep-alive 10s: keep-alive is on with the system's times (Linux: 2 hours), or off",
+    "Engine streams cannot fully honour --workers 2: everything runs on one thread",
+  ]);
+});

@@ -1,0 +1,989 @@
+// Every engine redistributes alike: what becomes of connections whose server is lost or should be left, over every row of ENGINES.
+//
+// A client gets its first server by being alone with it in the table; then the others are added.
+
+import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
+import { type AddressInfo, createServer, type Server as NodeServer, type Socket } from "node:net";
+import { type Address, formatAddress } from "../../lib/values/address.ts";
+import type { Fate } from "../../lib/values/fates.ts";
+import type { EngineKind } from "../../lib/engine/engine.ts";
+import type { EndedConnection } from "../../lib/observe/connections.ts";
+import { ENGINES } from "../../lib/engine/mod.ts";
+import type { ConnectionState, Loss } from "../../lib/routing/redistribution.ts";
+import { STANDING } from "../../lib/routing/standings.ts";
+import {
+  ask,
+  close,
+  connect,
+  Queue,
+  readBytes,
+  readText,
+  silentListener,
+  someBytes,
+  soon,
+  startEngine,
+  tableServer,
+  type TestEngine,
+  type TestEngineOptions,
+  unusedAddress,
+  writeAll,
+  writeText,
+} from "../helpers.ts";
+import { turn, until } from "../raw_socket.ts";
+
+/** What differs between the engines, and is no fault. */
+interface Ability {
+  /** Who is cut off is told so by a reset; if not, perhaps by an end. */
+  readonly cutsByReset: boolean;
+}
+
+function abilityOf({ cannot }: EngineKind): Ability {
+  return { cutsByReset: !cannot.includes("cut") };
+}
+
+type Case = (kind: EngineKind, can: Ability) => Promise<void>;
+
+/** After so long an exchange is over. */
+const QUIET_MS = 30;
+/** Never over, in a test. */
+const NEVER_QUIET_MS = 60_000;
+/** More slots than any case has servers. */
+const SLOTS = 10;
+/** So heavy that the ring gives it practically every client. */
+const HEAVY = 200;
+/** The beginning of a TLS handshake. */
+const HELLO = "\x16\x03\x01\x00\x05hello";
+
+const UNANSWERED = { level: "unanswered", quietMs: QUIET_MS } as const;
+const IDLE = { level: "idle", quietMs: QUIET_MS } as const;
+
+const CASES: Record<string, Case> = {
+  async "a new client goes on to the next server when one refuses, or does not answer"(kind) {
+    using silent = await silentListener();
+    for (const address of [unusedAddress(), silent.address]) {
+      await using server = await Server.start(answer("a"));
+      await using test = start(kind, [tableServer(address, 0, { weight: HEAVY }), server.at(1)], { connectTimeoutMs: 100 });
+      const answers = await Promise.all(Array.from({ length: 6 }, () => ask(test.address, "ping")));
+      assertEquals(new Set(answers), new Set(["a:ping"]));
+      for (let i = 0; i < 6; i++) assertEquals((await test.ended.take()).moves, 0);
+      assertGreaterOrEqual(test.counters.getOf(0, "connectFailures"), 1);
+      assertEquals(test.counters.getOf(0, "movedAway"), 0);
+    }
+  },
+
+  async "a reset before anything was sent: it goes on, at any level"(kind) {
+    for (const options of [{}, UNANSWERED, IDLE]) {
+      await using both = await startPair(kind, options);
+      const { test, client, first, a, b } = both;
+      first.reset();
+      assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "unsent", 0));
+      await writeText(client, "ping");
+      assertEquals(await hear(client, 6), "b:ping");
+      assertEquals(counted(test), { movedUnsent: 1, movedUnanswered: 0, movedIdle: 0, replayOverflows: 0 });
+      assertEquals([test.counters.getOf(0, "movedAway"), test.counters.getOf(1, "movedAway")], [1, 0]);
+      await test.publish([b.at(1)]);
+      assertEquals(await test.emptied.take(), 0);
+      client.close();
+      assertEnded(await test.ended.take(), { fate: "done", server: b.name, moves: 1, attempts: 2 });
+    }
+  },
+
+  async "a reset after the request: it is sent again from level unanswered on, and cut below"(kind, can) {
+    for (const options of [{}, UNANSWERED, IDLE]) {
+      await using both = await startPair(kind, options);
+      const { test, client, first, a, b } = both;
+      await writeText(client, "ping");
+      await first.heard("ping");
+      first.reset();
+      if (!("level" in options)) {
+        await assertCut(client, can);
+        assertEnded(await test.ended.take(), { fate: "server_lost", server: a.name, moves: 0 });
+        assertEquals(b.accepted, 0);
+        continue;
+      }
+      assertEquals(await hear(client, 6), "b:ping");
+      assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "unanswered", 4));
+      assertEquals(counted(test), { movedUnsent: 0, movedUnanswered: 1, movedIdle: 0, replayOverflows: 0 });
+      client.close();
+      assertEnded(await test.ended.take(), { fate: "done", server: b.name, moves: 1, sentBytes: 4, receivedBytes: 6 });
+      assertEquals([test.counters.getOf(0, "sentBytes"), test.counters.getOf(1, "sentBytes")], [4, 4]);
+    }
+  },
+
+  async "an end before the answer from a server that is gone: the request is sent again"(kind) {
+    await using both = await startPair(kind, UNANSWERED);
+    const { test, client, first, a, b } = both;
+    await writeText(client, "ping");
+    await first.heard("ping");
+    await a.stopListening();
+    first.end();
+    assertEquals(await hear(client, 6), "b:ping");
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "unanswered", 4));
+    assertEquals((await test.failed.take()).slot, 0);
+    assertEquals(test.counters.getOf(0, "connectFailures"), 0);
+  },
+
+  async "an end before the answer from a server that is still there: it is passed on"(kind) {
+    for (const request of ["", "ping"]) {
+      await using both = await startPair(kind, UNANSWERED);
+      const { test, client, first, a, b } = both;
+      await writeText(client, request);
+      await first.heard(request);
+      first.end();
+      assertEquals(await soon(readText(client)), "");
+      client.close();
+      assertEnded(await test.ended.take(), { fate: "done", server: a.name, moves: 0, sentBytes: request.length });
+      const asked = await a.clients.take();
+      await asked.ended();
+      assertEquals([a.accepted, b.accepted], [2, 0]);
+    }
+  },
+
+  async "a client that still talks after the server's end was asked about, and meant, is heard"(kind) {
+    await using both = await startPair(kind, IDLE);
+    const { client, first } = both;
+    first.end();
+    assertEquals(await soon(readText(client)), "");
+    await writeText(client, "and another thing");
+    await first.heard("and another thing");
+  },
+
+  async "an end between two exchanges from a server that is gone: the next one is with another, at level idle"(kind) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, a, b } = both;
+    await exchange(client, first);
+    await a.stopListening();
+    first.end();
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "idle", 0));
+    await writeText(client, "ping");
+    assertEquals(await hear(client, 6), "b:ping");
+    assertEquals(counted(test), { movedUnsent: 0, movedUnanswered: 0, movedIdle: 1, replayOverflows: 0 });
+  },
+
+  async "a server that dies slowly loses nobody: its connections end one after another, its listener last"(kind) {
+    await using both = await startPair(kind, { ...IDLE, workers: 1 });
+    const { test, client, first, a, b } = both;
+    await test.publish([a.at(0)]);
+    await using stack = new AsyncDisposableStack();
+    const served = [first];
+    const clients = [client];
+    for (let i = 0; i < 5; i++) {
+      clients.push(stack.adopt(await connect(test.address), close));
+      served.push(await a.clients.take());
+    }
+    await Promise.all(clients.map((client, i) => exchange(client, served[i])));
+    await test.publish([a.at(0), b.at(1)]);
+    for (const { socket } of served) {
+      socket.end();
+      await turn(100);
+    }
+    await a.stopListening();
+    for (let i = 0; i < served.length; i++) (await a.clients.take()).reset(); // those who asked, and whom it accepted
+    for (const _ of served) assertEquals((await test.moved.take()).state, "idle");
+    for (const client of clients) {
+      await writeText(client, "ping");
+      assertEquals(await hear(client, 6), "b:ping");
+    }
+  },
+
+  async "an end between two exchanges from a server that is still there, or below level idle: it is passed on"(kind) {
+    for (const options of [IDLE, UNANSWERED]) {
+      await using both = await startPair(kind, options);
+      const { test, client, first, a, b } = both;
+      await exchange(client, first);
+      if (options === UNANSWERED) await a.stopListening();
+      first.end();
+      assertEquals(await soon(readText(client)), "");
+      client.close();
+      assertEnded(await test.ended.take(), { fate: "done", server: a.name, moves: 0 });
+      assertEquals(b.accepted, 0);
+    }
+  },
+
+  async "a reset between two exchanges: the next one is with another, at level idle, and it is cut below"(kind, can) {
+    for (const options of [IDLE, UNANSWERED]) {
+      await using both = await startPair(kind, options);
+      const { test, client, first, a, b } = both;
+      await exchange(client, first);
+      first.reset();
+      if (options === UNANSWERED) {
+        await assertCut(client, can);
+        assertEnded(await test.ended.take(), { fate: "server_lost", server: a.name, moves: 0 });
+        continue;
+      }
+      assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "idle", 0));
+      await writeText(client, "ping");
+      assertEquals(await hear(client, 6), "b:ping");
+    }
+  },
+
+  async "an exchange after others is sent again too, at level idle"(kind) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, a, b } = both;
+    await exchange(client, first);
+    await writeText(client, "second");
+    await first.heard("firstsecond");
+    first.reset();
+    assertEquals(await hear(client, 8), "b:second");
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "unanswered", 6));
+  },
+
+  async "a reset in the middle of an answer is never anything but a cut"(kind, can) {
+    await using both = await startPair(kind, { level: "idle", quietMs: NEVER_QUIET_MS });
+    const { test, client, first, a, b } = both;
+    await writeText(client, "ping");
+    await first.heard("ping");
+    first.say("half of the ans");
+    assertEquals(await hear(client, 15), "half of the ans");
+    first.reset();
+    await assertCut(client, can);
+    assertEnded(await test.ended.take(), { fate: "server_lost", server: a.name, moves: 0 });
+    assertEquals(b.accepted, 0);
+  },
+
+  async "what a server said before it was lost arrives"(kind, can) {
+    await using both = await startPair(kind, { level: "idle", quietMs: NEVER_QUIET_MS });
+    const { test, client, first, b } = both;
+    await writeText(client, "ping");
+    await first.heard("ping");
+    const said = "x".repeat(200_000);
+    first.say(said);
+    assertEquals(await hear(client, said.length), said);
+    first.reset();
+    await assertCut(client, can);
+    assertEnded(await test.ended.take(), { fate: "server_lost", receivedBytes: said.length });
+    assertEquals(b.accepted, 0);
+  },
+
+  async "a connection on which the server spoke first is never moved"(kind, can) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, b } = both;
+    first.say("220 ready");
+    assertEquals(await hear(client, 9), "220 ready");
+    await exchange(client, first);
+    test.leave(0, "leaving");
+    await quiet();
+    await writeText(client, "more");
+    await first.heard("firstmore");
+    await quiet();
+    first.reset();
+    await assertCut(client, can);
+    assertEnded(await test.ended.take(), { moves: 0 });
+    assertEquals(b.accepted, 0);
+  },
+
+  async "a client that pauses after an interim answer is never moved, and may be after the final one"(kind, can) {
+    const interim = "HTTP/1.1 100 Continue\r\n\r\n";
+    const final = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    for (const answered of [false, true]) {
+      await using both = await startPair(kind, IDLE);
+      const { test, client, first, a, b } = both;
+      const head = "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+      await writeText(client, head);
+      await first.heard(head);
+      first.say(interim);
+      assertEquals(await hear(client, interim.length), interim);
+      await quiet();
+      test.leave(0, "leaving");
+      await quiet();
+      assertEquals([b.accepted, open(test)], [0, [1, 0]], "the body belongs to the head");
+      await writeText(client, "body");
+      await first.heard(`${head}body`);
+      if (answered) {
+        first.say(final);
+        assertEquals(await hear(client, final.length), final);
+        assertEquals(await test.moved.take(), movedFrom(client, a, b, "drain", "idle", 0));
+      } else {
+        await quiet();
+        first.reset();
+        await assertCut(client, can);
+        assertEnded(await test.ended.take(), { moves: 0 });
+        assertEquals(b.accepted, 0);
+      }
+    }
+  },
+
+  async "a connection that has changed to another protocol is never moved"(kind, can) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, b } = both;
+    const request = "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+    await writeText(client, request);
+    await first.heard(request);
+    const answer = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
+    first.say(answer);
+    await hear(client, answer.length);
+    await quiet();
+    first.reset();
+    await assertCut(client, can);
+    assertEnded(await test.ended.take(), { moves: 0 });
+    assertEquals(b.accepted, 0);
+  },
+
+  async "TLS is sent again before its answer, and never moved after it"(kind, can) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, a, b } = both;
+    await writeText(client, HELLO);
+    await first.heard(HELLO);
+    first.reset();
+    assertEquals(await hear(client, HELLO.length + 2), `b:${HELLO}`);
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "unanswered", HELLO.length));
+    await quiet();
+    (await b.clients.take()).reset();
+    await assertCut(client, can);
+    assertEnded(await test.ended.take(), { server: b.name, moves: 1 });
+  },
+
+  async "requests that were sent one after another are sent again in that order"(kind) {
+    await using both = await startPair(kind, UNANSWERED);
+    const { test, client, first, b } = both;
+    let said = "";
+    for (let i = 0; i < 50; i++) {
+      const request = `request ${i};`;
+      await writeText(client, request);
+      await first.heard(said += request);
+    }
+    first.reset();
+    await (await b.clients.take()).heard(said);
+    assertEquals((await test.moved.take()).replayedBytes, said.length);
+  },
+
+  async "a client that has sent its end is sent again with its end"(kind) {
+    await using both = await startPair(kind, UNANSWERED);
+    const { test, client, first, b } = both;
+    first.endsToo = false;
+    await writeText(client, "all");
+    await client.closeWrite();
+    await first.heard("all");
+    await first.ended();
+    first.reset();
+    const second = await b.clients.take();
+    await second.heard("all");
+    await second.ended();
+    assertEquals(await soon(readText(client)), "b:all");
+    assertEnded(await test.ended.take(), { fate: "done", moves: 1, sentBytes: 3 });
+  },
+
+  async "a client that has sent its end and nothing else is taken on with its end"(kind) {
+    await using both = await startPair(kind, {});
+    const { client, first, b } = both;
+    first.endsToo = false;
+    await client.closeWrite();
+    await first.ended();
+    first.reset();
+    await (await b.clients.take()).ended();
+  },
+
+  async "a request larger than the replay buffer is counted, and refused"(kind, can) {
+    await using both = await startPair(kind, { ...UNANSWERED, replayBytesMax: 1000 });
+    const { test, client, first, b } = both;
+    const request = "x".repeat(3000);
+    await writeText(client, request);
+    await first.heard(request);
+    first.reset();
+    await assertCut(client, can);
+    assertEnded(await test.ended.take(), { fate: "redistribute_refused", moves: 0 });
+    assertEquals(counted(test), { movedUnsent: 0, movedUnanswered: 0, movedIdle: 0, replayOverflows: 1 });
+    assertEquals(b.accepted, 0);
+  },
+
+  async "a request that kills every server is sent again no oftener than allowed"(kind, can) {
+    await using both = await startPair(kind, { ...UNANSWERED, replaysMax: 2 });
+    const { test, client, first, a, b } = both;
+    const kill = (served: Served) => served.onText = () => served.reset();
+    await using c = await Server.start(kill);
+    await using d = await Server.start(kill);
+    a.play = b.play = kill;
+    await test.publish([a.at(0), b.at(1), c.at(2), d.at(3)]);
+    await writeText(client, "poison");
+    await first.heard("poison");
+    first.reset();
+    await assertCut(client, can);
+    assertEnded(await test.ended.take(), { fate: "redistribute_refused", moves: 2, sentBytes: 6 });
+    assertEquals(a.accepted + b.accepted + c.accepted + d.accepted, 3);
+    assertEquals(test.counters.get("movedUnanswered"), 2);
+  },
+
+  async "servers that take a connection and reset it at once do not pass it round for ever"(kind) {
+    const reset = (served: Served) => served.reset();
+    await using a = await Server.start(reset);
+    await using b = await Server.start(reset);
+    await using test = start(kind, [a.at(0), b.at(1)], { connectDeadlineMs: 2000 });
+    using client = await connect(test.address);
+    await soon(readText(client).catch(() => ""));
+    assertEnded(await test.ended.take(), { fate: "connect_failed" });
+  },
+
+  async "when no server is left, whoever sent nothing could not connect, and others lost theirs"(kind, can) {
+    for (const request of ["", "ping"]) {
+      await using both = await startPair(kind, UNANSWERED);
+      const { test, client, first, a } = both;
+      await test.publish([a.at(0), tableServer(unusedAddress(), 2)]);
+      await writeText(client, request);
+      await first.heard(request);
+      first.reset();
+      if (request === "") await soon(readText(client).catch(() => ""));
+      else await assertCut(client, can);
+      assertEnded(await test.ended.take(), { fate: request === "" ? "connect_failed" : "server_lost", moves: 0 });
+      assertEquals(test.counters.getOf(2, "connectFailures"), 1);
+      assertEquals((await test.failed.take()).slot, 2);
+    }
+  },
+
+  async "what the client says while the next server is dialled arrives once and in order"(kind) {
+    using silent = await silentListener();
+    await using both = await startPair(kind, { ...UNANSWERED, connectTimeoutMs: 300 });
+    const { test, client, first, a, b } = both;
+    b.play = () => {};
+    await test.publish([a.at(0), b.at(1), tableServer(silent.address, 2, { weight: HEAVY })]);
+    await writeText(client, "one,");
+    await first.heard("one,");
+    first.reset();
+    await until(() => test.counters.getOf(2, "serverOpen") === 0 && b.accepted > 0, "the server to be dialled");
+    for (const word of ["two,", "three,", "four"]) {
+      await writeText(client, word);
+      await turn(20);
+    }
+    await (await b.clients.take()).heard("one,two,three,four");
+    client.close();
+    assertEnded(await test.ended.take(), { fate: "done", server: b.name, sentBytes: 18 });
+  },
+
+  async "a server that is known by its name takes them too"(kind) {
+    await using both = await startPair(kind, UNANSWERED);
+    const { test, client, first, a, b } = both;
+    const named = tableServer({ host: "localhost", port: b.address.port }, 2);
+    await test.publish([a.at(0), named]);
+    await writeText(client, "ping");
+    await first.heard("ping");
+    first.reset();
+    assertEquals(await hear(client, 6), "b:ping");
+    assertEquals((await test.moved.take()).to, named.name);
+  },
+
+  async "draining moves what its level allows, and leaves the rest to talk until the time is over"(kind, can) {
+    for (const [options, request] of [[{ quietMs: QUIET_MS }, "ping"], [UNANSWERED, "first"]] as const) {
+      await using both = await startPair(kind, options);
+      const { test, client, first, a, b } = both;
+      if (request === "first") await exchange(client, first);
+      else await writeText(client, request).then(() => first.heard(request));
+      test.leave(0, "leaving");
+      await quiet();
+      first.say("still here");
+      assertEquals(await hear(client, 10), "still here");
+      await quiet();
+      assertEquals([first.isClosed, b.accepted], [false, 0]);
+      test.leave(0, "over");
+      await assertCut(client, can);
+      assertEnded(await test.ended.take(), { fate: "removed", server: a.name, moves: 0 });
+    }
+  },
+
+  async "draining moves who has sent nothing, at any level"(kind) {
+    await using both = await startPair(kind, {});
+    const { test, client, first, a, b } = both;
+    await test.publish([b.at(1)]);
+    test.leave(0, "leaving");
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "drain", "unsent", 0));
+    assertEquals(await test.emptied.take(), 0);
+    await first.ended();
+    await writeText(client, "ping");
+    assertEquals(await hear(client, 6), "b:ping");
+  },
+
+  async "draining moves who waits for an answer, and who is between two exchanges"(kind) {
+    for (const state of ["unanswered", "idle"] as const) {
+      await using both = await startPair(kind, IDLE);
+      const { test, client, first, a, b } = both;
+      if (state === "idle") await exchange(client, first);
+      else await writeText(client, "ping").then(() => first.heard("ping"));
+      test.leave(0, "leaving");
+      assertEquals(await test.moved.take(), movedFrom(client, a, b, "drain", state, state === "idle" ? 0 : 4));
+      if (state === "idle") await writeText(client, "ping");
+      assertEquals(await hear(client, 6), "b:ping");
+      assertEquals(test.counters.getOf(0, "serverOpen"), 0);
+    }
+  },
+
+  async "draining moves a connection when it has come to where it may"(kind) {
+    await using both = await startPair(kind, { ...IDLE, replayBytesMax: 4 });
+    const { test, client, first, a, b } = both;
+    await writeText(client, "longer than is kept");
+    await first.heard("longer than is kept");
+    test.leave(0, "leaving");
+    await quiet();
+    assertEquals(b.accepted, 0);
+    first.say("answer");
+    assertEquals(await hear(client, 6), "answer");
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "drain", "idle", 0));
+    await writeText(client, "ping");
+    assertEquals(await hear(client, 6), "b:ping");
+  },
+
+  async "draining leaves a connection where it is while nobody else takes it"(kind) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, a } = both;
+    await test.publish([a.at(0), tableServer(unusedAddress(), 2)]);
+    test.leave(0, "leaving");
+    assertEquals((await test.failed.take()).slot, 2);
+    await exchange(client, first);
+    assertEquals(test.counters.getOf(0, "serverOpen"), 1);
+    client.close();
+    assertEnded(await test.ended.take(), { fate: "done", server: a.name, moves: 0 });
+  },
+
+  async "a connection whose server speaks while another is dialled stays"(kind) {
+    using silent = await silentListener();
+    await using both = await startPair(kind, { connectTimeoutMs: 10_000 });
+    const { test, client, first, a, b } = both;
+    await test.publish([a.at(0), tableServer(silent.address, 2)]);
+    test.leave(0, "leaving");
+    await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+    first.say("wait!");
+    assertEquals(await hear(client, 5), "wait!");
+    await writeText(client, "ping");
+    await first.heard("ping");
+    await until(() => test.counters.getOf(2, "serverOpen") === 0, "the server to be let go");
+    assertEquals([test.counters.getOf(0, "serverOpen"), b.accepted], [1, 0]);
+    client.close();
+    assertEnded(await test.ended.take(), { fate: "done", server: a.name, moves: 0, sentBytes: 4, receivedBytes: 5 });
+  },
+
+  async "a client that speaks while it drains to, or goes home to, a server that does not accept is answered by its own at once"(
+    kind,
+  ) {
+    for (const how of ["drain", "home"] as const) {
+      using silent = await silentListener();
+      await using both = await startPair(kind, { ...IDLE, connectTimeoutMs: 60_000, connectDeadlineMs: 60_000 });
+      const { test, client, first, a } = both;
+      await exchange(client, first);
+      await test.publish([a.at(0), tableServer(silent.address, 2, { weight: HEAVY })]);
+      const [{ id }] = [...test.engine.connections()].map(({ id }) => ({ id }));
+      if (how === "drain") test.leave(0, "leaving");
+      else test.engine.sendHome(id);
+      await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+      first.onText = (text) => first.say(`a:${text}`);
+      await writeText(client, "ping");
+      assertEquals(await hear(client, 6), "a:ping");
+      if (how === "home") assertEquals(open(test), [1, 0]);
+      client.close();
+      assertEnded(await test.ended.take(), { fate: "done", server: a.name, moves: 0, sentBytes: 9, receivedBytes: 12 });
+    }
+  },
+
+  async "a drained connection that waits for a server which does not accept goes to another when the time is over"(kind) {
+    using silent = await silentListener();
+    await using both = await startPair(kind, { ...IDLE, connectTimeoutMs: 60_000, connectDeadlineMs: 60_000 });
+    const { test, client, first, a, b } = both;
+    await exchange(client, first);
+    await test.publish([a.at(0), tableServer(silent.address, 2)]);
+    test.leave(0, "leaving");
+    await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+    await test.publish([b.at(1)]);
+    test.leave(0, "over");
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "over", "idle", 0));
+    await writeText(client, "ping");
+    assertEquals(await hear(client, 6), "b:ping");
+  },
+
+  async "a connection whose server is to drain no longer stays, though another server accepts it"(kind) {
+    using late = await silentListener();
+    await using both = await startPair(kind, { ...IDLE, connectTimeoutMs: 60_000, connectDeadlineMs: 60_000 });
+    const { test, client, first, a } = both;
+    await exchange(client, first);
+    await test.publish([a.at(0), tableServer(late.address, 2)]);
+    test.leave(0, "leaving");
+    await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+    test.standings.set(0, STANDING.full);
+    late.accept();
+    await until(() => test.counters.getOf(2, "serverOpen") === 0, "the server to be let go");
+    assertEquals([open(test), test.counters.getOf(0, "movedAway")], [[1, 0], 0]);
+    first.onText = (text) => first.say(`a:${text}`);
+    await writeText(client, "ping");
+    assertEquals(await hear(client, 6), "a:ping");
+    client.close();
+    assertEnded(await test.ended.take(), { fate: "done", server: a.name, moves: 0 });
+  },
+
+  async "when the time is over, those who may move do, and others are cut"(kind, can) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, a, b } = both;
+    await test.publish([a.at(0)]);
+    using busy = await connect(test.address);
+    const second = await a.clients.take();
+    await writeText(busy, HELLO);
+    await second.heard(HELLO);
+    second.say("server hello");
+    assertEquals(await hear(busy, 12), "server hello");
+    await exchange(client, first);
+    await test.publish([b.at(1)]);
+    test.leave(0, "over");
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "over", "idle", 0));
+    await assertCut(busy, can);
+    assertEnded(await test.ended.take(), { fate: "removed", server: a.name, moves: 0 });
+    assertEquals([await test.emptied.take(), await test.emptied.take()], [1, 0]);
+    await writeText(client, "ping");
+    assertEquals(await hear(client, 6), "b:ping");
+  },
+
+  async "when the time is over and nobody takes them, they are cut"(kind, can) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first } = both;
+    await exchange(client, first);
+    await test.publish([tableServer(unusedAddress(), 2)]);
+    test.leave(0, "over");
+    await assertCut(client, can);
+    assertEnded(await test.ended.take(), { fate: "removed", moves: 0 });
+    assertEquals([await test.emptied.take(), await test.emptied.take()], [1, 0]);
+  },
+
+  async "a silent server loses those who may move, and whoever it has not spoken to for as long"(kind, can) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, a, b } = both;
+    await test.publish([a.at(0)]);
+    using waiting = await connect(test.address);
+    const second = await a.clients.take();
+    await writeText(waiting, HELLO);
+    await second.heard(HELLO);
+    second.say("server hello");
+    assertEquals(await hear(waiting, 12), "server hello");
+    await exchange(client, first);
+    await test.publish([a.at(0), b.at(1)]);
+    test.engine.lose(0, 60_000, 0);
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "silent", "idle", 0));
+    second.say("!");
+    assertEquals(await hear(waiting, 1), "!");
+    await turn(5);
+    test.engine.lose(0, 1, 0);
+    await assertCut(waiting, can);
+    assertEnded(await test.ended.take(), { server: a.name, moves: 0 });
+  },
+
+  async "a client of a silent server whose answer came late moves when it speaks, which shows that the answer was whole"(kind) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, a, b } = both;
+    await exchange(client, first);
+    const lose = () => test.engine.lose(0, 1, 60_000); // the exchange is from after the last check that passed
+    lose();
+    await quiet();
+    lose();
+    assertEquals(b.accepted, 0);
+    first.onText = () => {};
+    await writeText(client, "more");
+    await first.heard("firstmore");
+    lose();
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "silent", "unanswered", 4));
+    assertEquals(await hear(client, 6), "b:more");
+  },
+
+  async "a silent server keeps its clients if there is no other for them"(kind) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, a, b } = both;
+    await exchange(client, first);
+    const pools = [
+      () => test.publish([a.at(0)]),
+      () => test.publish([a.at(0), b.at(1)]).then(() => test.standings.set(1, STANDING.lastResort)),
+    ];
+    for (const publish of pools) {
+      await publish();
+      test.engine.lose(0, 1, 0);
+      await quiet();
+      first.say("still here");
+      assertEquals(await hear(client, 10), "still here");
+    }
+    assertEquals(b.accepted, 0);
+    test.standings.set(1, STANDING.full);
+    await quiet();
+    test.engine.lose(0, 1, 0);
+    assertEquals((await test.moved.take()).loss, "silent");
+  },
+
+  async "a client that is dialling a server which is silent, or leaves, goes on to the next"(kind) {
+    for (const how of ["leaving", "silent"] as const) {
+      using silent = await silentListener();
+      await using server = await Server.start(answer("a"));
+      await using test = start(kind, [tableServer(silent.address, 0)], { connectTimeoutMs: 10_000 });
+      using client = await connect(test.address);
+      await until(() => test.counters.getOf(0, "serverOpen") > 0, "the server to be dialled");
+      await test.publish([tableServer(silent.address, 0), server.at(1)]);
+      if (how === "leaving") test.leave(0, "leaving");
+      else test.engine.lose(0, 1, 0);
+      await writeText(client, "ping");
+      assertEquals(await hear(client, 6), "a:ping");
+      client.close();
+      assertEnded(await test.ended.take(), { fate: "done", moves: 0, attempts: 2 });
+    }
+  },
+
+  async "a client that is not where the ring wants it can be sent home"(kind) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, a, b } = both;
+    const [connection] = [...test.engine.connections()].map(({ id, slot, port, ip }) => ({ id, slot, port, ip: [...ip] }));
+    assertEquals([connection.slot, connection.ip], [0, [127, 0, 0, 1]]);
+    assertEquals(connection.port, (client.localAddr as Deno.NetAddr).port);
+    test.standings.set(1, STANDING.lastResort);
+    test.engine.sendHome(connection.id);
+    await exchange(client, first);
+    assertEquals(b.accepted, 0);
+    test.standings.set(1, STANDING.full);
+    test.standings.set(0, STANDING.none);
+    test.engine.sendHome(connection.id);
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "home", "idle", 0));
+    await writeText(client, "ping");
+    assertEquals(await hear(client, 6), "b:ping");
+    assertEquals([...test.engine.connections()].map(({ slot }) => slot), [1]);
+    test.engine.sendHome(123_456_789);
+  },
+
+  async "a connection moves as often as it must"(kind) {
+    await using both = await startPair(kind, IDLE);
+    const { test, client, first, a, b } = both;
+    await exchange(client, first);
+    first.reset();
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "idle", 0));
+    const second = await b.clients.take();
+    second.onText = () => {};
+    await exchange(client, second);
+    test.leave(1, "leaving");
+    assertEquals(await test.moved.take(), movedFrom(client, b, a, "drain", "idle", 0));
+    test.standings.set(1, STANDING.full);
+    const third = await a.clients.take();
+    await writeText(client, "again");
+    await third.heard("again");
+    third.reset();
+    assertEquals(await hear(client, 7), "b:again");
+    client.close();
+    assertEnded(await test.ended.take(), { fate: "done", server: b.name, moves: 3 });
+  },
+
+  async "200 connections move at once, and echo byte for byte afterwards"(kind) {
+    const count = 200;
+    await using a = await Server.start(echo);
+    await using b = await Server.start(echo);
+    await using test = start(kind, [a.at(0)], IDLE);
+    const talk = async (client: Deno.TcpConn, i: number) => {
+      const bytes = someBytes(2000 + i, i + 1);
+      const [heard] = await Promise.all([readBytes(client, bytes.length), writeAll(client, bytes)]);
+      assertEquals(heard, bytes);
+    };
+    const clients = await Promise.all(Array.from({ length: count }, () => connect(test.address)));
+    await soon(Promise.all(clients.map(talk)), "the echo of the first server");
+    await test.publish([a.at(0), b.at(1)]);
+    await quiet();
+    for (let i = 0; i < count; i++) (await a.clients.take()).reset();
+    for (let i = 0; i < count; i++) await test.moved.take();
+    await soon(Promise.all(clients.map(talk)), "the echo of the second server");
+    assertEquals(open(test), [0, count]);
+    assertEquals(test.counters.getOf(0, "movedAway"), count);
+    assertEquals(test.counters.get("movedIdle"), count);
+    for (const client of clients) client.close();
+    for (let i = 0; i < count; i++) assertEnded(await test.ended.take(), { fate: "done", moves: 1 });
+  },
+};
+
+/** One connection as its server has it. */
+class Served {
+  onText: (text: string) => void = () => {};
+  /** Whether it ends its half when the other side has. */
+  endsToo = true;
+  #text = "";
+  #ended = false;
+  #isClosed = false;
+  #changed = Promise.withResolvers<void>();
+
+  constructor(readonly socket: Socket) {
+    socket.setEncoding("latin1");
+    socket.on("error", () => {});
+    socket.on("data", (text) => this.#change(() => this.#text += text, () => this.onText(`${text}`)));
+    socket.on("end", () => this.#change(() => this.#ended = true, () => this.endsToo && this.end()));
+    socket.on("close", () => this.#change(() => this.#isClosed = true));
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** When it has been told this in all, and nothing else. */
+  async heard(text: string): Promise<void> {
+    while (this.#text.length < text.length) await soon(this.#changed.promise, `${text.length - this.#text.length} bytes more`);
+    assertEquals(this.#text, text);
+  }
+
+  /** When the other side has sent its end. */
+  async ended(): Promise<void> {
+    while (!this.#ended && !this.#isClosed) await soon(this.#changed.promise, "the end");
+  }
+
+  say(text: string): void {
+    this.socket.write(text, "latin1");
+  }
+
+  /** Ends its own half. */
+  end(): void {
+    this.socket.end();
+  }
+
+  reset(): void {
+    this.socket.resetAndDestroy();
+  }
+
+  #change(...steps: (() => unknown)[]): void {
+    for (const step of steps) step();
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
+  }
+}
+
+/** A server that can do all that servers do when they die. */
+class Server implements AsyncDisposable {
+  readonly clients = new Queue<Served>();
+  readonly address: Address;
+  accepted = 0;
+  readonly #all: Served[] = [];
+
+  private constructor(readonly listener: NodeServer, public play: (served: Served) => void) {
+    this.address = { host: "127.0.0.1", port: (listener.address() as AddressInfo).port };
+    listener.on("connection", (socket) => {
+      this.accepted++;
+      const served = new Served(socket);
+      this.#all.push(served);
+      this.play(served);
+      this.clients.put(served);
+    });
+  }
+
+  static async start(play: (served: Served) => void = () => {}): Promise<Server> {
+    const listener = createServer({ allowHalfOpen: true });
+    await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", 1024, resolve));
+    return new Server(listener, play);
+  }
+
+  get name(): string {
+    return formatAddress(this.address);
+  }
+
+  at(slot: number) {
+    return tableServer(this.address, slot);
+  }
+
+  /** Accepts nobody from now on; who is there stays. */
+  async stopListening(): Promise<void> {
+    this.listener.close();
+    const isRefused = () => connect(this.address).then((late) => (late.close(), false), () => true);
+    while (!await isRefused());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.listener.listening) this.listener.close();
+    for (const { socket } of this.#all) socket.destroy();
+    await Promise.resolve();
+  }
+}
+
+/** Answers with a name and what it was told. */
+function answer(name: string): (served: Served) => void {
+  return (served) => served.onText = (text) => served.say(`${name}:${text}`);
+}
+
+function echo(served: Served): void {
+  served.onText = (text) => served.say(text);
+}
+
+interface Pair extends AsyncDisposable {
+  readonly test: TestEngine;
+  /** Does as it is told; has slot 0. */
+  readonly a: Server;
+  /** Answers; has slot 1, and no client yet. */
+  readonly b: Server;
+  readonly client: Deno.TcpConn;
+  /** The client's connection as `a` has it. */
+  readonly first: Served;
+}
+
+/** A client connected to the first of two servers. */
+async function startPair(kind: EngineKind, options: TestEngineOptions): Promise<Pair> {
+  const a = await Server.start();
+  const b = await Server.start(answer("b"));
+  const test = start(kind, [a.at(0)], options);
+  const client = await connect(test.address);
+  const first = await a.clients.take();
+  await until(() => test.counters.getOf(0, "connects") > 0, "the server to be dialled"); // the server may know before the engine does
+  await test.publish([a.at(0), b.at(1)]);
+  return {
+    test,
+    a,
+    b,
+    client,
+    first,
+    async [Symbol.asyncDispose]() {
+      close(client);
+      await test[Symbol.asyncDispose]();
+      await a[Symbol.asyncDispose]();
+      await b[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** An engine, at whose end no server has a connection left. */
+function start(kind: EngineKind, servers: Parameters<typeof startEngine>[1], options: TestEngineOptions = {}): TestEngine {
+  const test = startEngine(kind, servers, options);
+  return {
+    ...test,
+    async [Symbol.asyncDispose]() {
+      await test[Symbol.asyncDispose]();
+      for (let slot = 0; slot < SLOTS; slot++) assertEquals(test.counters.getOf(slot, "serverOpen"), 0, `open on server ${slot}`);
+    },
+  };
+}
+
+/** A question and its answer, and then nothing for so long that it counts as over. */
+async function exchange(client: Deno.TcpConn, served: Served): Promise<void> {
+  await writeText(client, "first");
+  await served.heard("first");
+  served.say("answer");
+  assertEquals(await hear(client, 6), "answer");
+  await quiet();
+}
+
+function quiet(): Promise<void> {
+  return turn(2 * QUIET_MS);
+}
+
+async function hear(client: Deno.TcpConn, bytes: number): Promise<string> {
+  return new TextDecoder().decode(await soon(readBytes(client, bytes), `${bytes} bytes`));
+}
+
+/** Who is cut off is not to take what it got for whole. */
+async function assertCut(client: Deno.TcpConn, { cutsByReset }: Ability): Promise<void> {
+  const wasReset = await soon(
+    readText(client).then(() => false, (error) => error instanceof Deno.errors.ConnectionReset),
+    "the cut",
+  );
+  assert(wasReset || !cutsByReset, "the client was told of an end");
+}
+
+function assertEnded(ended: EndedConnection, expected: Partial<EndedConnection> & { fate?: Fate }): void {
+  const got = Object.fromEntries(Object.keys(expected).map((name) => [name, ended[name as keyof EndedConnection]]));
+  assertEquals(got, { ...expected }, ended.reason);
+}
+
+function movedFrom(client: Deno.TcpConn, from: Server, to: Server, loss: Loss, state: ConnectionState, replayedBytes: number) {
+  const { hostname: host, port } = client.localAddr as Deno.NetAddr;
+  return { client: formatAddress({ host, port }), from: from.name, to: to.name, loss, state, replayedBytes };
+}
+
+function counted({ counters }: TestEngine) {
+  const names = ["movedUnsent", "movedUnanswered", "movedIdle", "replayOverflows"] as const;
+  return Object.fromEntries(names.map((name) => [name, counters.get(name)]));
+}
+
+/** Open connections of the first two servers. */
+function open({ counters }: TestEngine): number[] {
+  return [0, 1].map((slot) => counters.getOf(slot, "serverOpen"));
+}
+
+for (const [name, kind] of Object.entries(ENGINES)) {
+  const ignore = kind.unsupported() !== undefined;
+  for (const [title, run] of Object.entries(CASES)) {
+    Deno.test({ name: `[${name}] ${title}`, ignore, fn: () => run(kind, abilityOf(kind)) });
+  }
+}

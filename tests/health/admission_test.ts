@@ -1,0 +1,334 @@
+// Who may get clients is written where routing reads it: for every word of the operator, every finding of health, and step by step.
+
+import { assert, assertEquals, assertGreater, assertGreaterOrEqual, assertStringIncludes, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import type { Address } from "../../lib/values/address.ts";
+import { Admission, type ServerCondition } from "../../lib/health/admission.ts";
+import { parseConfig } from "../../lib/values/config.ts";
+import { allocateStandings, STANDING, Standings } from "../../lib/routing/standings.ts";
+import { echo, Queue, startServer, tableServer, unusedAddress } from "../helpers.ts";
+import { until } from "../raw_socket.ts";
+
+const SLOTS = 8;
+const NOWHERE: Address = { host: "192.0.2.1", port: 80 };
+
+interface Test extends Disposable {
+  readonly admission: Admission;
+  readonly standings: Standings;
+  /** What health has changed. */
+  readonly changes: Queue<{ server: string } & ServerCondition>;
+  readonly silences: Queue<{ slot: number; silentMs: number }>;
+  /** The standing of a server, and the weight of all that get no clients. */
+  read(slot: number): [standing: number, weightAway: number];
+}
+
+/** Without checks of its own and with rests that do not end in a test, unless said. */
+function start(flags: Record<string, string> = {}): Test {
+  const standings = new Standings(allocateStandings(SLOTS));
+  const changes = new Queue<{ server: string } & ServerCondition>();
+  const silences = new Queue<{ slot: number; silentMs: number }>();
+  const admission = new Admission({
+    config: parseConfig({ check: "off", rest: "1m", fall: "1", rise: "1", ...flags }),
+    standings,
+    checksMax: 10,
+    connectsOf: () => 0,
+    onChange: (server, condition) => changes.put({ server, ...condition }),
+    onSilent: (slot, { silentMs }) => silences.put({ slot, silentMs }),
+  });
+  return {
+    admission,
+    standings,
+    changes,
+    silences,
+    read: (slot) => [standings.get(slot), standings.weightAway],
+    [Symbol.dispose]: () => admission[Symbol.dispose](),
+  };
+}
+
+/** The clock for intervals stands still, and goes on by the test's word. */
+function stopClock(): Disposable & { pass(ms: number): void } {
+  const { now } = performance;
+  let nowMs = now.call(performance);
+  performance.now = () => nowMs;
+  return { pass: (ms) => nowMs += ms, [Symbol.dispose]: () => void (performance.now = now) };
+}
+
+/** A test that leaves no timer and no connection behind. */
+function test(name: string, fn: () => void | Promise<void>): void {
+  Deno.test({ name: `Admission: ${name}`, sanitizeOps: true, sanitizeResources: true, fn });
+}
+
+test("a server that enters takes all its clients; one that was draining takes none", () => {
+  using one = start();
+  const { admission, read } = one;
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
+  assertEquals(read(0), [STANDING.full, 0]);
+  admission.enter(tableServer(NOWHERE, 1, { weight: 5 }), true);
+  assertEquals(read(1), [STANDING.leaving, 5]);
+  assertEquals([admission.isDraining(0), admission.isDraining(1)], [false, true]);
+  assertEquals(admission.conditionOf(0).reason, null);
+});
+
+test("drain and undrain", () => {
+  using one = start();
+  const { admission, read } = one;
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
+  const before = Date.now();
+  admission.drain(0);
+  assertEquals(read(0), [STANDING.leaving, 3]);
+  const { state, since, reason } = admission.conditionOf(0);
+  assertEquals([state, reason], ["draining", "balancerctl drain"]);
+  assertGreaterOrEqual(since.getTime(), before);
+  admission.undrain(0);
+  assertEquals(read(0), [STANDING.full, 0]);
+  assertEquals([admission.conditionOf(0).state, admission.conditionOf(0).reason], ["up", null]);
+});
+
+test("a removed server is not in the table, and its weight is nobody's; the end of its time is written", () => {
+  using one = start();
+  const { admission, read } = one;
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
+  admission.enter(tableServer(NOWHERE, 1, { weight: 2 }), true);
+  admission.remove(0);
+  assertEquals(read(0), [STANDING.leaving, 2]);
+  assertEquals(admission.conditionOf(0).state, "draining");
+  assertEquals(admission.conditionOf(0).reason, "it is being removed");
+  admission.remove(1);
+  assertEquals(read(1), [STANDING.leaving, 0], "though it was draining before");
+  admission.end(0);
+  assertEquals(read(0), [STANDING.over, 0]);
+  assertEquals(read(1), [STANDING.leaving, 0]);
+  admission.forget(0);
+  assertEquals(read(0), [STANDING.full, 0]);
+  assertThrows(() => admission.conditionOf(0), Error, "no server has this slot");
+});
+
+test("only a removed server's time ends", () => {
+  using one = start();
+  one.admission.enter(tableServer(NOWHERE, 0), true);
+  assertThrows(() => one.admission.end(0), Error, "the server was not removed");
+  assertEquals(one.read(0), [STANDING.leaving, 1]);
+});
+
+test("a server that is added again while it is being removed takes its clients as if it were new", () => {
+  using one = start();
+  const { admission, read } = one;
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), true);
+  admission.remove(0);
+  admission.end(0);
+  admission.enter(tableServer(NOWHERE, 0, { weight: 4 }), false);
+  assertEquals(read(0), [STANDING.full, 0]);
+  assertEquals([admission.isDraining(0), admission.conditionOf(0).state], [false, "up"]);
+});
+
+test("a server that did not take clients rests, and is the last resort", async () => {
+  using one = start({ fall: "2" });
+  const { admission, read, changes } = one;
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
+  admission.trafficFailed(0, "it refused");
+  assertEquals(read(0), [STANDING.full, 0]);
+  admission.trafficFailed(0, "it refused again");
+  assertEquals(read(0), [STANDING.lastResort, 3]);
+  const { state, reason } = admission.conditionOf(0);
+  assertEquals([state, reason], ["resting", "it refused again"]);
+  assertEquals(await changes.take(), { server: "192.0.2.1:80", ...admission.conditionOf(0) });
+});
+
+test("a server whose rest is over and that accepts is up again", async () => {
+  await using server = startServer(echo);
+  using one = start({ rest: "20ms" });
+  const { admission, read, changes } = one;
+  admission.enter(tableServer(server.address, 0, { weight: 3 }), false);
+  admission.trafficFailed(0, "it refused");
+  assertEquals((await changes.take()).state, "resting");
+  assertEquals(read(0), [STANDING.lastResort, 3]);
+  assertEquals((await changes.take()).state, "up");
+  assertEquals(read(0), [STANDING.full, 0]);
+});
+
+test("a server that fails its checks is down, its silence is told time after time, and it comes back", async () => {
+  const address = unusedAddress();
+  using one = start({ check: "tcp", "check-interval": "50ms", "check-timeout": "50ms" });
+  const { admission, read, changes, silences } = one;
+  admission.enter(tableServer(address, 0, { weight: 3 }), false);
+  const down = await changes.take();
+  assertEquals(down.state, "down");
+  assertStringIncludes(down.reason ?? "", "refused");
+  assertEquals(read(0), [STANDING.lastResort, 3]);
+  const [first, second] = [await silences.take(), await silences.take()];
+  assertEquals([first.slot, second.slot], [0, 0]);
+  for (const { silentMs } of [first, second]) assertGreater(silentMs, 0);
+  await using _server = startServer(echo, address);
+  assertEquals((await changes.take()).state, "up");
+  assertEquals(read(0), [STANDING.full, 0]);
+});
+
+test("a server that answers its checks wrongly is down and not silent", async () => {
+  await using server = startServer(async (socket) => void await socket.write(new TextEncoder().encode("no\r\n")));
+  using one = start({ check: "expect:yes", "check-interval": "200ms", "check-timeout": "200ms" });
+  let silences = 0;
+  one.silences.take().then(() => silences++, () => {});
+  one.admission.enter(tableServer(server.address, 0), false);
+  assertEquals((await one.changes.take()).state, "down");
+  await until(() => server.accepted > 2, "more checks");
+  assertEquals(silences, 0);
+  one.silences.put({ slot: 0, silentMs: 0 }); // so that nobody waits for one any more
+});
+
+test("the operator's word comes before what health finds out, and what health has found out stays known", () => {
+  using one = start();
+  const { admission, read } = one;
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
+  admission.trafficFailed(0, "it refused");
+  admission.drain(0);
+  assertEquals(read(0), [STANDING.leaving, 3]);
+  assertEquals(admission.conditionOf(0).state, "draining");
+  admission.undrain(0);
+  assertEquals(read(0), [STANDING.lastResort, 3]);
+  assertEquals(admission.conditionOf(0).state, "resting");
+});
+
+test("a server that begins to rest while it drains is counted once", () => {
+  using one = start();
+  const { admission, read } = one;
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), true);
+  admission.trafficFailed(0, "it refused");
+  assertEquals(read(0), [STANDING.leaving, 3]);
+  admission.undrain(0);
+  assertEquals(read(0), [STANDING.lastResort, 3]);
+});
+
+test("failures of a server that is being removed change nothing", () => {
+  using one = start();
+  const { admission, read } = one;
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
+  admission.remove(0);
+  admission.trafficFailed(0, "it refused");
+  admission.trafficFailed(7, "nobody has this slot");
+  assertEquals(read(0), [STANDING.leaving, 0]);
+  assertEquals(admission.conditionOf(0).state, "draining");
+});
+
+test("another weight of a server that gets no clients is counted at once", () => {
+  using one = start();
+  const { admission, read } = one;
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), true);
+  admission.change(tableServer(NOWHERE, 0, { weight: 7 }));
+  assertEquals(read(0), [STANDING.leaving, 7]);
+  admission.undrain(0);
+  assertEquals(read(0), [STANDING.full, 0]);
+  admission.change(tableServer(NOWHERE, 0, { weight: 2 }));
+  assertEquals(read(0), [STANDING.full, 0]);
+});
+
+test("slow start: what a server holds back shrinks with time, down to nothing", async () => {
+  using clock = stopClock();
+  using one = start({ "slow-start": "1s" });
+  const { admission, read } = one;
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
+  assertEquals(read(0), [STANDING.full, 0], "a new server has no clients to bring back by and by");
+  admission.drain(0);
+  admission.undrain(0);
+  assertEquals(read(0), [STANDING.none, 0]);
+  for (const part of [0.25, 0.5, 0.75]) {
+    clock.pass(250);
+    const expected = Math.round(STANDING.none * (1 - part));
+    await until(() => read(0)[0] !== Math.round(STANDING.none * (1.25 - part)), "the next step");
+    assertEquals(read(0), [expected, 0]);
+  }
+  clock.pass(250);
+  await until(() => read(0)[0] === STANDING.full, "the last step");
+});
+
+test("slow start: each server has its own, and to be drained again ends it", async () => {
+  using clock = stopClock();
+  using one = start({ "slow-start": "1s" });
+  const { admission, read } = one;
+  for (const slot of [0, 1]) admission.enter(tableServer(NOWHERE, slot, { weight: 2 }), true);
+  admission.undrain(0);
+  clock.pass(500);
+  admission.undrain(1);
+  await until(() => read(0)[0] === STANDING.none / 2, "a step");
+  assertEquals(read(1), [STANDING.none, 0]);
+  admission.drain(0);
+  assertEquals(read(0), [STANDING.leaving, 2]);
+  clock.pass(500);
+  await until(() => read(1)[0] === STANDING.none / 2, "a step of the other");
+  assertEquals(read(0), [STANDING.leaving, 2]);
+  admission.undrain(0);
+  assertEquals(read(0), [STANDING.none, 0], "it begins anew");
+});
+
+test("slow start: a server that is up again after a rest comes back by and by, and one that rests again does not", async () => {
+  await using server = startServer(echo);
+  using one = start({ rest: "20ms", "slow-start": "24h" });
+  const { admission, read, changes } = one;
+  admission.enter(tableServer(server.address, 0, { weight: 3 }), false);
+  admission.trafficFailed(0, "it refused");
+  assertEquals((await changes.take()).state, "resting");
+  assertEquals((await changes.take()).state, "up");
+  const [standing, weightAway] = read(0);
+  assert(standing > 0.99 * STANDING.none, `${standing}`);
+  assertEquals(weightAway, 0, "who holds clients back is not away");
+  admission.trafficFailed(0, "it refused again");
+  assertEquals(read(0), [STANDING.lastResort, 3]);
+});
+
+/** What may happen to a server; a step that cannot be is left out. */
+const STEPS = ["enter", "enter draining", "change", "drain", "undrain", "remove", "end", "forget", "fail"] as const;
+
+interface Model {
+  weight: number;
+  leaving: "no" | "draining" | "removed" | "over";
+  isResting: boolean;
+}
+
+function isPossible(step: typeof STEPS[number], server: Model | undefined): boolean {
+  if (server === undefined) return step === "enter" || step === "enter draining" || step === "fail";
+  const isGone = server.leaving === "removed" || server.leaving === "over";
+  if (step === "enter" || step === "enter draining" || step === "end" || step === "forget") return isGone;
+  return !isGone || step === "fail";
+}
+
+function standingOf(server: Model | undefined): number {
+  if (server === undefined) return STANDING.full;
+  if (server.leaving !== "no") return server.leaving === "over" ? STANDING.over : STANDING.leaving;
+  return server.isResting ? STANDING.lastResort : STANDING.full;
+}
+
+test("whatever happens, in whatever order: standings follow, and the weight away is that of servers without clients", () => {
+  const step = fc.record({ slot: fc.nat(3), step: fc.constantFrom(...STEPS), weight: fc.integer({ min: 1, max: 256 }) });
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 5, maxLength: 60 }), (steps) => {
+      using one = start();
+      const { admission, standings } = one;
+      const servers = new Map<number, Model>();
+      for (const { slot, step, weight } of steps) {
+        const server = servers.get(slot);
+        if (!isPossible(step, server)) continue;
+        if (step === "enter" || step === "enter draining") {
+          const isDraining = step === "enter draining";
+          admission.enter(tableServer(NOWHERE, slot, { weight }), isDraining);
+          servers.set(slot, { weight, leaving: isDraining ? "draining" : "no", isResting: false });
+        } else if (step === "forget") {
+          admission.forget(slot);
+          servers.delete(slot);
+        } else if (step === "change") {
+          admission.change(tableServer(NOWHERE, slot, { weight }));
+          server!.weight = weight;
+        } else if (step === "fail") {
+          admission.trafficFailed(slot, "it refused");
+          if (server !== undefined) server.isResting = true;
+        } else {
+          admission[step](slot);
+          server!.leaving = ({ drain: "draining", undrain: "no", remove: "removed", end: "over" } as const)[step];
+        }
+        for (let slot = 0; slot < 4; slot++) assertEquals(standings.get(slot), standingOf(servers.get(slot)));
+        const away = [...servers.values()].filter((server) =>
+          server.leaving === "draining" || server.leaving === "no" && server.isResting
+        );
+        assertEquals(standings.weightAway, away.reduce((sum, { weight }) => sum + weight, 0));
+      }
+    }),
+  );
+});

@@ -1,0 +1,666 @@
+// Who may get clients follows from what checks and clients find out; and checks are made evenly, few at a time, of those watched now.
+
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertGreaterOrEqual,
+  assertLess,
+  assertLessOrEqual,
+  assertThrows,
+} from "@std/assert";
+import fc from "fast-check";
+import type { Address } from "../../lib/values/address.ts";
+import type { CheckResult } from "../../lib/health/check.ts";
+import type { Check } from "../../lib/values/check_spec.ts";
+import {
+  afterFailedCheck,
+  afterFailedClient,
+  afterPassedCheck,
+  afterVoidCheck,
+  type CheckFailure,
+  CHECKS_PER_SECOND_MAX,
+  CHECKS_UNDER_WAY_MAX,
+  Health,
+  type HealthClock,
+  type HealthConfig,
+  type HealthRecord,
+  type HealthRules,
+  newRecord,
+  REST_MAX_MS,
+  type ServerHealth,
+} from "../../lib/health/health.ts";
+import { Queue, startServer, unusedAddress } from "../helpers.ts";
+
+/** A test that leaves no descriptor, timer or call behind: Deno looks for them only where it is told to. */
+function testWithoutLeaks(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name, fn, sanitizeOps: true, sanitizeResources: true });
+}
+
+const RULES: HealthRules = { rise: 2, fall: 3, restMs: 1000, isChecked: true };
+const UNCHECKED: HealthRules = { ...RULES, isChecked: false };
+const PASSED: CheckResult = { passed: true };
+const REFUSED: CheckResult = { passed: false, reason: "connection refused", isGone: true };
+const NO_DESCRIPTOR: CheckResult = { passed: false, reason: "too many open files", isGone: false, isOwnFault: true };
+
+/** What happens to a server: a check that passes or fails, one that cannot be made, a client that fails or is accepted. */
+type Event = "pass" | "fail" | "void" | "client fails" | "client accepted";
+
+const EVENTS: readonly Event[] = ["pass", "fail", "void", "client fails", "client accepted"];
+
+/** A server's record and the clock; checks take no time unless said. */
+class Story {
+  nowMs = 5000;
+  connects = 7;
+  record: HealthRecord = newRecord(this.connects, this.#moment);
+
+  constructor(readonly rules: HealthRules = RULES) {}
+
+  get #moment() {
+    return { nowMs: this.nowMs, date: new Date(this.nowMs) };
+  }
+
+  get state(): string {
+    return this.record.state;
+  }
+
+  happens(...events: Event[]): this {
+    for (const event of events) this.record = this.#after(event, this.nowMs);
+    return this;
+  }
+
+  /** A check that was started so long ago. */
+  late(event: "pass" | "fail" | "void", agoMs: number): this {
+    this.record = this.#after(event, this.nowMs - agoMs);
+    return this;
+  }
+
+  waits(ms: number): this {
+    this.nowMs += ms;
+    return this;
+  }
+
+  #after(event: Event, startedMs: number): HealthRecord {
+    const { record, rules } = this;
+    if (event === "pass") return afterPassedCheck(record, startedMs, rules, this.#moment);
+    if (event === "fail") return afterFailedCheck(record, "connection refused", startedMs, rules, this.#moment);
+    if (event === "void") return afterVoidCheck(record, startedMs, this.#moment);
+    if (event === "client fails") return afterFailedClient(record, "no answer", this.connects, rules, this.#moment);
+    this.connects++;
+    return record;
+  }
+}
+
+/** A story to the first rest, which ends a second later. */
+function rested(rules = RULES): Story {
+  return new Story(rules).happens("client fails", "client fails", "client fails");
+}
+
+const SEQUENCES: readonly (readonly [string, HealthRules, readonly Event[], string])[] = [
+  ["nothing", RULES, [], "up"],
+  ["fewer failed checks than fall", RULES, ["fail", "fail"], "up"],
+  ["fall failed checks", RULES, ["fail", "fail", "fail"], "down"],
+  ["failed checks with one between them that passed", RULES, ["fail", "fail", "pass", "fail", "fail"], "up"],
+  ["failed checks with one between them that was void", RULES, ["fail", "fail", "void", "fail"], "down"],
+  ["void checks", RULES, ["void", "void", "void", "void"], "up"],
+  ["fewer passed checks than rise", RULES, ["fail", "fail", "fail", "pass"], "down"],
+  ["rise passed checks", RULES, ["fail", "fail", "fail", "pass", "pass"], "up"],
+  ["passed checks with one between them that failed", RULES, ["fail", "fail", "fail", "pass", "fail", "pass"], "down"],
+  ["passed checks from before it was down", RULES, ["pass", "pass", "fail", "fail", "fail", "pass"], "down"],
+  ["fall failed checks when it had come up", RULES, ["fail", "fail", "fail", "pass", "pass", "fail", "fail"], "up"],
+  ["one failed check with a fall of 1", { ...RULES, fall: 1 }, ["fail"], "down"],
+  ["one passed check with a rise of 1", { ...RULES, rise: 1 }, ["fail", "fail", "fail", "pass"], "up"],
+  ["fewer clients' failures than fall", RULES, ["client fails", "client fails"], "up"],
+  ["fall clients' failures", RULES, ["client fails", "client fails", "client fails"], "resting"],
+  ["clients' failures with one between them that was accepted", RULES, [
+    "client fails",
+    "client fails",
+    "client accepted",
+    "client fails",
+    "client fails",
+  ], "up"],
+  ["clients' failures with a check between them that passed", RULES, [
+    "client fails",
+    "client fails",
+    "pass",
+    "client fails",
+  ], "resting"],
+  ["clients' failures where rests are off", { ...RULES, restMs: 0 }, ["client fails", "client fails", "client fails"], "up"],
+  ["clients' failures while it is down", RULES, ["fail", "fail", "fail", "client fails", "client fails", "client fails"], "down"],
+  ["a passed check while it rests", RULES, ["client fails", "client fails", "client fails", "pass"], "resting"],
+  ["fall failed checks while it rests", RULES, ["client fails", "client fails", "client fails", "fail", "fail", "fail"], "down"],
+  [
+    "failed checks before and while it rests",
+    RULES,
+    ["fail", "client fails", "client fails", "client fails", "fail", "fail"],
+    "down",
+  ],
+];
+
+for (const [what, rules, events, state] of SEQUENCES) {
+  Deno.test(`a server after ${what} is ${state}`, () => assertEquals(new Story(rules).happens(...events).state, state));
+}
+
+Deno.test("newRecord() is of a server that is up, for no reason, since now", () => {
+  const { state, since, reason } = newRecord(0, { nowMs: 12, date: new Date(99) });
+  assertEquals({ state, since, reason }, { state: "up", since: new Date(99), reason: null });
+});
+
+Deno.test("a state has a time and a reason, until the next", () => {
+  const story = new Story().waits(10).happens("fail", "fail").waits(10).happens("fail");
+  assertEquals(story.record.since, new Date(5020));
+  assertEquals(story.record.reason, "connection refused");
+  story.waits(10).happens("fail");
+  assertEquals(story.record.since, new Date(5020));
+  story.waits(10).happens("pass", "pass");
+  assertEquals(story.record.since, new Date(5040));
+  assertEquals(story.record.reason, null);
+  story.happens("client fails", "client fails", "client fails");
+  assertEquals(story.record.reason, "no answer");
+});
+
+Deno.test("a rest is ended by the first check after its time that passes", () => {
+  assertEquals(rested().waits(999).happens("pass").state, "resting");
+  assertEquals(rested().waits(1000).happens("pass").state, "up");
+});
+
+Deno.test("a rest is not ended by a check that was started before its time was over", () => {
+  assertEquals(rested().waits(1500).late("pass", 501).state, "resting");
+  assertEquals(rested().waits(1500).late("pass", 500).state, "up");
+  assertEquals(rested().waits(1500).late("fail", 501).record.restMs, 1000);
+});
+
+Deno.test("a rest is twice as long after each trial that fails, up to a minute", () => {
+  const story = rested(UNCHECKED);
+  for (const restMs of [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]) {
+    assertEquals(story.record.restMs, restMs);
+    assertEquals(story.record.restEndMs, story.nowMs + restMs);
+    assertEquals(story.record.since, new Date(5000));
+    story.waits(restMs).happens("fail");
+  }
+  assertEquals(story.record.reason, "connection refused");
+  assertEquals(story.waits(REST_MAX_MS).happens("pass").state, "up");
+});
+
+Deno.test("a rest goes on for as long again after a trial that could not be made", () => {
+  const story = rested().waits(1200).happens("void");
+  assertEquals([story.record.restMs, story.record.restEndMs], [1000, story.nowMs + 1000]);
+  assertEquals(story.waits(500).happens("void").record.restEndMs, story.nowMs + 500);
+});
+
+Deno.test("a trial that fails counts as a failed check where servers are checked, and else never makes a server down", () => {
+  const checked = rested().waits(1000).happens("fail").waits(2000).happens("fail").waits(4000).happens("fail");
+  assertEquals(checked.state, "down");
+  const unchecked = rested(UNCHECKED);
+  for (let i = 0; i < 20; i++) assertEquals(unchecked.waits(REST_MAX_MS).happens("fail").state, "resting");
+});
+
+Deno.test("a server that rests again soon rests twice as long, one that was up for ten times its rest begins anew", () => {
+  for (const [upMs, restMs] of [[0, 2000], [9999, 2000], [10_000, 1000]]) {
+    const story = rested().waits(1000).happens("pass").waits(upMs).happens("client fails", "client fails", "client fails");
+    assertEquals([story.state, story.record.restMs], ["resting", restMs]);
+  }
+});
+
+Deno.test("a server that comes up forgets the failures of clients from before", () => {
+  assertEquals(rested().waits(1000).happens("pass", "client fails", "client fails").state, "up");
+  assertEquals(
+    new Story().happens("client fails", "client fails", "fail", "fail", "fail", "pass", "pass", "client fails").state,
+    "up",
+  );
+});
+
+Deno.test("a server that was down begins anew with what it does, not with its rest", () => {
+  const story = rested().happens("fail", "fail", "fail").waits(5000).happens("pass");
+  assertEquals(story.state, "down");
+  assertEquals(story.happens("pass").state, "up");
+});
+
+Deno.test("whatever happens, a state changes for its cause alone", () => {
+  const step = fc.tuple(fc.constantFrom(...EVENTS), fc.nat(3000));
+  const rules = fc.record({
+    rise: fc.integer({ min: 1, max: 4 }),
+    fall: fc.integer({ min: 1, max: 4 }),
+    restMs: fc.constantFrom(0, 1, 1000, 40_000),
+    isChecked: fc.boolean(),
+  });
+  fc.assert(fc.property(rules, fc.array(step, { maxLength: 60 }), (rules, steps) => {
+    const story = new Story(rules);
+    for (const [event, waitMs] of steps) {
+      const before = story.waits(waitMs).record;
+      assertLawful(before, event, story.happens(event).record, story);
+    }
+  }));
+});
+
+function assertLawful(before: HealthRecord, event: Event, after: HealthRecord, { rules, nowMs }: Story): void {
+  if (after.state === before.state) assertEquals(after.since, before.since);
+  else assertEquals(after.since, new Date(nowMs));
+  assertEquals(after.reason === null, after.state === "up");
+  if (before.state === after.state) return;
+  const change = `${before.state} → ${after.state}`;
+  if (change === "up → resting") {
+    assertEquals(event, "client fails");
+    assertGreater(rules.restMs, 0);
+    assertLessOrEqual(after.restMs, REST_MAX_MS);
+  } else if (change === "resting → up") assert(event === "pass" && nowMs >= before.restEndMs);
+  else if (change === "down → up") assert(event === "pass" && after.checksPassed >= rules.rise);
+  else {
+    assertEquals(after.state, "down");
+    assert(event === "fail" && rules.isChecked && after.checksFailed >= rules.fall);
+  }
+}
+
+/** A clock that stands still until it is told to go on, with the timer of one who asks for one at a time. */
+class FakeClock implements HealthClock {
+  now = 1000;
+  started = 0;
+  #timer: { readonly wake: () => void; readonly atMs: number } | undefined;
+
+  nowMs = (): number => this.now;
+  date = (): Date => new Date(this.now);
+
+  start(wake: () => void, sleepMs: number): () => void {
+    assertEquals(this.#timer, undefined, "there is one timer at the most");
+    assertGreaterOrEqual(sleepMs, 1);
+    const timer = this.#timer = { wake, atMs: this.now + sleepMs };
+    this.started++;
+    return () => {
+      if (this.#timer === timer) this.#timer = undefined;
+    };
+  }
+
+  get isIdle(): boolean {
+    return this.#timer === undefined;
+  }
+
+  /** Goes on by so much, from timer to timer; what has come of it is settled in between. */
+  async goOn(ms: number): Promise<void> {
+    const endMs = this.now + ms;
+    while (this.#timer !== undefined && this.#timer.atMs <= endMs) {
+      const { wake, atMs } = this.#timer;
+      this.#timer = undefined;
+      this.now = Math.max(this.now, atMs);
+      wake();
+      await settled();
+    }
+    this.now = endMs;
+  }
+}
+
+/** Promises that are kept have been minded. */
+async function settled(): Promise<void> {
+  for (let i = 0; i < 8; i++) await Promise.resolve();
+}
+
+const CONFIG: HealthConfig = { check: { kind: "tcp" }, checkIntervalMs: 1000, checkTimeoutMs: 500, rise: 2, fall: 3, restMs: 1000 };
+const OFF: Check = { kind: "off" };
+
+/** A Health of servers whose addresses' ports are their slots, and what it did. */
+class Ward implements Disposable {
+  readonly clock = new FakeClock();
+  readonly checks: { readonly slot: number; readonly atMs: number; readonly check: Check; readonly signal: AbortSignal }[] = [];
+  readonly changes: (readonly [slot: number, state: string])[] = [];
+  readonly failures: (CheckFailure & { readonly slot: number })[] = [];
+  readonly results = new Map<number, CheckResult | Promise<CheckResult>>();
+  readonly connects = new Map<number, number>();
+  underWay = 0;
+  underWayMax = 0;
+  readonly health: Health;
+
+  constructor(config: Partial<HealthConfig> = {}) {
+    this.health = new Health({
+      config: { ...CONFIG, ...config },
+      clock: this.clock,
+      run: async (check, { port: slot }, timeoutMs, { signal }) => {
+        assertEquals(timeoutMs, CONFIG.checkTimeoutMs);
+        this.checks.push({ slot, atMs: this.clock.now, check, signal: signal! });
+        this.underWayMax = Math.max(this.underWayMax, ++this.underWay);
+        const result = await (this.results.get(slot) ?? PASSED);
+        this.underWay--;
+        return result;
+      },
+      onChange: (slot, health) => {
+        assertEquals(this.health.stateOf(slot), health);
+        this.changes.push([slot, health.state]);
+      },
+      onCheckFailed: (slot, failure) => this.failures.push({ slot, ...failure }),
+      connectsOf: (slot) => this.connects.get(slot) ?? 0,
+    });
+  }
+
+  watch(first: number, count = 1): this {
+    for (let slot = first; slot < first + count; slot++) this.health.watch(slot, address(slot));
+    return this;
+  }
+
+  /** So many failures of clients. */
+  fail(slot: number, times = 3): this {
+    for (let i = 0; i < times; i++) this.health.trafficFailed(slot, "connection refused");
+    return this;
+  }
+
+  get checked(): number[] {
+    return this.checks.map(({ slot }) => slot);
+  }
+
+  [Symbol.dispose](): void {
+    this.health[Symbol.dispose]();
+    assert(this.clock.isIdle, "a timer is left");
+  }
+}
+
+function address(slot: number): Address {
+  return { host: "127.0.0.1", port: slot };
+}
+
+/** The most that fall into any span of so many milliseconds. */
+function mostWithin(times: readonly number[], spanMs: number): number {
+  let most = 0;
+  for (let first = 0, last = 0; last < times.length; last++) {
+    while (times[last] - times[first] >= spanMs) first++;
+    most = Math.max(most, last - first + 1);
+  }
+  return most;
+}
+
+Deno.test("a server that is watched is up, for no reason, since then", () => {
+  using ward = new Ward().watch(4);
+  assertEquals(ward.health.stateOf(4), { state: "up", since: new Date(1000), reason: null });
+  assertEquals(ward.health.summary(), { up: 1, resting: 0, down: 0 });
+  assertThrows(() => ward.health.stateOf(5), Error, "slot 5");
+});
+
+Deno.test("each server is checked once in an interval, always in the same turn", async () => {
+  using ward = new Ward().watch(1, 4);
+  await ward.clock.goOn(3000);
+  assertEquals(ward.checked, [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4]);
+  assertEquals(ward.checks.map(({ atMs }) => atMs - 1000), [250, 500, 750, 1000, 1250, 1500, 1750, 2000, 2250, 2500, 2750, 3000]);
+});
+
+Deno.test("a thousand servers that come at once are checked evenly, from the first interval on", async () => {
+  using ward = new Ward({ checkIntervalMs: 5000 }).watch(1, 1000);
+  await ward.clock.goOn(5010);
+  assertEquals(new Set(ward.checked).size, 1000);
+  for (const span of [100, 1000]) {
+    assertLessOrEqual(mostWithin(ward.checks.map(({ atMs }) => atMs), span), span / 5 + 4);
+  }
+});
+
+Deno.test("servers that come while others are checked have their first turn last, and the others keep theirs", async () => {
+  using ward = new Ward().watch(1, 2);
+  await ward.clock.goOn(500);
+  ward.watch(3, 2);
+  await ward.clock.goOn(1250);
+  assertEquals(ward.checked, [1, 2, 3, 4, 1, 2]);
+});
+
+Deno.test("ten thousand servers are checked as often as the limit on checks allows", async () => {
+  using ward = new Ward().watch(1, 10_000);
+  assertEquals(ward.health.checkIntervalMs, 10_000 * 1000 / CHECKS_PER_SECOND_MAX);
+  await ward.clock.goOn(21_000);
+  const times = ward.checks.map(({ atMs }) => atMs);
+  assertEquals(new Set(ward.checked).size, 10_000);
+  assertLessOrEqual(mostWithin(times, 1000), CHECKS_PER_SECOND_MAX + 16);
+  assertLess(ward.clock.started, 21_000 / 10 + 1100, "one timer for many checks");
+});
+
+Deno.test("thousands of rests that end at once are ended at the pace of the limit", async () => {
+  using ward = new Ward({ check: OFF }).watch(1, 2000);
+  for (let slot = 1; slot <= 2000; slot++) ward.fail(slot);
+  assertEquals(ward.health.summary(), { up: 0, resting: 2000, down: 0 });
+  await ward.clock.goOn(6000);
+  assertEquals(ward.health.summary(), { up: 2000, resting: 0, down: 0 });
+  assertEquals(ward.checks.length, 2000);
+  assertLessOrEqual(mostWithin(ward.checks.map(({ atMs }) => atMs), 1000), CHECKS_PER_SECOND_MAX + 16);
+  assert(ward.clock.isIdle);
+});
+
+Deno.test("checks that are late because the machine was busy are not made up for", async () => {
+  using ward = new Ward().watch(1, 10);
+  ward.clock.now += 60_000;
+  await ward.clock.goOn(1000);
+  assertLessOrEqual(ward.checks.length, 12);
+});
+
+Deno.test("no more checks are under way than the limit, and none of a server that is being checked", async () => {
+  using ward = new Ward().watch(1, 400);
+  const answers = Promise.withResolvers<CheckResult>();
+  for (let slot = 1; slot <= 400; slot++) ward.results.set(slot, answers.promise);
+  await ward.clock.goOn(10_000);
+  assertEquals(ward.checks.length, CHECKS_UNDER_WAY_MAX);
+  assert(ward.clock.isIdle);
+  answers.resolve(PASSED);
+  await settled();
+  await ward.clock.goOn(1100);
+  assertEquals(new Set(ward.checked).size, 400);
+  assertEquals(ward.underWayMax, CHECKS_UNDER_WAY_MAX);
+});
+
+Deno.test("a server that is being checked loses its turn", async () => {
+  using ward = new Ward().watch(1, 2);
+  const answer = Promise.withResolvers<CheckResult>();
+  ward.results.set(1, answer.promise);
+  await ward.clock.goOn(3000);
+  assertEquals(ward.checked, [1, 2, 2, 2]);
+  answer.resolve(PASSED);
+  await settled();
+  await ward.clock.goOn(1000);
+  assertEquals(ward.checked, [1, 2, 2, 2, 1, 2]);
+});
+
+Deno.test("servers that are up need no timer where checks are off", async () => {
+  using ward = new Ward({ check: OFF }).watch(1, 100);
+  await ward.clock.goOn(100_000);
+  ward.fail(1, 2);
+  assert(ward.clock.isIdle);
+  assertEquals([ward.checks.length, ward.clock.started], [0, 0]);
+});
+
+Deno.test("no timer is left when nobody is watched, and none is started again", async () => {
+  using ward = new Ward().watch(1, 3).fail(2);
+  for (const slot of [1, 2, 3, 3, 99]) ward.health.forget(slot);
+  assert(ward.clock.isIdle);
+  const { started } = ward.clock;
+  await ward.clock.goOn(100_000);
+  assertEquals([ward.checks.length, ward.clock.started], [0, started]);
+  ward.watch(5);
+  await ward.clock.goOn(1000);
+  assertEquals(ward.checked, [5]);
+});
+
+Deno.test("a server whose checks fail goes down, and comes up when they pass", async () => {
+  using ward = new Ward().watch(1, 2);
+  ward.results.set(1, REFUSED);
+  await ward.clock.goOn(2499);
+  assertEquals(ward.changes, []);
+  await ward.clock.goOn(1);
+  assertEquals(ward.changes, [[1, "down"]]);
+  assertEquals(ward.health.stateOf(1), { state: "down", since: new Date(3500), reason: "connection refused" });
+  assertEquals(ward.health.summary(), { up: 1, resting: 0, down: 1 });
+  ward.results.set(1, PASSED);
+  await ward.clock.goOn(2000);
+  assertEquals(ward.changes, [[1, "down"], [1, "up"]]);
+});
+
+Deno.test("failed checks are told from the fall-th in a row on, with how long they have failed", async () => {
+  using ward = new Ward().watch(1);
+  await ward.clock.goOn(1000);
+  ward.results.set(1, REFUSED);
+  await ward.clock.goOn(4000);
+  const failure = { slot: 1, reason: "connection refused", isGone: true };
+  assertEquals(ward.failures, [
+    { ...failure, silentMs: 2000, wellAgoMs: 3000 },
+    { ...failure, silentMs: 3000, wellAgoMs: 4000 },
+  ]);
+  ward.results.set(1, PASSED);
+  await ward.clock.goOn(1000);
+  ward.results.set(1, REFUSED);
+  await ward.clock.goOn(2000);
+  assertEquals(ward.failures.length, 2);
+});
+
+Deno.test("a first check that fails at once is a silence of one interval", async () => {
+  using ward = new Ward({ fall: 1 }).watch(1);
+  ward.results.set(1, { passed: false, reason: "it answered HTTP 503", isGone: false });
+  await ward.clock.goOn(1000);
+  assertEquals(ward.failures, [{ slot: 1, reason: "it answered HTTP 503", isGone: false, silentMs: 1000, wellAgoMs: 1000 }]);
+});
+
+Deno.test("checks that could not be made say nothing of a server", async () => {
+  using ward = new Ward({ fall: 1 }).watch(1);
+  ward.results.set(1, NO_DESCRIPTOR);
+  await ward.clock.goOn(5000);
+  assertEquals([ward.checks.length, ward.changes.length, ward.failures.length], [5, 0, 0]);
+});
+
+Deno.test("a server that clients fail at rests, is tried once by itself, and is up again", async () => {
+  using ward = new Ward({ check: OFF }).watch(1, 2).fail(1);
+  assertEquals(ward.health.stateOf(1), { state: "resting", since: new Date(1000), reason: "connection refused" });
+  await ward.clock.goOn(999);
+  assertEquals(ward.checks.length, 0);
+  await ward.clock.goOn(1);
+  assertEquals(ward.checks.map(({ slot, check }) => ({ slot, check })), [{ slot: 1, check: { kind: "tcp" } }]);
+  assertEquals(ward.changes, [[1, "resting"], [1, "up"]]);
+  assert(ward.clock.isIdle);
+});
+
+Deno.test("a server whose trials fail rests longer and longer, and is not told of where checks are off", async () => {
+  using ward = new Ward({ check: OFF }).watch(1);
+  ward.results.set(1, REFUSED);
+  ward.fail(1);
+  await ward.clock.goOn(15_000);
+  assertEquals(ward.checks.map(({ atMs }) => atMs - 1000), [1000, 3000, 7000, 15_000]);
+  assertEquals(ward.changes, [[1, "resting"]]);
+  assertEquals(ward.failures, []);
+});
+
+Deno.test("the trial of a server is the check that is configured", async () => {
+  const check: Check = { kind: "http", path: "/health" };
+  using ward = new Ward({ check, checkIntervalMs: 60_000 }).watch(1).fail(1);
+  await ward.clock.goOn(1000);
+  assertEquals(ward.checks.map(({ check }) => check), [check]);
+  assertEquals(ward.health.stateOf(1).state, "up");
+});
+
+Deno.test("a check that was under way when the rest ended is followed by the trial", async () => {
+  using ward = new Ward().watch(1);
+  const answer = Promise.withResolvers<CheckResult>();
+  ward.results.set(1, answer.promise);
+  await ward.clock.goOn(1000);
+  ward.fail(1);
+  await ward.clock.goOn(1200);
+  assertEquals(ward.checks.length, 1);
+  ward.results.delete(1);
+  answer.resolve(PASSED);
+  await settled();
+  assertEquals(ward.health.stateOf(1).state, "resting");
+  await ward.clock.goOn(10);
+  assertEquals([ward.checks.length, ward.health.stateOf(1).state], [2, "up"]);
+});
+
+Deno.test("clients' failures count in a row until a client is accepted", () => {
+  using ward = new Ward({ check: OFF }).watch(1).fail(1, 2);
+  ward.connects.set(1, 1);
+  ward.fail(1, 2);
+  assertEquals(ward.changes, []);
+  ward.fail(1, 1);
+  assertEquals(ward.changes, [[1, "resting"]]);
+});
+
+Deno.test("failures at a server that nobody watches are ignored", () => {
+  using ward = new Ward().fail(1);
+  ward.watch(1).fail(1, 2).health.forget(1);
+  ward.fail(1).watch(1).fail(1, 2);
+  assertEquals(ward.changes, []);
+});
+
+Deno.test("the answer of a check counts for the server that was asked, not for the next of its slot", async () => {
+  using ward = new Ward({ fall: 1 }).watch(1);
+  const answer = Promise.withResolvers<CheckResult>();
+  ward.results.set(1, answer.promise);
+  await ward.clock.goOn(1000);
+  ward.watch(1);
+  assert(ward.checks[0].signal.aborted, "nobody waits for the old check");
+  answer.resolve(REFUSED);
+  await settled();
+  assertEquals([ward.changes.length, ward.failures.length], [0, 0]);
+  assertEquals(ward.health.stateOf(1).since, new Date(2000));
+  ward.results.delete(1);
+  await ward.clock.goOn(1000);
+  assertEquals(ward.checked, [1, 1]);
+});
+
+Deno.test("a check that ends after its server was forgotten, or everything was, changes nothing", async () => {
+  const ward = new Ward({ fall: 1 }).watch(1, 2);
+  const answer = Promise.withResolvers<CheckResult>();
+  for (const slot of [1, 2]) ward.results.set(slot, answer.promise);
+  await ward.clock.goOn(1000);
+  ward.health.forget(1);
+  ward[Symbol.dispose]();
+  assert(ward.checks.every(({ signal }) => signal.aborted));
+  answer.resolve(REFUSED);
+  await settled();
+  assertEquals([ward.changes.length, ward.failures.length], [0, 0]);
+  assert(ward.clock.isIdle);
+});
+
+Deno.test("a server may be forgotten when it is told that it is down", async () => {
+  const told: string[] = [];
+  const clock = new FakeClock();
+  using health: Health = new Health({
+    config: { ...CONFIG, fall: 1 },
+    clock,
+    run: () => Promise.resolve(REFUSED),
+    onChange: (slot, { state }) => {
+      told.push(state);
+      health.forget(slot);
+    },
+    onCheckFailed: () => told.push("failed"),
+    connectsOf: () => 0,
+  });
+  health.watch(1, address(1));
+  await clock.goOn(5000);
+  assertEquals(told, ["down"]);
+  assert(clock.isIdle);
+});
+
+Deno.test("whatever comes and goes, those watched are checked in every interval and no others, by one timer", async () => {
+  const steps = fc.array(fc.tuple(fc.constantFrom("watch", "forget", "fail", "wait"), fc.nat(9), fc.nat(400)), { maxLength: 40 });
+  await fc.assert(
+    fc.asyncProperty(steps, async (steps) => {
+      using ward = new Ward();
+      const watched = new Set<number>();
+      for (const [act, slot, ms] of steps) {
+        if (act === "watch") ward.watch(slot), watched.add(slot);
+        else if (act === "forget") ward.health.forget(slot), watched.delete(slot);
+        else if (act === "fail") ward.fail(slot);
+        else await ward.clock.goOn(ms);
+      }
+      ward.checks.length = 0;
+      await ward.clock.goOn(2100); // the rest of the old turn, a round, and a rest
+      assertEquals(new Set(ward.checked), watched);
+      assertEquals(ward.clock.isIdle, watched.size === 0);
+      for (const slot of watched) assertEquals(ward.health.stateOf(slot).state, "up");
+    }),
+    { numRuns: 50 },
+  );
+});
+
+testWithoutLeaks("Health checks real servers by itself", async () => {
+  const changes = new Queue<readonly [number, string]>();
+  const addresses = { dead: unusedAddress() };
+  using health = new Health({
+    config: { ...CONFIG, checkIntervalMs: 20, fall: 2, rise: 1 },
+    onChange: (slot: number, { state }: ServerHealth) => changes.put([slot, state]),
+    onCheckFailed: () => {},
+    connectsOf: () => 0,
+  });
+  await using server = startServer(() => Promise.resolve());
+  health.watch(1, server.address);
+  health.watch(2, addresses.dead);
+  assertEquals(await changes.take(), [2, "down"]);
+  await using _late = startServer(() => Promise.resolve(), addresses.dead);
+  assertEquals(await changes.take(), [2, "up"]);
+  assertEquals(health.stateOf(1).state, "up");
+});

@@ -1,0 +1,143 @@
+// The metrics have every counter and fate, in Prometheus's form, and say what the counters say.
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { allocateCounters, CONNECT_SECONDS_BOUNDS, COUNTERS, Counters } from "../../lib/observe/counters.ts";
+import { FATES } from "../../lib/values/fates.ts";
+import { FAMILIES, type Measured, writeMetrics } from "../../lib/observe/metrics.ts";
+import { SERVER_STATES } from "../../lib/routing/standings.ts";
+
+const MEASURED: Measured = {
+  version: "1.2.3",
+  engine: "streams",
+  startedAtSeconds: 1_700_000_000.5,
+  connectionsMax: 1000,
+  servers: [
+    { name: "10.0.0.1:80", slot: 0, state: "up", weight: 1 },
+    { name: "[2001:db8::1]:443", slot: 3, state: "draining", weight: 7 },
+    { name: "db.example:80", slot: 2, state: "down", weight: 1 },
+    { name: "db.example:81", slot: 1, state: "down", weight: 1 },
+  ],
+};
+
+/** The samples, by what stands before the value. */
+async function readSamples(counters: Counters, measured: Measured = MEASURED): Promise<Map<string, number>> {
+  const { text } = await writeMetrics(counters, measured);
+  const lines = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+  const samples = lines.map((line): [string, number] => {
+    const at = line.lastIndexOf(" ");
+    return [line.slice(0, at), Number(line.slice(at + 1))];
+  });
+  assertEquals(new Map(samples).size, samples.length, "a sample is there twice");
+  return new Map(samples);
+}
+
+Deno.test("writeMetrics() gives the content type of the text format", async () => {
+  const { contentType } = await writeMetrics(new Counters(allocateCounters(0, 4)), MEASURED);
+  assertStringIncludes(contentType, "text/plain");
+  assertStringIncludes(contentType, "version=0.0.4");
+});
+
+Deno.test("writeMetrics() gives every line the form of the text format, and a line feed at the end", async () => {
+  const { text } = await writeMetrics(new Counters(allocateCounters(0, 4)), MEASURED);
+  assert(text.endsWith("\n"));
+  for (const line of text.split("\n").filter((line) => line !== "")) {
+    assertMatch(
+      line,
+      /^(# HELP [a-z_]+ .+|# TYPE [a-z_]+ (counter|gauge|histogram)|[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [0-9.+Inf]+)$/,
+    );
+  }
+});
+
+for (const { name, type, help } of FAMILIES) {
+  Deno.test(`writeMetrics() says the help and the type of ${name}`, async () => {
+    const { text } = await writeMetrics(new Counters(allocateCounters(0, 4)), MEASURED);
+    assertStringIncludes(text, `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${name}`);
+  });
+}
+
+Deno.test("FAMILIES have names all different", () => {
+  assertEquals(new Set(FAMILIES.map(({ name }) => name)).size, FAMILIES.length);
+});
+
+for (const [counter, { metric, scope }] of Object.entries(COUNTERS)) {
+  Deno.test(`writeMetrics() has the counter ${counter} of ${scope === "process" ? "the process" : "every server"}`, async () => {
+    const samples = await readSamples(new Counters(allocateCounters(0, 4)));
+    const found = [...samples.keys()].filter((sample) => sample === metric || sample.startsWith(`${metric}{`));
+    const expected = scope === "process" ? [metric] : MEASURED.servers.map(({ name }) => `${metric}{server="${name}"}`);
+    assertEquals(found, expected);
+  });
+}
+
+for (const fate of Object.keys(FATES)) {
+  Deno.test(`writeMetrics() has the fate ${fate} of the process and of every server`, async () => {
+    const samples = await readSamples(new Counters(allocateCounters(0, 4)));
+    assertEquals(samples.get(`balancer_connection_fates_total{fate="${fate}"}`), 0);
+    for (const { name } of MEASURED.servers) {
+      assertEquals(samples.get(`balancer_server_fates_total{server="${name}",fate="${fate}"}`), 0);
+    }
+  });
+}
+
+Deno.test("writeMetrics() says what was counted, a server's numbers by its slot", async () => {
+  const counters = new Counters(allocateCounters(0, 5));
+  counters.add("accepted", 5);
+  counters.raise("open", 2);
+  counters.addTo(0, "sentBytes", 2 ** 53);
+  counters.addTo(3, "sentBytes", 7);
+  counters.addTo(4, "sentBytes", 99); // no server has this slot
+  counters.add("movedIdle", 4);
+  counters.addTo(3, "movedAway", 3);
+  counters.addFate("done", 3);
+  counters.addFate("no_server");
+  const samples = await readSamples(counters);
+  assertEquals(samples.get("balancer_accepted_connections_total"), 5);
+  assertEquals(samples.get("balancer_open_connections"), 2);
+  assertEquals(samples.get('balancer_server_sent_bytes_total{server="10.0.0.1:80"}'), 2 ** 53);
+  assertEquals(samples.get('balancer_server_sent_bytes_total{server="[2001:db8::1]:443"}'), 7);
+  assertEquals(samples.get("balancer_moved_idle_connections_total"), 4);
+  assertEquals(samples.get("balancer_moved_unanswered_connections_total"), 0);
+  assertEquals(samples.get('balancer_server_moved_away_connections_total{server="[2001:db8::1]:443"}'), 3);
+  assertEquals(samples.get('balancer_server_moved_away_connections_total{server="10.0.0.1:80"}'), 0);
+  assertEquals(samples.get('balancer_connection_fates_total{fate="done"}'), 1);
+  assertEquals(samples.get('balancer_connection_fates_total{fate="no_server"}'), 1);
+  assertEquals(samples.get('balancer_server_fates_total{server="[2001:db8::1]:443",fate="done"}'), 1);
+  assertEquals(samples.get('balancer_server_fates_total{server="10.0.0.1:80",fate="done"}'), 0);
+});
+
+Deno.test("writeMetrics() reads the counters anew every time", async () => {
+  const counters = new Counters(allocateCounters(0, 4));
+  counters.add("accepted");
+  await readSamples(counters);
+  counters.add("accepted");
+  assertEquals((await readSamples(counters)).get("balancer_accepted_connections_total"), 2);
+});
+
+Deno.test("writeMetrics() gives the histogram cumulative buckets, the last equal to the count", async () => {
+  const counters = new Counters(allocateCounters(0, 4));
+  for (const seconds of [0.0001, 0.0002, 0.5, 100]) counters.addConnectSeconds(seconds);
+  const samples = await readSamples(counters);
+  const buckets = [...CONNECT_SECONDS_BOUNDS, "+Inf"].map((le) => samples.get(`balancer_connect_seconds_bucket{le="${le}"}`));
+  const expected = CONNECT_SECONDS_BOUNDS.map((bound) => [0.0001, 0.0002, 0.5, 100].filter((seconds) => seconds <= bound).length);
+  assertEquals(buckets, [...expected, 4]);
+  assertEquals(samples.get("balancer_connect_seconds_count"), 4);
+  assertEquals(samples.get("balancer_connect_seconds_sum"), 100.5003);
+});
+
+Deno.test("writeMetrics() describes the balancer itself", async () => {
+  const samples = await readSamples(new Counters(allocateCounters(0, 4)));
+  assertEquals(samples.get('balancer_servers{state="up"}'), 1);
+  assertEquals(samples.get('balancer_servers{state="resting"}'), 0, "a state that no server is in is there all the same");
+  assertEquals(samples.get('balancer_servers{state="down"}'), 2);
+  assertEquals(samples.get('balancer_servers{state="draining"}'), 1);
+  assertEquals([...samples.keys()].filter((sample) => sample.startsWith("balancer_servers{")).length, SERVER_STATES.length);
+  assertEquals(samples.get('balancer_server_weight{server="[2001:db8::1]:443"}'), 7);
+  assertEquals(samples.get("balancer_open_connections_max"), 1000);
+  assertEquals(samples.get('balancer_info{version="1.2.3",engine="streams"}'), 1);
+  assertEquals(samples.get("process_start_time_seconds"), 1_700_000_000.5);
+});
+
+Deno.test("writeMetrics() works without servers", async () => {
+  const samples = await readSamples(new Counters(allocateCounters(0, 4)), { ...MEASURED, servers: [] });
+  assertEquals(samples.get('balancer_servers{state="up"}'), 0);
+  assertEquals([...samples.keys()].filter((sample) => sample.includes("server=")), []);
+});
