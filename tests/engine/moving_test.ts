@@ -4,12 +4,14 @@
 
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { type AddressInfo, createServer, type Server as NodeServer, type Socket } from "node:net";
-import { type Address, formatAddress } from "../../lib/values/address.ts";
+import { type Address, clientKey, formatAddress, ipBytes, parseKeyRule } from "../../lib/values/address.ts";
 import type { Fate } from "../../lib/values/fates.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
 import type { EndedConnection } from "../../lib/observe/connections.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
 import type { ConnectionState, Loss } from "../../lib/routing/redistribution.ts";
+import { firstOnRing } from "../../lib/routing/ring.ts";
+import { emptyTable, nextTable, type TableServer } from "../../lib/routing/routing_table.ts";
 import { STANDING } from "../../lib/routing/standings.ts";
 import {
   ask,
@@ -49,7 +51,7 @@ const QUIET_MS = 30;
 const NEVER_QUIET_MS = 60_000;
 /** More slots than any case has servers. */
 const SLOTS = 10;
-/** So heavy that the ring gives it practically every client. */
+/** So heavy that the ring gives it almost every client; `ownerOf` says which one has the test's. */
 const HEAVY = 200;
 /** The beginning of a TLS handshake. */
 const HELLO = "\x16\x03\x01\x00\x05hello";
@@ -61,7 +63,7 @@ const CASES: Record<string, Case> = {
   async "a new client goes on to the next server when one refuses, or does not answer"(kind) {
     using silent = await silentListener();
     for (const address of [unusedAddress(), silent.address]) {
-      await using server = await Server.start(answer("a"));
+      await using server = await startOther(address);
       await using test = start(kind, [tableServer(address, 0, { weight: HEAVY }), server.at(1)], { connectTimeoutMs: 100 });
       const answers = await Promise.all(Array.from({ length: 6 }, () => ask(test.address, "ping")));
       assertEquals(new Set(answers), new Set(["a:ping"]));
@@ -552,9 +554,9 @@ const CASES: Record<string, Case> = {
     kind,
   ) {
     for (const how of ["drain", "home"] as const) {
-      using silent = await silentListener();
       await using both = await startPair(kind, { ...IDLE, connectTimeoutMs: 60_000, connectDeadlineMs: 60_000 });
       const { test, client, first, a } = both;
+      using silent = await silentOwner([a.at(0)]);
       await exchange(client, first);
       await test.publish([a.at(0), tableServer(silent.address, 2, { weight: HEAVY })]);
       const [{ id }] = [...test.engine.connections()].map(({ id }) => ({ id }));
@@ -897,6 +899,31 @@ interface Pair extends AsyncDisposable {
   readonly client: Deno.TcpConn;
   /** The client's connection as `a` has it. */
   readonly first: Served;
+}
+
+/** The slot of the server that the ring gives this test's clients to, who all come from one address. */
+function ownerOf(servers: readonly TableServer[]): number {
+  const rule = parseKeyRule("ip");
+  const table = nextTable(emptyTable(rule, Infinity), servers);
+  return table.slots[firstOnRing(table.circle, clientKey(rule, ipBytes("127.0.0.1"), 0))];
+}
+
+/** A server in slot 1 that answers, where a heavy one with this address in slot 0 has the clients. */
+async function startOther(address: Address): Promise<Server> {
+  for (;;) {
+    const server = await Server.start(answer("a"));
+    if (ownerOf([tableServer(address, 0, { weight: HEAVY }), server.at(1)]) === 0) return server;
+    await server[Symbol.asyncDispose]();
+  }
+}
+
+/** A listener that accepts nobody and, as a heavy server in slot 2 beside these, has the clients. */
+async function silentOwner(others: readonly TableServer[]): Promise<Awaited<ReturnType<typeof silentListener>>> {
+  for (;;) {
+    const silent = await silentListener();
+    if (ownerOf([...others, tableServer(silent.address, 2, { weight: HEAVY })]) === 2) return silent;
+    silent[Symbol.dispose]();
+  }
 }
 
 /** A client connected to the first of two servers. */
