@@ -4,7 +4,7 @@
 
 import deno from "./deno.json" with { type: "json" };
 import { parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts";
-import { type Command, COMMANDS, situationOf } from "./lib/control/commands.ts";
+import { type Command, COMMANDS, contextOf } from "./lib/control/commands.ts";
 import { demoCommand } from "./lib/demo/command.ts";
 import { type Stage, textStage } from "./lib/demo/stage.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
@@ -22,8 +22,8 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     const parsed = parseCommandLine(PROGRAM, argv);
     if ("text" in parsed) return print(parsed.text);
-    using situation = situationOf(parsed.input, { say: complain, show: terminalLine(), takeInterrupts });
-    return print(await parsed.command.run(parsed.input, situation));
+    using context = contextOf(parsed.input, { say: complain, show: terminalLine(), takeInterrupts });
+    return print(await parsed.command.run(parsed.input, context));
   } catch (error) {
     if (error instanceof Deno.errors.BrokenPipe) return EXIT.done; // whoever reads has read enough
     complain(error instanceof OperatorError ? error.message : `A fault of its own: ${messageOf(error)}`);

@@ -7,7 +7,7 @@ import { allocateCounters, Counters } from "../lib/observe/counters.ts";
 import { type Fate, FATES } from "../lib/values/fates.ts";
 import type { Engine, EngineConfig, EngineKind } from "../lib/engine/engine.ts";
 import type { EndedConnection, MovedConnection } from "../lib/observe/connections.ts";
-import { allocateStandings, STANDING, Standings } from "../lib/routing/standings.ts";
+import { allocateAvailabilities, AVAILABILITY, AvailabilityTable } from "../lib/routing/availability.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../lib/routing/routing_table.ts";
 import { assert, assertEquals } from "@std/assert";
 
@@ -240,9 +240,9 @@ export interface TestEngine extends AsyncDisposable {
   readonly emptied: Queue<number>;
   readonly failed: Queue<{ slot: number; reason: string }>;
   readonly moved: Queue<MovedConnection>;
-  readonly standings: Standings;
-  /** Has the connections of a server leave it: `leaving` as they may, `over` at once or be cut. */
-  leave(slot: number, standing: "leaving" | "over"): void;
+  readonly availabilities: AvailabilityTable;
+  /** Has the connections of a server leave it: `leaving` as they may, `expired` at once or be cut. */
+  leave(slot: number, availability: "draining" | "expired"): void;
   /** Publishes a table of these servers; resolves when it holds for every new client. */
   publish(servers: readonly TableServer[]): Promise<void>;
 }
@@ -263,7 +263,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   const emptied = new Queue<number>();
   const failed = new Queue<{ slot: number; reason: string }>();
   const moved = new Queue<MovedConnection>();
-  const standings = new Standings(allocateStandings(counters.slots));
+  const availabilities = new AvailabilityTable(allocateAvailabilities(counters.slots));
   let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
   const engine = kind.create({
     listen: { host, port: 0 },
@@ -271,7 +271,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     table,
     counters,
     onEnded: (end) => ended.put(copyOf(end)),
-    standings,
+    availabilities,
     onServerFailed: (slot, reason) => failed.put({ slot, reason }),
     onMoved: ({ client, from, to, loss, state, replayedBytes }) => moved.put({ client, from, to, loss, state, replayedBytes }),
     onServerEmpty: (slot) => emptied.put(slot),
@@ -284,9 +284,9 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     emptied,
     failed,
     moved,
-    standings,
-    leave(slot, standing) {
-      standings.set(slot, STANDING[standing]);
+    availabilities,
+    leave(slot, availability) {
+      availabilities.set(slot, AVAILABILITY[availability]);
       engine.leave(slot);
     },
     publish(servers) {

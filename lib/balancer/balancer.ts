@@ -22,7 +22,7 @@ import { RecentEnds, type RecentFilter, type RecentList } from "../observe/recen
 import { peakToMean, ringFingerprint, ringShares } from "../routing/ring.ts";
 import { type Load, routeFirst } from "../routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
-import { allocateStandings, type ServerState, Standings } from "../routing/standings.ts";
+import { allocateAvailabilities, AvailabilityTable, type ServerState } from "../routing/availability.ts";
 import type { SavedServer } from "./state_file.ts";
 
 /** What an operator says of a server beside its address. `connectionsMax` is null for no limit. */
@@ -129,7 +129,7 @@ export class Balancer implements AsyncDisposable {
   /** By slot. */
   readonly #failures = new Map<number, ConnectFailure>();
   readonly #config: Config;
-  readonly #standings: Standings;
+  readonly #availabilities: AvailabilityTable;
   readonly #admission: Admission;
   readonly #recent = new RecentEnds();
   readonly #rebalancer: Rebalancer;
@@ -149,14 +149,14 @@ export class Balancer implements AsyncDisposable {
     this.#save = save;
     this.#ownIps = ownIps;
     this.#config = config;
-    this.#standings = new Standings(allocateStandings(this.counters.slots));
+    this.#availabilities = new AvailabilityTable(allocateAvailabilities(this.counters.slots));
     this.#admission = new Admission({
       config,
-      standings: this.#standings,
+      availabilities: this.#availabilities,
       checksMax: options.checksMax ?? CHECKS_UNDER_WAY_MAX,
       connectsOf: (slot) => this.counters.getOf(slot, "connects"),
       onChange: logCondition,
-      onSilent: (slot, { silentMs, wellAgoMs }) => this.#engine.lose(slot, silentMs, wellAgoMs),
+      onSilent: (slot, { silentMs, sinceHealthyMs }) => this.#engine.lose(slot, silentMs, sinceHealthyMs),
     });
     this.#pool = new Map(servers.map(({ server, ...settings }) => [server, this.#newServer(server, settings)]));
     const empty = emptyTable(config.key, config.loadBound);
@@ -168,13 +168,13 @@ export class Balancer implements AsyncDisposable {
       config: engineConfig,
       table: this.#table,
       counters: this.counters,
-      standings: this.#standings,
+      availabilities: this.#availabilities,
       onEnded: (ended) => {
         this.#recent.add(ended, Date.now());
         logEnd(ended);
       },
       onMoved: (moved) => {
-        if (moved.loss === "home") this.#rebalancer.countMove();
+        if (moved.loss === "rebalance") this.#rebalancer.countMove();
         logMove(moved);
       },
       onServerFailed: (slot, reason) => {
@@ -186,7 +186,7 @@ export class Balancer implements AsyncDisposable {
     this.#rebalancer = new Rebalancer({
       policy: config,
       engine: this.#engine,
-      homeOf: (ip, port) => {
+      ownerOf: (ip, port) => {
         const index = routeFirst(this.#table, this.#load, clientKey(config.key, ip, port));
         return index < 0 ? undefined : this.#table.slots[index];
       },
@@ -465,9 +465,9 @@ export class Balancer implements AsyncDisposable {
   get #load(): Load {
     return {
       open: this.counters.get("open"),
-      weightAway: this.#standings.weightAway,
+      unavailableWeight: this.#availabilities.unavailableWeight,
       openOf: (slot) => this.counters.getOf(slot, "serverOpen"),
-      standingOf: (slot) => this.#standings.get(slot),
+      availabilityOf: (slot) => this.#availabilities.get(slot),
     };
   }
 

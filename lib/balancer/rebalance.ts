@@ -23,9 +23,9 @@ export interface Rebalance {
 /** What it is made with. */
 export interface RebalancerOptions {
   readonly policy: RedistributionPolicy;
-  readonly engine: Pick<Engine, "connections" | "sendHome">;
+  readonly engine: Pick<Engine, "connections" | "sendToOwner">;
   /** The slot of the server that the ring gives this client to just now; undefined if there is none. */
-  readonly homeOf: (ip: Uint8Array, port: number) => number | undefined;
+  readonly ownerOf: (ip: Uint8Array, port: number) => number | undefined;
 }
 
 /** How often connections are sent home. */
@@ -59,8 +59,8 @@ export class Rebalancer implements Disposable {
    */
   start(rate: number): Rebalance {
     const { policy, engine } = this.#options;
-    if (policy.level !== "idle") {
-      const why = `only level idle lets open connections go, and --redistribute is ${policy.level}`;
+    if (policy.redistribute !== "idle") {
+      const why = `only level idle lets open connections go, and --redistribute is ${policy.redistribute}`;
       throw new OperatorError("conflict", `Cannot rebalance: ${why}; restart the balancer with --redistribute idle`);
     }
     if (this.#state.running) throw new OperatorError("conflict", "Cannot rebalance: a rebalance is going on; stop it first");
@@ -71,7 +71,7 @@ export class Rebalancer implements Disposable {
     let sent = 0;
     const send = () => {
       due += rate * TICK_MS / 1000;
-      for (; sent < Math.min(due, ids.length); sent++) engine.sendHome(ids[sent]);
+      for (; sent < Math.min(due, ids.length); sent++) engine.sendToOwner(ids[sent]);
       if (sent === ids.length && due > ids.length + rate) this.stop(); // a second more for the last to arrive
     };
     if (ids.length > 0) this.#timer = setInterval(send, TICK_MS);
@@ -91,13 +91,13 @@ export class Rebalancer implements Disposable {
 
   /** Connections that could go home, by their ids, and the number of those that are away and cannot. */
   #findAway(): { ids: number[]; busy: number } {
-    const { engine, homeOf, policy } = this.#options;
+    const { engine, ownerOf, policy } = this.#options;
     const ids: number[] = [];
     let busy = 0;
     for (const { id, slot, facts, quietForMs, replays, ip, port } of engine.connections()) {
-      const home = slot < 0 ? undefined : homeOf(ip, port);
+      const home = slot < 0 ? undefined : ownerOf(ip, port);
       if (home === undefined || home === slot) continue;
-      if (decide(policy, "home", facts, quietForMs, replays) === "move") ids.push(id);
+      if (decide(policy, "rebalance", facts, quietForMs, replays) === "move") ids.push(id);
       else busy++;
     }
     return { ids, busy };

@@ -28,7 +28,7 @@ import { awaitEnd, launchDaemon } from "./launch.ts";
 import { percent, plural, printEnds, printExplanation, printList, printPlan, printRebalance, printStatus } from "./printing.ts";
 
 /** What a command acts on: the balancer of the name given, and the person who waits. */
-export interface Situation {
+export interface CommandContext {
   readonly client: ControlClient;
   readonly name: string;
   /** Says something on standard error now, before the result. */
@@ -41,7 +41,7 @@ export interface Situation {
 
 /** A command of `balancerctl`. */
 export interface Command extends CommandSpec {
-  run(input: CommandInput, situation: Situation): Promise<string>;
+  run(input: CommandInput, context: CommandContext): Promise<string>;
 }
 
 const NAME: OptionSpec = { flag: "name", value: "NAME", default: DEFAULT_NAME, summary: "which balancer, where there are several" };
@@ -64,7 +64,7 @@ export interface CommandRow<T> {
   readonly isNamed?: boolean;
   readonly arguments?: readonly string[];
   readonly options?: readonly OptionSpec[];
-  readonly act: (input: CommandInput, situation: Situation) => Promise<T>;
+  readonly act: (input: CommandInput, context: CommandContext) => Promise<T>;
   readonly print: (result: T, input: CommandInput) => string;
 }
 
@@ -76,8 +76,8 @@ export function command<T>(
     summary,
     arguments: args,
     options: [...options, ...(reads ? [JSON_OUTPUT] : []), ...(isNamed ? [NAME] : [])],
-    async run(input, situation) {
-      const result = await act(input, situation);
+    async run(input, context) {
+      const result = await act(input, context);
       return input.options.json === undefined ? print(printableIn(result), input) : toJson(result);
     },
   };
@@ -227,11 +227,11 @@ export const COMMANDS = {
   }),
 } as const satisfies Record<string, Command>;
 
-/** The situation of a command: the balancer that its `--name` says, and the person. Throws a `usage` error for a bad name. */
-export function situationOf(
+/** The context of a command: the balancer that its `--name` says, and the person. Throws a `usage` error for a bad name. */
+export function contextOf(
   input: CommandInput,
-  person: Pick<Situation, "say" | "show" | "takeInterrupts">,
-): Situation & Disposable {
+  person: Pick<CommandContext, "say" | "show" | "takeInterrupts">,
+): CommandContext & Disposable {
   const name = parseName(input.options.name ?? DEFAULT_NAME);
   let client: ControlClient | undefined;
   return {
@@ -244,7 +244,10 @@ export function situationOf(
   };
 }
 
-async function start({ arguments: [host, port], options }: CommandInput, { client, name }: Situation): Promise<Answers["status"]> {
+async function start(
+  { arguments: [host, port], options }: CommandInput,
+  { client, name }: CommandContext,
+): Promise<Answers["status"]> {
   const address = { host: parseHost(host), port: parsePort(port, 0) };
   parseConfig(options);
   const running = await client.status().catch((error) => {
@@ -270,7 +273,7 @@ async function start({ arguments: [host, port], options }: CommandInput, { clien
   });
 }
 
-async function stop({ options }: CommandInput, { client, name, say }: Situation): Promise<{ name: string }> {
+async function stop({ options }: CommandInput, { client, name, say }: CommandContext): Promise<{ name: string }> {
   const grace = options.grace ?? formatDuration(DEFAULT_GRACE_MS);
   const graceMs = parseDuration(grace, "Grace time");
   const { open, lockFile } = await client.stop(grace);
@@ -283,7 +286,7 @@ function serverOf({ arguments: [host, port] }: CommandInput): string {
   return formatAddress({ host: parseHost(host), port: parsePort(port) });
 }
 
-async function remove(input: CommandInput, { client, say, show, takeInterrupts }: Situation): Promise<Answers["removal"]> {
+async function remove(input: CommandInput, { client, say, show, takeInterrupts }: CommandContext): Promise<Answers["removal"]> {
   const server = serverOf(input);
   if (input.options.now !== undefined && input.options.drain !== undefined) {
     throw new OperatorError("usage", "Cannot take both --now and --drain: --now leaves no time");
@@ -304,7 +307,7 @@ async function remove(input: CommandInput, { client, say, show, takeInterrupts }
   return await watched(client.remove(server, drain, drainMs), { show, say, describe, waiting, interrupted: takeInterrupts(), why });
 }
 
-function setServer(input: CommandInput, { client }: Situation): Promise<Answers["server"]> {
+function setServer(input: CommandInput, { client }: CommandContext): Promise<Answers["server"]> {
   const { weight, "max-connections": max } = input.options;
   if (weight === undefined && max === undefined) {
     throw new OperatorError("usage", "Nothing to change: give --weight or --max-connections");
@@ -315,7 +318,7 @@ function setServer(input: CommandInput, { client }: Situation): Promise<Answers[
   });
 }
 
-function plan({ arguments: [change, host, port], options }: CommandInput, { client }: Situation): Promise<Answers["plan"]> {
+function plan({ arguments: [change, host, port], options }: CommandInput, { client }: CommandContext): Promise<Answers["plan"]> {
   if (!["add", "remove", "weight"].includes(change)) {
     throw new OperatorError("usage", `Cannot plan ${JSON.stringify(change)}: what can be planned is add, remove or weight`);
   }
@@ -329,7 +332,7 @@ function plan({ arguments: [change, host, port], options }: CommandInput, { clie
 
 async function rebalance(
   { options }: CommandInput,
-  { client, say, show, takeInterrupts }: Situation,
+  { client, say, show, takeInterrupts }: CommandContext,
 ): Promise<Answers["rebalance"]> {
   const rate = options.rate === undefined
     ? undefined
@@ -352,7 +355,7 @@ async function rebalance(
 }
 
 /** How a wait is shown. */
-interface Watch extends Pick<Situation, "say" | "show"> {
+interface Watch extends Pick<CommandContext, "say" | "show"> {
   /** How it goes, in a line. */
   readonly describe: () => Promise<string>;
   /** What is said once where nobody watches. */

@@ -9,7 +9,7 @@ import type { EndedConnection, MovedConnection } from "../observe/connections.ts
 import type { Counters } from "../observe/counters.ts";
 import type { RedistributionPolicy } from "../routing/redistribution.ts";
 import type { RoutingTable } from "../routing/routing_table.ts";
-import type { Standings } from "../routing/standings.ts";
+import type { AvailabilityTable } from "../routing/availability.ts";
 import type { Ability } from "./abilities.ts";
 
 /** One way to move bytes, as listed in ENGINES. */
@@ -49,7 +49,7 @@ export interface EngineOptions {
   readonly table: RoutingTable;
   readonly counters: Counters;
   /** Which servers may get clients; whoever made it writes there. */
-  readonly standings: Standings;
+  readonly availabilities: AvailabilityTable;
   /**
    * Called once for each accepted connection, after it was counted. The object may be used again for the next one:
    * what is to be kept is copied.
@@ -72,21 +72,21 @@ export interface Engine extends AsyncDisposable {
   /** Whether the server with this slot, which the last table has no more, has no connection and will get none. */
   isEmpty(slot: number): boolean;
   /**
-   * Has the connections of the server with this slot leave it as its standing says, now and as they come to where they may: those
-   * of one that is `leaving` while they have time, those of one that is `over` at once, or they are cut. A client still waiting
-   * for that server goes on to the next. Asked for again whenever that standing changes.
+   * Has the connections of the server with this slot leave it as its availability says, now and as they come to where they may: those
+   * of one that is `leaving` while they have time, those of one that is `expired` at once, or they are cut. A client still waiting
+   * for that server goes on to the next. Asked for again whenever that availability changes.
    */
   leave(slot: number): void;
   /**
-   * The server with this slot is silent: its checks have failed for `silentMs`, and it was last known to be well `wellAgoMs` ago. Its
+   * The server with this slot is silent: its checks have failed for `silentMs`, and it was last known to be well `sinceHealthyMs` ago. Its
    * connections go to others as far as they may, if there are others; those that may not are cut if it has been as silent to them.
    * Asked for again while it is silent.
    */
-  lose(slot: number, silentMs: number, wellAgoMs: number): void;
+  lose(slot: number, silentMs: number, sinceHealthyMs: number): void;
   /** Every open connection at this moment. The object is used again for the next one; what it says may be out of date at once. */
   connections(): Iterable<OpenConnection>;
   /** The connection with this id goes to the server that the ring gives it to, if it may and is not there. */
-  sendHome(id: number): void;
+  sendToOwner(id: number): void;
   /**
    * Accepts no more clients; resolves when the last connection has ended: by itself within `graceMs`, by force afterwards. Called
    * again it may shorten the grace time.

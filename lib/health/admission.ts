@@ -7,7 +7,7 @@ import type { Config } from "../values/config.ts";
 import { assert } from "../values/errors.ts";
 import { type CheckFailure, Health, type ServerHealth } from "./health.ts";
 import type { TableServer } from "../routing/routing_table.ts";
-import { type ServerState, STANDING, type Standings } from "../routing/standings.ts";
+import { AVAILABILITY, type AvailabilityTable, type ServerState } from "../routing/availability.ts";
 
 /** A server's state, since when, and why, in a clause; null while it is up. */
 export interface ServerCondition {
@@ -19,7 +19,7 @@ export interface ServerCondition {
 /** What it is made with. */
 export interface AdmissionOptions {
   readonly config: Pick<Config, "check" | "checkIntervalMs" | "checkTimeoutMs" | "rise" | "fall" | "restMs" | "slowStartMs">;
-  readonly standings: Standings;
+  readonly availabilities: AvailabilityTable;
   /** Checks that may be under way at a time. */
   readonly checksMax: number;
   /** Connections of clients that a server has accepted. */
@@ -45,7 +45,7 @@ interface Admitted {
   /** When it began to take its clients back; undefined: it has all of them. */
   returnedMs: number | undefined;
   /** Its weight as far as it is counted among those that get no clients. */
-  weightAway: number;
+  unavailableWeight: number;
 }
 
 /** A slow start goes on in so many steps, but in none that is shorter. */
@@ -79,7 +79,7 @@ export class Admission implements Disposable {
   /** A server is in the table from now on. */
   enter(server: TableServer, isDraining: boolean): void {
     if (this.#servers.has(server.slot)) this.forget(server.slot);
-    this.#servers.set(server.slot, { server, leaving: undefined, returnedMs: undefined, weightAway: 0 });
+    this.#servers.set(server.slot, { server, leaving: undefined, returnedMs: undefined, unavailableWeight: 0 });
     this.#health.watch(server.slot, server.address);
     if (isDraining) this.drain(server.slot);
     else this.#write(server.slot);
@@ -124,10 +124,10 @@ export class Admission implements Disposable {
 
   /** Nothing is left of the server: its slot may be another's. */
   forget(slot: number): void {
-    this.#countAway(this.#of(slot), 0);
+    this.#countUnavailable(this.#of(slot), 0);
     this.#health.forget(slot);
     this.#servers.delete(slot);
-    this.#options.standings.set(slot, STANDING.full);
+    this.#options.availabilities.set(slot, AVAILABILITY.full);
   }
 
   /** A client's connection to the server failed. */
@@ -198,21 +198,21 @@ export class Admission implements Disposable {
 
   #write(slot: number): void {
     const admitted = this.#of(slot);
-    const standing = this.#standingOf(admitted);
-    this.#options.standings.set(slot, standing);
-    this.#countAway(admitted, standing < 0 && admitted.leaving?.isRemoved !== true ? admitted.server.weight : 0);
+    const availability = this.#availabilityOf(admitted);
+    this.#options.availabilities.set(slot, availability);
+    this.#countUnavailable(admitted, availability < 0 && admitted.leaving?.isRemoved !== true ? admitted.server.weight : 0);
   }
 
-  #countAway(admitted: Admitted, weight: number): void {
-    this.#options.standings.weightAway += weight - admitted.weightAway;
-    admitted.weightAway = weight;
+  #countUnavailable(admitted: Admitted, weight: number): void {
+    this.#options.availabilities.unavailableWeight += weight - admitted.unavailableWeight;
+    admitted.unavailableWeight = weight;
   }
 
-  #standingOf({ server, leaving, returnedMs }: Admitted): number {
-    if (leaving !== undefined) return leaving.isOver ? STANDING.over : STANDING.leaving;
-    if (this.#health.stateOf(server.slot).state !== "up") return STANDING.lastResort;
-    if (returnedMs === undefined) return STANDING.full;
+  #availabilityOf({ server, leaving, returnedMs }: Admitted): number {
+    if (leaving !== undefined) return leaving.isOver ? AVAILABILITY.expired : AVAILABILITY.draining;
+    if (this.#health.stateOf(server.slot).state !== "up") return AVAILABILITY.fallback;
+    if (returnedMs === undefined) return AVAILABILITY.full;
     const part = (performance.now() - returnedMs) / this.#options.config.slowStartMs;
-    return Math.round(STANDING.none * Math.max(0, 1 - part));
+    return Math.round(AVAILABILITY.none * Math.max(0, 1 - part));
   }
 }

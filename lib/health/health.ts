@@ -166,7 +166,7 @@ export interface CheckFailure {
   readonly isGone: boolean;
   readonly silentMs: number;
   /** How long ago the last check that passed began, or, if none has, watching. */
-  readonly wellAgoMs: number;
+  readonly sinceHealthyMs: number;
 }
 
 /** Clocks and the timer. */
@@ -404,7 +404,7 @@ export class Health implements Disposable {
     if (!isChecked || watched.record.checksFailed < fall || !this.#isCurrent(watched)) return;
     const failingMs = Math.min(nowMs - watched.failingSinceMs, fall * this.checkIntervalMs);
     const silentMs = Math.max(failingMs, this.checkIntervalMs); // one refused check is no long silence
-    this.#options.onCheckFailed(watched.slot, { reason, isGone, silentMs, wellAgoMs: nowMs - watched.wellMs });
+    this.#options.onCheckFailed(watched.slot, { reason, isGone, silentMs, sinceHealthyMs: nowMs - watched.wellMs });
   }
 
   /** Sees to it that the timer ends in time for what is next. One that ends before, as something was put off, is left alone. */

@@ -6,7 +6,7 @@
 import { type Metric, Registry } from "prom-client";
 import { CONNECT_SECONDS_BOUNDS, type ConnectSeconds, COUNTERS, type Counters } from "./counters.ts";
 import { FATE_NAMES } from "../values/fates.ts";
-import { SERVER_STATES } from "../routing/standings.ts";
+import { SERVER_STATES } from "../routing/availability.ts";
 import type { ProcessCounter, ProcessGauge, ServerCounter, ServerGauge } from "./counters.ts";
 
 /** A server's label and where its counters are. */

@@ -6,9 +6,9 @@
 
 import { hash64 } from "./hash.ts";
 import { locate, walkRing } from "./ring.ts";
-import { boundOf, isHeldBack, type Load, route } from "./route.ts";
+import { boundOf, isBeyondRamp, type Load, route } from "./route.ts";
 import type { RoutingTable } from "./routing_table.ts";
-import { isLeaving, type ServerState, STANDING } from "./standings.ts";
+import { AVAILABILITY, isDraining, type ServerState } from "./availability.ts";
 
 /** What is to be explained. */
 export interface ExplainRequest {
@@ -53,7 +53,7 @@ export interface Explanation {
 
 /** How `route()` sees a server, and why it does not come first; null if nothing is against it. */
 interface Judged {
-  readonly rank: "room" | "overBound" | "holdingBack" | "lastResort" | "never";
+  readonly rank: "room" | "overBound" | "ramping" | "fallback" | "never";
   readonly why: string | null;
 }
 
@@ -77,9 +77,9 @@ export function explainClient(live: ExplainRequest): Explanation {
 function freeze(load: Load): Load {
   return {
     open: load.open,
-    weightAway: load.weightAway,
+    unavailableWeight: load.unavailableWeight,
     openOf: readOnce((slot) => load.openOf(slot)),
-    standingOf: readOnce((slot) => load.standingOf(slot)),
+    availabilityOf: readOnce((slot) => load.availabilityOf(slot)),
   };
 }
 
@@ -125,15 +125,15 @@ function explainWalk(request: ExplainRequest, chosen: number): OrderedServer[] {
 function judge({ table, load, key, stateOf }: ExplainRequest, index: number): Judged {
   const slot = table.slots[index];
   const open = load.openOf(slot);
-  const standing = load.standingOf(slot);
+  const availability = load.availabilityOf(slot);
   const connectionsMax = table.connectionsMax[index];
-  if (isLeaving(standing)) return { rank: "never", why: "it is draining" };
+  if (isDraining(availability)) return { rank: "never", why: "it is draining" };
   if (open >= connectionsMax) return { rank: "never", why: `it has as many connections as it may have (${connectionsMax})` };
-  if (standing === STANDING.lastResort) {
-    return { rank: "lastResort", why: stateOf(slot) === "resting" ? "it rests" : "it is down" };
+  if (availability === AVAILABILITY.fallback) {
+    return { rank: "fallback", why: stateOf(slot) === "resting" ? "it rests" : "it is down" };
   }
-  if (isHeldBack(standing, key)) {
-    return { rank: "holdingBack", why: "it comes back by and by and does not take this client yet" };
+  if (isBeyondRamp(availability, key)) {
+    return { rank: "ramping", why: "it comes back by and by and does not take this client yet" };
   }
   const bound = boundOf(table, index, load);
   if (open < bound) return { rank: "room", why: null };

@@ -6,13 +6,13 @@
  */
 
 import { clientKey, parseAddress } from "../values/address.ts";
-import { CHOICES, type ConnectionState, decide, FACT, hearServer, stateOf, STATES } from "./redistribution.ts";
+import { CHOICES, type ConnectionState, decide, FACT, onServerBytes, stateOf, STATES } from "./redistribution.ts";
 import type { RedistributionPolicy, Verdict } from "./redistribution.ts";
 import { ANSWER } from "./http_answer.ts";
 import { firstOnRing, peakToMean, type Ring, ringShares } from "./ring.ts";
 import { type Choice, type Load, nextServer } from "./route.ts";
 import { nextTable, type RoutingTable, type TableServer } from "./routing_table.ts";
-import { STANDING } from "./standings.ts";
+import { AVAILABILITY } from "./availability.ts";
 
 /** A change of the pool. `server` is `address:port`, `weight` what it is to weigh. */
 export type PoolChange =
@@ -117,8 +117,8 @@ const NEEDS: Readonly<Partial<Record<Outcome, { readonly choice: Choice; readonl
   "is replayed": { choice: CHOICES.drain, otherwise: TRIES_OTHERS },
   "moves when it is quiet": { choice: CHOICES.drain, otherwise: TRIES_OTHERS },
   "is replayed when it is quiet": { choice: CHOICES.drain, otherwise: TRIES_OTHERS },
-  [TRIES_OTHERS]: { choice: CHOICES.over, otherwise: MAY_FINISH },
-  "stays, and goes home by rebalance": { choice: CHOICES.home, otherwise: "stays" },
+  [TRIES_OTHERS]: { choice: CHOICES.expired, otherwise: MAY_FINISH },
+  "stays, and goes home by rebalance": { choice: CHOICES.rebalance, otherwise: "stays" },
 };
 
 /** The slot of a server that is not there yet. */
@@ -161,9 +161,13 @@ function changedServers(servers: readonly TableServer[], change: PoolChange): Ta
 }
 
 /** A server that is removed is no longer among those that get no clients. */
-function weightAwayAfter({ servers }: RoutingTable, { weightAway, standingOf }: Load, { kind, server }: PoolChange): number {
+function weightAwayAfter(
+  { servers }: RoutingTable,
+  { unavailableWeight, availabilityOf }: Load,
+  { kind, server }: PoolChange,
+): number {
   const removed = kind === "remove" ? servers.find(({ name }) => name === server) : undefined;
-  return weightAway - (removed !== undefined && standingOf(removed.slot) < 0 ? removed.weight : 0);
+  return unavailableWeight - (removed !== undefined && availabilityOf(removed.slot) < 0 ? removed.weight : 0);
 }
 
 /** A connection for which a server must have room. */
@@ -181,12 +185,12 @@ class Room {
   readonly #exhausted = new Set<Choice>();
   readonly #load: Load;
 
-  constructor(readonly table: RoutingTable, load: Load, weightAway: number) {
+  constructor(readonly table: RoutingTable, load: Load, unavailableWeight: number) {
     this.#load = {
       open: load.open,
-      weightAway,
+      unavailableWeight,
       openOf: (slot) => (slot === NEW_SLOT ? 0 : load.openOf(slot)) + (this.#given.get(slot) ?? 0),
-      standingOf: (slot) => slot === NEW_SLOT ? STANDING.full : load.standingOf(slot),
+      availabilityOf: (slot) => slot === NEW_SLOT ? AVAILABILITY.full : load.availabilityOf(slot),
     };
   }
 
@@ -194,7 +198,7 @@ class Room {
   give(choice: Choice, key: Uint8Array, own: number): boolean {
     if (this.#exhausted.has(choice)) return false;
     const index = nextServer(this.table, this.#load, key, choice, (index) => this.table.slots[index] !== own);
-    if (index < 0 && choice !== "home") this.#exhausted.add(choice); // these are asked for where `own` is not in the table any more
+    if (index < 0 && choice !== "owner") this.#exhausted.add(choice); // these are asked for where `own` is not in the table any more
     if (index < 0) return false;
     const slot = this.table.slots[index];
     this.#given.set(slot, (this.#given.get(slot) ?? 0) + 1);
@@ -238,8 +242,8 @@ function forecastRemoval({ servers }: RoutingTable, removed: string, policy: Red
 function leavingOutcome(policy: RedistributionPolicy, { facts, quietForMs, replays }: PlannedConnection): Outcome | undefined {
   const going = GOING[decide(policy, "drain", facts, quietForMs, replays)];
   if (going !== undefined) return going.now;
-  const quiet = GOING[decide(policy, "over", facts, policy.quietMs, replays)];
-  const answered = GOING[decide(policy, "over", hearServer(facts, ANSWER) & ~FACT.moving, policy.quietMs, replays)];
+  const quiet = GOING[decide(policy, "expired", facts, policy.quietMs, replays)];
+  const answered = GOING[decide(policy, "expired", onServerBytes(facts, ANSWER) & ~FACT.moving, policy.quietMs, replays)];
   return (quiet ?? answered)?.later;
 }
 
@@ -250,7 +254,7 @@ function forecastStay(table: RoutingTable, after: Ring, policy: RedistributionPo
     if (!slotsHere.has(slot)) return undefined; // its server was removed: it leaves whatever is changed here
     const key = clientKey(table.key, ip, port);
     if (ownerOf(after, key) === ownerOf(table.ring, key)) return undefined;
-    return decide(policy, "home", facts, quietForMs, replays) === "move" ? "stays, and goes home by rebalance" : "stays";
+    return decide(policy, "rebalance", facts, quietForMs, replays) === "move" ? "stays, and goes home by rebalance" : "stays";
   };
 }
 

@@ -15,7 +15,7 @@ import type { Choice } from "./route.ts";
 
 /** What the operator allows. */
 export interface RedistributionPolicy {
-  readonly level: Level;
+  readonly redistribute: Level;
   /** How long both sides have said nothing when an exchange counts as over, in ms. */
   readonly quietMs: number;
   /** How often the same bytes may be sent again: those that kill a server must not kill them all. */
@@ -31,7 +31,7 @@ export const FACT = {
   /** A server has said something. */
   answered: 1 << 1,
   /** The client was the last to speak. */
-  asking: 1 << 2,
+  awaitingAnswer: 1 << 2,
   /** All that it said since then, or since the beginning, is kept and can be said again. */
   recorded: 1 << 3,
   /** What the client said looks like TLS. */
@@ -56,15 +56,15 @@ export const STATES = ["unsent", "unanswered", "idle", "busy"] as const;
 export type ConnectionState = typeof STATES[number];
 
 /** All of Loss. */
-export const LOSSES = ["reset", "end", "silent", "drain", "over", "home"] as const;
+export const LOSSES = ["reset", "end", "silent", "drain", "expired", "rebalance"] as const;
 /**
  * How a server is lost, or why it should be left:
  * - `reset`: it reset the connection, acknowledges nothing any more, or does not accept when asked again;
  * - `end`: it sent its end, which a killed process does as well as one that has finished;
  * - `silent`: its checks fail because nothing answers; it may not know that it is lost;
  * - `drain`: the operator wants it empty, and there is time;
- * - `over`: there is no time left;
- * - `home`: it serves, but the ring gives this client to another.
+ * - `expired`: there is no time left;
+ * - `rebalance`: it serves, but the ring gives this client to another.
  */
 export type Loss = typeof LOSSES[number];
 
@@ -74,27 +74,27 @@ export const CHOICES: Readonly<Record<Loss, Choice>> = {
   end: "any",
   silent: "serving",
   drain: "serving",
-  over: "any",
-  home: "home",
+  expired: "any",
+  rebalance: "owner",
 };
 
 /** Losses of a server that still serves: the connection can stay where it is, and does so if anybody speaks. */
-export const OPTIONAL: readonly Loss[] = ["drain", "home"];
+export const OPTIONAL: readonly Loss[] = ["drain", "rebalance"];
 
 /**
  * What is to be done: go to another server; do so and say again what the client said; dial the server again, to learn whether its end
  * was meant; leave it for now and look again later; stay; pass the end on; or end the connection with a reset.
  */
-export type Verdict = "move" | "replay" | "ask" | "wait" | "stay" | "passOn" | "cut";
+export type Verdict = "move" | "replay" | "probe" | "wait" | "stay" | "passOn" | "cut";
 
 /** Where the connection may leave its server, what it does. */
 const VERDICTS: Readonly<Record<Loss, Readonly<Record<Exclude<ConnectionState, "busy">, Verdict>>>> = {
   reset: { unsent: "move", unanswered: "replay", idle: "move" },
-  end: { unsent: "ask", unanswered: "ask", idle: "ask" },
+  end: { unsent: "probe", unanswered: "probe", idle: "probe" },
   silent: { unsent: "move", unanswered: "replay", idle: "move" },
   drain: { unsent: "move", unanswered: "replay", idle: "move" },
-  over: { unsent: "move", unanswered: "replay", idle: "move" },
-  home: { unsent: "move", unanswered: "stay", idle: "move" },
+  expired: { unsent: "move", unanswered: "replay", idle: "move" },
+  rebalance: { unsent: "move", unanswered: "stay", idle: "move" },
 };
 
 /** Where it may not. */
@@ -103,8 +103,8 @@ const OTHERWISE: Readonly<Record<Loss, Verdict>> = {
   end: "passOn",
   silent: "cut",
   drain: "wait",
-  over: "cut",
-  home: "stay",
+  expired: "cut",
+  rebalance: "stay",
 };
 
 /**
@@ -113,16 +113,16 @@ const OTHERWISE: Readonly<Record<Loss, Verdict>> = {
  * then resets what nobody took. That takes 40 ms for 2,000 connections, and 650 ms where four other processes want the same core; but
  * the ends come one after another until then. So the time counts from the last of them.
  */
-const ASKING_MS = 200;
+const PROBE_MS = 200;
 /** It is no longer than this: a server that ends idle connections all the time is not dying. */
-const ASKING_MAX_MS = 2000;
+const PROBE_MAX_MS = 2000;
 
 /**
  * When a server that accepted at `acceptedMs`, being asked whether its end was meant, is known to be there; `lastEndMs` is when it last ended
  * a connection that was waiting or quiet.
  */
-export function askedUntilMs(acceptedMs: number, lastEndMs: number): number {
-  return Math.min(Math.max(acceptedMs, lastEndMs) + ASKING_MS, acceptedMs + ASKING_MAX_MS);
+export function probedUntilMs(acceptedMs: number, lastEndMs: number): number {
+  return Math.min(Math.max(acceptedMs, lastEndMs) + PROBE_MS, acceptedMs + PROBE_MAX_MS);
 }
 
 /** The first bytes of a TLS record that carries a handshake, whatever its version (RFC 8446, section 5.1): type 22, then 3. */
@@ -138,12 +138,17 @@ export function looksLikeTls(first: number, second: number | undefined): boolean
  * The facts when bytes of the client's have been read. `quietForMs` is how long nothing had moved. What is said first is kept; later
  * only what begins an exchange that stands alone, so far as one can see: after silence.
  */
-export function hearClient({ level, quietMs }: RedistributionPolicy, facts: number, quietForMs: number, isTls: boolean): number {
-  if ((facts & FACT.asking) !== 0) return facts;
+export function onClientBytes(
+  { redistribute, quietMs }: RedistributionPolicy,
+  facts: number,
+  quietForMs: number,
+  isTls: boolean,
+): number {
+  if ((facts & FACT.awaitingAnswer) !== 0) return facts;
   const begins = (facts & FACT.answered) === 0
-    ? level !== "new"
-    : level === "idle" && (facts & FACT.pinned) === 0 && quietForMs >= quietMs;
-  return facts | FACT.asking | (begins ? FACT.recorded : 0) | (isTls ? FACT.tls : 0);
+    ? redistribute !== "new"
+    : redistribute === "idle" && (facts & FACT.pinned) === 0 && quietForMs >= quietMs;
+  return facts | FACT.awaitingAnswer | (begins ? FACT.recorded : 0) | (isTls ? FACT.tls : 0);
 }
 
 /** From where `classifyAnswer` is to read on. */
@@ -155,11 +160,12 @@ export function progressOf(facts: number): number {
  * The facts when bytes of the server's have been read, which `classifyAnswer` has judged: from now on what the client said is never said again. After an interim answer the
  * exchange goes on, however long both are quiet: the client may send the rest of its request, which is none without its beginning.
  */
-export function hearServer(facts: number, answer: number): number {
-  const spokeFirst = (facts & (FACT.asking | FACT.sent | FACT.answered)) === 0;
+export function onServerBytes(facts: number, answer: number): number {
+  const spokeFirst = (facts & (FACT.awaitingAnswer | FACT.sent | FACT.answered)) === 0;
   const pins = spokeFirst || (facts & FACT.tls) !== 0 || answer === UPGRADE;
-  const goesOn = answer >= 0 ? FACT.interim | FACT.asking | answer << PROGRESS_SHIFT : 0;
-  return facts & ~(FACT.asking | FACT.recorded | FACT.interim | FACT.progress) | FACT.answered | (pins ? FACT.pinned : 0) | goesOn;
+  const goesOn = answer >= 0 ? FACT.interim | FACT.awaitingAnswer | answer << PROGRESS_SHIFT : 0;
+  return facts & ~(FACT.awaitingAnswer | FACT.recorded | FACT.interim | FACT.progress) | FACT.answered | (pins ? FACT.pinned : 0) |
+    goesOn;
 }
 
 /** The facts when there is no room to keep what the client says. */
@@ -170,7 +176,9 @@ export function forgetRecording(facts: number): number {
 /** Where a connection is in its exchange. `quietForMs` is how long nothing has moved. */
 export function stateOf(quietMs: number, facts: number, quietForMs: number): ConnectionState {
   if ((facts & (FACT.sent | FACT.answered)) === 0) return "unsent";
-  if ((facts & FACT.asking) !== 0) return (facts & FACT.recorded) !== 0 || (facts & FACT.answered) === 0 ? "unanswered" : "busy";
+  if ((facts & FACT.awaitingAnswer) !== 0) {
+    return (facts & FACT.recorded) !== 0 || (facts & FACT.answered) === 0 ? "unanswered" : "busy";
+  }
   if ((facts & (FACT.moving | FACT.clientEnded)) !== 0 || quietForMs < quietMs) return "busy";
   return "idle";
 }
@@ -192,13 +200,13 @@ export function decide(policy: RedistributionPolicy, loss: Loss, facts: number, 
  * The fate of a connection that is cut: `redistribute_refused` where the operator's level covers what it was doing and something else
  * stood in the way.
  */
-export function fateOfCut({ level, quietMs }: RedistributionPolicy, loss: Loss, facts: number, quietForMs: number): Fate {
-  if (loss === "over") return "removed";
+export function fateOfCut({ redistribute, quietMs }: RedistributionPolicy, loss: Loss, facts: number, quietForMs: number): Fate {
+  if (loss === "expired") return "removed";
   const state = stateOf(quietMs, facts, quietForMs);
   const isFirst = (facts & FACT.answered) === 0;
   const isCovered = state === "idle" || (state === "unanswered" && !isFirst)
-    ? level === "idle"
-    : state === "unanswered" && level !== "new";
+    ? redistribute === "idle"
+    : state === "unanswered" && redistribute !== "new";
   return isCovered ? "redistribute_refused" : "server_lost";
 }
 
@@ -212,15 +220,25 @@ const DOUBT_MS = 2500;
  * Whether a connection that may not leave a silent server is cut: the server has said nothing on it for `heardForMs`, its checks have
  * failed for `silentMs`. Where it could leave if the client spoke there is time for that.
  */
-export function isCutBySilence({ level }: RedistributionPolicy, facts: number, heardForMs: number, silentMs: number): boolean {
-  const isInDoubt = level === "idle" && (facts & (FACT.asking | FACT.pinned | FACT.clientEnded)) === 0;
+export function isCutBySilence(
+  { redistribute }: RedistributionPolicy,
+  facts: number,
+  heardForMs: number,
+  silentMs: number,
+): boolean {
+  const isInDoubt = redistribute === "idle" && (facts & (FACT.awaitingAnswer | FACT.pinned | FACT.clientEnded)) === 0;
   return heardForMs >= silentMs + (isInDoubt ? DOUBT_MS : 0);
 }
 
 /** Whether the operator lets a connection in this state leave its server. */
-function isAllowed({ level, replaysMax }: RedistributionPolicy, state: ConnectionState, facts: number, replays: number): boolean {
+function isAllowed(
+  { redistribute, replaysMax }: RedistributionPolicy,
+  state: ConnectionState,
+  facts: number,
+  replays: number,
+): boolean {
   if (state === "unsent") return true;
   if ((facts & FACT.pinned) !== 0) return false;
-  if (state === "idle") return level === "idle";
+  if (state === "idle") return redistribute === "idle";
   return (facts & FACT.recorded) !== 0 && replays < replaysMax;
 }

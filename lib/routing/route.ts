@@ -6,18 +6,18 @@
 import { hash64 } from "./hash.ts";
 import { firstOnRing, walkRing } from "./ring.ts";
 import type { RoutingColumns } from "./routing_table.ts";
-import { isLeaving, STANDING } from "./standings.ts";
+import { AVAILABILITY, isDraining } from "./availability.ts";
 
 /** What the decision must know of the moment. */
 export interface Load {
   /** Open connections of all clients, this one included. */
   readonly open: number;
   /** The weight of servers in the table that get no clients. */
-  readonly weightAway: number;
+  readonly unavailableWeight: number;
   /** Open connections of the server with this slot, those being made included. */
   openOf(slot: number): number;
-  /** Whether the server with this slot may get clients: a STANDING, or the part of them that it holds back. */
-  standingOf(slot: number): number;
+  /** Whether the server with this slot may get clients: a AVAILABILITY, or the part of them that it holds back. */
+  availabilityOf(slot: number): number;
 }
 
 /**
@@ -39,21 +39,21 @@ const GOLDEN = 0x9e3779b1;
  */
 export function* route(table: RoutingColumns, load: Load, key: Uint8Array): Generator<number, void, undefined> {
   const overBound: number[] = [];
-  const holdingBack: number[] = [];
-  const lastResort: number[] = [];
+  const ramping: number[] = [];
+  const fallback: number[] = [];
   for (const index of walkRing(table.circle, key)) {
     const slot = table.slots[index];
     const open = load.openOf(slot);
-    const standing = load.standingOf(slot);
-    if (open >= table.connectionsMax[index] || isLeaving(standing)) continue;
-    if (standing === STANDING.lastResort) lastResort.push(index);
-    else if (isHeldBack(standing, key)) holdingBack.push(index);
+    const availability = load.availabilityOf(slot);
+    if (open >= table.connectionsMax[index] || isDraining(availability)) continue;
+    if (availability === AVAILABILITY.fallback) fallback.push(index);
+    else if (isBeyondRamp(availability, key)) ramping.push(index);
     else if (open < boundOf(table, index, load)) yield index;
     else overBound.push(index);
   }
   yield* overBound;
-  yield* holdingBack;
-  yield* lastResort;
+  yield* ramping;
+  yield* fallback;
 }
 
 /** The first of `route()`, or -1 if there is none: all that most clients need, in less time. */
@@ -62,7 +62,7 @@ export function routeFirst(table: RoutingColumns, load: Load, key: Uint8Array): 
   const index = firstOnRing(table.circle, key);
   const slot = table.slots[index];
   const open = load.openOf(slot);
-  const isPlain = load.standingOf(slot) === STANDING.full;
+  const isPlain = load.availabilityOf(slot) === AVAILABILITY.full;
   if (isPlain && open < table.connectionsMax[index] && open < boundOf(table, index, load)) return index;
   return route(table, load, key).next().value ?? -1;
 }
@@ -71,7 +71,7 @@ export function routeFirst(table: RoutingColumns, load: Load, key: Uint8Array): 
  * The servers that come into question: every one; those that are up; the one alone that the ring gives the client to, if it is up. A
  * client that has a server goes to none that is down or rests.
  */
-export type Choice = "any" | "serving" | "home";
+export type Choice = "any" | "serving" | "owner";
 
 /**
  * The server to try next for the client with this key, as an index in the table: the first in the order of `route()` that comes into
@@ -84,16 +84,20 @@ export function nextServer(
   choice: Choice,
   takes: (index: number) => boolean,
 ): number {
-  for (const index of choice === "home" ? [routeFirst(table, load, key)] : route(table, load, key)) {
-    if (index < 0 || (choice !== "any" && load.standingOf(table.slots[index]) === STANDING.lastResort)) return -1;
+  for (const index of choice === "owner" ? [routeFirst(table, load, key)] : route(table, load, key)) {
+    if (index < 0 || (choice !== "any" && load.availabilityOf(table.slots[index]) === AVAILABILITY.fallback)) return -1;
     if (takes(index)) return index;
   }
   return -1;
 }
 
 /** How many connections the server may have while others have room. */
-export function boundOf({ weights, weightTotal, loadBound }: RoutingColumns, index: number, { open, weightAway }: Load): number {
-  const weightHere = Math.max(weights[index], weightTotal - weightAway);
+export function boundOf(
+  { weights, weightTotal, loadBound }: RoutingColumns,
+  index: number,
+  { open, unavailableWeight }: Load,
+): number {
+  const weightHere = Math.max(weights[index], weightTotal - unavailableWeight);
   const fairShare = Math.max(1, open) * weights[index] / weightHere; // from 1: there may be no bound, and ∞ × 0 is no number
   return Math.max(LOAD_BOUND_FLOOR * weights[index], Math.ceil(loadBound * fairShare));
 }
@@ -102,8 +106,8 @@ export function boundOf({ weights, weightTotal, loadBound }: RoutingColumns, ind
  * Whether a server that comes back by and by does not take this client yet. A client that it has once taken it keeps: which part of
  * all clients one belongs to is its key's alone, and has nothing to do with its place on the ring.
  */
-export function isHeldBack(standing: number, key: Uint8Array): boolean {
-  if (standing <= 0) return false;
+export function isBeyondRamp(availability: number, key: Uint8Array): boolean {
+  if (availability <= 0) return false;
   const { high, low } = hash64(key);
-  return Math.imul(high ^ low, GOLDEN) >>> 16 < standing;
+  return Math.imul(high ^ low, GOLDEN) >>> 16 < availability;
 }

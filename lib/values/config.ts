@@ -113,7 +113,7 @@ export const SETTINGS = {
     summary: "a connection on which nothing moves for so long is ended",
     parse: (text): number => parseDuration(text, "Idle timeout", 10),
   },
-  level: {
+  redistribute: {
     flag: "redistribute",
     value: LEVELS.join("|"),
     default: "new",

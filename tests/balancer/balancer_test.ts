@@ -523,7 +523,7 @@ const CASES: Record<string, Case> = {
   async "a rebalance sends those home whom the ring gives to another, and nobody else"(engine) {
     await using pool = await startPair(engine, 8);
     const { balancer, clients, one, two } = pool;
-    const due = clients.filter((client) => homeOf(balancer, client) === two.name).length;
+    const due = clients.filter((client) => ownerOf(balancer, client) === two.name).length;
     const started = balancer.rebalancer.start(1000);
     assertEquals([started.running, started.away, started.busy, started.rate], [due > 0, due, 0, 1000]);
     await until(() => !balancer.rebalancer.state.running, "the end of the rebalance");
@@ -553,8 +553,8 @@ const CASES: Record<string, Case> = {
   async "a rebalance leaves alone who is in the middle of something, and says how many"(engine) {
     await using pool = await startPair(engine, 4, greetAllButTheFirst, 200);
     const { balancer, clients, two } = pool;
-    const away = clients.filter((client) => homeOf(balancer, client) === two.name).length;
-    const isFirstAway = homeOf(balancer, clients[0]) === two.name;
+    const away = clients.filter((client) => ownerOf(balancer, client) === two.name).length;
+    const isFirstAway = ownerOf(balancer, clients[0]) === two.name;
     const started = balancer.rebalancer.start(1000);
     assertEquals([started.away, started.busy], isFirstAway ? [1, away - 1] : [0, away]);
   },
@@ -705,7 +705,7 @@ async function leaving(balancer: Balancer, name: string): Promise<void> {
 }
 
 /** The server that the ring gives this client to. */
-function homeOf(balancer: Balancer, client: Deno.TcpConn): string | null {
+function ownerOf(balancer: Balancer, client: Deno.TcpConn): string | null {
   const { hostname, port } = client.localAddr as Deno.NetAddr;
   return balancer.explain(`${hostname}:${port}`, 0).server;
 }

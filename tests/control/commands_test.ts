@@ -7,7 +7,7 @@ import { Balancer } from "../../lib/balancer/balancer.ts";
 import type { CommandInput } from "../../lib/values/command_line.ts";
 import { parseConfig } from "../../lib/values/config.ts";
 import { ControlClient } from "../../lib/control/client.ts";
-import { type Command, COMMANDS, type Situation } from "../../lib/control/commands.ts";
+import { type Command, type CommandContext, COMMANDS } from "../../lib/control/commands.ts";
 import { serveControl } from "../../lib/control/server.ts";
 import { claimSocket } from "../../lib/control/socket.ts";
 import { streams } from "../../lib/engine/streams/engine.ts";
@@ -278,7 +278,7 @@ async function startTerminal(flags: Record<string, string> = {}) {
   const lines: string[] = [];
   const sentences: string[] = [];
   const interrupts = new AbortController();
-  const situation: Situation = {
+  const context: CommandContext = {
     client,
     name: "test",
     say: (sentence) => sentences.push(sentence),
@@ -289,10 +289,10 @@ async function startTerminal(flags: Record<string, string> = {}) {
     balancer,
     lines,
     sentences,
-    situation,
+    context,
     interrupt: () => interrupts.abort(),
     run: (command: Command, server?: Address, options: CommandInput["options"] = {}) =>
-      soon(command.run({ arguments: server === undefined ? [] : [server.host, String(server.port)], options }, situation)),
+      soon(command.run({ arguments: server === undefined ? [] : [server.host, String(server.port)], options }, context)),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }
@@ -322,11 +322,11 @@ Deno.test("remove shows on a terminal how many have moved and are left, and wipe
 Deno.test("remove where nobody watches says once what it waits for", async () => {
   await using server = startServer(echo);
   await using terminal = await startTerminal();
-  const { balancer, lines, sentences, situation } = terminal;
+  const { balancer, lines, sentences, context } = terminal;
   await balancer.add(server.address, { weight: 1, connectionsMax: null });
   using client = await openVia(balancer);
   const input = { arguments: [server.address.host, String(server.address.port)], options: { drain: "1h" } };
-  const removal = COMMANDS.remove.run(input, { ...situation, show: undefined });
+  const removal = COMMANDS.remove.run(input, { ...context, show: undefined });
   await until(() => sentences.length > 0, "a sentence");
   client.close();
   await soon(removal);

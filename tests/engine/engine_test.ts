@@ -333,7 +333,7 @@ const CASES: Record<string, Case> = {
     using safe = await connect(test.address);
     await writeText(safe, "x");
     await readBytes(safe, 1);
-    test.leave(0, "over");
+    test.leave(0, "expired");
     assertEquals(await soon(readText(doomed).catch(() => "")), "");
     const { fate, server } = await test.ended.take();
     assertEquals({ fate, server }, { fate: "removed", server: one.name });
@@ -349,7 +349,7 @@ const CASES: Record<string, Case> = {
     const answer = ask(test.address);
     while (test.counters.getOf(0, "serverOpen") === 0) await new Promise((resolve) => setTimeout(resolve));
     await test.publish([tableServer(server.address, 1)]);
-    test.leave(0, "over");
+    test.leave(0, "expired");
     assertEquals(await answer, server.name);
     assertEquals(await test.emptied.take(), 0);
   },

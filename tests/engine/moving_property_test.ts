@@ -17,7 +17,7 @@ import type { EndedConnection, MovedConnection } from "../../lib/observe/connect
 import { openLibc, SOCKADDR, SOCKET } from "../../lib/engine/system/libc.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
 import { messageOf } from "../../lib/values/errors.ts";
-import { STANDING } from "../../lib/routing/standings.ts";
+import { AVAILABILITY } from "../../lib/routing/availability.ts";
 import { type Queue, someBytes, soon, startEngine, tableServer, type TestEngine, WAIT_MAX_MS } from "../helpers.ts";
 import { Arrivals, type Errno, HAS_RAW_SOCKETS, RawSocket, turn, until } from "../raw_socket.ts";
 
@@ -676,9 +676,9 @@ class Chaos {
     (server) => server.end(() => this.#random.once(4)),
     (server) => this.#away(server, () => server.stopListening()),
     (server) => this.#away(server, () => this.#kill(server)),
-    (server) => this.#leave(server, "leaving"),
-    (server) => this.#leave(server, "leaving"),
-    (server) => this.#leave(server, "over"),
+    (server) => this.#leave(server, "draining"),
+    (server) => this.#leave(server, "draining"),
+    (server) => this.#leave(server, "expired"),
     (server) => this.test.engine.lose(server.number, this.#random.pick([50, 5000]), this.#random.pick([0, 50])),
     () => this.#sendAllHome(),
     () => this.#publish(this.world.servers.filter(({ number }) => number === ALWAYS_THERE || !this.#random.once(3))),
@@ -707,8 +707,8 @@ class Chaos {
   }
 
   /** One is never left, and in every table: where nobody may go anywhere there is nothing to see. */
-  #leave(server: Server, standing: "leaving" | "over"): void {
-    if (server.number !== ALWAYS_THERE) this.#away(server, () => this.test.leave(server.number, standing));
+  #leave(server: Server, availability: "draining" | "expired"): void {
+    if (server.number !== ALWAYS_THERE) this.#away(server, () => this.test.leave(server.number, availability));
   }
 
   /** A killed process's connections end one by one, its listener before them or after. */
@@ -720,7 +720,7 @@ class Chaos {
 
   #sendAllHome(): void {
     const ids = Array.from(this.test.engine.connections(), ({ id }) => id);
-    for (const id of ids) this.test.engine.sendHome(id);
+    for (const id of ids) this.test.engine.sendToOwner(id);
   }
 
   #publish(servers: readonly Server[]): Promise<void> {
@@ -745,10 +745,10 @@ interface Told {
 async function runChaos(kind: EngineKind, can: Ability, level: Level): Promise<void> {
   const world = new World(level, can);
   using servers = new DisposableStack();
-  await using test = startEngine(kind, [], { ...POLICY, ...PATIENT, level });
+  await using test = startEngine(kind, [], { ...POLICY, ...PATIENT, redistribute: level });
   const told = { ended: collect(test.ended), moved: collect(test.moved) };
   for (let i = 0; i < SERVERS; i++) {
-    world.servers.push(servers.use(new Server(i, world, () => test.standings.set(i, STANDING.full))));
+    world.servers.push(servers.use(new Server(i, world, () => test.availabilities.set(i, AVAILABILITY.full))));
   }
   await test.publish(world.servers.map(({ address }, i) => tableServer(address, i)));
   const serving = world.serve();

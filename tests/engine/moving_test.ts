@@ -12,7 +12,7 @@ import { ENGINES } from "../../lib/engine/mod.ts";
 import type { ConnectionState, Loss } from "../../lib/routing/redistribution.ts";
 import { firstOnRing } from "../../lib/routing/ring.ts";
 import { emptyTable, nextTable, type TableServer } from "../../lib/routing/routing_table.ts";
-import { STANDING } from "../../lib/routing/standings.ts";
+import { AVAILABILITY } from "../../lib/routing/availability.ts";
 import {
   ask,
   close,
@@ -56,8 +56,8 @@ const HEAVY = 200;
 /** The beginning of a TLS handshake. */
 const HELLO = "\x16\x03\x01\x00\x05hello";
 
-const UNANSWERED = { level: "unanswered", quietMs: QUIET_MS } as const;
-const IDLE = { level: "idle", quietMs: QUIET_MS } as const;
+const UNANSWERED = { redistribute: "unanswered", quietMs: QUIET_MS } as const;
+const IDLE = { redistribute: "idle", quietMs: QUIET_MS } as const;
 
 const CASES: Record<string, Case> = {
   async "a new client goes on to the next server when one refuses, or does not answer"(kind) {
@@ -97,7 +97,7 @@ const CASES: Record<string, Case> = {
       await writeText(client, "ping");
       await first.heard("ping");
       first.reset();
-      if (!("level" in options)) {
+      if (!("redistribute" in options)) {
         await assertCut(client, can);
         assertEnded(await test.ended.take(), { fate: "server_lost", server: a.name, moves: 0 });
         assertEquals(b.accepted, 0);
@@ -231,7 +231,7 @@ const CASES: Record<string, Case> = {
   },
 
   async "a reset in the middle of an answer is never anything but a cut"(kind, can) {
-    await using both = await startPair(kind, { level: "idle", quietMs: NEVER_QUIET_MS });
+    await using both = await startPair(kind, { redistribute: "idle", quietMs: NEVER_QUIET_MS });
     const { test, client, first, a, b } = both;
     await writeText(client, "ping");
     await first.heard("ping");
@@ -244,7 +244,7 @@ const CASES: Record<string, Case> = {
   },
 
   async "what a server said before it was lost arrives"(kind, can) {
-    await using both = await startPair(kind, { level: "idle", quietMs: NEVER_QUIET_MS });
+    await using both = await startPair(kind, { redistribute: "idle", quietMs: NEVER_QUIET_MS });
     const { test, client, first, b } = both;
     await writeText(client, "ping");
     await first.heard("ping");
@@ -263,7 +263,7 @@ const CASES: Record<string, Case> = {
     first.say("220 ready");
     assertEquals(await hear(client, 9), "220 ready");
     await exchange(client, first);
-    test.leave(0, "leaving");
+    test.leave(0, "draining");
     await quiet();
     await writeText(client, "more");
     await first.heard("firstmore");
@@ -286,7 +286,7 @@ const CASES: Record<string, Case> = {
       first.say(interim);
       assertEquals(await hear(client, interim.length), interim);
       await quiet();
-      test.leave(0, "leaving");
+      test.leave(0, "draining");
       await quiet();
       assertEquals([b.accepted, open(test)], [0, [1, 0]], "the body belongs to the head");
       await writeText(client, "body");
@@ -468,13 +468,13 @@ const CASES: Record<string, Case> = {
       const { test, client, first, a, b } = both;
       if (request === "first") await exchange(client, first);
       else await writeText(client, request).then(() => first.heard(request));
-      test.leave(0, "leaving");
+      test.leave(0, "draining");
       await quiet();
       first.say("still here");
       assertEquals(await hear(client, 10), "still here");
       await quiet();
       assertEquals([first.isClosed, b.accepted], [false, 0]);
-      test.leave(0, "over");
+      test.leave(0, "expired");
       await assertCut(client, can);
       assertEnded(await test.ended.take(), { fate: "removed", server: a.name, moves: 0 });
     }
@@ -484,7 +484,7 @@ const CASES: Record<string, Case> = {
     await using both = await startPair(kind, {});
     const { test, client, first, a, b } = both;
     await test.publish([b.at(1)]);
-    test.leave(0, "leaving");
+    test.leave(0, "draining");
     assertEquals(await test.moved.take(), movedFrom(client, a, b, "drain", "unsent", 0));
     assertEquals(await test.emptied.take(), 0);
     await first.ended();
@@ -498,7 +498,7 @@ const CASES: Record<string, Case> = {
       const { test, client, first, a, b } = both;
       if (state === "idle") await exchange(client, first);
       else await writeText(client, "ping").then(() => first.heard("ping"));
-      test.leave(0, "leaving");
+      test.leave(0, "draining");
       assertEquals(await test.moved.take(), movedFrom(client, a, b, "drain", state, state === "idle" ? 0 : 4));
       if (state === "idle") await writeText(client, "ping");
       assertEquals(await hear(client, 6), "b:ping");
@@ -511,7 +511,7 @@ const CASES: Record<string, Case> = {
     const { test, client, first, a, b } = both;
     await writeText(client, "longer than is kept");
     await first.heard("longer than is kept");
-    test.leave(0, "leaving");
+    test.leave(0, "draining");
     await quiet();
     assertEquals(b.accepted, 0);
     first.say("answer");
@@ -525,7 +525,7 @@ const CASES: Record<string, Case> = {
     await using both = await startPair(kind, IDLE);
     const { test, client, first, a } = both;
     await test.publish([a.at(0), tableServer(unusedAddress(), 2)]);
-    test.leave(0, "leaving");
+    test.leave(0, "draining");
     assertEquals((await test.failed.take()).slot, 2);
     await exchange(client, first);
     assertEquals(test.counters.getOf(0, "serverOpen"), 1);
@@ -538,7 +538,7 @@ const CASES: Record<string, Case> = {
     await using both = await startPair(kind, { connectTimeoutMs: 10_000 });
     const { test, client, first, a, b } = both;
     await test.publish([a.at(0), tableServer(silent.address, 2)]);
-    test.leave(0, "leaving");
+    test.leave(0, "draining");
     await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
     first.say("wait!");
     assertEquals(await hear(client, 5), "wait!");
@@ -553,20 +553,20 @@ const CASES: Record<string, Case> = {
   async "a client that speaks while it drains to, or goes home to, a server that does not accept is answered by its own at once"(
     kind,
   ) {
-    for (const how of ["drain", "home"] as const) {
+    for (const how of ["drain", "rebalance"] as const) {
       await using both = await startPair(kind, { ...IDLE, connectTimeoutMs: 60_000, connectDeadlineMs: 60_000 });
       const { test, client, first, a } = both;
       using silent = await silentOwner([a.at(0)]);
       await exchange(client, first);
       await test.publish([a.at(0), tableServer(silent.address, 2, { weight: HEAVY })]);
       const [{ id }] = [...test.engine.connections()].map(({ id }) => ({ id }));
-      if (how === "drain") test.leave(0, "leaving");
-      else test.engine.sendHome(id);
+      if (how === "drain") test.leave(0, "draining");
+      else test.engine.sendToOwner(id);
       await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
       first.onText = (text) => first.say(`a:${text}`);
       await writeText(client, "ping");
       assertEquals(await hear(client, 6), "a:ping");
-      if (how === "home") assertEquals(open(test), [1, 0]);
+      if (how === "rebalance") assertEquals(open(test), [1, 0]);
       client.close();
       assertEnded(await test.ended.take(), { fate: "done", server: a.name, moves: 0, sentBytes: 9, receivedBytes: 12 });
     }
@@ -578,11 +578,11 @@ const CASES: Record<string, Case> = {
     const { test, client, first, a, b } = both;
     await exchange(client, first);
     await test.publish([a.at(0), tableServer(silent.address, 2)]);
-    test.leave(0, "leaving");
+    test.leave(0, "draining");
     await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
     await test.publish([b.at(1)]);
-    test.leave(0, "over");
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "over", "idle", 0));
+    test.leave(0, "expired");
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "expired", "idle", 0));
     await writeText(client, "ping");
     assertEquals(await hear(client, 6), "b:ping");
   },
@@ -593,9 +593,9 @@ const CASES: Record<string, Case> = {
     const { test, client, first, a } = both;
     await exchange(client, first);
     await test.publish([a.at(0), tableServer(late.address, 2)]);
-    test.leave(0, "leaving");
+    test.leave(0, "draining");
     await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
-    test.standings.set(0, STANDING.full);
+    test.availabilities.set(0, AVAILABILITY.full);
     late.accept();
     await until(() => test.counters.getOf(2, "serverOpen") === 0, "the server to be let go");
     assertEquals([open(test), test.counters.getOf(0, "movedAway")], [[1, 0], 0]);
@@ -618,8 +618,8 @@ const CASES: Record<string, Case> = {
     assertEquals(await hear(busy, 12), "server hello");
     await exchange(client, first);
     await test.publish([b.at(1)]);
-    test.leave(0, "over");
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "over", "idle", 0));
+    test.leave(0, "expired");
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "expired", "idle", 0));
     await assertCut(busy, can);
     assertEnded(await test.ended.take(), { fate: "removed", server: a.name, moves: 0 });
     assertEquals([await test.emptied.take(), await test.emptied.take()], [1, 0]);
@@ -632,7 +632,7 @@ const CASES: Record<string, Case> = {
     const { test, client, first } = both;
     await exchange(client, first);
     await test.publish([tableServer(unusedAddress(), 2)]);
-    test.leave(0, "over");
+    test.leave(0, "expired");
     await assertCut(client, can);
     assertEnded(await test.ended.take(), { fate: "removed", moves: 0 });
     assertEquals([await test.emptied.take(), await test.emptied.take()], [1, 0]);
@@ -683,7 +683,7 @@ const CASES: Record<string, Case> = {
     await exchange(client, first);
     const pools = [
       () => test.publish([a.at(0)]),
-      () => test.publish([a.at(0), b.at(1)]).then(() => test.standings.set(1, STANDING.lastResort)),
+      () => test.publish([a.at(0), b.at(1)]).then(() => test.availabilities.set(1, AVAILABILITY.fallback)),
     ];
     for (const publish of pools) {
       await publish();
@@ -693,7 +693,7 @@ const CASES: Record<string, Case> = {
       assertEquals(await hear(client, 10), "still here");
     }
     assertEquals(b.accepted, 0);
-    test.standings.set(1, STANDING.full);
+    test.availabilities.set(1, AVAILABILITY.full);
     await quiet();
     test.engine.lose(0, 1, 0);
     assertEquals((await test.moved.take()).loss, "silent");
@@ -707,7 +707,7 @@ const CASES: Record<string, Case> = {
       using client = await connect(test.address);
       await until(() => test.counters.getOf(0, "serverOpen") > 0, "the server to be dialled");
       await test.publish([tableServer(silent.address, 0), server.at(1)]);
-      if (how === "leaving") test.leave(0, "leaving");
+      if (how === "leaving") test.leave(0, "draining");
       else test.engine.lose(0, 1, 0);
       await writeText(client, "ping");
       assertEquals(await hear(client, 6), "a:ping");
@@ -722,18 +722,18 @@ const CASES: Record<string, Case> = {
     const [connection] = [...test.engine.connections()].map(({ id, slot, port, ip }) => ({ id, slot, port, ip: [...ip] }));
     assertEquals([connection.slot, connection.ip], [0, [127, 0, 0, 1]]);
     assertEquals(connection.port, (client.localAddr as Deno.NetAddr).port);
-    test.standings.set(1, STANDING.lastResort);
-    test.engine.sendHome(connection.id);
+    test.availabilities.set(1, AVAILABILITY.fallback);
+    test.engine.sendToOwner(connection.id);
     await exchange(client, first);
     assertEquals(b.accepted, 0);
-    test.standings.set(1, STANDING.full);
-    test.standings.set(0, STANDING.none);
-    test.engine.sendHome(connection.id);
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "home", "idle", 0));
+    test.availabilities.set(1, AVAILABILITY.full);
+    test.availabilities.set(0, AVAILABILITY.none);
+    test.engine.sendToOwner(connection.id);
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, "rebalance", "idle", 0));
     await writeText(client, "ping");
     assertEquals(await hear(client, 6), "b:ping");
     assertEquals([...test.engine.connections()].map(({ slot }) => slot), [1]);
-    test.engine.sendHome(123_456_789);
+    test.engine.sendToOwner(123_456_789);
   },
 
   async "a connection moves as often as it must"(kind) {
@@ -745,9 +745,9 @@ const CASES: Record<string, Case> = {
     const second = await b.clients.take();
     second.onText = () => {};
     await exchange(client, second);
-    test.leave(1, "leaving");
+    test.leave(1, "draining");
     assertEquals(await test.moved.take(), movedFrom(client, b, a, "drain", "idle", 0));
-    test.standings.set(1, STANDING.full);
+    test.availabilities.set(1, AVAILABILITY.full);
     const third = await a.clients.take();
     await writeText(client, "again");
     await third.heard("again");

@@ -66,7 +66,7 @@ const CASES: Record<string, Case> = {
         await writeAll(socket, someBytes(10));
       });
       await using other = startServer(() => Promise.resolve(void others++));
-      const replay = { level: "unanswered", replayBytesMax: 16 * 1024 * 1024 } as const;
+      const replay = { redistribute: "unanswered", replayBytesMax: 16 * 1024 * 1024 } as const;
       await using test = startEngine(kind, [tableServer(slow.address, 0)], { ...LIMITS_SHORT, ...replay });
       using client = await connect(test.address);
       await soon(accepted.promise, "the server's client"); // it has its server before there is another

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import type { Address } from "../../lib/values/address.ts";
 import { Admission, type ServerCondition } from "../../lib/health/admission.ts";
 import { parseConfig } from "../../lib/values/config.ts";
-import { allocateStandings, STANDING, Standings } from "../../lib/routing/standings.ts";
+import { allocateAvailabilities, AVAILABILITY, AvailabilityTable } from "../../lib/routing/availability.ts";
 import { echo, Queue, startServer, tableServer, unusedAddress } from "../helpers.ts";
 import { until } from "../raw_socket.ts";
 
@@ -14,22 +14,22 @@ const NOWHERE: Address = { host: "192.0.2.1", port: 80 };
 
 interface Test extends Disposable {
   readonly admission: Admission;
-  readonly standings: Standings;
+  readonly availabilities: AvailabilityTable;
   /** What health has changed. */
   readonly changes: Queue<{ server: string } & ServerCondition>;
   readonly silences: Queue<{ slot: number; silentMs: number }>;
-  /** The standing of a server, and the weight of all that get no clients. */
-  read(slot: number): [standing: number, weightAway: number];
+  /** The availability of a server, and the weight of all that get no clients. */
+  read(slot: number): [availability: number, unavailableWeight: number];
 }
 
 /** Without checks of its own and with rests that do not end in a test, unless said. */
 function start(flags: Record<string, string> = {}): Test {
-  const standings = new Standings(allocateStandings(SLOTS));
+  const availabilities = new AvailabilityTable(allocateAvailabilities(SLOTS));
   const changes = new Queue<{ server: string } & ServerCondition>();
   const silences = new Queue<{ slot: number; silentMs: number }>();
   const admission = new Admission({
     config: parseConfig({ check: "off", rest: "1m", fall: "1", rise: "1", ...flags }),
-    standings,
+    availabilities,
     checksMax: 10,
     connectsOf: () => 0,
     onChange: (server, condition) => changes.put({ server, ...condition }),
@@ -37,10 +37,10 @@ function start(flags: Record<string, string> = {}): Test {
   });
   return {
     admission,
-    standings,
+    availabilities,
     changes,
     silences,
-    read: (slot) => [standings.get(slot), standings.weightAway],
+    read: (slot) => [availabilities.get(slot), availabilities.unavailableWeight],
     [Symbol.dispose]: () => admission[Symbol.dispose](),
   };
 }
@@ -62,9 +62,9 @@ test("a server that enters takes all its clients; one that was draining takes no
   using one = start();
   const { admission, read } = one;
   admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
-  assertEquals(read(0), [STANDING.full, 0]);
+  assertEquals(read(0), [AVAILABILITY.full, 0]);
   admission.enter(tableServer(NOWHERE, 1, { weight: 5 }), true);
-  assertEquals(read(1), [STANDING.leaving, 5]);
+  assertEquals(read(1), [AVAILABILITY.draining, 5]);
   assertEquals([admission.isDraining(0), admission.isDraining(1)], [false, true]);
   assertEquals(admission.conditionOf(0).reason, null);
 });
@@ -75,12 +75,12 @@ test("drain and undrain", () => {
   admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
   const before = Date.now();
   admission.drain(0);
-  assertEquals(read(0), [STANDING.leaving, 3]);
+  assertEquals(read(0), [AVAILABILITY.draining, 3]);
   const { state, since, reason } = admission.conditionOf(0);
   assertEquals([state, reason], ["draining", "balancerctl drain"]);
   assertGreaterOrEqual(since.getTime(), before);
   admission.undrain(0);
-  assertEquals(read(0), [STANDING.full, 0]);
+  assertEquals(read(0), [AVAILABILITY.full, 0]);
   assertEquals([admission.conditionOf(0).state, admission.conditionOf(0).reason], ["up", null]);
 });
 
@@ -90,16 +90,16 @@ test("a removed server is not in the table, and its weight is nobody's; the end 
   admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
   admission.enter(tableServer(NOWHERE, 1, { weight: 2 }), true);
   admission.remove(0);
-  assertEquals(read(0), [STANDING.leaving, 2]);
+  assertEquals(read(0), [AVAILABILITY.draining, 2]);
   assertEquals(admission.conditionOf(0).state, "draining");
   assertEquals(admission.conditionOf(0).reason, "it is being removed");
   admission.remove(1);
-  assertEquals(read(1), [STANDING.leaving, 0], "though it was draining before");
+  assertEquals(read(1), [AVAILABILITY.draining, 0], "though it was draining before");
   admission.end(0);
-  assertEquals(read(0), [STANDING.over, 0]);
-  assertEquals(read(1), [STANDING.leaving, 0]);
+  assertEquals(read(0), [AVAILABILITY.expired, 0]);
+  assertEquals(read(1), [AVAILABILITY.draining, 0]);
   admission.forget(0);
-  assertEquals(read(0), [STANDING.full, 0]);
+  assertEquals(read(0), [AVAILABILITY.full, 0]);
   assertThrows(() => admission.conditionOf(0), Error, "no server has this slot");
 });
 
@@ -107,7 +107,7 @@ test("only a removed server's time ends", () => {
   using one = start();
   one.admission.enter(tableServer(NOWHERE, 0), true);
   assertThrows(() => one.admission.end(0), Error, "the server was not removed");
-  assertEquals(one.read(0), [STANDING.leaving, 1]);
+  assertEquals(one.read(0), [AVAILABILITY.draining, 1]);
 });
 
 test("a server that is added again while it is being removed takes its clients as if it were new", () => {
@@ -117,7 +117,7 @@ test("a server that is added again while it is being removed takes its clients a
   admission.remove(0);
   admission.end(0);
   admission.enter(tableServer(NOWHERE, 0, { weight: 4 }), false);
-  assertEquals(read(0), [STANDING.full, 0]);
+  assertEquals(read(0), [AVAILABILITY.full, 0]);
   assertEquals([admission.isDraining(0), admission.conditionOf(0).state], [false, "up"]);
 });
 
@@ -126,9 +126,9 @@ test("a server that did not take clients rests, and is the last resort", async (
   const { admission, read, changes } = one;
   admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
   admission.trafficFailed(0, "it refused");
-  assertEquals(read(0), [STANDING.full, 0]);
+  assertEquals(read(0), [AVAILABILITY.full, 0]);
   admission.trafficFailed(0, "it refused again");
-  assertEquals(read(0), [STANDING.lastResort, 3]);
+  assertEquals(read(0), [AVAILABILITY.fallback, 3]);
   const { state, reason } = admission.conditionOf(0);
   assertEquals([state, reason], ["resting", "it refused again"]);
   assertEquals(await changes.take(), { server: "192.0.2.1:80", ...admission.conditionOf(0) });
@@ -141,9 +141,9 @@ test("a server whose rest is over and that accepts is up again", async () => {
   admission.enter(tableServer(server.address, 0, { weight: 3 }), false);
   admission.trafficFailed(0, "it refused");
   assertEquals((await changes.take()).state, "resting");
-  assertEquals(read(0), [STANDING.lastResort, 3]);
+  assertEquals(read(0), [AVAILABILITY.fallback, 3]);
   assertEquals((await changes.take()).state, "up");
-  assertEquals(read(0), [STANDING.full, 0]);
+  assertEquals(read(0), [AVAILABILITY.full, 0]);
 });
 
 test("a server that fails its checks is down, its silence is told time after time, and it comes back", async () => {
@@ -154,13 +154,13 @@ test("a server that fails its checks is down, its silence is told time after tim
   const down = await changes.take();
   assertEquals(down.state, "down");
   assertStringIncludes(down.reason ?? "", "refused");
-  assertEquals(read(0), [STANDING.lastResort, 3]);
+  assertEquals(read(0), [AVAILABILITY.fallback, 3]);
   const [first, second] = [await silences.take(), await silences.take()];
   assertEquals([first.slot, second.slot], [0, 0]);
   for (const { silentMs } of [first, second]) assertGreater(silentMs, 0);
   await using _server = startServer(echo, address);
   assertEquals((await changes.take()).state, "up");
-  assertEquals(read(0), [STANDING.full, 0]);
+  assertEquals(read(0), [AVAILABILITY.full, 0]);
 });
 
 test("a server that answers its checks wrongly is down and not silent", async () => {
@@ -181,10 +181,10 @@ test("the operator's word comes before what health finds out, and what health ha
   admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
   admission.trafficFailed(0, "it refused");
   admission.drain(0);
-  assertEquals(read(0), [STANDING.leaving, 3]);
+  assertEquals(read(0), [AVAILABILITY.draining, 3]);
   assertEquals(admission.conditionOf(0).state, "draining");
   admission.undrain(0);
-  assertEquals(read(0), [STANDING.lastResort, 3]);
+  assertEquals(read(0), [AVAILABILITY.fallback, 3]);
   assertEquals(admission.conditionOf(0).state, "resting");
 });
 
@@ -193,9 +193,9 @@ test("a server that begins to rest while it drains is counted once", () => {
   const { admission, read } = one;
   admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), true);
   admission.trafficFailed(0, "it refused");
-  assertEquals(read(0), [STANDING.leaving, 3]);
+  assertEquals(read(0), [AVAILABILITY.draining, 3]);
   admission.undrain(0);
-  assertEquals(read(0), [STANDING.lastResort, 3]);
+  assertEquals(read(0), [AVAILABILITY.fallback, 3]);
 });
 
 test("failures of a server that is being removed change nothing", () => {
@@ -205,7 +205,7 @@ test("failures of a server that is being removed change nothing", () => {
   admission.remove(0);
   admission.trafficFailed(0, "it refused");
   admission.trafficFailed(7, "nobody has this slot");
-  assertEquals(read(0), [STANDING.leaving, 0]);
+  assertEquals(read(0), [AVAILABILITY.draining, 0]);
   assertEquals(admission.conditionOf(0).state, "draining");
 });
 
@@ -214,11 +214,11 @@ test("another weight of a server that gets no clients is counted at once", () =>
   const { admission, read } = one;
   admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), true);
   admission.change(tableServer(NOWHERE, 0, { weight: 7 }));
-  assertEquals(read(0), [STANDING.leaving, 7]);
+  assertEquals(read(0), [AVAILABILITY.draining, 7]);
   admission.undrain(0);
-  assertEquals(read(0), [STANDING.full, 0]);
+  assertEquals(read(0), [AVAILABILITY.full, 0]);
   admission.change(tableServer(NOWHERE, 0, { weight: 2 }));
-  assertEquals(read(0), [STANDING.full, 0]);
+  assertEquals(read(0), [AVAILABILITY.full, 0]);
 });
 
 test("slow start: what a server holds back shrinks with time, down to nothing", async () => {
@@ -226,18 +226,18 @@ test("slow start: what a server holds back shrinks with time, down to nothing", 
   using one = start({ "slow-start": "1s" });
   const { admission, read } = one;
   admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
-  assertEquals(read(0), [STANDING.full, 0], "a new server has no clients to bring back by and by");
+  assertEquals(read(0), [AVAILABILITY.full, 0], "a new server has no clients to bring back by and by");
   admission.drain(0);
   admission.undrain(0);
-  assertEquals(read(0), [STANDING.none, 0]);
+  assertEquals(read(0), [AVAILABILITY.none, 0]);
   for (const part of [0.25, 0.5, 0.75]) {
     clock.pass(250);
-    const expected = Math.round(STANDING.none * (1 - part));
-    await until(() => read(0)[0] !== Math.round(STANDING.none * (1.25 - part)), "the next step");
+    const expected = Math.round(AVAILABILITY.none * (1 - part));
+    await until(() => read(0)[0] !== Math.round(AVAILABILITY.none * (1.25 - part)), "the next step");
     assertEquals(read(0), [expected, 0]);
   }
   clock.pass(250);
-  await until(() => read(0)[0] === STANDING.full, "the last step");
+  await until(() => read(0)[0] === AVAILABILITY.full, "the last step");
 });
 
 test("slow start: each server has its own, and to be drained again ends it", async () => {
@@ -248,15 +248,15 @@ test("slow start: each server has its own, and to be drained again ends it", asy
   admission.undrain(0);
   clock.pass(500);
   admission.undrain(1);
-  await until(() => read(0)[0] === STANDING.none / 2, "a step");
-  assertEquals(read(1), [STANDING.none, 0]);
+  await until(() => read(0)[0] === AVAILABILITY.none / 2, "a step");
+  assertEquals(read(1), [AVAILABILITY.none, 0]);
   admission.drain(0);
-  assertEquals(read(0), [STANDING.leaving, 2]);
+  assertEquals(read(0), [AVAILABILITY.draining, 2]);
   clock.pass(500);
-  await until(() => read(1)[0] === STANDING.none / 2, "a step of the other");
-  assertEquals(read(0), [STANDING.leaving, 2]);
+  await until(() => read(1)[0] === AVAILABILITY.none / 2, "a step of the other");
+  assertEquals(read(0), [AVAILABILITY.draining, 2]);
   admission.undrain(0);
-  assertEquals(read(0), [STANDING.none, 0], "it begins anew");
+  assertEquals(read(0), [AVAILABILITY.none, 0], "it begins anew");
 });
 
 test("slow start: a server that is up again after a rest comes back by and by, and one that rests again does not", async () => {
@@ -267,11 +267,11 @@ test("slow start: a server that is up again after a rest comes back by and by, a
   admission.trafficFailed(0, "it refused");
   assertEquals((await changes.take()).state, "resting");
   assertEquals((await changes.take()).state, "up");
-  const [standing, weightAway] = read(0);
-  assert(standing > 0.99 * STANDING.none, `${standing}`);
-  assertEquals(weightAway, 0, "who holds clients back is not away");
+  const [availability, unavailableWeight] = read(0);
+  assert(availability > 0.99 * AVAILABILITY.none, `${availability}`);
+  assertEquals(unavailableWeight, 0, "who holds clients back is not away");
   admission.trafficFailed(0, "it refused again");
-  assertEquals(read(0), [STANDING.lastResort, 3]);
+  assertEquals(read(0), [AVAILABILITY.fallback, 3]);
 });
 
 /** What may happen to a server; a step that cannot be is left out. */
@@ -290,18 +290,18 @@ function isPossible(step: typeof STEPS[number], server: Model | undefined): bool
   return !isGone || step === "fail";
 }
 
-function standingOf(server: Model | undefined): number {
-  if (server === undefined) return STANDING.full;
-  if (server.leaving !== "no") return server.leaving === "over" ? STANDING.over : STANDING.leaving;
-  return server.isResting ? STANDING.lastResort : STANDING.full;
+function availabilityOf(server: Model | undefined): number {
+  if (server === undefined) return AVAILABILITY.full;
+  if (server.leaving !== "no") return server.leaving === "over" ? AVAILABILITY.expired : AVAILABILITY.draining;
+  return server.isResting ? AVAILABILITY.fallback : AVAILABILITY.full;
 }
 
-test("whatever happens, in whatever order: standings follow, and the weight away is that of servers without clients", () => {
+test("whatever happens, in whatever order: availabilities follow, and the weight away is that of servers without clients", () => {
   const step = fc.record({ slot: fc.nat(3), step: fc.constantFrom(...STEPS), weight: fc.integer({ min: 1, max: 256 }) });
   fc.assert(
     fc.property(fc.array(step, { minLength: 5, maxLength: 60 }), (steps) => {
       using one = start();
-      const { admission, standings } = one;
+      const { admission, availabilities } = one;
       const servers = new Map<number, Model>();
       for (const { slot, step, weight } of steps) {
         const server = servers.get(slot);
@@ -323,11 +323,11 @@ test("whatever happens, in whatever order: standings follow, and the weight away
           admission[step](slot);
           server!.leaving = ({ drain: "draining", undrain: "no", remove: "removed", end: "over" } as const)[step];
         }
-        for (let slot = 0; slot < 4; slot++) assertEquals(standings.get(slot), standingOf(servers.get(slot)));
+        for (let slot = 0; slot < 4; slot++) assertEquals(availabilities.get(slot), availabilityOf(servers.get(slot)));
         const away = [...servers.values()].filter((server) =>
           server.leaving === "draining" || server.leaving === "no" && server.isResting
         );
-        assertEquals(standings.weightAway, away.reduce((sum, { weight }) => sum + weight, 0));
+        assertEquals(availabilities.unavailableWeight, away.reduce((sum, { weight }) => sum + weight, 0));
       }
     }),
   );

@@ -490,8 +490,8 @@ Deno.test("failed checks are told from the fall-th in a row on, with how long th
   await ward.clock.goOn(4000);
   const failure = { slot: 1, reason: "connection refused", isGone: true };
   assertEquals(ward.failures, [
-    { ...failure, silentMs: 2000, wellAgoMs: 3000 },
-    { ...failure, silentMs: 3000, wellAgoMs: 4000 },
+    { ...failure, silentMs: 2000, sinceHealthyMs: 3000 },
+    { ...failure, silentMs: 3000, sinceHealthyMs: 4000 },
   ]);
   ward.results.set(1, PASSED);
   await ward.clock.goOn(1000);
@@ -504,7 +504,7 @@ Deno.test("a first check that fails at once is a silence of one interval", async
   using ward = new Ward({ fall: 1 }).watch(1);
   ward.results.set(1, { passed: false, reason: "it answered HTTP 503", isGone: false });
   await ward.clock.goOn(1000);
-  assertEquals(ward.failures, [{ slot: 1, reason: "it answered HTTP 503", isGone: false, silentMs: 1000, wellAgoMs: 1000 }]);
+  assertEquals(ward.failures, [{ slot: 1, reason: "it answered HTTP 503", isGone: false, silentMs: 1000, sinceHealthyMs: 1000 }]);
 });
 
 Deno.test("checks that could not be made say nothing of a server", async () => {

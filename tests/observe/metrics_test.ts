@@ -4,7 +4,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { allocateCounters, CONNECT_SECONDS_BOUNDS, COUNTERS, Counters } from "../../lib/observe/counters.ts";
 import { FATES } from "../../lib/values/fates.ts";
 import { FAMILIES, type Measured, writeMetrics } from "../../lib/observe/metrics.ts";
-import { SERVER_STATES } from "../../lib/routing/standings.ts";
+import { SERVER_STATES } from "../../lib/routing/availability.ts";
 
 const MEASURED: Measured = {
   version: "1.2.3",

@@ -8,14 +8,14 @@ import { hash64 } from "../../lib/routing/hash.ts";
 import { firstOnRing, PROBES, walkRing } from "../../lib/routing/ring.ts";
 import { boundOf, type Load, route } from "../../lib/routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../../lib/routing/routing_table.ts";
-import { type ServerState, STANDING } from "../../lib/routing/standings.ts";
+import { AVAILABILITY, type ServerState } from "../../lib/routing/availability.ts";
 
 /** What a test says of a server; its slot is its place. */
 interface Spec {
   readonly weight?: number;
   readonly connectionsMax?: number;
   readonly open?: number;
-  readonly standing?: number;
+  readonly availability?: number;
   readonly state?: ServerState;
 }
 
@@ -31,9 +31,9 @@ function tableOf(specs: readonly Spec[], loadBound = 1.25): RoutingTable {
 function loadOf(specs: readonly Spec[]): Load {
   return {
     open: specs.reduce((sum, { open = 0 }) => sum + open, 0) + 1,
-    weightAway: 0,
+    unavailableWeight: 0,
     openOf: (slot) => specs[slot].open ?? 0,
-    standingOf: (slot) => specs[slot].standing ?? STANDING.full,
+    availabilityOf: (slot) => specs[slot].availability ?? AVAILABILITY.full,
   };
 }
 
@@ -58,7 +58,7 @@ const anySpecs = fc.array(
     weight: fc.integer({ min: 1, max: 2 }),
     connectionsMax: fc.constantFrom(1, 20, Infinity),
     open: fc.oneof(fc.constantFrom(0, 7, 8, 16), fc.nat(60)), // 8 per weight is the least bound
-    standing: fc.constantFrom(...Object.values(STANDING), STANDING.none / 2),
+    availability: fc.constantFrom(...Object.values(AVAILABILITY), AVAILABILITY.none / 2),
   }),
   { minLength: 1, maxLength: 7 },
 );
@@ -140,12 +140,12 @@ Deno.test("explainClient() of a pool where all is well gives the first on the ri
 });
 
 const REASONS: [string, Spec, string][] = [
-  ["drains", { standing: STANDING.leaving, state: "draining" }, "it is draining"],
-  ["drains and has no time left", { standing: STANDING.over, state: "draining" }, "it is draining"],
-  ["is down", { standing: STANDING.lastResort, state: "down" }, "it is down"],
-  ["rests", { standing: STANDING.lastResort, state: "resting" }, "it rests"],
+  ["drains", { availability: AVAILABILITY.draining, state: "draining" }, "it is draining"],
+  ["drains and has no time left", { availability: AVAILABILITY.expired, state: "draining" }, "it is draining"],
+  ["is down", { availability: AVAILABILITY.fallback, state: "down" }, "it is down"],
+  ["rests", { availability: AVAILABILITY.fallback, state: "resting" }, "it rests"],
   ["is full", { open: 200, connectionsMax: 200 }, "it has as many connections as it may have (200)"],
-  ["comes back", { standing: STANDING.none }, "it comes back by and by and does not take this client yet"],
+  ["comes back", { availability: AVAILABILITY.none }, "it comes back by and by and does not take this client yet"],
   ["has too much load", { open: 40 }, "it has 40 connections and the load bound lets it have 26"],
 ];
 
@@ -172,15 +172,15 @@ Deno.test("explainClient() names the bound that route() keeps", () => {
 });
 
 Deno.test("explainClient() tells of every server when none takes the client", () => {
-  const specs = [{ standing: STANDING.leaving }, { connectionsMax: 1, open: 1 }, { standing: STANDING.over }];
+  const specs = [{ availability: AVAILABILITY.draining }, { connectionsMax: 1, open: 1 }, { availability: AVAILABILITY.expired }];
   const { server, order } = explain(specs, keyOf(1), 0);
   assertEquals(server, null);
   assertEquals(order.map(({ verdict }) => verdict), ["passed over", "passed over", "passed over"]);
 });
 
 Deno.test("explainClient() of a pool that is down gives the first as the last resort", () => {
-  const down = { standing: STANDING.lastResort, state: "down" } as const;
-  const specs = [down, { ...down, standing: STANDING.leaving }, down];
+  const down = { availability: AVAILABILITY.fallback, state: "down" } as const;
+  const specs = [down, { ...down, availability: AVAILABILITY.draining }, down];
   const { server, order } = explain(specs, clientOf(tableOf(specs), 1, 0, 2));
   assertEquals(server, "10.0.0.0:80");
   assertEquals(order.map(({ verdict, why }) => [verdict, why]), [
@@ -197,7 +197,7 @@ Deno.test("explainClient() reads each number once, so that what it tells is of o
     return asked.get(slot)! % 2 === 1 ? 0 : 1000;
   };
   const table = tableOf([{}, {}, {}]);
-  const load: Load = { open: 1001, weightAway: 0, openOf: changing, standingOf: () => STANDING.full };
+  const load: Load = { open: 1001, unavailableWeight: 0, openOf: changing, availabilityOf: () => AVAILABILITY.full };
   const { server, order } = explainClient({ table, load, key: keyOf(1), stateOf: () => "up", successorsMax: 2 });
   assertEquals(server, order[0].server);
   assertEquals(order.map(({ open, verdict }) => [open, verdict]), [[0, "chosen"], [0, "next"], [0, "next"]]);

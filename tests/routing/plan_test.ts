@@ -18,11 +18,11 @@ import { decide, FACT, type RedistributionPolicy, stateOf } from "../../lib/rout
 import { buildRing, firstOnRing, peakToMean, type Ring, type RingServer, ringShares } from "../../lib/routing/ring.ts";
 import type { Load } from "../../lib/routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../../lib/routing/routing_table.ts";
-import { STANDING } from "../../lib/routing/standings.ts";
+import { AVAILABILITY } from "../../lib/routing/availability.ts";
 
-const POLICY: RedistributionPolicy = { level: "idle", quietMs: 250, replaysMax: 1, replayBytesMax: 65_536 };
+const POLICY: RedistributionPolicy = { redistribute: "idle", quietMs: 250, replaysMax: 1, replayBytesMax: 65_536 };
 /** Nobody has a connection, and all servers are up. */
-const FREE: Load = { open: 0, weightAway: 0, openOf: () => 0, standingOf: () => STANDING.full };
+const FREE: Load = { open: 0, unavailableWeight: 0, openOf: () => 0, availabilityOf: () => AVAILABILITY.full };
 const MAY_FINISH = "may finish, and is reset when the drain time is over";
 const TRIES_OTHERS = "tries servers that are down when the drain time is over";
 
@@ -180,36 +180,49 @@ for (const [what, servers, change, flows] of ENDS) {
   });
 }
 
-const { sent, answered, asking, recorded, tls, pinned, moving, clientEnded } = FACT;
-const ASKS = sent | asking | recorded;
+const { sent, answered, awaitingAnswer, recorded, tls, pinned, moving, clientEnded } = FACT;
+const ASKS = sent | awaitingAnswer | recorded;
 const HEARD = sent | answered;
 
-type Row = [what: string, level: RedistributionPolicy["level"], facts: number, quietForMs: number, state: string, outcome: string];
+type Row = [
+  what: string,
+  level: RedistributionPolicy["redistribute"],
+  facts: number,
+  quietForMs: number,
+  state: string,
+  outcome: string,
+];
 
 const LEAVING: Row[] = [
   ["that has sent nothing", "new", 0, 0, "unsent", "moves"],
   ["that waits for its first answer", "unanswered", ASKS, 250, "unanswered", "is replayed"],
   ["that has just asked", "unanswered", ASKS, 249, "unanswered", "is replayed when it is quiet"],
-  ["that waits for an answer, at level new", "new", sent | asking, 1000, "unanswered", MAY_FINISH],
-  ["that said too much to be kept", "unanswered", sent | asking, 1000, "unanswered", MAY_FINISH],
-  ["that said too much, and may move afterwards", "idle", sent | asking, 1000, "unanswered", "moves when it is quiet"],
+  ["that waits for an answer, at level new", "new", sent | awaitingAnswer, 1000, "unanswered", MAY_FINISH],
+  ["that said too much to be kept", "unanswered", sent | awaitingAnswer, 1000, "unanswered", MAY_FINISH],
+  ["that said too much, and may move afterwards", "idle", sent | awaitingAnswer, 1000, "unanswered", "moves when it is quiet"],
   ["between two exchanges", "idle", HEARD, 250, "idle", "moves"],
   ["between two exchanges, at level unanswered", "unanswered", HEARD, 250, "idle", MAY_FINISH],
   ["that was just answered", "idle", HEARD, 249, "busy", "moves when it is quiet"],
   ["in the middle of an answer", "idle", HEARD | moving, 0, "busy", "moves when it is quiet"],
-  ["that asks again without a pause", "idle", HEARD | asking, 1000, "busy", "moves when it is quiet"],
+  ["that asks again without a pause", "idle", HEARD | awaitingAnswer, 1000, "busy", "moves when it is quiet"],
   ["in the middle of an answer, at level unanswered", "unanswered", HEARD | moving, 0, "busy", MAY_FINISH],
   ["whose client has ended", "idle", HEARD | clientEnded, 1000, "busy", MAY_FINISH],
   ["whose server spoke first", "idle", answered | pinned, 1000, "idle", MAY_FINISH],
   ["in TLS before its first answer", "idle", ASKS | tls, 1000, "unanswered", "is replayed"],
-  ["in TLS that cannot be said again", "idle", sent | asking | tls, 1000, "unanswered", MAY_FINISH],
+  ["in TLS that cannot be said again", "idle", sent | awaitingAnswer | tls, 1000, "unanswered", MAY_FINISH],
 ];
 
 for (const [what, level, facts, quietForMs, state, outcome] of LEAVING) {
   Deno.test(`planChange() of a removal: a connection ${what} ${outcome}`, () => {
     const connections = [connectionOf(1, 7, { facts, quietForMs }), connectionOf(0, 8, { facts, quietForMs })];
     const change: PoolChange = { kind: "remove", server: nameOf(1) };
-    const planned = planChange({ table: tableOf(pool(2)), change, policy: { ...POLICY, level }, load: FREE, connections });
+    const planned = planChange({
+      table: tableOf(pool(2)),
+      change,
+      policy: { ...POLICY, redistribute: level },
+      load: FREE,
+      connections,
+    });
     assertEquals<unknown>(planned.connections, [{ state, count: 1, outcome }]);
   });
 }
@@ -225,20 +238,20 @@ const FULL: [
   name: string,
   limits: [number, number],
   open: [number, number],
-  standings: [number, number],
+  availabilities: [number, number],
   outcomes: [number, Outcome][],
 ][] = [
   ["with room for all", [9, 9], [5, 5], [0, 0], [[5, "moves"]]],
   ["with room for three", [9, 9], [8, 7], [0, 0], [[3, "moves"], [2, MAY_FINISH]]],
   ["that are full", [9, 9], [9, 9], [0, 0], [[5, MAY_FINISH]]],
-  ["of which the one with room is draining", [9, 9], [9, 0], [0, STANDING.leaving], [[5, MAY_FINISH]]],
-  ["of which the one with room for four is down", [9, 9], [9, 5], [0, STANDING.lastResort], [[4, TRIES_OTHERS], [1, MAY_FINISH]]],
-  ["that are down", [9, 9], [0, 0], [STANDING.lastResort, STANDING.lastResort], [[5, TRIES_OTHERS]]],
+  ["of which the one with room is draining", [9, 9], [9, 0], [0, AVAILABILITY.draining], [[5, MAY_FINISH]]],
+  ["of which the one with room for four is down", [9, 9], [9, 5], [0, AVAILABILITY.fallback], [[4, TRIES_OTHERS], [1, MAY_FINISH]]],
+  ["that are down", [9, 9], [0, 0], [AVAILABILITY.fallback, AVAILABILITY.fallback], [[5, TRIES_OTHERS]]],
   ["beyond their load bound", [999, 999], [500, 500], [0, 0], [[5, "moves"]]],
-  ["that are still ramping up", [9, 9], [0, 0], [STANDING.none, STANDING.none], [[5, "moves"]]],
+  ["that are still ramping up", [9, 9], [0, 0], [AVAILABILITY.none, AVAILABILITY.none], [[5, "moves"]]],
 ];
 
-for (const [name, limits, open, standings, outcomes] of FULL) {
+for (const [name, limits, open, availabilities, outcomes] of FULL) {
   Deno.test(`planChange() of a removal gives connections to servers ${name} as the move will`, () => {
     const rows = pool(3).map(({ name, weight }, slot) => ({
       name,
@@ -251,9 +264,9 @@ for (const [name, limits, open, standings, outcomes] of FULL) {
     const connections = Array.from({ length: 5 }, (_, client) => connectionOf(0, client * 77));
     const load: Load = {
       open: 5 + open[0] + open[1],
-      weightAway: 0,
+      unavailableWeight: 0,
       openOf: (slot) => [5, ...open][slot],
-      standingOf: (slot) => [STANDING.full, ...standings][slot],
+      availabilityOf: (slot) => [AVAILABILITY.full, ...availabilities][slot],
     };
     const change: PoolChange = { kind: "remove", server: nameOf(0) };
     const planned = planChange({ table, change, policy: POLICY, load, connections }).connections;
@@ -299,7 +312,7 @@ const anyLevel = fc.constantFrom(...LEVELS);
 
 Deno.test("planChange() of a removal counts each connection of the server once, and those that go at once as decide() says", () => {
   fc.assert(fc.property(anyConnections, anyLevel, (connections, level) => {
-    const policy = { ...POLICY, level };
+    const policy = { ...POLICY, redistribute: level };
     const change: PoolChange = { kind: "remove", server: nameOf(2) };
     const planned = planChange({ table: tableOf(pool(3)), change, policy, load: FREE, connections }).connections;
     const countOf = (outcome: string) => planned.reduce((sum, group) => sum + (group.outcome === outcome ? group.count : 0), 0);
@@ -319,7 +332,7 @@ Deno.test("planChange() of what is no removal counts connections whose client ge
     { kind: "weight", server: nameOf(0), weight: 3 },
   );
   fc.assert(fc.property(anyConnections, anyLevel, changes, (connections, level, change) => {
-    const policy = { ...POLICY, level };
+    const policy = { ...POLICY, redistribute: level };
     const planned = planChange({ table: tableOf(pool(3)), change, policy, load: FREE, connections }).connections;
     const before = buildRing(pool(3));
     const after = buildRing(applied(pool(3), change));
@@ -327,12 +340,12 @@ Deno.test("planChange() of what is no removal counts connections whose client ge
     const others = hasServer.filter(({ ip }) => ownerName(before, ip) !== ownerName(after, ip));
     for (const state of ["unsent", "unanswered", "idle", "busy"] as const) {
       const alike = others.filter(({ facts, quietForMs }) => stateOf(policy.quietMs, facts, quietForMs) === state);
-      const goHome = alike.filter(({ slot, facts, quietForMs, replays, ip }) =>
-        decide(policy, "home", facts, quietForMs, replays) === "move" && ownerName(after, ip) !== nameOf(slot)
+      const goToOwner = alike.filter(({ slot, facts, quietForMs, replays, ip }) =>
+        decide(policy, "rebalance", facts, quietForMs, replays) === "move" && ownerName(after, ip) !== nameOf(slot)
       );
       const count = (outcome: string) => planned.find((group) => group.state === state && group.outcome === outcome)?.count ?? 0;
-      assertEquals(count("stays, and goes home by rebalance"), goHome.length);
-      assertEquals(count("stays"), alike.length - goHome.length);
+      assertEquals(count("stays, and goes home by rebalance"), goToOwner.length);
+      assertEquals(count("stays"), alike.length - goToOwner.length);
     }
   }));
 });

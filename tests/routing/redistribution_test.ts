@@ -4,17 +4,17 @@ import fc from "fast-check";
 import { type Level, LEVELS } from "../../lib/values/config.ts";
 import { FATES } from "../../lib/values/fates.ts";
 import {
-  askedUntilMs,
   type ConnectionState,
   decide,
   FACT,
   fateOfCut,
   forgetRecording,
-  hearClient,
-  hearServer,
   looksLikeTls,
   type Loss,
   LOSSES,
+  onClientBytes,
+  onServerBytes,
+  probedUntilMs,
   progressOf,
   type RedistributionPolicy,
   stateOf,
@@ -24,14 +24,21 @@ import {
 
 const QUIET_MS = 250;
 const REPLAYS_MAX = 3;
-const { sent, answered, asking, recorded, tls, pinned, moving, clientEnded } = FACT;
+const { sent, answered, awaitingAnswer, recorded, tls, pinned, moving, clientEnded } = FACT;
 
 type Verdicts = Readonly<Record<Loss, Verdict>>;
 
 /** What is done with a connection that may not leave. */
-const KEPT: Verdicts = { reset: "cut", end: "passOn", silent: "cut", drain: "wait", over: "cut", home: "stay" };
-const MOVED: Verdicts = { reset: "move", end: "ask", silent: "move", drain: "move", over: "move", home: "move" };
-const REPLAYED: Verdicts = { reset: "replay", end: "ask", silent: "replay", drain: "replay", over: "replay", home: "stay" };
+const KEPT: Verdicts = { reset: "cut", end: "passOn", silent: "cut", drain: "wait", expired: "cut", rebalance: "stay" };
+const MOVED: Verdicts = { reset: "move", end: "probe", silent: "move", drain: "move", expired: "move", rebalance: "move" };
+const REPLAYED: Verdicts = {
+  reset: "replay",
+  end: "probe",
+  silent: "replay",
+  drain: "replay",
+  expired: "replay",
+  rebalance: "stay",
+};
 /** The answer may be coming: draining waits for it. */
 const ASKED: Verdicts = { ...REPLAYED, drain: "wait" };
 
@@ -57,43 +64,63 @@ const asked = { new: ASKED, unanswered: ASKED, idle: ASKED };
 const TABLE: Readonly<Record<string, Row>> = {
   "nothing said": { facts: 0, isQuiet: true, state: "unsent", verdicts: always },
   "nothing said, a moment ago": { facts: 0, isQuiet: false, state: "unsent", verdicts: always },
-  "said, and nothing sent": { facts: asking | moving, isQuiet: false, state: "unsent", verdicts: always },
-  "said and recorded, and nothing sent": { facts: asking | recorded | moving, isQuiet: false, state: "unsent", verdicts: always },
+  "said, and nothing sent": { facts: awaitingAnswer | moving, isQuiet: false, state: "unsent", verdicts: always },
+  "said and recorded, and nothing sent": {
+    facts: awaitingAnswer | recorded | moving,
+    isQuiet: false,
+    state: "unsent",
+    verdicts: always,
+  },
   "nothing but the client's end": {
     facts: clientEnded,
     isQuiet: true,
     state: "unsent",
     verdicts: mute,
   },
-  "sent and recorded": { facts: sent | asking | recorded, isQuiet: true, state: "unanswered", verdicts: replayed },
-  "sent and recorded, a moment ago": { facts: sent | asking | recorded, isQuiet: false, state: "unanswered", verdicts: asked },
-  "sent with its end": { facts: sent | asking | recorded | clientEnded, isQuiet: true, state: "unanswered", verdicts: replayed },
-  "sent in part": { facts: sent | asking | recorded | moving, isQuiet: true, state: "unanswered", verdicts: replayed },
-  "sent, looking like TLS": { facts: sent | asking | recorded | tls, isQuiet: true, state: "unanswered", verdicts: replayed },
-  "sent and not recorded": { facts: sent | asking, isQuiet: true, state: "unanswered", verdicts: never },
+  "sent and recorded": { facts: sent | awaitingAnswer | recorded, isQuiet: true, state: "unanswered", verdicts: replayed },
+  "sent and recorded, a moment ago": {
+    facts: sent | awaitingAnswer | recorded,
+    isQuiet: false,
+    state: "unanswered",
+    verdicts: asked,
+  },
+  "sent with its end": {
+    facts: sent | awaitingAnswer | recorded | clientEnded,
+    isQuiet: true,
+    state: "unanswered",
+    verdicts: replayed,
+  },
+  "sent in part": { facts: sent | awaitingAnswer | recorded | moving, isQuiet: true, state: "unanswered", verdicts: replayed },
+  "sent, looking like TLS": {
+    facts: sent | awaitingAnswer | recorded | tls,
+    isQuiet: true,
+    state: "unanswered",
+    verdicts: replayed,
+  },
+  "sent and not recorded": { facts: sent | awaitingAnswer, isQuiet: true, state: "unanswered", verdicts: never },
   "sent again for the last time": {
-    facts: sent | asking | recorded,
+    facts: sent | awaitingAnswer | recorded,
     isQuiet: true,
     replays: REPLAYS_MAX - 1,
     state: "unanswered",
     verdicts: replayed,
   },
   "sent again too often": {
-    facts: sent | asking | recorded,
+    facts: sent | awaitingAnswer | recorded,
     isQuiet: true,
     replays: REPLAYS_MAX,
     state: "unanswered",
     verdicts: never,
   },
   "a later exchange, recorded": {
-    facts: sent | answered | asking | recorded,
+    facts: sent | answered | awaitingAnswer | recorded,
     isQuiet: true,
     state: "unanswered",
     verdicts: replayed,
   },
-  "a later exchange, not recorded": { facts: sent | answered | asking, isQuiet: true, state: "busy", verdicts: never },
+  "a later exchange, not recorded": { facts: sent | answered | awaitingAnswer, isQuiet: true, state: "busy", verdicts: never },
   "a later exchange of a pinned one": {
-    facts: sent | answered | asking | recorded | pinned,
+    facts: sent | answered | awaitingAnswer | recorded | pinned,
     isQuiet: true,
     state: "unanswered",
     verdicts: never,
@@ -114,7 +141,7 @@ const TABLE: Readonly<Record<string, Row>> = {
 };
 
 function policyOf(level: Level): RedistributionPolicy {
-  return { level, quietMs: QUIET_MS, replaysMax: REPLAYS_MAX, replayBytesMax: 1000 };
+  return { redistribute: level, quietMs: QUIET_MS, replaysMax: REPLAYS_MAX, replayBytesMax: 1000 };
 }
 
 for (const [title, { facts, isQuiet, replays = 0, state, verdicts }] of Object.entries(TABLE)) {
@@ -132,58 +159,63 @@ Deno.test("decide() has a row of the table for every state", () => {
   assertEquals(new Set(Object.values(TABLE).map(({ state }) => state)), new Set(STATES));
 });
 
-Deno.test("hearClient() keeps what is said first, from level unanswered on", () => {
+Deno.test("onClientBytes() keeps what is said first, from level unanswered on", () => {
   for (const level of LEVELS) {
     for (const quietForMs of [0, QUIET_MS]) {
-      const expected = level === "new" ? asking : asking | recorded;
-      assertEquals(hearClient(policyOf(level), 0, quietForMs, false), expected);
-      assertEquals(hearClient(policyOf(level), 0, quietForMs, true), expected | tls);
+      const expected = level === "new" ? awaitingAnswer : awaitingAnswer | recorded;
+      assertEquals(onClientBytes(policyOf(level), 0, quietForMs, false), expected);
+      assertEquals(onClientBytes(policyOf(level), 0, quietForMs, true), expected | tls);
     }
   }
 });
 
-Deno.test("hearClient() keeps what begins a later exchange at level idle alone, and only after silence", () => {
+Deno.test("onClientBytes() keeps what begins a later exchange at level idle alone, and only after silence", () => {
   const before = sent | answered;
   for (const level of LEVELS) {
-    assertEquals(hearClient(policyOf(level), before, QUIET_MS, false), before | asking | (level === "idle" ? recorded : 0));
-    assertEquals(hearClient(policyOf(level), before, QUIET_MS - 1, false), before | asking);
-    assertEquals(hearClient(policyOf(level), before | pinned, QUIET_MS, false), before | pinned | asking);
+    assertEquals(
+      onClientBytes(policyOf(level), before, QUIET_MS, false),
+      before | awaitingAnswer | (level === "idle" ? recorded : 0),
+    );
+    assertEquals(onClientBytes(policyOf(level), before, QUIET_MS - 1, false), before | awaitingAnswer);
+    assertEquals(onClientBytes(policyOf(level), before | pinned, QUIET_MS, false), before | pinned | awaitingAnswer);
   }
 });
 
-Deno.test("hearClient() changes nothing while the client goes on", () => {
-  for (const facts of [asking, asking | recorded, asking | recorded | sent, asking | sent | answered]) {
-    for (const level of LEVELS) assertEquals(hearClient(policyOf(level), facts, QUIET_MS, true), facts);
+Deno.test("onClientBytes() changes nothing while the client goes on", () => {
+  for (
+    const facts of [awaitingAnswer, awaitingAnswer | recorded, awaitingAnswer | recorded | sent, awaitingAnswer | sent | answered]
+  ) {
+    for (const level of LEVELS) assertEquals(onClientBytes(policyOf(level), facts, QUIET_MS, true), facts);
   }
 });
 
-Deno.test("askedUntilMs() waits on while the server ends others, but not for ever", () => {
-  assertEquals(askedUntilMs(1000, -Infinity), 1200);
-  assertEquals(askedUntilMs(1000, 900), 1200);
-  assertEquals(askedUntilMs(1000, 1150), 1350);
-  assertEquals(askedUntilMs(1000, 2900), 3000);
+Deno.test("probedUntilMs() waits on while the server ends others, but not for ever", () => {
+  assertEquals(probedUntilMs(1000, -Infinity), 1200);
+  assertEquals(probedUntilMs(1000, 900), 1200);
+  assertEquals(probedUntilMs(1000, 1150), 1350);
+  assertEquals(probedUntilMs(1000, 2900), 3000);
 });
 
-Deno.test("hearServer() pins a connection on which it speaks first, or answers in TLS", () => {
-  assertEquals(hearServer(0, ANSWER), answered | pinned);
-  assertEquals(hearServer(clientEnded, ANSWER), answered | pinned | clientEnded);
-  assertEquals(hearServer(sent | asking | recorded, ANSWER), sent | answered);
-  assertEquals(hearServer(asking | recorded, ANSWER), answered); // its answer may be heard of before it is that it took the question
-  assertEquals(hearServer(sent | asking | recorded | tls, ANSWER), sent | answered | tls | pinned);
-  assertEquals(hearServer(sent | answered, ANSWER), sent | answered);
-  assertEquals(hearServer(sent | answered | asking | tls, ANSWER), sent | answered | tls | pinned);
+Deno.test("onServerBytes() pins a connection on which it speaks first, or answers in TLS", () => {
+  assertEquals(onServerBytes(0, ANSWER), answered | pinned);
+  assertEquals(onServerBytes(clientEnded, ANSWER), answered | pinned | clientEnded);
+  assertEquals(onServerBytes(sent | awaitingAnswer | recorded, ANSWER), sent | answered);
+  assertEquals(onServerBytes(awaitingAnswer | recorded, ANSWER), answered); // its answer may be heard of before it is that it took the question
+  assertEquals(onServerBytes(sent | awaitingAnswer | recorded | tls, ANSWER), sent | answered | tls | pinned);
+  assertEquals(onServerBytes(sent | answered, ANSWER), sent | answered);
+  assertEquals(onServerBytes(sent | answered | awaitingAnswer | tls, ANSWER), sent | answered | tls | pinned);
 });
 
-Deno.test("hearServer() lets the exchange go on after an interim answer, and pins what has changed to another protocol", () => {
+Deno.test("onServerBytes() lets the exchange go on after an interim answer, and pins what has changed to another protocol", () => {
   const { interim } = FACT;
-  const waiting = sent | answered | asking | interim;
-  assertEquals(progressOf(hearServer(sent | asking, PROGRESS_MAX)), PROGRESS_MAX);
-  assertEquals(hearServer(hearServer(sent | asking, PROGRESS_MAX), ANSWER), sent | answered);
-  assertEquals(hearServer(sent | asking | recorded, 0), waiting);
+  const waiting = sent | answered | awaitingAnswer | interim;
+  assertEquals(progressOf(onServerBytes(sent | awaitingAnswer, PROGRESS_MAX)), PROGRESS_MAX);
+  assertEquals(onServerBytes(onServerBytes(sent | awaitingAnswer, PROGRESS_MAX), ANSWER), sent | answered);
+  assertEquals(onServerBytes(sent | awaitingAnswer | recorded, 0), waiting);
   for (const quietForMs of [0, QUIET_MS, 1e9]) assertEquals(stateOf(QUIET_MS, waiting, quietForMs), "busy");
-  assertEquals(hearServer(waiting, 0), waiting);
-  assertEquals(hearServer(waiting, ANSWER), sent | answered);
-  assertEquals(hearServer(sent | asking | recorded, UPGRADE), sent | answered | pinned);
+  assertEquals(onServerBytes(waiting, 0), waiting);
+  assertEquals(onServerBytes(waiting, ANSWER), sent | answered);
+  assertEquals(onServerBytes(sent | awaitingAnswer | recorded, UPGRADE), sent | answered | pinned);
 });
 
 Deno.test("forgetRecording() forgets that and nothing else", () => {
@@ -212,14 +244,14 @@ Deno.test("the bits of FACT are different ones, and leave room for the number of
 Deno.test("fateOfCut() is a fate, and says removed where the time was over", () => {
   for (const { facts } of Object.values(TABLE)) {
     for (const level of LEVELS) {
-      assertEquals(fateOfCut(policyOf(level), "over", facts, QUIET_MS), "removed");
+      assertEquals(fateOfCut(policyOf(level), "expired", facts, QUIET_MS), "removed");
       assert(fateOfCut(policyOf(level), "reset", facts, QUIET_MS) in FATES);
     }
   }
 });
 
 Deno.test("fateOfCut() tells what the level covers from what it does not", () => {
-  const tooLong = sent | asking;
+  const tooLong = sent | awaitingAnswer;
   assertEquals(LEVELS.map((level) => fateOfCut(policyOf(level), "reset", tooLong, QUIET_MS)), [
     "server_lost",
     "redistribute_refused",
@@ -247,9 +279,9 @@ function factsAfter(level: Level, happened: readonly Step[], onStep: (step: Step
   let hasSpoken = false;
   for (const step of happened) {
     if (step.who === "client") {
-      facts = hearClient(policyOf(level), facts, step.quietForMs, step.isTls);
+      facts = onClientBytes(policyOf(level), facts, step.quietForMs, step.isTls);
       hasSpoken = true;
-    } else if (step.who === "server") facts = hearServer(facts, ANSWER);
+    } else if (step.who === "server") facts = onServerBytes(facts, ANSWER);
     else if (step.who === "overflow") facts = forgetRecording(facts);
     else if (step.who === "end") facts |= clientEnded;
     else if (hasSpoken) facts |= sent;
@@ -270,8 +302,8 @@ const moment = fc.record({
 Deno.test("whatever is said: nothing stays recorded once a server has spoken, and only what is being asked is recorded", () => {
   fc.assert(fc.property(moment, ({ level, happened }) => {
     factsAfter(level, happened, ({ who }, facts) => {
-      if (who === "server") assertEquals(facts & (recorded | asking), 0);
-      if ((facts & recorded) !== 0) assertNotEquals(facts & asking, 0);
+      if (who === "server") assertEquals(facts & (recorded | awaitingAnswer), 0);
+      if ((facts & recorded) !== 0) assertNotEquals(facts & awaitingAnswer, 0);
       if (level === "new") assertEquals(facts & recorded, 0);
       if ((facts & pinned) !== 0) assertEquals(facts & recorded, 0);
     });
@@ -310,12 +342,12 @@ Deno.test("whatever is said: who leaves may, and nothing that was said is lost o
     if (verdict === "move") assert(state === "unsent" || state === "idle", state);
     if (verdict === "move" && state === "idle") {
       assertEquals(level, "idle");
-      assertEquals(facts & (asking | moving | clientEnded), 0);
+      assertEquals(facts & (awaitingAnswer | moving | clientEnded), 0);
     }
-    if (["move", "replay", "ask"].includes(verdict) && (facts & pinned) !== 0) assertEquals(state, "unsent");
-    if (verdict === "ask" || verdict === "passOn") assertEquals(loss, "end");
+    if (["move", "replay", "probe"].includes(verdict) && (facts & pinned) !== 0) assertEquals(state, "unsent");
+    if (verdict === "probe" || verdict === "passOn") assertEquals(loss, "end");
     if (verdict === "wait") assertEquals(loss, "drain");
-    if (verdict === "stay") assertEquals(loss, "home");
+    if (verdict === "stay") assertEquals(loss, "rebalance");
   }));
 });
 
@@ -324,7 +356,7 @@ Deno.test("whatever is said: a higher level never loses what a lower one keeps",
     const verdicts = LEVELS.map((level) => decide(policyOf(level), loss, factsAfter(level, happened), quietForMs, replays));
     for (const [i, verdict] of verdicts.slice(1).entries()) {
       const before = verdicts[i];
-      if (before === "move" || before === "replay" || before === "ask") assertEquals(verdict, before);
+      if (before === "move" || before === "replay" || before === "probe") assertEquals(verdict, before);
     }
   }));
 });

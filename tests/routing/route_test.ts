@@ -6,7 +6,7 @@ import { parseKeyRule } from "../../lib/values/address.ts";
 import { walkRing } from "../../lib/routing/ring.ts";
 import { type Load, LOAD_BOUND_FLOOR, route, routeFirst } from "../../lib/routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../../lib/routing/routing_table.ts";
-import { STANDING } from "../../lib/routing/standings.ts";
+import { AVAILABILITY } from "../../lib/routing/availability.ts";
 
 interface Spec {
   readonly weight?: number;
@@ -23,7 +23,7 @@ function tableOf(specs: readonly Spec[], loadBound = 1.25): RoutingTable {
 }
 
 /** Every server may get clients. */
-const AWAY = { weightAway: 0, standingOf: () => STANDING.full };
+const AWAY = { unavailableWeight: 0, availabilityOf: () => AVAILABILITY.full };
 
 /** A load of so many connections by slot, and one more client that waits for its server. */
 function loadOf(counts: readonly number[]): Load {

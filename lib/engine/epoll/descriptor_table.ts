@@ -1,6 +1,6 @@
 /**
  * What the epoll engine knows of every descriptor: a row of 128 bytes for each number there can be, in one SharedArrayBuffer. A
- * descriptor belongs to the worker whose incarnation is in its row and to nobody else; that worker alone writes the row. So a worker
+ * descriptor belongs to the worker whose epoch is in its row and to nobody else; that worker alone writes the row. So a worker
  * finds a connection by indexing, allocates nothing for it, and when a worker dies, main finds all that it held.
  */
 
@@ -58,7 +58,7 @@ export const FLOAT = {
   /** Bytes read here that the peer's socket has taken. */
   bytes: 12,
   /** When bytes were last moved from here, by the worker's clock. */
-  movedMs: 13,
+  lastActivityMs: 13,
   /** When it was accepted, or dialled, by the worker's clock. */
   startedMs: 14,
   /** Client: bytes that it got from servers which it has left. */
@@ -109,17 +109,17 @@ export const FLAG = {
   /** Moves so much that only the events it waits for are asked of epoll. */
   bulk: 1 << 9,
   /** A server's socket that sends small pieces at once (TCP_NODELAY). */
-  hasty: 1 << 10,
+  noDelay: 1 << 10,
   /** The socket was reset, and a call was told so: what looks like its end is none. */
   reset: 1 << 11,
   /** The end was reported before anything else went wrong. */
   fin: 1 << 13,
   /** A client whose connection has lived so long that its server's keep-alive was set. */
-  settled: 1 << 12,
+  keepAliveSet: 1 << 12,
   /** A client that has another server now, which is still to be told what the first one was told. */
-  resuming: 1 << 14,
+  replaying: 1 << 14,
   /** A server's socket that is kept until another server has accepted, or until it is known whether its end was meant. */
-  parked: 1 << 15,
+  kept: 1 << 15,
   /** It was sent something lately: it is watched whether its host is still there. */
   watched: 1 << 16,
 } as const;

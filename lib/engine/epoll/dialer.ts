@@ -7,9 +7,9 @@
 import { clientKey, formatAddress } from "../../values/address.ts";
 import type { Counters } from "../../observe/counters.ts";
 import type { Fate } from "../../values/fates.ts";
-import { askedUntilMs, CHOICES, type ConnectionState, type Loss, OPTIONAL } from "../../routing/redistribution.ts";
+import { CHOICES, type ConnectionState, type Loss, OPTIONAL, probedUntilMs } from "../../routing/redistribution.ts";
 import { type Load, nextServer, routeFirst } from "../../routing/route.ts";
-import { isLeaving, STANDING, type Standings } from "../../routing/standings.ts";
+import { AVAILABILITY, type AvailabilityTable, isDraining } from "../../routing/availability.ts";
 import { type DescriptorTable, FLAG, FLOAT, FROM_SHIFT, MOVES_MASK, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import type { EngineConfig } from "../engine.ts";
 import { ERRNO } from "../system/errno.ts";
@@ -48,7 +48,7 @@ export interface DialerLoop {
   readonly counters: Counters;
   readonly wheel: TimerWheel;
   readonly config: EngineConfig;
-  readonly standings: Standings;
+  readonly availabilities: AvailabilityTable;
   /** Takes a descriptor into the table and into epoll. False if it cannot. */
   adopt(descriptor: number, role: number, peer: number, flags: number): boolean;
   /** Closes a descriptor of ours. */
@@ -81,9 +81,9 @@ export interface Move {
   /** The slot of the server that it leaves. */
   readonly from: number;
   /** The socket of that server while it is kept, until another one has accepted; -1: it is closed. */
-  readonly parked: number;
+  readonly kept: number;
   /** Whether that server itself is dialled, to learn whether its end was meant. */
-  readonly isAsking: boolean;
+  readonly isProbing: boolean;
   /** Asking: when it accepted; it is watched for a moment. */
   acceptedMs: number | undefined;
   readonly budget: Budget;
@@ -128,11 +128,11 @@ export class Dialer {
       get open() {
         return counters.get("open");
       },
-      get weightAway() {
-        return loop.standings.weightAway;
+      get unavailableWeight() {
+        return loop.availabilities.unavailableWeight;
       },
       openOf: (slot) => counters.getOf(slot, "serverOpen"),
-      standingOf: (slot) => loop.standings.get(slot),
+      availabilityOf: (slot) => loop.availabilities.get(slot),
     };
     this.#lastEndsMs = new Float64Array(counters.slots).fill(-Infinity);
     this.#sockaddrAddress = libc.addressOf(this.#sockaddr.buffer);
@@ -182,10 +182,10 @@ export class Dialer {
       return false;
     }
     const move = this.#moveOf(client);
-    if (move?.isAsking === true) {
+    if (move?.isProbing === true) {
       if (move.acceptedMs === undefined) {
         move.acceptedMs = nowMs;
-        this.loop.wheel.set(client, this.#askedUntilMs(move.from, nowMs));
+        this.loop.wheel.set(client, this.#probedUntilMs(move.from, nowMs));
       }
       return false;
     }
@@ -205,30 +205,30 @@ export class Dialer {
     const move = this.#moveOf(client);
     // Whoever accepted, being asked, and then reset is not there: another address of its name says nothing of it.
     if (errno >= 0 && move?.acceptedMs === undefined && this.#tryNextAddress(client, nowMs)) return;
-    if (move?.isAsking === true) return this.#stopAsking(client);
+    if (move?.isProbing === true) return this.#stopAsking(client);
     this.#giveUpServer(client);
     this.dial(client, nowMs);
   }
 
   /**
-   * Finds another server for a client that had one, which counts it until then. `parked` is that server's socket, if it is kept until
+   * Finds another server for a client that had one, which counts it until then. `kept` is that server's socket, if it is kept until
    * another accepts. `isFresh`: that server had said something, or was there for long.
    */
-  redial(client: number, how: Pick<Move, "loss" | "state" | "isReplay" | "parked">, isFresh: boolean, nowMs: number): void {
+  redial(client: number, how: Pick<Move, "loss" | "state" | "isReplay" | "kept">, isFresh: boolean, nowMs: number): void {
     const { words } = this.loop.table;
     const row = client << ROW_SHIFT;
     const from = words[row + WORD.slot];
     const left = isFresh ? undefined : this.#budgets.get(client);
-    const budget = left ?? this.#newBudget(client, how.loss === "home" ? 1 : this.loop.config.connectAttemptsMax, nowMs);
+    const budget = left ?? this.#newBudget(client, how.loss === "rebalance" ? 1 : this.loop.config.connectAttemptsMax, nowMs);
     budget.tried.push(from);
-    this.#moves.set(client, { ...how, from, isAsking: false, acceptedMs: undefined, budget });
-    if (how.parked < 0) this.#budgets.set(client, budget);
+    this.#moves.set(client, { ...how, from, isProbing: false, acceptedMs: undefined, budget });
+    if (how.kept < 0) this.#budgets.set(client, budget);
     else this.#budgets.delete(client); // a server that was left may well be asked again
     this.#tried.set(client, budget.tried);
     words[row + WORD.peer] = -1;
     words[row + WORD.slot] = -1;
     words[row + WORD.moves] = words[row + WORD.moves] & MOVES_MASK | from + 1 << FROM_SHIFT;
-    if (how.parked >= 0) words[(how.parked << ROW_SHIFT) + WORD.flags] |= FLAG.parked;
+    if (how.kept >= 0) words[(how.kept << ROW_SHIFT) + WORD.flags] |= FLAG.kept;
     this.dial(client, nowMs);
   }
 
@@ -251,13 +251,13 @@ export class Dialer {
     const from = words[row + WORD.slot];
     const index = this.#routing.slots.indexOf(from);
     if (index < 0) return false;
-    const parked = words[row + WORD.peer];
-    words[(parked << ROW_SHIFT) + WORD.flags] |= FLAG.parked;
+    const kept = words[row + WORD.peer];
+    words[(kept << ROW_SHIFT) + WORD.flags] |= FLAG.kept;
     words[row + WORD.peer] = -1;
     const deadlineMs = nowMs + config.connectTimeoutMs;
     const budget = { ...this.#newBudget(client, 0, nowMs), deadlineMs };
     const how = { loss: "end", state: "busy", isReplay: false } as const;
-    this.#moves.set(client, { ...how, from, parked, isAsking: true, acceptedMs: undefined, budget });
+    this.#moves.set(client, { ...how, from, kept, isProbing: true, acceptedMs: undefined, budget });
     if (!this.#tryServer(client, index, nowMs, deadlineMs)) this.#stopAsking(client);
     return true;
   }
@@ -283,16 +283,16 @@ export class Dialer {
   }
 
   /** Whether the ring gives the client to another server than the one it has. */
-  isAwayFromHome(client: number): boolean {
+  hasOtherOwner(client: number): boolean {
     const slot = this.loop.table.words[(client << ROW_SHIFT) + WORD.slot];
     const isAnother = (index: number) => this.#routing.slots[index] !== slot;
-    return nextServer(this.#routing, this.#load, this.#keyOf(client), "home", isAnother) >= 0;
+    return nextServer(this.#routing, this.#load, this.#keyOf(client), "owner", isAnother) >= 0;
   }
 
   /** The socket of a server that is kept while another is dialled, and that may call the search off by speaking; -1: there is none. */
   keptServer(client: number): number {
     const move = this.#moveOf(client);
-    return move === undefined || move.isAsking || move.loss === "over" ? -1 : move.parked;
+    return move === undefined || move.isProbing || move.loss === "expired" ? -1 : move.kept;
   }
 
   /** Whether the client looks for another server though its own serves, so that it stays if anybody speaks. */
@@ -302,14 +302,14 @@ export class Dialer {
   }
 
   /** Whether the client looks for another server while the one with this slot keeps it. */
-  isLeaving(client: number, slot: number): boolean {
+  isDraining(client: number, slot: number): boolean {
     return this.keptServer(client) >= 0 && this.#moveOf(client)?.from === slot;
   }
 
   /** Whether the server that the client is leaving is not to be left any more: its drain was cancelled. */
   isNoLongerWanted(client: number): boolean {
     const move = this.#moveOf(client);
-    return move?.loss === "drain" && !isLeaving(this.loop.standings.get(move.from));
+    return move?.loss === "drain" && !isDraining(this.loop.availabilities.get(move.from));
   }
 
   /** The client or the server that it has says something: the search for another is called off. */
@@ -319,13 +319,13 @@ export class Dialer {
     this.#closeServer(client);
     if (words[row + WORD.slot] >= 0) counters.raiseOf(words[row + WORD.slot], "serverOpen", -1);
     const move = this.#moveOf(client)!;
-    const isOver = this.loop.standings.get(move.from) === STANDING.over; // which nobody told this client while it searched
+    const isOver = this.loop.availabilities.get(move.from) === AVAILABILITY.expired; // which nobody told this client while it searched
     this.#stay(client, move, isOver ? nowMs : nowMs + Math.min(this.loop.config.quietMs, RETRY_MS));
   }
 
   /** What becomes of a client on its way to another server that nobody took. */
   #stayOrEnd(client: number, move: Move, nowMs: number): void {
-    if (move.parked >= 0) return this.#stay(client, move, nowMs + RETRY_MS);
+    if (move.kept >= 0) return this.#stay(client, move, nowMs + RETRY_MS);
     const { words } = this.loop.table;
     this.#moves.delete(client);
     words[(client << ROW_SHIFT) + WORD.slot] = move.from; // the end is that server's
@@ -365,13 +365,13 @@ export class Dialer {
     this.loop.onAskedInVain(client);
   }
 
-  /** The parked socket is the connection's again. */
-  #unpark(client: number, { parked }: Move): void {
+  /** The kept socket is the connection's again. */
+  #unpark(client: number, { kept }: Move): void {
     const { words } = this.loop.table;
     this.forget(client);
     this.#moves.delete(client);
-    words[(parked << ROW_SHIFT) + WORD.flags] &= ~FLAG.parked;
-    words[(client << ROW_SHIFT) + WORD.peer] = parked;
+    words[(kept << ROW_SHIFT) + WORD.flags] &= ~FLAG.kept;
+    words[(client << ROW_SHIFT) + WORD.peer] = kept;
   }
 
   #moveOf(client: number): Move | undefined {
@@ -397,15 +397,15 @@ export class Dialer {
     this.#lastEndsMs[slot] = nowMs;
   }
 
-  #askedUntilMs(slot: number, acceptedMs: number): number {
-    return askedUntilMs(acceptedMs, this.#lastEndsMs[slot]);
+  #probedUntilMs(slot: number, acceptedMs: number): number {
+    return probedUntilMs(acceptedMs, this.#lastEndsMs[slot]);
   }
 
   /** The time of a server that was asked may be over. Its socket is asked for a reset: the event may be among those still to be read. */
   #judgeAsked(client: number, move: Move, acceptedMs: number, nowMs: number): void {
     const { table: { words }, sockets, wheel } = this.loop;
     const errno = sockets.takeError(words[(client << ROW_SHIFT) + WORD.peer]);
-    const untilMs = this.#askedUntilMs(move.from, acceptedMs);
+    const untilMs = this.#probedUntilMs(move.from, acceptedMs);
     if (errno !== 0) this.fail(client, errno, nowMs);
     else if (nowMs < untilMs) wheel.set(client, untilMs);
     else this.#stayWithAsked(client, move);

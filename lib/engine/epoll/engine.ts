@@ -28,11 +28,11 @@ import type { EndedConnection, MovedConnection } from "../../observe/connections
 import { ERRNO } from "../system/errno.ts";
 import { errnoText, type Libc, openLibc } from "../system/libc.ts";
 import { findListenIp, LISTEN_REASONS, listenError } from "../listen.ts";
-import { LETTER } from "./mailbox.ts";
+import { COMMAND } from "./mailbox.ts";
 import { NameLookup } from "../name_lookup.ts";
 import { decodeMove, REPORT, type Report } from "./reports.ts";
 import { RetiredSlots } from "../retired_slots.ts";
-import { allocateRoster, Roster } from "./roster.ts";
+import { allocateWorkerTable, WorkerTable } from "./worker_table.ts";
 import { factsOf } from "./row_facts.ts";
 import { type SharedTable, SharedTables } from "./shared_table.ts";
 import { ADDRESS_STRIDE, encodeSockaddr } from "../system/sockaddr.ts";
@@ -56,7 +56,7 @@ const MANY_REPORTS = 10;
 
 /** A connection's id is its descriptor, below this number, and its row's generation times this number. */
 const ID_DESCRIPTORS = 2 ** 21;
-/** The longest time that a letter tells. */
+/** The longest time that a command tells. */
 const SILENT_MAX_MS = 2 ** 31 - 1;
 
 const log = logger("engine");
@@ -84,7 +84,7 @@ class EpollEngine implements Engine {
   readonly #sockets = new Sockets(this.#libc);
   readonly #listener: number;
   readonly #descriptors: DescriptorTable;
-  readonly #roster: Roster;
+  readonly #workerTable: WorkerTable;
   readonly #workers: WorkerHandle[];
   readonly #names = new NameLookup();
   /** By slot, the names of all servers that were ever in a table. */
@@ -98,7 +98,7 @@ class EpollEngine implements Engine {
   readonly #tables = new SharedTables();
   #shared: SharedTable;
   #deaths = 0;
-  #incarnations = 0;
+  #epochs = 0;
   /** Incarnations that have died. */
   readonly #dead: number[] = [];
   #stopping = false;
@@ -118,8 +118,8 @@ class EpollEngine implements Engine {
     this.#listener = this.#listenOn(listen, config);
     this.address = { host: listen.host, port: this.#sockets.ownPortOf(this.#listener) };
     this.#descriptors = new DescriptorTable(allocateDescriptorTable(tableSize(this.#libc, config)));
-    const roster = allocateRoster(config.workers);
-    this.#roster = new Roster(roster);
+    const workerTable = allocateWorkerTable(config.workers);
+    this.#workerTable = new WorkerTable(workerTable);
     this.#workers = this.#makeWorkers(config.workers);
     const mailboxes = this.#workers.map(({ mailbox }) => mailbox.writer);
     const pipes = Math.min(PIPES_MAX, Math.floor(config.connectionsMax / CONNECTIONS_PER_PIPE));
@@ -128,10 +128,10 @@ class EpollEngine implements Engine {
         kind: "setup",
         listener: this.#listener,
         mailboxes,
-        roster,
+        workerTable,
         descriptors: this.#descriptors.shared,
         counters: options.counters.shared,
-        standings: options.standings.shared,
+        availabilities: options.availabilities.shared,
         config,
         pipesMax: Math.floor(pipes / config.workers),
         table: this.#shared,
@@ -161,12 +161,12 @@ class EpollEngine implements Engine {
   }
 
   leave(slot: number): void {
-    this.#tellAll(LETTER.leave, slot);
+    this.#tellAll(COMMAND.leave, slot);
   }
 
-  lose(slot: number, silentMs: number, wellAgoMs: number): void {
-    const [silent, wellAgo] = [silentMs, wellAgoMs].map((ms) => Math.min(Math.round(ms), SILENT_MAX_MS));
-    this.#tellAll(LETTER.lose, slot, silent, wellAgo);
+  lose(slot: number, silentMs: number, sinceHealthyMs: number): void {
+    const [silent, wellAgo] = [silentMs, sinceHealthyMs].map((ms) => Math.min(Math.round(ms), SILENT_MAX_MS));
+    this.#tellAll(COMMAND.lose, slot, silent, wellAgo);
   }
 
   *connections(): Generator<OpenConnection, void, undefined> {
@@ -176,18 +176,18 @@ class EpollEngine implements Engine {
       const row = descriptor << ROW_SHIFT;
       if (words[row + WORD.owner] === 0 || words[row + WORD.role] !== ROLE.client) continue;
       const server = words[row + WORD.peer];
-      const serverMs = server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.movedMs];
-      const movedMs = Math.max(floats[(descriptor << (ROW_SHIFT - 1)) + FLOAT.movedMs], serverMs);
-      yield open.of(descriptor, performance.now() - movedMs);
+      const serverMs = server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.lastActivityMs];
+      const lastActivityMs = Math.max(floats[(descriptor << (ROW_SHIFT - 1)) + FLOAT.lastActivityMs], serverMs);
+      yield open.of(descriptor, performance.now() - lastActivityMs);
     }
   }
 
-  sendHome(id: number): void {
+  sendToOwner(id: number): void {
     const client = id % ID_DESCRIPTORS;
     if (client >= this.#descriptors.capacity) return;
-    const incarnation = Atomics.load(this.#descriptors.words, (client << ROW_SHIFT) + WORD.owner);
-    const worker = this.#workers.find(({ index }) => this.#roster.incarnation(index) === incarnation);
-    worker?.tell(LETTER.sendHome, client, Math.floor(id / ID_DESCRIPTORS));
+    const epoch = Atomics.load(this.#descriptors.words, (client << ROW_SHIFT) + WORD.owner);
+    const worker = this.#workers.find(({ index }) => this.#workerTable.epoch(index) === epoch);
+    worker?.tell(COMMAND.sendToOwner, client, Math.floor(id / ID_DESCRIPTORS));
   }
 
   async stop(graceMs: number): Promise<void> {
@@ -211,17 +211,17 @@ class EpollEngine implements Engine {
     return this.#workers.some((worker) => worker.exists && worker.reports.isCounting);
   }
 
-  /** Whether every worker routes by this table or a later one; one that is still to begin reads its letters first. */
+  /** Whether every worker routes by this table or a later one; one that is still to begin reads its commands first. */
   #isKnown(generation: number): boolean {
     return this.#workers.every(({ index }) =>
-      this.#roster.incarnation(index) === 0 || this.#roster.generation(index) >= generation
+      this.#workerTable.epoch(index) === 0 || this.#workerTable.generation(index) >= generation
     );
   }
 
   #beginStop(): void {
     this.#stopping = true;
     for (const timer of this.#respawns) clearTimeout(timer);
-    this.#tellAll(LETTER.stopAccepting);
+    this.#tellAll(COMMAND.stopAccepting);
     this.#check();
   }
 
@@ -231,8 +231,8 @@ class EpollEngine implements Engine {
     this.#libc[Symbol.dispose]();
   }
 
-  #tellAll(letter: number, a = 0, b = 0, c = 0): void {
-    for (const worker of this.#workers) worker.tell(letter, a, b, c);
+  #tellAll(command: number, a = 0, b = 0, c = 0): void {
+    for (const worker of this.#workers) worker.tell(command, a, b, c);
   }
 
   #listenOn(listen: Address, config: EngineConfig): number {
@@ -261,9 +261,9 @@ class EpollEngine implements Engine {
   }
 
   #spawn(worker: WorkerHandle): void {
-    const incarnation = ++this.#incarnations;
-    this.#roster.setGeneration(worker.index, -1);
-    worker.start(incarnation, {
+    const epoch = ++this.#epochs;
+    this.#workerTable.setGeneration(worker.index, -1);
+    worker.start(epoch, {
       onMessage: (message) => {
         switch (message.kind) {
           case "ready":
@@ -277,7 +277,7 @@ class EpollEngine implements Engine {
             return log.error("Cannot accept clients for now: {reason}", { reason: errnoText(message.errno) });
         }
       },
-      onDeath: (reason) => this.#onDeath(worker, incarnation, reason),
+      onDeath: (reason) => this.#onDeath(worker, epoch, reason),
     });
   }
 
@@ -312,17 +312,17 @@ class EpollEngine implements Engine {
   /** Whether something that main waits for has come about. */
   #check(): void {
     while (this.#updates.length > 0 && this.#isKnown(this.#updates[0].generation)) this.#updates.shift()!.known.resolve();
-    const generations = this.#workers.filter(({ exists }) => exists).map(({ index }) => this.#roster.generation(index));
+    const generations = this.#workers.filter(({ exists }) => exists).map(({ index }) => this.#workerTable.generation(index));
     this.#tables.releaseBefore(Math.min(this.#table.generation, ...generations));
     for (const slot of this.#retired.takeEmpty((slot) => this.isEmpty(slot))) this.#options.onServerEmpty(slot);
     if (!this.#stopping) return;
-    if (this.#workers.some((worker) => worker.exists && !this.#roster.isStopped(worker.index))) return;
+    if (this.#workers.some((worker) => worker.exists && !this.#workerTable.isStopped(worker.index))) return;
     if (this.#listenerIsOpen) this.#libc.call.close(this.#listener);
     this.#listenerIsOpen = false;
-    for (const incarnation of this.#dead) this.#endOrphans(incarnation); // a client may have been given to one while it died
+    for (const epoch of this.#dead) this.#endOrphans(epoch); // a client may have been given to one while it died
     if (this.#options.counters.get("open") > 0 || this.#isCounting()) {
       // Not before all have stopped: until then a client may be on its way from one worker to another.
-      if (this.#graceIsOver) this.#tellAll(LETTER.endAll, FATE_NAMES.indexOf("stopped"));
+      if (this.#graceIsOver) this.#tellAll(COMMAND.endAll, FATE_NAMES.indexOf("stopped"));
       this.#graceIsOver = false;
       return;
     }
@@ -340,18 +340,18 @@ class EpollEngine implements Engine {
   }
 
   /** A worker has died of a fault: its connections end, the others go on, and another takes its place. */
-  #onDeath(worker: WorkerHandle, incarnation: number, reason: string): void {
-    this.#roster.setIncarnation(worker.index, 0);
-    this.#roster.clearOpen(worker.index);
+  #onDeath(worker: WorkerHandle, epoch: number, reason: string): void {
+    this.#workerTable.setEpoch(worker.index, 0);
+    this.#workerTable.clearOpen(worker.index);
     this.#drain(worker);
-    this.#dead.push(incarnation);
-    const lost = this.#endOrphans(incarnation);
+    this.#dead.push(epoch);
+    const lost = this.#endOrphans(epoch);
     log.fatal("Worker {worker} died and {lost} connections with it: {reason}", { worker: worker.index + 1, lost, reason });
-    this.#tellAll(LETTER.accept);
+    this.#tellAll(COMMAND.accept);
     this.#check();
     if (this.#stopping) return;
     this.#deaths++;
-    const isNobodyLeft = this.#workers.every(({ index }) => this.#roster.incarnation(index) === 0); // at work
+    const isNobodyLeft = this.#workers.every(({ index }) => this.#workerTable.epoch(index) === 0); // at work
     if (this.#deaths >= DEATHS_MAX && isNobodyLeft) {
       reportError(new Error(`No worker can be started: ${reason}`)); // ends the daemon: a listener that nobody serves is worse than none
       return;
@@ -365,13 +365,13 @@ class EpollEngine implements Engine {
   }
 
   /** Closes what a dead worker held. The number of connections among it. */
-  #endOrphans(incarnation: number): number {
+  #endOrphans(epoch: number): number {
     const { words } = this.#descriptors;
     let connections = 0;
     for (let descriptor = 0; descriptor < this.#descriptors.capacity; descriptor++) {
       const row = descriptor << ROW_SHIFT;
-      if (words[row + WORD.owner] !== incarnation) continue;
-      if (Atomics.compareExchange(words, row + WORD.owner, incarnation, 0) !== incarnation) continue;
+      if (words[row + WORD.owner] !== epoch) continue;
+      if (Atomics.compareExchange(words, row + WORD.owner, epoch, 0) !== epoch) continue;
       if (words[row + WORD.role] === ROLE.client) {
         connections++;
         this.#endOrphan(descriptor);

@@ -1,5 +1,5 @@
 /**
- * One worker's loop: waits for events of its connections, and gives each its turn. Accepting, dialling, moving bytes, timers and letters all happen
+ * One worker's loop: waits for events of its connections, and gives each its turn. Accepting, dialling, moving bytes, timers and commands all happen
  * here, one after another, on one thread; nothing in it waits but epoll_wait(2). A connection is a client's row and, once dialled, a
  * server's; it ends in `end`, once, with one fate.
  */
@@ -8,19 +8,19 @@ import { LIMITS } from "../../values/config.ts";
 import { assert } from "../../values/errors.ts";
 import { Counters } from "../../observe/counters.ts";
 import { type Fate, FATE_NAMES } from "../../values/fates.ts";
-import { isLeaving, STANDING, Standings } from "../../routing/standings.ts";
+import { AVAILABILITY, AvailabilityTable, isDraining } from "../../routing/availability.ts";
 import { DescriptorTable, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
 import { Dialer, type DialerLoop, type Move, REASON } from "./dialer.ts";
-import { Mover, type MoverLoop, type Reset } from "./mover.ts";
+import { Redistributor, type RedistributorLoop, type Reset } from "./redistributor.ts";
 import type { EngineConfig } from "../engine.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, EPOLL_EVENT, type Libc, SOCKADDR, SOCKET } from "../system/libc.ts";
-import { LETTER, LETTER_BYTES, LETTER_WORDS } from "./mailbox.ts";
+import { COMMAND, COMMAND_BYTES, COMMAND_WORDS } from "./mailbox.ts";
 import { ChunkPool, PipePool } from "./pools.ts";
-import { ALL_EVENTS, type EventRecord, OUTCOME, type Outcome, Pump } from "./pump.ts";
+import { ALL_EVENTS, type EventRecord, OUTCOME, type Outcome, Relay } from "./relay.ts";
 import { Recorder } from "./recorder.ts";
 import { REPORT, ReportWriter } from "./reports.ts";
-import { Roster } from "./roster.ts";
+import { WorkerTable } from "./worker_table.ts";
 import { SilenceWatch, SILENT } from "./silence.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { Sockets } from "../system/sockets.ts";
@@ -33,14 +33,14 @@ const EVENTS_MAX = 256;
 /** Clients accepted in one turn, while they keep coming. */
 const ACCEPTS_MAX = 64;
 /** Letters read at a time. */
-const LETTERS_MAX = 64;
+const COMMANDS_MAX = 64;
 /** How long accepting pauses when no descriptor is left: doubled from the first to the last. */
 const ACCEPT_PAUSE_MIN_MS = 50;
 const ACCEPT_PAUSE_MAX_MS = 1000;
 /** Trouble that comes again within this time is the same: it is told once, and pauses grow. */
 const ACCEPT_TROUBLE_MS = 10_000;
 /** A connection that lives so long gets what a short one does without: four calls that set its server's keep-alive. */
-const SETTLED_MS = 1000;
+const KEEP_ALIVE_AFTER_MS = 1000;
 
 /** Errors of accept(2) that are one client's, who was gone before its turn (accept(2), "Error handling"). */
 const CLIENT_ERRORS: readonly number[] = [
@@ -53,8 +53,8 @@ const CLIENT_ERRORS: readonly number[] = [
   ERRNO.ENETUNREACH,
 ];
 
-const LETTER_SIZE = BigInt(LETTER_BYTES);
-const LETTERS_SIZE = BigInt(LETTERS_MAX * LETTER_BYTES);
+const COMMAND_SIZE = BigInt(COMMAND_BYTES);
+const COMMANDS_SIZE = BigInt(COMMANDS_MAX * COMMAND_BYTES);
 /** Unread bytes taken away from a client's socket before it is closed, at the most. */
 const DISCARDED_AT_END = BigInt(16 * 1024 * 1024);
 
@@ -73,23 +73,23 @@ const DEAD_ERRORS: readonly number[] = [ERRNO.ETIMEDOUT, ERRNO.EHOSTUNREACH, ERR
 export type Pause = "message" | "exit";
 
 /** A worker's loop. Throws where its own books are wrong: the worker must die then, loudly. */
-export class EpollLoop implements DialerLoop, MoverLoop {
+export class EpollLoop implements DialerLoop, RedistributorLoop {
   readonly sockets: Sockets;
   readonly table: DescriptorTable;
   readonly counters: Counters;
   readonly wheel: TimerWheel;
   readonly config: EngineConfig;
-  readonly standings: Standings;
+  readonly availabilities: AvailabilityTable;
   readonly #setup: WorkerSetup;
   readonly #clockOffsetMs: number;
-  readonly #roster: Roster;
+  readonly #workerTable: WorkerTable;
   readonly reports: ReportWriter;
   readonly #pipes: PipePool;
   readonly recorder: Recorder;
   readonly #silence: SilenceWatch;
-  readonly pump: Pump;
+  readonly relay: Relay;
   readonly dialer: Dialer;
-  readonly #mover: Mover;
+  readonly #redistributor: Redistributor;
   readonly #words: Int32Array;
   /** A row with the REPORTED_WORDS of the client that ended last. */
   readonly #ended = new Int32Array(1 << ROW_SHIFT);
@@ -98,10 +98,10 @@ export class EpollLoop implements DialerLoop, MoverLoop {
   readonly #events = new Int32Array(new ArrayBuffer(EVENTS_MAX * EPOLL_EVENT.words * 4));
   readonly #eventsAddress: bigint;
   readonly #event: EventRecord;
-  readonly #letters = new Int32Array(new ArrayBuffer(LETTERS_MAX * LETTER_BYTES));
-  readonly #lettersAddress: bigint;
-  readonly #letter = new Int32Array(new ArrayBuffer(LETTER_BYTES));
-  readonly #letterAddress: bigint;
+  readonly #commands = new Int32Array(new ArrayBuffer(COMMANDS_MAX * COMMAND_BYTES));
+  readonly #commandsAddress: bigint;
+  readonly #command = new Int32Array(new ArrayBuffer(COMMAND_BYTES));
+  readonly #commandAddress: bigint;
   readonly #clientName = new Uint8Array(new ArrayBuffer(SOCKADDR.length6 + 4));
   readonly #clientNameAddress: bigint;
   readonly #clientNameLength = new Int32Array(new ArrayBuffer(4));
@@ -119,8 +119,8 @@ export class EpollLoop implements DialerLoop, MoverLoop {
   #acceptFailedMs = -Infinity;
   #resumeAcceptMs = Infinity;
   #highest = 0;
-  #letterCount = 0;
-  #letterAt = 0;
+  #commandCount = 0;
+  #commandAt = 0;
   #pause: Pause | undefined;
 
   constructor(readonly libc: Libc, setup: WorkerSetup, readonly post: (message: FromWorker) => void) {
@@ -133,14 +133,14 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     this.#words = this.table.words;
     this.#floats = this.table.floats;
     this.counters = new Counters(setup.counters, setup.index + 1);
-    this.standings = new Standings(setup.standings);
+    this.availabilities = new AvailabilityTable(setup.availabilities);
     this.wheel = new TimerWheel(this.table.capacity, this.nowMs);
-    this.#roster = new Roster(setup.roster);
+    this.#workerTable = new WorkerTable(setup.workerTable);
     this.reports = new ReportWriter(setup.reports, () => post({ kind: "news" }));
-    this.#pipes = new PipePool(libc, this.table, setup.incarnation, setup.pipesMax);
+    this.#pipes = new PipePool(libc, this.table, setup.epoch, setup.pipesMax);
     this.recorder = new Recorder(libc, this.config.replayBytesMax);
     this.#silence = new SilenceWatch(this.sockets, this.table, this.wheel, this.config);
-    this.pump = new Pump({
+    this.relay = new Relay({
       libc,
       sockets: this.sockets,
       table: this.table,
@@ -152,23 +152,23 @@ export class EpollLoop implements DialerLoop, MoverLoop {
       policy: this.config,
     });
     this.dialer = new Dialer(this, setup.table);
-    this.#mover = new Mover(this);
+    this.#redistributor = new Redistributor(this);
     this.#eventsAddress = libc.addressOf(this.#events.buffer);
-    this.#lettersAddress = libc.addressOf(this.#letters.buffer);
-    this.#letterAddress = libc.addressOf(this.#letter.buffer);
+    this.#commandsAddress = libc.addressOf(this.#commands.buffer);
+    this.#commandAddress = libc.addressOf(this.#command.buffer);
     this.#clientNameAddress = libc.addressOf(this.#clientName.buffer);
     this.#clientNameLengthAddress = libc.addressOf(this.#clientNameLength.buffer);
     this.#event = makeEventRecord(libc);
     this.#watch(setup.mailbox, EPOLL.IN);
     this.#listen();
     this.useTable(setup.table);
-    this.#roster.setIncarnation(setup.index, setup.incarnation); // from now on others may hand clients over
+    this.#workerTable.setEpoch(setup.index, setup.epoch); // from now on others may hand clients over
   }
 
   /** Routes new connections by this table. */
   useTable(table: SharedTable): void {
     this.dialer.setRouting(table);
-    this.#roster.setGeneration(this.#setup.index, table.generation);
+    this.#workerTable.setGeneration(this.#setup.index, table.generation);
     this.reports.publish();
   }
 
@@ -178,10 +178,10 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     this.dialer.onFound(server, addresses, this.nowMs);
   }
 
-  /** Serves until a letter announces a message, or the end. */
+  /** Serves until a command announces a message, or the end. */
   run(): Pause {
     this.#pause = undefined;
-    this.#readLetters();
+    this.#readCommands();
     while (this.#pause === undefined) this.#turn();
     if (this.#pause === "exit") this.#pipes.clear();
     return this.#pause;
@@ -194,7 +194,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
       this.libc.call.close(descriptor);
       return false;
     }
-    words[row + WORD.owner] = this.#setup.incarnation;
+    words[row + WORD.owner] = this.#setup.epoch;
     words[row + WORD.generation]++;
     if (words[row + WORD.generation] === 0) words[row + WORD.generation] = 1; // 0 is the listener's and the mailbox's
     words[row + WORD.role] = role;
@@ -208,7 +208,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     words[row + WORD.interest] = ALL_EVENTS;
     const float = descriptor << (ROW_SHIFT - 1);
     this.#floats[float + FLOAT.bytes] = 0;
-    this.#floats[float + FLOAT.movedMs] = this.nowMs;
+    this.#floats[float + FLOAT.lastActivityMs] = this.nowMs;
     if (descriptor > this.#highest) this.#highest = descriptor;
     this.#event.set(ALL_EVENTS, descriptor, words[row + WORD.generation]);
     if (this.libc.call.epoll_ctl(this.#setup.epoll, EPOLL.CTL_ADD, descriptor, this.#event.address) === 0) return true;
@@ -218,7 +218,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
 
   release(descriptor: number): void {
     const row = descriptor << ROW_SHIFT;
-    this.pump.drop(descriptor);
+    this.relay.drop(descriptor);
     // Events of it may still be in this batch, and another worker may hand the number back before they come up.
     this.#words[row + WORD.generation]++;
     this.#words[row + WORD.owner] = 0;
@@ -235,7 +235,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     const words = this.#words;
     const floats = this.#floats;
     const row = client << ROW_SHIFT;
-    this.#mover.dropMove(client);
+    this.#redistributor.dropMove(client);
     const server = words[row + WORD.peer];
     const slot = words[row + WORD.slot];
     const float = client << (ROW_SHIFT - 1);
@@ -257,7 +257,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     this.counters.addFate(fate, slot < 0 ? undefined : slot);
     if (slot >= 0) this.counters.raiseOf(slot, "serverOpen", -1);
     this.counters.raise("open", -1);
-    this.#roster.addOpen(this.#setup.index, -1);
+    this.#workerTable.addOpen(this.#setup.index, -1);
     this.#report(fate, slot, errno, sentBytes, receivedBytes, durationMs);
   }
 
@@ -308,7 +308,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
   #isCut(socket: number): boolean {
     const flags = this.#words[(socket << ROW_SHIFT) + WORD.flags];
     if ((flags & (FLAG.done | FLAG.connecting)) !== 0) return false;
-    return this.pump.isHolding(socket) || (flags & FLAG.readable) !== 0 || this.recorder.pending(socket) > 0;
+    return this.relay.isHolding(socket) || (flags & FLAG.readable) !== 0 || this.recorder.pending(socket) > 0;
   }
 
   /** What is unread when a socket is closed makes a reset of its end, which could overtake what was sent: the end goes first. */
@@ -322,21 +322,21 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     const count = this.#wait();
     this.nowMs = this.#clock();
     let clients = false;
-    let letters = false;
+    let commands = false;
     for (let i = 0; i < count; i++) {
       const at = i * EPOLL_EVENT.words;
       const descriptor = this.#events[at + EPOLL_EVENT.dataLow];
       const generation = this.#events[at + EPOLL_EVENT.dataHigh];
       if (generation !== 0) this.#onEvent(descriptor, generation, this.#events[at]);
       else if (descriptor === this.#setup.listener) clients = true;
-      else letters = true;
+      else commands = true;
     }
     if (this.#queue.length > 0) this.#serveQueue();
     this.wheel.advance(this.nowMs, this.#onTimer);
     if (clients) this.#accept();
     else this.#acceptBatch = 1;
     if (this.nowMs >= this.#resumeAcceptMs) this.#listen();
-    if (letters) this.#readLetters();
+    if (commands) this.#readCommands();
   }
 
   /** Waits for events, awake at first if that was asked for: being woken takes longer than a short look. */
@@ -364,7 +364,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
   #onEvent(socket: number, generation: number, events: number): void {
     const words = this.#words;
     const row = socket << ROW_SHIFT;
-    if (words[row + WORD.generation] !== generation || words[row + WORD.owner] !== this.#setup.incarnation) return;
+    if (words[row + WORD.generation] !== generation || words[row + WORD.owner] !== this.#setup.epoch) return;
     let flags = words[row + WORD.flags];
     if ((flags & FLAG.connecting) !== 0) {
       if (!this.dialer.onEvent(socket, events, this.nowMs)) return;
@@ -377,9 +377,11 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     const hasRoom = (events & EPOLL.OUT) !== 0 && (flags & FLAG.writable) === 0;
     if (hasRoom) flags |= FLAG.writable;
     words[row + WORD.flags] = flags;
-    if ((flags & FLAG.parked) !== 0) {
+    if ((flags & FLAG.kept) !== 0) {
       const client = words[row + WORD.peer];
-      if (this.dialer.keptServer(client) === socket && this.#mover.hasSpokenUp(socket)) this.dialer.callOff(client, this.nowMs);
+      if (this.dialer.keptServer(client) === socket && this.#redistributor.hasSpokenUp(socket)) {
+        this.dialer.callOff(client, this.nowMs);
+      }
       return;
     }
     const peer = words[row + WORD.peer];
@@ -422,34 +424,34 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     const words = this.#words;
     const row = client << ROW_SHIFT;
     const kept = this.dialer.keptServer(client);
-    if (kept >= 0 && (this.dialer.isNoLongerWanted(client) || this.#mover.hasSpokenUp(kept))) {
+    if (kept >= 0 && (this.dialer.isNoLongerWanted(client) || this.#redistributor.hasSpokenUp(kept))) {
       this.dialer.callOff(client, this.nowMs);
       return false;
     }
     const move = this.dialer.takeMove(client);
-    if (move === undefined) this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs] = this.nowMs;
-    else this.#mover.arrive(client, move);
-    this.wheel.set(client, this.nowMs + Math.min(SETTLED_MS, this.config.idleTimeoutMs));
-    if ((words[row + WORD.flags] & (FLAG.readable | FLAG.resuming)) !== 0) this.queueUp(client);
+    if (move === undefined) this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.lastActivityMs] = this.nowMs;
+    else this.#redistributor.arrive(client, move);
+    this.wheel.set(client, this.nowMs + Math.min(KEEP_ALIVE_AFTER_MS, this.config.idleTimeoutMs));
+    if ((words[row + WORD.flags] & (FLAG.readable | FLAG.replaying)) !== 0) this.queueUp(client);
     if ((words[(words[row + WORD.peer] << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0) this.queueUp(words[row + WORD.peer]);
     return true;
   }
 
   onStaying(client: number, move: Move): void {
-    this.#mover.onStaying(client, move);
+    this.#redistributor.onStaying(client, move);
   }
 
   onAskedInVain(client: number): void {
-    this.#mover.onAskedInVain(client);
+    this.#redistributor.onAskedInVain(client);
   }
 
   askForAllEvents(socket: number): void {
-    this.pump.adjustInterest(this.#setup.epoll, socket, this.#event);
+    this.relay.adjustInterest(this.#setup.epoll, socket, this.#event);
   }
 
   /** Moves bytes from one socket to the other and draws the consequences. False if the connection has ended. */
   #move(from: number, to: number): boolean {
-    const outcome = this.pump.move(from, this.nowMs);
+    const outcome = this.relay.move(from, this.nowMs);
     return outcome === OUTCOME.idle ? this.#stay(from, to) : this.#settle(from, to, outcome);
   }
 
@@ -462,7 +464,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
       case OUTCOME.ended:
         return this.onEnded(from, to);
       case OUTCOME.atEnd:
-        return this.#mover.onServerEnd(from, to);
+        return this.#redistributor.onServerEnd(from, to);
       case OUTCOME.senderFailed:
         this.#endReset(from, to);
         return false;
@@ -480,11 +482,11 @@ export class EpollLoop implements DialerLoop, MoverLoop {
   #stay(from: number, to: number): true {
     const words = this.#words;
     const flags = (from << ROW_SHIFT) + WORD.flags;
-    const isBulk = this.pump.isBulk(from);
+    const isBulk = this.relay.isBulk(from);
     if (!isBulk && (words[flags] & FLAG.bulk) === 0) return true;
     words[flags] = isBulk ? words[flags] | FLAG.bulk : words[flags] & ~FLAG.bulk;
-    this.pump.adjustInterest(this.#setup.epoll, from, this.#event);
-    this.pump.adjustInterest(this.#setup.epoll, to, this.#event);
+    this.relay.adjustInterest(this.#setup.epoll, from, this.#event);
+    this.relay.adjustInterest(this.#setup.epoll, to, this.#event);
     return true;
   }
 
@@ -518,10 +520,10 @@ export class EpollLoop implements DialerLoop, MoverLoop {
       this.#loseFinished(socket, peer);
       return false;
     }
-    let outcome = this.pump.move(socket, this.nowMs);
-    while (outcome === OUTCOME.more) outcome = this.pump.move(socket, this.nowMs);
+    let outcome = this.relay.move(socket, this.nowMs);
+    while (outcome === OUTCOME.more) outcome = this.relay.move(socket, this.nowMs);
     if (outcome === OUTCOME.ended) this.onEnded(socket, peer);
-    else if (outcome === OUTCOME.atEnd) this.#mover.onServerEnd(socket, peer);
+    else if (outcome === OUTCOME.atEnd) this.#redistributor.onServerEnd(socket, peer);
     else if (outcome === OUTCOME.blocked && words[row + WORD.role] === ROLE.server) {
       this.#settle(socket, peer, outcome);
       this.queueUp(peer); // it may have to send all before it reads: nobody takes that but we
@@ -534,7 +536,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     const client = this.#clientOf(socket);
     if (socket !== client) return this.end(client, "server_closed");
     // Closing the server's socket now could take away what the client sent before it went.
-    const outcome = this.pump.move(peer, this.nowMs);
+    const outcome = this.relay.move(peer, this.nowMs);
     if (outcome === OUTCOME.ended || outcome === OUTCOME.senderFailed) this.end(client, "client_gone");
     else {
       if (outcome === OUTCOME.more) this.queueUp(peer);
@@ -552,7 +554,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     if (isClients) return this.end(client, "client_gone", peer === client ? "client" : "server");
     const errno = this.#words[(socket << ROW_SHIFT) + WORD.errno];
     if (DEAD_ERRORS.includes(errno)) this.reportFailure(this.#words[(client << ROW_SHIFT) + WORD.slot], errno);
-    if (!this.#mover.redistribute(client, "reset")) this.#mover.cutLost(client, "reset");
+    if (!this.#redistributor.redistribute(client, "reset")) this.#redistributor.cutLost(client, "reset");
   }
 
   #clientOf(socket: number): number {
@@ -574,10 +576,10 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     this.#nextQueue = turn;
     for (let i = 0; i < turn.length; i += 2) {
       const row = turn[i] << ROW_SHIFT;
-      if (words[row + WORD.generation] !== turn[i + 1] || words[row + WORD.owner] !== this.#setup.incarnation) continue;
+      if (words[row + WORD.generation] !== turn[i + 1] || words[row + WORD.owner] !== this.#setup.epoch) continue;
       words[row + WORD.flags] &= ~FLAG.queued;
       const peer = words[row + WORD.peer];
-      if (peer < 0 || (words[row + WORD.flags] & FLAG.parked) !== 0) continue; // on its way to another server: it is queued again
+      if (peer < 0 || (words[row + WORD.flags] & FLAG.kept) !== 0) continue; // on its way to another server: it is queued again
       if ((words[(peer << ROW_SHIFT) + WORD.flags] & FLAG.connecting) === 0) this.#move(turn[i], peer);
     }
     turn.length = 0;
@@ -595,15 +597,15 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     if (server < 0 || (words[(server << ROW_SHIFT) + WORD.flags] & FLAG.connecting) !== 0) {
       return this.dialer.onTimeout(client, this.nowMs);
     }
-    const quietForMs = this.#mover.quietForMs(client);
+    const quietForMs = this.#redistributor.quietForMs(client);
     if (quietForMs >= this.config.idleTimeoutMs) return this.end(client, "idle_timeout");
-    if ((words[row + WORD.flags] & FLAG.settled) === 0) {
-      words[row + WORD.flags] |= FLAG.settled;
+    if ((words[row + WORD.flags] & FLAG.keepAliveSet) === 0) {
+      words[row + WORD.flags] |= FLAG.keepAliveSet;
       this.sockets.setLiveness(server, { keepAliveMs: this.config.keepAliveMs, userTimeoutMs: this.config.serverTimeoutMs });
     }
     this.wheel.set(client, this.nowMs + this.config.idleTimeoutMs - quietForMs);
     if (this.#isSilent(server, client) || this.#isSilent(client, server)) return;
-    if (isLeaving(this.standings.get(words[row + WORD.slot]))) this.#mover.leaveServer(client);
+    if (isDraining(this.availabilities.get(words[row + WORD.slot]))) this.#redistributor.leaveServer(client);
   };
 
   /** Whether the socket's host turns out to be gone, which is then dealt with; if not, sees to it that it is looked at again. */
@@ -698,34 +700,34 @@ export class EpollLoop implements DialerLoop, MoverLoop {
   /** Passes the client to the worker that has the fewest, if that has far fewer than this one. False if it stays here. */
   #handOver(client: number): boolean {
     const { index, mailboxes } = this.#setup;
-    if (this.#roster.size === 1 || this.#isStopping) return false;
-    const other = this.#roster.leastBusy();
-    const own = this.#roster.open(index);
-    if (other === index || own <= this.#roster.open(other) + 1 + (own >> 3)) return false;
-    const incarnation = this.#roster.incarnation(other);
-    if (incarnation === 0) return false;
+    if (this.#workerTable.size === 1 || this.#isStopping) return false;
+    const other = this.#workerTable.leastBusy();
+    const own = this.#workerTable.open(index);
+    if (other === index || own <= this.#workerTable.open(other) + 1 + (own >> 3)) return false;
+    const epoch = this.#workerTable.epoch(other);
+    if (epoch === 0) return false;
     this.#note(client);
-    Atomics.store(this.#words, (client << ROW_SHIFT) + WORD.owner, incarnation);
-    this.#roster.addOpen(other, 1);
-    this.#letter[0] = LETTER.client;
-    this.#letter[1] = incarnation;
-    this.#letter[2] = client;
-    if (this.libc.call.write(mailboxes[other], this.#letterAddress, LETTER_SIZE) === LETTER_BYTES) return true;
-    this.#roster.addOpen(other, -1);
+    Atomics.store(this.#words, (client << ROW_SHIFT) + WORD.owner, epoch);
+    this.#workerTable.addOpen(other, 1);
+    this.#command[0] = COMMAND.client;
+    this.#command[1] = epoch;
+    this.#command[2] = client;
+    if (this.libc.call.write(mailboxes[other], this.#commandAddress, COMMAND_SIZE) === COMMAND_BYTES) return true;
+    this.#workerTable.addOpen(other, -1);
     // The mailbox is full. If the other has died meanwhile, main may have closed the client as one of its own.
     const owner = (client << ROW_SHIFT) + WORD.owner;
-    return Atomics.compareExchange(this.#words, owner, incarnation, this.#setup.incarnation) !== incarnation;
+    return Atomics.compareExchange(this.#words, owner, epoch, this.#setup.epoch) !== epoch;
   }
 
   /** Takes a client that another worker has accepted. */
-  #takeOver(client: number, incarnation: number): void {
+  #takeOver(client: number, epoch: number): void {
     const owner = (client << ROW_SHIFT) + WORD.owner;
-    if (incarnation !== this.#setup.incarnation) {
+    if (epoch !== this.#setup.epoch) {
       // It was meant for this worker's predecessor; if main has not closed it yet, it never will.
-      if (Atomics.compareExchange(this.#words, owner, incarnation, 0) === incarnation) this.#closeLost(client);
+      if (Atomics.compareExchange(this.#words, owner, epoch, 0) === epoch) this.#closeLost(client);
       return;
     }
-    if (Atomics.load(this.#words, owner) === incarnation) this.#begin(client);
+    if (Atomics.load(this.#words, owner) === epoch) this.#begin(client);
   }
 
   #closeLost(client: number): void {
@@ -736,7 +738,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
   /** The client stays with this worker. */
   #keep(client: number): void {
     this.#note(client);
-    this.#roster.addOpen(this.#setup.index, 1);
+    this.#workerTable.addOpen(this.#setup.index, 1);
     this.#begin(client);
   }
 
@@ -764,65 +766,73 @@ export class EpollLoop implements DialerLoop, MoverLoop {
   #begin(client: number): void {
     if (this.adopt(client, ROLE.client, -1, FLAG.writable)) this.dialer.dial(client, this.nowMs);
     else {
-      this.#roster.addOpen(this.#setup.index, -1);
+      this.#workerTable.addOpen(this.#setup.index, -1);
       this.#endUnbegun(client, "failed", ERRNO.ENOMEM); // the system would not watch the socket, which is closed already
     }
   }
 
-  /** Reads letters until there are none, or one makes a pause. */
-  #readLetters(): void {
+  /** Reads commands until there are none, or one makes a pause. */
+  #readCommands(): void {
     while (this.#pause === undefined) {
-      if (this.#letterAt === this.#letterCount) {
-        const bytes = this.libc.call.read(this.#setup.mailbox, this.#lettersAddress, LETTERS_SIZE);
+      if (this.#commandAt === this.#commandCount) {
+        const bytes = this.libc.call.read(this.#setup.mailbox, this.#commandsAddress, COMMANDS_SIZE);
         if (bytes <= 0) return;
-        assert(bytes % LETTER_BYTES === 0, "half a letter");
-        this.#letterAt = 0;
-        this.#letterCount = bytes / LETTER_BYTES;
+        assert(bytes % COMMAND_BYTES === 0, "half a command");
+        this.#commandAt = 0;
+        this.#commandCount = bytes / COMMAND_BYTES;
       }
-      const at = this.#letterAt++ * LETTER_WORDS;
-      this.#onLetter(this.#letters[at], this.#letters[at + 1], this.#letters[at + 2], this.#letters[at + 3], this.#letters[at + 4]);
+      const at = this.#commandAt++ * COMMAND_WORDS;
+      this.#onCommand(
+        this.#commands[at],
+        this.#commands[at + 1],
+        this.#commands[at + 2],
+        this.#commands[at + 3],
+        this.#commands[at + 4],
+      );
     }
   }
 
-  #onLetter(kind: number, incarnation: number, a: number, b: number, c: number): void {
-    if (kind === LETTER.client) return this.#takeOver(a, incarnation);
-    if (incarnation !== this.#setup.incarnation) {
-      assert(incarnation > 0 && incarnation < this.#setup.incarnation, `a letter for worker ${incarnation}`);
+  #onCommand(kind: number, epoch: number, a: number, b: number, c: number): void {
+    if (kind === COMMAND.client) return this.#takeOver(a, epoch);
+    if (epoch !== this.#setup.epoch) {
+      assert(epoch > 0 && epoch < this.#setup.epoch, `a command for worker ${epoch}`);
       return;
     }
     switch (kind) {
-      case LETTER.message:
+      case COMMAND.message:
         this.#pause = "message";
         return;
-      case LETTER.leave:
-        if (isLeaving(this.standings.get(a))) this.#forEachClientOf(a, REASON.removed, (client) => this.#mover.leaveServer(client));
-        if (this.standings.get(a) === STANDING.over) this.#hurrySearches(a);
+      case COMMAND.leave:
+        if (isDraining(this.availabilities.get(a))) {
+          this.#forEachClientOf(a, REASON.removed, (client) => this.#redistributor.leaveServer(client));
+        }
+        if (this.availabilities.get(a) === AVAILABILITY.expired) this.#hurrySearches(a);
         return;
-      case LETTER.lose:
-        return this.#forEachClientOf(a, REASON.silent, (client) => this.#mover.loseSilent(client, b, c));
-      case LETTER.sendHome:
-        return this.#sendHome(a, b);
-      case LETTER.stopAccepting:
+      case COMMAND.lose:
+        return this.#forEachClientOf(a, REASON.silent, (client) => this.#redistributor.loseSilent(client, b, c));
+      case COMMAND.sendToOwner:
+        return this.#sendToOwner(a, b);
+      case COMMAND.stopAccepting:
         this.#isStopping = true;
         for (let i = 0; i < LIMITS.acceptBacklog && this.#listens && this.#acceptOne(); i++);
         this.#unlisten();
         this.#acknowledgeStop();
         return;
-      case LETTER.accept:
+      case COMMAND.accept:
         for (let i = 0; i < LIMITS.acceptBacklog && this.#listens && this.#acceptOne(); i++);
         return;
-      case LETTER.endAll:
+      case COMMAND.endAll:
         return this.#forEachClient((client) => this.end(client, FATE_NAMES[a], "both"));
-      case LETTER.exit:
+      case COMMAND.exit:
         this.#pause = "exit";
         return;
       default:
-        assert(false, `a letter of kind ${kind}`);
+        assert(false, `a command of kind ${kind}`);
     }
   }
 
   #acknowledgeStop(): void {
-    this.#roster.setStopped(this.#setup.index);
+    this.#workerTable.setStopped(this.#setup.index);
     this.reports.publish();
   }
 
@@ -838,7 +848,7 @@ export class EpollLoop implements DialerLoop, MoverLoop {
   /** Clients that look for another server while theirs keeps them, and has no time left now, are to find one at once or be cut. */
   #hurrySearches(slot: number): void {
     this.#forEachClient((client) => {
-      if (this.dialer.isLeaving(client, slot)) this.dialer.callOff(client, this.nowMs);
+      if (this.dialer.isDraining(client, slot)) this.dialer.callOff(client, this.nowMs);
     });
   }
 
@@ -848,17 +858,17 @@ export class EpollLoop implements DialerLoop, MoverLoop {
     return server >= 0 && (this.#words[(server << ROW_SHIFT) + WORD.flags] & FLAG.connecting) === 0;
   }
 
-  #sendHome(client: number, generation: number): void {
+  #sendToOwner(client: number, generation: number): void {
     const row = client << ROW_SHIFT;
-    if (this.#words[row + WORD.generation] !== generation || this.#words[row + WORD.owner] !== this.#setup.incarnation) return;
-    if (this.#isOpen(client)) this.#mover.sendHome(client);
+    if (this.#words[row + WORD.generation] !== generation || this.#words[row + WORD.owner] !== this.#setup.epoch) return;
+    if (this.#isOpen(client)) this.#redistributor.sendToOwner(client);
   }
 
   #forEachClient(visit: (client: number) => void): void {
     const words = this.#words;
     for (let descriptor = 0; descriptor <= this.#highest; descriptor++) {
       const row = descriptor << ROW_SHIFT;
-      if (words[row + WORD.owner] === this.#setup.incarnation && words[row + WORD.role] === ROLE.client) visit(descriptor);
+      if (words[row + WORD.owner] === this.#setup.epoch && words[row + WORD.role] === ROLE.client) visit(descriptor);
     }
   }
 }

@@ -1,14 +1,14 @@
 /**
- * How a worker that is blocked in epoll_wait(2) is told something: a pipe whose reading end is in its epoll set. A letter is
- * eight words, which write(2) puts into a pipe whole or not at all; so main and the other workers may all write to it. What does not fit into a letter
- * goes by postMessage, and the letter says that there is a message.
+ * How a worker that is blocked in epoll_wait(2) is told something: a pipe whose reading end is in its epoll set. A command is
+ * eight words, which write(2) puts into a pipe whole or not at all; so main and the other workers may all write to it. What does not fit into a command
+ * goes by postMessage, and the command says that there is a message.
  */
 
-/** What a letter says: a kind, the incarnation that it is for, and the arguments `a`, `b` and `c`. */
-export const LETTER = {
+/** What a command says: a kind, the epoch that it is for, and the arguments `a`, `b` and `c`. */
+export const COMMAND = {
   /** A message of postMessage is there to be taken. */
   message: 1,
-  /** The connections of the server with slot `a` are to leave it, as its standing says. */
+  /** The connections of the server with slot `a` are to leave it, as its availability says. */
   leave: 2,
   /** Accept what is in the listener's queue, and then no more. */
   stopAccepting: 3,
@@ -23,10 +23,10 @@ export const LETTER = {
   /** The server with slot `a` is silent: its checks have failed for `b` ms, and it was last known to be well `c` ms ago. */
   lose: 8,
   /** The connection of client `a`, whose row has generation `b`, goes to the server that the ring gives it to. */
-  sendHome: 9,
+  sendToOwner: 9,
 } as const;
 
-/** A letter's length. */
-export const LETTER_WORDS = 8;
+/** A command's length. */
+export const COMMAND_WORDS = 8;
 /** The same in bytes. */
-export const LETTER_BYTES = 4 * LETTER_WORDS;
+export const COMMAND_BYTES = 4 * COMMAND_WORDS;

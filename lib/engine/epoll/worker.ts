@@ -7,7 +7,7 @@
 
 import { EpollLoop } from "./loop.ts";
 import { openLibc } from "../system/libc.ts";
-import { Roster } from "./roster.ts";
+import { WorkerTable } from "./worker_table.ts";
 import type { FromWorker, ToWorker } from "./worker_setup.ts";
 
 const inbox: ToWorker[] = [];
@@ -37,7 +37,7 @@ async function work(): Promise<void> {
   try {
     await serve(loop);
   } catch (fault) {
-    new Roster(setup.roster).setIncarnation(setup.index, 0); // at once, or the others would go on handing clients over
+    new WorkerTable(setup.workerTable).setEpoch(setup.index, 0); // at once, or the others would go on handing clients over
     throw fault;
   }
   post({ kind: "gone" });

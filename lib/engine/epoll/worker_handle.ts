@@ -5,14 +5,14 @@
 
 import { OperatorError } from "../../values/errors.ts";
 import { EPOLL, errnoText, FILE, type Libc } from "../system/libc.ts";
-import { LETTER, LETTER_BYTES } from "./mailbox.ts";
+import { COMMAND, COMMAND_BYTES } from "./mailbox.ts";
 import { allocateReports, ReportReader } from "./reports.ts";
 import type { FromWorker, ToWorker, WorkerSetup } from "./worker_setup.ts";
 
 /** How long a mailbox that is full is left alone. */
 const PAUSE_MS = 10;
 
-const LETTER_SIZE = BigInt(LETTER_BYTES);
+const COMMAND_SIZE = BigInt(COMMAND_BYTES);
 
 /** What main does when a worker says something, or dies. */
 export interface WorkerEvents {
@@ -21,9 +21,9 @@ export interface WorkerEvents {
 }
 
 /** The part of the setup that is the same for all workers. */
-export type CommonSetup = Omit<WorkerSetup, "index" | "incarnation" | "timeOrigin" | "epoll" | "mailbox" | "reports">;
+export type CommonSetup = Omit<WorkerSetup, "index" | "epoch" | "timeOrigin" | "epoll" | "mailbox" | "reports">;
 
-/** A worker. `start` it, `tell` it letters, `send` it messages, `close` it. */
+/** A worker. `start` it, `tell` it commands, `send` it messages, `close` it. */
 export class WorkerHandle {
   readonly mailbox: { readonly reader: number; readonly writer: number };
   setUp: (() => CommonSetup) | undefined;
@@ -32,19 +32,19 @@ export class WorkerHandle {
   wasBusy = false;
   #worker: Worker | undefined;
   #isSetUp = false;
-  #incarnation = 0;
+  #epoch = 0;
   #epoll = -1;
   #gone = Promise.withResolvers<void>();
   /** Letters that did not fit into the mailbox. */
   readonly #unsent: (readonly [kind: number, a: number, b: number, c: number])[] = [];
   #unsentTimer: ReturnType<typeof setTimeout> | undefined;
   #laterTimer: ReturnType<typeof setTimeout> | undefined;
-  readonly #letter = new Int32Array(new ArrayBuffer(LETTER_BYTES));
-  readonly #letterAddress: bigint;
+  readonly #command = new Int32Array(new ArrayBuffer(COMMAND_BYTES));
+  readonly #commandAddress: bigint;
 
   constructor(readonly libc: Libc, readonly index: number) {
-    this.#letterAddress = libc.addressOf(this.#letter.buffer);
-    if (libc.call.pipe2(this.#letterAddress, FILE.O_NONBLOCK | FILE.O_CLOEXEC) < 0) {
+    this.#commandAddress = libc.addressOf(this.#command.buffer);
+    if (libc.call.pipe2(this.#commandAddress, FILE.O_NONBLOCK | FILE.O_CLOEXEC) < 0) {
       {
         throw new OperatorError(
           "failed",
@@ -52,7 +52,7 @@ export class WorkerHandle {
         );
       }
     }
-    this.mailbox = { reader: this.#letter[0], writer: this.#letter[1] };
+    this.mailbox = { reader: this.#command[0], writer: this.#command[1] };
   }
 
   /** Whether there is a thread, at work or on its way there. */
@@ -61,10 +61,10 @@ export class WorkerHandle {
   }
 
   /** Starts a thread. */
-  start(incarnation: number, events: WorkerEvents): void {
+  start(epoch: number, events: WorkerEvents): void {
     const reports = allocateReports();
     this.reports = new ReportReader(reports);
-    this.#incarnation = incarnation;
+    this.#epoch = epoch;
     this.#gone = Promise.withResolvers();
     this.#epoll = this.libc.call.epoll_create1(EPOLL.CLOEXEC);
     const worker = new Worker(new URL("./worker.ts", import.meta.url), {
@@ -92,7 +92,7 @@ export class WorkerHandle {
       {
         ...this.setUp!(),
         index: this.index,
-        incarnation: this.#incarnation,
+        epoch: this.#epoch,
         timeOrigin: performance.timeOrigin,
         epoll: this.#epoll,
         mailbox: this.mailbox.reader,
@@ -101,18 +101,18 @@ export class WorkerHandle {
     );
   }
 
-  /** Puts a letter into the mailbox. */
+  /** Puts a command into the mailbox. */
   tell(kind: number, a = 0, b = 0, c = 0): void {
     if (this.#worker === undefined) return;
     this.#unsent.push([kind, a, b, c]);
-    this.#sendLetters();
+    this.#sendCommands();
   }
 
-  /** Sends a message, and a letter that says so; not to a worker that is still to get its setup, which has all that there is. */
+  /** Sends a message, and a command that says so; not to a worker that is still to get its setup, which has all that there is. */
   send(message: ToWorker): void {
     if (!this.#isSetUp) return;
     this.#worker?.postMessage(message);
-    this.tell(LETTER.message);
+    this.tell(COMMAND.message);
   }
 
   /** Calls back after so long, unless that was asked for already. */
@@ -126,7 +126,7 @@ export class WorkerHandle {
   /** Ends the thread and closes what is the worker's. */
   async close(): Promise<void> {
     if (this.#worker !== undefined) {
-      this.tell(LETTER.exit);
+      this.tell(COMMAND.exit);
       await this.#gone.promise; // and only then ended from here: a worker that ends itself leaves descriptors of Deno's behind
       this.#bury();
     }
@@ -146,13 +146,13 @@ export class WorkerHandle {
     this.#gone.resolve();
   }
 
-  #sendLetters(): void {
+  #sendCommands(): void {
     clearTimeout(this.#unsentTimer);
     while (this.#unsent.length > 0) {
       const [kind, ...words] = this.#unsent[0];
-      this.#letter.set([kind, this.#incarnation, ...words]);
-      if (this.libc.call.write(this.mailbox.writer, this.#letterAddress, LETTER_SIZE) !== LETTER_BYTES) {
-        this.#unsentTimer = setTimeout(() => this.#sendLetters(), PAUSE_MS);
+      this.#command.set([kind, this.#epoch, ...words]);
+      if (this.libc.call.write(this.mailbox.writer, this.#commandAddress, COMMAND_SIZE) !== COMMAND_BYTES) {
+        this.#unsentTimer = setTimeout(() => this.#sendCommands(), PAUSE_MS);
         return;
       }
       this.#unsent.shift();

@@ -11,7 +11,7 @@ export interface WorkerSetup {
   /** Which of the engine's workers it is, from 0. */
   readonly index: number;
   /** Told from the others and from its predecessors by this number, from 1. */
-  readonly incarnation: number;
+  readonly epoch: number;
   /** Main's performance.timeOrigin: times in shared memory are by main's clock. */
   readonly timeOrigin: number;
   readonly epoll: number;
@@ -19,12 +19,12 @@ export interface WorkerSetup {
   readonly mailbox: number;
   /** The writing ends of all workers' mailboxes. */
   readonly mailboxes: readonly number[];
-  /** The workers' incarnations, open connections and the generation of the table each has. */
-  readonly roster: SharedArrayBuffer;
+  /** The workers' epochs, open connections and the generation of the table each has. */
+  readonly workerTable: SharedArrayBuffer;
   readonly descriptors: SharedArrayBuffer;
   readonly reports: SharedArrayBuffer;
   readonly counters: SharedCounters;
-  readonly standings: SharedArrayBuffer;
+  readonly availabilities: SharedArrayBuffer;
   readonly config: EngineConfig;
   readonly pipesMax: number;
   readonly table: SharedTable;

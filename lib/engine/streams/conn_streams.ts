@@ -20,7 +20,7 @@ export class SocketError extends Error {
 }
 
 /** Who is told of what a Source reads, at the moment it is read. */
-export interface Hearer {
+export interface Observer {
   onRead(chunk: Uint8Array): void;
   onEnd(): void;
 }
@@ -37,7 +37,7 @@ export class Source {
   #ended = false;
   #failure: SocketError | undefined;
 
-  constructor(readonly socket: Deno.Conn, readonly hearer: Hearer) {}
+  constructor(readonly socket: Deno.Conn, readonly observer: Observer) {}
 
   /** Bytes that were read and not written yet. */
   get untakenBytes(): number {
@@ -76,11 +76,11 @@ export class Source {
   #keep(buffer: Uint8Array<ArrayBuffer>, count: number | null): void {
     if (count === null) {
       this.#ended = true;
-      return this.hearer.onEnd();
+      return this.observer.onEnd();
     }
     this.#untaken = buffer.subarray(0, count);
     if (count === buffer.length && count < BUFFER_BYTES_MAX) this.#buffer = new Uint8Array(count * 4);
-    this.hearer.onRead(this.#untaken);
+    this.observer.onRead(this.#untaken);
   }
 }
 

@@ -10,16 +10,16 @@ import { messageOf } from "../../values/errors.ts";
 import { CHOICES, type ConnectionState, FACT, type Loss, OPTIONAL } from "../../routing/redistribution.ts";
 import type { Choice } from "../../routing/route.ts";
 import type { TableServer } from "../../routing/routing_table.ts";
-import { isLeaving, STANDING, type Standings } from "../../routing/standings.ts";
+import { AVAILABILITY, type AvailabilityTable, isDraining } from "../../routing/availability.ts";
 import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableOf, writeAll } from "./conn_streams.ts";
 import type { EndedConnection, MovedConnection } from "../../observe/connections.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
 import { Leg } from "./leg.ts";
-import { type Budget, type DialSurroundings, findDead, releaseServer, Search, type Tally } from "./search.ts";
+import { type Budget, type DialContext, findDead, releaseServer, Search, type Tally } from "./search.ts";
 
 /** What a connection needs of the engine that it belongs to. */
-export interface Surroundings extends DialSurroundings {
-  readonly standings: Standings;
+export interface ConnectionContext extends DialContext {
+  readonly availabilities: AvailabilityTable;
   readonly recordingRoom: RecordingRoom;
   readonly onEnded: (connection: StreamsConnection, ended: EndedConnection) => void;
   readonly onMoved: (moved: MovedConnection) => void;
@@ -71,11 +71,14 @@ export class StreamsConnection {
   #sentBytes = 0;
   #receivedBytes = 0;
 
-  constructor(readonly id: number, readonly client: Deno.TcpConn, readonly around: Surroundings) {
+  constructor(readonly id: number, readonly client: Deno.TcpConn, readonly context: ConnectionContext) {
     this.#address = addressOf(client);
     this.ip = ipBytes(this.#address.host);
-    this.#conversation = new Conversation(around.config, around.counters, around.recordingRoom);
-    this.#source = new Source(client, { onRead: (chunk) => this.#hearClient(chunk), onEnd: () => this.#hearClient(undefined) });
+    this.#conversation = new Conversation(context.config, context.counters, context.recordingRoom);
+    this.#source = new Source(client, {
+      onRead: (chunk) => this.#onClientBytes(chunk),
+      onEnd: () => this.#onClientBytes(undefined),
+    });
   }
 
   /** The client's. */
@@ -101,19 +104,19 @@ export class StreamsConnection {
   }
 
   /** Whether it should leave its server, and has not yet. */
-  get isLeaving(): boolean {
-    return this.#leg?.isCounted === true && isLeaving(this.around.standings.get(this.#leg.server.slot));
+  get isDraining(): boolean {
+    return this.#leg?.isCounted === true && isDraining(this.context.availabilities.get(this.#leg.server.slot));
   }
 
   /** Whether nothing has moved since `beforeMs` (by performance.now). A connection that is dialling has its own deadline. */
   isIdle(beforeMs: number): boolean {
-    return this.#state === "open" && this.#search === undefined && this.#conversation.movedMs < beforeMs;
+    return this.#state === "open" && this.#search === undefined && this.#conversation.lastActivityMs < beforeMs;
   }
 
   /** Finds a server and moves bytes until the connection has ended. Never rejects. */
   async run(): Promise<void> {
     await this.#guard(async () => {
-      const { config, table } = this.around;
+      const { config, table } = this.context;
       const budget = { attempts: config.connectAttemptsMax, deadlineMs: this.#startedMs + config.connectDeadlineMs };
       const search = this.#search = this.#newSearch("any", [], budget);
       if (await search.run((server, socket) => this.#open(server, socket)) || this.#state === "ended") return;
@@ -130,11 +133,11 @@ export class StreamsConnection {
     this.#leg?.leave();
     if (isCut) abortSocket(this.client);
     else closeSocket(this.client);
-    this.around.counters.addFate(fate, server?.slot);
+    this.context.counters.addFate(fate, server?.slot);
     this.#search?.cancel();
     this.#release(this.#leg);
     this.#conversation.forget();
-    this.around.onEnded(this, {
+    this.context.onEnded(this, {
       fate,
       client: formatAddress(this.#address),
       server: server?.name,
@@ -147,32 +150,32 @@ export class StreamsConnection {
     });
   }
 
-  /** The server with this slot is to be left, as its standing says: if it is this connection's, now or when asked again. */
+  /** The server with this slot is to be left, as its availability says: if it is this connection's, now or when asked again. */
   leave(slot: number): void {
     const leg = this.#leg;
     this.#search?.skip(slot, "it was removed");
     if (this.#state !== "open" || leg?.server.slot !== slot) return;
-    if (this.around.standings.get(slot) === STANDING.over) return this.#leaveNow(leg);
+    if (this.context.availabilities.get(slot) === AVAILABILITY.expired) return this.#leaveNow(leg);
     if (this.#canLeave(leg) && this.#isMovable("drain", leg)) this.#depart("drain", leg);
   }
 
   /** The checks of the server with this slot have failed for so long; it was last known to be well so long ago. */
-  lose(slot: number, silentMs: number, wellAgoMs: number): void {
+  lose(slot: number, silentMs: number, sinceHealthyMs: number): void {
     const leg = this.#leg;
     if (this.#search?.server?.slot === slot && this.#search.next("serving") !== undefined) this.#search.skip(slot, "it is silent");
-    if (this.#state !== "open" || leg?.server.slot !== slot || this.#departure !== undefined || !leg.isUp || leg.isAsked) return;
+    if (this.#state !== "open" || leg?.server.slot !== slot || this.#departure !== undefined || !leg.isUp || leg.isProbed) return;
     if (this.#newSearch("serving", [leg.server.name], this.#newBudget()).next() === undefined) return;
-    if (this.#canLeave(leg) && this.#isMovable("silent", leg, wellAgoMs)) this.#depart("silent", leg);
+    if (this.#canLeave(leg) && this.#isMovable("silent", leg, sinceHealthyMs)) this.#depart("silent", leg);
     else if (!this.#isHeldUp(leg) && this.#conversation.isCutBySilence(performance.now() - leg.heardMs, silentMs)) {
       this.#cut("silent");
     }
   }
 
   /** It goes to the server that the ring gives it to, if it may and is not there. */
-  goHome(): void {
+  goToOwner(): void {
     const leg = this.#leg;
-    if (this.#state === "open" && leg !== undefined && this.#canLeave(leg) && this.#isMovable("home", leg)) {
-      this.#depart("home", leg);
+    if (this.#state === "open" && leg !== undefined && this.#canLeave(leg) && this.#isMovable("rebalance", leg)) {
+      this.#depart("rebalance", leg);
     }
   }
 
@@ -181,12 +184,12 @@ export class StreamsConnection {
   }
 
   #newSearch(choice: Choice, except: readonly string[], budget: Budget): Search {
-    const key = clientKey(this.around.table().key, this.ip, this.port);
-    return new Search(this.around, { key, choice, except, budget, tally: this.#tally });
+    const key = clientKey(this.context.table().key, this.ip, this.port);
+    return new Search(this.context, { key, choice, except, budget, tally: this.#tally });
   }
 
   #newBudget(): Budget {
-    const { connectAttemptsMax, connectDeadlineMs } = this.around.config;
+    const { connectAttemptsMax, connectDeadlineMs } = this.context.config;
     return { attempts: connectAttemptsMax, deadlineMs: performance.now() + connectDeadlineMs };
   }
 
@@ -202,7 +205,7 @@ export class StreamsConnection {
   #prepare(socket: Deno.TcpConn): void {
     try {
       socket.setNoDelay();
-      socket.setKeepAlive(this.around.config.keepAliveMs > 0);
+      socket.setKeepAlive(this.context.config.keepAliveMs > 0);
     } catch { /* the socket was reset already; reading will say so */ }
   }
 
@@ -210,7 +213,7 @@ export class StreamsConnection {
   #begin(server: TableServer, socket: Deno.TcpConn, repeated: Uint8Array): void {
     this.#prepare(socket);
     const leg: Leg = new Leg(server, socket, {
-      onRead: (chunk) => this.#hearServer(leg, chunk),
+      onRead: (chunk) => this.#onServerBytes(leg, chunk),
       onEnd: () => {},
     });
     this.#leg = leg;
@@ -218,7 +221,7 @@ export class StreamsConnection {
     this.#conversation.serverMustTakeAgain(repeated.length);
     void this.#guard(() => this.#send(leg, repeated));
     void this.#guard(() => this.#receive(leg));
-    if (this.isLeaving) this.around.onLeaving(); // it was dialled before
+    if (this.isDraining) this.context.onLeaving(); // it was dialled before
   }
 
   /** A fault of the balancer's own ends this connection and no other. */
@@ -238,7 +241,7 @@ export class StreamsConnection {
 
   /** Whether what this server says still concerns anybody: once there is no time left it changes nothing any more. */
   #isHeard(leg: Leg): boolean {
-    return this.#isCurrent(leg) && this.#departure?.loss !== "over";
+    return this.#isCurrent(leg) && this.#departure?.loss !== "expired";
   }
 
   /** Whether the server says nothing because the client takes nothing. */
@@ -313,14 +316,14 @@ export class StreamsConnection {
   }
 
   /** Bytes of the client's were read; undefined: its end. */
-  #hearClient(chunk: Uint8Array | undefined): void {
+  #onClientBytes(chunk: Uint8Array | undefined): void {
     if (this.#state === "ended") return;
     if (chunk === undefined) this.#conversation.clientEnded();
     else this.#conversation.clientSaid(chunk);
     if (this.#departure !== undefined && OPTIONAL.includes(this.#departure.loss)) this.#stay();
   }
 
-  #hearServer(leg: Leg, chunk: Uint8Array): void {
+  #onServerBytes(leg: Leg, chunk: Uint8Array): void {
     if (!this.#isHeard(leg)) return;
     leg.heardMs = performance.now();
     this.#conversation.serverSaid(chunk);
@@ -331,12 +334,12 @@ export class StreamsConnection {
   /** The server has sent its end: the client is told, unless the server turns out to be dead and the client may have another. */
   async #hearEnd(leg: Leg): Promise<void> {
     this.#stay();
-    if (this.#conversation.state(leg.isWriting) !== "busy") this.around.lastEndsMs.set(leg.server.slot, performance.now());
-    if (this.#conversation.decide("end", leg.isWriting) === "ask") {
+    if (this.#conversation.state(leg.isWriting) !== "busy") this.context.lastEndsMs.set(leg.server.slot, performance.now());
+    if (this.#conversation.decide("end", leg.isWriting) === "probe") {
       const dead = await this.#ask(leg);
       if (!this.#isCurrent(leg) || this.#departure !== undefined) return;
       if (dead !== undefined) {
-        this.around.onServerFailed(leg.server.slot, dead);
+        this.context.onServerFailed(leg.server.slot, dead);
         return await this.#loseServer(leg, dead);
       }
       leg.release();
@@ -350,9 +353,9 @@ export class StreamsConnection {
   /** Asks the server whether it is still there; nothing is said to it meanwhile. Why it is dead, or undefined. */
   async #ask(leg: Leg): Promise<string | undefined> {
     leg.hold();
-    leg.isAsked = true;
-    const dead = await findDead(this.around, leg.server.slot, leg.socket.remoteAddr as Deno.NetAddr, leg.signal);
-    leg.isAsked = false;
+    leg.isProbed = true;
+    const dead = await findDead(this.context, leg.server.slot, leg.socket.remoteAddr as Deno.NetAddr, leg.signal);
+    leg.isProbed = false;
     return dead;
   }
 
@@ -371,7 +374,7 @@ export class StreamsConnection {
 
   /** Whether the connection is in a position to leave a server that is still up. */
   #canLeave(leg: Leg): boolean {
-    return leg.isUp && !leg.isAsked && !leg.endPassed && !this.#clientBroken && this.#departure === undefined;
+    return leg.isUp && !leg.isProbed && !leg.endPassed && !this.#clientBroken && this.#departure === undefined;
   }
 
   #isMovable(loss: Loss, leg: Leg, agoMs = 0): boolean {
@@ -382,10 +385,10 @@ export class StreamsConnection {
   /** There is no time left. */
   #leaveNow(leg: Leg): void {
     if (!leg.isUp) return this.#release(leg); // it goes on looking for another one, but is not this one's any more
-    if (this.#departure?.loss === "over") return;
+    if (this.#departure?.loss === "expired") return;
     this.#stay(); // it looked for one that serves, or for its own: now any will do
-    if (!leg.endPassed && !this.#clientBroken && this.#isMovable("over", leg)) this.#depart("over", leg);
-    else this.#cut("over");
+    if (!leg.endPassed && !this.#clientBroken && this.#isMovable("expired", leg)) this.#depart("expired", leg);
+    else this.#cut("expired");
   }
 
   #cut(loss: Loss): void {
@@ -417,22 +420,22 @@ export class StreamsConnection {
    */
   #budgetFor(loss: Loss, { startedMs }: Leg): Budget {
     if (loss !== "reset") return this.#newBudget();
-    const isLostSoon = performance.now() - startedMs <= this.around.config.connectDeadlineMs;
+    const isLostSoon = performance.now() - startedMs <= this.context.config.connectDeadlineMs;
     if (!isLostSoon || this.#budget === undefined) this.#budget = this.#newBudget();
     return this.#budget;
   }
 
   /** Another server has accepted. */
   #arrive({ leg, loss, state }: Departure, server: TableServer, socket: Deno.TcpConn): void {
-    const { counters, standings } = this.around;
-    if (loss === "drain" && !isLeaving(standings.get(leg.server.slot))) {
+    const { counters, availabilities } = this.context;
+    if (loss === "drain" && !isDraining(availabilities.get(leg.server.slot))) {
       closeSocket(socket); // the operator has changed his mind
-      releaseServer(this.around, server);
+      releaseServer(this.context, server);
       return this.#stay();
     }
     if (state === "unanswered" && !this.#conversation.isRecorded) {
       closeSocket(socket); // the client has said more meanwhile than can be said again
-      releaseServer(this.around, server);
+      releaseServer(this.context, server);
       return leg.isUp ? this.#stay() : this.end("redistribute_refused", true);
     }
     this.#departure = undefined;
@@ -443,7 +446,7 @@ export class StreamsConnection {
     this.#moves++;
     if (state !== "busy") counters.add(MOVED[state]);
     this.#countOf(leg, "movedAway");
-    this.around.onMoved({
+    this.context.onMoved({
       client: formatAddress(this.#address),
       from: leg.server.name,
       to: server.name,
@@ -456,7 +459,7 @@ export class StreamsConnection {
 
   /** No other server has accepted. */
   #findNobody({ leg, loss, state }: Departure): void {
-    if (loss === "over") return this.end("removed", true);
+    if (loss === "expired") return this.end("removed", true);
     if (!leg.isUp) return state === "unsent" ? this.end("connect_failed") : this.end("server_lost", true);
     this.#patientUntilMs = performance.now() + PAUSE_MS;
     this.#stay();
@@ -475,7 +478,7 @@ export class StreamsConnection {
   #release(leg: Leg | undefined): void {
     if (leg === undefined || !leg.isCounted) return;
     leg.isCounted = false;
-    releaseServer(this.around, leg.server);
+    releaseServer(this.context, leg.server);
   }
 
   #countSent(leg: Leg, bytes: number): void {
@@ -500,7 +503,7 @@ export class StreamsConnection {
 
   /** A leg that does not count as its server's any more may find another server in its cells. */
   #countOf(leg: Leg, counter: "sentBytes" | "receivedBytes" | "movedAway", amount = 1): void {
-    if (leg.isCounted) this.around.counters.addTo(leg.server.slot, counter, amount);
+    if (leg.isCounted) this.context.counters.addTo(leg.server.slot, counter, amount);
   }
 }
 

@@ -12,11 +12,11 @@ import {
   FACT,
   fateOfCut,
   forgetRecording,
-  hearClient,
-  hearServer,
   isCutBySilence,
   looksLikeTls,
   type Loss,
+  onClientBytes,
+  onServerBytes,
   progressOf,
   type RedistributionPolicy,
   stateOf,
@@ -53,7 +53,7 @@ export class RecordingRoom {
 export class Conversation {
   #facts = 0;
   #replays = 0;
-  #movedMs = performance.now();
+  #lastActivityMs = performance.now();
   /** Bytes that were read from one side and not taken by the other. */
   #clientUntaken = 0;
   #serverUntaken = 0;
@@ -80,47 +80,47 @@ export class Conversation {
   }
 
   /** When something moved last. */
-  get movedMs(): number {
-    return this.#movedMs;
+  get lastActivityMs(): number {
+    return this.#lastActivityMs;
   }
 
   get quietForMs(): number {
-    return performance.now() - this.#movedMs;
+    return performance.now() - this.#lastActivityMs;
   }
 
   /** The connection has its first server: it was not quiet until now, it waited. */
   begin(): void {
-    this.#movedMs = performance.now();
+    this.#lastActivityMs = performance.now();
   }
 
   clientSaid(chunk: Uint8Array): void {
-    if ((this.#facts & FACT.asking) === 0) {
+    if ((this.#facts & FACT.awaitingAnswer) === 0) {
       const quietForMs = this.#isMoving ? 0 : this.quietForMs; // whoever has not taken all yet makes no silence by that
-      this.#facts = hearClient(this.policy, this.#facts, quietForMs, looksLikeTls(chunk[0], chunk[1]));
+      this.#facts = onClientBytes(this.policy, this.#facts, quietForMs, looksLikeTls(chunk[0], chunk[1]));
     }
     if ((this.#facts & FACT.recorded) !== 0) this.#record(chunk);
     this.#clientUntaken += chunk.length;
-    this.#movedMs = performance.now();
+    this.#lastActivityMs = performance.now();
   }
 
   clientEnded(): void {
     this.#facts |= FACT.clientEnded;
-    this.#movedMs = performance.now();
+    this.#lastActivityMs = performance.now();
   }
 
   serverSaid(chunk: Uint8Array): void {
     this.forget();
-    this.#facts = hearServer(this.#facts, this.#classify(chunk));
+    this.#facts = onServerBytes(this.#facts, this.#classify(chunk));
     this.#replays = 0;
     this.#serverUntaken += chunk.length;
-    this.#movedMs = performance.now();
+    this.#lastActivityMs = performance.now();
   }
 
   /** A server took so many bytes of what the client said. */
   serverTook(bytes: number): void {
     this.#facts |= FACT.sent;
     this.#clientUntaken -= bytes;
-    this.#movedMs = performance.now();
+    this.#lastActivityMs = performance.now();
   }
 
   /** Another server is to take so many bytes that an earlier one had already. */
@@ -131,12 +131,12 @@ export class Conversation {
   /** It took so many of them. */
   serverTookAgain(bytes: number): void {
     this.#repeatUntaken -= bytes;
-    this.#movedMs = performance.now();
+    this.#lastActivityMs = performance.now();
   }
 
   clientTook(bytes: number): void {
     this.#serverUntaken -= bytes;
-    this.#movedMs = performance.now();
+    this.#lastActivityMs = performance.now();
   }
 
   /** `isWriting`: a write is under way, of which nobody knows what the server has of it. */
@@ -176,7 +176,7 @@ export class Conversation {
 
   /** Only what answers something can be an interim answer. */
   #classify(chunk: Uint8Array): number {
-    return (this.#facts & FACT.asking) === 0 ? ANSWER : classifyAnswer(chunk, chunk.length, progressOf(this.#facts));
+    return (this.#facts & FACT.awaitingAnswer) === 0 ? ANSWER : classifyAnswer(chunk, chunk.length, progressOf(this.#facts));
   }
 
   get #isMoving(): boolean {

@@ -10,12 +10,12 @@ import { messageOf } from "../../values/errors.ts";
 import { logger } from "../../observe/log.ts";
 import { listenByDeno } from "../listen.ts";
 import type { RoutingTable } from "../../routing/routing_table.ts";
-import { isLeaving } from "../../routing/standings.ts";
+import { isDraining } from "../../routing/availability.ts";
 import type { Engine, EngineKind, EngineOptions, OpenConnection } from "../engine.ts";
 import type { EndedConnection } from "../../observe/connections.ts";
 import { NameLookup } from "../name_lookup.ts";
 import { RetiredSlots } from "../retired_slots.ts";
-import { StreamsConnection, type Surroundings } from "./connection.ts";
+import { type ConnectionContext, StreamsConnection } from "./connection.ts";
 import { RecordingRoom } from "./conversation.ts";
 
 /** Errors of accept that are one client's, who reset the connection before it was its turn: the next one is accepted at once. */
@@ -48,7 +48,7 @@ class StreamsEngine implements Engine {
   readonly #options: EngineOptions;
   readonly #listener: Deno.TcpListener;
   readonly #connections = new Map<number, StreamsConnection>();
-  readonly #surroundings: Surroundings;
+  readonly #context: ConnectionContext;
   readonly #sweep: ReturnType<typeof setInterval>;
   readonly #stopped = Promise.withResolvers<void>();
   readonly #emptied = Promise.withResolvers<void>();
@@ -61,25 +61,25 @@ class StreamsEngine implements Engine {
   #stopping = false;
 
   constructor(options: EngineOptions) {
-    const { config, counters, listen, standings } = options;
+    const { config, counters, listen, availabilities } = options;
     this.#options = options;
     this.#table = options.table;
     this.#listener = listenByDeno(listen);
     this.address = { host: listen.host, port: this.#listener.addr.port };
-    this.#surroundings = {
+    this.#context = {
       config,
       counters,
       load: {
         get open() {
           return counters.get("open");
         },
-        get weightAway() {
-          return standings.weightAway;
+        get unavailableWeight() {
+          return availabilities.unavailableWeight;
         },
-        standingOf: (slot) => standings.get(slot),
+        availabilityOf: (slot) => availabilities.get(slot),
         openOf: (slot) => counters.getOf(slot, "serverOpen"),
       },
-      standings,
+      availabilities,
       recordingRoom: new RecordingRoom(LIMITS.replayBytesTotalMax),
       names: new NameLookup(),
       lastEndsMs: new Map(),
@@ -107,21 +107,21 @@ class StreamsEngine implements Engine {
   }
 
   leave(slot: number): void {
-    if (!isLeaving(this.#options.standings.get(slot))) return; // the operator has changed his mind
+    if (!isDraining(this.#options.availabilities.get(slot))) return; // the operator has changed his mind
     for (const connection of this.#all()) connection.leave(slot);
     this.#lookLater();
   }
 
-  lose(slot: number, silentMs: number, wellAgoMs: number): void {
-    for (const connection of this.#all()) connection.lose(slot, silentMs, wellAgoMs);
+  lose(slot: number, silentMs: number, sinceHealthyMs: number): void {
+    for (const connection of this.#all()) connection.lose(slot, silentMs, sinceHealthyMs);
   }
 
   connections(): Iterable<OpenConnection> {
     return this.#connections.values();
   }
 
-  sendHome(id: number): void {
-    this.#connections.get(id)?.goHome();
+  sendToOwner(id: number): void {
+    this.#connections.get(id)?.goToOwner();
   }
 
   async stop(graceMs: number): Promise<void> {
@@ -172,7 +172,7 @@ class StreamsEngine implements Engine {
     const { counters, config } = this.#options;
     counters.add("accepted");
     const open = counters.raise("open");
-    const connection = new StreamsConnection(++this.#lastId, client, this.#surroundings);
+    const connection = new StreamsConnection(++this.#lastId, client, this.#context);
     this.#connections.set(connection.id, connection);
     if (open > config.connectionsMax) connection.end("refused_limit");
     else void connection.run();
@@ -196,11 +196,11 @@ class StreamsEngine implements Engine {
 
   /** Looks again, after a while, at the connections that should leave their servers and could not yet, if there are any. */
   #lookLater(): void {
-    if (this.#look !== undefined || !this.#all().some(({ isLeaving }) => isLeaving)) return;
+    if (this.#look !== undefined || !this.#all().some(({ isDraining }) => isDraining)) return;
     const ms = Math.min(Math.max(LOOK_MIN_MS, this.#options.config.quietMs * LOOK_PER_QUIET), LOOK_MAX_MS);
     this.#look = setTimeout(() => {
       this.#look = undefined;
-      for (const connection of this.#all()) if (connection.isLeaving) connection.leave(connection.slot);
+      for (const connection of this.#all()) if (connection.isDraining) connection.leave(connection.slot);
       this.#lookLater();
     }, ms);
   }

@@ -5,7 +5,7 @@
  */
 
 import type { TableServer } from "../../routing/routing_table.ts";
-import { closeSocket, type Hearer, Source } from "./conn_streams.ts";
+import { closeSocket, type Observer, Source } from "./conn_streams.ts";
 
 /** A server and its socket. */
 export class Leg {
@@ -17,7 +17,7 @@ export class Leg {
   /** Whether it still counts as one of its server's connections. */
   isCounted = true;
   /** It has sent its end, and is asked whether it meant that. */
-  isAsked = false;
+  isProbed = false;
   /** Its end was passed on to the client. */
   endPassed = false;
   /** How sending to it has ended: all was said, or it takes no more. */
@@ -26,8 +26,8 @@ export class Leg {
   #held: PromiseWithResolvers<void> | undefined;
   #writing: Promise<number> | undefined;
 
-  constructor(readonly server: TableServer, readonly socket: Deno.TcpConn, hearer: Hearer) {
-    this.source = new Source(socket, hearer);
+  constructor(readonly server: TableServer, readonly socket: Deno.TcpConn, observer: Observer) {
+    this.source = new Source(socket, observer);
   }
 
   get isUp(): boolean {

@@ -8,7 +8,7 @@ import { connectTo, untilAborted } from "../../health/connect.ts";
 import { afterSockets } from "../../health/socket_timer.ts";
 import type { Counters } from "../../observe/counters.ts";
 import { messageOf } from "../../values/errors.ts";
-import { askedUntilMs } from "../../routing/redistribution.ts";
+import { probedUntilMs } from "../../routing/redistribution.ts";
 import { type Choice, type Load, nextServer } from "../../routing/route.ts";
 import type { RoutingTable, TableServer } from "../../routing/routing_table.ts";
 import { closeSocket } from "./conn_streams.ts";
@@ -16,7 +16,7 @@ import type { EngineConfig } from "../engine.ts";
 import type { NameLookup } from "../name_lookup.ts";
 
 /** What dialling needs of the engine. */
-export interface DialSurroundings {
+export interface DialContext {
   readonly config: EngineConfig;
   readonly counters: Counters;
   readonly load: Load;
@@ -75,7 +75,7 @@ export class Search {
   #dialled: Dialled | undefined;
   #cancelled = false;
 
-  constructor(readonly around: DialSurroundings, readonly options: SearchOptions) {
+  constructor(readonly context: DialContext, readonly options: SearchOptions) {
     this.#tried = new Set(options.except);
   }
 
@@ -86,10 +86,10 @@ export class Search {
 
   /** The server to be tried next; undefined if there is none. */
   next(choice: Choice = this.options.choice): TableServer | undefined {
-    const table = this.around.table();
+    const table = this.context.table();
     const index = nextServer(
       table,
-      this.around.load,
+      this.context.load,
       this.options.key,
       choice,
       (index) => !this.#tried.has(table.servers[index].name),
@@ -135,13 +135,13 @@ export class Search {
     if (dialled === undefined) return;
     this.#dialled = undefined;
     dialled.abort.abort();
-    releaseServer(this.around, dialled.server);
+    releaseServer(this.context, dialled.server);
   }
 
   /** It counts the connection from now on, not from its answer, so that clients who come meanwhile see its load. */
   async #dial(server: TableServer): Promise<Deno.TcpConn | undefined> {
-    const { around, options: { tally, budget } } = this;
-    const { config, counters } = around;
+    const { context, options: { tally, budget } } = this;
+    const { config, counters } = context;
     const startedMs = performance.now();
     tally.attempts++;
     counters.raiseOf(server.slot, "serverOpen"); // no thread counts beside this one: route() has just seen that there is room
@@ -149,7 +149,7 @@ export class Search {
     const dialled = this.#dialled = { server, abort, isSkipped: false };
     const timeoutMs = Math.min(config.connectTimeoutMs, budget.deadlineMs - startedMs);
     try {
-      const socket = await dialServer(around, server.address, timeoutMs, abort);
+      const socket = await dialServer(context, server.address, timeoutMs, abort);
       if (this.#dialled !== dialled) return void closeSocket(socket);
       counters.addTo(server.slot, "connects");
       counters.addConnectSeconds((performance.now() - startedMs) / 1000);
@@ -161,14 +161,14 @@ export class Search {
       tally.reason = `${server.name}: ${reason}`;
       const isItsFault = !dialled.isSkipped && !isOwnShortage(error);
       if (isItsFault) counters.addTo(server.slot, "connectFailures");
-      releaseServer(around, server);
-      if (isItsFault) around.onServerFailed(server.slot, reason);
+      releaseServer(context, server);
+      if (isItsFault) context.onServerFailed(server.slot, reason);
     }
   }
 }
 
 /** The server has a connection less. */
-export function releaseServer({ counters, onServerLeft }: DialSurroundings, { slot }: TableServer): void {
+export function releaseServer({ counters, onServerLeft }: DialContext, { slot }: TableServer): void {
   if (counters.raiseOf(slot, "serverOpen", -1) === 0) onServerLeft();
 }
 
@@ -177,7 +177,7 @@ export function releaseServer({ counters, onServerLeft }: DialSurroundings, { sl
  * cannot say. The address is the IP address that the server had.
  */
 export async function findDead(
-  { config, lastEndsMs }: Pick<DialSurroundings, "config" | "lastEndsMs">,
+  { config, lastEndsMs }: Pick<DialContext, "config" | "lastEndsMs">,
   slot: number,
   { hostname, port }: Deno.NetAddr,
   signal: AbortSignal,
@@ -187,7 +187,7 @@ export async function findDead(
   try {
     const socket = await connectTo(hostname, port, AbortSignal.any([signal, late.signal]));
     const acceptedMs = performance.now();
-    return await findReset(socket, signal, () => askedUntilMs(acceptedMs, lastEndsMs.get(slot) ?? -Infinity));
+    return await findReset(socket, signal, () => probedUntilMs(acceptedMs, lastEndsMs.get(slot) ?? -Infinity));
   } catch (error) {
     if (isOwnShortage(error)) return undefined;
     return late.signal.aborted ? "it does not accept any more" : messageOf(error);
@@ -218,7 +218,7 @@ async function findReset(socket: Deno.TcpConn, signal: AbortSignal, untilMs: () 
  * Rejects with the last one's error, or when it is aborted, which the timeout does.
  */
 async function dialServer(
-  { config, names }: DialSurroundings,
+  { config, names }: DialContext,
   { host, port }: Address,
   timeoutMs: number,
   abort: AbortController,

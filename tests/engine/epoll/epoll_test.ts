@@ -1,7 +1,7 @@
 // The epoll engine as a whole: workers that die, are replaced and share the work. What all engines do alike is in engine_test.ts.
 //
 // A worker is seen as the system shows it: by its epoll set, which has the listener, the worker's mailbox and its sockets in it
-// (proc(5), fdinfo). It is made to die by a letter that nobody would send.
+// (proc(5), fdinfo). It is made to die by a command that nobody would send.
 
 import { assert, assertEquals, assertGreater, assertLess, assertStringIncludes, assertThrows } from "@std/assert";
 import { epoll } from "../../../lib/engine/epoll/engine.ts";
@@ -339,13 +339,13 @@ test("a pool of 10,000 servers is published while bytes move", async () => {
   assert(!emptied.has(0));
 });
 
-test("more letters than a mailbox holds arrive, in order", async () => {
+test("more commands than a mailbox holds arrive, in order", async () => {
   await using server = startServer(echo);
   await using engine = startEngine(epoll, [tableServer(server.address, 0)]);
   const clients = await holdClients(engine, 4);
-  for (let i = 0; i < 10_000; i++) engine.leave(1, "over");
+  for (let i = 0; i < 10_000; i++) engine.leave(1, "expired");
   const published = engine.publish([]);
-  engine.leave(0, "over");
+  engine.leave(0, "expired");
   await soon(published);
   assert((await takeEnds(engine, 4)).every(({ fate }) => fate === "removed"));
   assertEquals(await engine.emptied.take(), 0);

@@ -9,7 +9,7 @@ const KIB = 1024;
 function startConversation(options: Partial<RedistributionPolicy> = {}, roomBytes = 1024 * KIB) {
   const counters = new Counters(allocateCounters(0, 1));
   const room = new RecordingRoom(roomBytes);
-  const policy = { level: "idle", quietMs: 10_000, replaysMax: 3, replayBytesMax: 64 * KIB, ...options } as const;
+  const policy = { redistribute: "idle", quietMs: 10_000, replaysMax: 3, replayBytesMax: 64 * KIB, ...options } as const;
   return { conversation: new Conversation(policy, counters, room), counters, room };
 }
 
@@ -69,7 +69,7 @@ Deno.test("a Conversation records up to its limit, and up to the room of all", (
     conversation.clientSaid(someBytes(1000));
     assertEquals(conversation.facts & FACT.recorded, FACT.recorded);
     conversation.clientSaid(someBytes(2001));
-    assertEquals(conversation.facts & (FACT.recorded | FACT.asking), FACT.asking);
+    assertEquals(conversation.facts & (FACT.recorded | FACT.awaitingAnswer), FACT.awaitingAnswer);
     assertEquals(counters.get("replayOverflows"), 1);
     conversation.clientSaid(someBytes(1));
     assertEquals(counters.get("replayOverflows"), 1);

@@ -5,7 +5,7 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { formatAddress } from "../../../lib/values/address.ts";
 import type { EngineKind } from "../../../lib/engine/engine.ts";
 import { streams } from "../../../lib/engine/streams/engine.ts";
-import { STANDING } from "../../../lib/routing/standings.ts";
+import { AVAILABILITY } from "../../../lib/routing/availability.ts";
 import {
   close,
   connect,
@@ -25,8 +25,8 @@ import {
 const QUIET_MS = 30;
 /** More than the system keeps for a socket that nobody reads from. */
 const LARGE_BYTES = 12 * 1024 ** 2;
-const IDLE = { level: "idle", quietMs: QUIET_MS } as const;
-const UNANSWERED = { level: "unanswered", quietMs: QUIET_MS } as const;
+const IDLE = { redistribute: "idle", quietMs: QUIET_MS } as const;
+const UNANSWERED = { redistribute: "unanswered", quietMs: QUIET_MS } as const;
 
 /** One connection as its server has it. */
 class Served {
@@ -134,7 +134,7 @@ async function exchange(client: Deno.TcpConn, served: Served): Promise<void> {
 
 /** Has the client's connection dial a server that does not answer, to leave the one that it has. */
 async function startLeaving(test: TestEngine, silentSlot: number): Promise<void> {
-  test.leave(0, "leaving");
+  test.leave(0, "draining");
   while (test.counters.getOf(silentSlot, "serverOpen") === 0) await turn();
 }
 
@@ -154,8 +154,8 @@ Deno.test("[streams] a server that answers before a replay to it was complete is
   assertEquals(await hear(client, 5), "early");
   await test.publish([slow.at(2), other.at(3)]);
   await quiet();
-  test.leave(2, "leaving");
-  for (const { id } of test.engine.connections()) test.engine.sendHome(id);
+  test.leave(2, "draining");
+  for (const { id } of test.engine.connections()) test.engine.sendToOwner(id);
   await quiet();
   assertEquals(other.accepted, 0);
   await writeText(client, "more"); // part of what the server is still being told: nothing that stands alone
@@ -174,7 +174,7 @@ Deno.test("[streams] what a client says while it has not read the answer is no e
   await writeText(client, "second");
   await first.heard("firstsecond");
   await quiet();
-  test.leave(0, "leaving");
+  test.leave(0, "draining");
   await quiet();
   assertEquals(b.accepted, 0);
   assertEquals((await hear(client, LARGE_BYTES)).length, LARGE_BYTES);
@@ -187,15 +187,15 @@ Deno.test("[streams] after the server's end was passed on nothing is moved", asy
   first.socket.end();
   assertEquals(await soon(readText(client)), "");
   await quiet();
-  test.leave(0, "leaving");
+  test.leave(0, "draining");
   test.engine.lose(0, 60_000, 0);
-  test.standings.set(0, STANDING.none);
-  for (const { id } of test.engine.connections()) test.engine.sendHome(id);
+  test.availabilities.set(0, AVAILABILITY.none);
+  for (const { id } of test.engine.connections()) test.engine.sendToOwner(id);
   await quiet();
   await writeText(client, "still");
   await first.heard("firststill");
   await quiet();
-  test.leave(0, "over");
+  test.leave(0, "expired");
   const { fate, moves } = await test.ended.take();
   assertEquals([fate, moves, b.accepted], ["removed", 0, 0]);
 });
@@ -221,13 +221,13 @@ Deno.test("[streams] when the time is over, nothing that the server says calls t
     await using both = await startPair({ ...IDLE, connectTimeoutMs: 400 });
     const { a, b, test, client, first } = both;
     await exchange(client, first);
-    test.standings.set(1, STANDING.lastResort); // dialled after the silent one, wherever the ring has them
+    test.availabilities.set(1, AVAILABILITY.fallback); // dialled after the silent one, wherever the ring has them
     await test.publish([a.at(0), tableServer(silent.address, 2), b.at(1)]);
-    test.leave(0, "over");
+    test.leave(0, "expired");
     assertEquals(test.counters.getOf(2, "serverOpen"), 1);
     first.say(last);
     if (last !== "late") first.socket.end();
-    assertEquals((await test.moved.take()).loss, "over");
+    assertEquals((await test.moved.take()).loss, "expired");
     await writeText(client, "ping");
     assertEquals(await hear(client, 6), "b:ping");
     await test.publish([b.at(1)]);
@@ -241,10 +241,10 @@ Deno.test("[streams] when the time is over, a connection that had found nobody w
     await using both = await startPair({ ...IDLE, connectTimeoutMs: 400 });
     const { a, b, test, client, first } = both;
     await exchange(client, first);
-    test.standings.set(1, STANDING.lastResort);
+    test.availabilities.set(1, AVAILABILITY.fallback);
     await test.publish([a.at(0), tableServer(silent.address, 2), ...isLastResortThere ? [b.at(1)] : []]);
     await startLeaving(test, 2);
-    test.leave(0, "over");
+    test.leave(0, "expired");
     if (isLastResortThere) assertEquals((await test.moved.take()).to, b.name);
     else {
       const { fate, server } = await test.ended.take();
@@ -269,7 +269,7 @@ Deno.test("[streams] what an earlier search has spent does not count for a conne
   first.reset();
   assertEquals((await test.moved.take()).to, b.name);
   await turn(300);
-  test.leave(1, "leaving");
+  test.leave(1, "draining");
   assertEquals((await test.moved.take()).to, a.name);
   await using other = await startServer();
   await test.publish([a.at(0), other.at(2)]);
@@ -282,12 +282,12 @@ Deno.test("[streams] a connection that should leave looks for another server onc
   const { a, test, client, first } = both;
   await exchange(client, first);
   await test.publish([a.at(0), tableServer(unusedAddress(), 2, { weight: 200 })]);
-  test.leave(0, "leaving");
+  test.leave(0, "draining");
   await test.failed.take();
   for (let i = 0; i < 10; i++) {
-    test.leave(0, "leaving");
+    test.leave(0, "draining");
     test.engine.lose(0, 1, 0);
-    for (const { id } of test.engine.connections()) test.engine.sendHome(id);
+    for (const { id } of test.engine.connections()) test.engine.sendToOwner(id);
     await turn(QUIET_MS);
   }
   assertLess(test.counters.getOf(2, "connectFailures"), 5);
@@ -335,7 +335,7 @@ Deno.test("[streams] a client that dials the only server waits for it, silent or
   await using b = await startServer();
   for (const isLastResortThere of [false, true]) {
     await using test = startEngine(streams, [tableServer(silent.address, 0)], { connectTimeoutMs: 10_000 });
-    test.standings.set(1, STANDING.lastResort);
+    test.availabilities.set(1, AVAILABILITY.fallback);
     using _client = await connect(test.address);
     while (test.counters.getOf(0, "serverOpen") === 0) await turn();
     if (isLastResortThere) await test.publish([tableServer(silent.address, 0), b.at(1)]);
@@ -352,8 +352,8 @@ Deno.test("[streams] a server that is not to be left, or not any more, is not le
   test.engine.leave(0);
   await quiet();
   assertEquals(b.accepted, 0);
-  test.leave(0, "leaving");
-  test.standings.set(0, STANDING.full);
+  test.leave(0, "draining");
+  test.availabilities.set(0, AVAILABILITY.full);
   test.engine.leave(0);
   await quiet();
   await writeText(client, "again");
@@ -369,7 +369,7 @@ Deno.test("[streams] a client that is taken from a server which it dials says no
     using _client = await connect(test.address);
     while (test.counters.getOf(0, "serverOpen") === 0) await turn();
     await test.publish([tableServer(silent.address, 0), b.at(1)]);
-    if (how === "leaving") test.leave(0, "leaving");
+    if (how === "leaving") test.leave(0, "draining");
     else test.engine.lose(0, 1, 0);
     await b.clients.take();
     while (test.counters.getOf(1, "connects") === 0) await turn();
@@ -399,7 +399,7 @@ Deno.test("[streams] when a server is empty, those who left it were counted and 
   await using both = await startPair(IDLE, kind);
   const { b, test } = both;
   await test.publish([b.at(1)]);
-  test.leave(0, "leaving");
+  test.leave(0, "draining");
   assertEquals([await test.emptied.take(), movedAway], [0, 1]);
   assertEquals(events, ["moved", "empty"]);
 });

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { type Hearer, SocketError, Source, writableOf } from "../../../lib/engine/streams/conn_streams.ts";
+import { type Observer, SocketError, Source, writableOf } from "../../../lib/engine/streams/conn_streams.ts";
 import { close, connect, connectNode, readBytes, someBytes, soon, writeAll, writeText } from "../../helpers.ts";
 
-const DEAF: Hearer = { onRead: () => {}, onEnd: () => {} };
+const DEAF: Observer = { onRead: () => {}, onEnd: () => {} };
 const KEPT = { preventCancel: true, preventAbort: true } as const;
 
 /** Both ends of a connection. */

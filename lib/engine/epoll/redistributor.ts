@@ -15,7 +15,7 @@ import {
   stateOf,
   type Verdict,
 } from "../../routing/redistribution.ts";
-import { STANDING, type Standings } from "../../routing/standings.ts";
+import { AVAILABILITY, type AvailabilityTable } from "../../routing/availability.ts";
 import {
   type DescriptorTable,
   FLAG,
@@ -30,7 +30,7 @@ import {
 import type { Dialer, Move } from "./dialer.ts";
 import type { EngineConfig } from "../engine.ts";
 import { type Libc, SOCKET } from "../system/libc.ts";
-import type { Pump } from "./pump.ts";
+import type { Relay } from "./relay.ts";
 import type { Recorder } from "./recorder.ts";
 import { encodeMove, REPORT, type ReportWriter } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
@@ -43,17 +43,17 @@ export type Reset = "nobody" | "client" | "server" | "both";
 /** The counter of each state that a connection may leave its server in. */
 const MOVED_COUNTERS = { unsent: "movedUnsent", unanswered: "movedUnanswered", idle: "movedIdle", busy: "movedIdle" } as const;
 
-/** What the mover asks of the loop it belongs to. */
-export interface MoverLoop {
+/** What the redistributor asks of the loop it belongs to. */
+export interface RedistributorLoop {
   readonly libc: Libc;
   readonly sockets: Sockets;
   readonly table: DescriptorTable;
   readonly counters: Counters;
   readonly wheel: TimerWheel;
   readonly config: EngineConfig;
-  readonly standings: Standings;
+  readonly availabilities: AvailabilityTable;
   readonly dialer: Dialer;
-  readonly pump: Pump;
+  readonly relay: Relay;
   readonly recorder: Recorder;
   readonly reports: ReportWriter;
   /** The time of this turn. */
@@ -71,42 +71,43 @@ export interface MoverLoop {
   onEnded(from: number, to: number): boolean;
 }
 
-/** The mover of one worker. */
-export class Mover {
+/** The redistributor of one worker. */
+export class Redistributor {
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
   /** For a look at what a socket has to say. */
   readonly #byte = new ArrayBuffer(1);
   readonly #byteAddress: bigint;
 
-  constructor(readonly loop: MoverLoop) {
+  constructor(readonly loop: RedistributorLoop) {
     this.#words = loop.table.words;
     this.#floats = loop.table.floats;
     this.#byteAddress = loop.libc.addressOf(this.#byte);
   }
 
   /** Whether a server that is kept while another is dialled has said something meanwhile. */
-  hasSpokenUp(parked: number): boolean {
-    if ((this.#words[(parked << ROW_SHIFT) + WORD.flags] & (FLAG.broken | FLAG.atEnd)) !== 0) return false;
-    return this.loop.libc.call.recv(parked, this.#byteAddress, 1n, SOCKET.MSG_PEEK) > 0; // an end is no word; the event may be still to come
+  hasSpokenUp(kept: number): boolean {
+    if ((this.#words[(kept << ROW_SHIFT) + WORD.flags] & (FLAG.broken | FLAG.atEnd)) !== 0) return false;
+    return this.loop.libc.call.recv(kept, this.#byteAddress, 1n, SOCKET.MSG_PEEK) > 0; // an end is no word; the event may be still to come
   }
 
   /** The connection has another server: that one is told what the first was told, and the first let go. */
-  arrive(client: number, { loss, state, isReplay, from, parked }: Move): void {
+  arrive(client: number, { loss, state, isReplay, from, kept }: Move): void {
     const words = this.#words;
     const row = client << ROW_SHIFT;
     const server = words[row + WORD.peer];
-    if (parked >= 0) this.#letGo(client, parked, isReplay);
+    if (kept >= 0) this.#letGo(client, kept, isReplay);
     // How long the connection has been quiet is what both its ends know of it.
-    this.#floats[(server << (ROW_SHIFT - 1)) + FLOAT.movedMs] = this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs];
+    this.#floats[(server << (ROW_SHIFT - 1)) + FLOAT.lastActivityMs] =
+      this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.lastActivityMs];
     this.#floats[(server << (ROW_SHIFT - 1)) + SERVER_FLOAT.clientHeardMs] = this.loop.nowMs;
     let replayed = 0;
     if (isReplay) {
-      if (words[row + WORD.chunk] !== 0) this.loop.pump.drop(client); // it is part of what was recorded
+      if (words[row + WORD.chunk] !== 0) this.loop.relay.drop(client); // it is part of what was recorded
       replayed = this.loop.recorder.rewind(client);
       words[row + WORD.facts] += REPLAY_ONE;
     }
-    words[row + WORD.flags] = words[row + WORD.flags] & ~(FLAG.done | FLAG.settled | FLAG.bulk) | FLAG.resuming;
+    words[row + WORD.flags] = words[row + WORD.flags] & ~(FLAG.done | FLAG.keepAliveSet | FLAG.bulk) | FLAG.replaying;
     words[row + WORD.score] = 0;
     this.loop.askForAllEvents(client);
     words[row + WORD.moves] = Math.min((words[row + WORD.moves] & MOVES_MASK) + 1, MOVES_MASK);
@@ -123,16 +124,16 @@ export class Mover {
   /** Nobody took the client, or its server has spoken, or was found there: it stays where it was. */
   onStaying(client: number, move: Move): void {
     const words = this.#words;
-    const server = move.parked;
-    if (move.isAsking) this.loop.wheel.set(client, this.loop.nowMs); // all that the timer is for is looked at anew
+    const server = move.kept;
+    if (move.isProbing) this.loop.wheel.set(client, this.loop.nowMs); // all that the timer is for is looked at anew
     if ((words[(server << ROW_SHIFT) + WORD.flags] & FLAG.broken) !== 0) {
       this.loop.onBroken(server, client);
       return;
     }
     this.loop.queueUp(client);
-    if (move.loss === "over") return this.cutLost(client, "over", "both");
-    if (!move.isAsking) return this.loop.queueUp(server);
-    this.loop.pump.passEnd(server); // it is there: it meant its end
+    if (move.loss === "expired") return this.cutLost(client, "expired", "both");
+    if (!move.isProbing) return this.loop.queueUp(server);
+    this.loop.relay.passEnd(server); // it is there: it meant its end
     this.loop.onEnded(server, client);
   }
 
@@ -145,8 +146,8 @@ export class Mover {
   dropMove(client: number): void {
     const move = this.loop.dialer.takeMove(client);
     if (move === undefined) return;
-    if (move.parked >= 0) this.#letGo(client, move.parked, true);
-    if (move.isAsking) return;
+    if (move.kept >= 0) this.#letGo(client, move.kept, true);
+    if (move.isProbing) return;
     this.#words[(client << ROW_SHIFT) + WORD.moves] &= MOVES_MASK;
     this.loop.counters.raiseOf(move.from, "serverOpen", -1);
   }
@@ -157,7 +158,10 @@ export class Mover {
     const float = client << (ROW_SHIFT - 1);
     const serverFloat = server << (ROW_SHIFT - 1);
     floats[float + FLOAT.earlierBytes] += floats[serverFloat + FLOAT.bytes];
-    floats[float + FLOAT.movedMs] = Math.max(floats[float + FLOAT.movedMs], floats[serverFloat + FLOAT.movedMs]);
+    floats[float + FLOAT.lastActivityMs] = Math.max(
+      floats[float + FLOAT.lastActivityMs],
+      floats[serverFloat + FLOAT.lastActivityMs],
+    );
     if (isReset) this.loop.sockets.resetOnClose(server);
     this.loop.release(server);
   }
@@ -174,7 +178,7 @@ export class Mover {
 
   /** How long nothing has moved on an open connection. */
   quietForMs(client: number): number {
-    return this.loop.pump.quietForMs(client, this.#words[(client << ROW_SHIFT) + WORD.peer], this.loop.nowMs);
+    return this.loop.relay.quietForMs(client, this.#words[(client << ROW_SHIFT) + WORD.peer], this.loop.nowMs);
   }
 
   /** Sends the connection to another server, if it may go; its own is lost for certain. False if it may not. */
@@ -185,15 +189,15 @@ export class Mover {
     const state = this.#stateOf(client);
     const isFresh = this.#hasServed(server);
     this.#letGo(client, server, verdict === "replay");
-    this.loop.dialer.redial(client, { loss, state, isReplay: verdict === "replay", parked: -1 }, isFresh, this.loop.nowMs);
+    this.loop.dialer.redial(client, { loss, state, isReplay: verdict === "replay", kept: -1 }, isFresh, this.loop.nowMs);
     return true;
   }
 
   /** The same where the server may still be there: it is kept until another has accepted. */
   #relocate(client: number, loss: Loss, verdict: Verdict): void {
     const state = this.#stateOf(client);
-    const parked = this.#words[(client << ROW_SHIFT) + WORD.peer];
-    this.loop.dialer.redial(client, { loss, state, isReplay: verdict === "replay", parked }, true, this.loop.nowMs);
+    const kept = this.#words[(client << ROW_SHIFT) + WORD.peer];
+    this.loop.dialer.redial(client, { loss, state, isReplay: verdict === "replay", kept }, true, this.loop.nowMs);
   }
 
   /** Whether the client may have said something that was not read: no event will tell of it again. */
@@ -220,22 +224,22 @@ export class Mover {
   /** The server's end was read, and nothing of its bytes waits. */
   onServerEnd(server: number, client: number): boolean {
     if (this.#stateOf(client) !== "busy") this.loop.dialer.noteEnd(this.#words[(client << ROW_SHIFT) + WORD.slot], this.loop.nowMs);
-    if (this.#decide(client, "end") === "ask") {
+    if (this.#decide(client, "end") === "probe") {
       if (this.loop.dialer.ask(client, this.loop.nowMs)) return false;
       if (this.redistribute(client, "reset")) return false; // it is not even in the table
     }
-    this.loop.pump.passEnd(server);
+    this.loop.relay.passEnd(server);
     return this.loop.onEnded(server, client);
   }
 
   /** The connection's server is to be left: now, if it may, or it is looked at again when it may have come to that. */
   leaveServer(client: number): void {
-    const isOver = this.loop.standings.get(this.#words[(client << ROW_SHIFT) + WORD.slot]) === STANDING.over;
-    const verdict = this.#decide(client, isOver ? "over" : "drain");
-    if (verdict === "cut") return this.cutLost(client, "over", "both");
+    const isOver = this.loop.availabilities.get(this.#words[(client << ROW_SHIFT) + WORD.slot]) === AVAILABILITY.expired;
+    const verdict = this.#decide(client, isOver ? "expired" : "drain");
+    if (verdict === "cut") return this.cutLost(client, "expired", "both");
     const quietForMs = this.quietForMs(client);
     const { quietMs, idleTimeoutMs } = this.loop.config;
-    if (verdict !== "wait" && (isOver || !this.#hasUnread(client))) this.#relocate(client, isOver ? "over" : "drain", verdict);
+    if (verdict !== "wait" && (isOver || !this.#hasUnread(client))) this.#relocate(client, isOver ? "expired" : "drain", verdict);
     else {
       const againMs = quietForMs < quietMs ? quietMs - quietForMs : quietMs;
       this.loop.wheel.sooner(client, this.loop.nowMs + Math.min(againMs, idleTimeoutMs - quietForMs));
@@ -243,22 +247,22 @@ export class Mover {
   }
 
   /** The checks of the connection's server get no answer. Where there is no other server, they say more of us than of it. */
-  loseSilent(client: number, silentMs: number, wellAgoMs: number): void {
+  loseSilent(client: number, silentMs: number, sinceHealthyMs: number): void {
     if (!this.loop.dialer.hasElsewhere(client)) return;
-    const verdict = this.#decide(client, "silent", wellAgoMs);
+    const verdict = this.#decide(client, "silent", sinceHealthyMs);
     if (verdict !== "cut") return this.#relocate(client, "silent", verdict);
     const server = this.#words[(client << ROW_SHIFT) + WORD.peer];
-    if (this.loop.pump.isHolding(server)) return; // the client is slow, the server is not silent
+    if (this.loop.relay.isHolding(server)) return; // the client is slow, the server is not silent
     const float = server << (ROW_SHIFT - 1);
-    const heardMs = Math.max(this.#floats[float + FLOAT.movedMs], this.#floats[float + FLOAT.startedMs]);
+    const heardMs = Math.max(this.#floats[float + FLOAT.lastActivityMs], this.#floats[float + FLOAT.startedMs]);
     if (isCutBySilence(this.loop.config, this.#factsOf(client), this.loop.nowMs - heardMs, silentMs)) {
       this.cutLost(client, "silent", "both");
     }
   }
 
   /** An open connection that may goes to the server that the ring gives its client to. */
-  sendHome(client: number): void {
-    if (this.#decide(client, "home") !== "move" || this.#hasUnread(client) || !this.loop.dialer.isAwayFromHome(client)) return;
-    this.#relocate(client, "home", "move");
+  sendToOwner(client: number): void {
+    if (this.#decide(client, "rebalance") !== "move" || this.#hasUnread(client) || !this.loop.dialer.hasOtherOwner(client)) return;
+    this.#relocate(client, "rebalance", "move");
   }
 }

@@ -9,9 +9,9 @@ import { classifyAnswer } from "../../routing/http_answer.ts";
 import {
   FACT,
   forgetRecording,
-  hearClient,
-  hearServer,
   looksLikeTls,
+  onClientBytes,
+  onServerBytes,
   progressOf,
   type RedistributionPolicy,
 } from "../../routing/redistribution.ts";
@@ -37,7 +37,7 @@ export const OUTCOME = {
   senderFailed: 4,
   /** The receiver's socket failed. */
   receiverFailed: 5,
-  /** The server's end was read: whether it is passed on is not the pump's to decide. */
+  /** The server's end was read: whether it is passed on is not the relay's to decide. */
   atEnd: 6,
 } as const;
 
@@ -71,8 +71,8 @@ function sizeOf(bytes: number): bigint {
   return bytes < SIZES.length ? SIZES[bytes] : BigInt(bytes);
 }
 
-/** What a worker's pump is made with. */
-export interface PumpOptions {
+/** What a worker's relay is made with. */
+export interface RelayOptions {
   readonly libc: Libc;
   readonly sockets: Sockets;
   readonly table: DescriptorTable;
@@ -84,8 +84,8 @@ export interface PumpOptions {
   readonly policy: RedistributionPolicy;
 }
 
-/** The pump of one worker. */
-export class Pump {
+/** The relay of one worker. */
+export class Relay {
   readonly libc: Libc;
   readonly sockets: Sockets;
   readonly counters: Counters;
@@ -99,7 +99,7 @@ export class Pump {
   /** The chunk that the next read goes to. */
   #scratch: number;
 
-  constructor({ libc, sockets, table, counters, chunks, pipes, recorder, silence, policy }: PumpOptions) {
+  constructor({ libc, sockets, table, counters, chunks, pipes, recorder, silence, policy }: RelayOptions) {
     this.libc = libc;
     this.sockets = sockets;
     this.counters = counters;
@@ -120,7 +120,7 @@ export class Pump {
     const to = words[row + WORD.peer];
     const toFlags = (to << ROW_SHIFT) + WORD.flags;
     if ((words[toFlags] & FLAG.broken) !== 0) return this.#discard(from, row);
-    if ((words[row + WORD.flags] & FLAG.resuming) !== 0) {
+    if ((words[row + WORD.flags] & FLAG.replaying) !== 0) {
       const outcome = this.#repeat(row, from, to, nowMs);
       if (outcome !== OUTCOME.more) return outcome;
     }
@@ -131,7 +131,7 @@ export class Pump {
         : this.#flushPipe(row, from, to, nowMs);
       if (outcome !== OUTCOME.more) return outcome;
     }
-    if ((words[row + WORD.flags] & (FLAG.atEnd | FLAG.done | FLAG.parked)) === FLAG.atEnd) return this.#finish(row, to);
+    if ((words[row + WORD.flags] & (FLAG.atEnd | FLAG.done | FLAG.kept)) === FLAG.atEnd) return this.#finish(row, to);
     for (let reads = 0; reads < READS_PER_TURN; reads++) {
       const flags = words[row + WORD.flags];
       if ((flags & FLAG.readable) === 0 || (flags & FLAG.done) !== 0) return OUTCOME.idle;
@@ -163,8 +163,8 @@ export class Pump {
   /** How long nothing has moved between the two. */
   quietForMs(client: number, server: number, nowMs: number): number {
     const floats = this.#floats;
-    const serverMs = server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.movedMs];
-    return nowMs - Math.max(floats[(client << (ROW_SHIFT - 1)) + FLOAT.movedMs], serverMs);
+    const serverMs = server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.lastActivityMs];
+    return nowMs - Math.max(floats[(client << (ROW_SHIFT - 1)) + FLOAT.lastActivityMs], serverMs);
   }
 
   /** Forgets what waits to be sent. */
@@ -235,7 +235,7 @@ export class Pump {
       return -1;
     }
     if (sent < size) words[toRow + WORD.flags] &= ~FLAG.writable;
-    if (fromRole === ROLE.client && (words[toRow + WORD.flags] & FLAG.hasty) === 0) this.#makeHasty(toRow, to);
+    if (fromRole === ROLE.client && (words[toRow + WORD.flags] & FLAG.noDelay) === 0) this.#setNoDelay(toRow, to);
     return sent;
   }
 
@@ -250,10 +250,10 @@ export class Pump {
   }
 
   /** From a connection's second piece on the server's socket must not hold small pieces back (Nagle); the first goes at once anyway. */
-  #makeHasty(toRow: number, to: number): void {
+  #setNoDelay(toRow: number, to: number): void {
     const client = this.#words[toRow + WORD.peer];
     if (this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.bytes] === 0) return;
-    this.#words[toRow + WORD.flags] |= FLAG.hasty;
+    this.#words[toRow + WORD.flags] |= FLAG.noDelay;
     this.sockets.set(to, SOCKET.IPPROTO_TCP, SOCKET.TCP_NODELAY, 1);
   }
 
@@ -284,7 +284,7 @@ export class Pump {
       this.pipes.give(pipe);
       return outcome;
     }
-    if (words[row + WORD.role] === ROLE.server) this.#hearServer(words[row + WORD.peer], NOTHING_SEEN, NOTHING_SEEN.length);
+    if (words[row + WORD.role] === ROLE.server) this.#onServerBytes(words[row + WORD.peer], NOTHING_SEEN, NOTHING_SEEN.length);
     this.#keepScore(row, got);
     words[row + WORD.pipe] = pipe + 1;
     words[row + WORD.pipeBytes] = got;
@@ -371,15 +371,15 @@ export class Pump {
   #hear(row: number, from: number, got: number, nowMs: number): void {
     const words = this.#words;
     const bytes = this.chunks.views[this.#scratch];
-    if (words[row + WORD.role] === ROLE.server) return this.#hearServer(words[row + WORD.peer], bytes, got);
+    if (words[row + WORD.role] === ROLE.server) return this.#onServerBytes(words[row + WORD.peer], bytes, got);
     const before = words[row + WORD.facts];
     let facts = before;
-    if ((facts & FACT.asking) === 0) {
+    if ((facts & FACT.awaitingAnswer) === 0) {
       const isTls = looksLikeTls(bytes[0], got > 1 ? bytes[1] : undefined);
       const server = words[row + WORD.peer];
       // While the client is slow to take an answer nothing new begins.
       const isAnswering = this.isHolding(server) || (words[(server << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0;
-      facts = hearClient(this.policy, facts, isAnswering ? 0 : this.quietForMs(from, server, nowMs), isTls);
+      facts = onClientBytes(this.policy, facts, isAnswering ? 0 : this.quietForMs(from, server, nowMs), isTls);
     }
     if ((facts & FACT.recorded) !== 0 && !this.recorder.append(from, this.chunks.addresses[this.#scratch], got)) {
       facts = forgetRecording(facts);
@@ -388,22 +388,23 @@ export class Pump {
     if (facts !== before) words[row + WORD.facts] = facts;
   }
 
-  #hearServer(client: number, bytes: Uint8Array, got: number): void {
+  #onServerBytes(client: number, bytes: Uint8Array, got: number): void {
     const at = (client << ROW_SHIFT) + WORD.facts;
     const facts = this.#words[at];
-    if ((facts & (FACT.asking | FACT.answered)) === FACT.answered) return;
+    if ((facts & (FACT.awaitingAnswer | FACT.answered)) === FACT.answered) return;
     // A server that answers before it was told everything again is still told the rest.
     if ((facts & FACT.recorded) !== 0 && this.recorder.pending(client) === 0) this.recorder.forget(client);
-    this.#words[at] = hearServer(facts & FACTS_MASK, classifyAnswer(bytes, got, progressOf(facts)));
+    this.#words[at] = onServerBytes(facts & FACTS_MASK, classifyAnswer(bytes, got, progressOf(facts)));
   }
 
   /** What is spliced is not seen, so it cannot be recorded, nor can it begin an exchange or an answer. */
   #maySplice(row: number): boolean {
     const words = this.#words;
     if (words[row + WORD.role] === ROLE.server) {
-      return this.policy.level !== "idle" || (words[(words[row + WORD.peer] << ROW_SHIFT) + WORD.facts] & FACT.asking) === 0;
+      return this.policy.redistribute !== "idle" ||
+        (words[(words[row + WORD.peer] << ROW_SHIFT) + WORD.facts] & FACT.awaitingAnswer) === 0;
     }
-    return (words[row + WORD.facts] & (FACT.asking | FACT.recorded)) === FACT.asking;
+    return (words[row + WORD.facts] & (FACT.awaitingAnswer | FACT.recorded)) === FACT.awaitingAnswer;
   }
 
   /** Says again to a new server what the last one was told. */
@@ -421,7 +422,7 @@ export class Pump {
       if (sent < bytes) return OUTCOME.blocked;
     }
     if ((words[row + WORD.facts] & FACT.recorded) === 0) this.recorder.forget(client);
-    words[row + WORD.flags] &= ~FLAG.resuming;
+    words[row + WORD.flags] &= ~FLAG.replaying;
     return OUTCOME.more;
   }
 
@@ -439,7 +440,7 @@ export class Pump {
     const float = from << (ROW_SHIFT - 1);
     const to = words[row + WORD.peer];
     this.#floats[float + FLOAT.bytes] += sent;
-    this.#floats[float + FLOAT.movedMs] = nowMs;
+    this.#floats[float + FLOAT.lastActivityMs] = nowMs;
     if ((words[(to << ROW_SHIFT) + WORD.flags] & FLAG.watched) === 0) this.silence.begin(to, nowMs);
     if (words[row + WORD.role] === ROLE.client) {
       words[row + WORD.facts] |= FACT.sent;

@@ -7,12 +7,12 @@ const GENERATION = 2;
 const STOPPED = 3;
 
 /** Memory for so many workers. */
-export function allocateRoster(workers: number): SharedArrayBuffer {
+export function allocateWorkerTable(workers: number): SharedArrayBuffer {
   return new SharedArrayBuffer(workers * COLUMNS * 4);
 }
 
-/** The roster as one thread sees it. */
-export class Roster {
+/** The workerTable as one thread sees it. */
+export class WorkerTable {
   readonly #cells: Int32Array;
   readonly size: number;
 
@@ -21,13 +21,13 @@ export class Roster {
     this.size = this.#cells.length / COLUMNS;
   }
 
-  /** The incarnation of a worker; 0: there is none just now. */
-  incarnation(worker: number): number {
+  /** The epoch of a worker; 0: there is none just now. */
+  epoch(worker: number): number {
     return Atomics.load(this.#cells, worker * COLUMNS + INCARNATION);
   }
 
-  setIncarnation(worker: number, incarnation: number): void {
-    Atomics.store(this.#cells, worker * COLUMNS + INCARNATION, incarnation);
+  setEpoch(worker: number, epoch: number): void {
+    Atomics.store(this.#cells, worker * COLUMNS + INCARNATION, epoch);
   }
 
   /** A worker's open connections, those on their way to it included. */
@@ -66,7 +66,7 @@ export class Roster {
     let least = 0;
     let fewest = Infinity;
     for (let worker = 0; worker < this.size; worker++) {
-      if (this.incarnation(worker) === 0 || this.open(worker) >= fewest) continue;
+      if (this.epoch(worker) === 0 || this.open(worker) >= fewest) continue;
       fewest = this.open(worker);
       least = worker;
     }

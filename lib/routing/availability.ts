@@ -9,30 +9,30 @@ export const SERVER_STATES = ["up", "resting", "down", "draining"] as const;
 export type ServerState = typeof SERVER_STATES[number];
 
 /** What a cell says. From 0 to `none` it is how much of its clients the server holds back. */
-export const STANDING = {
+export const AVAILABILITY = {
   /** It takes all its clients. What memory is at first. */
   full: 0,
   /** It holds all back: the end of that scale. */
   none: 65_536,
   /** No clients, unless there is no other server: it is down, or rests. */
-  lastResort: -1,
+  fallback: -1,
   /** No clients, and those it has are to leave: it is draining. */
-  leaving: -2,
+  draining: -2,
   /** No clients, and those it still has are to be cut. */
-  over: -3,
+  expired: -3,
 } as const;
 
 /** The cell before those of the servers: the weight of the servers in the table that get no clients. */
-const WEIGHT_AWAY = 0;
+const UNAVAILABLE_WEIGHT = 0;
 const HEADER_CELLS = 1;
 
 /** Memory for so many servers. */
-export function allocateStandings(slots: number): SharedArrayBuffer {
+export function allocateAvailabilities(slots: number): SharedArrayBuffer {
   return new SharedArrayBuffer((HEADER_CELLS + slots) * Int32Array.BYTES_PER_ELEMENT);
 }
 
 /** The cells as one thread sees them. */
-export class Standings {
+export class AvailabilityTable {
   readonly #cells: Int32Array;
 
   constructor(readonly shared: SharedArrayBuffer) {
@@ -43,21 +43,21 @@ export class Standings {
     return Atomics.load(this.#cells, HEADER_CELLS + slot);
   }
 
-  set(slot: number, standing: number): void {
-    Atomics.store(this.#cells, HEADER_CELLS + slot, standing);
+  set(slot: number, availability: number): void {
+    Atomics.store(this.#cells, HEADER_CELLS + slot, availability);
   }
 
   /** The weight of servers in the table that get no clients: the others share what there is. */
-  get weightAway(): number {
-    return Atomics.load(this.#cells, WEIGHT_AWAY);
+  get unavailableWeight(): number {
+    return Atomics.load(this.#cells, UNAVAILABLE_WEIGHT);
   }
 
-  set weightAway(weight: number) {
-    Atomics.store(this.#cells, WEIGHT_AWAY, weight);
+  set unavailableWeight(weight: number) {
+    Atomics.store(this.#cells, UNAVAILABLE_WEIGHT, weight);
   }
 }
 
-/** Whether the standing is that of a server whose connections are to leave. */
-export function isLeaving(standing: number): boolean {
-  return standing <= STANDING.leaving;
+/** Whether the availability is that of a server whose connections are to leave. */
+export function isDraining(availability: number): boolean {
+  return availability <= AVAILABILITY.draining;
 }

@@ -1,0 +1,70 @@
+// AvailabilityTable are one cell per server, the same in every thread, and beside them the weight of the servers that get no clients.
+
+import { assertEquals } from "@std/assert";
+import fc from "fast-check";
+import {
+  allocateAvailabilities,
+  AVAILABILITY,
+  AvailabilityTable,
+  isDraining,
+  SERVER_STATES,
+} from "../../lib/routing/availability.ts";
+
+const SLOTS = 5;
+
+Deno.test("AvailabilityTable: every server takes all its clients at first", () => {
+  const availabilities = new AvailabilityTable(allocateAvailabilities(SLOTS));
+  for (let slot = 0; slot < SLOTS; slot++) assertEquals(availabilities.get(slot), AVAILABILITY.full);
+  assertEquals(availabilities.unavailableWeight, 0);
+});
+
+Deno.test("AvailabilityTable: whoever has the same memory sees what was written", () => {
+  const [writer, memory] = [new AvailabilityTable(allocateAvailabilities(SLOTS)), allocateAvailabilities(SLOTS)];
+  const [one, other] = [new AvailabilityTable(memory), new AvailabilityTable(memory)];
+  one.set(3, AVAILABILITY.fallback);
+  one.unavailableWeight = 7;
+  assertEquals([other.get(3), other.unavailableWeight], [AVAILABILITY.fallback, 7]);
+  assertEquals([writer.get(3), writer.unavailableWeight], [AVAILABILITY.full, 0]);
+});
+
+Deno.test("AvailabilityTable: cells and the weight stand in nobody else's way", () => {
+  const change = fc.record({
+    slot: fc.nat(SLOTS - 1),
+    availability: fc.integer({ min: AVAILABILITY.expired, max: AVAILABILITY.none }),
+  });
+  const weight = fc.nat(2 ** 31 - 1);
+  fc.assert(fc.property(fc.array(fc.oneof(change, weight)), (changes) => {
+    const availabilities = new AvailabilityTable(allocateAvailabilities(SLOTS));
+    const expected = { cells: Array<number>(SLOTS).fill(AVAILABILITY.full), unavailableWeight: 0 };
+    for (const change of changes) {
+      if (typeof change === "number") availabilities.unavailableWeight = expected.unavailableWeight = change;
+      else availabilities.set(change.slot, expected.cells[change.slot] = change.availability);
+    }
+    assertEquals(expected.cells.map((_, slot) => availabilities.get(slot)), expected.cells);
+    assertEquals(availabilities.unavailableWeight, expected.unavailableWeight);
+  }));
+});
+
+Deno.test("AvailabilityTable: there are cells for all slots and no more", () => {
+  const memory = allocateAvailabilities(SLOTS);
+  const availabilities = new AvailabilityTable(memory);
+  availabilities.set(SLOTS - 1, AVAILABILITY.expired);
+  assertEquals(availabilities.get(SLOTS - 1), AVAILABILITY.expired);
+  assertEquals(memory.byteLength, (1 + SLOTS) * Int32Array.BYTES_PER_ELEMENT);
+});
+
+Deno.test("isDraining() is so for servers that are draining or have no time left, and for nobody else", () => {
+  const draining = Object.entries(AVAILABILITY).filter(([, availability]) => isDraining(availability)).map(([name]) => name);
+  assertEquals(draining, ["draining", "expired"]);
+  assertEquals(isDraining(AVAILABILITY.none / 2), false);
+});
+
+Deno.test("AVAILABILITY: what is below 0 gets no clients, and all values differ", () => {
+  const values = Object.values(AVAILABILITY);
+  assertEquals(new Set(values).size, values.length);
+  assertEquals(Object.entries(AVAILABILITY).filter(([, value]) => value >= 0).map(([name]) => name), ["full", "none"]);
+});
+
+Deno.test("SERVER_STATES are those that people read", () => {
+  assertEquals([...SERVER_STATES], ["up", "resting", "down", "draining"]);
+});
