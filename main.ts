@@ -92,7 +92,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   await claimSocket(paths.socket); // before clients can connect, who would lose their connections if it failed
   await using balancer = new Balancer({
     engine: engine.kind,
-    listen,
+    listener: engine.kind.listen(listen, config),
     config,
     connectionsMax,
     checksMax: checksUnder(descriptors),

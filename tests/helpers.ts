@@ -265,10 +265,11 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   const moved = new Queue<MovedConnection>();
   const availabilities = new AvailabilityTable(allocateAvailabilities(counters.slots));
   let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
+  const listener = kind.listen({ host, port: 0 }, engineConfig);
   const engine = kind.create({
-    listen: { host, port: 0 },
+    listeners: [{ listener, service: 0 }],
+    tables: [table],
     config: engineConfig,
-    table,
     counters,
     onEnded: (end) => ended.put(copyOf(end)),
     availabilities,
@@ -278,7 +279,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   });
   return {
     engine,
-    address: engine.address,
+    address: listener.address,
     counters,
     ended,
     emptied,
@@ -287,11 +288,11 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     availabilities,
     leave(slot, availability) {
       availabilities.set(slot, AVAILABILITY[availability]);
-      engine.leave(slot);
+      engine.vacate(slot);
     },
     publish(servers) {
       table = nextTable(table, servers);
-      return engine.update(table);
+      return engine.update([table]);
     },
     async [Symbol.asyncDispose]() {
       await engine[Symbol.asyncDispose]();

@@ -8,13 +8,14 @@ import { Admission, type ServerCondition } from "../health/admission.ts";
 import { type Config, LIMITS } from "../values/config.ts";
 import { allocateCounters, Counters } from "../observe/counters.ts";
 import { countFates, type Fate, FATE_NAMES, FATES } from "../values/fates.ts";
-import type { Engine, EngineKind } from "../engine/engine.ts";
+import type { Engine, EngineKind, Listener } from "../engine/engine.ts";
 import type { EndedConnection, MovedConnection } from "../observe/connections.ts";
 import { formatDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
 import { CHECKS_UNDER_WAY_MAX } from "../health/health.ts";
 import { explainClient, type Explanation } from "../routing/explain.ts";
 import { parseClient } from "../values/client_name.ts";
+import { liveLoad } from "../observe/live_load.ts";
 import { logger } from "../observe/log.ts";
 import { type Plan, planChange, type PoolChange } from "../routing/plan.ts";
 import { Rebalancer } from "./rebalance.ts";
@@ -82,7 +83,8 @@ const FORCED: readonly Fate[] = ["removed", "stopped"];
 /** What a balancer is made with. */
 export interface BalancerOptions {
   readonly engine: EngineKind;
-  readonly listen: Address;
+  /** Where clients connect: a listener of this engine, which closes it. */
+  readonly listener: Listener;
   readonly config: Config;
   readonly connectionsMax: number;
   /** Health checks that may be under way at a time. */
@@ -121,6 +123,7 @@ export class Balancer implements AsyncDisposable {
   readonly counters: Counters;
   readonly connectionsMax: number;
   readonly #engine: Engine;
+  readonly #listener: Listener;
   readonly #save: (servers: readonly SavedServer[]) => Promise<void>;
   readonly #ownIps: () => readonly string[];
   readonly #leaving = new Map<string, Leaving>();
@@ -142,10 +145,11 @@ export class Balancer implements AsyncDisposable {
 
   /** Listens and serves. Throws an operator error for a server it cannot take or an address it cannot listen on. */
   constructor(options: BalancerOptions) {
-    const { config, engine, listen, connectionsMax, servers = [], save = () => Promise.resolve(), ownIps = () => [] } = options;
+    const { config, engine, listener, connectionsMax, servers = [], save = () => Promise.resolve(), ownIps = () => [] } = options;
     const engineConfig = { ...config, connectionsMax };
     this.counters = new Counters(allocateCounters(engine.threads(config)));
     this.connectionsMax = connectionsMax;
+    this.#listener = listener;
     this.#save = save;
     this.#ownIps = ownIps;
     this.#config = config;
@@ -161,12 +165,12 @@ export class Balancer implements AsyncDisposable {
     this.#pool = new Map(servers.map(({ server, ...settings }) => [server, this.#newServer(server, settings)]));
     const empty = emptyTable(config.key, config.loadBound);
     this.#table = this.#pool.size === 0 ? empty : nextTable(empty, [...this.#pool.values()]);
-    for (const { address } of this.#pool.values()) refuseLoop(address, listen, ownIps());
+    for (const { address } of this.#pool.values()) refuseLoop(address, listener.address, ownIps());
     const logEnd = endLogger();
     this.#engine = engine.create({
-      listen,
+      listeners: [{ listener, service: 0 }],
+      tables: [this.#table],
       config: engineConfig,
-      table: this.#table,
       counters: this.counters,
       availabilities: this.#availabilities,
       onEnded: (ended) => {
@@ -196,7 +200,7 @@ export class Balancer implements AsyncDisposable {
 
   /** Where clients connect. */
   get address(): Address {
-    return this.#engine.address;
+    return this.#listener.address;
   }
 
   /** Counts the routing tables published. */
@@ -256,7 +260,7 @@ export class Balancer implements AsyncDisposable {
       this.#admission.change(server);
       if (draining && !wasDraining) this.#admission.drain(server.slot);
       if (!draining && wasDraining) this.#admission.undrain(server.slot);
-      if (draining) this.#engine.leave(server.slot);
+      if (draining) this.#engine.vacate(server.slot);
       log.info("Changed server {server}", { server: name, weight, connectionsMax, draining });
       return this.#view(server);
     });
@@ -405,7 +409,7 @@ export class Balancer implements AsyncDisposable {
     onSaved();
     this.#pool = pool;
     this.#table = nextTable(this.#table, servers);
-    await this.#engine.update(this.#table);
+    await this.#engine.update([this.#table]);
   }
 
   #inPool(name: string, verb: string): TableServer {
@@ -446,7 +450,7 @@ export class Balancer implements AsyncDisposable {
     if (!this.#leaving.values().some((other) => other === leaving)) return leaving; // it was empty
     log.info("Removed server {server}; it has {open} open connections", { server: server.name, open: leaving.openBefore });
     this.#admission.remove(server.slot);
-    this.#engine.leave(server.slot);
+    this.#engine.vacate(server.slot);
     return leaving;
   }
 
@@ -454,21 +458,16 @@ export class Balancer implements AsyncDisposable {
   #endLeaving(slot: number): void {
     if (!this.#leaving.values().some(({ server }) => server.slot === slot)) return;
     this.#admission.end(slot);
-    this.#engine.leave(slot);
+    this.#engine.vacate(slot);
   }
 
   /** The load as a client finds it that has just come. */
   get #loadWithOneMore(): Load {
-    return { ...this.#load, open: this.counters.get("open") + 1 };
+    return liveLoad(this.counters, this.#availabilities, 1);
   }
 
   get #load(): Load {
-    return {
-      open: this.counters.get("open"),
-      unavailableWeight: this.#availabilities.unavailableWeight,
-      openOf: (slot) => this.counters.getOf(slot, "serverOpen"),
-      availabilityOf: (slot) => this.#availabilities.get(slot),
-    };
+    return liveLoad(this.counters, this.#availabilities);
   }
 
   /** Ends the removal of the server with this slot, if it is being removed and has no connection left. */

@@ -20,8 +20,23 @@ export interface EngineKind {
   unsupported(): string | undefined;
   /** How many threads it has with this config, beside the one it is made on. */
   threads(config: Pick<EngineConfig, "workers">): number;
-  /** Listens and serves. Throws `listenError` where it cannot listen. */
+  /** A listener for this engine; port 0 takes any free one. Throws `listenError` where it cannot listen. */
+  listen(address: Address, config: Pick<EngineConfig, "keepAliveMs" | "userTimeoutMs">): Listener;
+  /** Serves the clients of its listeners, and closes these when it accepts no more. */
   create(options: EngineOptions): Engine;
+}
+
+/** A socket that accepts clients. `listen` of an engine's row makes it, for that engine. Dispose of it to close it. */
+export interface Listener extends Disposable {
+  /** Where it listens, the real port in place of 0. */
+  readonly address: Address;
+}
+
+/** A listener and the service whose clients it accepts. */
+export interface ServiceListener {
+  readonly listener: Listener;
+  /** The index of the service's table. */
+  readonly service: number;
 }
 
 /** The part of the Config that concerns engines, with the limit on connections worked out. */
@@ -43,10 +58,10 @@ export type EngineConfig =
 
 /** What an engine is made with. What it calls back must not throw, and must not call the engine. */
 export interface EngineOptions {
-  /** Port 0 takes any free one. */
-  readonly listen: Address;
+  readonly listeners: readonly ServiceListener[];
+  /** One for each service. */
+  readonly tables: readonly RoutingTable[];
   readonly config: EngineConfig;
-  readonly table: RoutingTable;
   readonly counters: Counters;
   /** Which servers may get clients; whoever made it writes there. */
   readonly availabilities: AvailabilityTable;
@@ -65,18 +80,19 @@ export interface EngineOptions {
 
 /** A running engine. */
 export interface Engine extends AsyncDisposable {
-  /** Where it listens, the real port in place of 0. */
-  readonly address: Address;
-  /** Routes new connections by this table, all of them from the moment it resolves. Those that are open stay where they are. */
-  update(table: RoutingTable): Promise<void>;
-  /** Whether the server with this slot, which the last table has no more, has no connection and will get none. */
+  /**
+   * Routes new connections by these tables, one for each service, all of them from the moment it resolves. Those that are open stay where
+   * they are.
+   */
+  update(tables: readonly RoutingTable[]): Promise<void>;
+  /** Whether the server with this slot, which the last tables have no more, has no connection and will get none. */
   isEmpty(slot: number): boolean;
   /**
    * Has the connections of the server with this slot leave it as its availability says, now and as they come to where they may: those
-   * of one that is `leaving` while they have time, those of one that is `expired` at once, or they are cut. A client still waiting
+   * of one that is `draining` while they have time, those of one that is `expired` at once, or they are cut. A client still waiting
    * for that server goes on to the next. Asked for again whenever that availability changes.
    */
-  leave(slot: number): void;
+  vacate(slot: number): void;
   /**
    * The server with this slot is silent: its checks have failed for `silentMs`, and it was last known to be well `sinceHealthyMs` ago. Its
    * connections go to others as far as they may, if there are others; those that may not are cut if it has been as silent to them.

@@ -6,10 +6,10 @@ import type { RoutingTable } from "../routing/routing_table.ts";
 export class RetiredSlots {
   readonly #slots = new Set<number>();
 
-  /** `next` takes the place of `previous`. */
-  update(previous: RoutingTable, next: RoutingTable): void {
-    for (const { slot } of previous.servers) this.#slots.add(slot);
-    for (const { slot } of next.servers) this.#slots.delete(slot);
+  /** `next` take the place of `previous`. */
+  update(previous: readonly RoutingTable[], next: readonly RoutingTable[]): void {
+    for (const { servers } of previous) for (const { slot } of servers) this.#slots.add(slot);
+    for (const { servers } of next) for (const { slot } of servers) this.#slots.delete(slot);
   }
 
   /** The slots that are empty; they are given once. */

@@ -6,7 +6,8 @@
  */
 
 import { clientKey, parseAddress } from "../values/address.ts";
-import { CHOICES, type ConnectionState, decide, FACT, onServerBytes, stateOf, STATES } from "./redistribution.ts";
+import { DEPARTURES } from "./departure.ts";
+import { type ConnectionState, decide, FACT, onServerBytes, stateOf, STATES } from "./redistribution.ts";
 import type { RedistributionPolicy, Verdict } from "./redistribution.ts";
 import { ANSWER } from "./http_answer.ts";
 import { firstOnRing, peakToMean, type Ring, ringShares } from "./ring.ts";
@@ -113,12 +114,12 @@ const TRIES_OTHERS = "tries servers that are down when the drain time is over";
  * an outcome further down in OUTCOMES. Who comes first there is given room first.
  */
 const NEEDS: Readonly<Partial<Record<Outcome, { readonly choice: Choice; readonly otherwise: Outcome }>>> = {
-  "moves": { choice: CHOICES.drain, otherwise: TRIES_OTHERS },
-  "is replayed": { choice: CHOICES.drain, otherwise: TRIES_OTHERS },
-  "moves when it is quiet": { choice: CHOICES.drain, otherwise: TRIES_OTHERS },
-  "is replayed when it is quiet": { choice: CHOICES.drain, otherwise: TRIES_OTHERS },
-  [TRIES_OTHERS]: { choice: CHOICES.expired, otherwise: MAY_FINISH },
-  "stays, and goes home by rebalance": { choice: CHOICES.rebalance, otherwise: "stays" },
+  "moves": { choice: DEPARTURES.drain.choice, otherwise: TRIES_OTHERS },
+  "is replayed": { choice: DEPARTURES.drain.choice, otherwise: TRIES_OTHERS },
+  "moves when it is quiet": { choice: DEPARTURES.drain.choice, otherwise: TRIES_OTHERS },
+  "is replayed when it is quiet": { choice: DEPARTURES.drain.choice, otherwise: TRIES_OTHERS },
+  [TRIES_OTHERS]: { choice: DEPARTURES.expired.choice, otherwise: MAY_FINISH },
+  "stays, and goes home by rebalance": { choice: DEPARTURES.rebalance.choice, otherwise: "stays" },
 };
 
 /** The slot of a server that is not there yet. */

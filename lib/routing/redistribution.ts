@@ -11,7 +11,6 @@
 import type { Level } from "../values/config.ts";
 import type { Fate } from "../values/fates.ts";
 import { UPGRADE } from "./http_answer.ts";
-import type { Choice } from "./route.ts";
 
 /** What the operator allows. */
 export interface RedistributionPolicy {
@@ -67,19 +66,6 @@ export const LOSSES = ["reset", "end", "silent", "drain", "expired", "rebalance"
  * - `rebalance`: it serves, but the ring gives this client to another.
  */
 export type Loss = typeof LOSSES[number];
-
-/** The servers that come into question after a loss. */
-export const CHOICES: Readonly<Record<Loss, Choice>> = {
-  reset: "any",
-  end: "any",
-  silent: "serving",
-  drain: "serving",
-  expired: "any",
-  rebalance: "owner",
-};
-
-/** Losses of a server that still serves: the connection can stay where it is, and does so if anybody speaks. */
-export const OPTIONAL: readonly Loss[] = ["drain", "rebalance"];
 
 /**
  * What is to be done: go to another server; do so and say again what the client said; dial the server again, to learn whether its end
@@ -166,6 +152,24 @@ export function onServerBytes(facts: number, answer: number): number {
   const goesOn = answer >= 0 ? FACT.interim | FACT.awaitingAnswer | answer << PROGRESS_SHIFT : 0;
   return facts & ~(FACT.awaitingAnswer | FACT.recorded | FACT.interim | FACT.progress) | FACT.answered | (pins ? FACT.pinned : 0) |
     goesOn;
+}
+
+/** What is so of a connection only at the moment of asking. */
+export interface Momentary {
+  /** Bytes were read from one side and not yet taken by the other, or can be read. */
+  readonly isInTransit: boolean;
+  readonly hasClientEnded: boolean;
+  /** The server's end was passed on: the client would hear no other server. */
+  readonly hasServerEnded: boolean;
+}
+
+/** A connection whose server's end was passed on never moves. */
+const NEVER_MOVED = FACT.sent | FACT.answered | FACT.awaitingAnswer;
+
+/** All FACT bits of a connection: those that it has been through, and those of the moment. */
+export function factsNow(facts: number, { isInTransit, hasClientEnded, hasServerEnded }: Momentary): number {
+  if (hasServerEnded) return NEVER_MOVED;
+  return facts | (isInTransit ? FACT.moving : 0) | (hasClientEnded ? FACT.clientEnded : 0);
 }
 
 /** The facts when there is no room to keep what the client says. */

@@ -49,9 +49,15 @@ const IDLE = { key: "ip:port", redistribute: "idle", quiet: QUIET };
 /** Without checks, which are connections, too. */
 function startBalancer(options: Partial<BalancerOptions> & { flags?: Record<string, string> } = {}): Balancer {
   const { flags, ...rest } = options;
-  const listen = { host: "127.0.0.1", port: 0 };
   const config = parseConfig({ check: "off", workers: "2", ...flags });
-  return new Balancer({ engine: streams, listen, config, connectionsMax: 1000, ...rest });
+  const engine = rest.engine ?? streams;
+  const listener = rest.listener ?? engine.listen({ host: "127.0.0.1", port: 0 }, config);
+  try {
+    return new Balancer({ engine, listener, config, connectionsMax: 1000, ...rest });
+  } catch (error) {
+    listener[Symbol.dispose]();
+    throw error;
+  }
 }
 
 Deno.test("add() puts a server to work", async () => {
@@ -235,9 +241,9 @@ Deno.test("stop() ends drains as well", async () => {
 });
 
 Deno.test("a pool that contains the listening address is refused", () => {
-  const address = unusedAddress();
-  const servers = [{ server: `127.0.0.1:${address.port}`, ...ORDINARY }];
-  assertThrows(() => startBalancer({ listen: address, servers }), OperatorError, "the balancer itself listens there");
+  const listener = streams.listen({ host: "127.0.0.1", port: 0 }, parseConfig());
+  const servers = [{ server: `127.0.0.1:${listener.address.port}`, ...ORDINARY }];
+  assertThrows(() => startBalancer({ listener, servers }), OperatorError, "the balancer itself listens there");
 });
 
 Deno.test("the figures can be asked for while the balancer stops", async () => {

@@ -268,8 +268,8 @@ async function startTerminal(flags: Record<string, string> = {}) {
   stack.defer(() => Deno.remove(folder, { recursive: true }));
   const path = `${folder}/run/control.sock`;
   const config = parseConfig({ check: "off", key: "ip:port", "load-bound": "off", ...flags });
-  const listen = { host: "127.0.0.1", port: 0 };
-  const balancer = stack.use(new Balancer({ engine: streams, listen, config, connectionsMax: 1000 }));
+  const listener = streams.listen({ host: "127.0.0.1", port: 0 }, config);
+  const balancer = stack.use(new Balancer({ engine: streams, listener, config, connectionsMax: 1000 }));
   const files = { stateFile: "/nowhere", lockFile: "/nowhere", logFile: null };
   const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), settings: {}, warnings: [], ...files };
   await claimSocket(path);

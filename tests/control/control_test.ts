@@ -30,10 +30,9 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
   const folder = await Deno.makeTempDir({ prefix: "balancer_test_" });
   stack.defer(() => Deno.remove(folder, { recursive: true }));
   const path = `${folder}/run/control.sock`;
-  const listen = { host: "127.0.0.1", port: 0 };
-  const balancer = stack.use(
-    new Balancer({ engine: streams, listen, config: parseConfig({ check: "off", ...flags }), connectionsMax: 1000 }),
-  );
+  const config = parseConfig({ check: "off", ...flags });
+  const listener = streams.listen({ host: "127.0.0.1", port: 0 }, config);
+  const balancer = stack.use(new Balancer({ engine: streams, listener, config, connectionsMax: 1000 }));
   const stops: number[] = [];
   const facts = {
     name: "test",

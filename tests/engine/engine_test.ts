@@ -4,6 +4,7 @@ import { assert, assertEquals, assertGreater, assertStringIncludes, assertThrows
 import fc from "fast-check";
 import type { EngineKind } from "../../lib/engine/engine.ts";
 import { chooseEngine, ENGINES } from "../../lib/engine/mod.ts";
+import { parseConfig } from "../../lib/values/config.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import {
   ask,
@@ -493,10 +494,7 @@ const CASES: Record<string, Case> = {
 
   async "an address that cannot be listened on is told in a sentence"(kind) {
     await using server = startServer(hold);
-    const listen = (address: { host: string; port: number }) => () => {
-      const { engine } = startEngine({ ...kind, create: (options) => kind.create({ ...options, listen: address }) }, []);
-      engine.stop(0);
-    };
+    const listen = (address: { host: string; port: number }) => () => kind.listen(address, parseConfig())[Symbol.dispose]();
     assertThrows(listen(server.address), OperatorError, "the port is taken");
     assertThrows(listen({ host: "192.0.2.1", port: 0 }), OperatorError, "not one of this machine's"); // TEST-NET-1 (RFC 5737)
     await Promise.resolve();

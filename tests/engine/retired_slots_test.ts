@@ -12,7 +12,7 @@ function tableOf(...slots: number[]) {
 
 Deno.test("takeEmpty() gives a slot that has left the table and is empty, once", () => {
   const retired = new RetiredSlots();
-  retired.update(tableOf(1, 2, 3), tableOf(2));
+  retired.update([tableOf(1, 2, 3)], [tableOf(2)]);
   assertEquals(retired.takeEmpty(() => false), []);
   assertEquals(retired.takeEmpty((slot) => slot === 3), [3]);
   assertEquals(retired.takeEmpty(() => true), [1]);
@@ -21,14 +21,20 @@ Deno.test("takeEmpty() gives a slot that has left the table and is empty, once",
 
 Deno.test("takeEmpty() never gives a slot that has come back", () => {
   const retired = new RetiredSlots();
-  retired.update(tableOf(1, 2), tableOf());
-  retired.update(tableOf(), tableOf(2));
+  retired.update([tableOf(1, 2)], [tableOf()]);
+  retired.update([tableOf()], [tableOf(2)]);
   assertEquals(retired.takeEmpty(() => true), [1]);
 });
 
 Deno.test("takeEmpty() asks of slots that left several tables ago", () => {
   const retired = new RetiredSlots();
-  retired.update(tableOf(1, 2), tableOf(2));
-  retired.update(tableOf(2), tableOf(3));
+  retired.update([tableOf(1, 2)], [tableOf(2)]);
+  retired.update([tableOf(2)], [tableOf(3)]);
   assertEquals(retired.takeEmpty(() => true), [1, 2]);
+});
+
+Deno.test("takeEmpty() gives what has left one of several tables, and nothing of the others", () => {
+  const retired = new RetiredSlots();
+  retired.update([tableOf(1, 2), tableOf(3)], [tableOf(1), tableOf(3)]);
+  assertEquals(retired.takeEmpty(() => true), [2]);
 });

@@ -72,24 +72,25 @@ async function play(engine: keyof typeof ENGINES, level: Level, loss: LossName, 
       random: new Random(SEED),
       signal,
     });
+    const config = parseConfig({
+      "redistribute": level,
+      "quiet": QUIET,
+      "load-bound": "off",
+      "check": "send:PING\\n expect:PONG",
+      // A server may be slow to answer beside other tests: that must not make it silent.
+      "check-interval": "1s",
+      "check-timeout": "1s",
+      "fall": "2",
+      "rise": "1",
+      "rest": "off", // a server that is killed again and again would rest for ever longer
+      "workers": "2",
+    });
     await using balancer = new Balancer({
       engine: ENGINES[engine],
-      listen: { host: "127.0.0.1", port: 0 },
+      listener: ENGINES[engine].listen({ host: "127.0.0.1", port: 0 }, config),
       connectionsMax: 5000,
       servers: servers.list.map(({ address }) => ({ server: formatAddress(address), weight: 1, connectionsMax: null })),
-      config: parseConfig({
-        "redistribute": level,
-        "quiet": QUIET,
-        "load-bound": "off",
-        "check": "send:PING\\n expect:PONG",
-        // A server may be slow to answer beside other tests: that must not make it silent.
-        "check-interval": "1s",
-        "check-timeout": "1s",
-        "fall": "2",
-        "rise": "1",
-        "rest": "off", // a server that is killed again and again would rest for ever longer
-        "workers": "2",
-      }),
+      config,
     });
     const { counters } = balancer;
     return sumRounds(

@@ -385,12 +385,13 @@ async function startPair(stage: Stage, start: StartServer, flags: Record<string,
     const address = { host: "127.0.0.1", port: ports[i] };
     return { label, name: formatAddress(address), address, program: await start(stage, label, address.port) };
   }));
+  const config = parseConfig({ check: "off", workers: "2", quiet: QUIET, ...flags });
   const balancer = new Balancer({
     engine: stage.kind,
-    listen: { host: "127.0.0.1", port: 0 },
+    listener: stage.kind.listen({ host: "127.0.0.1", port: 0 }, config),
     connectionsMax: 1000,
     servers: servers.map(({ name }) => ({ server: name, weight: 1, connectionsMax: null })),
-    config: parseConfig({ check: "off", workers: "2", quiet: QUIET, ...flags }),
+    config,
   });
   const taker = balancer.explain("127.0.0.1:1", 0).server;
   const [first, other] = servers[0].name === taker ? servers : servers.toReversed();

@@ -29,7 +29,7 @@ export const WORD = {
   /** Client: the IP address, up to four words in the network's order, and its bytes. */
   ip: 8,
   ipLength: 12,
-  /** The other side's port. */
+  /** The other side's port; client: with the number of its service from bit SERVICE_SHIFT on. */
   port: 13,
   /** Bytes read here and not yet sent on: the number of the chunk that has them plus 1 (0: none), from where to where in it. */
   chunk: 14,
@@ -42,8 +42,8 @@ export const WORD = {
   score: 19,
   /** The events that epoll was last asked for, while they are not all. */
   interest: 20,
-  /** Client: which of the IP addresses of a server known by name is being dialled. */
-  addressIndex: 21,
+  /** Client: its STATE, which `Connections` alone changes. */
+  state: 21,
   /** Client: FACT bits of what it has been through and, from bit REPLAYS_SHIFT on, how often what it asks was sent again. */
   facts: 22,
   /**
@@ -71,9 +71,12 @@ export const FLOAT = {
  */
 export const SERVER_FLOAT = { serverHeardMs: 4, clientHeardMs: 5 } as const;
 
+/** Where in a client's `WORD.port` the number of its service begins; the mask is of the port. */
+export const SERVICE_SHIFT = 16;
+export const PORT_MASK: number = (1 << SERVICE_SHIFT) - 1;
+
 /** The upper half of `WORD.moves` begins here; the mask is of the lower half. */
 export const FROM_SHIFT = 16;
-/** See FROM_SHIFT. */
 export const MOVES_MASK: number = (1 << FROM_SHIFT) - 1;
 
 /** Where in `WORD.facts` the number of replays begins. */
@@ -85,6 +88,19 @@ export const FACTS_MASK: number = REPLAY_ONE - 1;
 
 /** What a descriptor is for. */
 export const ROLE = { client: 1, server: 2, pipe: 3 } as const;
+
+/** The states of a connection. */
+export const STATE = {
+  /** It has no server, and one is dialled or looked up. */
+  dialling: 1,
+  /** Bytes go both ways. */
+  open: 2,
+  /** It is open, and its server is kept while another one is dialled. */
+  departing: 3,
+  /** It is open, and its server, which has sent its end, is dialled again to see whether it is alive. */
+  probing: 4,
+} as const;
+export type State = typeof STATE[keyof typeof STATE];
 
 /** Facts of a socket, in one word. */
 export const FLAG = {
@@ -102,8 +118,6 @@ export const FLAG = {
   done: 1 << 5,
   /** The socket failed: nothing can be written to it. */
   broken: 1 << 6,
-  /** A server's socket that is not yet connected. */
-  connecting: 1 << 7,
   /** Waits for its next turn. */
   queued: 1 << 8,
   /** Moves so much that only the events it waits for are asked of epoll. */
@@ -118,11 +132,19 @@ export const FLAG = {
   keepAliveSet: 1 << 12,
   /** A client that has another server now, which is still to be told what the first one was told. */
   replaying: 1 << 14,
-  /** A server's socket that is kept until another server has accepted, or until it is known whether its end was meant. */
-  kept: 1 << 15,
   /** It was sent something lately: it is watched whether its host is still there. */
   watched: 1 << 16,
 } as const;
+
+/** The first word of a descriptor's row. */
+export function rowOf(descriptor: number): number {
+  return descriptor << ROW_SHIFT;
+}
+
+/** The first float of a descriptor's row. */
+export function floatsOf(descriptor: number): number {
+  return descriptor << (ROW_SHIFT - 1);
+}
 
 /** The rows, seen from one thread. */
 export class DescriptorTable {
@@ -137,6 +159,13 @@ export class DescriptorTable {
     this.floats = new Float64Array(shared);
     this.bytes = new Uint8Array(shared);
     this.capacity = shared.byteLength / ROW_BYTES;
+  }
+
+  /** When something was last relayed on a client's connection, by the workers' clock, in ms. */
+  lastActivityMs(client: number): number {
+    const server = this.words[rowOf(client) + WORD.peer];
+    const clientMs = this.floats[floatsOf(client) + FLOAT.lastActivityMs];
+    return server < 0 ? clientMs : Math.max(clientMs, this.floats[floatsOf(server) + FLOAT.lastActivityMs]);
   }
 
   /** A client's IP address, a copy. */

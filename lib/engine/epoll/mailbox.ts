@@ -1,7 +1,7 @@
 /**
  * How a worker that is blocked in epoll_wait(2) is told something: a pipe whose reading end is in its epoll set. A command is
- * eight words, which write(2) puts into a pipe whole or not at all; so main and the other workers may all write to it. What does not fit into a command
- * goes by postMessage, and the command says that there is a message.
+ * eight words, which write(2) puts into a pipe whole or not at all; so main and the other workers may all write to it. What does not
+ * fit into a command goes by postMessage, and the command says that there is a message.
  */
 
 /** What a command says: a kind, the epoch that it is for, and the arguments `a`, `b` and `c`. */
@@ -9,7 +9,7 @@ export const COMMAND = {
   /** A message of postMessage is there to be taken. */
   message: 1,
   /** The connections of the server with slot `a` are to leave it, as its availability says. */
-  leave: 2,
+  vacate: 2,
   /** Accept what is in the listener's queue, and then no more. */
   stopAccepting: 3,
   /** End every connection with fate number `a`. */
@@ -28,5 +28,5 @@ export const COMMAND = {
 
 /** A command's length. */
 export const COMMAND_WORDS = 8;
-/** The same in bytes. */
 export const COMMAND_BYTES = 4 * COMMAND_WORDS;
+export const COMMAND_SIZE = BigInt(COMMAND_BYTES);

@@ -1,6 +1,6 @@
 /** What a worker's connections borrow while bytes wait: chunks of memory, and pipes for splice(2). */
 
-import { type DescriptorTable, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
+import { type DescriptorTable, ROLE, rowOf, WORD } from "./descriptor_table.ts";
 import { FILE, type Libc } from "../system/libc.ts";
 
 /** Bytes of a chunk: as many as are read at a time. */
@@ -76,7 +76,7 @@ export class PipePool {
   /** Closes a pipe that has something in it. */
   drop(pipe: number): void {
     for (const end of [this.readers[pipe], this.writers[pipe]]) {
-      this.table.words[(end << ROW_SHIFT) + WORD.owner] = 0;
+      this.table.words[rowOf(end) + WORD.owner] = 0;
       this.libc.call.close(end);
     }
     this.#unused.push(pipe);
@@ -95,8 +95,8 @@ export class PipePool {
     this.#patience = 0;
     const [reader, writer] = this.#pair;
     for (const end of this.#pair) {
-      this.table.words[(end << ROW_SHIFT) + WORD.role] = ROLE.pipe;
-      this.table.words[(end << ROW_SHIFT) + WORD.owner] = this.owner;
+      this.table.words[rowOf(end) + WORD.role] = ROLE.pipe;
+      this.table.words[rowOf(end) + WORD.owner] = this.owner;
     }
     const pipe = this.#unused.pop() ?? this.readers.length;
     this.readers[pipe] = reader;

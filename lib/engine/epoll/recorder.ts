@@ -5,11 +5,8 @@
  */
 
 import { LIMITS } from "../../values/config.ts";
+import { RECORDING_BYTES_MIN, recordingSize } from "../recording.ts";
 import type { Libc } from "../system/libc.ts";
-
-/** The smallest slab, which holds most requests; each larger kind is so many times the size. */
-const SLAB_BYTES_MIN = 1024;
-const GROWTH = 4;
 
 interface Slab {
   readonly buffer: ArrayBuffer;
@@ -79,7 +76,7 @@ export class Recorder {
   }
 
   #begin(client: number): Recording | undefined {
-    const slab = this.#take(SLAB_BYTES_MIN);
+    const slab = this.#take(RECORDING_BYTES_MIN);
     if (slab === undefined) return undefined;
     const recording = { slab, bytes: 0, said: 0 };
     this.#recordings.set(client, recording);
@@ -88,11 +85,10 @@ export class Recorder {
 
   /** False if that is more than there may be. */
   #makeRoom(recording: Recording, bytes: number): boolean {
-    if (bytes > this.bytesMax) return false;
-    let size = recording.slab.buffer.byteLength;
-    if (bytes <= size) return true;
-    while (size < bytes) size *= GROWTH;
-    const larger = this.#take(size);
+    const current = recording.slab.buffer.byteLength;
+    const size = recordingSize(bytes, current, this.bytesMax);
+    if (size === current) return true;
+    const larger = size === undefined ? undefined : this.#take(size);
     if (larger === undefined) return false;
     this.libc.call.memmove(larger.address, recording.slab.address, BigInt(recording.bytes));
     this.#give(recording.slab);

@@ -1,29 +1,20 @@
 /**
- * Moves bytes from one socket of a connection to the other, one direction at a time: by recv(2) and send(2), and by splice(2) once much goes by.
+ * Relays bytes from one socket of a connection to the other, one direction at a time: by recv(2) and send(2), and by splice(2) once much goes by.
  * What cannot be sent waits in a chunk or a pipe, and nothing more is read meanwhile. Keeps the books of who spoke when, as far as
  * redistribution asks for them. Knows sockets and their rows; decides nothing about connections.
  */
 
 import type { Counters } from "../../observe/counters.ts";
 import { classifyAnswer } from "../../routing/http_answer.ts";
-import {
-  FACT,
-  forgetRecording,
-  looksLikeTls,
-  onClientBytes,
-  onServerBytes,
-  progressOf,
-  type RedistributionPolicy,
-} from "../../routing/redistribution.ts";
-import { type DescriptorTable, FACTS_MASK, FLAG, FLOAT, ROLE, ROW_SHIFT, WORD } from "./descriptor_table.ts";
+import { FACT, forgetRecording, looksLikeTls, onClientBytes, onServerBytes, progressOf } from "../../routing/redistribution.ts";
+import { FACTS_MASK, FLAG, FLOAT, floatsOf, ROLE, rowOf, WORD } from "./descriptor_table.ts";
 import { ERRNO } from "../system/errno.ts";
-import { EPOLL, FILE, type Libc, SOCKET } from "../system/libc.ts";
-import { CHUNK_BYTES, type ChunkPool, PIPE_BYTES, type PipePool } from "./pools.ts";
-import type { Recorder } from "./recorder.ts";
+import { FILE, type Libc, SOCKET } from "../system/libc.ts";
+import { CHUNK_BYTES, type ChunkPool, PIPE_BYTES } from "./pools.ts";
 import type { SilenceWatch } from "./silence.ts";
-import type { Sockets } from "../system/sockets.ts";
+import type { WorkerKit } from "./worker_kit.ts";
 
-/** How moving ended. */
+/** How relaying ended. */
 export const OUTCOME = {
   /** There is nothing to read now. */
   idle: 0,
@@ -37,7 +28,7 @@ export const OUTCOME = {
   senderFailed: 4,
   /** The receiver's socket failed. */
   receiverFailed: 5,
-  /** The server's end was read: whether it is passed on is not the relay's to decide. */
+  /** The server's end was read: whether it is passed on is not decided here. */
   atEnd: 6,
 } as const;
 
@@ -61,9 +52,6 @@ const DISCARD_SIZE = BigInt(DISCARD_BYTES);
 /** Small sizes as BigInt, made once. */
 const SIZES: readonly bigint[] = Array.from({ length: 4097 }, (_, size) => BigInt(size));
 
-/** What all events are when nothing is left out. */
-export const ALL_EVENTS = EPOLL.IN | EPOLL.PRI | EPOLL.OUT | EPOLL.RDHUP | EPOLL.ET;
-
 /** What was spliced: no interim answer is spliced where one matters. */
 const NOTHING_SEEN = new Uint8Array(1);
 
@@ -71,54 +59,41 @@ function sizeOf(bytes: number): bigint {
   return bytes < SIZES.length ? SIZES[bytes] : BigInt(bytes);
 }
 
-/** What a worker's relay is made with. */
-export interface RelayOptions {
-  readonly libc: Libc;
-  readonly sockets: Sockets;
-  readonly table: DescriptorTable;
-  readonly counters: Counters;
-  readonly chunks: ChunkPool;
-  readonly pipes: PipePool;
-  readonly recorder: Recorder;
-  readonly silence: SilenceWatch;
-  readonly policy: RedistributionPolicy;
-}
+/** What relaying needs of the worker. */
+export type RelayKit = Pick<
+  WorkerKit,
+  "libc" | "sockets" | "table" | "descriptors" | "counters" | "chunks" | "pipes" | "recorder" | "silence" | "config"
+>;
 
-/** The relay of one worker. */
+/** Relays the bytes of one worker's connections. */
 export class Relay {
-  readonly libc: Libc;
-  readonly sockets: Sockets;
-  readonly counters: Counters;
-  readonly chunks: ChunkPool;
-  readonly pipes: PipePool;
-  readonly recorder: Recorder;
-  readonly silence: SilenceWatch;
-  readonly policy: RedistributionPolicy;
+  readonly #kit: RelayKit;
+  readonly #call: Libc["call"];
+  readonly #chunks: ChunkPool;
+  readonly #counters: Counters;
+  readonly #silence: SilenceWatch;
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
   /** The chunk that the next read goes to. */
   #scratch: number;
 
-  constructor({ libc, sockets, table, counters, chunks, pipes, recorder, silence, policy }: RelayOptions) {
-    this.libc = libc;
-    this.sockets = sockets;
-    this.counters = counters;
-    this.chunks = chunks;
-    this.pipes = pipes;
-    this.recorder = recorder;
-    this.silence = silence;
-    this.policy = policy;
-    this.#words = table.words;
-    this.#floats = table.floats;
-    this.#scratch = chunks.take();
+  constructor(kit: RelayKit) {
+    this.#kit = kit;
+    this.#call = kit.libc.call;
+    this.#chunks = kit.chunks;
+    this.#counters = kit.counters;
+    this.#silence = kit.silence;
+    this.#words = kit.table.words;
+    this.#floats = kit.table.floats;
+    this.#scratch = kit.chunks.take();
   }
 
-  /** Moves what can be moved now from this socket to its peer. */
-  move(from: number, nowMs: number): Outcome {
+  /** Relays what can be relayed now from this socket to its peer. */
+  transfer(from: number, nowMs: number): Outcome {
     const words = this.#words;
-    const row = from << ROW_SHIFT;
+    const row = rowOf(from);
     const to = words[row + WORD.peer];
-    const toFlags = (to << ROW_SHIFT) + WORD.flags;
+    const toFlags = rowOf(to) + WORD.flags;
     if ((words[toFlags] & FLAG.broken) !== 0) return this.#discard(from, row);
     if ((words[row + WORD.flags] & FLAG.replaying) !== 0) {
       const outcome = this.#repeat(row, from, to, nowMs);
@@ -131,7 +106,7 @@ export class Relay {
         : this.#flushPipe(row, from, to, nowMs);
       if (outcome !== OUTCOME.more) return outcome;
     }
-    if ((words[row + WORD.flags] & (FLAG.atEnd | FLAG.done | FLAG.kept)) === FLAG.atEnd) return this.#finish(row, to);
+    if ((words[row + WORD.flags] & (FLAG.atEnd | FLAG.done)) === FLAG.atEnd) return this.#finish(row, to);
     for (let reads = 0; reads < READS_PER_TURN; reads++) {
       const flags = words[row + WORD.flags];
       if ((flags & FLAG.readable) === 0 || (flags & FLAG.done) !== 0) return OUTCOME.idle;
@@ -145,58 +120,18 @@ export class Relay {
 
   /** Whether so much comes from this socket that it is spliced. */
   isBulk(socket: number): boolean {
-    return this.#words[(socket << ROW_SHIFT) + WORD.score] >= BULK_BYTES;
-  }
-
-  /** Whether bytes read from this socket wait to be sent. */
-  isHolding(socket: number): boolean {
-    const row = socket << ROW_SHIFT;
-    return this.#words[row + WORD.chunk] !== 0 || this.#words[row + WORD.pipeBytes] !== 0;
+    return this.#words[rowOf(socket) + WORD.score] >= BULK_BYTES;
   }
 
   /** Passes the server's end on. */
   passEnd(server: number): void {
-    const row = server << ROW_SHIFT;
+    const row = rowOf(server);
     this.#finish(row, this.#words[row + WORD.peer]);
-  }
-
-  /** How long nothing has moved between the two. */
-  quietForMs(client: number, server: number, nowMs: number): number {
-    const floats = this.#floats;
-    const serverMs = server < 0 ? 0 : floats[(server << (ROW_SHIFT - 1)) + FLOAT.lastActivityMs];
-    return nowMs - Math.max(floats[(client << (ROW_SHIFT - 1)) + FLOAT.lastActivityMs], serverMs);
-  }
-
-  /** Forgets what waits to be sent. */
-  drop(socket: number): void {
-    const words = this.#words;
-    const row = socket << ROW_SHIFT;
-    if (words[row + WORD.chunk] !== 0) this.chunks.give(words[row + WORD.chunk] - 1);
-    if (words[row + WORD.pipe] !== 0) this.pipes.drop(words[row + WORD.pipe] - 1);
-    words[row + WORD.chunk] = words[row + WORD.pipe] = words[row + WORD.pipeBytes] = 0;
-  }
-
-  /**
-   * Has epoll report only what a bulk direction waits for: no input while its output is blocked, no room while it is not. Each
-   * report that is not wanted would wake the worker, and fast streams cause many.
-   */
-  adjustInterest(epoll: number, socket: number, event: EventRecord): void {
-    const words = this.#words;
-    const row = socket << ROW_SHIFT;
-    const peer = words[row + WORD.peer];
-    const peerRow = peer << ROW_SHIFT;
-    const readsOn = (words[row + WORD.flags] & FLAG.bulk) === 0 || !this.isHolding(socket);
-    const writesOn = (words[peerRow + WORD.flags] & FLAG.bulk) === 0 || this.isHolding(peer);
-    const interest = EPOLL.RDHUP | EPOLL.ET | (readsOn ? EPOLL.IN | EPOLL.PRI : 0) | (writesOn ? EPOLL.OUT : 0);
-    if (interest === words[row + WORD.interest]) return;
-    words[row + WORD.interest] = interest;
-    event.set(interest, socket, words[row + WORD.generation]);
-    this.libc.call.epoll_ctl(epoll, EPOLL.CTL_MOD, socket, event.address);
   }
 
   #copy(row: number, from: number, to: number, nowMs: number): Outcome {
     const words = this.#words;
-    const got = this.libc.call.recv(from, this.chunks.addresses[this.#scratch], CHUNK_SIZE, 0);
+    const got = this.#call.recv(from, this.#chunks.addresses[this.#scratch], CHUNK_SIZE, 0);
     if (got <= 0) return this.#stopReading(row, to, got);
     this.#hear(row, from, got, nowMs);
     const flags = words[row + WORD.flags];
@@ -206,7 +141,7 @@ export class Relay {
     this.#keepScore(row, got);
     const sent = this.#send(
       to,
-      this.chunks.addresses[this.#scratch],
+      this.#chunks.addresses[this.#scratch],
       got,
       isLast ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL,
       words[row + WORD.role],
@@ -217,18 +152,18 @@ export class Relay {
     words[row + WORD.chunk] = this.#scratch + 1;
     words[row + WORD.chunkStart] = Math.max(0, sent);
     words[row + WORD.chunkEnd] = got;
-    this.#scratch = this.chunks.take();
+    this.#scratch = this.#chunks.take();
     return sent < 0 ? OUTCOME.receiverFailed : OUTCOME.blocked; // kept in both cases: another server may take it
   }
 
   /** Sends what the receiver takes, 0 if nothing; -1 if it failed. */
   #send(to: number, address: bigint, size: number, flags: number, fromRole: number): number {
     const words = this.#words;
-    const toRow = to << ROW_SHIFT;
+    const toRow = rowOf(to);
     if ((words[toRow + WORD.flags] & FLAG.writable) === 0) return 0;
-    const sent = this.libc.call.send(to, address, sizeOf(size), flags);
+    const sent = this.#call.send(to, address, sizeOf(size), flags);
     if (sent < 0) {
-      const errno = this.libc.errno();
+      const errno = this.#kit.libc.errno();
       words[toRow + WORD.flags] &= ~FLAG.writable;
       if (errno === ERRNO.EAGAIN) return 0;
       this.#failWriting(toRow, errno, false);
@@ -252,9 +187,9 @@ export class Relay {
   /** From a connection's second piece on the server's socket must not hold small pieces back (Nagle); the first goes at once anyway. */
   #setNoDelay(toRow: number, to: number): void {
     const client = this.#words[toRow + WORD.peer];
-    if (this.#floats[(client << (ROW_SHIFT - 1)) + FLOAT.bytes] === 0) return;
+    if (this.#floats[floatsOf(client) + FLOAT.bytes] === 0) return;
     this.#words[toRow + WORD.flags] |= FLAG.noDelay;
-    this.sockets.set(to, SOCKET.IPPROTO_TCP, SOCKET.TCP_NODELAY, 1);
+    this.#kit.sockets.set(to, SOCKET.IPPROTO_TCP, SOCKET.TCP_NODELAY, 1);
   }
 
   #flushChunk(row: number, from: number, to: number, nowMs: number): Outcome {
@@ -263,32 +198,32 @@ export class Relay {
     const end = words[row + WORD.chunkEnd];
     const chunk = words[row + WORD.chunk] - 1;
     const isLast = (words[row + WORD.flags] & FLAG.atEnd) !== 0;
-    const address = this.chunks.addresses[chunk] + BigInt(start);
+    const address = this.#chunks.addresses[chunk] + BigInt(start);
     const sent = this.#send(to, address, end - start, isLast ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL, words[row + WORD.role]);
     if (sent < 0) return OUTCOME.receiverFailed;
     if (sent > 0) this.#count(row, from, sent, nowMs);
     words[row + WORD.chunkStart] = start + sent;
     if (start + sent < end) return OUTCOME.blocked;
-    this.chunks.give(chunk);
+    this.#chunks.give(chunk);
     words[row + WORD.chunk] = 0;
     return OUTCOME.more;
   }
 
   #splice(row: number, from: number, to: number, nowMs: number): Outcome {
     const words = this.#words;
-    const pipe = this.pipes.take();
+    const pipe = this.#kit.pipes.take();
     if (pipe < 0) return this.#copy(row, from, to, nowMs);
-    const got = this.libc.call.splice(from, 0n, this.pipes.writers[pipe], 0n, PIPE_SIZE, SPLICE_FLAGS);
+    const got = this.#call.splice(from, 0n, this.#kit.pipes.writers[pipe], 0n, PIPE_SIZE, SPLICE_FLAGS);
     if (got <= 0) {
       const outcome = got < 0 ? this.#stopReading(row, to, got) : this.#copy(row, from, to, nowMs); // an end, or urgent data before it: recv tells
-      this.pipes.give(pipe);
+      this.#kit.pipes.give(pipe);
       return outcome;
     }
     if (words[row + WORD.role] === ROLE.server) this.#onServerBytes(words[row + WORD.peer], NOTHING_SEEN, NOTHING_SEEN.length);
     this.#keepScore(row, got);
     words[row + WORD.pipe] = pipe + 1;
     words[row + WORD.pipeBytes] = got;
-    if ((words[(to << ROW_SHIFT) + WORD.flags] & FLAG.writable) === 0) return OUTCOME.blocked;
+    if ((words[rowOf(to) + WORD.flags] & FLAG.writable) === 0) return OUTCOME.blocked;
     return this.#flushPipe(row, from, to, nowMs);
   }
 
@@ -296,22 +231,22 @@ export class Relay {
     const words = this.#words;
     const pipe = words[row + WORD.pipe] - 1;
     const bytes = words[row + WORD.pipeBytes];
-    const sent = this.libc.call.splice(this.pipes.readers[pipe], 0n, to, 0n, sizeOf(bytes), SPLICE_FLAGS);
+    const sent = this.#call.splice(this.#kit.pipes.readers[pipe], 0n, to, 0n, sizeOf(bytes), SPLICE_FLAGS);
     if (sent < 0) {
-      const errno = this.libc.errno();
-      words[(to << ROW_SHIFT) + WORD.flags] &= ~FLAG.writable;
+      const errno = this.#kit.libc.errno();
+      words[rowOf(to) + WORD.flags] &= ~FLAG.writable;
       if (errno === ERRNO.EAGAIN) return OUTCOME.blocked;
-      this.#failWriting(to << ROW_SHIFT, errno, true);
+      this.#failWriting(rowOf(to), errno, true);
       return OUTCOME.receiverFailed;
     }
     this.#count(row, from, sent, nowMs);
     words[row + WORD.pipeBytes] = bytes - sent;
     if (sent < bytes) {
-      words[(to << ROW_SHIFT) + WORD.flags] &= ~FLAG.writable;
+      words[rowOf(to) + WORD.flags] &= ~FLAG.writable;
       return OUTCOME.blocked;
     }
     words[row + WORD.pipe] = 0;
-    this.pipes.give(pipe);
+    this.#kit.pipes.give(pipe);
     return OUTCOME.more;
   }
 
@@ -328,7 +263,7 @@ export class Relay {
       words[row + WORD.flags] |= FLAG.atEnd;
       return words[row + WORD.role] === ROLE.server ? OUTCOME.atEnd : this.#finish(row, to);
     }
-    const errno = this.libc.errno();
+    const errno = this.#kit.libc.errno();
     words[row + WORD.flags] &= ~FLAG.readable;
     if (errno === ERRNO.EAGAIN) return OUTCOME.idle;
     words[row + WORD.errno] = errno;
@@ -339,27 +274,27 @@ export class Relay {
   #finish(row: number, to: number): Outcome {
     const words = this.#words;
     words[row + WORD.flags] |= FLAG.done;
-    if ((words[(to << ROW_SHIFT) + WORD.flags] & FLAG.done) === 0) this.libc.call.shutdown(to, SOCKET.SHUT_WR);
+    if ((words[rowOf(to) + WORD.flags] & FLAG.done) === 0) this.#call.shutdown(to, SOCKET.SHUT_WR);
     return OUTCOME.ended;
   }
 
   /** Reads for a receiver that has failed, or the sender might never come to read what it was sent. */
   #discard(from: number, row: number): Outcome {
     const words = this.#words;
-    this.drop(from);
+    this.#kit.descriptors.drop(from);
     if ((words[row + WORD.flags] & (FLAG.atEnd | FLAG.done)) === FLAG.atEnd) {
       words[row + WORD.flags] |= FLAG.done; // its end came with what was dropped: no event will tell of it again
       return OUTCOME.ended;
     }
     for (let reads = 0; reads < READS_PER_TURN; reads++) {
       if ((words[row + WORD.flags] & (FLAG.readable | FLAG.done)) !== FLAG.readable) return OUTCOME.idle;
-      const got = this.libc.call.recv(from, 0n, DISCARD_SIZE, MSG_TRUNC); // of a TCP socket: takes bytes away without copying them (tcp(7))
+      const got = this.#call.recv(from, 0n, DISCARD_SIZE, MSG_TRUNC); // of a TCP socket: takes bytes away without copying them (tcp(7))
       if (got > 0) continue;
       if (got === 0) {
         words[row + WORD.flags] |= FLAG.atEnd | FLAG.done;
         return OUTCOME.ended;
       }
-      const errno = this.libc.errno();
+      const errno = this.#kit.libc.errno();
       words[row + WORD.flags] &= ~FLAG.readable;
       if (errno === ERRNO.EAGAIN) return OUTCOME.idle;
       return OUTCOME.senderFailed;
@@ -370,7 +305,7 @@ export class Relay {
   /** Bytes were read from the socket of this row, and are in the scratch chunk. */
   #hear(row: number, from: number, got: number, nowMs: number): void {
     const words = this.#words;
-    const bytes = this.chunks.views[this.#scratch];
+    const bytes = this.#chunks.views[this.#scratch];
     if (words[row + WORD.role] === ROLE.server) return this.#onServerBytes(words[row + WORD.peer], bytes, got);
     const before = words[row + WORD.facts];
     let facts = before;
@@ -378,22 +313,22 @@ export class Relay {
       const isTls = looksLikeTls(bytes[0], got > 1 ? bytes[1] : undefined);
       const server = words[row + WORD.peer];
       // While the client is slow to take an answer nothing new begins.
-      const isAnswering = this.isHolding(server) || (words[(server << ROW_SHIFT) + WORD.flags] & FLAG.readable) !== 0;
-      facts = onClientBytes(this.policy, facts, isAnswering ? 0 : this.quietForMs(from, server, nowMs), isTls);
+      const isAnswering = this.#kit.descriptors.isHolding(server) || (words[rowOf(server) + WORD.flags] & FLAG.readable) !== 0;
+      facts = onClientBytes(this.#kit.config, facts, isAnswering ? 0 : nowMs - this.#kit.table.lastActivityMs(from), isTls);
     }
-    if ((facts & FACT.recorded) !== 0 && !this.recorder.append(from, this.chunks.addresses[this.#scratch], got)) {
+    if ((facts & FACT.recorded) !== 0 && !this.#kit.recorder.append(from, this.#chunks.addresses[this.#scratch], got)) {
       facts = forgetRecording(facts);
-      this.counters.add("replayOverflows");
+      this.#counters.add("replayOverflows");
     }
     if (facts !== before) words[row + WORD.facts] = facts;
   }
 
   #onServerBytes(client: number, bytes: Uint8Array, got: number): void {
-    const at = (client << ROW_SHIFT) + WORD.facts;
+    const at = rowOf(client) + WORD.facts;
     const facts = this.#words[at];
     if ((facts & (FACT.awaitingAnswer | FACT.answered)) === FACT.answered) return;
     // A server that answers before it was told everything again is still told the rest.
-    if ((facts & FACT.recorded) !== 0 && this.recorder.pending(client) === 0) this.recorder.forget(client);
+    if ((facts & FACT.recorded) !== 0 && this.#kit.recorder.pending(client) === 0) this.#kit.recorder.forget(client);
     this.#words[at] = onServerBytes(facts & FACTS_MASK, classifyAnswer(bytes, got, progressOf(facts)));
   }
 
@@ -401,8 +336,8 @@ export class Relay {
   #maySplice(row: number): boolean {
     const words = this.#words;
     if (words[row + WORD.role] === ROLE.server) {
-      return this.policy.redistribute !== "idle" ||
-        (words[(words[row + WORD.peer] << ROW_SHIFT) + WORD.facts] & FACT.awaitingAnswer) === 0;
+      return this.#kit.config.redistribute !== "idle" ||
+        (words[rowOf(words[row + WORD.peer]) + WORD.facts] & FACT.awaitingAnswer) === 0;
     }
     return (words[row + WORD.facts] & (FACT.awaitingAnswer | FACT.recorded)) === FACT.awaitingAnswer;
   }
@@ -410,18 +345,18 @@ export class Relay {
   /** Says again to a new server what the last one was told. */
   #repeat(row: number, client: number, to: number, nowMs: number): Outcome {
     const words = this.#words;
-    const bytes = this.recorder.pending(client);
+    const bytes = this.#kit.recorder.pending(client);
     if (bytes > 0) {
-      const toRow = to << ROW_SHIFT;
+      const toRow = rowOf(to);
       if ((words[toRow + WORD.flags] & FLAG.writable) === 0) return OUTCOME.blocked;
-      const sent = this.#send(to, this.recorder.pendingAddress(client), bytes, MSG_NOSIGNAL, ROLE.client);
+      const sent = this.#send(to, this.#kit.recorder.pendingAddress(client), bytes, MSG_NOSIGNAL, ROLE.client);
       if (sent < 0) return OUTCOME.receiverFailed;
-      this.recorder.advance(client, sent);
-      this.counters.addTo(words[row + WORD.slot], "sentBytes", sent);
-      if ((words[toRow + WORD.flags] & FLAG.watched) === 0) this.silence.begin(to, nowMs);
+      this.#kit.recorder.advance(client, sent);
+      this.#counters.addTo(words[row + WORD.slot], "sentBytes", sent);
+      if ((words[toRow + WORD.flags] & FLAG.watched) === 0) this.#silence.begin(to, nowMs);
       if (sent < bytes) return OUTCOME.blocked;
     }
-    if ((words[row + WORD.facts] & FACT.recorded) === 0) this.recorder.forget(client);
+    if ((words[row + WORD.facts] & FACT.recorded) === 0) this.#kit.recorder.forget(client);
     words[row + WORD.flags] &= ~FLAG.replaying;
     return OUTCOME.more;
   }
@@ -437,21 +372,14 @@ export class Relay {
 
   #count(row: number, from: number, sent: number, nowMs: number): void {
     const words = this.#words;
-    const float = from << (ROW_SHIFT - 1);
+    const float = floatsOf(from);
     const to = words[row + WORD.peer];
     this.#floats[float + FLOAT.bytes] += sent;
     this.#floats[float + FLOAT.lastActivityMs] = nowMs;
-    if ((words[(to << ROW_SHIFT) + WORD.flags] & FLAG.watched) === 0) this.silence.begin(to, nowMs);
+    if ((words[rowOf(to) + WORD.flags] & FLAG.watched) === 0) this.#silence.begin(to, nowMs);
     if (words[row + WORD.role] === ROLE.client) {
       words[row + WORD.facts] |= FACT.sent;
-      this.counters.addTo(words[row + WORD.slot], "sentBytes", sent);
-    } else this.counters.addTo(words[(to << ROW_SHIFT) + WORD.slot], "receivedBytes", sent);
+      this.#counters.addTo(words[row + WORD.slot], "sentBytes", sent);
+    } else this.#counters.addTo(words[rowOf(to) + WORD.slot], "receivedBytes", sent);
   }
-}
-
-/** One struct epoll_event in memory of ours, for epoll_ctl(2). */
-export interface EventRecord {
-  readonly address: bigint;
-  /** Fills it in; `generation` comes back with the event, and tells a descriptor from its predecessor. */
-  set(events: number, descriptor: number, generation: number): void;
 }

@@ -5,6 +5,8 @@
  */
 
 import { type ConnectionState, type Loss, LOSSES, STATES } from "../../routing/redistribution.ts";
+import { type Fate, FATE_NAMES } from "../../values/fates.ts";
+import { PORT_MASK, WORD } from "./descriptor_table.ts";
 
 /** Records of a ring: at 20,000 ends a second main may be busy for 400 ms. */
 const RECORDS = 8192;
@@ -20,23 +22,47 @@ const DROPPED = 2;
 const AWAKE = 3;
 const COUNTING = 4;
 
-/** What a report is of. */
-export const REPORT = {
-  ended: 1,
-  /** A server did not take a connection, or was found dead. */
-  serverFailed: 2,
-  /** A connection went to the server `slot`: `attempts` is the slot it left, `moves` how (see `encodeMove`), `sentBytes` what was replayed. */
-  moved: 3,
-} as const;
+const FATE_NUMBERS = Object.fromEntries(FATE_NAMES.map((fate, number) => [fate, number])) as Record<Fate, number>;
 
-/** Where a record's words are; the three floats begin at word `floats`. */
-const AT = { kind: 0, fate: 1, slot: 2, attempts: 3, errno: 4, ip: 5, ipLength: 9, port: 10, moves: 11, floats: 12 } as const;
+/** What a record tells of. */
+const KIND = { end: 1, move: 2, failure: 3 } as const;
 
-/** A report as it is read. It is one object for all reports: what it says holds until the next one is taken. */
-export interface Report {
-  readonly kind: number;
-  /** The number of the fate in FATE_NAMES. */
-  readonly fate: number;
+/** Where the words of every record are; the three floats begin at word `floats`. */
+const AT = { kind: 0, slot: 2, ip: 5, ipLength: 9, port: 10, floats: 12 } as const;
+/** Where a connection's end has more, and which float is which. */
+const END_AT = { fate: 1, attempts: 3, errno: 4, moves: 11, sentBytes: 0, receivedBytes: 1, durationMs: 2 } as const;
+/** The same of a move: `slot` is the server it went to. */
+const MOVE_AT = { loss: 1, from: 3, state: 4, replayedBytes: 0 } as const;
+const FAILURE_AT = { errno: 4 } as const;
+
+/** Who a client is, as words of a row of the descriptor table. */
+export interface ClientRow {
+  readonly words: Int32Array;
+  readonly row: number;
+}
+
+/** The end of a connection, to be written. `slot` is -1 where it had no server; `errno` 0 where nothing failed. */
+export interface EndRecord {
+  fate: Fate;
+  slot: number;
+  errno: number;
+  sentBytes: number;
+  receivedBytes: number;
+  durationMs: number;
+}
+
+/** A connection that went from the server with slot `from` to the one with slot `slot`, to be written. */
+export interface MoveRecord {
+  slot: number;
+  from: number;
+  loss: Loss;
+  state: ConnectionState;
+  replayedBytes: number;
+}
+
+/** The end of a connection, as it is read. Like the others it is one object for all: what it says holds until the next is taken. */
+export interface EndReport {
+  readonly fate: Fate;
   /** -1: none. */
   readonly slot: number;
   readonly attempts: number;
@@ -49,21 +75,28 @@ export interface Report {
   readonly durationMs: number;
 }
 
+/** A move, as it is read. */
+export interface MoveReport {
+  readonly slot: number;
+  readonly from: number;
+  readonly loss: Loss;
+  readonly state: ConnectionState;
+  readonly ip: Uint8Array;
+  readonly port: number;
+  readonly replayedBytes: number;
+}
+
+/** What the reader does with each kind of report. */
+export interface ReportHandlers {
+  readonly onEnd: (report: EndReport) => void;
+  readonly onMove: (report: MoveReport) => void;
+  /** A server did not accept a connection, or was found dead. */
+  readonly onFailure: (slot: number, errno: number) => void;
+}
+
 /** Memory for one worker's reports. */
 export function allocateReports(): SharedArrayBuffer {
   return new SharedArrayBuffer((HEADER_WORDS + RECORDS * RECORD_WORDS) * 4);
-}
-
-const LOSS_SHIFT = 8;
-
-/** How a connection moved, as a number. */
-export function encodeMove(loss: Loss, state: ConnectionState): number {
-  return LOSSES.indexOf(loss) << LOSS_SHIFT | STATES.indexOf(state);
-}
-
-/** The opposite of `encodeMove`. */
-export function decodeMove(code: number): { loss: Loss; state: ConnectionState } {
-  return { loss: LOSSES[code >> LOSS_SHIFT], state: STATES[code & (1 << LOSS_SHIFT) - 1] };
 }
 
 /** The writing end. */
@@ -82,47 +115,70 @@ export class ReportWriter {
     Atomics.store(this.#words, COUNTING, 1);
   }
 
-  /**
-   * Writes a record; the IP address is `ipLength` bytes in the words of `row` from `ipWord` on. Not seen as news before `publish`.
-   */
-  write(
-    kind: number,
-    fate: number,
-    slot: number,
-    attempts: number,
-    moves: number,
-    errno: number,
-    row: Int32Array,
-    ipWord: number,
-    ipLength: number,
-    port: number,
-    sentBytes: number,
-    receivedBytes: number,
-    durationMs: number,
-  ): void {
+  /** Writes the end of a client's connection. Not seen as news before `publish`. */
+  writeEnd(client: ClientRow, { fate, slot, errno, sentBytes, receivedBytes, durationMs }: EndRecord): void {
+    const at = this.#next(KIND.end, slot);
+    if (at >= 0) {
+      const words = this.#words;
+      words[at + END_AT.fate] = FATE_NUMBERS[fate];
+      words[at + END_AT.attempts] = client.words[client.row + WORD.attempts];
+      words[at + END_AT.moves] = client.words[client.row + WORD.moves];
+      words[at + END_AT.errno] = errno;
+      const float = (at + AT.floats) >> 1;
+      this.#floats[float + END_AT.sentBytes] = sentBytes;
+      this.#floats[float + END_AT.receivedBytes] = receivedBytes;
+      this.#floats[float + END_AT.durationMs] = durationMs;
+      this.#putClient(at, client);
+    }
+    this.#finish(at);
+  }
+
+  /** Writes that a client's connection has moved. */
+  writeMove(client: ClientRow, { slot, from, loss, state, replayedBytes }: MoveRecord): void {
+    const at = this.#next(KIND.move, slot);
+    if (at >= 0) {
+      this.#words[at + MOVE_AT.from] = from;
+      this.#words[at + MOVE_AT.loss] = LOSSES.indexOf(loss);
+      this.#words[at + MOVE_AT.state] = STATES.indexOf(state);
+      this.#floats[((at + AT.floats) >> 1) + MOVE_AT.replayedBytes] = replayedBytes;
+      this.#putClient(at, client);
+    }
+    this.#finish(at);
+  }
+
+  /** Writes that a server did not accept, or was found dead, and wakes main. */
+  writeFailure(slot: number, errno: number): void {
+    const at = this.#next(KIND.failure, slot);
+    if (at >= 0) this.#words[at + FAILURE_AT.errno] = errno;
+    this.#finish(at);
+    this.publish();
+  }
+
+  /** Where the next record begins; -1, and it is counted as dropped, if the ring is full. */
+  #next(kind: number, slot: number): number {
     const words = this.#words;
     const head = Atomics.load(words, HEAD);
     if ((head - Atomics.load(words, TAIL) | 0) >= RECORDS) {
       Atomics.add(words, DROPPED, 1);
-      Atomics.store(words, COUNTING, 0);
-      return;
+      return -1;
     }
     const at = HEADER_WORDS + (head & (RECORDS - 1)) * RECORD_WORDS;
     words[at + AT.kind] = kind;
-    words[at + AT.fate] = fate;
     words[at + AT.slot] = slot;
-    words[at + AT.attempts] = attempts;
-    words[at + AT.moves] = moves;
-    words[at + AT.errno] = errno;
-    for (let i = 0; i < 4; i++) words[at + AT.ip + i] = row[ipWord + i];
-    words[at + AT.ipLength] = ipLength;
-    words[at + AT.port] = port;
-    const float = (at + AT.floats) >> 1;
-    this.#floats[float] = sentBytes;
-    this.#floats[float + 1] = receivedBytes;
-    this.#floats[float + 2] = durationMs;
-    Atomics.store(words, HEAD, head + 1 | 0);
-    Atomics.store(words, COUNTING, 0);
+    return at;
+  }
+
+  #putClient(at: number, { words: from, row }: ClientRow): void {
+    const words = this.#words;
+    for (let i = 0; i < 4; i++) words[at + AT.ip + i] = from[row + WORD.ip + i];
+    words[at + AT.ipLength] = from[row + WORD.ipLength];
+    words[at + AT.port] = from[row + WORD.port] & PORT_MASK;
+  }
+
+  /** The record is whole. */
+  #finish(at: number): void {
+    if (at >= 0) Atomics.add(this.#words, HEAD, 1);
+    Atomics.store(this.#words, COUNTING, 0);
   }
 
   /** Wakes main, if it is not awake, for what was written or changed elsewhere in shared memory. */
@@ -134,24 +190,33 @@ export class ReportWriter {
 /** The reading end. */
 export class ReportReader {
   readonly #words: Int32Array;
-  readonly #report: CurrentReport;
+  readonly #end: CurrentEnd;
+  readonly #move: CurrentMove;
 
   constructor(shared: SharedArrayBuffer) {
     this.#words = new Int32Array(shared);
-    this.#report = new CurrentReport(this.#words, new Float64Array(shared), new Uint8Array(shared));
+    const views = { words: this.#words, floats: new Float64Array(shared), bytes: new Uint8Array(shared) };
+    this.#end = new CurrentEnd(views);
+    this.#move = new CurrentMove(views);
   }
 
-  /** Takes every report there is, and gives their number. */
-  drain(take: (report: Report) => void): number {
+  /** Hands over every report there is, and gives their number. */
+  drain(handlers: ReportHandlers): number {
     const words = this.#words;
     const tail = Atomics.load(words, TAIL);
     const count = Atomics.load(words, HEAD) - tail | 0;
     for (let i = 0; i < count; i++) {
-      this.#report.at = HEADER_WORDS + ((tail + i) & (RECORDS - 1)) * RECORD_WORDS;
-      take(this.#report);
+      this.#handOver(HEADER_WORDS + ((tail + i) & (RECORDS - 1)) * RECORD_WORDS, handlers);
       Atomics.store(words, TAIL, tail + i + 1 | 0);
     }
     return count;
+  }
+
+  #handOver(at: number, { onEnd, onMove, onFailure }: ReportHandlers): void {
+    const kind = this.#words[at + AT.kind];
+    if (kind === KIND.end) onEnd(this.#end.of(at));
+    else if (kind === KIND.move) onMove(this.#move.of(at));
+    else onFailure(this.#words[at + AT.slot], this.#words[at + FAILURE_AT.errno]);
   }
 
   /** Whether something is counted of which there is no record yet. */
@@ -170,44 +235,80 @@ export class ReportReader {
   }
 }
 
-class CurrentReport implements Report {
-  /** The record's first word. */
-  at = 0;
+/** The ring's memory. */
+interface Views {
+  readonly words: Int32Array;
+  readonly floats: Float64Array;
+  readonly bytes: Uint8Array;
+}
 
-  constructor(readonly words: Int32Array, readonly floats: Float64Array, readonly bytes: Uint8Array) {}
+/** What records of both kinds of connections say. */
+class CurrentRecord {
+  #at = 0;
 
-  get kind() {
-    return this.words[this.at + AT.kind];
+  constructor(readonly views: Views) {}
+
+  /** Tells of the record that begins there from now on. */
+  of(at: number): this {
+    this.#at = at;
+    return this;
   }
-  get fate() {
-    return this.words[this.at + AT.fate];
+
+  get slot(): number {
+    return this.word(AT.slot);
   }
-  get slot() {
-    return this.words[this.at + AT.slot];
+  get ip(): Uint8Array {
+    const start = (this.#at + AT.ip) * 4;
+    return this.views.bytes.slice(start, start + this.word(AT.ipLength));
   }
-  get attempts() {
-    return this.words[this.at + AT.attempts];
+  get port(): number {
+    return this.word(AT.port);
   }
-  get moves() {
-    return this.words[this.at + AT.moves];
+
+  protected word(word: number): number {
+    return this.views.words[this.#at + word];
   }
-  get errno() {
-    return this.words[this.at + AT.errno];
+
+  protected float(float: number): number {
+    return this.views.floats[((this.#at + AT.floats) >> 1) + float];
   }
-  get ip() {
-    const start = (this.at + AT.ip) * 4;
-    return this.bytes.slice(start, start + this.words[this.at + AT.ipLength]);
+}
+
+class CurrentEnd extends CurrentRecord implements EndReport {
+  get fate(): Fate {
+    return FATE_NAMES[this.word(END_AT.fate)];
   }
-  get port() {
-    return this.words[this.at + AT.port];
+  get attempts(): number {
+    return this.word(END_AT.attempts);
   }
-  get sentBytes() {
-    return this.floats[(this.at + AT.floats) >> 1];
+  get moves(): number {
+    return this.word(END_AT.moves);
   }
-  get receivedBytes() {
-    return this.floats[((this.at + AT.floats) >> 1) + 1];
+  get errno(): number {
+    return this.word(END_AT.errno);
   }
-  get durationMs() {
-    return this.floats[((this.at + AT.floats) >> 1) + 2];
+  get sentBytes(): number {
+    return this.float(END_AT.sentBytes);
+  }
+  get receivedBytes(): number {
+    return this.float(END_AT.receivedBytes);
+  }
+  get durationMs(): number {
+    return this.float(END_AT.durationMs);
+  }
+}
+
+class CurrentMove extends CurrentRecord implements MoveReport {
+  get from(): number {
+    return this.word(MOVE_AT.from);
+  }
+  get loss(): Loss {
+    return LOSSES[this.word(MOVE_AT.loss)];
+  }
+  get state(): ConnectionState {
+    return STATES[this.word(MOVE_AT.state)];
+  }
+  get replayedBytes(): number {
+    return this.float(MOVE_AT.replayedBytes);
   }
 }

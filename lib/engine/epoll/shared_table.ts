@@ -12,7 +12,6 @@ const BUFFER_BYTES_MIN = 1024;
 
 /** The table of the workers. Plain data. */
 export interface SharedTable extends RoutingColumns {
-  readonly generation: number;
   readonly key: KeyRule;
   readonly addresses: SharedArrayBuffer;
   /** Servers known by name, by their index: they are looked up when they are dialled. */
@@ -32,22 +31,44 @@ function sockaddrOf(server: TableServer): Uint8Array {
 
 type Column = Int32Array | Uint32Array | Float64Array;
 
-/** What a published table occupies. */
-interface Occupied {
+/** A table in shared memory, and what it occupies there. */
+interface Published {
+  readonly shared: SharedTable;
+  readonly buffers: readonly SharedArrayBuffer[];
+}
+
+/** Buffers of tables that are not in the publication of this generation any more. */
+interface Retired {
   readonly generation: number;
   readonly buffers: readonly SharedArrayBuffer[];
 }
 
 /**
- * Makes shared tables, in memory that is used again. A worker that has adopted a newer table keeps the old one as garbage, and having
+ * Publishes tables in memory that is used again. A worker that has adopted newer tables keeps the old ones as garbage, and having
  * little garbage does not collect it for long; so memory made anew for each table would grow to gigabytes.
  */
 export class SharedTables {
-  readonly #occupied: Occupied[] = [];
+  #published: ReadonlyMap<RoutingTable, Published> = new Map();
+  /** The oldest first. */
+  readonly #retired: Retired[] = [];
   readonly #free: SharedArrayBuffer[] = [];
 
-  /** The same table in shared memory. */
-  share(table: RoutingTable): SharedTable {
+  /** These tables in shared memory, as publication `generation`; those of the last one that are among them stay where they are. */
+  publish(tables: readonly RoutingTable[], generation: number): SharedTable[] {
+    const published = new Map(tables.map((table) => [table, this.#published.get(table) ?? this.#share(table)]));
+    for (const [table, { buffers }] of this.#published) if (!published.has(table)) this.#retired.push({ generation, buffers });
+    this.#published = published;
+    return tables.map((table) => published.get(table)!.shared);
+  }
+
+  /** Every worker has the publication of this generation or a later one. */
+  releaseBefore(generation: number): void {
+    while (this.#retired.length > 0 && this.#retired[0].generation <= generation) {
+      this.#free.push(...this.#retired.shift()!.buffers);
+    }
+  }
+
+  #share(table: RoutingTable): Published {
     const buffers: SharedArrayBuffer[] = [];
     const take = (bytes: number) => {
       const buffer = this.#take(bytes);
@@ -62,37 +83,20 @@ export class SharedTables {
     const { circle, servers } = table;
     const addresses = take(servers.length * ADDRESS_STRIDE);
     const bytes = new Uint8Array(addresses);
-    const names = new Map<number, Address>();
-    for (const [index, server] of servers.entries()) {
-      bytes.set(sockaddrOf(server), index * ADDRESS_STRIDE);
-      if (!isIp(server.address.host)) names.set(index, server.address);
-    }
-    this.#occupied.push({ generation: table.generation, buffers });
-    return {
-      generation: table.generation,
+    for (const [index, server] of servers.entries()) bytes.set(sockaddrOf(server), index * ADDRESS_STRIDE);
+    const named = [...servers.entries()].filter(([, { address }]) => !isIp(address.host));
+    const shared: SharedTable = {
       key: table.key,
       weightTotal: table.weightTotal,
       loadBound: table.loadBound,
-      circle: {
-        serverCount: circle.serverCount,
-        arcShift: circle.arcShift,
-        points: share(circle.points),
-        owners: share(circle.owners),
-        starts: share(circle.starts),
-      },
+      circle: { ...circle, points: share(circle.points), owners: share(circle.owners), starts: share(circle.starts) },
       slots: share(table.slots),
       weights: share(table.weights),
       connectionsMax: share(table.connectionsMax),
       addresses,
-      names,
+      names: new Map(named.map(([index, { address }]) => [index, address])),
     };
-  }
-
-  /** Nobody reads tables before this generation any more. */
-  releaseBefore(generation: number): void {
-    while (this.#occupied.length > 0 && this.#occupied[0].generation < generation) {
-      this.#free.push(...this.#occupied.shift()!.buffers);
-    }
+    return { shared, buffers };
   }
 
   /** A buffer of so many bytes or more, a power of two. */

@@ -5,7 +5,7 @@
  * a socket that was sent something lately. Knows sockets and their rows; what becomes of a connection is for others to decide.
  */
 
-import { type DescriptorTable, FLAG, ROLE, ROW_SHIFT, SERVER_FLOAT, WORD } from "./descriptor_table.ts";
+import { type DescriptorTable, FLAG, floatsOf, ROLE, rowOf, SERVER_FLOAT, WORD } from "./descriptor_table.ts";
 import type { PeerFacts, Sockets } from "../system/sockets.ts";
 import type { TimerWheel } from "./timer_wheel.ts";
 
@@ -46,7 +46,7 @@ export class SilenceWatch {
   /** Something was sent to a socket of an open connection that is not watched. */
   begin(socket: number, nowMs: number): void {
     const words = this.#words;
-    const row = socket << ROW_SHIFT;
+    const row = rowOf(socket);
     words[row + WORD.flags] |= FLAG.watched;
     const limitMs = this.#limitOf(row);
     if (limitMs === 0) return;
@@ -57,7 +57,7 @@ export class SilenceWatch {
   /** When the socket is to be looked at again; SILENT if its host is gone, Infinity if there is nothing to watch. */
   check(socket: number, nowMs: number): number {
     const words = this.#words;
-    const row = socket << ROW_SHIFT;
+    const row = rowOf(socket);
     const limitMs = this.#limitOf(row);
     if ((words[row + WORD.flags] & (FLAG.watched | FLAG.broken)) !== FLAG.watched || limitMs === 0) return Infinity;
     const at = this.#heardAt(socket, row);
@@ -77,6 +77,6 @@ export class SilenceWatch {
   #heardAt(socket: number, row: number): number {
     const isClient = this.#words[row + WORD.role] === ROLE.client;
     const server = isClient ? this.#words[row + WORD.peer] : socket;
-    return (server << (ROW_SHIFT - 1)) + (isClient ? SERVER_FLOAT.clientHeardMs : SERVER_FLOAT.serverHeardMs);
+    return floatsOf(server) + (isClient ? SERVER_FLOAT.clientHeardMs : SERVER_FLOAT.serverHeardMs);
   }
 }

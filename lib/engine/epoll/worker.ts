@@ -46,8 +46,8 @@ async function work(): Promise<void> {
 async function serve(loop: EpollLoop): Promise<void> {
   while (loop.run() === "message") {
     const message = await takeMessage();
-    if (message.kind === "table") loop.useTable(message.table);
-    else if (message.kind === "found") loop.useName(message.server, message.addresses);
+    if (message.kind === "tables") loop.setTables(message.tables, message.generation);
+    else if (message.kind === "found") loop.setAddresses(message.server, message.addresses);
   }
 }
 

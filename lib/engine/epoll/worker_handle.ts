@@ -14,8 +14,11 @@ const PAUSE_MS = 10;
 
 const COMMAND_SIZE = BigInt(COMMAND_BYTES);
 
-/** What main does when a worker says something, or dies. */
-export interface WorkerEvents {
+/** What a worker is started with, and what main does when it says something, or dies. */
+export interface WorkerStart {
+  readonly epoch: number;
+  /** Called when the worker listens: what it gets then is what holds at that moment. */
+  readonly setUp: () => CommonSetup;
   readonly onMessage: (message: FromWorker) => void;
   readonly onDeath: (reason: string) => void;
 }
@@ -26,7 +29,6 @@ export type CommonSetup = Omit<WorkerSetup, "index" | "epoch" | "timeOrigin" | "
 /** A worker. `start` it, `tell` it commands, `send` it messages, `close` it. */
 export class WorkerHandle {
   readonly mailbox: { readonly reader: number; readonly writer: number };
-  setUp: (() => CommonSetup) | undefined;
   reports = new ReportReader(allocateReports());
   /** Whether it had many reports of late. */
   wasBusy = false;
@@ -45,12 +47,10 @@ export class WorkerHandle {
   constructor(readonly libc: Libc, readonly index: number) {
     this.#commandAddress = libc.addressOf(this.#command.buffer);
     if (libc.call.pipe2(this.#commandAddress, FILE.O_NONBLOCK | FILE.O_CLOEXEC) < 0) {
-      {
-        throw new OperatorError(
-          "failed",
-          `Cannot start worker ${index + 1}: ${errnoText(libc.errno())}; raise the limit on open files`,
-        );
-      }
+      throw new OperatorError(
+        "failed",
+        `Cannot start worker ${index + 1}: ${errnoText(libc.errno())}; raise the limit on open files`,
+      );
     }
     this.mailbox = { reader: this.#command[0], writer: this.#command[1] };
   }
@@ -61,7 +61,7 @@ export class WorkerHandle {
   }
 
   /** Starts a thread. */
-  start(epoch: number, events: WorkerEvents): void {
+  start({ epoch, setUp, onMessage, onDeath }: WorkerStart): void {
     const reports = allocateReports();
     this.reports = new ReportReader(reports);
     this.#epoch = epoch;
@@ -74,23 +74,23 @@ export class WorkerHandle {
     this.#worker = worker;
     this.#isSetUp = false;
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
-      if (data.kind === "here") this.#setUp(worker, reports);
+      if (data.kind === "here") this.#setUp(worker, reports, setUp());
       if (data.kind === "gone") this.#gone.resolve();
-      else events.onMessage(data);
+      else onMessage(data);
     };
     worker.onerror = (event) => {
       event.preventDefault();
       this.#bury();
-      events.onDeath(event.message);
+      onDeath(event.message);
     };
   }
 
   /** Not before the worker listens: a message that comes while its modules load is lost. */
-  #setUp(worker: Worker, reports: SharedArrayBuffer): void {
+  #setUp(worker: Worker, reports: SharedArrayBuffer, common: CommonSetup): void {
     this.#isSetUp = true;
     worker.postMessage(
       {
-        ...this.setUp!(),
+        ...common,
         index: this.index,
         epoch: this.#epoch,
         timeOrigin: performance.timeOrigin,

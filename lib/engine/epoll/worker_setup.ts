@@ -15,7 +15,7 @@ export interface WorkerSetup {
   /** Main's performance.timeOrigin: times in shared memory are by main's clock. */
   readonly timeOrigin: number;
   readonly epoll: number;
-  readonly listener: number;
+  readonly listeners: readonly WorkerListener[];
   readonly mailbox: number;
   /** The writing ends of all workers' mailboxes. */
   readonly mailboxes: readonly number[];
@@ -27,7 +27,16 @@ export interface WorkerSetup {
   readonly availabilities: SharedArrayBuffer;
   readonly config: EngineConfig;
   readonly pipesMax: number;
-  readonly table: SharedTable;
+  /** By service. */
+  readonly tables: readonly SharedTable[];
+  /** Of their publication. */
+  readonly generation: number;
+}
+
+/** A listener as workers have it: its descriptor, and the number of the service whose clients it accepts. */
+export interface WorkerListener {
+  readonly descriptor: number;
+  readonly service: number;
 }
 
 /** The answer to a look-up: addresses as `ADDRESS_STRIDE` bytes each, none if it failed. */
@@ -38,8 +47,15 @@ export interface FoundName {
   readonly addresses: Uint8Array;
 }
 
+/** New tables, one for each service. */
+export interface TablesMessage {
+  readonly kind: "tables";
+  readonly tables: readonly SharedTable[];
+  readonly generation: number;
+}
+
 /** From main. */
-export type ToWorker = WorkerSetup | FoundName | { readonly kind: "table"; readonly table: SharedTable };
+export type ToWorker = WorkerSetup | FoundName | TablesMessage;
 
 /** To main: it listens to messages; it runs; there are reports; a server's name is wanted; accepting fails; it has closed everything. */
 export type FromWorker =

@@ -6,8 +6,19 @@
 
 import { type Address, clientKey, formatAddress, ipBytes } from "../../values/address.ts";
 import type { Fate } from "../../values/fates.ts";
-import { messageOf } from "../../values/errors.ts";
-import { CHOICES, type ConnectionState, FACT, type Loss, OPTIONAL } from "../../routing/redistribution.ts";
+import { assert, messageOf } from "../../values/errors.ts";
+import {
+  DEPARTURES,
+  fateOfEnds,
+  fateOfUnserved,
+  fateOfUntaken,
+  isCalledOff,
+  MOVED_COUNTERS,
+  PROBES,
+  retryAfterMs,
+  sharesBudget,
+} from "../../routing/departure.ts";
+import { FACT, type Loss } from "../../routing/redistribution.ts";
 import type { Choice } from "../../routing/route.ts";
 import type { TableServer } from "../../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, isDraining } from "../../routing/availability.ts";
@@ -15,7 +26,7 @@ import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableO
 import type { EndedConnection, MovedConnection } from "../../observe/connections.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
 import { Leg } from "./leg.ts";
-import { type Budget, type DialContext, findDead, releaseServer, Search, type Tally } from "./search.ts";
+import { type Budget, type DialContext, type Probed, probeServer, releaseServer, Search, type Tally } from "./search.ts";
 
 /** What a connection needs of the engine that it belongs to. */
 export interface ConnectionContext extends DialContext {
@@ -32,26 +43,29 @@ interface Departure {
   readonly leg: Leg;
   readonly search: Search;
   readonly loss: Loss;
-  readonly state: ConnectionState;
+  readonly state: keyof typeof MOVED_COUNTERS;
+  /** Resolves when the connection has left, or stays. */
+  readonly over: PromiseWithResolvers<void>;
 }
 
 /** The buffer for bytes that nobody wants any more. */
 const DISCARD_BYTES = 64 * 1024;
 
-/** How long a connection that could leave stays where it is after no other server took it. */
-const PAUSE_MS = 1000;
-
-/** The counter of those that have moved. */
-const MOVED = {
-  unsent: "movedUnsent",
-  unanswered: "movedUnanswered",
-  idle: "movedIdle",
-} as const satisfies Record<Exclude<ConnectionState, "busy">, string>;
+/** Who a connection is of. */
+export interface Client {
+  /** Of this connection alone for as long as it is open. */
+  readonly id: number;
+  readonly client: Deno.TcpConn;
+  readonly service: number;
+}
 
 /** A client's connection. `run` once; everything else at any time. */
 export class StreamsConnection {
   #state: "dialling" | "open" | "ended" = "dialling";
   readonly #startedMs = performance.now();
+  readonly id: number;
+  readonly client: Deno.TcpConn;
+  readonly #service: number;
   readonly ip: Uint8Array;
   readonly #address: Address;
   readonly #conversation: Conversation;
@@ -71,7 +85,10 @@ export class StreamsConnection {
   #sentBytes = 0;
   #receivedBytes = 0;
 
-  constructor(readonly id: number, readonly client: Deno.TcpConn, readonly context: ConnectionContext) {
+  constructor({ id, client, service }: Client, readonly context: ConnectionContext) {
+    this.id = id;
+    this.client = client;
+    this.#service = service;
     this.#address = addressOf(client);
     this.ip = ipBytes(this.#address.host);
     this.#conversation = new Conversation(context.config, context.counters, context.recordingRoom);
@@ -120,8 +137,7 @@ export class StreamsConnection {
       const budget = { attempts: config.connectAttemptsMax, deadlineMs: this.#startedMs + config.connectDeadlineMs };
       const search = this.#search = this.#newSearch("any", [], budget);
       if (await search.run((server, socket) => this.#open(server, socket)) || this.#state === "ended") return;
-      if (this.#tally.attempts > 0) this.end("connect_failed");
-      else this.end(table().servers.length === 0 ? "no_server" : "refused_limit");
+      this.end(fateOfUnserved(this.#tally.attempts, table(this.#service).servers.length));
     });
   }
 
@@ -131,6 +147,7 @@ export class StreamsConnection {
     this.#state = "ended";
     const server = this.#server;
     this.#leg?.leave();
+    this.#departure?.over.resolve();
     if (isCut) abortSocket(this.client);
     else closeSocket(this.client);
     this.context.counters.addFate(fate, server?.slot);
@@ -151,7 +168,7 @@ export class StreamsConnection {
   }
 
   /** The server with this slot is to be left, as its availability says: if it is this connection's, now or when asked again. */
-  leave(slot: number): void {
+  vacate(slot: number): void {
     const leg = this.#leg;
     this.#search?.skip(slot, "it was removed");
     if (this.#state !== "open" || leg?.server.slot !== slot) return;
@@ -184,8 +201,8 @@ export class StreamsConnection {
   }
 
   #newSearch(choice: Choice, except: readonly string[], budget: Budget): Search {
-    const key = clientKey(this.context.table().key, this.ip, this.port);
-    return new Search(this.context, { key, choice, except, budget, tally: this.#tally });
+    const key = clientKey(this.context.table(this.#service).key, this.ip, this.port);
+    return new Search(this.context, { service: this.#service, key, choice, except, budget, tally: this.#tally });
   }
 
   #newBudget(): Budget {
@@ -299,15 +316,14 @@ export class StreamsConnection {
   /** The client takes no more, but what it sent before it went is for the server, which may read that only if it is read from. */
   #breakClient(leg: Leg): void {
     this.#clientBroken = true;
-    this.#stay();
+    this.#callOff();
     void discard(leg.socket);
   }
 
   /** Ends the connection if both directions have. */
   #finish(leg: Leg): void {
     if (!this.#isCurrent(leg) || leg.sending === "under way" || !(leg.endPassed || this.#clientBroken)) return;
-    if (this.#clientBroken) this.end("client_gone");
-    else this.end(leg.sending === "failed" ? "server_closed" : "done");
+    this.end(fateOfEnds({ clientFailed: this.#clientBroken, serverFailed: leg.sending === "failed" }));
   }
 
   #loseClient(error: SocketError): void {
@@ -320,7 +336,7 @@ export class StreamsConnection {
     if (this.#state === "ended") return;
     if (chunk === undefined) this.#conversation.clientEnded();
     else this.#conversation.clientSaid(chunk);
-    if (this.#departure !== undefined && OPTIONAL.includes(this.#departure.loss)) this.#stay();
+    if (this.#departure !== undefined && isCalledOff(this.#departure.loss, "client")) this.#callOff();
   }
 
   #onServerBytes(leg: Leg, chunk: Uint8Array): void {
@@ -328,41 +344,43 @@ export class StreamsConnection {
     leg.heardMs = performance.now();
     this.#conversation.serverSaid(chunk);
     this.#budget = undefined;
-    this.#stay();
+    if (this.#departure !== undefined && isCalledOff(this.#departure.loss, "server")) this.#callOff();
   }
 
   /** The server has sent its end: the client is told, unless the server turns out to be dead and the client may have another. */
   async #hearEnd(leg: Leg): Promise<void> {
-    this.#stay();
+    if (this.#departure !== undefined) {
+      await this.#departure.over.promise; // it leaves the server anyway; only if nobody takes it does the end matter
+      if (!this.#isCurrent(leg)) return;
+    }
     if (this.#conversation.state(leg.isWriting) !== "busy") this.context.lastEndsMs.set(leg.server.slot, performance.now());
     if (this.#conversation.decide("end", leg.isWriting) === "probe") {
-      const dead = await this.#ask(leg);
+      const { result, reason } = await this.#probe(leg);
       if (!this.#isCurrent(leg) || this.#departure !== undefined) return;
-      if (dead !== undefined) {
-        this.context.onServerFailed(leg.server.slot, dead);
-        return await this.#loseServer(leg, dead);
-      }
+      if (PROBES[result].countsAsFailure) this.context.onServerFailed(leg.server.slot, reason);
+      if (!PROBES[result].endWasMeant) return await this.#loseServer(leg, reason);
       leg.release();
     }
     leg.endPassed = true;
+    this.#conversation.serverEnded();
     await this.client.closeWrite().catch((error) => {
       throw new SocketError(this.client, error);
     });
   }
 
-  /** Asks the server whether it is still there; nothing is said to it meanwhile. Why it is dead, or undefined. */
-  async #ask(leg: Leg): Promise<string | undefined> {
+  /** Dials the server again, to learn whether it is alive; nothing is sent to it meanwhile. */
+  async #probe(leg: Leg): Promise<Probed> {
     leg.hold();
     leg.isProbed = true;
-    const dead = await findDead(this.context, leg.server.slot, leg.socket.remoteAddr as Deno.NetAddr, leg.signal);
+    const probed = await probeServer(this.context, leg.server.slot, leg.socket.remoteAddr as Deno.NetAddr, leg.signal);
     leg.isProbed = false;
-    return dead;
+    return probed;
   }
 
   /** The server is lost: the client has another one if it may, or it is cut off. */
   async #loseServer(leg: Leg, reason: string): Promise<void> {
     this.#tally.reason = reason;
-    this.#stay();
+    this.#callOff();
     leg.fail();
     if (this.#clientBroken) return this.end("client_gone");
     if (leg.endPassed) return this.end("server_lost", true); // the client has taken it for whole: no other server can go on
@@ -386,7 +404,7 @@ export class StreamsConnection {
   #leaveNow(leg: Leg): void {
     if (!leg.isUp) return this.#release(leg); // it goes on looking for another one, but is not this one's any more
     if (this.#departure?.loss === "expired") return;
-    this.#stay(); // it looked for one that serves, or for its own: now any will do
+    this.#callOff(); // it looked for one that serves, or for its own: now any will do
     if (!leg.endPassed && !this.#clientBroken && this.#isMovable("expired", leg)) this.#depart("expired", leg);
     else this.#cut("expired");
   }
@@ -400,11 +418,14 @@ export class StreamsConnection {
    * whatever the client says, for as long as this server says nothing.
    */
   #depart(loss: Loss, leg: Leg): void {
-    const canStay = CHOICES[loss] !== "any";
+    const { choice } = DEPARTURES[loss];
+    const canStay = choice !== "any";
     if (canStay && performance.now() < this.#patientUntilMs) return;
-    const search = this.#newSearch(CHOICES[loss], [leg.server.name], this.#budgetFor(loss, leg));
+    const search = this.#newSearch(choice, [leg.server.name], this.#budgetFor(loss, leg));
     if (canStay && search.next() === undefined) return;
-    const departure = { leg, search, loss, state: this.#conversation.state(leg.isUp && leg.isWriting) };
+    const state = this.#conversation.state(leg.isUp && leg.isWriting);
+    assert(state !== "busy", "a busy connection cannot leave its server");
+    const departure = { leg, search, loss, state, over: Promise.withResolvers<void>() };
     this.#search = search;
     this.#departure = departure;
     leg.hold();
@@ -414,37 +435,36 @@ export class StreamsConnection {
     });
   }
 
-  /**
-   * Servers that take a connection and lose it soon and without a word are as many as may be tried in one search, not one after
-   * another for ever.
-   */
+  /** What a search for another server may spend. */
   #budgetFor(loss: Loss, { startedMs }: Leg): Budget {
-    if (loss !== "reset") return this.#newBudget();
-    const isLostSoon = performance.now() - startedMs <= this.context.config.connectDeadlineMs;
-    if (!isLostSoon || this.#budget === undefined) this.#budget = this.#newBudget();
-    return this.#budget;
+    const { connectDeadlineMs } = this.context.config;
+    const shares = sharesBudget(loss, this.#budget === undefined, performance.now() - startedMs, connectDeadlineMs);
+    const budget = shares ? this.#budget! : this.#newBudget();
+    if (!DEPARTURES[loss].keepsServer) this.#budget = budget;
+    return budget;
   }
 
   /** Another server has accepted. */
   #arrive({ leg, loss, state }: Departure, server: TableServer, socket: Deno.TcpConn): void {
     const { counters, availabilities } = this.context;
-    if (loss === "drain" && !isDraining(availabilities.get(leg.server.slot))) {
-      closeSocket(socket); // the operator has changed his mind
+    if (isCalledOff(loss, "undrain") && !isDraining(availabilities.get(leg.server.slot))) {
+      closeSocket(socket);
       releaseServer(this.context, server);
-      return this.#stay();
+      return this.#callOff();
     }
     if (state === "unanswered" && !this.#conversation.isRecorded) {
       closeSocket(socket); // the client has said more meanwhile than can be said again
       releaseServer(this.context, server);
-      return leg.isUp ? this.#stay() : this.end("redistribute_refused", true);
+      return leg.isUp ? this.#callOff() : this.end("redistribute_refused", true);
     }
+    this.#departure?.over.resolve();
     this.#departure = undefined;
-    if (loss !== "reset") this.#budget = undefined;
+    if (DEPARTURES[loss].keepsServer) this.#budget = undefined;
     leg.leave();
     const repeated = this.#conversation.repeat();
     this.#begin(server, socket, repeated);
     this.#moves++;
-    if (state !== "busy") counters.add(MOVED[state]);
+    counters.add(MOVED_COUNTERS[state]);
     this.#countOf(leg, "movedAway");
     this.context.onMoved({
       client: formatAddress(this.#address),
@@ -459,20 +479,26 @@ export class StreamsConnection {
 
   /** No other server has accepted. */
   #findNobody({ leg, loss, state }: Departure): void {
-    if (loss === "expired") return this.end("removed", true);
-    if (!leg.isUp) return state === "unsent" ? this.end("connect_failed") : this.end("server_lost", true);
-    this.#patientUntilMs = performance.now() + PAUSE_MS;
-    this.#stay();
+    const fate = fateOfUntaken(loss, state, leg.isUp);
+    if (fate !== undefined) return this.end(fate, true);
+    this.#stay("nobodyTookIt");
   }
 
-  /** The connection does not leave its server now. */
-  #stay(): void {
+  /** The client or the server spoke, or the drain was cancelled: the connection stays. */
+  #callOff(): void {
+    this.#stay("calledOff");
+  }
+
+  /** The connection does not leave its server now, and not before it may try again. */
+  #stay(why: Parameters<typeof retryAfterMs>[0]): void {
     if (this.#departure === undefined) return;
-    const { search, leg } = this.#departure;
+    const { search, leg, over } = this.#departure;
+    this.#patientUntilMs = performance.now() + retryAfterMs(why, this.context.config.quietMs);
     this.#departure = undefined;
     this.#search = undefined;
     search.cancel();
     leg.release();
+    over.resolve();
   }
 
   #release(leg: Leg | undefined): void {

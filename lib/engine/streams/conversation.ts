@@ -3,6 +3,7 @@
  * `redistribution.ts` decides by, and a copy of what the client said while it may have to be said again. Knows no sockets.
  */
 
+import { recordingSize } from "../recording.ts";
 import type { Counters } from "../../observe/counters.ts";
 import type { Fate } from "../../values/fates.ts";
 import { ANSWER, classifyAnswer } from "../../routing/http_answer.ts";
@@ -10,6 +11,7 @@ import {
   type ConnectionState,
   decide,
   FACT,
+  factsNow,
   fateOfCut,
   forgetRecording,
   isCutBySilence,
@@ -22,10 +24,6 @@ import {
   stateOf,
   type Verdict,
 } from "../../routing/redistribution.ts";
-
-/** The smallest recording, which holds most requests, and how much larger the next size is. */
-const RECORDING_BYTES_MIN = 1024;
-const GROWTH = 4;
 
 const NOTHING = new Uint8Array(0);
 
@@ -52,6 +50,7 @@ export class RecordingRoom {
 /** One connection's conversation. Times are of performance.now. */
 export class Conversation {
   #facts = 0;
+  readonly #ends = { hasClientEnded: false, hasServerEnded: false };
   #replays = 0;
   #lastActivityMs = performance.now();
   /** Bytes that were read from one side and not taken by the other. */
@@ -66,7 +65,8 @@ export class Conversation {
 
   /** FACT bits. */
   get facts(): number {
-    return this.#isMoving ? this.#facts | FACT.moving : this.#facts;
+    const { hasClientEnded, hasServerEnded } = this.#ends;
+    return factsNow(this.#facts, { isInTransit: this.#isMoving, hasClientEnded, hasServerEnded });
   }
 
   /** Whether all that the client asks is kept. More than there may be can come while another server is looked for. */
@@ -104,7 +104,7 @@ export class Conversation {
   }
 
   clientEnded(): void {
-    this.#facts |= FACT.clientEnded;
+    this.#ends.hasClientEnded = true;
     this.#lastActivityMs = performance.now();
   }
 
@@ -114,6 +114,11 @@ export class Conversation {
     this.#replays = 0;
     this.#serverUntaken += chunk.length;
     this.#lastActivityMs = performance.now();
+  }
+
+  /** The server's end was passed on. */
+  serverEnded(): void {
+    this.#ends.hasServerEnded = true;
   }
 
   /** A server took so many bytes of what the client said. */
@@ -202,10 +207,9 @@ export class Conversation {
   #makeRoom(bytes: number): boolean {
     const before = this.#recording;
     if (bytes <= before.length) return true;
-    let size = Math.max(RECORDING_BYTES_MIN, before.length);
-    while (size < bytes) size *= GROWTH;
-    size = Math.min(size, this.policy.replayBytesMax);
-    if (size < bytes || !this.room.take(size - before.length)) return false;
+    const { replayBytesMax } = this.policy;
+    const size = Math.min(recordingSize(bytes, before.length, replayBytesMax) ?? 0, replayBytesMax);
+    if (size === 0 || !this.room.take(size - before.length)) return false;
     this.#recording = new Uint8Array(size); // the old one may be being written
     this.#recording.set(before.subarray(0, this.#recordedBytes));
     return true;

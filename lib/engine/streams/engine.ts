@@ -3,16 +3,17 @@
  * set of open connections; what happens in one connection is in `streams_connection.ts`.
  */
 
-import type { Address } from "../../values/address.ts";
 import { LIMITS } from "../../values/config.ts";
 import type { Fate } from "../../values/fates.ts";
-import { messageOf } from "../../values/errors.ts";
+import { assert, messageOf } from "../../values/errors.ts";
 import { logger } from "../../observe/log.ts";
-import { listenByDeno } from "../listen.ts";
+import { liveLoad } from "../../observe/live_load.ts";
 import type { RoutingTable } from "../../routing/routing_table.ts";
 import { isDraining } from "../../routing/availability.ts";
-import type { Engine, EngineKind, EngineOptions, OpenConnection } from "../engine.ts";
+import type { Engine, EngineKind, EngineOptions, OpenConnection, ServiceListener } from "../engine.ts";
+import { AcceptBackoff } from "../accept_backoff.ts";
 import type { EndedConnection } from "../../observe/connections.ts";
+import { StreamsListener } from "./listener.ts";
 import { NameLookup } from "../name_lookup.ts";
 import { RetiredSlots } from "../retired_slots.ts";
 import { type ConnectionContext, StreamsConnection } from "./connection.ts";
@@ -20,9 +21,6 @@ import { RecordingRoom } from "./conversation.ts";
 
 /** Errors of accept that are one client's, who reset the connection before it was its turn: the next one is accepted at once. */
 const CLIENT_ERRORS = [Deno.errors.NotConnected, Deno.errors.ConnectionAborted, Deno.errors.ConnectionReset];
-/** How long accepting pauses after other errors, such as no descriptor being left: doubled from the first to the last. */
-const ACCEPT_PAUSE_MIN_MS = 50;
-const ACCEPT_PAUSE_MAX_MS = 1000;
 
 /** Idle connections are looked for this many times in an idle timeout, but not more often than the second number says. */
 const IDLE_SWEEPS_PER_TIMEOUT = 8;
@@ -40,50 +38,39 @@ export const streams: EngineKind = {
   cannot: ["reset", "cut", "lateReset", "stalledReset", "silence", "keepAliveTime", "threads", "urgentData"],
   unsupported: () => undefined,
   threads: () => 0,
+  listen: (address) => new StreamsListener(address),
   create: (options) => new StreamsEngine(options),
 };
 
 class StreamsEngine implements Engine {
-  readonly address: Address;
   readonly #options: EngineOptions;
-  readonly #listener: Deno.TcpListener;
   readonly #connections = new Map<number, StreamsConnection>();
   readonly #context: ConnectionContext;
   readonly #sweep: ReturnType<typeof setInterval>;
   readonly #stopped = Promise.withResolvers<void>();
   readonly #emptied = Promise.withResolvers<void>();
-  readonly #accepting: Promise<void>;
+  readonly #accepting: Promise<unknown>;
   readonly #retired = new RetiredSlots();
-  #table: RoutingTable;
+  /** By service. */
+  #tables: readonly RoutingTable[];
   #lastId = 0;
   /** Runs while there is a connection that should leave its server. */
   #look: ReturnType<typeof setTimeout> | undefined;
   #stopping = false;
 
   constructor(options: EngineOptions) {
-    const { config, counters, listen, availabilities } = options;
+    const { config, counters, listeners, availabilities } = options;
     this.#options = options;
-    this.#table = options.table;
-    this.#listener = listenByDeno(listen);
-    this.address = { host: listen.host, port: this.#listener.addr.port };
+    this.#tables = options.tables;
     this.#context = {
       config,
       counters,
-      load: {
-        get open() {
-          return counters.get("open");
-        },
-        get unavailableWeight() {
-          return availabilities.unavailableWeight;
-        },
-        availabilityOf: (slot) => availabilities.get(slot),
-        openOf: (slot) => counters.getOf(slot, "serverOpen"),
-      },
+      load: liveLoad(counters, availabilities),
       availabilities,
       recordingRoom: new RecordingRoom(LIMITS.replayBytesTotalMax),
       names: new NameLookup(),
       lastEndsMs: new Map(),
-      table: () => this.#table,
+      table: (service) => this.#tables[service],
       onEnded: (connection, ended) => this.#forget(connection, ended),
       onMoved: options.onMoved,
       onLeaving: () => this.#lookLater(),
@@ -92,12 +79,12 @@ class StreamsEngine implements Engine {
     };
     const sweepMs = Math.max(IDLE_SWEEP_MIN_MS, config.idleTimeoutMs / IDLE_SWEEPS_PER_TIMEOUT);
     this.#sweep = setInterval(() => this.#endIdle(), sweepMs);
-    this.#accepting = this.#acceptAll();
+    this.#accepting = Promise.all(listeners.map((listener) => this.#acceptAll(listener)));
   }
 
-  update(table: RoutingTable): Promise<void> {
-    this.#retired.update(this.#table, table);
-    this.#table = table;
+  update(tables: readonly RoutingTable[]): Promise<void> {
+    this.#retired.update(this.#tables, tables);
+    this.#tables = tables;
     queueMicrotask(() => this.#declareEmpty()); // whoever publishes is not called back before it has done so
     return Promise.resolve();
   }
@@ -106,9 +93,9 @@ class StreamsEngine implements Engine {
     return this.#options.counters.getOf(slot, "serverOpen") === 0;
   }
 
-  leave(slot: number): void {
-    if (!isDraining(this.#options.availabilities.get(slot))) return; // the operator has changed his mind
-    for (const connection of this.#all()) connection.leave(slot);
+  vacate(slot: number): void {
+    if (!isDraining(this.#options.availabilities.get(slot))) return; // the drain was cancelled
+    for (const connection of this.#all()) connection.vacate(slot);
     this.#lookLater();
   }
 
@@ -125,8 +112,8 @@ class StreamsEngine implements Engine {
   }
 
   async stop(graceMs: number): Promise<void> {
-    if (!this.#stopping) this.#listener.close();
     this.#stopping = true;
+    for (const { listener } of this.#options.listeners) listener[Symbol.dispose]();
     this.#stopped.resolve();
     await this.#accepting;
     if (this.#connections.size === 0) this.#emptied.resolve();
@@ -141,12 +128,12 @@ class StreamsEngine implements Engine {
     await this.stop(0);
   }
 
-  async #acceptAll(): Promise<void> {
-    let pauseMs = 0;
+  async #acceptAll({ listener, service }: ServiceListener): Promise<void> {
+    assert(listener instanceof StreamsListener, "a listener of another engine");
+    const backoff = new AcceptBackoff();
     while (!this.#stopping) {
       try {
-        this.#serve(await this.#listener.accept());
-        pauseMs = 0;
+        this.#serve(await listener.socket.accept(), service);
       } catch (error) {
         if (this.#stopping) return;
         if (CLIENT_ERRORS.some((kind) => error instanceof kind)) {
@@ -154,8 +141,8 @@ class StreamsEngine implements Engine {
           continue;
         }
         this.#options.counters.add("acceptErrors");
-        if (pauseMs === 0) log.error("Cannot accept clients for now: {reason}", { reason: messageOf(error) });
-        pauseMs = Math.min(Math.max(ACCEPT_PAUSE_MIN_MS, pauseMs * 2), ACCEPT_PAUSE_MAX_MS);
+        const { pauseMs, isNew } = backoff.fail(performance.now());
+        if (isNew) log.error("Cannot accept clients for now: {reason}", { reason: messageOf(error) });
         await this.#pause(pauseMs);
       }
     }
@@ -168,11 +155,11 @@ class StreamsEngine implements Engine {
     await Promise.race([over, this.#stopped.promise]).finally(() => clearTimeout(timer));
   }
 
-  #serve(client: Deno.TcpConn): void {
+  #serve(client: Deno.TcpConn, service: number): void {
     const { counters, config } = this.#options;
     counters.add("accepted");
     const open = counters.raise("open");
-    const connection = new StreamsConnection(++this.#lastId, client, this.#context);
+    const connection = new StreamsConnection({ id: ++this.#lastId, client, service }, this.#context);
     this.#connections.set(connection.id, connection);
     if (open > config.connectionsMax) connection.end("refused_limit");
     else void connection.run();
@@ -200,7 +187,7 @@ class StreamsEngine implements Engine {
     const ms = Math.min(Math.max(LOOK_MIN_MS, this.#options.config.quietMs * LOOK_PER_QUIET), LOOK_MAX_MS);
     this.#look = setTimeout(() => {
       this.#look = undefined;
-      for (const connection of this.#all()) if (connection.isDraining) connection.leave(connection.slot);
+      for (const connection of this.#all()) if (connection.isDraining) connection.vacate(connection.slot);
       this.#lookLater();
     }, ms);
   }

@@ -5,9 +5,11 @@
 
 import type { Address } from "../../values/address.ts";
 import { connectTo, untilAborted } from "../../health/connect.ts";
+import { isOwnShortage } from "../../health/shortage.ts";
 import { afterSockets } from "../../health/socket_timer.ts";
 import type { Counters } from "../../observe/counters.ts";
 import { messageOf } from "../../values/errors.ts";
+import type { ProbeResult } from "../../routing/departure.ts";
 import { probedUntilMs } from "../../routing/redistribution.ts";
 import { type Choice, type Load, nextServer } from "../../routing/route.ts";
 import type { RoutingTable, TableServer } from "../../routing/routing_table.ts";
@@ -21,8 +23,8 @@ export interface DialContext {
   readonly counters: Counters;
   readonly load: Load;
   readonly names: NameLookup;
-  /** The table of the moment. */
-  readonly table: () => RoutingTable;
+  /** A service's table of the moment. */
+  readonly table: (service: number) => RoutingTable;
   /** By slot: when the server last ended a connection that was waiting or quiet, by performance.now. */
   readonly lastEndsMs: Map<number, number>;
   readonly onServerFailed: (slot: number, reason: string) => void;
@@ -47,6 +49,7 @@ export interface Budget {
 /** What a search is made with. */
 export interface SearchOptions {
   /** The client's. */
+  readonly service: number;
   readonly key: Uint8Array;
   readonly choice: Choice;
   /** Names of servers that do not come into question. */
@@ -60,13 +63,6 @@ interface Dialled {
   readonly abort: AbortController;
   /** It is given up, and not for anything that it did. */
   isSkipped: boolean;
-}
-
-/** Errors that say that this machine has too little of something, and nothing of the server. */
-const OWN_SHORTAGES = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EAGAIN"];
-
-function isOwnShortage(error: unknown): boolean {
-  return OWN_SHORTAGES.includes((error as { code?: string }).code ?? "");
 }
 
 /** One search for a server. `run` once; `skip` and `cancel` at any time. */
@@ -86,7 +82,7 @@ export class Search {
 
   /** The server to be tried next; undefined if there is none. */
   next(choice: Choice = this.options.choice): TableServer | undefined {
-    const table = this.context.table();
+    const table = this.context.table(this.options.service);
     const index = nextServer(
       table,
       this.context.load,
@@ -172,25 +168,29 @@ export function releaseServer({ counters, onServerLeft }: DialContext, { slot }:
   if (counters.raiseOf(slot, "serverOpen", -1) === 0) onServerLeft();
 }
 
-/**
- * Why a server that has sent its end is found dead; undefined if it accepts a connection and leaves it alone, or if this machine
- * cannot say. The address is the IP address that the server had.
- */
-export async function findDead(
+/** What a probe found out, and why. */
+export interface Probed {
+  readonly result: ProbeResult;
+  readonly reason: string;
+}
+
+/** Dials a server that has sent its end again, at the IP address that it had, to learn whether it is alive: it accepts, and resets nothing. */
+export async function probeServer(
   { config, lastEndsMs }: Pick<DialContext, "config" | "lastEndsMs">,
   slot: number,
   { hostname, port }: Deno.NetAddr,
   signal: AbortSignal,
-): Promise<string | undefined> {
+): Promise<Probed> {
   const late = new AbortController();
   const cancel = afterSockets(config.connectTimeoutMs, () => late.abort());
   try {
     const socket = await connectTo(hostname, port, AbortSignal.any([signal, late.signal]));
     const acceptedMs = performance.now();
-    return await findReset(socket, signal, () => probedUntilMs(acceptedMs, lastEndsMs.get(slot) ?? -Infinity));
+    const reset = await findReset(socket, signal, () => probedUntilMs(acceptedMs, lastEndsMs.get(slot) ?? -Infinity));
+    return reset === undefined ? { result: "accepted", reason: "" } : { result: "failed", reason: reset };
   } catch (error) {
-    if (isOwnShortage(error)) return undefined;
-    return late.signal.aborted ? "it does not accept any more" : messageOf(error);
+    if (isOwnShortage(error)) return { result: "unasked", reason: messageOf(error) };
+    return { result: "failed", reason: late.signal.aborted ? "it does not accept any more" : messageOf(error) };
   } finally {
     cancel();
   }

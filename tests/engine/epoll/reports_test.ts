@@ -1,5 +1,6 @@
-import { assertEquals } from "@std/assert";
-import { allocateReports, REPORT, ReportReader, ReportWriter } from "../../../lib/engine/epoll/reports.ts";
+import { assert, assertEquals } from "@std/assert";
+import { WORD } from "../../../lib/engine/epoll/descriptor_table.ts";
+import { allocateReports, type EndRecord, type EndReport, ReportReader, ReportWriter } from "../../../lib/engine/epoll/reports.ts";
 
 const RING_RECORDS = 8192;
 
@@ -9,39 +10,88 @@ function makeRing(shared = allocateReports()) {
   return ring;
 }
 
+const END: EndRecord = { fate: "done", slot: 0, errno: 0, sentBytes: 0, receivedBytes: 0, durationMs: 0 };
+
+/** The row of a client, behind another one. */
+function clientRow(ip: Uint8Array, port: number, { attempts = 1, moves = 0 } = {}) {
+  const row = 32;
+  const words = new Int32Array(2 * row);
+  new Uint8Array(words.buffer).set(ip, (row + WORD.ip) * 4);
+  words.set([ip.length, port], row + WORD.ipLength);
+  words[row + WORD.attempts] = attempts;
+  words[row + WORD.moves] = moves;
+  return { words, row };
+}
+
 function writeEnd(writer: ReportWriter, port: number): void {
-  writer.write(REPORT.ended, 0, 0, 1, 0, 0, new Int32Array(4), 0, 4, port, 0, 0, 0);
+  writer.writeEnd(clientRow(new Uint8Array(4), port), END);
+}
+
+/** Takes the ends, and nothing else may be there. */
+function drain(reader: ReportReader, onEnd: (report: EndReport) => void): number {
+  return reader.drain({ onEnd, onMove: () => assert(false, "a move"), onFailure: () => assert(false, "a failure") });
 }
 
 function portsOf(reader: ReportReader): number[] {
   const ports: number[] = [];
-  reader.drain(({ port }) => ports.push(port));
+  drain(reader, ({ port }) => ports.push(port));
   return ports;
 }
 
-Deno.test("drain() gives every field as write() was given it", () => {
+Deno.test("drain() gives every field of an end as it was written", () => {
   const { reader, writer } = makeRing();
   const ip = Uint8Array.from({ length: 16 }, (_, i) => 255 - i);
-  const row = new Int32Array(6);
-  new Uint8Array(row.buffer).set(ip, 8);
-  writer.write(REPORT.serverFailed, 3, -1, 7, 5, -2, row, 2, 16, 65535, 2 ** 53, 2 ** 40 + 1, 0.25);
-  const count = reader.drain(
-    ({ kind, fate, slot, attempts, moves, errno, ip: got, port, sentBytes, receivedBytes, durationMs }) => {
-      assertEquals([kind, fate, slot, attempts, moves, errno, port], [REPORT.serverFailed, 3, -1, 7, 5, -2, 65535]);
-      assertEquals([sentBytes, receivedBytes, durationMs], [2 ** 53, 2 ** 40 + 1, 0.25]);
-      assertEquals(got, ip);
-    },
-  );
+  const end: EndRecord = {
+    fate: "server_lost",
+    slot: -1,
+    errno: -2,
+    sentBytes: 2 ** 53,
+    receivedBytes: 2 ** 40 + 1,
+    durationMs: 0.25,
+  };
+  writer.writeEnd(clientRow(ip, 65535, { attempts: 7, moves: 5 }), end);
+  const count = drain(reader, ({ fate, slot, attempts, moves, errno, ip: got, port, sentBytes, receivedBytes, durationMs }) => {
+    assertEquals({ fate, slot, errno, sentBytes, receivedBytes, durationMs }, end);
+    assertEquals([attempts, moves, port], [7, 5, 65535]);
+    assertEquals(got, ip);
+  });
   assertEquals(count, 1);
-  assertEquals(reader.drain(() => {}), 0);
+  assertEquals(drain(reader, () => {}), 0);
+});
+
+Deno.test("drain() tells ends, moves and failures apart, in the order in which they were written", () => {
+  const { reader, writer } = makeRing();
+  const told: unknown[] = [];
+  writer.writeMove(clientRow(Uint8Array.of(127, 0, 0, 1), 80), {
+    slot: 4,
+    from: 3,
+    loss: "silent",
+    state: "idle",
+    replayedBytes: 9,
+  });
+  writer.writeFailure(3, 111);
+  writeEnd(writer, 81);
+  reader.drain({
+    onEnd: ({ port }) => told.push({ port }),
+    onMove: ({ slot, from, loss, state, replayedBytes, ip, port }) =>
+      told.push({ slot, from, loss, state, replayedBytes, ip: [...ip], port }),
+    onFailure: (slot, errno) => told.push({ slot, errno }),
+  });
+  const move = { slot: 4, from: 3, loss: "silent", state: "idle", replayedBytes: 9, ip: [127, 0, 0, 1], port: 80 };
+  assertEquals(told, [move, { slot: 3, errno: 111 }, { port: 81 }]);
+});
+
+Deno.test("a client's port is reported without its service", () => {
+  const { reader, writer } = makeRing();
+  writeEnd(writer, 80 | 3 << 16);
+  assertEquals(portsOf(reader), [80]);
 });
 
 Deno.test("a report's IP address is a copy of as many bytes as it has", () => {
   const { reader, writer } = makeRing();
-  const row = new Int32Array(new Uint8Array([127, 0, 0, 1, ...new Array(12).fill(9)]).buffer);
-  writer.write(REPORT.ended, 0, 0, 1, 0, 0, row, 0, 4, 80, 0, 0, 0);
+  writer.writeEnd(clientRow(Uint8Array.of(127, 0, 0, 1), 80), END);
   let ip = new Uint8Array();
-  reader.drain((report) => ip = report.ip as Uint8Array<ArrayBuffer>);
+  drain(reader, (report) => ip = report.ip as Uint8Array<ArrayBuffer>);
   for (let i = 0; i < RING_RECORDS; i++) writeEnd(writer, i);
   assertEquals([...ip], [127, 0, 0, 1]);
 });
@@ -50,7 +100,7 @@ Deno.test("publish() wakes main once until it sleeps again", () => {
   const ring = makeRing();
   for (let i = 0; i < 3; i++) ring.writer.publish();
   assertEquals(ring.woken, 1);
-  ring.reader.drain(() => {});
+  drain(ring.reader, () => {});
   ring.writer.publish();
   assertEquals(ring.woken, 1);
   ring.reader.sleep();
@@ -71,7 +121,7 @@ Deno.test("a full ring keeps the oldest reports, and counts those it drops, once
 Deno.test("a report that is written during drain() waits for the next one", () => {
   const { reader, writer } = makeRing();
   writeEnd(writer, 1);
-  assertEquals(reader.drain(() => writeEnd(writer, 2)), 1);
+  assertEquals(drain(reader, () => writeEnd(writer, 2)), 1);
   assertEquals(portsOf(reader), [2]);
 });
 

@@ -1,11 +1,19 @@
 import { assert, assertEquals } from "@std/assert";
 import { parseAddress, parseKeyRule } from "../../../lib/values/address.ts";
-import { SharedTables } from "../../../lib/engine/epoll/shared_table.ts";
+import { type SharedTable, SharedTables } from "../../../lib/engine/epoll/shared_table.ts";
 import { ADDRESS_LENGTH_AT, ADDRESS_STRIDE, encodeSockaddr } from "../../../lib/engine/system/sockaddr.ts";
-import { emptyTable, nextTable } from "../../../lib/routing/routing_table.ts";
+import { emptyTable, nextTable, type RoutingTable } from "../../../lib/routing/routing_table.ts";
 import { tableServer } from "../../helpers.ts";
 
 const EMPTY = emptyTable(parseKeyRule("ip"), 1.25);
+
+function publish(table: RoutingTable): SharedTable {
+  return new SharedTables().publish([table], 1)[0];
+}
+
+function buffersOf({ circle, slots, addresses }: SharedTable): unknown[] {
+  return [circle.points.buffer, slots.buffer, addresses];
+}
 
 function makeTable(...names: string[]) {
   return nextTable(EMPTY, names.map((name, slot) => tableServer(parseAddress(name), slot, { weight: slot + 1 })));
@@ -25,9 +33,9 @@ Deno.test("encodeSockaddr() gives a name the length 0", () => {
   assertEquals(bytes, new Uint8Array(ADDRESS_STRIDE));
 });
 
-Deno.test("share() has every column of the table, all in shared memory", () => {
+Deno.test("publish() has every column of the table, all in shared memory", () => {
   const table = makeTable("192.0.2.1:80", "[2001:db8::1]:80");
-  const { addresses, circle, slots, weights, connectionsMax, ...rest } = new SharedTables().share(table);
+  const { addresses, circle, slots, weights, connectionsMax, ...rest } = publish(table);
   const { points, owners, starts, serverCount, arcShift } = circle;
   for (const column of [points, owners, starts, slots, weights, connectionsMax]) assert(column.buffer instanceof SharedArrayBuffer);
   assertEquals({ points, owners, starts }, { points: table.ring.points, owners: table.ring.owners, starts: table.ring.starts });
@@ -37,13 +45,13 @@ Deno.test("share() has every column of the table, all in shared memory", () => {
     weights: table.weights,
     connectionsMax: table.connectionsMax,
   });
-  assertEquals(rest, { generation: 1, key: table.key, weightTotal: 3, loadBound: 1.25, names: new Map() });
+  assertEquals(rest, { key: table.key, weightTotal: 3, loadBound: 1.25, names: new Map() });
   assert(addresses.byteLength >= 2 * ADDRESS_STRIDE);
 });
 
-Deno.test("share() has addresses, and servers known by name, in the order of the columns", () => {
+Deno.test("publish() has addresses, and servers known by name, in the order of the columns", () => {
   const table = makeTable("192.0.2.1:80", "server.example:81", "192.0.2.3:82");
-  const { addresses, names } = new SharedTables().share(table);
+  const { addresses, names } = publish(table);
   const bytes = new Uint8Array(addresses);
   for (const [index, { address }] of table.servers.entries()) {
     assertEquals(bytes.slice(index * ADDRESS_STRIDE, (index + 1) * ADDRESS_STRIDE), encodeSockaddr(address));
@@ -52,22 +60,31 @@ Deno.test("share() has addresses, and servers known by name, in the order of the
   assertEquals([...names], [[named, { host: "server.example", port: 81 }]]);
 });
 
-Deno.test("share() takes an empty table", () => {
-  const { circle, slots } = new SharedTables().share(EMPTY);
+Deno.test("publish() takes an empty table", () => {
+  const { circle, slots } = publish(EMPTY);
   assertEquals([circle.serverCount, circle.points.length, slots.length], [0, 0, 0]);
 });
 
-Deno.test("share() uses the memory of tables again that nobody reads any more, and of no others", () => {
+Deno.test("publish() uses the memory of tables again that nobody reads any more, and of no others", () => {
   const tables = new SharedTables();
   const [first, second] = [makeTable("192.0.2.1:80"), nextTable(makeTable("192.0.2.1:80"), [])];
-  const buffersOf = (
-    { circle, slots, addresses }: ReturnType<typeof tables.share>,
-  ) => [circle.points.buffer, slots.buffer, addresses];
-  const old = buffersOf(tables.share(first));
-  const current = buffersOf(tables.share(second));
-  tables.releaseBefore(second.generation);
-  const next = buffersOf(tables.share(nextTable(second, [tableServer(parseAddress("192.0.2.9:80"), 0)])));
-  assert(old.every((buffer) => !current.includes(buffer)));
+  const old = buffersOf(tables.publish([first], 1)[0]);
+  const current = buffersOf(tables.publish([second], 2)[0]);
+  tables.releaseBefore(1); // a worker still reads the first
+  const third = buffersOf(tables.publish([second, makeTable("192.0.2.8:80")], 3)[1]);
+  assert(third.every((buffer) => !old.includes(buffer) && !current.includes(buffer)));
+  tables.releaseBefore(2);
+  const next = buffersOf(tables.publish([second, nextTable(second, [tableServer(parseAddress("192.0.2.9:80"), 0)])], 4)[1]);
   assert(next.some((buffer) => old.includes(buffer)));
-  assert(next.every((buffer) => !current.includes(buffer)));
+  assert(next.every((buffer) => !current.includes(buffer) && !third.includes(buffer)));
+});
+
+Deno.test("publish() leaves a table that was published before where it is, for as long as it stays", () => {
+  const tables = new SharedTables();
+  const [web, mail] = [makeTable("192.0.2.1:80"), makeTable("192.0.2.2:25")];
+  const [shared] = tables.publish([web, mail], 1);
+  assert(tables.publish([web, nextTable(mail, [])], 2)[0] === shared);
+  tables.publish([mail], 3);
+  tables.releaseBefore(3);
+  assert(tables.publish([web], 4)[0] !== shared);
 });

@@ -349,12 +349,12 @@ Deno.test("[streams] a server that is not to be left, or not any more, is not le
   await using both = await startPair(IDLE);
   const { b, test, client, first } = both;
   await exchange(client, first);
-  test.engine.leave(0);
+  test.engine.vacate(0);
   await quiet();
   assertEquals(b.accepted, 0);
   test.leave(0, "draining");
   test.availabilities.set(0, AVAILABILITY.full);
-  test.engine.leave(0);
+  test.engine.vacate(0);
   await quiet();
   await writeText(client, "again");
   await first.heard("firstagain");

@@ -1,0 +1,212 @@
+/**
+ * Accepts the clients of one worker: from every listener that it was given, no more than the limit allows, and hands those over that
+ * another worker, which has far fewer, can serve better. Writes who each client is into its row. Says what came of it.
+ */
+
+import { AcceptBackoff } from "../accept_backoff.ts";
+import { ERRNO } from "../system/errno.ts";
+import { EPOLL, SOCKADDR, SOCKET } from "../system/libc.ts";
+import { ipLength, ipStart, portOf } from "../system/sockaddr.ts";
+import { FLOAT, floatsOf, ROLE, rowOf, SERVICE_SHIFT, WORD } from "./descriptor_table.ts";
+import { COMMAND, COMMAND_BYTES, COMMAND_SIZE } from "./mailbox.ts";
+import type { WorkerKit } from "./worker_kit.ts";
+import type { WorkerListener } from "./worker_setup.ts";
+
+/** What came of accepting one client, which is `client` of the acceptor then. */
+export const ACCEPT = {
+  /** Nobody waits, or accepting failed. */
+  nobody: 0,
+  /** It was another worker's, or gone: there may be more. */
+  elsewhere: 1,
+  /** It stays with this worker. */
+  kept: 2,
+  /** It is one too many. */
+  refused: 3,
+  /** It was meant for a worker that has died. */
+  lost: 4,
+} as const;
+export type Accept = typeof ACCEPT[keyof typeof ACCEPT];
+
+/** Errors of accept(2) that are one client's, who was gone before its turn (accept(2), "Error handling"). */
+const CLIENT_ERRORS: readonly number[] = [
+  ERRNO.ECONNABORTED,
+  ERRNO.EPROTO,
+  ERRNO.EPERM,
+  ERRNO.ENETDOWN,
+  ERRNO.EHOSTDOWN,
+  ERRNO.EHOSTUNREACH,
+  ERRNO.ENETUNREACH,
+];
+
+/** What accepting needs of the worker. */
+export type AcceptorKit = Pick<
+  WorkerKit,
+  "setup" | "libc" | "table" | "descriptors" | "counters" | "config" | "workerTable" | "clock" | "post"
+>;
+
+/** Accepts the clients of a worker. */
+export class Acceptor {
+  readonly #kit: AcceptorKit;
+  readonly #words: Int32Array;
+  /** By descriptor. */
+  readonly #listeners: ReadonlyMap<number, WorkerListener>;
+  readonly #backoff = new AcceptBackoff();
+  /** The sockaddr of the client that was accepted last, and its length. */
+  readonly #name = new Uint8Array(new ArrayBuffer(SOCKADDR.length6 + 4));
+  readonly #nameAddress: bigint;
+  readonly #nameLength = new Int32Array(new ArrayBuffer(4));
+  readonly #nameLengthAddress: bigint;
+  readonly #command = new Int32Array(new ArrayBuffer(COMMAND_BYTES));
+  readonly #commandAddress: bigint;
+  #listens = false;
+  #isStopping = false;
+  #resumeMs = Infinity;
+  #client = -1;
+
+  constructor(kit: AcceptorKit) {
+    this.#kit = kit;
+    this.#words = kit.table.words;
+    this.#listeners = new Map(kit.setup.listeners.map((listener) => [listener.descriptor, listener]));
+    this.#nameAddress = kit.libc.addressOf(this.#name.buffer);
+    this.#nameLengthAddress = kit.libc.addressOf(this.#nameLength.buffer);
+    this.#commandAddress = kit.libc.addressOf(this.#command.buffer);
+    this.listen();
+  }
+
+  /** The client that was accepted last. */
+  get client(): number {
+    return this.#client;
+  }
+
+  /** The descriptor in whose row that client is written: the last row, which no descriptor has, is for those beyond the table. */
+  get noted(): number {
+    return Math.min(this.#client, this.#kit.table.capacity - 1);
+  }
+
+  get isListening(): boolean {
+    return this.#listens;
+  }
+
+  /** When accepting is to be taken up again after a pause; Infinity: it is not paused. */
+  get resumeMs(): number {
+    return this.#resumeMs;
+  }
+
+  /** The listener with this descriptor, if it is one. */
+  listenerOf(descriptor: number): WorkerListener | undefined {
+    return this.#listeners.get(descriptor);
+  }
+
+  /** Has epoll tell of clients. */
+  listen(): void {
+    for (const descriptor of this.#listeners.keys()) this.#kit.descriptors.watch(descriptor, EPOLL.IN | EPOLL.EXCLUSIVE);
+    this.#listens = true;
+    this.#resumeMs = Infinity;
+  }
+
+  /** Accepts nobody for a moment: the system has run out of something. */
+  pause(errno: number): void {
+    if (!this.#listens) return;
+    const { clock, post } = this.#kit;
+    const { pauseMs, isNew } = this.#backoff.fail(clock.nowMs);
+    if (isNew) post({ kind: "acceptFailed", errno });
+    this.#unlisten();
+    this.#resumeMs = clock.nowMs + pauseMs;
+  }
+
+  /** From now on no client is handed over: the others stop, too. */
+  beginStop(): void {
+    this.#isStopping = true;
+  }
+
+  /** Accepts nobody any more. */
+  stop(): void {
+    this.#unlisten();
+  }
+
+  /** Accepts one client. */
+  accept(listener: WorkerListener): Accept {
+    const { libc, counters, config, table, workerTable, setup } = this.#kit;
+    this.#nameLength[0] = this.#name.length;
+    const flags = SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC;
+    this.#client = libc.call.accept4(listener.descriptor, this.#nameAddress, this.#nameLengthAddress, flags);
+    if (this.#client < 0) return this.#onError(libc.errno());
+    counters.add("accepted");
+    const isTooMany = counters.raise("open") > config.connectionsMax || this.#client >= table.capacity - 1;
+    this.#note(this.noted, listener.service);
+    if (isTooMany) return ACCEPT.refused;
+    if (this.#handOver(this.#client)) return ACCEPT.elsewhere;
+    workerTable.addOpen(setup.index, 1);
+    return ACCEPT.kept;
+  }
+
+  /** Takes a client that another worker has accepted for the worker of this epoch. */
+  takeOver(client: number, epoch: number): Accept {
+    this.#client = client;
+    const owner = rowOf(client) + WORD.owner;
+    if (epoch === this.#kit.setup.epoch) return Atomics.load(this.#words, owner) === epoch ? ACCEPT.kept : ACCEPT.nobody;
+    // It was meant for this worker's predecessor; if main has not closed it yet, it never will.
+    return Atomics.compareExchange(this.#words, owner, epoch, 0) === epoch ? ACCEPT.lost : ACCEPT.nobody;
+  }
+
+  #unlisten(): void {
+    if (this.#listens) {
+      for (const descriptor of this.#listeners.keys()) this.#kit.descriptors.unwatch(descriptor);
+    }
+    this.#listens = false;
+    this.#resumeMs = Infinity;
+  }
+
+  #onError(errno: number): Accept {
+    if (errno === ERRNO.EAGAIN || errno === ERRNO.EINTR) return ACCEPT.nobody;
+    if (CLIENT_ERRORS.includes(errno)) {
+      this.#kit.counters.add("gone");
+      return ACCEPT.elsewhere;
+    }
+    this.#kit.counters.add("acceptErrors");
+    this.pause(errno);
+    return ACCEPT.nobody;
+  }
+
+  /** Passes the client to the worker that has the fewest, if that has far fewer than this one. False if it stays here. */
+  #handOver(client: number): boolean {
+    const { setup, workerTable, libc } = this.#kit;
+    if (workerTable.size === 1 || this.#isStopping) return false;
+    const other = workerTable.leastBusy();
+    const own = workerTable.open(setup.index);
+    if (other === setup.index || own <= workerTable.open(other) + 1 + (own >> 3)) return false;
+    const epoch = workerTable.epoch(other);
+    if (epoch === 0) return false;
+    Atomics.store(this.#words, rowOf(client) + WORD.owner, epoch);
+    workerTable.addOpen(other, 1);
+    this.#command[0] = COMMAND.client;
+    this.#command[1] = epoch;
+    this.#command[2] = client;
+    if (libc.call.write(setup.mailboxes[other], this.#commandAddress, COMMAND_SIZE) === COMMAND_BYTES) return true;
+    workerTable.addOpen(other, -1);
+    // The mailbox is full. If the other has died meanwhile, main may have closed the client as one of its own.
+    const owner = rowOf(client) + WORD.owner;
+    return Atomics.compareExchange(this.#words, owner, epoch, setup.epoch) !== epoch;
+  }
+
+  /** Writes down who has just been accepted, and for which service. */
+  #note(client: number, service: number): void {
+    const { table, clock } = this.#kit;
+    const words = this.#words;
+    const row = rowOf(client);
+    const name = this.#name;
+    table.floats[floatsOf(client) + FLOAT.bytes] = 0;
+    table.floats[floatsOf(client) + FLOAT.startedMs] = clock.nowMs;
+    table.floats[floatsOf(client) + FLOAT.earlierBytes] = 0;
+    words[row + WORD.role] = ROLE.client;
+    words[row + WORD.peer] = -1;
+    words[row + WORD.slot] = -1;
+    words[row + WORD.attempts] = 0;
+    words[row + WORD.facts] = 0;
+    words[row + WORD.moves] = 0;
+    words[row + WORD.ipLength] = ipLength(name);
+    words[row + WORD.port] = portOf(name) | service << SERVICE_SHIFT;
+    const start = ipStart(name);
+    for (let i = 0; i < ipLength(name); i++) table.bytes[(row + WORD.ip) * 4 + i] = name[start + i];
+  }
+}

@@ -1,0 +1,42 @@
+/** A listening socket of the epoll engine: made on the main thread, accepted from by the workers. */
+
+import { type Address, isIp } from "../../values/address.ts";
+import { LIMITS } from "../../values/config.ts";
+import type { EngineConfig, Listener } from "../engine.ts";
+import { findListenIp, LISTEN_REASONS, listenError } from "../listen.ts";
+import { ERRNO } from "../system/errno.ts";
+import { errnoText, type Libc, openLibc } from "../system/libc.ts";
+import { Sockets } from "../system/sockets.ts";
+
+/** A listener and its descriptor. */
+export class EpollListener implements Listener {
+  readonly address: Address;
+  readonly descriptor: number;
+  readonly #libc: Libc = openLibc();
+  #isOpen = true;
+
+  /** Listens. Throws `listenError`. */
+  constructor(wanted: Address, config: Pick<EngineConfig, "keepAliveMs" | "userTimeoutMs">) {
+    const sockets = new Sockets(this.#libc);
+    try {
+      const address = isIp(wanted.host) ? wanted : { host: findListenIp(wanted), port: wanted.port };
+      this.descriptor = sockets.listen(address, LIMITS.acceptBacklog, config);
+      if (this.descriptor < 0) throw listenError(wanted, reasonOf(-this.descriptor));
+    } catch (error) {
+      this.#libc[Symbol.dispose]();
+      throw error;
+    }
+    this.address = { host: wanted.host, port: sockets.ownPortOf(this.descriptor) };
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#libc.call.close(this.descriptor);
+    this.#libc[Symbol.dispose]();
+  }
+}
+
+function reasonOf(errno: number): Parameters<typeof listenError>[1] {
+  return LISTEN_REASONS.find((name) => ERRNO[name] === errno) ?? { words: errnoText(errno) };
+}

@@ -1,0 +1,151 @@
+/** What workers report and their rows say, as main and the operator read it: slots as names, bytes as texts. */
+
+import { formatAddress, formatIp } from "../../values/address.ts";
+import type { Fate } from "../../values/fates.ts";
+import type { EndedConnection, MovedConnection } from "../../observe/connections.ts";
+import type { ConnectionState, Loss } from "../../routing/redistribution.ts";
+import type { OpenConnection } from "../engine.ts";
+import { errnoText } from "../system/libc.ts";
+import { type DescriptorTable, PORT_MASK, REPLAYS_SHIFT, rowOf, WORD } from "./descriptor_table.ts";
+import { REASON } from "./reasons.ts";
+import type { EndReport, MoveReport } from "./reports.ts";
+import { factsOf } from "./row_facts.ts";
+
+/** A connection's id is its descriptor, below this number, and its row's generation times this number. */
+const ID_DESCRIPTORS = 2 ** 21;
+
+/** The descriptor and the generation that an id stands for. */
+export function parseId(id: number): { readonly client: number; readonly generation: number } {
+  return { client: id % ID_DESCRIPTORS, generation: Math.floor(id / ID_DESCRIPTORS) };
+}
+
+/** A connection's end as a worker reported it; its texts are made when they are asked for, since most are not. */
+export class ReportedEnd implements EndedConnection {
+  #report!: EndReport;
+  #serverNames: readonly string[];
+
+  constructor(serverNames: readonly string[]) {
+    this.#serverNames = serverNames;
+  }
+
+  /** What it tells of from now on. */
+  of(report: EndReport): this {
+    this.#report = report;
+    return this;
+  }
+
+  get server(): string | undefined {
+    return this.#serverNames[this.#report.slot];
+  }
+  get fate(): Fate {
+    return this.#report.fate;
+  }
+  get client(): string {
+    return formatClient(this.#report.ip, this.#report.port);
+  }
+  get attempts(): number {
+    return this.#report.attempts;
+  }
+  get moves(): number {
+    return this.#report.moves;
+  }
+  get sentBytes(): number {
+    return this.#report.sentBytes;
+  }
+  get receivedBytes(): number {
+    return this.#report.receivedBytes;
+  }
+  get durationMs(): number {
+    return this.#report.durationMs;
+  }
+  get reason(): string | undefined {
+    return reasonOf(this.#report.errno);
+  }
+}
+
+/** A move as a worker reported it. */
+export class ReportedMove implements MovedConnection {
+  #report!: MoveReport;
+  #serverNames: readonly string[];
+
+  constructor(serverNames: readonly string[]) {
+    this.#serverNames = serverNames;
+  }
+
+  /** What it tells of from now on. */
+  of(report: MoveReport): this {
+    this.#report = report;
+    return this;
+  }
+
+  get client(): string {
+    return formatClient(this.#report.ip, this.#report.port);
+  }
+  get from(): string | undefined {
+    return this.#serverNames[this.#report.from];
+  }
+  get to(): string | undefined {
+    return this.#serverNames[this.#report.slot];
+  }
+  get loss(): Loss {
+    return this.#report.loss;
+  }
+  get state(): ConnectionState {
+    return this.#report.state;
+  }
+  get replayedBytes(): number {
+    return this.#report.replayedBytes;
+  }
+}
+
+/** An open connection as its rows say it just now. */
+export class OpenRow implements OpenConnection {
+  #client = 0;
+  quietForMs = 0;
+
+  constructor(readonly descriptors: DescriptorTable) {}
+
+  /** What it tells of from now on. */
+  of(client: number, quietForMs: number): this {
+    this.#client = client;
+    this.quietForMs = quietForMs;
+    return this;
+  }
+
+  get id(): number {
+    return (this.#word(WORD.generation) >>> 0) * ID_DESCRIPTORS + this.#client;
+  }
+  get slot(): number {
+    return this.#word(WORD.slot);
+  }
+  get facts(): number {
+    return factsOf(this.descriptors.words, this.#client);
+  }
+  get replays(): number {
+    return this.#word(WORD.facts) >>> REPLAYS_SHIFT;
+  }
+  get ip(): Uint8Array {
+    return this.descriptors.ipOf(this.#client);
+  }
+  get port(): number {
+    return this.#word(WORD.port) & PORT_MASK;
+  }
+
+  #word(word: number): number {
+    return this.descriptors.words[rowOf(this.#client) + word];
+  }
+}
+
+/** A client as logs name it: `ip:port`. */
+export function formatClient(ip: Uint8Array, port: number): string {
+  return ip.length === 0 ? "unknown" : formatAddress({ host: formatIp(ip), port });
+}
+
+/** What a worker wrote as an errno or REASON, in words; undefined: nothing. */
+export function reasonOf(errno: number): string | undefined {
+  if (errno === 0) return undefined;
+  if (errno === REASON.nameNotFound) return "its name was not found";
+  if (errno === REASON.removed) return "it was removed";
+  if (errno === REASON.silent) return "its checks get no answer";
+  return errnoText(errno);
+}

@@ -1,0 +1,88 @@
+/** What the parts of one worker share: libc, the rows, the clock, counters, timers. Made once; knows no connection. */
+
+import { Counters } from "../../observe/counters.ts";
+import { AvailabilityTable } from "../../routing/availability.ts";
+import type { EngineConfig } from "../engine.ts";
+import type { Libc } from "../system/libc.ts";
+import { Sockets } from "../system/sockets.ts";
+import { DescriptorTable } from "./descriptor_table.ts";
+import { Descriptors } from "./descriptors.ts";
+import { ChunkPool, PipePool } from "./pools.ts";
+import { Recorder } from "./recorder.ts";
+import { ReportWriter } from "./reports.ts";
+import { SilenceWatch } from "./silence.ts";
+import { TimerWheel } from "./timer_wheel.ts";
+import type { FromWorker, WorkerSetup } from "./worker_setup.ts";
+import { WorkerTable } from "./worker_table.ts";
+
+/** Main's clock, which all workers share: performance.now() begins anew in each thread. Read once a turn. */
+export class Clock {
+  readonly #offsetMs: number;
+  /** The time of this turn. */
+  nowMs: number;
+
+  constructor(mainsTimeOrigin: number) {
+    this.#offsetMs = performance.timeOrigin - mainsTimeOrigin;
+    this.nowMs = this.read();
+  }
+
+  /** The time at this moment. */
+  read(): number {
+    return performance.now() + this.#offsetMs;
+  }
+
+  tick(): void {
+    this.nowMs = this.read();
+  }
+}
+
+/** The shared parts. */
+export interface WorkerKit {
+  readonly setup: WorkerSetup;
+  readonly config: EngineConfig;
+  readonly post: (message: FromWorker) => void;
+  readonly clock: Clock;
+  readonly libc: Libc;
+  readonly sockets: Sockets;
+  readonly table: DescriptorTable;
+  readonly descriptors: Descriptors;
+  readonly chunks: ChunkPool;
+  readonly pipes: PipePool;
+  readonly counters: Counters;
+  readonly availabilities: AvailabilityTable;
+  readonly workerTable: WorkerTable;
+  readonly wheel: TimerWheel;
+  readonly reports: ReportWriter;
+  readonly recorder: Recorder;
+  readonly silence: SilenceWatch;
+}
+
+/** The parts of a worker that was set up so. */
+export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: FromWorker) => void): WorkerKit {
+  const { config } = setup;
+  const clock = new Clock(setup.timeOrigin);
+  const sockets = new Sockets(libc);
+  const table = new DescriptorTable(setup.descriptors);
+  const chunks = new ChunkPool(libc);
+  const pipes = new PipePool(libc, table, setup.epoch, setup.pipesMax);
+  const wheel = new TimerWheel(table.capacity, clock.nowMs);
+  return {
+    setup,
+    config,
+    post,
+    clock,
+    libc,
+    sockets,
+    table,
+    descriptors: new Descriptors({ libc, table, chunks, pipes, clock, epoll: setup.epoll, epoch: setup.epoch }),
+    chunks,
+    pipes,
+    counters: new Counters(setup.counters, setup.index + 1),
+    availabilities: new AvailabilityTable(setup.availabilities),
+    workerTable: new WorkerTable(setup.workerTable),
+    wheel,
+    reports: new ReportWriter(setup.reports, () => post({ kind: "news" })),
+    recorder: new Recorder(libc, config.replayBytesMax),
+    silence: new SilenceWatch(sockets, table, wheel, config),
+  };
+}

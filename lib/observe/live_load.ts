@@ -1,0 +1,19 @@
+/** The load that `route()` decides by, read live from the shared counters and availabilities. */
+
+import type { AvailabilityTable } from "../routing/availability.ts";
+import type { Load } from "../routing/route.ts";
+import type { Counters } from "./counters.ts";
+
+/** The load at the moment of each question; `extraClients` count as open without being so (a client that is only asked about). */
+export function liveLoad(counters: Counters, availabilities: AvailabilityTable, extraClients = 0): Load {
+  return {
+    get open() {
+      return counters.get("open") + extraClients;
+    },
+    get unavailableWeight() {
+      return availabilities.unavailableWeight;
+    },
+    openOf: (slot) => counters.getOf(slot, "serverOpen"),
+    availabilityOf: (slot) => availabilities.get(slot),
+  };
+}
