@@ -33,7 +33,9 @@ Deno.test("screenOf() gives each character its style", () => {
 });
 
 Deno.test("screenOf() refuses what it cannot show", () => {
-  for (const sequence of ["\x1b[2J", "\x1b[48;5;1m", "\x1b(B", "\x1b[1K"]) assertThrows(() => screenOf(sequence, 80));
+  for (const sequence of ["\x1b[2J", "\x1b[48;5;1m", "\x1b(B", "\x1b[1K"]) {
+    assertThrows(() => screenOf(sequence, 80), Error, "no picture can show");
+  }
 });
 
 Deno.test("drawTerminal() draws text in its place, with its style, escaped", () => {

@@ -22,7 +22,7 @@ type Libc = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
 const LIBC = "libc.so.6";
 const O_RDWR_NOCTTY_CLOEXEC = 0o2 | 0o400 | 0o2000000;
-const TIOCSWINSZ = 0x5414;
+const TIOCSWINSZ = 0x5414n;
 const NAME_BYTES = 64;
 const READ_BYTES = 64 * 1024;
 
