@@ -11,10 +11,11 @@ import { EMPTY_STAGE } from "../lib/demo/stage.ts";
 import { ABILITIES, type Ability } from "../lib/engine/abilities.ts";
 import { ENGINES } from "../lib/engine/mod.ts";
 import { FATES } from "../lib/values/fates.ts";
-import { formatDuration } from "../lib/values/duration.ts";
+import { DURATION_MAX_MS, formatDuration } from "../lib/values/duration.ts";
 import { EXIT } from "../lib/values/errors.ts";
 import { formatSize } from "../lib/values/size.ts";
 import { FAMILIES } from "../lib/observe/metrics.ts";
+import { WORKLOADS } from "./bench/workloads.ts";
 
 const ROOT = `${import.meta.dirname}/../`;
 
@@ -114,10 +115,17 @@ export const TABLES: Readonly<Record<string, Table>> = {
   },
   limits: {
     heading: ["What", "At most"],
-    rows: Object.entries(LIMITS).map(([name, limit]) => {
-      const [what, format] = LIMIT_MEANINGS[name as keyof typeof LIMITS];
-      return { cells: [what, format(limit)] };
-    }),
+    rows: [
+      ...Object.entries(LIMITS).map(([name, limit]) => {
+        const [what, format] = LIMIT_MEANINGS[name as keyof typeof LIMITS];
+        return { cells: [what, format(limit)] };
+      }),
+      { cells: ["Any other time", formatDuration(DURATION_MAX_MS)] },
+    ],
+  },
+  workloads: {
+    heading: ["Workload", "What it does", "Threads"],
+    rows: Object.entries(WORKLOADS).map(([name, { summary, workers }]) => ({ cells: [name, summary, String(workers)] })),
   },
 };
 
