@@ -182,7 +182,8 @@ function sectionsOf({ heading, rows }: Table): string {
 }
 
 function takeExcerpt({ from, mark, columns, takes }: Excerpt, documents: Documents): Table {
-  const [, table = ""] = documents.get(from)?.split(mark) ?? [];
+  const [, behind = ""] = documents.get(from)?.split(mark) ?? [];
+  const [table] = behind.trimStart().split("\n\n");
   const [heading, , ...rows] = [...table.matchAll(/^\| (.*) \|$/gm)].map(([, line]) => line.split("|").map((cell) => cell.trim()));
   const indexes = columns.map(([theirs]) => {
     const index = heading?.indexOf(theirs) ?? -1;
