@@ -6,7 +6,7 @@ import { SETTINGS } from "../lib/values/config.ts";
 import { LIBC_PATHS as PEER_LIBC_PATHS } from "../lib/control/peer.ts";
 import { LIBC_PATHS } from "../lib/engine/system/libc.ts";
 import { ENGINES } from "../lib/engine/mod.ts";
-import { readDocuments, TABLES, withTables } from "../tools/tables.ts";
+import { readDocuments, sectionsOf, TABLES, withTables } from "../tools/tables.ts";
 import { outcomeOf } from "./programs.ts";
 
 const ROOT = `${import.meta.dirname}/../`;
@@ -209,6 +209,16 @@ Deno.test("every test file loads where there is no program at all", async () => 
 Deno.test("the documents' tables are what the code says", async () => {
   const documents = await readDocuments();
   for (const [path, text] of documents) assertEquals(text, withTables(text, documents), `${path}: run deno task tables`);
+});
+
+Deno.test("rows of the same group stand in a table of their own, under a heading", () => {
+  const rows = [{ group: "pool", cells: ["`add`"] }, { group: "daemon", cells: ["`start`"] }, { group: "pool", cells: ["`a|b`"] }];
+  const table = (...cells: string[]) => ["| Command |", "| ------- |", ...cells.map((cell) => `| ${cell.padEnd(7)} |`)].join("\n");
+  assertEquals(
+    sectionsOf({ heading: ["Command"], rows }),
+    `### Pool\n\n${table("`add`", "`a\\|b`")}\n\n### Daemon\n\n${table("`start`")}`,
+  );
+  assertEquals(sectionsOf({ heading: ["Command"], rows: [{ cells: ["`add`"] }] }), table("`add`"));
 });
 
 Deno.test("every table of the code stands in a document", async () => {

@@ -1,6 +1,6 @@
 /**
- * The pictures of the documentation: real sessions of the programs in this checkout, recorded on a pseudo-terminal of 80 columns and
- * drawn as SVG. `deno task picture` makes them anew.
+ * The pictures of the documentation: real sessions of the programs in this checkout, recorded on a pseudo-terminal of 80 columns
+ * and drawn as SVG. `deno task picture` makes them anew.
  */
 
 import { drawTerminal } from "./picture/svg.ts";

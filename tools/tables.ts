@@ -1,6 +1,6 @@
 /**
- * The tables of the documents, made from the code they describe. `deno task tables` writes them into README.md and docs/*.md between
- * their marks; `tests/tidy_test.ts` fails where they differ.
+ * The tables of the documents, made from the code they describe. `deno task tables` writes them into README.md and docs/*.md
+ * between their marks; `tests/tidy_test.ts` fails where they differ.
  */
 
 import type { OptionSpec } from "../lib/values/command_line.ts";
@@ -173,7 +173,7 @@ export function withTables(text: string, documents: Documents): string {
 }
 
 /** A table for each group, with a heading; one table where there are no groups. */
-function sectionsOf({ heading, rows }: Table): string {
+export function sectionsOf({ heading, rows }: Table): string {
   const groups = Map.groupBy(rows, ({ group }) => group ?? "");
   return [...groups].map(([group, rows]) => {
     const table = markdown([heading, ...rows.map(({ cells }) => cells)]);

@@ -1,4 +1,4 @@
-/** A picture of a terminal: text with control sequences becomes an SVG that looks the same with any font, on light and on dark pages. */
+/** A picture of a terminal: text with control sequences becomes an SVG that looks the same with any font, on any page. */
 
 import { type Line, screenOf, type Style } from "./screen.ts";
 

@@ -1,6 +1,6 @@
 /**
- * Runs a program on a pseudo-terminal and records what it writes: colours, bars and all. By FFI, because neither script(1) nor Python
- * is on every machine that has npm.
+ * Runs a program on a pseudo-terminal and records what it writes: colours, bars and all. By FFI, because neither script(1) nor
+ * Python is on every machine that has npm.
  */
 
 const SYMBOLS = {
