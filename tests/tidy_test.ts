@@ -6,7 +6,7 @@ import { SETTINGS } from "../lib/values/config.ts";
 import { LIBC_PATHS as PEER_LIBC_PATHS } from "../lib/control/peer.ts";
 import { LIBC_PATHS } from "../lib/engine/system/libc.ts";
 import { ENGINES } from "../lib/engine/mod.ts";
-import { withTables } from "../tools/tables.ts";
+import { readDocuments, sectionsOf, TABLES, withTables } from "../tools/tables.ts";
 import { outcomeOf } from "./programs.ts";
 
 const ROOT = `${import.meta.dirname}/../`;
@@ -55,6 +55,9 @@ const GATEKEEPERS: readonly [specifier: RegExp, allowed: RegExp][] = [
   [/^prom-client$/, /^lib\/observe\/metrics\.ts$/],
 ];
 
+/** A reader decides in a minute. */
+const README_LINES_MAX = 130;
+
 /** All test files are read, compiled and loaded in it. */
 const LOAD_MAX_MS = 120_000;
 
@@ -99,6 +102,33 @@ async function reachedFrom(file: string, seen = new Set<string>()): Promise<Set<
     else if (mapped?.startsWith("./")) await reachedFrom(mapped.slice(2), seen);
   }
   return seen;
+}
+
+/** Targets of links and pictures within the repository; what is in code is no link. */
+function linksOf(markdown: string): string[] {
+  const prose = withoutCode(markdown).replace(/`[^`]*`/g, "");
+  const found = [...prose.matchAll(/\]\(([^)\s]+)\)/g), ...prose.matchAll(/<(?:img|a) [^>]*(?:src|href)="([^"]+)"/g)];
+  return found.map(([, target]) => target).filter((target) => !/^[a-z]+:/.test(target));
+}
+
+/** The anchors that GitHub gives to headings: lower case, spaces as hyphens, other punctuation left out, repeated ones numbered. */
+function anchorsOf(markdown: string): string[] {
+  const seen = new Map<string, number>();
+  return [...withoutCode(markdown).matchAll(/^#{1,6} (.+)$/gm)].map(([, heading]) => {
+    const text = heading.replace(/\]\([^)]*\)/g, "");
+    const anchor = text.toLowerCase().replace(/[^\p{L}\p{N}\p{M}_ -]/gu, "").trim().replaceAll(" ", "-");
+    const count = seen.get(anchor) ?? 0;
+    seen.set(anchor, count + 1);
+    return count === 0 ? anchor : `${anchor}-${count}`;
+  });
+}
+
+function withoutCode(markdown: string): string {
+  return markdown.replace(/^```[^]*?^```$/gm, "");
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(ROOT + path).then(() => true, () => false);
 }
 
 Deno.test("imports go one way", async () => {
@@ -176,9 +206,67 @@ Deno.test("every test file loads where there is no program at all", async () => 
   assertEquals(code, 0, stdout + stderr);
 });
 
-Deno.test("the README's tables are what the code says", async () => {
-  const readme = await Deno.readTextFile(`${ROOT}README.md`);
-  assertEquals(readme, withTables(readme), "run deno task tables");
+Deno.test("the documents' tables are what the code says", async () => {
+  const documents = await readDocuments();
+  for (const [path, text] of documents) assertEquals(text, withTables(text, documents), `${path}: run deno task tables`);
+});
+
+Deno.test("rows of the same group stand in a table of their own, under a heading", () => {
+  const rows = [{ group: "pool", cells: ["`add`"] }, { group: "daemon", cells: ["`start`"] }, { group: "pool", cells: ["`a|b`"] }];
+  const table = (...cells: string[]) => ["| Command |", "| ------- |", ...cells.map((cell) => `| ${cell.padEnd(7)} |`)].join("\n");
+  assertEquals(
+    sectionsOf({ heading: ["Command"], rows }),
+    `### Pool\n\n${table("`add`", "`a\\|b`")}\n\n### Daemon\n\n${table("`start`")}`,
+  );
+  assertEquals(sectionsOf({ heading: ["Command"], rows: [{ cells: ["`add`"] }] }), table("`add`"));
+});
+
+Deno.test("every table of the code stands in a document", async () => {
+  const all = [...(await readDocuments()).values()].join("\n");
+  for (const name of Object.keys(TABLES)) {
+    assertStringIncludes(
+      all,
+      `<!-- table: ${name} -->`,
+      `no document has the table ${name}: give it a mark, and run deno task tables`,
+    );
+  }
+});
+
+Deno.test("the README can be read in a minute", async () => {
+  const lines = (await Deno.readTextFile(`${ROOT}README.md`)).trimEnd().split("\n").length;
+  assert(lines <= README_LINES_MAX, `README.md has ${lines} lines and may have ${README_LINES_MAX}: move details to docs/`);
+});
+
+Deno.test("the README leads to every document", async () => {
+  const documents = await readDocuments();
+  for (const path of documents.keys()) {
+    if (path !== "README.md") assertStringIncludes(documents.get("README.md")!, `](${path})`, `README.md does not name ${path}`);
+  }
+});
+
+Deno.test("a page in docs/ begins with the question that it answers", async () => {
+  for (const [path, text] of await readDocuments()) {
+    if (path !== "README.md") {
+      assert(/^# .+\n\nThis page answers: /.test(text), `${path} does not begin with "This page answers: "`);
+    }
+  }
+});
+
+Deno.test("every link of the documents leads somewhere", async () => {
+  const documents = new Map(await readDocuments());
+  for (const path of ["lib/README.md", "CHANGELOG.md"]) documents.set(path, await Deno.readTextFile(ROOT + path));
+  for (const [path, text] of documents) {
+    for (const link of linksOf(text)) {
+      const [target, anchor] = link.split("#");
+      const file = target === "" ? path : new URL(target, `file:///${path}`).pathname.slice(1);
+      assert(await exists(file), `${path} links to ${link}, and there is no ${file}`);
+      if (anchor === undefined) continue;
+      assert(
+        anchorsOf(await Deno.readTextFile(ROOT + file)).includes(anchor),
+        `${path} links to ${link}, and ${file} has no such heading`,
+      );
+    }
+  }
 });
 
 Deno.test("the README gives a reason for every dependency", async () => {
@@ -197,8 +285,8 @@ Deno.test("every dependency is pinned", () => {
 
 Deno.test("Deno's version stands in one place, and whoever must repeat it agrees", async () => {
   const [, version] = (await Deno.readTextFile(`${ROOT}.tool-versions`)).match(/^deno (\S+)$/m) ?? [];
-  const readme = await Deno.readTextFile(`${ROOT}README.md`);
-  const named = [...readme.matchAll(/deno@([0-9.]+)/g)].map(([, named]) => named);
+  const texts = [...(await readDocuments()).values()].join("\n");
+  const named = [...texts.matchAll(/deno@([0-9.]+)/g)].map(([, named]) => named);
   assert(named.length > 0);
   for (const other of named) assertEquals(other, version);
 });

@@ -48,7 +48,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const date = new Date().toISOString().slice(0, 10);
     const run = { date, machine: await describeMachine(tools), pace: options.pace, slices, absences, configurations };
     await writeReports(run, options.out);
-    if (options.publishes) await publish(run, `${ROOT}README.md`, `${ROOT}docs/bench.svg`);
+    if (options.publishes) await publish(run, `${ROOT}docs/performance.md`, `${ROOT}docs/bench.svg`);
     return 0;
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -84,13 +84,13 @@ async function writeReports(run: Run, folder: string): Promise<void> {
   console.error(`Wrote bench.md, bench.json, bench.svg and the configurations to ${folder}`);
 }
 
-/** Puts the short table between the README's marks and the chart beside it. Without the marks the README stays as it is. */
-export async function publish(run: Run, readmePath: string, chartPath: string): Promise<void> {
+/** Puts the short table between the document's marks and the chart beside it. Without the marks the document stays as it is. */
+export async function publish(run: Run, path: string, chartPath: string): Promise<void> {
   await Deno.mkdir(chartPath.replace(/\/[^/]*$/, ""), { recursive: true });
   await Deno.writeTextFile(chartPath, chart(summarize(run.slices)));
-  const text = withBench(await Deno.readTextFile(readmePath), shortTable(run));
-  if (text === undefined) console.error(`${readmePath} has no marks <!-- bench --> and <!-- end bench -->: it stays as it is`);
-  else await Deno.writeTextFile(readmePath, text);
+  const text = withBench(await Deno.readTextFile(path), shortTable(run));
+  if (text === undefined) console.error(`${path} has no marks <!-- bench --> and <!-- end bench -->: it stays as it is`);
+  else await Deno.writeTextFile(path, text);
 }
 
 async function loadModuleLine({ nginx }: Tools): Promise<string> {

@@ -11,7 +11,7 @@ export interface Options {
   readonly contenders: readonly ContenderName[];
   /** The folder that the reports go to. */
   readonly out: string;
-  /** Also into the README and docs. */
+  /** Also into docs/. */
   readonly publishes: boolean;
   /** Run `dist/balancer` and not the checkout. */
   readonly isCompiled: boolean;
@@ -32,7 +32,7 @@ Usage: deno task bench [options]
   --only WORKLOAD,WORKLOAD    these alone: ${WORKLOAD_NAMES.join(", ")}
   --among NAME,NAME           these contenders alone: ${CONTENDER_NAMES.join(", ")}
   --out FOLDER                where bench.md, bench.json and bench.svg go (dist/bench)
-  --publish                   also write the short table into README.md and the chart to docs/bench.svg
+  --publish                   also write the short table into docs/performance.md and the chart to docs/bench.svg
   --compiled                  run dist/balancer, not the checkout
   --print-configs             print what the contenders are told, and measure nothing`;
 

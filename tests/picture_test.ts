@@ -1,0 +1,71 @@
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { screenOf } from "../tools/picture/screen.ts";
+import { drawTerminal } from "../tools/picture/svg.ts";
+import { record } from "../tools/picture/terminal.ts";
+import { needing } from "./tools.ts";
+
+const GREEN = "\x1b[32m";
+const BOLD = "\x1b[1m";
+const PLAIN = "\x1b[0m";
+
+function textsOf(output: string, columns = 80): string[] {
+  return screenOf(output, columns).map((line) => Array.from(line, (cell) => cell?.character ?? " ").join(""));
+}
+
+function draw(text: string, columns = 10): string {
+  return drawTerminal({ text, columns, title: "a & b" });
+}
+
+Deno.test("screenOf() keeps lines, and wraps those that are wider than the terminal", () => {
+  assertEquals(textsOf("one\r\ntwo\nabcdef\n\n", 4), ["one", "two", "abcd", "ef"]);
+  assertEquals(textsOf("abcd\nx", 4), ["abcd", "x"], "a line that is as wide as the terminal does not wrap");
+});
+
+Deno.test("screenOf() shows what was drawn last", () => {
+  assertEquals(textsOf("a 1\nb 1\n\x1b[2A\x1b[2Ka 20\n\x1b[2Kb\n"), ["a 20", "b"]);
+  assertEquals(textsOf("waiting\r\x1b[Kdone\x1b[?25h"), ["done"]);
+  assertEquals(textsOf("abc\x1b[1Gx\x1b]0;a title\x07"), ["xbc"]);
+});
+
+Deno.test("screenOf() gives each character its style", () => {
+  const [line] = screenOf(`a${BOLD}${GREEN}b${PLAIN}c`, 80);
+  assertEquals(line.map((cell) => cell?.style), [{}, { isBold: true, colour: 2 }, {}]);
+});
+
+Deno.test("screenOf() refuses what it cannot show", () => {
+  for (const sequence of ["\x1b[2J", "\x1b[48;5;1m", "\x1b(B", "\x1b[1K"]) {
+    assertThrows(() => screenOf(sequence, 80), Error, "no picture can show");
+  }
+});
+
+Deno.test("drawTerminal() draws text in its place, with its style, escaped", () => {
+  const svg = draw(`a\n  ${BOLD}${GREEN}<b>${PLAIN}  d`);
+  assertStringIncludes(svg, `<title>a &amp; b</title>`);
+  assertStringIncludes(svg, `<text x="16" y="30" textLength="8.4" lengthAdjust="spacingAndGlyphs">a</text>`);
+  assertStringIncludes(
+    svg,
+    `<text x="32.8" y="49" textLength="25.2" lengthAdjust="spacingAndGlyphs" fill="#3fb950" font-weight="bold">&lt;b&gt;</text>`,
+  );
+  assertEquals(svg.match(/<text/g)?.length, 3);
+});
+
+Deno.test("drawTerminal() draws blocks as one bar", () => {
+  const svg = draw(`${GREEN}███${PLAIN} 3`);
+  assertStringIncludes(svg, `<rect x="16" y="19" width="25.2" height="13" fill="#3fb950"/>`);
+  assertStringIncludes(svg, `>3</text>`);
+  assert(!svg.includes("█"));
+});
+
+Deno.test("drawTerminal() has a background of its own, as large as the terminal is wide and the output is high", () => {
+  const svg = draw("1\n2", 80);
+  assertStringIncludes(svg, `width="704" height="70" viewBox="0 0 704 70"`);
+  assertStringIncludes(svg, `<rect x="0.5" y="0.5" width="703" height="69" rx="8" fill="#0d1117"`);
+});
+
+Deno.test({
+  ...await needing("record() gives a program a terminal of the size asked for", "Linux", "pseudo-terminals"),
+  async fn() {
+    const output = await record(["sh", "-c", 'test -t 1 && test -z "$NO_COLOR" && stty size'], { columns: 80, rows: 50 });
+    assertEquals(output, "50 80\r\n");
+  },
+});
