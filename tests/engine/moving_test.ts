@@ -2,62 +2,54 @@
 //
 // A client gets its first server by being alone with it in the table; then the others are added.
 
-import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
-import { type AddressInfo, createServer, type Server as NodeServer, type Socket } from "node:net";
-import { type Address, clientKey, formatAddress, ipBytes, parseKeyRule } from "../../lib/values/address.ts";
-import type { Fate } from "../../lib/values/fates.ts";
+import { assertEquals, assertGreaterOrEqual } from "@std/assert";
 import type { EngineKind } from "../../lib/engine/engine.ts";
-import type { EndedConnection } from "../../lib/observe/connections.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
-import type { ConnectionState, Loss } from "../../lib/routing/redistribution.ts";
-import { firstOnRing } from "../../lib/routing/ring.ts";
-import { emptyTable, nextTable, type TableServer } from "../../lib/routing/routing_table.ts";
 import { AVAILABILITY } from "../../lib/routing/availability.ts";
 import {
   ask,
   close,
   connect,
-  Queue,
   readBytes,
   readText,
   silentListener,
   someBytes,
   soon,
-  startEngine,
   tableServer,
-  type TestEngine,
-  type TestEngineOptions,
   unusedAddress,
   writeAll,
   writeText,
 } from "../helpers.ts";
 import { turn, until } from "../raw_socket.ts";
 
-/** What differs between the engines, and is no fault. */
-interface Ability {
-  /** Who is cut off is told so by a reset; if not, perhaps by an end. */
-  readonly cutsByReset: boolean;
-}
-
-function abilityOf({ cannot }: EngineKind): Ability {
-  return { cutsByReset: !cannot.includes("cut") };
-}
+import {
+  type Ability,
+  abilityOf,
+  answer,
+  assertCut,
+  assertEnded,
+  counted,
+  echo,
+  exchange,
+  hear,
+  HEAVY,
+  HELLO,
+  IDLE,
+  movedFrom,
+  NEVER_QUIET_MS,
+  open,
+  quiet,
+  QUIET_MS,
+  type Served,
+  Server,
+  silentOwner,
+  start,
+  startOther,
+  startPair,
+  UNANSWERED,
+} from "./played.ts";
 
 type Case = (kind: EngineKind, can: Ability) => Promise<void>;
-
-/** After so long an exchange is over. */
-const QUIET_MS = 30;
-/** Never over, in a test. */
-const NEVER_QUIET_MS = 60_000;
-/** More slots than any case has servers. */
-const SLOTS = 10;
-/** So heavy that the ring gives it almost every client; `ownerOf` says which one has the test's. */
-const HEAVY = 200;
-/** The beginning of a TLS handshake. */
-const HELLO = "\x16\x03\x01\x00\x05hello";
-
-const UNANSWERED = { redistribute: "unanswered", quietMs: QUIET_MS } as const;
-const IDLE = { redistribute: "idle", quietMs: QUIET_MS } as const;
 
 const CASES: Record<string, Case> = {
   async "a new client goes on to the next server when one refuses, or does not answer"(kind) {
@@ -781,233 +773,6 @@ const CASES: Record<string, Case> = {
     for (let i = 0; i < count; i++) assertEnded(await test.ended.take(), { fate: "done", moves: 1 });
   },
 };
-
-/** One connection as its server has it. */
-class Served {
-  onText: (text: string) => void = () => {};
-  /** Whether it ends its half when the other side has. */
-  endsToo = true;
-  #text = "";
-  #ended = false;
-  #isClosed = false;
-  #changed = Promise.withResolvers<void>();
-
-  constructor(readonly socket: Socket) {
-    socket.setEncoding("latin1");
-    socket.on("error", () => {});
-    socket.on("data", (text) => this.#change(() => this.#text += text, () => this.onText(`${text}`)));
-    socket.on("end", () => this.#change(() => this.#ended = true, () => this.endsToo && this.end()));
-    socket.on("close", () => this.#change(() => this.#isClosed = true));
-  }
-
-  get isClosed(): boolean {
-    return this.#isClosed;
-  }
-
-  /** When it has been told this in all, and nothing else. */
-  async heard(text: string): Promise<void> {
-    while (this.#text.length < text.length) await soon(this.#changed.promise, `${text.length - this.#text.length} bytes more`);
-    assertEquals(this.#text, text);
-  }
-
-  /** When the other side has sent its end. */
-  async ended(): Promise<void> {
-    while (!this.#ended && !this.#isClosed) await soon(this.#changed.promise, "the end");
-  }
-
-  say(text: string): void {
-    this.socket.write(text, "latin1");
-  }
-
-  /** Ends its own half. */
-  end(): void {
-    this.socket.end();
-  }
-
-  reset(): void {
-    this.socket.resetAndDestroy();
-  }
-
-  #change(...steps: (() => unknown)[]): void {
-    for (const step of steps) step();
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers();
-  }
-}
-
-/** A server that can do all that servers do when they die. */
-class Server implements AsyncDisposable {
-  readonly clients = new Queue<Served>();
-  readonly address: Address;
-  accepted = 0;
-  readonly #all: Served[] = [];
-
-  private constructor(readonly listener: NodeServer, public play: (served: Served) => void) {
-    this.address = { host: "127.0.0.1", port: (listener.address() as AddressInfo).port };
-    listener.on("connection", (socket) => {
-      this.accepted++;
-      const served = new Served(socket);
-      this.#all.push(served);
-      this.play(served);
-      this.clients.put(served);
-    });
-  }
-
-  static async start(play: (served: Served) => void = () => {}): Promise<Server> {
-    const listener = createServer({ allowHalfOpen: true });
-    await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", 1024, resolve));
-    return new Server(listener, play);
-  }
-
-  get name(): string {
-    return formatAddress(this.address);
-  }
-
-  at(slot: number) {
-    return tableServer(this.address, slot);
-  }
-
-  /** Accepts nobody from now on; who is there stays. */
-  async stopListening(): Promise<void> {
-    this.listener.close();
-    const isRefused = () => connect(this.address).then((late) => (late.close(), false), () => true);
-    while (!await isRefused());
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.listener.listening) this.listener.close();
-    for (const { socket } of this.#all) socket.destroy();
-    await Promise.resolve();
-  }
-}
-
-/** Answers with a name and what it was told. */
-function answer(name: string): (served: Served) => void {
-  return (served) => served.onText = (text) => served.say(`${name}:${text}`);
-}
-
-function echo(served: Served): void {
-  served.onText = (text) => served.say(text);
-}
-
-interface Pair extends AsyncDisposable {
-  readonly test: TestEngine;
-  /** Does as it is told; has slot 0. */
-  readonly a: Server;
-  /** Answers; has slot 1, and no client yet. */
-  readonly b: Server;
-  readonly client: Deno.TcpConn;
-  /** The client's connection as `a` has it. */
-  readonly first: Served;
-}
-
-/** The slot of the server that the ring gives this test's clients to, who all come from one address. */
-function ownerOf(servers: readonly TableServer[]): number {
-  const rule = parseKeyRule("ip");
-  const table = nextTable(emptyTable(rule, Infinity), servers);
-  return table.slots[firstOnRing(table.circle, clientKey(rule, ipBytes("127.0.0.1"), 0))];
-}
-
-/** A server in slot 1 that answers, where a heavy one with this address in slot 0 has the clients. */
-async function startOther(address: Address): Promise<Server> {
-  for (;;) {
-    const server = await Server.start(answer("a"));
-    if (ownerOf([tableServer(address, 0, { weight: HEAVY }), server.at(1)]) === 0) return server;
-    await server[Symbol.asyncDispose]();
-  }
-}
-
-/** A listener that accepts nobody and, as a heavy server in slot 2 beside these, has the clients. */
-async function silentOwner(others: readonly TableServer[]): Promise<Awaited<ReturnType<typeof silentListener>>> {
-  for (;;) {
-    const silent = await silentListener();
-    if (ownerOf([...others, tableServer(silent.address, 2, { weight: HEAVY })]) === 2) return silent;
-    silent[Symbol.dispose]();
-  }
-}
-
-/** A client connected to the first of two servers. */
-async function startPair(kind: EngineKind, options: TestEngineOptions): Promise<Pair> {
-  const a = await Server.start();
-  const b = await Server.start(answer("b"));
-  const test = start(kind, [a.at(0)], options);
-  const client = await connect(test.address);
-  const first = await a.clients.take();
-  await until(() => test.counters.getOf(0, "connects") > 0, "the server to be dialled"); // the server may know before the engine does
-  await test.publish([a.at(0), b.at(1)]);
-  return {
-    test,
-    a,
-    b,
-    client,
-    first,
-    async [Symbol.asyncDispose]() {
-      close(client);
-      await test[Symbol.asyncDispose]();
-      await a[Symbol.asyncDispose]();
-      await b[Symbol.asyncDispose]();
-    },
-  };
-}
-
-/** An engine, at whose end no server has a connection left. */
-function start(kind: EngineKind, servers: Parameters<typeof startEngine>[1], options: TestEngineOptions = {}): TestEngine {
-  const test = startEngine(kind, servers, options);
-  return {
-    ...test,
-    async [Symbol.asyncDispose]() {
-      await test[Symbol.asyncDispose]();
-      for (let slot = 0; slot < SLOTS; slot++) assertEquals(test.counters.getOf(slot, "serverOpen"), 0, `open on server ${slot}`);
-    },
-  };
-}
-
-/** A question and its answer, and then nothing for so long that it counts as over. */
-async function exchange(client: Deno.TcpConn, served: Served): Promise<void> {
-  await writeText(client, "first");
-  await served.heard("first");
-  served.say("answer");
-  assertEquals(await hear(client, 6), "answer");
-  await quiet();
-}
-
-function quiet(): Promise<void> {
-  return turn(2 * QUIET_MS);
-}
-
-async function hear(client: Deno.TcpConn, bytes: number): Promise<string> {
-  return new TextDecoder().decode(await soon(readBytes(client, bytes), `${bytes} bytes`));
-}
-
-/** Who is cut off is not to take what it got for whole. */
-async function assertCut(client: Deno.TcpConn, { cutsByReset }: Ability): Promise<void> {
-  const wasReset = await soon(
-    readText(client).then(() => false, (error) => error instanceof Deno.errors.ConnectionReset),
-    "the cut",
-  );
-  assert(wasReset || !cutsByReset, "the client was told of an end");
-}
-
-function assertEnded(ended: EndedConnection, expected: Partial<EndedConnection> & { fate?: Fate }): void {
-  const got = Object.fromEntries(Object.keys(expected).map((name) => [name, ended[name as keyof EndedConnection]]));
-  assertEquals(got, { ...expected }, ended.reason);
-}
-
-function movedFrom(client: Deno.TcpConn, from: Server, to: Server, loss: Loss, state: ConnectionState, replayedBytes: number) {
-  const { hostname: host, port } = client.localAddr as Deno.NetAddr;
-  return { client: formatAddress({ host, port }), from: from.name, to: to.name, loss, state, replayedBytes };
-}
-
-function counted({ counters }: TestEngine) {
-  const names = ["movedUnsent", "movedUnanswered", "movedIdle", "replayOverflows"] as const;
-  return Object.fromEntries(names.map((name) => [name, counters.get(name)]));
-}
-
-/** Open connections of the first two servers. */
-function open({ counters }: TestEngine): number[] {
-  return [0, 1].map((slot) => counters.getOf(slot, "serverOpen"));
-}
-
 for (const [name, kind] of Object.entries(ENGINES)) {
   const ignore = kind.unsupported() !== undefined;
   for (const [title, run] of Object.entries(CASES)) {
