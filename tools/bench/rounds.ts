@@ -1,13 +1,14 @@
 /**
  * The order of events within a workload: all contenders start, warm up, and then take turns, slice by slice and round by round, so
- * that whatever slows the machine down for a while meets all of them.
+ * that whatever slows the machine down for a while meets all of them. Every second round is in reverse order: what a place in the order
+ * brings with it evens out.
  */
 
 import { BACKENDS } from "./backends.ts";
 import { type ContenderName, CONTENDERS } from "./contenders.ts";
 import type { Figures } from "./metrics.ts";
 import type { Place } from "./place.ts";
-import { type Pace, type Target, type WorkloadName, WORKLOADS } from "./workloads.ts";
+import { contendersOf, type Pace, type Target, type WorkloadName, WORKLOADS } from "./workloads.ts";
 
 /** What one contender did in one round: figures, or a sentence that says why there are none. */
 export interface Slice {
@@ -66,7 +67,7 @@ export async function runWorkload(
     return { slices: [], absences };
   }
   await using stack = new AsyncDisposableStack();
-  const contenders = workload.contenders.filter((contender) => wanted.includes(contender));
+  const contenders = contendersOf(name).filter((contender) => wanted.includes(contender));
   const started = await Promise.allSettled(contenders.map((contender) => enter(name, contender, place, stack)));
   const entrants: Entrant[] = [];
   for (const [i, result] of started.entries()) {
@@ -85,7 +86,7 @@ async function takeTurns(name: WorkloadName, entrants: readonly Entrant[], pace:
   const failures = new Map<ContenderName, number>();
   const slices: Slice[] = [];
   for (let round = 1; round <= rounds; round++) {
-    for (const entrant of entrants) {
+    for (const entrant of round % 2 === 0 ? entrants.toReversed() : entrants) {
       const failed = failures.get(entrant.contender) ?? 0;
       if (failed >= FAILURES_MAX) continue;
       const slice = await takeTurn(name, entrant, pace, round);
@@ -110,8 +111,8 @@ async function takeTurn(workload: WorkloadName, entrant: Entrant, pace: Pace, ro
 /** Starts a contender with a server behind it; the stack takes both, or neither if one of them fails. */
 async function enter(name: WorkloadName, contender: ContenderName, place: Place, stack: AsyncDisposableStack): Promise<Entrant> {
   const { backend, workers, isBulk = false } = WORKLOADS[name];
-  const { title, tool, start } = CONTENDERS[contender];
-  if (tool !== undefined && !(tool in place.tools)) throw new Error(`${title} is not there`);
+  const { tool, start } = CONTENDERS[contender];
+  if (tool !== undefined && !(tool in place.tools)) throw new Error(`${tool} is not there`);
   await using own = new AsyncDisposableStack();
   const process = `${name}-${contender}`;
   const { port: backendPort } = own.use(await BACKENDS[backend].start(place, process, workers));
