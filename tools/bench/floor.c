@@ -79,8 +79,8 @@ static void relay(int from) {
     }
     free(side->held);
     side->held = NULL;
-    /* As in the product: the first piece goes at once anyway. */
-    if (side->is_client && side->pieces < 2 && ++side->pieces == 2) set(side->peer, IPPROTO_TCP, TCP_NODELAY);
+    /* As in the product: the first piece goes at once anyway, and a connection with one piece saves a call. */
+    if (side->is_client && size > 0 && side->pieces < 2 && ++side->pieces == 2) set(side->peer, IPPROTO_TCP, TCP_NODELAY);
     if (!side->ended) continue;
     side->done = 1;
     if (to->done) close_pair(from);

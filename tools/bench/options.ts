@@ -39,7 +39,7 @@ Usage: deno task bench [options]
 
 Contenders: "epoll" and "streams" are the engines of this checkout. "again" is a second process with the engine epoll: the ratio
 "epoll / again" shows how much of every other ratio is noise. "floor" is the least that an epoll proxy can do, a C program without
-timers, counters, limits or policy: "epoll / floor" shows what is left to gain. It needs cc, and has no part in bulk workloads.
+timers, counters, limits or policy: "epoll / floor" shows what is left to gain. It needs cc, and takes no part in bulk workloads.
 
 Before and after a change, measured in the same rounds:
   git worktree add ../old main
