@@ -170,7 +170,7 @@ const RUN: Run = {
     openFiles: 20_000,
     versions: { balancer: "0.1.0", haproxy: "2.6", nginx: "1.22" },
   },
-  pace: { rounds: 2, sliceSeconds: 1, warmUpMs: 1, idlePairs: 1 },
+  pace: { starts: 1, rounds: 2, sliceSeconds: 1, warmUpMs: 1, idlePairs: 1 },
   slices: [
     slice("direct", 1, { throughput: 1000 }),
     slice("epoll", 1, { cpuSeconds: 9, throughput: 110 }),
@@ -318,6 +318,8 @@ Deno.test("parseOptions() takes what is known and refuses the rest", () => {
   const options = parseOptions(["--quick", "--rounds", "3", "--only", "idle,keepalive", "--out=x"], "dist/bench");
   assertEquals([options.pace.rounds, options.pace.sliceSeconds, options.out], [3, 1, "x"]);
   assertEquals(options.workloads, ["keepalive", "idle"]);
+  assertEquals([options.pace.starts, parseOptions(["--starts", "5"], "").pace.starts], [1, 5]);
+  assertThrows(() => parseOptions(["--starts", "101"], ""), Error, '--starts "101" is not a whole number from 1 to 100');
   assertEquals(parseOptions([], "dist/bench").pace.rounds, 8);
   assertThrows(() => parseOptions(["--rounds", "0"], ""), Error, '--rounds "0" is not a whole number from 1 to 1000');
   assertThrows(() => parseOptions(["--only", "keepalife"], ""), Error, 'Workload "keepalife" is not one of keepalive, ');

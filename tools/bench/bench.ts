@@ -9,7 +9,7 @@
  * What a change has cost or gained, old and new version side by side in the same rounds ("epoll / before"):
  *
  *     git worktree add ../old main
- *     deno task bench --against ../old --among epoll,again --only keepalive,connections,idle
+ *     deno task bench --against ../old --among epoll,again --only keepalive,connections,idle --starts 5 --rounds 4
  */
 
 // deno-lint-ignore-file no-console -- a tool speaks to its user
@@ -73,7 +73,7 @@ async function measure(options: Options, tools: Tools, signal: AbortSignal): Pro
   const outcomes: Outcome[] = [];
   for (const name of workloads) {
     outcomes.push(
-      await runWorkload(name, contenders, place, pace, {
+      await runWorkload({ name, wanted: contenders, pace }, place, {
         onSlice: (slice, rounds) => console.error(describeSlice(slice, rounds)),
         onAbsence: (absence) => console.error(describeAbsence(absence)),
       }),

@@ -123,8 +123,8 @@ const ENGINES = {
 export type EngineName = keyof typeof ENGINES;
 
 /**
- * The arguments of our `balancer`. The load is not bounded, and any server is as good as another, as with the rivals. An older version
- * (--against) is given the same: what is renamed has its old spelling here.
+ * The arguments of our `balancer`. The load is not bounded, and any server is as good as another, as with the rivals. An older
+ * version (--against) gets the same arguments, so a renamed option keeps its old spelling here.
  */
 export function balancerArguments(engine: EngineName, { port, workers }: Pick<Wiring, "port" | "workers">): string[] {
   const settings = ["--key", "ip:port", "--load-bound", "off", "--log-level", "warning"];

@@ -139,7 +139,7 @@ int main(int count, char **words) {
       if (events[i].data.fd == listener) has_clients = 1;
       else on_event(events[i].data.fd, events[i].events);
     }
-    /* New clients last: a descriptor closed in this turn may have another event in it. More each time, so that few calls find none. */
+    /* New clients last: a descriptor closed in this turn may have another event in it. More each time: few calls find none. */
     for (int client; has_clients && accepted < batch; accepted++) {
       if ((client = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) < 0) break;
       dial(epoll, client, &addresses[next++ % servers]);

@@ -28,6 +28,7 @@ Usage: deno task bench [options]
 
   --quick                     one-second slices in two rounds and fewer idle connections: does it work at all?
   --rounds N                  rounds of each workload (8)
+  --starts N                  run all rounds N times, with new processes each time (1)
   --slice SECONDS             how long a contender's turn is (2)
   --only WORKLOAD,WORKLOAD    these alone: ${WORKLOAD_NAMES.join(", ")}
   --among NAME,NAME           these contenders alone: ${CONTENDER_NAMES.join(", ")}
@@ -43,20 +44,24 @@ timers, counters, limits or policy: "epoll / floor" shows what is left to gain. 
 
 Before and after a change, measured in the same rounds:
   git worktree add ../old main
-  deno task bench --against ../old --among epoll,again --only keepalive,connections,idle
-"epoll / before" below 1 is a gain. FOLDER is a checkout; with --compiled it is one with dist/balancer, or the folder of the programs.`;
+  deno task bench --against ../old --among epoll,again --only keepalive,connections,idle --starts 5 --rounds 4
+"epoll / before" below 1 is a gain, if "epoll / again" is closer to 1. Two processes of the same program differ by a few percent for
+as long as they live, so a small difference needs several starts. FOLDER is a checkout. With --compiled it is a checkout with
+dist/balancer, or the folder of the compiled programs.`;
 
 /** Two minutes in all are worth more here than figures. */
-const QUICK: Pace = { rounds: 2, sliceSeconds: 1, warmUpMs: 300, idlePairs: 2000 };
+const QUICK: Pace = { starts: 1, rounds: 2, sliceSeconds: 1, warmUpMs: 300, idlePairs: 2000 };
 /** Fewer rounds do not tell a difference of 6 points from noise; our code is compiled while it warms up, and that takes seconds. */
-const FULL: Pace = { rounds: 8, sliceSeconds: 2, warmUpMs: 2500, idlePairs: 8000 };
+const FULL: Pace = { starts: 1, rounds: 8, sliceSeconds: 2, warmUpMs: 2500, idlePairs: 8000 };
 /** Rounds and seconds beyond these are mistakes of typing. */
 const ROUNDS_MAX = 1000;
 /** See ROUNDS_MAX. */
 const SLICE_MAX_SECONDS = 60;
+/** See ROUNDS_MAX. */
+const STARTS_MAX = 100;
 
 const FLAGS = ["quick", "publish", "compiled", "print-configs", "help"] as const;
-const VALUES = ["rounds", "slice", "only", "among", "out", "against"] as const;
+const VALUES = ["rounds", "starts", "slice", "only", "among", "out", "against"] as const;
 
 /** Reads the command line. Throws a sentence for the first mistake. */
 export function parseOptions(argv: readonly string[], defaultOut: string): Options {
@@ -66,6 +71,7 @@ export function parseOptions(argv: readonly string[], defaultOut: string): Optio
   return {
     pace: {
       ...pace,
+      starts: wholeNumber("--starts", text("starts"), STARTS_MAX) ?? pace.starts,
       rounds: wholeNumber("--rounds", text("rounds"), ROUNDS_MAX) ?? pace.rounds,
       sliceSeconds: wholeNumber("--slice", text("slice"), SLICE_MAX_SECONDS) ?? pace.sliceSeconds,
     },

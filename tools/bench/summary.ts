@@ -44,15 +44,15 @@ export function ratioOf(
 
 /** What did not go as it should, a sentence each; the same trouble in several places is told once. */
 export function notesOf(slices: readonly Slice[], absences: readonly Absence[]): string[] {
-  const places = new Map<string, string[]>();
-  const tell = (sentence: string, place: string) => places.set(sentence, [...places.get(sentence) ?? [], place]);
+  const places = new Map<string, Set<string>>();
+  const tell = (sentence: string, place: string) => places.set(sentence, new Set([...places.get(sentence) ?? [], place]));
   for (const { workload, contender, reason } of absences) {
     tell(contender === undefined ? `Not measured: ${reason}` : `${CONTENDERS[contender].title} is left out: ${reason}`, workload);
   }
   for (const { workload, contender, round, error } of slices) {
     if (error !== undefined) tell(`${CONTENDERS[contender].title} has no figure: ${error}`, `${workload} round ${round}`);
   }
-  return [...places].map(([sentence, where]) => `${sentence} (${where.join(", ")})`);
+  return [...places].map(([sentence, where]) => `${sentence} (${[...where].join(", ")})`);
 }
 
 function summarizeOne(name: WorkloadName, slices: readonly Slice[]): WorkloadSummary {

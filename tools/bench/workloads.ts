@@ -18,6 +18,9 @@ export interface Target {
 
 /** How long things take. */
 export interface Pace {
+  /** How often all contenders are started: two processes of the same program differ for as long as they live. */
+  readonly starts: number;
+  /** Rounds after each start. */
   readonly rounds: number;
   readonly sliceSeconds: number;
   readonly warmUpMs: number;
@@ -44,7 +47,7 @@ export interface Workload extends Driver {
   readonly workers: 1 | 2;
   /** Direct connections have no part in it: what is measured is the proxy's process. */
   readonly isOfProcess?: boolean;
-  /** Once, whatever the number of rounds. */
+  /** Once after each start, whatever the number of rounds. */
   readonly once?: boolean;
   /** Left out by --quick. */
   readonly slow?: boolean;
