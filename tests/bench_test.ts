@@ -19,10 +19,10 @@ import {
 } from "../tools/bench/measure.ts";
 import { type Figures, formatNumber, formatSeconds } from "../tools/bench/metrics.ts";
 import { parseOptions } from "../tools/bench/options.ts";
-import { programsOf, ROOT } from "../tools/bench/place.ts";
+import { makePlace, programsOf, ROOT } from "../tools/bench/place.ts";
 import { complaintOf, freePort, Service } from "../tools/bench/processes.ts";
 import { formatRatio, markdownTable, reportJson, reportMarkdown, type Run, shortTable, withBench } from "../tools/bench/report.ts";
-import type { Slice } from "../tools/bench/rounds.ts";
+import { runWorkload, type Slice } from "../tools/bench/rounds.ts";
 import { pairedRatios, quantile, spreadOf } from "../tools/bench/statistics.ts";
 import { notesOf, summarize } from "../tools/bench/summary.ts";
 import { missingTools, nginxStreamModule } from "../tools/bench/tools.ts";
@@ -461,6 +461,25 @@ Deno.test({
     } finally {
       await Deno.remove(folder, { recursive: true });
     }
+  },
+});
+
+const linux = await needing(
+  "a contender whose program is missing is left out by name, and so is `before` without a folder",
+  "Linux",
+);
+Deno.test({
+  ...linux,
+  async fn() {
+    await using place = await makePlace({}, { isCompiled: false }, new AbortController().signal);
+    const told: string[] = [];
+    const listener = { onSlice: () => {}, onAbsence: ({ reason }: { reason: string }) => told.push(reason) };
+    const { slices, absences } = await runWorkload({ name: "idle", wanted: ["floor", "before"], pace: RUN.pace }, place, listener);
+    assertEquals([slices, told], [[], ["--against does not name a folder", "cc is not there"]]);
+    assertEquals(notesOf(slices, absences), [
+      "balancer, epoll (--against) is left out: --against does not name a folder (idle)",
+      "floor (C) is left out: cc is not there (idle)",
+    ]);
   },
 });
 
