@@ -1,13 +1,11 @@
-// The benchmark's pure parts: what tools print, what is made of it, and the reports. No tool runs here.
+// The benchmark's pure parts: what tools print, what is made of it, and the reports. Of the contenders only the floor runs here.
 
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { listening } from "../tools/bench/backends.ts";
 import { chart } from "../tools/bench/chart.ts";
-import {
-  balancerArguments,
-  exampleConfigurations,
-  haproxyConfiguration,
-  nginxConfiguration,
-} from "../tools/bench/configurations.ts";
+import { balancerArguments, haproxyConfiguration, nginxConfiguration } from "../tools/bench/configurations.ts";
+import { COMPARISONS, CONTENDER_NAMES, exampleConfigurations } from "../tools/bench/contenders.ts";
+import { compileFloor, floorCommand } from "../tools/bench/floor.ts";
 import { pairsUnder } from "../tools/bench/idle.ts";
 import { parseIperf3 } from "../tools/bench/iperf3.ts";
 import {
@@ -21,13 +19,16 @@ import {
 } from "../tools/bench/measure.ts";
 import { type Figures, formatNumber, formatSeconds } from "../tools/bench/metrics.ts";
 import { parseOptions } from "../tools/bench/options.ts";
-import { complaintOf } from "../tools/bench/processes.ts";
+import { makePlace, programsOf, ROOT } from "../tools/bench/place.ts";
+import { complaintOf, freePort, Service } from "../tools/bench/processes.ts";
 import { formatRatio, markdownTable, reportJson, reportMarkdown, type Run, shortTable, withBench } from "../tools/bench/report.ts";
-import type { Slice } from "../tools/bench/rounds.ts";
+import { runWorkload, type Slice } from "../tools/bench/rounds.ts";
 import { pairedRatios, quantile, spreadOf } from "../tools/bench/statistics.ts";
 import { notesOf, summarize } from "../tools/bench/summary.ts";
 import { missingTools, nginxStreamModule } from "../tools/bench/tools.ts";
+import { contendersOf, WORKLOAD_NAMES } from "../tools/bench/workloads.ts";
 import { checkBytes, parseWrk } from "../tools/bench/wrk.ts";
+import { needing } from "./tools.ts";
 
 const WRK = `Running 1s test @ http://127.0.0.1:18080/
   1 threads and 64 connections
@@ -169,7 +170,7 @@ const RUN: Run = {
     openFiles: 20_000,
     versions: { balancer: "0.1.0", haproxy: "2.6", nginx: "1.22" },
   },
-  pace: { rounds: 2, sliceSeconds: 1, warmUpMs: 1, idlePairs: 1 },
+  pace: { starts: 1, rounds: 2, sliceSeconds: 1, warmUpMs: 1, idlePairs: 1 },
   slices: [
     slice("direct", 1, { throughput: 1000 }),
     slice("epoll", 1, { cpuSeconds: 9, throughput: 110 }),
@@ -295,7 +296,7 @@ Deno.test("nginxStreamModule() knows a module that is built in", async () => {
 
 Deno.test("missingTools() names the package of each", () => {
   const tool = { path: "/x", version: "1" };
-  assertEquals(missingTools({ haproxy: tool, nginx: tool, wrk: tool }), [
+  assertEquals(missingTools({ haproxy: tool, nginx: tool, wrk: tool, cc: tool }), [
     "iperf3 is not there (both ends of the bulk workloads): Debian's package iperf3 has it",
   ]);
 });
@@ -317,9 +318,187 @@ Deno.test("parseOptions() takes what is known and refuses the rest", () => {
   const options = parseOptions(["--quick", "--rounds", "3", "--only", "idle,keepalive", "--out=x"], "dist/bench");
   assertEquals([options.pace.rounds, options.pace.sliceSeconds, options.out], [3, 1, "x"]);
   assertEquals(options.workloads, ["keepalive", "idle"]);
+  assertEquals([options.pace.starts, parseOptions(["--starts", "5"], "").pace.starts], [1, 5]);
+  assertThrows(() => parseOptions(["--starts", "101"], ""), Error, '--starts "101" is not a whole number from 1 to 100');
   assertEquals(parseOptions([], "dist/bench").pace.rounds, 8);
   assertThrows(() => parseOptions(["--rounds", "0"], ""), Error, '--rounds "0" is not a whole number from 1 to 1000');
   assertThrows(() => parseOptions(["--only", "keepalife"], ""), Error, 'Workload "keepalife" is not one of keepalive, ');
   assertThrows(() => parseOptions(["--quik"], ""), Error, '"--quik" is no option');
   assertThrows(() => parseOptions(["keepalive"], ""), Error, '"keepalive" is no option');
+});
+
+Deno.test("parseOptions() has the contender `before` exactly if there is a folder for it", () => {
+  const contenders = (...argv: string[]) => parseOptions(argv, "").contenders;
+  assertEquals(contenders(), CONTENDER_NAMES.filter((name) => name !== "before"));
+  assertEquals(contenders("--against", "../old"), CONTENDER_NAMES);
+  assertEquals(contenders("--against", "../old", "--among", "again,epoll"), ["epoll", "again", "before"]);
+  assertEquals(parseOptions(["--against", "../old"], "").against, "../old");
+  assertThrows(() => contenders("--among", "before"), Error, 'Contender "before" needs --against FOLDER');
+  assertThrows(() => contenders("--against="), Error, "--against does not name a folder");
+});
+
+Deno.test("programsOf() takes a checkout or compiled programs, and tells what is missing", async () => {
+  const [, , , , set, script] = (await programsOf(ROOT, false)).balancer;
+  assertEquals([set, script], ["-P=balancer", await Deno.realPath(`${ROOT}main.ts`)]);
+  const folder = await Deno.makeTempDir();
+  try {
+    await assertRejects(() => programsOf(folder, false), Error, "has no main.ts: name a checkout, or add --compiled");
+    await assertRejects(() => programsOf(folder, true), Error, 'has no compiled balancer: run "deno task compile" there');
+    await assertRejects(() => programsOf(`${folder}/x`, true), Error, "does not exist");
+    await Deno.mkdir(`${folder}/dist`);
+    await Deno.writeTextFile(`${folder}/dist/balancer`, "");
+    const path = await Deno.realPath(folder);
+    assertEquals((await programsOf(folder, true)).balancerctl, [`${path}/dist/balancerctl`]);
+    assertEquals((await programsOf(`${folder}/dist`, true)).balancerctl, [`${path}/dist/balancerctl`]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("contenders take part in what they can do", () => {
+  assertEquals(contendersOf("keepalive"), CONTENDER_NAMES);
+  const without = (...names: string[]) => CONTENDER_NAMES.filter((name) => !names.includes(name));
+  assertEquals(contendersOf("bulk-8"), without("floor"));
+  assertEquals(contendersOf("keepalive-2"), without("streams"));
+  assertEquals(contendersOf("idle"), without("direct"));
+  for (const { of, against } of COMPARISONS) {
+    assert(WORKLOAD_NAMES.some((name) => contendersOf(name).includes(of) && contendersOf(name).includes(against)));
+  }
+});
+
+/** What is sent through the floor: more than the buffers of the kernel take, so that it has to hold bytes and wait for room. */
+const FLOOR_BYTES = 9_000_000;
+
+function pattern(seed: number): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from({ length: FLOOR_BYTES }, (_, i) => (i * 31 + (i >> 8) * seed) & 0xff);
+}
+
+async function sendAll(socket: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
+  for (let sent = 0; sent < bytes.length;) sent += await socket.write(bytes.subarray(sent));
+  await socket.closeWrite();
+}
+
+async function receiveAll(socket: Deno.TcpConn): Promise<Uint8Array> {
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  const buffer = new Uint8Array(65_536);
+  for (let count; (count = await socket.read(buffer)) !== null;) chunks.push(buffer.slice(0, count));
+  return await new Blob(chunks).bytes();
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+for (const workers of [1, 2]) {
+  const about = await needing(`[${workers} worker(s)] the floor relays every byte and passes each half-close on`, "Linux", "cc");
+  Deno.test({
+    ...about,
+    async fn() {
+      const { signal } = new AbortController();
+      await using stack = new AsyncDisposableStack();
+      const folder = await Deno.makeTempDir();
+      stack.defer(() => Deno.remove(folder, { recursive: true }));
+      const cc = { path: "cc", version: "of this test" };
+      const program = await compileFloor(cc, folder, signal);
+      const { mtime } = await Deno.stat(program);
+      assertEquals(await compileFloor(cc, folder, signal), program, "it is compiled once");
+      assertEquals((await Deno.stat(program)).mtime, mtime);
+      using server = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const port = freePort();
+      const words = floorCommand(program, { port, backendPort: server.addr.port, workers });
+      stack.use(await listening(new Service({ words }), port, signal));
+      const [request, answer] = [pattern(7), pattern(13)];
+      for (const first of ["client", "server", "both"]) {
+        using client = await Deno.connect({ hostname: "127.0.0.1", port });
+        using other = await server.accept();
+        const fromClient = { send: () => sendAll(client, request), receive: () => receiveAll(other), bytes: request };
+        const fromServer = { send: () => sendAll(other, answer), receive: () => receiveAll(client), bytes: answer };
+        const pass = async ({ send, receive, bytes }: typeof fromClient) => {
+          const [received] = await Promise.all([receive(), send()]);
+          assert(isSame(received, bytes), `${received.length} bytes arrived`);
+        };
+        // Where one direction ends before the other begins, its end has been passed on alone.
+        if (first === "both") await Promise.all([pass(fromClient), pass(fromServer)]);
+        else for (const one of first === "client" ? [fromClient, fromServer] : [fromServer, fromClient]) await pass(one);
+      }
+    },
+  });
+}
+
+const takesTurns = await needing("the floor gives each of its servers a turn", "Linux", "cc");
+Deno.test({
+  ...takesTurns,
+  async fn() {
+    const { signal } = new AbortController();
+    await using stack = new AsyncDisposableStack();
+    const folder = await Deno.makeTempDir();
+    stack.defer(() => Deno.remove(folder, { recursive: true }));
+    const program = await compileFloor({ path: "cc", version: "" }, folder, signal);
+    const servers = [1, 2].map(() => stack.use(Deno.listen({ hostname: "127.0.0.1", port: 0 })));
+    const port = freePort();
+    const addresses = servers.map(({ addr }) => `127.0.0.1:${addr.port}`);
+    stack.use(await listening(new Service({ words: [program, String(port), "1", ...addresses] }), port, signal));
+    for (const server of [...servers, ...servers]) {
+      using client = await Deno.connect({ hostname: "127.0.0.1", port });
+      using other = await server.accept();
+      await other.write(new Uint8Array([1]));
+      assertEquals(await client.read(new Uint8Array(1)), 1);
+    }
+  },
+});
+
+const failing = await needing("compileFloor() tells what the compiler said", "Linux", "sh");
+Deno.test({
+  ...failing,
+  async fn() {
+    const folder = await Deno.makeTempDir();
+    try {
+      const path = `${folder}/cc`;
+      await Deno.writeTextFile(path, "#!/bin/sh\necho 'fatal error: no headers' >&2\nexit 1\n", { mode: 0o755 });
+      const { signal } = new AbortController();
+      await assertRejects(() => compileFloor({ path, version: "" }, folder, signal), Error, "fatal error: no headers");
+      assertEquals((await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name), ["cc"], "nothing half made is left");
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
+const linux = await needing(
+  "a contender whose program is missing is left out by name, and so is `before` without a folder",
+  "Linux",
+);
+Deno.test({
+  ...linux,
+  async fn() {
+    await using place = await makePlace({}, { isCompiled: false }, new AbortController().signal);
+    const told: string[] = [];
+    const listener = { onSlice: () => {}, onAbsence: ({ reason }: { reason: string }) => told.push(reason) };
+    const { slices, absences } = await runWorkload({ name: "idle", wanted: ["floor", "before"], pace: RUN.pace }, place, listener);
+    assertEquals([slices, told], [[], ["--against does not name a folder", "cc is not there"]]);
+    assertEquals(notesOf(slices, absences), [
+      "balancer, epoll (--against) is left out: --against does not name a folder (idle)",
+      "floor (C) is left out: cc is not there (idle)",
+    ]);
+  },
+});
+
+Deno.test("the report has a column for the floor, and rows for the noise and for the version before", () => {
+  const slices = [
+    ...RUN.slices,
+    slice("floor", 1, { cpuSeconds: 7.5 }),
+    slice("again", 1, { cpuSeconds: 9 }),
+    slice("before", 1, { cpuSeconds: 10 }),
+  ];
+  const text = reportMarkdown({ ...RUN, slices });
+  const [heading, , keepalive, idle] = shortTable({ ...RUN, slices }).split("\n").map((line) =>
+    line.split("|").map((cell) => cell.trim())
+  );
+  assertEquals(heading.slice(3, 7), ["epoll / HAProxy", "epoll / nginx", "epoll / floor", "epoll / before"]);
+  assertEquals(keepalive.slice(5, 7), ["1.20", "0.90"]);
+  assertEquals(idle.slice(5, 7), ["–", "–"]);
+  assertEquals(text.match(/^\| epoll \/ again +\| +1\.00 \|/m)?.length, 1);
+  assertEquals(text.match(/^\| HAProxy \/ floor +\| +1\.33 \|/m)?.length, 1);
+  assertStringIncludes(chart(summarize(slices)), '<rect class="floor"');
+  assert(!shortTable(RUN).includes("floor"), "no column without a figure");
 });

@@ -14,6 +14,7 @@ export const OTHER_USER = Deno.uid() === 0 ? { uid: 65_534, gid: 65_534 } : {};
 /** Each thing by the name that is told where it is missing, and how to see that it is there. */
 const NEEDS = {
   "busybox": () => runs("busybox", "sh", "-c", ":"),
+  "cc": () => runs("cc", "--version"),
   "curl or wget": () => runs("sh", "-c", "curl --version || wget --version"),
   "dash": () => runs("dash", "-c", ":"),
   // Git refuses to read what belongs to another user, and a downloaded archive has nothing for it to read.

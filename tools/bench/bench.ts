@@ -1,13 +1,22 @@
 /**
  * `deno task bench`: measures our engines against HAProxy and nginx on this machine and writes a report. Here is the order of events;
  * what a workload is and who takes part stands in the tables of workloads.ts and contenders.ts.
+ *
+ * How far the product is from what any epoll proxy could reach, beside HAProxy and with the noise of the run ("epoll / again"):
+ *
+ *     deno task bench --among epoll,again,floor,haproxy --only keepalive,connections
+ *
+ * What a change has cost or gained, old and new version side by side in the same rounds ("epoll / before"):
+ *
+ *     git worktree add ../old main
+ *     deno task bench --against ../old --among epoll,again --only keepalive,connections,idle --starts 5 --rounds 4
  */
 
 // deno-lint-ignore-file no-console -- a tool speaks to its user
 
 import deno from "../../deno.json" with { type: "json" };
 import { chart } from "./chart.ts";
-import { exampleConfigurations } from "./configurations.ts";
+import { exampleConfigurations } from "./contenders.ts";
 import { openFilesLimit } from "./measure.ts";
 import { HELP, type Options, parseOptions } from "./options.ts";
 import { makePlace, type Place, ROOT } from "./place.ts";
@@ -58,12 +67,13 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 /** All workloads, one after the other. */
-async function measure({ workloads, contenders, pace, isCompiled }: Options, tools: Tools, signal: AbortSignal): Promise<Outcome> {
-  await using place: Place = await makePlace(tools, isCompiled, signal);
+async function measure(options: Options, tools: Tools, signal: AbortSignal): Promise<Outcome> {
+  const { workloads, contenders, pace } = options;
+  await using place: Place = await makePlace(tools, options, signal);
   const outcomes: Outcome[] = [];
   for (const name of workloads) {
     outcomes.push(
-      await runWorkload(name, contenders, place, pace, {
+      await runWorkload({ name, wanted: contenders, pace }, place, {
         onSlice: (slice, rounds) => console.error(describeSlice(slice, rounds)),
         onAbsence: (absence) => console.error(describeAbsence(absence)),
       }),

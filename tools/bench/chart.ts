@@ -3,25 +3,32 @@
  * colours for light and dark pages and takes whatever sans-serif font is there.
  */
 
-import type { ContenderName } from "./contenders.ts";
+import { CONTENDER_NAMES, type ContenderName, CONTENDERS } from "./contenders.ts";
 import { chiefRatio, type WorkloadSummary } from "./summary.ts";
-import { WORKLOADS } from "./workloads.ts";
+import { contendersOf, WORKLOADS } from "./workloads.ts";
 
-/** The bars of a group, from the top; the colours stand out from both backgrounds, and from each other in lightness too. */
-const SERIES: readonly { contender: ContenderName; label: string; light: string; dark: string }[] = [
-  { contender: "epoll", label: "balancer, epoll", light: "#0b5cad", dark: "#6cb2ff" },
-  { contender: "streams", label: "balancer, streams", light: "#2f8f83", dark: "#3fa99b" },
-  { contender: "haproxy", label: "HAProxy", light: "#8c8f94", dark: "#7d838b" },
-  { contender: "nginx", label: "nginx", light: "#c2741d", dark: "#e0a050" },
-];
+/** A contender that has a bar in each group, and the colours of its bars. */
+interface Series {
+  readonly contender: ContenderName;
+  readonly label: string;
+  readonly light: string;
+  readonly dark: string;
+}
+
+/** The bars of a group, from the top. */
+const SERIES: readonly Series[] = CONTENDER_NAMES.flatMap((contender) => {
+  const { title: label, bar } = CONTENDERS[contender];
+  return bar === undefined ? [] : [{ contender, label, ...bar }];
+});
 
 /** A bar that would be longer is cut here, and its figure says so. */
 const RATIO_MAX = 2;
 
 /** Sizes in pixels. */
-const SIZE = { width: 760, left: 150, right: 60, top: 116, bar: 13, gap: 3, between: 20, bottom: 8 } as const;
+const SIZE = { width: 760, margin: 16, left: 150, right: 60, top: 116, bar: 13, gap: 3, between: 20, bottom: 8 } as const;
 const PLOT_WIDTH = SIZE.width - SIZE.left - SIZE.right;
-const GROUP_HEIGHT = SERIES.length * (SIZE.bar + SIZE.gap) + SIZE.between;
+/** From one entry of the legend to the next. */
+const LEGEND_STEP = (SIZE.width - 2 * SIZE.margin) / SERIES.length;
 
 /** Colours of what is not a bar. */
 const INKS = {
@@ -32,18 +39,22 @@ const INKS = {
 /** The chart of all workloads that HAProxy has a figure in. */
 export function chart(summaries: readonly WorkloadSummary[]): string {
   const groups = summaries.filter(hasHaproxy);
-  const height = SIZE.top + groups.length * GROUP_HEIGHT + SIZE.bottom;
-  const { width } = SIZE;
+  const series = SERIES.filter(({ contender }) => groups.some((summary) => ratioOf(summary, contender) !== undefined));
+  const rows = groups.map(({ name }) => series.filter(({ contender }) => contendersOf(name).includes(contender)));
+  const heights = rows.map(({ length }) => length * (SIZE.bar + SIZE.gap) + SIZE.between);
+  const topOf = (i: number) => SIZE.top + heights.slice(0, i).reduce((sum, one) => sum + one, 0);
+  const height = topOf(groups.length) + SIZE.bottom;
+  const { width, margin } = SIZE;
   const lines = [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">`,
     `<title>${escape(`What each proxy needs relative to HAProxy. ${groups.map(describe).join(" ")}`)}</title>`,
     `<style>${style()}</style>`,
     `<rect class="back" width="${width}" height="${height}" rx="6"/>`,
-    text(16, 28, "CPU time per unit of work, HAProxy = 1", "heading"),
-    text(16, 48, "Medians of paired rounds; for idle connections it is resident memory. Shorter is better.", "soft"),
-    ...legend(),
+    text(margin, 28, "CPU time per unit of work, HAProxy = 1", "heading"),
+    text(margin, 48, "Medians of paired rounds; for idle connections it is resident memory. Shorter is better.", "soft"),
+    ...legend(series),
     ...axis(height),
-    ...groups.flatMap((summary, i) => group(summary, SIZE.top + i * GROUP_HEIGHT)),
+    ...groups.flatMap((summary, i) => group(summary, rows[i], topOf(i))),
     "</svg>",
   ];
   return `${lines.join("\n")}\n`;
@@ -58,9 +69,8 @@ function ratioOf(summary: WorkloadSummary, contender: ContenderName): number | u
 }
 
 /** The bars of one workload, those of contenders that take part in it. */
-function group(summary: WorkloadSummary, top: number): string[] {
+function group(summary: WorkloadSummary, rows: readonly Series[], top: number): string[] {
   const workload = WORKLOADS[summary.name];
-  const rows = SERIES.filter(({ contender }) => workload.contenders.includes(contender));
   const middle = top + rows.length * (SIZE.bar + SIZE.gap) / 2;
   return [
     text(SIZE.left - 12, middle - 2, summary.name, "name"),
@@ -84,9 +94,9 @@ function cut(end: number, top: number): string {
   return `<path class="back" d="${gap(end - 22)}${gap(end - 15)}"/>`;
 }
 
-function legend(): string[] {
-  return SERIES.flatMap(({ contender, label }, i) => {
-    const x = SIZE.left + i * 150;
+function legend(series: readonly Series[]): string[] {
+  return series.flatMap(({ contender, label }, i) => {
+    const x = SIZE.margin + i * LEGEND_STEP;
     return [
       `<rect class="${contender}" x="${x}" y="66" width="${SIZE.bar}" height="${SIZE.bar}"/>`,
       text(x + 19, 77, label, "small"),
@@ -115,7 +125,7 @@ function describe(summary: WorkloadSummary): string {
 function style(): string {
   const rules = (mode: "light" | "dark") => {
     const { back, text, soft, rule, one } = INKS[mode];
-    const bars = SERIES.map((series) => `.${series.contender}{fill:${series[mode]}}`).join("");
+    const bars = SERIES.map((one) => `.${one.contender}{fill:${one[mode]}}`).join("");
     const inks = `.back{fill:${back}}text{fill:${text}}.soft,.unit,.tick{fill:${soft}}.rule{stroke:${rule}}.one{stroke:${one}}`;
     return `${inks}.figure{stroke:${back}}${bars}`; // with an edge in the background's colour a figure can stand on a line
   };

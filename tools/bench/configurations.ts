@@ -113,27 +113,22 @@ ${folders.join("\n")}
 `;
 }
 
-/** The arguments of our `balancer`. The load is not bounded, and any server is as good as another, as with the rivals. */
-export function balancerArguments(engine: "epoll" | "streams", { port, workers }: Pick<Wiring, "port" | "workers">): string[] {
-  const count = engine === "epoll" ? ["--workers", String(workers)] : [];
-  const settings = ["--key", "ip:port", "--load-bound", "off", "--log-level", "warning"];
-  return ["run", "127.0.0.1", String(port), "--engine", engine, ...count, ...settings];
-}
+/** The engines of ours, and the arguments that each takes for its number of workers. */
+const ENGINES = {
+  epoll: (workers: number): string[] => ["--workers", String(workers)],
+  streams: (): string[] => [],
+};
 
-/** Every configuration by the name of a file, for the report: with ports 8080 and 8000 in place of those of a run. */
-export function exampleConfigurations(openFiles: number, loadModule: string): Record<string, string> {
-  const texts = [1, 2].flatMap((workers) => {
-    const wiring = { port: 8080, backendPort: 8000, workers, openFiles, isBulk: false };
-    return [
-      [`haproxy-${workers}.cfg`, haproxyConfiguration(wiring)],
-      [`nginx-${workers}.conf`, nginxConfiguration(wiring, loadModule)],
-      [`web-${workers}.conf`, webConfiguration({ ...wiring, port: 8000 })],
-      [`epoll-${workers}.txt`, `balancer ${balancerArguments("epoll", wiring).join(" ")}\n`],
-    ];
-  });
-  const bulk = haproxyConfiguration({ port: 8080, backendPort: 8000, workers: 1, openFiles, isBulk: true });
-  const streams = balancerArguments("streams", { port: 8080, workers: 1 });
-  return Object.fromEntries([...texts, ["streams-1.txt", `balancer ${streams.join(" ")}\n`], ["haproxy-1-bulk.cfg", bulk]]);
+/** An engine of ours. */
+export type EngineName = keyof typeof ENGINES;
+
+/**
+ * The arguments of our `balancer`. The load is not bounded, and any server is as good as another, as with the rivals. An older
+ * version (--against) gets the same arguments, so a renamed option keeps its old spelling here.
+ */
+export function balancerArguments(engine: EngineName, { port, workers }: Pick<Wiring, "port" | "workers">): string[] {
+  const settings = ["--key", "ip:port", "--load-bound", "off", "--log-level", "warning"];
+  return ["run", "127.0.0.1", String(port), "--engine", engine, ...ENGINES[engine](workers), ...settings];
 }
 
 /** nginx takes no word for "unlimited". */

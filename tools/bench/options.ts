@@ -1,7 +1,7 @@
 /** The command line of the benchmark. */
 
 import { parseArgs } from "@std/cli";
-import { type ContenderName, CONTENDERS } from "./contenders.ts";
+import { CONTENDER_NAMES, type ContenderName } from "./contenders.ts";
 import { type Pace, WORKLOAD_NAMES, type WorkloadName, WORKLOADS } from "./workloads.ts";
 
 /** What the user wants. */
@@ -16,10 +16,10 @@ export interface Options {
   /** Run `dist/balancer` and not the checkout. */
   readonly isCompiled: boolean;
   readonly printsConfigurations: boolean;
+  /** The folder of another version of the product, which takes part as `before`. */
+  readonly against?: string;
   readonly wantsHelp: boolean;
 }
-
-const CONTENDER_NAMES = Object.keys(CONTENDERS) as ContenderName[];
 
 /** The help. */
 export const HELP = `Measure the balancer against HAProxy and nginx, on this machine, over loopback.
@@ -28,25 +28,40 @@ Usage: deno task bench [options]
 
   --quick                     one-second slices in two rounds and fewer idle connections: does it work at all?
   --rounds N                  rounds of each workload (8)
+  --starts N                  run all rounds N times, with new processes each time (1)
   --slice SECONDS             how long a contender's turn is (2)
   --only WORKLOAD,WORKLOAD    these alone: ${WORKLOAD_NAMES.join(", ")}
   --among NAME,NAME           these contenders alone: ${CONTENDER_NAMES.join(", ")}
+  --against FOLDER            also measure another version of the product, as contender "before"
   --out FOLDER                where bench.md, bench.json and bench.svg go (dist/bench)
   --publish                   also write the short table into docs/performance.md and the chart to docs/bench.svg
   --compiled                  run dist/balancer, not the checkout
-  --print-configs             print what the contenders are told, and measure nothing`;
+  --print-configs             print what the contenders are told, and measure nothing
+
+Contenders: "epoll" and "streams" are the engines of this checkout. "again" is a second process with the engine epoll: the ratio
+"epoll / again" shows how much of every other ratio is noise. "floor" is the least that an epoll proxy can do, a C program without
+timers, counters, limits or policy: "epoll / floor" shows what is left to gain. It needs cc, and takes no part in bulk workloads.
+
+Before and after a change, measured in the same rounds:
+  git worktree add ../old main
+  deno task bench --against ../old --among epoll,again --only keepalive,connections,idle --starts 5 --rounds 4
+"epoll / before" below 1 is a gain, if "epoll / again" is closer to 1. Two processes of the same program differ by a few percent for
+as long as they live, so a small difference needs several starts. FOLDER is a checkout. With --compiled it is a checkout with
+dist/balancer, or the folder of the compiled programs.`;
 
 /** Two minutes in all are worth more here than figures. */
-const QUICK: Pace = { rounds: 2, sliceSeconds: 1, warmUpMs: 300, idlePairs: 2000 };
+const QUICK: Pace = { starts: 1, rounds: 2, sliceSeconds: 1, warmUpMs: 300, idlePairs: 2000 };
 /** Fewer rounds do not tell a difference of 6 points from noise; our code is compiled while it warms up, and that takes seconds. */
-const FULL: Pace = { rounds: 8, sliceSeconds: 2, warmUpMs: 2500, idlePairs: 8000 };
+const FULL: Pace = { starts: 1, rounds: 8, sliceSeconds: 2, warmUpMs: 2500, idlePairs: 8000 };
 /** Rounds and seconds beyond these are mistakes of typing. */
 const ROUNDS_MAX = 1000;
 /** See ROUNDS_MAX. */
 const SLICE_MAX_SECONDS = 60;
+/** See ROUNDS_MAX. */
+const STARTS_MAX = 100;
 
 const FLAGS = ["quick", "publish", "compiled", "print-configs", "help"] as const;
-const VALUES = ["rounds", "slice", "only", "among", "out"] as const;
+const VALUES = ["rounds", "starts", "slice", "only", "among", "out", "against"] as const;
 
 /** Reads the command line. Throws a sentence for the first mistake. */
 export function parseOptions(argv: readonly string[], defaultOut: string): Options {
@@ -56,13 +71,15 @@ export function parseOptions(argv: readonly string[], defaultOut: string): Optio
   return {
     pace: {
       ...pace,
+      starts: wholeNumber("--starts", text("starts"), STARTS_MAX) ?? pace.starts,
       rounds: wholeNumber("--rounds", text("rounds"), ROUNDS_MAX) ?? pace.rounds,
       sliceSeconds: wholeNumber("--slice", text("slice"), SLICE_MAX_SECONDS) ?? pace.sliceSeconds,
     },
-    contenders: parseNames("Contender", CONTENDER_NAMES, text("among")) ?? CONTENDER_NAMES,
+    contenders: parseContenders(text("among"), text("against")),
     workloads: parseNames("Workload", WORKLOAD_NAMES, text("only")) ??
       (parsed.quick ? WORKLOAD_NAMES.filter((name) => !isSlow(name)) : WORKLOAD_NAMES),
     out: text("out") ?? defaultOut,
+    against: text("against"),
     publishes: parsed.publish === true,
     isCompiled: parsed.compiled === true,
     printsConfigurations: parsed["print-configs"] === true,
@@ -88,6 +105,15 @@ function parseNames<T extends string>(what: string, all: readonly T[], text: str
   const stranger = wanted.find((name) => !all.some((known) => known === name));
   if (stranger !== undefined) throw new Error(`${what} ${JSON.stringify(stranger)} is not one of ${all.join(", ")}`);
   return all.filter((name) => wanted.includes(name));
+}
+
+/** The contenders; `before` is one of them exactly if there is a folder for it. */
+function parseContenders(among: string | undefined, against: string | undefined): ContenderName[] {
+  if (against === "") throw new Error("--against does not name a folder");
+  const named = parseNames("Contender", CONTENDER_NAMES, among);
+  if (against === undefined && named?.includes("before")) throw new Error('Contender "before" needs --against FOLDER');
+  const wanted = named ?? CONTENDER_NAMES;
+  return CONTENDER_NAMES.filter((name) => name === "before" ? against !== undefined : wanted.includes(name));
 }
 
 function isSlow(name: WorkloadName): boolean {

@@ -1,7 +1,7 @@
 /** The report as Markdown and as JSON, and the short table that goes into the README. Pure: it is given all that it says. */
 
 import deno from "../../deno.json" with { type: "json" };
-import { CONTENDERS } from "./contenders.ts";
+import { COMPARISONS, CONTENDERS, pairHeading, RIVALS } from "./contenders.ts";
 import { METRIC_NAMES, type MetricName, METRICS } from "./metrics.ts";
 import type { Absence, Slice } from "./rounds.ts";
 import type { Spread } from "./statistics.ts";
@@ -30,16 +30,23 @@ export interface Run {
   readonly configurations: Readonly<Record<string, string>>;
 }
 
-/** The columns of the short table: a heading, and the figure of a workload. */
-const SHORT_COLUMNS: readonly (readonly [heading: string, cell: (summary: WorkloadSummary) => string])[] = [
+/** A column of the short table: a heading, and the figure of a workload. */
+type ShortColumn = readonly [heading: string, cell: (summary: WorkloadSummary) => string];
+
+/** The columns of the short table. A column of ratios that no workload has is left out. */
+const SHORT_COLUMNS: readonly ShortColumn[] = [
   ["Workload", ({ name }) => name],
   ["Compared", ({ name }) => METRICS[WORKLOADS[name].chief].heading(WORKLOADS[name].unit)],
-  ["epoll / HAProxy", (summary) => formatRatio(chiefRatio(summary, "epoll", "haproxy"))],
-  ["epoll / nginx", (summary) => formatRatio(chiefRatio(summary, "epoll", "nginx"))],
-  ["streams / HAProxy", (summary) => formatRatio(chiefRatio(summary, "streams", "haproxy"))],
+  ...COMPARISONS.filter(({ isShort }) => isShort).map((pair): ShortColumn => [
+    pairHeading(pair),
+    (summary) => formatRatio(chiefRatio(summary, pair.of, pair.against)),
+  ]),
   // Little CPU per unit is no merit in a proxy that waits.
   ["Throughput, epoll / HAProxy", (summary) => formatRatio(ratioOf(summary, "throughput", "epoll", "haproxy"))],
 ];
+
+/** What stands where there is no ratio. */
+const NO_RATIO = "–";
 
 /** In these columns of tables stand texts and not figures. */
 const TEXT_COLUMNS = ["Workload", "Compared", "Contender", "Ratio of", "Program", "Version"];
@@ -73,14 +80,16 @@ export function reportMarkdown(run: Run): string {
 
 /** The short table with a line about where it comes from. */
 export function shortTable(run: Run): string {
-  const rows = summarize(run.slices).map((summary) => SHORT_COLUMNS.map(([, cell]) => cell(summary)));
+  const summaries = summarize(run.slices);
+  const columns = SHORT_COLUMNS.filter(([, cell]) => summaries.some((summary) => cell(summary) !== NO_RATIO));
+  const rows = summaries.map((summary) => columns.map(([, cell]) => cell(summary)));
   const { versions } = run.machine;
-  const rivals = [["HAProxy", versions.haproxy], ["nginx", versions.nginx]].filter(([, version]) => version !== undefined);
-  const against = rivals.map((words) => words.join(" ")).join(" and ");
+  const rivals = RIVALS.filter((name) => versions[name] !== undefined);
+  const against = rivals.map((name) => `${CONTENDERS[name].title} ${versions[name]}`).join(" and ");
   const from = `Below 1 is less than the other needs, and for throughput less than it moves. ${describeMachine(run)}${
     against === "" ? "" : `; ${against}`
   }.`;
-  return `${markdownTable(SHORT_COLUMNS.map(([heading]) => heading), rows)}\n\n${filled(from)}`;
+  return `${markdownTable(columns.map(([heading]) => heading), rows)}\n\n${filled(from)}`;
 }
 
 /** The text with `table` between the marks `bench` and `end bench`; undefined if it has no such marks. */
@@ -114,25 +123,31 @@ export function filled(text: string, indent = ""): string {
 
 /** A ratio with its quartiles: `0.92 (0.90–0.95)`. A single one has no quartiles. */
 export function formatRatio(ratio: Spread | undefined): string {
-  if (ratio === undefined) return "–";
+  if (ratio === undefined) return NO_RATIO;
   const median = ratio.median.toFixed(2);
   return ratio.count === 1 ? median : `${median} (${ratio.low.toFixed(2)}–${ratio.high.toFixed(2)})`;
 }
 
 function methodOf({ pace, ...run }: Run): string {
-  const [rounds, slices] = [count(pace.rounds, "round"), count(pace.sliceSeconds, "second")];
+  const [rounds, slices] = [count(pace.rounds * pace.starts, "round"), count(pace.sliceSeconds, "second")];
   const text = `${describeMachine({ pace, ...run })}. All over loopback, with clients, contenders and servers on the same cores.
 
-In each of ${rounds} every contender has a turn of ${slices}, one after the other. A ratio is that of two turns in the same round; what
-is shown is the median of the ratios with the quartiles around it, and for absolute figures the median. CPU is that of all threads and
-child processes of the contender; the whole system's includes the kernel, the client and the server. A turn with socket errors, with
-refused requests or with missing bytes has no figure.`;
+In each of ${rounds} every contender has a turn of ${slices}, one after the other; all are started ${count(pace.starts, "time")}. A
+ratio is that of two turns in the same round. The tables show the median of the ratios with the quartiles around it, and the median of
+absolute figures. CPU is that of all threads and child processes of the contender; the whole system's includes the kernel, the client
+and the server. A turn with socket errors, with refused requests or with missing bytes has no figure.
+
+"again" is a second process of the product: "epoll / again" differs from 1 by noise alone, and so may every other ratio. "floor" is the
+least that an epoll proxy can do: a C program that makes the same system calls and has no timers, counters, limits or policy. "before"
+is the version that --against names: "epoll / before" below 1 is a gain.`;
   return text.split("\n\n").map((paragraph) => filled(paragraph)).join("\n\n");
 }
 
 function describeMachine({ machine, date, pace }: Run): string {
   const { cores, cpu, kernel } = machine;
-  return `${date}, ${cpu}, ${count(cores, "core")}, Linux ${kernel}, ${count(pace.rounds, "round")} of ${pace.sliceSeconds} s`;
+  return `${date}, ${cpu}, ${count(cores, "core")}, Linux ${kernel}, ${
+    count(pace.rounds * pace.starts, "round")
+  } of ${pace.sliceSeconds} s`;
 }
 
 function count(number: number, noun: string): string {
@@ -150,7 +165,7 @@ function notesSection({ slices, absences }: Run): string {
 
 function workloadSection({ name, absolutes, comparisons }: WorkloadSummary): string {
   const medians = absolutes.map(({ contender, spreads }) => ({ label: CONTENDERS[contender].title, spreads }));
-  const ratios = comparisons.map(({ of, against, ratios }) => ({ label: `${of} / ${against}`, spreads: ratios }));
+  const ratios = comparisons.map(({ of, against, ratios }) => ({ label: pairHeading({ of, against }), spreads: ratios }));
   return [
     `## ${name}`,
     filled(`${WORKLOADS[name].summary}.`),

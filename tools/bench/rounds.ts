@@ -1,19 +1,20 @@
 /**
  * The order of events within a workload: all contenders start, warm up, and then take turns, slice by slice and round by round, so
- * that whatever slows the machine down for a while meets all of them.
+ * that whatever slows the machine down for a while meets all of them. Every second round is in reverse order, so that no contender
+ * profits from its place.
  */
 
 import { BACKENDS } from "./backends.ts";
 import { type ContenderName, CONTENDERS } from "./contenders.ts";
 import type { Figures } from "./metrics.ts";
 import type { Place } from "./place.ts";
-import { type Pace, type Target, type WorkloadName, WORKLOADS } from "./workloads.ts";
+import { contendersOf, type Pace, type Target, type WorkloadName, WORKLOADS } from "./workloads.ts";
 
 /** What one contender did in one round: figures, or a sentence that says why there are none. */
 export interface Slice {
   readonly workload: WorkloadName;
   readonly contender: ContenderName;
-  /** From 1. */
+  /** From 1, counted on over all starts. */
   readonly round: number;
   readonly figures?: Figures;
   readonly error?: string;
@@ -45,14 +46,21 @@ interface Entrant extends Target {
   readonly contender: ContenderName;
 }
 
-/** Runs one workload with those of its contenders that are wanted. Rejects only if the user wants an end. */
-export async function runWorkload(
-  name: WorkloadName,
-  wanted: readonly ContenderName[],
-  place: Place,
-  pace: Pace,
-  listener: Listener,
-): Promise<Outcome> {
+/** What is run: a workload, those of its contenders that are wanted, and how long it takes. */
+export interface Plan {
+  readonly name: WorkloadName;
+  readonly wanted: readonly ContenderName[];
+  readonly pace: Pace;
+}
+
+/** Runs one workload, with new processes for each start. Rejects only if the user wants an end. */
+export async function runWorkload(plan: Plan, place: Place, listener: Listener): Promise<Outcome> {
+  const outcomes: Outcome[] = [];
+  for (let start = 1; start <= plan.pace.starts; start++) outcomes.push(await runStart(plan, start, place, listener));
+  return { slices: outcomes.flatMap(({ slices }) => slices), absences: outcomes.flatMap(({ absences }) => absences) };
+}
+
+async function runStart({ name, wanted, pace }: Plan, start: number, place: Place, listener: Listener): Promise<Outcome> {
   const workload = WORKLOADS[name];
   const absences: Absence[] = [];
   const leaveOut = (reason: string, contender?: ContenderName) => {
@@ -66,8 +74,8 @@ export async function runWorkload(
     return { slices: [], absences };
   }
   await using stack = new AsyncDisposableStack();
-  const contenders = workload.contenders.filter((contender) => wanted.includes(contender));
-  const started = await Promise.allSettled(contenders.map((contender) => enter(name, contender, place, stack)));
+  const contenders = contendersOf(name).filter((contender) => wanted.includes(contender));
+  const started = await Promise.allSettled(contenders.map((contender) => enter(name, contender, start, place, stack)));
   const entrants: Entrant[] = [];
   for (const [i, result] of started.entries()) {
     place.signal.throwIfAborted();
@@ -76,22 +84,27 @@ export async function runWorkload(
     if (failed !== undefined) leaveOut(sentenceOf(failed), contender);
     else if (result.status === "fulfilled") entrants.push(result.value);
   }
-  return { slices: await takeTurns(name, entrants, pace, listener), absences };
+  return { slices: await takeTurns({ name, wanted, pace }, start, entrants, listener), absences };
 }
 
-async function takeTurns(name: WorkloadName, entrants: readonly Entrant[], pace: Pace, listener: Listener): Promise<Slice[]> {
-  const workload = WORKLOADS[name];
-  const rounds = workload.once ? 1 : pace.rounds;
+async function takeTurns(
+  { name, pace }: Plan,
+  start: number,
+  entrants: readonly Entrant[],
+  listener: Listener,
+): Promise<Slice[]> {
+  const rounds = WORKLOADS[name].once ? 1 : pace.rounds;
+  const last = start * rounds;
   const failures = new Map<ContenderName, number>();
   const slices: Slice[] = [];
-  for (let round = 1; round <= rounds; round++) {
-    for (const entrant of entrants) {
+  for (let round = last - rounds + 1; round <= last; round++) {
+    for (const entrant of round % 2 === 0 ? entrants.toReversed() : entrants) {
       const failed = failures.get(entrant.contender) ?? 0;
       if (failed >= FAILURES_MAX) continue;
       const slice = await takeTurn(name, entrant, pace, round);
       failures.set(entrant.contender, slice.error === undefined ? 0 : failed + 1);
       slices.push(slice);
-      listener.onSlice(slice, rounds);
+      listener.onSlice(slice, rounds * pace.starts);
     }
   }
   return slices;
@@ -108,12 +121,18 @@ async function takeTurn(workload: WorkloadName, entrant: Entrant, pace: Pace, ro
 }
 
 /** Starts a contender with a server behind it; the stack takes both, or neither if one of them fails. */
-async function enter(name: WorkloadName, contender: ContenderName, place: Place, stack: AsyncDisposableStack): Promise<Entrant> {
+async function enter(
+  name: WorkloadName,
+  contender: ContenderName,
+  startNumber: number,
+  place: Place,
+  stack: AsyncDisposableStack,
+): Promise<Entrant> {
   const { backend, workers, isBulk = false } = WORKLOADS[name];
-  const { title, tool, start } = CONTENDERS[contender];
-  if (tool !== undefined && !(tool in place.tools)) throw new Error(`${title} is not there`);
+  const { tool, start } = CONTENDERS[contender];
+  if (tool !== undefined && !(tool in place.tools)) throw new Error(`${tool} is not there`);
   await using own = new AsyncDisposableStack();
-  const process = `${name}-${contender}`;
+  const process = `${name}-${contender}-${startNumber}`;
   const { port: backendPort } = own.use(await BACKENDS[backend].start(place, process, workers));
   const { port, pid } = own.use(await start({ place, name: process, backendPort, workers, isBulk }));
   stack.use(own.move());

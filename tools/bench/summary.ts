@@ -1,26 +1,16 @@
 /** From slices to what is reported: medians of each contender, and medians of the ratios of two contenders, paired by round. */
 
-import { type ContenderName, CONTENDERS } from "./contenders.ts";
+import { COMPARISONS, type ContenderName, CONTENDERS, type Pair } from "./contenders.ts";
 import { METRIC_NAMES, type MetricName, METRICS } from "./metrics.ts";
 import type { Absence, Slice } from "./rounds.ts";
 import { pairedRatios, type Spread, spreadOf } from "./statistics.ts";
-import { WORKLOAD_NAMES, type WorkloadName, WORKLOADS } from "./workloads.ts";
+import { contendersOf, WORKLOAD_NAMES, type WorkloadName, WORKLOADS } from "./workloads.ts";
 
 /** Spreads of the metrics that there are figures of. */
 export type Spreads = { readonly [Name in MetricName]?: Spread };
 
-/** Who is divided by whom. */
-export const COMPARISONS: readonly (readonly [of: ContenderName, against: ContenderName])[] = [
-  ["epoll", "haproxy"],
-  ["streams", "haproxy"],
-  ["nginx", "haproxy"],
-  ["epoll", "nginx"],
-];
-
 /** A row of ratios. */
-export interface Comparison {
-  readonly of: ContenderName;
-  readonly against: ContenderName;
+export interface Comparison extends Pair {
   readonly ratios: Spreads;
 }
 
@@ -54,21 +44,20 @@ export function ratioOf(
 
 /** What did not go as it should, a sentence each; the same trouble in several places is told once. */
 export function notesOf(slices: readonly Slice[], absences: readonly Absence[]): string[] {
-  const places = new Map<string, string[]>();
-  const tell = (sentence: string, place: string) => places.set(sentence, [...places.get(sentence) ?? [], place]);
+  const places = new Map<string, Set<string>>();
+  const tell = (sentence: string, place: string) => places.set(sentence, new Set([...places.get(sentence) ?? [], place]));
   for (const { workload, contender, reason } of absences) {
     tell(contender === undefined ? `Not measured: ${reason}` : `${CONTENDERS[contender].title} is left out: ${reason}`, workload);
   }
   for (const { workload, contender, round, error } of slices) {
     if (error !== undefined) tell(`${CONTENDERS[contender].title} has no figure: ${error}`, `${workload} round ${round}`);
   }
-  return [...places].map(([sentence, where]) => `${sentence} (${where.join(", ")})`);
+  return [...places].map(([sentence, where]) => `${sentence} (${[...where].join(", ")})`);
 }
 
 function summarizeOne(name: WorkloadName, slices: readonly Slice[]): WorkloadSummary {
-  const { contenders } = WORKLOADS[name];
-  const absolutes = contenders.map((contender) => ({ contender, spreads: absolutesOf(slices, contender) }));
-  const comparisons = COMPARISONS.map(([of, against]) => ({ of, against, ratios: ratiosOf(slices, of, against) }));
+  const absolutes = contendersOf(name).map((contender) => ({ contender, spreads: absolutesOf(slices, contender) }));
+  const comparisons = COMPARISONS.map(({ of, against }) => ({ of, against, ratios: ratiosOf(slices, of, against) }));
   return {
     name,
     absolutes: absolutes.filter(({ spreads }) => Object.keys(spreads).length > 0),

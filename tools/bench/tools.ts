@@ -10,6 +10,12 @@ export const TOOLS = {
     pattern: /^nginx version: nginx\/(\S+)/m,
   },
   wrk: { package: "wrk", use: "the client of the request workloads", version: ["-v"], pattern: /^wrk (\S+)/m },
+  cc: {
+    package: "gcc",
+    use: "compiles the floor, the least that an epoll proxy can do",
+    version: ["--version"],
+    pattern: /(\d+\.\d+\.\d+)/,
+  },
   iperf3: { package: "iperf3", use: "both ends of the bulk workloads", version: ["--version"], pattern: /^iperf (\S+)/m },
 } as const satisfies Record<string, ToolRow>;
 
@@ -80,6 +86,7 @@ async function findTool(name: ToolName): Promise<Tool | undefined> {
   return undefined;
 }
 
-function isFile(path: string): Promise<boolean> {
+/** Whether a file is there. */
+export function isFile(path: string): Promise<boolean> {
   return Deno.stat(path).then((stat) => stat.isFile, () => false);
 }

@@ -1,7 +1,7 @@
 /** The workloads: one row each, from which the order of events and the tables are derived. */
 
 import type { BackendName } from "./backends.ts";
-import type { ContenderName } from "./contenders.ts";
+import { abilitiesFor, type ContenderName, contendersWith } from "./contenders.ts";
 import { driveByIdling, warmUpByIdling } from "./idle.ts";
 import { driveByIperf3, type Iperf3Load, warmUpByIperf3 } from "./iperf3.ts";
 import type { Figures, MetricName, Unit } from "./metrics.ts";
@@ -18,6 +18,9 @@ export interface Target {
 
 /** How long things take. */
 export interface Pace {
+  /** How often all contenders are started: two processes of the same program differ for as long as they live. */
+  readonly starts: number;
+  /** Rounds after each start. */
   readonly rounds: number;
   readonly sliceSeconds: number;
   readonly warmUpMs: number;
@@ -42,67 +45,55 @@ export interface Workload extends Driver {
   /** One sentence for the report. */
   readonly summary: string;
   readonly workers: 1 | 2;
-  readonly contenders: readonly ContenderName[];
-  /** Once, whatever the number of rounds. */
+  /** Direct connections have no part in it: what is measured is the proxy's process. */
+  readonly isOfProcess?: boolean;
+  /** Once after each start, whatever the number of rounds. */
   readonly once?: boolean;
   /** Left out by --quick. */
   readonly slow?: boolean;
 }
-
-const ALL = ["direct", "epoll", "streams", "haproxy", "nginx"] as const;
-/** The streams engine has no workers. */
-const WITH_WORKERS = ["direct", "epoll", "haproxy", "nginx"] as const;
-const PROXIES = ["epoll", "streams", "haproxy", "nginx"] as const;
 
 const ROWS = {
   keepalive: {
     ...byWrk({ connections: 64 }, "request"),
     summary: "64 connections that are kept; on each a small request follows the last answer",
     workers: 1,
-    contenders: ALL,
   },
   connections: {
     ...byWrk({ connections: 64, closes: true }, "connection"),
     summary: "A connection for each request, 64 at a time; latency is counted from the request, not from the connection's start",
     workers: 1,
-    contenders: ALL,
   },
   "bulk-1": {
     ...byIperf3({ streams: 1 }),
     summary: "One stream of bytes from the client to the server, as fast as it goes",
     workers: 1,
-    contenders: ALL,
   },
   "bulk-1-reverse": {
     ...byIperf3({ streams: 1, reverse: true }),
     summary: "One stream of bytes from the server to the client",
     workers: 1,
-    contenders: ALL,
     slow: true,
   },
   "bulk-8": {
     ...byIperf3({ streams: 8 }),
     summary: "Eight streams of bytes from the client to the server",
     workers: 1,
-    contenders: ALL,
   },
   lone: {
     ...byWrk({ connections: 1 }, "request"),
     summary: "One connection with one request at a time: what waking up costs",
     workers: 1,
-    contenders: ALL,
   },
   "keepalive-2": {
     ...byWrk({ connections: 64 }, "request"),
     summary: "The first workload with two workers, HAProxy threads or nginx processes",
     workers: 2,
-    contenders: WITH_WORKERS,
   },
   "connections-2": {
     ...byWrk({ connections: 64, closes: true }, "connection"),
     summary: "A connection for each request, with two workers",
     workers: 2,
-    contenders: WITH_WORKERS,
   },
   idle: {
     backend: "holder",
@@ -113,7 +104,7 @@ const ROWS = {
     summary:
       "Thousands of connections on which one byte went there and back, and then nothing; memory is the proxy's, not the kernel's",
     workers: 1,
-    contenders: PROXIES,
+    isOfProcess: true,
     once: true,
   },
 } satisfies Record<string, Workload>;
@@ -126,6 +117,12 @@ export const WORKLOADS: Readonly<Record<WorkloadName, Workload>> = ROWS;
 
 /** The names of the workloads, in order. */
 export const WORKLOAD_NAMES: readonly WorkloadName[] = Object.keys(WORKLOADS) as WorkloadName[];
+
+/** The contenders of a workload, in the order of their turns. */
+export function contendersOf(name: WorkloadName): ContenderName[] {
+  const { workers, isBulk = false, isOfProcess = false } = WORKLOADS[name];
+  return contendersWith([...abilitiesFor({ workers, isBulk }), ...isOfProcess ? ["process" as const] : []]);
+}
 
 function byWrk(load: WrkLoad, unit: Unit): Driver {
   return {

@@ -45,7 +45,7 @@ async function main(argv: readonly string[]): Promise<number> {
 
 /** All contenders with all losses, one after the other. Rejects only if nothing can be measured or the user wants an end. */
 async function measure(options: Options, tools: Tools, signal: AbortSignal): Promise<Row[]> {
-  await using place = await makePlace(tools, options.isCompiled, signal);
+  await using place = await makePlace(tools, options, signal);
   if (place.openFiles < options.clients * DESCRIPTORS_PER_CLIENT) throw new Error("The limit on open files is too low: ulimit -n");
   const known = options.isPlain || !options.families.includes("balancer") ? new Set<string>() : await knownFlags(place);
   const rows: Row[] = [];
