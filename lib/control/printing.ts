@@ -122,7 +122,7 @@ export function printRecent({ ends, leftOut }: Answers["ends"], style: Style = P
 export function printRebalance({ away, busy, moved }: Answers["rebalance"]): string {
   const left = busy === 0 ? "" : `; ${busy} more ${busy === 1 ? "was" : "were"} busy and stayed: run it again later`;
   if (away === 0) return `No idle connection is away from its owner${left}`;
-  return `Moved ${moved} of ${plural(away, "connection")} to their owners${left}`;
+  return `Moved ${moved} of ${plural(away, "connection")} to ${away === 1 ? "its owner" : "their owners"}${left}`;
 }
 
 /** An ISO 8601 time without its fraction. */

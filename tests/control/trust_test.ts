@@ -173,7 +173,7 @@ for (const [what, answer] of ANSWERS) {
       const { code, stdout, stderr } = await place.ctl(...words);
       assertEquals([code, stdout], [1, ""], `${words.join(" ")}: ${stderr}`);
       assertMatch(stderr, /^balancerctl: [^\n]+\n$/, words.join(" "));
-      assert(!/fault of its own|NaN|undefined|\bat file:/.test(stderr), `${words.join(" ")}: ${stderr}`);
+      assert(!/Internal error|NaN|undefined|\bat file:/.test(stderr), `${words.join(" ")}: ${stderr}`);
     }
   });
 }

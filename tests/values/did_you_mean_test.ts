@@ -46,3 +46,23 @@ Deno.test("didYouMean() asks about one, two or three, or does not ask", () => {
   );
   assertEquals(didYouMean("10.0.0.1:8010", []), undefined);
 });
+
+const WORDS = ["start", "stop", "status", "list", "add", "remove", "recent", "drain", "undrain", "max-connections"];
+
+const TYPED: readonly [word: string, expected: readonly string[]][] = [
+  ["lsit", ["list"]],
+  ["drian", ["drain"]],
+  ["stauts", ["start", "status"]],
+  ["Start", ["start"]],
+  ["ADD", ["add"]],
+  ["remov", ["remove"]],
+  ["connections", ["max-connections"]],
+  ["stat", ["start", "status"]],
+  ["rain", ["drain", "undrain"]],
+  ["un", []],
+  ["delete", []],
+];
+
+for (const [word, expected] of TYPED) {
+  Deno.test(`nearest() command to ${word}`, () => assertEquals(nearest(word, WORDS), expected));
+}
