@@ -29,6 +29,7 @@ const NEEDS = {
   "mkfifo": () => runs("mkfifo", "--version"),
   "npm": () => runs("npm", "--version"),
   "python3": () => runs("python3", "--version"),
+  "script": () => runs("script", "--version"),
   "sh": () => runs("sh", "-c", ":"),
   "shellcheck": () => runs("shellcheck", "--version"),
   "tar with gzip": () => runs("sh", "-c", 'tar -czf /dev/null "$0"', `${ROOT}deno.json`),

@@ -125,8 +125,8 @@ function requireCount(given: readonly string[], { arguments: wanted }: CommandSp
 }
 
 function unknownOption(word: string, { options, helper }: Scope): OperatorError {
-  const [flag] = word.split("=", 1);
-  const wayOut = didYouMean(flag, options.map(({ flag }) => `--${flag}`)) ?? `see ${helper} --help`;
+  const [flag] = word.replace(/^-+/, "").split("=", 1);
+  const wayOut = didYouMean(flag, options.map(({ flag }) => flag), "--") ?? `see ${helper} --help`;
   return new OperatorError("usage", `Unknown option ${JSON.stringify(word)}: ${wayOut}`);
 }
 
