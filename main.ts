@@ -180,7 +180,7 @@ function mindSignals(): void {
   if (Deno.build.os === "windows") return;
   Deno.addSignalListener("SIGHUP", () => void reopen());
   for (const signal of ["SIGUSR1", "SIGUSR2"] as const) {
-    Deno.addSignalListener(signal, () => log.warn("Ignored signal {signal}: it has no meaning here", { signal }));
+    Deno.addSignalListener(signal, () => log.warn("Signal {signal} is ignored: it has no meaning here", { signal }));
   }
 }
 

@@ -270,7 +270,7 @@ const BAD_REQUESTS: readonly [method: string, path: string, body: string | undef
   ["GET", "/v1/explain?client=10.0.0.9&successors=0", undefined, 400, 'Number of successors "0"'],
   ["GET", "/v1/explain?client=10.0.0.9&successors=1001", undefined, 400, 'Number of successors "1001"'],
   ["GET", "/v1/ends?fate=lost", undefined, 400, 'Unknown fate "lost": did you mean "server_lost" or "worker_lost"?'],
-  ["GET", "/v1/ends?fate=constructor", undefined, 400, 'Fate "constructor"'],
+  ["GET", "/v1/ends?fate=constructor", undefined, 400, 'Unknown fate "constructor"'],
   ["GET", "/v1/ends?limit=0", undefined, 400, 'Limit "0"'],
   ["GET", "/v1/ends?limit=5000", undefined, 400, 'Limit "5000"'],
   ["GET", "/v1/ends?limit=ten", undefined, 400, 'Limit "ten"'],
