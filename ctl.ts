@@ -1,4 +1,4 @@
-/** `balancerctl`: a command line becomes a row of COMMANDS, which asks the daemon and prints what it answered. */
+/** `balancerctl`: a command line selects a row of COMMANDS, which asks the daemon and prints its answer. */
 
 // deno-lint-ignore-file no-console -- a program speaks to its user; the rest of the code logs
 
@@ -10,29 +10,40 @@ import { type Stage, textStage } from "./lib/demo/stage.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { printable, printableIn } from "./lib/values/printable.ts";
+import { type Page, pageOf, printableOn } from "./lib/values/terminal.ts";
 
-const PROGRAM: ProgramSpec<Command> = {
-  name: "balancerctl",
-  summary: "balancerctl controls balancer, which spreads TCP clients over servers by consistent hashing.",
-  version: describeVersion(deno.version),
-  commands: { ...COMMANDS, demo: demoCommand(standardStage) },
-};
+/** The pages of the two outputs. */
+interface Pages {
+  readonly out: Page;
+  readonly error: Page;
+}
+
+function programOf({ out }: Pages): ProgramSpec<Command> {
+  return {
+    name: "balancerctl",
+    summary: "balancerctl controls balancer, which spreads TCP clients over servers by consistent hashing.",
+    version: describeVersion(deno.version),
+    commands: { ...COMMANDS, demo: demoCommand(() => standardStage(out)) },
+  };
+}
 
 async function main(argv: readonly string[]): Promise<number> {
+  const pages = { out: pageOf(Deno.stdout, argv), error: pageOf(Deno.stderr, argv) };
+  const say = (sentence: string) => complain(sentence, pages.error);
   try {
-    const parsed = parseCommandLine(PROGRAM, argv);
-    if ("text" in parsed) return print(parsed.text);
-    using context = contextOf(parsed.input, { say: complain, show: terminalLine(), takeInterrupts });
-    return print(await parsed.command.run(parsed.input, context));
+    const parsed = parseCommandLine(programOf(pages), argv, pages.out);
+    if ("text" in parsed) return print(parsed.text, pages.out);
+    using context = contextOf(parsed.input, { style: pages.out.style, say, show: terminalLine(), takeInterrupts });
+    return print(await parsed.command.run(parsed.input, context), pages.out);
   } catch (error) {
-    if (error instanceof Deno.errors.BrokenPipe) return EXIT.done; // whoever reads has read enough
-    complain(error instanceof OperatorError ? error.message : `A fault of its own: ${messageOf(error)}`);
+    if (error instanceof Deno.errors.BrokenPipe) return EXIT.done; // the reader has read enough
+    say(error instanceof OperatorError ? error.message : `Internal error: ${messageOf(error)}`);
     return error instanceof OperatorError ? ERROR_KINDS[error.kind].exit : EXIT.failed;
   }
 }
 
-function print(text: string): number {
-  if (text !== "") write(`${printable(text)}\n`);
+function print(text: string, page: Page): number {
+  if (text !== "") write(`${printableOn(page, text)}\n`);
   return EXIT.done;
 }
 
@@ -41,13 +52,13 @@ function write(text: string): void {
   for (let sent = 0; sent < bytes.length;) sent += Deno.stdout.writeSync(bytes.subarray(sent));
 }
 
-function standardStage(): Stage {
+function standardStage({ style }: Page): Stage {
   const isTerminal = Deno.stdout.isTerminal() && Deno.env.get("TERM") !== "dumb";
   const columns = isTerminal ? Deno.consoleSize().columns : Infinity;
-  return textStage(write, { isTerminal, columns, hasColours: isTerminal && !Deno.noColor });
+  return textStage(write, { isTerminal, columns, style });
 }
 
-/** A line of the terminal that is written over and over; it goes to standard error, so that results can be piped. */
+/** Writes one line of the terminal again and again. It goes to standard error, so that results can be piped. */
 function terminalLine(): ((line: string) => void) | undefined {
   if (!Deno.stderr.isTerminal() || Deno.env.get("TERM") === "dumb") return undefined;
   const { columns } = Deno.consoleSize();
@@ -60,8 +71,8 @@ function takeInterrupts(): AbortSignal {
   return interrupted.signal;
 }
 
-function complain(sentence: string): void {
-  console.error(`${PROGRAM.name}: ${printable(sentence)}`);
+function complain(sentence: string, { style }: Page): void {
+  console.error(`${style.bad("balancerctl:")} ${printable(sentence)}`);
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

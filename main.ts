@@ -1,6 +1,6 @@
 /**
- * `balancer`: the daemon in the foreground. Flags become a Config, a Config becomes a balancer with its engine and control server;
- * then it waits for a reason to stop.
+ * `balancer`: the daemon in the foreground. Makes a balancer with its engine and its control server from the command line, and runs it
+ * until it is told to stop.
  */
 
 // deno-lint-ignore-file no-console -- a program speaks to its user; the rest of the code logs
@@ -8,7 +8,13 @@
 import deno from "./deno.json" with { type: "json" };
 import { formatAddress, parseHost, parsePort } from "./lib/values/address.ts";
 import { Balancer } from "./lib/balancer/balancer.ts";
-import { type CommandInput, type CommandSpec, parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts";
+import {
+  type CommandInput,
+  type CommandSpec,
+  type OptionSpec,
+  parseCommandLine,
+  type ProgramSpec,
+} from "./lib/values/command_line.ts";
 import { DEFAULT_GRACE_MS, NO_STATE, parseConfig, SETTINGS } from "./lib/values/config.ts";
 import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
@@ -22,6 +28,7 @@ import { endLogging, logger, reopenLog, setUpLogging } from "./lib/observe/log.t
 import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/values/paths.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { loadState, saveState, tryToSave } from "./lib/balancer/state_file.ts";
+import { pageOf } from "./lib/values/terminal.ts";
 
 const PROGRAM: ProgramSpec<CommandSpec> = {
   name: "balancer",
@@ -29,27 +36,35 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
   version: describeVersion(deno.version),
   commands: {
     run: {
-      summary: "Run in the foreground; print the address on standard output when clients can connect, and log to standard error",
+      summary: "Run a balancer in the foreground",
+      description: "Prints its address on standard output as soon as clients can connect, and logs to standard error.",
+      examples: ["balancer run 127.0.0.1 8080 --redistribute idle"],
       arguments: ["inet_address", "inet_port"],
       options: [
         ...Object.values(SETTINGS),
-        { flag: "name", value: "NAME", default: DEFAULT_NAME, summary: "its name, where there are several" },
+        {
+          flag: "log-file",
+          value: "PATH",
+          summary: "log to this file, which is rotated, not to standard error",
+          group: SETTINGS.logLevel.group,
+        },
+        { flag: "name", value: "NAME", default: DEFAULT_NAME, summary: "name of the balancer" },
         NO_STATE,
-        { flag: "stop-at-eof", summary: "stop at once when standard input ends, for a program that runs it as its child" },
-        { flag: "log-file", value: "PATH", summary: "log there, in files that rotate, and not to standard error" },
+        { flag: "stop-at-eof", summary: "stop at once when standard input ends" },
       ],
     },
   },
 };
 
-/** How long a daemon that has stopped may take to put its things away. */
+/** How long a stopped daemon may take to clean up. */
 const CLEANUP_MAX_MS = 2000;
 
 const log = logger("daemon");
 
 async function main(argv: readonly string[]): Promise<number> {
+  const [out, errors] = [Deno.stdout, Deno.stderr].map((stream) => pageOf(stream, argv));
   try {
-    const parsed = parseCommandLine(PROGRAM, argv);
+    const parsed = parseCommandLine(PROGRAM, argv, out);
     if ("text" in parsed) {
       console.log(parsed.text);
       return EXIT.done;
@@ -57,7 +72,8 @@ async function main(argv: readonly string[]): Promise<number> {
     return await run(parsed.input);
   } catch (error) {
     const isOperators = error instanceof OperatorError;
-    console.error(`${PROGRAM.name}: ${isOperators ? error.message : `A fault of its own: ${messageOf(error)}`}`);
+    const sentence = isOperators ? error.message : `Internal error: ${messageOf(error)}`;
+    console.error(`${errors.style.bad(`${PROGRAM.name}:`)} ${sentence}`);
     return isOperators ? ERROR_KINDS[error.kind].exit : EXIT.failed;
   } finally {
     await endLogging();
@@ -85,11 +101,11 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   const warnings = [warning, engine.passedOver].filter((warning) => warning !== undefined);
   warnings.push(...warnOfSettings(engine.name, engine.kind, options));
   if (connectionsMax > limit) {
-    warnings.push(`--connections ${connectionsMax} is more than the limit on open files allows, ${limit}`);
+    warnings.push(`--${SETTINGS.connectionsMax.flag} ${connectionsMax} is more than the limit on open files allows, ${limit}`);
   }
   for (const warning of warnings) log.warn(warning);
 
-  await claimSocket(paths.socket); // before clients can connect, who would lose their connections if it failed
+  await claimSocket(paths.socket); // before clients can connect: if it fails, they would lose their connections
   await using balancer = new Balancer({
     engine: engine.kind,
     listener: engine.kind.listen(listen, config),
@@ -118,7 +134,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   if (options["stop-at-eof"] !== undefined) awaitEof().then(() => stopping.stop(0));
   await stopping.stopped;
   log.info("Stopped");
-  setTimeout(() => Deno.exit(EXIT.done), CLEANUP_MAX_MS); // a look-up or a disk that hangs must not keep a stopped daemon alive
+  setTimeout(() => Deno.exit(EXIT.done), CLEANUP_MAX_MS); // a hanging look-up or disk must not keep a stopped daemon alive
   return EXIT.done;
 }
 
@@ -126,11 +142,11 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
 async function takeLock(name: string, path: string): Promise<Lock> {
   const lock = await Lock.take(path);
   if (lock !== undefined) return lock;
-  const why = "it is running already; stop it first or choose another --name";
+  const why = "it is already running; stop it first or choose another --name";
   throw new OperatorError("conflict", `Cannot start balancer ${JSON.stringify(name)}: ${why}`);
 }
 
-/** The state and the lock are in a folder that a daemon without a state can do without. */
+/** Adds a way out to an error about the folder of state and lock, which a daemon without state does not need. */
 function orWithoutState({ state }: Paths): (error: unknown) => never {
   return (error) => {
     if (state === null || !(error instanceof OperatorError) || error.kind !== "failed") throw error;
@@ -138,18 +154,18 @@ function orWithoutState({ state }: Paths): (error: unknown) => never {
   };
 }
 
-/** A fault that nothing caught ends the daemon, as it should, but not before the log has it. */
+/** Logs an error that nothing caught before it ends the daemon. */
 function endOnFault(): void {
   const end = (event: Event, fault: unknown) => {
     event.preventDefault();
-    log.fatal("A fault of the balancer's own: {fault}", { fault: fault instanceof Error ? fault.stack : fault });
+    log.fatal("Internal error: {fault}", { fault: fault instanceof Error ? fault.stack : fault });
     endLogging().finally(() => Deno.exit(EXIT.failed));
   };
   globalThis.addEventListener("unhandledrejection", (event) => end(event, event.reason));
   globalThis.addEventListener("error", (event) => end(event, event.error));
 }
 
-/** Stops the balancer at a signal or on request: the first lets connections finish, the second ends them. */
+/** Stops the balancer at a signal or on request. The first signal lets connections finish, the second ends them. */
 function stopWhenAsked(balancer: Balancer): { stop: (graceMs: number) => void; stopped: Promise<void> } {
   const stopped = Promise.withResolvers<void>();
   const stop = (graceMs: number) => balancer.stop(graceMs).then(stopped.resolve, stopped.reject);
@@ -159,28 +175,28 @@ function stopWhenAsked(balancer: Balancer): { stop: (graceMs: number) => void; s
   return { stop, stopped: stopped.promise };
 }
 
-/** Signals that would end the program without grace. Windows has none of them. */
+/** Handles signals that would otherwise end the program at once. Windows has none of them. */
 function mindSignals(): void {
   if (Deno.build.os === "windows") return;
   Deno.addSignalListener("SIGHUP", () => void reopen());
   for (const signal of ["SIGUSR1", "SIGUSR2"] as const) {
-    Deno.addSignalListener(signal, () => log.warn("Signal {signal} means nothing here and is ignored", { signal }));
+    Deno.addSignalListener(signal, () => log.warn("Signal {signal} is ignored: it has no meaning here", { signal }));
   }
 }
 
-/** The log file was moved away to be kept (logrotate(8)). */
+/** Opens the log file again, after logrotate(8) has moved it away. */
 async function reopen(): Promise<void> {
   try {
     const isFile = await reopenLog();
     log.info(
-      isFile ? "SIGHUP: the log file is opened anew" : "SIGHUP: the log goes to standard error; there is no file to open anew",
+      isFile ? "SIGHUP: opened the log file again" : "SIGHUP: nothing to reopen, the log goes to standard error",
     );
   } catch (error) {
-    log.error("SIGHUP: {why}; the log goes on in the old file", { why: messageOf(error) });
+    log.error("SIGHUP: {why}; logging continues in the old file", { why: messageOf(error) });
   }
 }
 
-/** Resolves when standard input has ended: the program at its other end is gone. */
+/** Resolves when standard input has ended: the parent process is gone. */
 async function awaitEof(): Promise<void> {
   const buffer = new Uint8Array(64);
   while (await Deno.stdin.read(buffer).catch(() => null) !== null);
@@ -193,7 +209,11 @@ function describe(
   paths: Paths,
   warnings: readonly string[],
 ): DaemonFacts {
-  const settings = Object.values(SETTINGS).map((setting) => [setting.flag, options[setting.flag] ?? setting.default]);
+  const rows: readonly OptionSpec[] = Object.values(SETTINGS);
+  const settings = rows.flatMap(({ flag, aliases = [], default: usual = "" }) =>
+    // an alias that was a key stays one
+    [flag, ...aliases].map((key) => [key, options[flag] ?? usual])
+  );
   return {
     name,
     version: deno.version,

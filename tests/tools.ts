@@ -31,6 +31,7 @@ const NEEDS = {
   "npm": () => runs("npm", "--version"),
   "python3": () => runs("python3", "--version"),
   "pseudo-terminals": () => runs("sh", "-c", ": <>/dev/ptmx"),
+  "script": () => runs("script", "--version"),
   "sh": () => runs("sh", "-c", ":"),
   "shellcheck": () => runs("shellcheck", "--version"),
   "tar with gzip": () => runs("sh", "-c", 'tar -czf /dev/null "$0"', `${ROOT}deno.json`),

@@ -6,7 +6,8 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { parseAddress, parseHost } from "../values/address.ts";
 import { SERVER_STATES } from "../routing/availability.ts";
-import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, DEFAULT_REBALANCE_RATE, LIMITS, parseCount, parseWeight } from "../values/config.ts";
+import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, DEFAULT_REBALANCE_RATE, LIMITS, parseWeight } from "../values/config.ts";
+import { parseCount } from "../values/count.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DURATION_MAX_MS, formatDuration, parseDuration } from "../values/duration.ts";
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../values/errors.ts";

@@ -1,10 +1,11 @@
 /**
  * What `balancerctl` can do: one row per command. A row says its arguments, its options, what it does and how the result reads;
- * help, `--json`, usage errors and the README's table are derived.
+ * help, `--json`, usage errors and the table of commands are derived.
  */
 
+import { abortable, deadline, delay } from "@std/async";
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
-import { parseFate } from "../values/fates.ts";
+import { parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
 import {
   DEFAULT_DRAIN_MS,
@@ -13,29 +14,33 @@ import {
   LIMITS,
   NO_STATE,
   parseConfig,
-  parseCount,
   parseServerConnections,
   parseWeight,
   SETTINGS,
 } from "../values/config.ts";
+import { parseCount } from "../values/count.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
+import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName } from "../values/paths.ts";
 import { printableIn, toJson } from "../values/printable.ts";
+import { PLAIN, type Style } from "../values/terminal.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
-import { percent, plural, printEnds, printExplanation, printList, printPlan, printRebalance, printStatus } from "./printing.ts";
+import { percent, plural, printExplanation, printList, printPlan, printRebalance, printRecent, printStatus } from "./printing.ts";
 
 /** What a command acts on: the balancer of the name given, and the person who waits. */
 export interface CommandContext {
   readonly client: ControlClient;
   readonly name: string;
+  /** How the result looks; plain if undefined. */
+  readonly style?: Style;
   /** Says something on standard error now, before the result. */
   readonly say: (sentence: string) => void;
-  /** Shows how it goes: one line of a terminal, each in the place of the last; "" wipes it. Undefined where nobody watches. */
+  /** Shows progress in one line of a terminal, in place of the line before; "" clears it. Undefined where nobody watches. */
   readonly show: ((line: string) => void) | undefined;
-  /** Takes Ctrl-C over: from now on it aborts this signal and does not end the program. */
+  /** Takes over Ctrl-C: from now on it aborts this signal and does not end the program. */
   readonly takeInterrupts: () => AbortSignal;
 }
 
@@ -44,41 +49,47 @@ export interface Command extends CommandSpec {
   run(input: CommandInput, context: CommandContext): Promise<string>;
 }
 
-const NAME: OptionSpec = { flag: "name", value: "NAME", default: DEFAULT_NAME, summary: "which balancer, where there are several" };
-const JSON_OUTPUT: OptionSpec = { flag: "json", summary: "print JSON; its form is stable between versions" };
+const NAME: OptionSpec = {
+  flag: "name",
+  value: "NAME",
+  default: DEFAULT_NAME,
+  summary: "name of the balancer",
+};
+const JSON_OUTPUT: OptionSpec = { flag: "json", summary: "print JSON, stable between versions" };
 const SERVER = ["inet_address", "inet_port"];
+const CHANGES = ["add", "remove", "weight"] as const;
 
-/** Silence after which a person at a terminal is told what is being waited for. */
+/** What is said where the command goes on after an open connection's server is gone. */
+const CONNECTIONS_MOVE = "Open connections move to other servers as soon as each reaches a point where moving is safe";
+
+/** Time after which a person at a terminal is told what the command waits for. */
 const PATIENCE_MS = 300;
-/** How often it is shown how things go. */
+/** Time between two lines of progress. */
 const PROGRESS_MS = 200;
-/** How long a daemon may take to end once its grace time is over. */
+/** Time that a daemon may take to end after its grace time. */
 const END_MAX_MS = 10_000;
 
 /** What a command is made of. */
-export interface CommandRow<T> {
+interface CommandRow<T> extends Partial<CommandSpec> {
   readonly summary: string;
   /** A reading command has `--json`, which prints the result as it is. */
   readonly reads?: boolean;
   /** Whether it is about one of several balancers, as almost every command is: it has `--name`. */
   readonly isNamed?: boolean;
-  readonly arguments?: readonly string[];
-  readonly options?: readonly OptionSpec[];
   readonly act: (input: CommandInput, context: CommandContext) => Promise<T>;
-  readonly print: (result: T, input: CommandInput) => string;
+  readonly print: (result: T, style: Style) => string;
 }
 
 /** A row of a table of commands. */
-export function command<T>(
-  { summary, reads = false, isNamed = true, arguments: args = [], options = [], act, print }: CommandRow<T>,
-): Command {
+export function command<T>(row: CommandRow<T>): Command {
+  const { reads = false, isNamed = true, arguments: args = [], options = [], act, print, ...spec } = row;
   return {
-    summary,
+    ...spec,
     arguments: args,
     options: [...options, ...(reads ? [JSON_OUTPUT] : []), ...(isNamed ? [NAME] : [])],
     async run(input, context) {
       const result = await act(input, context);
-      return input.options.json === undefined ? print(printableIn(result), input) : toJson(result);
+      return input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toJson(result);
     },
   };
 }
@@ -86,12 +97,18 @@ export function command<T>(
 /** Every command that controls a daemon, in the order of the help. */
 export const COMMANDS = {
   start: command({
-    summary: "Start a balancer in the background, listening on this address and port (0: any free port)",
+    group: "Daemon",
+    summary: "Start a balancer in the background",
+    description: "Listens on this address and port (port 0: any free port), with the servers that it had when it stopped.",
+    examples: [
+      "balancerctl start 127.0.0.1 8080",
+      "balancerctl start :: 80 --redistribute idle --check http:/health",
+    ],
     arguments: SERVER,
     options: [...Object.values(SETTINGS), NO_STATE],
     act: start,
     print: ({ name, address, pid, warnings, servers, stateFile }) => {
-      const count = Object.values(servers).reduce((sum, count) => sum + count, 0); // one that was drained is there, too
+      const count = Object.values(servers).reduce((sum, count) => sum + count, 0); // a restored server may be draining
       return [
         ...warnings,
         `Balancer ${JSON.stringify(name)} listens on ${address} (pid ${pid}) with ${plural(count, "server")}`,
@@ -101,7 +118,9 @@ export const COMMANDS = {
     },
   }),
   stop: command({
-    summary: "Stop: take no more clients, let open connections finish, end the rest",
+    group: "Daemon",
+    summary: "Stop a balancer",
+    description: "Takes no more clients, lets open connections finish, and ends those that are still open after the grace time.",
     options: [{
       flag: "grace",
       value: "TIME",
@@ -112,11 +131,17 @@ export const COMMANDS = {
     print: ({ name }) => `Balancer ${JSON.stringify(name)} has stopped`,
   }),
   add: command({
+    group: "Pool",
     summary: "Add a server to the pool",
+    examples: ["balancerctl add 10.0.0.1 8001 --weight 2"],
     arguments: SERVER,
     options: [
-      { flag: "weight", value: "N", default: "1", summary: "its share of the clients, relative to others'" },
-      { flag: "max-connections", value: "N", summary: "open connections it may have; the next server takes what comes then" },
+      { flag: "weight", value: "N", default: "1", summary: "share of the clients, relative to other servers" },
+      {
+        flag: "max-connections",
+        value: "N",
+        summary: "maximum number of open connections; above it, new clients go to the next server",
+      },
     ],
     act: ({ arguments: [host, port], options }, { client }) =>
       client.add({
@@ -125,20 +150,24 @@ export const COMMANDS = {
         weight: options.weight === undefined ? undefined : parseWeight(options.weight),
         connectionsMax: options["max-connections"] === undefined ? undefined : parseServerConnections(options["max-connections"]),
       }),
-    print: ({ server, share }) => `Added server ${server}: it takes ${percent(share)} of all clients`,
+    print: ({ server, share }) => `Added server ${server}: it gets ${percent(share)} of all clients`,
   }),
   remove: command({
-    summary:
-      "Remove a server: no new clients at once; open connections go to other servers or have time to finish, then they are cut",
+    group: "Pool",
+    summary: "Remove a server from the pool",
+    description:
+      `The server gets no new clients. ${CONNECTIONS_MOVE}; the others have until the end of the drain time to finish, and ` +
+      "are then reset. Ctrl-C ends the command, not the removal.",
+    examples: ["balancerctl remove 10.0.0.1 8001 --drain 1m"],
     arguments: SERVER,
     options: [
       {
         flag: "drain",
         value: "TIME",
         default: formatDuration(DEFAULT_DRAIN_MS),
-        summary: "how long open connections that cannot go to another server have to finish",
+        summary: "how long open connections that cannot move have to finish",
       },
-      { flag: "now", summary: "no time: those that cannot go to another server at once are reset" },
+      { flag: "now", summary: "do not wait: reset connections that cannot move" },
     ],
     act: remove,
     print: ({ server, open, moved, ended }) => {
@@ -148,62 +177,72 @@ export const COMMANDS = {
     },
   }),
   drain: command({
-    summary: "Take a server out for a while: no new clients, and those it has go elsewhere as they may; it stays in the pool",
+    group: "Pool",
+    summary: "Take a server out for maintenance",
+    description: `The server gets no new clients, and stays in the pool until balancerctl undrain. ${CONNECTIONS_MOVE}.`,
     arguments: SERVER,
     act: (input, { client }) => client.change(serverOf(input), { draining: true }),
     print: ({ server, open }) => `Server ${server} gets no more clients; it has ${plural(open, "open connection")}`,
   }),
   undrain: command({
-    summary: "Bring back a server that was drained",
+    group: "Pool",
+    summary: "Put a drained server back into service",
     arguments: SERVER,
     act: (input, { client }) => client.change(serverOf(input), { draining: false }),
     print: ({ server, share }) => `Server ${server} gets clients again: its share is ${percent(share)}`,
   }),
   set: command({
+    group: "Pool",
     summary: "Change a server's weight or limit",
+    examples: ["balancerctl set 10.0.0.1 8001 --max-connections 500"],
     arguments: SERVER,
     options: [
-      { flag: "weight", value: "N", summary: "its share of the clients, relative to others'" },
-      { flag: "max-connections", value: "N|off", summary: "open connections it may have" },
+      { flag: "weight", value: "N", summary: "share of the clients, relative to other servers" },
+      { flag: "max-connections", value: "N|off", summary: "maximum number of open connections" },
     ],
     act: setServer,
     print: ({ server, weight, connectionsMax, share }) => {
-      const limit = connectionsMax === null ? "any number of connections" : `at most ${plural(connectionsMax, "connection")}`;
-      return `Server ${server} has weight ${weight}, which is ${percent(share)} of all clients, and ${limit}`;
+      const limit = connectionsMax === null ? "no limit of connections" : `at most ${plural(connectionsMax, "connection")}`;
+      return `Server ${server} has weight ${weight} (${percent(share)} of all clients) and ${limit}`;
     },
   }),
   rebalance: command({
-    summary: "Send connections that are between two exchanges to the servers that the ring gives them to (--redistribute idle)",
-    options: [{ flag: "rate", value: "N/s", default: `${DEFAULT_REBALANCE_RATE}/s`, summary: "connections a second" }],
+    group: "Pool",
+    summary: "Move connections back to their owners",
+    description:
+      "The owner of a client is the server that the ring assigns to it. Connections are elsewhere after a server was added or " +
+      "has recovered. Only idle connections move, and only with --redistribute idle. Ctrl-C stops it.",
+    options: [{ flag: "rate", value: "N/s", default: `${DEFAULT_REBALANCE_RATE}/s`, summary: "connections moved per second" }],
     act: rebalance,
     print: printRebalance,
   }),
-  plan: command({
-    summary: "Say what add, remove or weight would do: clients that move, open connections and what would become of them",
+  status: command({
+    group: "Observe",
+    summary: "Show the balancer's state and settings",
     reads: true,
-    arguments: ["add|remove|weight", ...SERVER],
-    options: [{ flag: "weight", value: "N", default: "1", summary: "the weight that the server would have" }],
-    act: plan,
-    print: printPlan,
+    act: (_, { client }) => client.status(),
+    print: printStatus,
   }),
-  explain: command({
-    summary: "Say whose a client is and why: its hash, its point, the servers passed over, the successors",
+  list: command({
+    group: "Observe",
+    summary: "List the servers and their load",
+    description:
+      "Below the servers stands the fingerprint of the ring: balancers with the same one send each client to the same server.",
     reads: true,
-    arguments: ["client"],
-    options: [{ flag: "successors", value: "N", default: "3", summary: "how many servers after the chosen one are shown" }],
-    act: ({ arguments: [client], options }, { client: daemon }) => {
-      if (options.successors !== undefined) parseCount(options.successors, "Number of successors", LIMITS.successorsMax);
-      return daemon.explain({ client, successors: options.successors });
-    },
-    print: printExplanation,
+    act: (_, { client }) => client.list(),
+    print: printList,
   }),
-  last: command({
-    summary: "List connections that ended lately, and what ended each",
+  recent: command({
+    group: "Observe",
+    aliases: ["last"],
+    summary: "List recently ended connections",
+    description: `The fate of a connection is the one cause that ended it: ${FATE_NAMES.join(", ")}.`,
+    examples: ["balancerctl recent --fate server_lost --limit 50"],
     reads: true,
     options: [
-      { flag: "server", value: "ADDRESS:PORT", summary: "those of this server" },
-      { flag: "fate", value: "FATE", summary: "those with this fate" },
-      { flag: "limit", value: "N", default: "20", summary: "how many" },
+      { flag: "server", value: "ADDRESS:PORT", summary: "only connections of this server" },
+      { flag: "fate", value: "FATE", summary: "only connections with this fate" },
+      { flag: "limit", value: "N", default: "20", summary: "maximum number of connections" },
     ],
     act: ({ options: { server, fate, limit } }, { client }) => {
       if (server !== undefined) parseAddress(server);
@@ -211,26 +250,41 @@ export const COMMANDS = {
       if (limit !== undefined) parseCount(limit, "Limit", LIMITS.recentMax);
       return client.ends({ server, fate, limit });
     },
-    print: printEnds,
+    print: printRecent,
   }),
-  list: command({
-    summary: "List the servers, and the ring's fingerprint",
+  plan: command({
+    group: "Explain",
+    summary: "Show what a change of the pool would do",
+    description:
+      "Shows how many clients would move, between which servers, and what would happen to open connections. Changes nothing.",
+    examples: ["balancerctl plan remove 10.0.0.1 8001", "balancerctl plan weight 10.0.0.1 8001 --weight 3"],
     reads: true,
-    act: (_, { client }) => client.list(),
-    print: printList,
+    arguments: [CHANGES.join("|"), ...SERVER],
+    options: [{ flag: "weight", value: "N", default: "1", summary: "weight that the server would have" }],
+    act: plan,
+    print: printPlan,
   }),
-  status: command({
-    summary: "Say what runs, where, and how its connections fared",
+  explain: command({
+    group: "Explain",
+    summary: "Explain which server a client gets",
+    description:
+      "Shows the client's place on the ring, the servers that are passed over and why, and the servers that would be next.",
+    examples: ["balancerctl explain 192.0.2.7"],
     reads: true,
-    act: (_, { client }) => client.status(),
-    print: printStatus,
+    arguments: ["client"],
+    options: [{ flag: "successors", value: "N", default: "3", summary: "number of servers shown after the chosen one" }],
+    act: ({ arguments: [client], options }, { client: daemon }) => {
+      if (options.successors !== undefined) parseCount(options.successors, "Number of successors", LIMITS.successorsMax);
+      return daemon.explain({ client, successors: options.successors });
+    },
+    print: printExplanation,
   }),
 } as const satisfies Record<string, Command>;
 
-/** The context of a command: the balancer that its `--name` says, and the person. Throws a `usage` error for a bad name. */
+/** The context of a command: the balancer that `--name` names, and the person. Throws a `usage` error for a bad name. */
 export function contextOf(
   input: CommandInput,
-  person: Pick<CommandContext, "say" | "show" | "takeInterrupts">,
+  person: Pick<CommandContext, "style" | "say" | "show" | "takeInterrupts">,
 ): CommandContext & Disposable {
   const name = parseName(input.options.name ?? DEFAULT_NAME);
   let client: ControlClient | undefined;
@@ -268,7 +322,7 @@ async function start(
   const args = ["run", address.host, String(address.port), `--name=${name}`, `--log-file=${log}`, ...switches, ...flags];
   const { daemon } = await launchDaemon(args, { detached: true });
   return await client.status().catch((error) => {
-    daemon.kill("SIGTERM"); // what cannot be controlled is not left running
+    daemon.kill("SIGTERM"); // a daemon that cannot be controlled must not stay
     throw error;
   });
 }
@@ -278,7 +332,12 @@ async function stop({ options }: CommandInput, { client, name, say }: CommandCon
   const graceMs = parseDuration(grace, "Grace time");
   const { open, lockFile } = await client.stop(grace);
   const waiting = `Waiting up to ${grace} for ${plural(open, "open connection")} to finish`;
-  await patiently(within(awaitEnd(lockFile), graceMs + END_MAX_MS, name), say, waiting);
+  const ended = deadline(awaitEnd(lockFile), graceMs + END_MAX_MS).catch((error) => {
+    if (!(error instanceof DOMException && error.name === "TimeoutError")) throw error;
+    const why = "it still runs after its grace time; see its log, and end it by its pid (balancerctl status)";
+    throw new OperatorError("failed", `Cannot stop balancer ${JSON.stringify(name)}: ${why}`);
+  });
+  await patiently(ended, say, waiting);
   return { name };
 }
 
@@ -289,7 +348,7 @@ function serverOf({ arguments: [host, port] }: CommandInput): string {
 async function remove(input: CommandInput, { client, say, show, takeInterrupts }: CommandContext): Promise<Answers["removal"]> {
   const server = serverOf(input);
   if (input.options.now !== undefined && input.options.drain !== undefined) {
-    throw new OperatorError("usage", "Cannot take both --now and --drain: --now leaves no time");
+    throw new OperatorError("usage", "Cannot use --now and --drain together: give one of them");
   }
   const drain = input.options.now !== undefined ? "0" : input.options.drain ?? formatDuration(DEFAULT_DRAIN_MS);
   const drainMs = parseDuration(drain, "Drain time");
@@ -297,13 +356,11 @@ async function remove(input: CommandInput, { client, say, show, takeInterrupts }
   const movedBefore = show === undefined ? 0 : (await client.server(server)).movedAway;
   const describe = async () => {
     const { movedAway, open } = await client.server(server);
-    const leftMs = Math.max(0, endMs - performance.now());
-    return `Server ${server}: ${movedAway - movedBefore} moved, ${open} left, ${
-      Math.ceil(leftMs / 1000)
-    } s to go (Ctrl-C leaves it draining)`;
+    const leftS = Math.ceil(Math.max(0, endMs - performance.now()) / 1000);
+    return `Server ${server}: ${movedAway - movedBefore} moved, ${open} left, ${leftS} s to go (Ctrl-C leaves it draining)`;
   };
-  const why = `server ${server} goes on draining for up to ${drain}; balancerctl list shows it`;
-  const waiting = `Server ${server} takes no more clients; waiting up to ${drain} for its open connections`;
+  const why = `server ${server} keeps draining for up to ${drain}; balancerctl list shows it`;
+  const waiting = `Server ${server} gets no more clients; waiting up to ${drain} for its open connections`;
   return await watched(client.remove(server, drain, drainMs), { show, say, describe, waiting, interrupted: takeInterrupts(), why });
 }
 
@@ -318,12 +375,10 @@ function setServer(input: CommandInput, { client }: CommandContext): Promise<Ans
   });
 }
 
-function plan({ arguments: [change, host, port], options }: CommandInput, { client }: CommandContext): Promise<Answers["plan"]> {
-  if (!["add", "remove", "weight"].includes(change)) {
-    throw new OperatorError("usage", `Cannot plan ${JSON.stringify(change)}: what can be planned is add, remove or weight`);
-  }
+function plan({ arguments: [text, host, port], options }: CommandInput, { client }: CommandContext): Promise<Answers["plan"]> {
+  const change = parseChoice(text, { what: "change", choices: CHANGES, help: "balancerctl plan" });
   if (change === "weight" && options.weight === undefined) {
-    throw new OperatorError("usage", "Missing --weight: which would it have?");
+    throw new OperatorError("usage", "Missing --weight: give the weight that the server would have");
   }
   if (options.weight !== undefined) parseWeight(options.weight);
   const server = formatAddress({ host: parseHost(host), port: parsePort(port) });
@@ -339,16 +394,16 @@ async function rebalance(
     : parseCount(options.rate.replace(/\/s$/, ""), "Rate", LIMITS.rebalanceRateMax);
   const interrupted = takeInterrupts();
   const started = await client.startRebalance(rate);
-  const waiting = `${plural(started.away, "connection")} to send home, ${started.rate} a second`;
+  const waiting = `${plural(started.away, "connection")} to move, ${started.rate} per second`;
   const describe = async () => {
     const { moved, away } = await client.showRebalance();
-    return `${moved} of ${plural(away, "connection")} went home (Ctrl-C stops it)`;
+    return `Moved ${moved} of ${plural(away, "connection")} (Ctrl-C stops it)`;
   };
   interrupted.addEventListener("abort", () => void client.stopRebalance().catch(() => {}));
   const end = async () => {
     for (let now = started;; now = await client.showRebalance()) {
       if (!now.running) return now;
-      await new Promise((resolve) => setTimeout(resolve, PROGRESS_MS));
+      await delay(PROGRESS_MS);
     }
   };
   return await watched(end(), { show, say, describe, waiting, interrupted: undefined, why: "" });
@@ -356,7 +411,7 @@ async function rebalance(
 
 /** How a wait is shown. */
 interface Watch extends Pick<CommandContext, "say" | "show"> {
-  /** How it goes, in a line. */
+  /** The progress, in a line. */
   readonly describe: () => Promise<string>;
   /** What is said once where nobody watches. */
   readonly waiting: string;
@@ -365,34 +420,26 @@ interface Watch extends Pick<CommandContext, "say" | "show"> {
   readonly why: string;
 }
 
-/** Waits, and shows how it goes on a terminal; an interruption ends the wait and not what is waited for. */
+/** Waits, and shows the progress on a terminal. An interruption ends the wait, not the work. */
 async function watched<T>(result: Promise<T>, { show, say, describe, waiting, interrupted, why }: Watch): Promise<T> {
-  const stopped = Promise.withResolvers<never>();
-  interrupted?.addEventListener("abort", () => stopped.reject(new OperatorError("failed", `Interrupted: ${why}`)));
-  if (show === undefined) return await patiently(Promise.race([result, stopped.promise]), say, waiting);
-  let isOver = false;
+  const wait = interrupted === undefined ? result : abortable(result, interrupted).catch((error) => {
+    throw error === interrupted.reason ? new OperatorError("failed", `Interrupted: ${why}`) : error;
+  });
+  if (show === undefined) return await patiently(wait, say, waiting);
+  let isWaiting = true;
   const timer = setInterval(async () => {
-    const line = await describe().catch(() => undefined); // the server may be gone between two looks
-    if (line !== undefined && !isOver) show(line);
+    const line = await describe().catch(() => undefined); // the server may have been removed since the last look
+    if (line !== undefined && isWaiting) show(line);
   }, PROGRESS_MS);
-  return await Promise.race([result, stopped.promise]).finally(() => {
-    isOver = true;
+  return await wait.finally(() => {
+    isWaiting = false;
     clearInterval(timer);
     show("");
   });
 }
 
-/** Waits, and says for what if it takes a while. */
+/** Waits, and says for what if it takes long. */
 async function patiently<T>(result: Promise<T>, say: (sentence: string) => void, waiting: string): Promise<T> {
   const timer = setTimeout(() => say(waiting), PATIENCE_MS);
   return await result.finally(() => clearTimeout(timer));
-}
-
-async function within(ended: Promise<void>, ms: number, name: string): Promise<void> {
-  let timer: ReturnType<typeof setTimeout>;
-  const late = new Promise<never>((_, reject) => {
-    const why = "it was asked to stop and still runs; see its log, and end it by its pid (balancerctl status)";
-    timer = setTimeout(() => reject(new OperatorError("failed", `Cannot stop balancer ${JSON.stringify(name)}: ${why}`)), ms);
-  });
-  await Promise.race([ended, late]).finally(() => clearTimeout(timer));
 }

@@ -1,16 +1,16 @@
 /**
- * Who plays in the demo: small servers that say their letter when they are asked, and clients that come from loopback addresses of
- * their own. On node:net, for `Deno.connect` cannot choose the address it comes from and `Deno.Conn` cannot be reset.
+ * The servers and clients of the demo: a server answers with its letter, and each client has its own loopback address. Uses node:net,
+ * because `Deno.connect` cannot choose its source address and a `Deno.Conn` cannot be reset.
  */
 
 import { type AddressInfo, createConnection, createServer, type Server, type Socket } from "node:net";
 import type { Address } from "../values/address.ts";
 import { OperatorError } from "../values/errors.ts";
 
-/** No client waits longer for anything. */
+/** The longest that a client waits for an answer. */
 const PATIENCE_MS = 5000;
 
-/** What clients say: who are you; begin a long answer; end it. */
+/** The requests of clients: which server is it; begin a long answer; end it. */
 const SAYINGS = { who: "?", begin: "!", end: "." } as const;
 /** The parts of a long answer. */
 const PARTS = { begin: "Once upon a time ", end: "happily ever after." } as const;
@@ -31,7 +31,7 @@ export class DemoServer implements AsyncDisposable {
     return new DemoServer(letter, { host: "127.0.0.1", port }, listener);
   }
 
-  /** Ends as a killed process does: nobody listens any more, and every connection is reset. */
+  /** Ends as a killed process does: stops listening and resets every connection. */
   async kill(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.listener.close(() => resolve()));
     for (const socket of this.#sockets) socket.resetAndDestroy();
@@ -59,27 +59,27 @@ export class DemoServer implements AsyncDisposable {
 export class DemoConnection implements Disposable {
   private constructor(readonly letter: string, readonly socket: Socket) {}
 
-  /** Connects from the client's own address and learns who serves it. Rejects if nobody does. */
+  /** Connects from the client's own address and asks which server it got. Rejects if it gets none. */
   static async open(ip: string, { host, port }: Address): Promise<DemoConnection> {
     const socket = createConnection({ host, port, localAddress: ip });
     socket.write(SAYINGS.who);
     return new DemoConnection(await nextText(socket), socket);
   }
 
-  /** Asks who serves it now. Rejects if the connection is lost. */
+  /** Asks which server it has now. Rejects if the connection is lost. */
   async ask(): Promise<string> {
     return await this.#say(SAYINGS.who);
   }
 
-  /** Has a long answer begin. */
+  /** Requests the beginning of a long answer. */
   async begin(): Promise<void> {
     await this.#say(SAYINGS.begin);
   }
 
-  /** Has the long answer end. Rejects if it does not come whole. */
+  /** Requests the end of the long answer. Rejects if anything else arrives. */
   async end(): Promise<void> {
     const text = await this.#say(SAYINGS.end);
-    if (text !== PARTS.end) throw new Error(`the answer went on with ${text}`);
+    if (text !== PARTS.end) throw new Error(`the answer ended with ${text}`);
   }
 
   async #say(saying: string): Promise<string> {
@@ -93,24 +93,23 @@ export class DemoConnection implements Disposable {
   }
 }
 
-/** The addresses of so many clients. Throws an operator error where the system does not have all of 127/8 for loopback. */
+/** The addresses of `count` clients. Throws an operator error where loopback does not have all of 127/8. */
 export async function clientAddresses(count: number): Promise<string[]> {
   const addresses = Array.from({ length: count }, (_, i) => `127.0.1.${i + 1}`);
   const probe = createServer();
   try {
     await new Promise<void>((resolve, reject) => probe.once("error", reject).listen(0, addresses[count - 1], resolve));
   } catch {
-    const why = `its clients come from ${addresses[0]} to ${
-      addresses[count - 1]
-    }, which this system does not have; add them to its loopback (macOS: sudo ifconfig lo0 alias 127.0.1.1, and so on)`;
-    throw new OperatorError("failed", `Cannot play the demo: ${why}`);
+    const range = `${addresses[0]} to ${addresses[count - 1]}`;
+    const wayOut = "add them to its loopback interface (macOS: sudo ifconfig lo0 alias 127.0.1.1, and so on)";
+    throw new OperatorError("failed", `Cannot run the demo: its clients need the addresses ${range}, which are missing; ${wayOut}`);
   } finally {
     probe.close();
   }
   return addresses;
 }
 
-/** The next thing that arrives. Rejects if the connection ends or fails first, or nothing comes for PATIENCE_MS. */
+/** The next data. Rejects if the connection ends or fails, or if nothing arrives for PATIENCE_MS. */
 function nextText(socket: Socket): Promise<string> {
   return new Promise((resolve, reject) => {
     const settle = (done: () => void) => {
@@ -120,7 +119,7 @@ function nextText(socket: Socket): Promise<string> {
     };
     const onData = (data: Uint8Array) => settle(() => resolve(new TextDecoder().decode(data)));
     const onClose = () => settle(() => reject(new Error("the connection ended")));
-    const timer = setTimeout(() => settle(() => reject(new Error("no answer came"))), PATIENCE_MS);
+    const timer = setTimeout(() => settle(() => reject(new Error("no answer arrived"))), PATIENCE_MS);
     socket.on("data", onData).on("close", onClose).on("error", () => {});
   });
 }

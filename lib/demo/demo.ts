@@ -1,7 +1,9 @@
 /**
- * The demo: a balancer of its own on a free port, five servers and a hundred clients, and what becomes of them when a server is
- * removed and when one is killed. Everything is private to it and gone afterwards; a balancer that runs is never touched.
+ * The demo: starts a private balancer with five servers and 100 clients, and shows what happens to them when a server is removed and
+ * when one is killed. It leaves nothing behind and touches no other balancer.
  */
+
+import { abortable, delay } from "@std/async";
 
 import { type Address, formatAddress, parseAddress } from "../values/address.ts";
 import { ControlClient } from "../control/client.ts";
@@ -12,57 +14,57 @@ import type { Stage } from "./stage.ts";
 
 const CLIENTS = 100;
 const LETTERS = ["a", "b", "c", "d", "e"];
-/** Clients that connect at a time. */
+/** Clients that connect at the same time. */
 const TOGETHER = 5;
-/** One client in so many is in the middle of an answer when a server is killed. */
+/** Every seventh client is in the middle of an answer when a server is killed. */
 const BUSY_EVERY = 7;
-/** An exchange of the demo is over after this time, and a connection is left alone for longer before its server is killed. */
+/** Time after which a connection of the demo counts as idle, and the longer time without traffic before a server is killed. */
 const QUIET_MS = 150;
-const LEFT_ALONE_MS = 400;
-/** The demo ends by force after this time. */
+const PAUSE_MS = 400;
+/** The longest that the demo may take. */
 const DEMO_MAX_MS = 30_000;
 
-const BY_HAND = [
-  "balancerctl start 127.0.0.1 8080      # port 0 takes a free one",
-  "balancerctl add 127.0.0.1 8001        # a server of yours; as many as you like",
+const EXAMPLE = [
+  "balancerctl start 127.0.0.1 8080      # port 0: any free port",
+  "balancerctl add 127.0.0.1 8001        # repeat for each of your servers",
   "balancerctl list",
   "balancerctl remove 127.0.0.1 8001",
   "balancerctl stop",
 ];
 
-/** What happened, in figures. */
+/** The figures of the demo. */
 export interface DemoFigures {
   readonly clients: number;
   /** Clients per server. */
   readonly spread: Readonly<Record<string, number>>;
-  /** Clients that came back to the server they had. */
+  /** Clients that got the same server when they connected again. */
   readonly returned: number;
   readonly removed: Moves & { readonly server: string; readonly clients: number };
   readonly added: Moves & { readonly server: string };
   readonly killed: {
     readonly server: string;
-    /** Connections open, those of the server among them, and those of these that were in the middle of an answer. */
+    /** Open connections, how many of them were on the killed server, and how many of those were in the middle of an answer. */
     readonly connections: number;
     readonly itsConnections: number;
     readonly itsBusy: number;
-    /** Connections that went on with the server they had, that went on with another one, and that were reset. */
+    /** Connections that stayed with their server, that moved to another one, and that were reset. */
     readonly kept: number;
     readonly moved: number;
     readonly reset: number;
-    /** Clients whose connection was reset and who were served when they came again, the slowest after so long. */
+    /** Clients whose connection was reset and who were served when they connected again, and the longest time it took. */
     readonly servedAgain: number;
     readonly slowestMs: number;
   };
   readonly fates: Readonly<Record<string, number>>;
 }
 
-/** Clients that had to move, and clients that moved though they need not. */
+/** Clients that had to move, and clients that moved without need. */
 interface Moves {
   readonly moved: number;
   readonly movedNeedlessly: number;
 }
 
-/** Who has which server, by letter. */
+/** The letter of each client's server. */
 type Seating = ReadonlyMap<string, string>;
 
 interface Company {
@@ -73,19 +75,17 @@ interface Company {
   readonly stage: Stage;
 }
 
-/** Plays the demo to its end, in less than 30 s, or until the signal. Leaves nothing behind either way. */
+/** Runs the demo, for less than 30 s or until the signal. Leaves nothing behind. */
 export async function playDemo(stage: Stage, interrupted: AbortSignal): Promise<DemoFigures> {
   await using stack = new AsyncDisposableStack();
   const over = AbortSignal.any([interrupted, AbortSignal.timeout(DEMO_MAX_MS)]);
-  const ended = Promise.withResolvers<never>();
-  over.addEventListener("abort", () => {
-    const reason = interrupted.aborted ? "it was interrupted" : `it took more than ${DEMO_MAX_MS / 1000} s`;
-    ended.reject(new OperatorError("failed", `The demo ended early: ${reason}`));
+  return await abortable(play(stage, stack, over), over).catch((error) => {
+    if (error === over.reason) {
+      const reason = interrupted.aborted ? "it was interrupted" : `it took more than ${DEMO_MAX_MS / 1000} s`;
+      throw new OperatorError("failed", `The demo ended early: ${reason}`);
+    }
+    throw error instanceof OperatorError ? error : new OperatorError("failed", `The demo failed: ${messageOf(error)}`);
   });
-  const played = play(stage, stack, over).catch((error) => {
-    throw error instanceof OperatorError ? error : new OperatorError("failed", `The demo could not go on: ${messageOf(error)}`);
-  });
-  return await Promise.race([played, ended.promise]);
 }
 
 async function play(stage: Stage, stack: AsyncDisposableStack, over: AbortSignal): Promise<DemoFigures> {
@@ -94,56 +94,52 @@ async function play(stage: Stage, stack: AsyncDisposableStack, over: AbortSignal
   const first = servers.get("c")!;
   const second = servers.get("e")!;
 
-  stage.scene(`${CLIENTS} clients connect to ${formatAddress(company.address)}; five servers stand behind it`);
+  stage.scene(`${CLIENTS} clients connect to ${formatAddress(company.address)}; it has five servers`);
   const before = await seat(company);
   await stage.pause(800);
 
-  stage.scene("They come again");
+  stage.scene("They connect again");
   const again = await seat(company);
   const returned = clients.filter((client) => again.get(client) === before.get(client)).length;
-  stage.say(`${returned} of ${CLIENTS} found the server they had`);
+  stage.say(`${returned} of ${CLIENTS} got the same server`);
   await stage.pause(800);
 
   stage.scene(`Server c is removed: balancerctl remove 127.0.0.1 ${first.address.port}`);
   await control.remove(formatAddress(first.address), "1s", 1000);
   const during = await seat(company, before);
   const removed = { server: "c", clients: countOf(before, "c"), ...compare(before, during, "c") };
-  stage.say(
-    `${removed.moved} clients of c have other servers now; of the other ${
-      CLIENTS - removed.clients
-    }, ${removed.movedNeedlessly} moved`,
-  );
+  const others = CLIENTS - removed.clients;
+  stage.say(`The ${removed.moved} clients of c moved to other servers; of the other ${others}, ${removed.movedNeedlessly} moved`);
   await stage.pause(800);
 
   stage.scene(`Server c comes back: balancerctl add 127.0.0.1 ${first.address.port}`);
   await control.add({ address: first.address.host, port: first.address.port });
   const after = await seat(company, during);
-  const home = clients.filter((client) => before.get(client) === "c" && after.get(client) === "c").length;
-  const added = { server: "c", moved: home, movedNeedlessly: compare(before, after, "c").movedNeedlessly };
-  stage.say(`Its ${added.moved} clients are with it again; of the others, ${added.movedNeedlessly} moved`);
+  const returning = clients.filter((client) => before.get(client) === "c" && after.get(client) === "c").length;
+  const added = { server: "c", moved: returning, movedNeedlessly: compare(before, after, "c").movedNeedlessly };
+  stage.say(`Its ${added.moved} clients moved back to it; of the others, ${added.movedNeedlessly} moved`);
   await stage.pause(800);
 
   stage.scene(`Server e is killed while ${CLIENTS} connections are open`);
   const killed = await kill(second, company, stack);
   const { itsConnections, itsBusy, kept, moved, reset, servedAgain, slowestMs } = killed;
-  stage.say(`${itsConnections} of them were with e, ${itsBusy} in the middle of an answer`);
-  stage.say(`kept   ${kept}  they have other servers and noticed nothing`);
-  stage.say(`moved  ${moved}  their next question was answered by another server, on the same connection`);
-  stage.say(
-    `reset  ${reset}  their answer was cut; they came again and ${servedAgain} of ${reset} were served, the slowest after ${slowestMs} ms`,
-  );
+  const outcome = `connected again, ${servedAgain} of ${reset} were served within ${slowestMs} ms`;
+  stage.say(`${itsConnections} of them are with e, ${itsBusy} in the middle of an answer`);
+  stage.say(`kept   ${kept}  on other servers: they noticed nothing`);
+  stage.say(`moved  ${moved}  another server answers their next request, on the same connection`);
+  stage.say(`reset  ${reset}  their answer was cut off; they ${outcome}`);
   await stage.pause(800);
 
-  stage.scene("The same by hand");
-  for (const line of BY_HAND) stage.say(line);
+  stage.scene("Try it yourself");
+  for (const line of EXAMPLE) stage.say(line);
   const { fates } = await control.status();
   return { clients: CLIENTS, spread: Object.fromEntries(count(before)), returned, removed, added, killed, fates };
 }
 
-/** Brings everybody together: a balancer of the demo's own in a temporary folder, servers in its pool, and clients. */
+/** Starts a balancer in a temporary folder, adds servers to its pool, and chooses the addresses of the clients. */
 async function gather(stage: Stage, stack: AsyncDisposableStack, over: AbortSignal): Promise<Company> {
   const clients = await clientAddresses(CLIENTS);
-  // deno-lint-ignore no-sync-fn-in-async-fn -- at once with what removes it: an interruption must not come between
+  // deno-lint-ignore no-sync-fn-in-async-fn -- no interruption may come between it and what removes it
   const folder = Deno.makeTempDirSync({ prefix: "balancer_demo_" });
   const launching = launchDaemon(
     [
@@ -178,7 +174,7 @@ async function endDaemon(daemon: Deno.ChildProcess): Promise<void> {
   await daemon.status;
 }
 
-/** Lets every client connect and leave, a few at a time, and shows who serves how many, and how that differs from `before`. */
+/** Lets every client connect and close, a few at a time. Shows how many clients each server has, and the difference from `before`. */
 async function seat({ clients, address, stage }: Company, before?: Seating): Promise<Seating> {
   const seating = new Map<string, string>();
   const change = (letter: string) => before === undefined ? 0 : countOf(seating, letter) - countOf(before, letter);
@@ -196,7 +192,7 @@ async function seat({ clients, address, stage }: Company, before?: Seating): Pro
   return seating;
 }
 
-/** Kills a server while every client has a connection open, looks what becomes of each, and lets those that lost theirs come again. */
+/** Kills a server while every client has an open connection, and finds out what happens to each; clients without one connect again. */
 async function kill(
   victim: DemoServer,
   { clients, address }: Company,
@@ -206,11 +202,11 @@ async function kill(
   for (const connection of connections) stack.use(connection);
   const busy = connections.filter((_, i) => i % BUSY_EVERY === 0);
   await Promise.all(busy.map((connection) => connection.begin()));
-  await new Promise((resolve) => setTimeout(resolve, LEFT_ALONE_MS));
-  // Those in the middle of an answer have just got a part of it: their servers are not silent, but at work.
+  await delay(PAUSE_MS);
+  // Busy connections have just received a part of their answer, so they do not count as idle.
   await Promise.all(busy.map((connection) => connection.begin()));
   await victim.kill();
-  const outcomes = await Promise.all(connections.map((connection) => outcomeOf(connection, busy.includes(connection))));
+  const outcomes = await Promise.all(connections.map((connection) => outcomeOf(connection, { isBusy: busy.includes(connection) })));
   const countOutcome = (outcome: Outcome) => outcomes.filter((other) => other === outcome).length;
   const its = connections.filter(({ letter }) => letter === victim.letter);
   const waitsMs = await Promise.all(
@@ -231,8 +227,8 @@ async function kill(
 
 type Outcome = "kept" | "moved" | "reset";
 
-/** What a client finds when it goes on: the rest of its answer, the same server, another one, or nothing. */
-async function outcomeOf(connection: DemoConnection, isBusy: boolean): Promise<Outcome> {
+/** What has happened to a connection, found out by using it. */
+async function outcomeOf(connection: DemoConnection, { isBusy }: { readonly isBusy: boolean }): Promise<Outcome> {
   try {
     if (isBusy) await connection.end();
     return isBusy || await connection.ask() === connection.letter ? "kept" : "moved";
@@ -241,7 +237,7 @@ async function outcomeOf(connection: DemoConnection, isBusy: boolean): Promise<O
   }
 }
 
-/** Milliseconds until a server speaks to the client; undefined if none does. */
+/** Milliseconds until the client has a server's answer; undefined if it gets none. */
 async function timeToBeServed(client: string, address: Address): Promise<number | undefined> {
   const startedMs = performance.now();
   try {
@@ -260,7 +256,7 @@ function countOf(seating: Seating, letter: string): number {
   return [...seating.values()].filter((other) => other === letter).length;
 }
 
-/** Clients of `letter` that have another server in `after`, and clients of others that have. */
+/** How many clients of the server `letter`, and how many of the others, have another server in `after`. */
 function compare(before: Seating, after: Seating, letter: string): Moves {
   const movers = [...before].filter(([client, server]) => after.get(client) !== server);
   const moved = movers.filter(([, server]) => server === letter).length;

@@ -1,22 +1,38 @@
 /**
- * Command lines of both programs: a command is a row that says its arguments and options, and from the rows come parsing, usage
- * errors and help. Knows no command.
+ * The command lines of both programs: a command is a row with its arguments and options; parsing, usage errors and help are derived
+ * from the rows. Knows no command.
  */
 
 import { parseArgs } from "@std/cli";
+import { didYouMean } from "./did_you_mean.ts";
 import { OperatorError } from "./errors.ts";
+import { commandHelp, programHelp, usageOf } from "./help.ts";
+import { COLOR, type Page, PLAIN_PAGE, requireColorChoice } from "./terminal.ts";
 
 /** An option. Without `value` it is a switch. */
 export interface OptionSpec {
   readonly flag: string;
+  /** Earlier spellings of the flag. They work, and no help shows them. */
+  readonly aliases?: readonly string[];
   readonly value?: string;
   readonly default?: string;
   readonly summary: string;
+  /** The heading it stands under in the help. */
+  readonly group?: string;
 }
 
-/** What there is to know of a command line before it is run. */
+/** What is known of a command before it runs. */
 export interface CommandSpec {
+  /** One line that begins with a verb. */
   readonly summary: string;
+  /** What its own help says beyond the summary. */
+  readonly description?: string;
+  /** Whole command lines. */
+  readonly examples?: readonly string[];
+  /** Earlier names of the command. They work, and no help shows them. */
+  readonly aliases?: readonly string[];
+  /** The heading it stands under in the help. */
+  readonly group?: string;
   readonly arguments: readonly string[];
   readonly options: readonly OptionSpec[];
 }
@@ -35,80 +51,130 @@ export interface CommandInput {
   readonly options: Readonly<Record<string, string | undefined>>;
 }
 
-/** A command line understood: run this, or print this text and be done. */
+/** The meaning of a command line: run this command, or print this text. */
 export type Parsed<C> = { readonly command: C; readonly input: CommandInput } | { readonly text: string };
 
 const HELP: OptionSpec = { flag: "help", summary: "print this help" };
 const VERSION: OptionSpec = { flag: "version", summary: "print the version" };
 
+/** Options of every command, and of a program without one. */
+const COMMAND_OPTIONS = [COLOR, HELP] as const;
+const PROGRAM_OPTIONS = [COLOR, HELP, VERSION] as const;
+
 /** Marks words that are values, so that `-1`, `-` and `true` stay what they are. No command line can hold it. */
 const VALUE_MARK = "\0";
 
-/** Understands a program's arguments. Options may stand before or behind the command. Throws `usage` errors. */
-export function parseCommandLine<C extends CommandSpec>(program: ProgramSpec<C>, argv: readonly string[]): Parsed<C> {
-  const every = [HELP, VERSION, ...Object.values(program.commands).flatMap(({ options }) => options)];
-  const helper = [program.name, ...argv.filter((word) => Object.hasOwn(program.commands, word)).slice(0, 1)].join(" ");
-  const { words: [name, ...given], options } = splitWords(argv, every, helper);
-  if (name === undefined) return answerWithoutCommand(program, options);
-  if (!Object.hasOwn(program.commands, name)) {
-    throw new OperatorError("usage", `Unknown command ${JSON.stringify(name)}: ${program.name} has ${listCommands(program)}`);
-  }
+/** Where an unknown option is looked for, and the words whose `--help` shows the options there are. */
+interface Scope {
+  readonly options: readonly OptionSpec[];
+  readonly helper: string;
+}
+
+/** Parses a program's arguments. Options may stand before or behind the command. Throws `usage` errors. */
+export function parseCommandLine<C extends CommandSpec>(
+  program: ProgramSpec<C>,
+  argv: readonly string[],
+  page: Page = PLAIN_PAGE,
+): Parsed<C> {
+  const scope = scopeOf(program, argv);
+  const every = [...PROGRAM_OPTIONS, ...Object.values(program.commands).flatMap(({ options }) => options)];
+  const { words: [word, ...given], options: typed } = splitWords(argv, every, scope);
+  if (word === undefined) return answerWithoutCommand(program, resolveAliases(typed, scope), page);
+  const name = findCommand(program, word);
+  if (name === undefined) throw unknownCommand(program, word);
   const command = program.commands[name];
-  const foreign = Object.keys(options).find((flag) => ![HELP, ...command.options].some((option) => option.flag === flag));
-  if (foreign !== undefined) throw unknownOption(`--${foreign}`, helper);
-  if (options.help !== undefined) return { text: commandHelp(program, name) };
-  checkCount(given, command, usageOf(program.name, name, command));
+  const options = resolveAliases(typed, scopeOfCommand(program, name));
+  if (options.help !== undefined) return { text: commandHelp(program, name, COMMAND_OPTIONS, page) };
+  requireCount(given, command, usageOf(program.name, name, command));
   return { command, input: { arguments: given, options } };
 }
 
-function answerWithoutCommand(program: ProgramSpec, options: CommandInput["options"]): { text: string } {
-  if (options.help !== undefined) return { text: programHelp(program) };
+function answerWithoutCommand(program: ProgramSpec, options: CommandInput["options"], page: Page): { text: string } {
+  if (options.help !== undefined) return { text: programHelp(program, PROGRAM_OPTIONS, page) };
   if (options.version !== undefined) return { text: `${program.name} ${program.version}` };
-  throw new OperatorError("usage", `Missing command: ${program.name} has ${listCommands(program)}; try ${program.name} --help`);
+  throw new OperatorError("usage", `Missing command: see ${program.name} --help`);
 }
 
-function checkCount(given: readonly string[], { arguments: wanted }: CommandSpec, usage: string): void {
+/** The name of the command that is meant by a word: its own name, or an alias. */
+function findCommand({ commands }: ProgramSpec, word: string): string | undefined {
+  if (Object.hasOwn(commands, word)) return word;
+  return Object.entries(commands).find(([, { aliases = [] }]) => aliases.includes(word))?.[0];
+}
+
+function unknownCommand({ name, commands }: ProgramSpec, word: string): OperatorError {
+  const wayOut = didYouMean(word, Object.keys(commands)) ?? `see ${name} --help`;
+  return new OperatorError("usage", `Unknown command ${JSON.stringify(word)}: ${wayOut}`);
+}
+
+/** The scope of the command that the words name; where they name none, that of the program and all of its commands. */
+function scopeOf(program: ProgramSpec, argv: readonly string[]): Scope {
+  const [name] = argv.map((word) => findCommand(program, word)).filter((name) => name !== undefined);
+  if (name !== undefined) return scopeOfCommand(program, name);
+  const options = Object.values(program.commands).flatMap(({ options }) => options);
+  return { options: [...PROGRAM_OPTIONS, ...options], helper: program.name };
+}
+
+function scopeOfCommand({ name: program, commands }: ProgramSpec, name: string): Scope {
+  return { options: [...COMMAND_OPTIONS, ...commands[name].options], helper: `${program} ${name}` };
+}
+
+function requireCount(given: readonly string[], { arguments: wanted }: CommandSpec, usage: string): void {
   if (given.length < wanted.length) throw new OperatorError("usage", `Missing <${wanted[given.length]}>: the form is ${usage}`);
   if (given.length === wanted.length) return;
   throw new OperatorError("usage", `Unexpected argument ${JSON.stringify(given[wanted.length])}: the form is ${usage}`);
 }
 
-/** `helper` is the program, or the command of it, whose help shows the options there are. */
-function unknownOption(word: string, helper: string): OperatorError {
-  return new OperatorError("usage", `Unknown option ${JSON.stringify(word)}: see ${helper} --help`);
+function unknownOption(word: string, { options, helper }: Scope): OperatorError {
+  const [flag] = word.replace(/^-+/, "").split("=", 1);
+  const wayOut = didYouMean(flag, options.map(({ flag }) => flag), "--") ?? `see ${helper} --help`;
+  return new OperatorError("usage", `Unknown option ${JSON.stringify(word)}: ${wayOut}`);
 }
 
-function listCommands({ commands }: ProgramSpec): string {
-  return new Intl.ListFormat("en").format(Object.keys(commands));
+/** The options that were typed, by their proper flags. Throws for one that the scope does not have, and for two spellings of one. */
+function resolveAliases(typed: Readonly<Record<string, string>>, scope: Scope): Record<string, string> {
+  const options: Record<string, string> = {};
+  for (const [spelling, value] of Object.entries(typed)) {
+    const option = scope.options.find(({ flag, aliases = [] }) => [flag, ...aliases].includes(spelling));
+    if (option === undefined) throw unknownOption(`--${spelling}`, scope);
+    if (Object.hasOwn(options, option.flag)) {
+      const both = [option.flag, ...option.aliases ?? []].filter((flag) => Object.hasOwn(typed, flag)).map((flag) => `--${flag}`);
+      throw new OperatorError("usage", `Options ${both.join(" and ")} are the same: give one of them`);
+    }
+    options[option.flag] = value;
+  }
+  return options;
 }
 
-/** The words that are no options, and the options that were given; a switch as "". */
-function splitWords(argv: readonly string[], known: readonly OptionSpec[], helper: string) {
-  const specs = new Map(known.map((option) => [option.flag, option]));
+/** The words that are no options, and the options as they were spelled; a switch as "". */
+function splitWords(argv: readonly string[], known: readonly OptionSpec[], scope: Scope) {
+  const all = [...known, ...scope.options]; // where two commands share a flag, the scope's own comes last and is taken
+  const specs = new Map(all.flatMap((option) => [option.flag, ...option.aliases ?? []].map((flag) => [flag, option])));
   const end = argv.includes("--") ? argv.indexOf("--") : argv.length;
-  for (const word of argv.slice(0, end)) checkOption(word, specs, helper);
+  for (const word of argv.slice(0, end)) requireOption(word, specs, scope);
   const marked = argv.map((word, i) => i < end && /^([^-]|-[0-9]|-?$)/.test(word) ? VALUE_MARK + word : word);
+  const flags = [...specs.keys()];
   const parsed = parseArgs(marked, {
-    string: ["_", ...known.filter(({ value }) => value !== undefined).map(({ flag }) => flag)],
-    boolean: known.filter(({ value }) => value === undefined).map(({ flag }) => flag),
+    string: ["_", ...flags.filter((flag) => specs.get(flag)!.value !== undefined)],
+    boolean: flags.filter((flag) => specs.get(flag)!.value === undefined),
   });
   const options: Record<string, string> = {};
-  for (const { flag, value } of specs.values()) {
+  for (const [flag, { value }] of specs) {
     const given = parsed[flag];
     if (given === true) options[flag] = "";
     if (typeof given !== "string") continue;
     options[flag] = unmark(given);
     if (options[flag] === "") throw new OperatorError("usage", `Option --${flag} needs a value: --${flag} ${value}`);
   }
+  if (options[COLOR.flag] !== undefined) requireColorChoice(options[COLOR.flag]);
   return { words: parsed._.map(unmark), options };
 }
 
-/** Throws for an option that there is not, and for a switch with a value. */
-function checkOption(word: string, known: ReadonlyMap<string, OptionSpec>, helper: string): void {
+/** Throws for an option that does not exist, and for a switch with a value. */
+function requireOption(word: string, known: ReadonlyMap<string, OptionSpec>, scope: Scope): void {
   if (!/^-[^0-9]/.test(word)) return;
   const [, flag, value] = word.match(/^--([^=]+)(=.*)?$/s) ?? [];
   const option = known.get(flag);
-  if (option === undefined) throw unknownOption(word, helper);
+  if (option === undefined) throw unknownOption(word, scope);
   if (option.value === undefined && value !== undefined) {
     throw new OperatorError("usage", `Option --${flag} takes no value: leave out ${JSON.stringify(value)}`);
   }
@@ -116,31 +182,4 @@ function checkOption(word: string, known: ReadonlyMap<string, OptionSpec>, helpe
 
 function unmark(word: string): string {
   return word.replace(VALUE_MARK, "");
-}
-
-function usageOf(program: string, name: string, command: CommandSpec): string {
-  return [program, name, ...command.arguments.map((argument) => `<${argument}>`)].join(" ");
-}
-
-/** The help of a program: its commands, a line each. */
-export function programHelp(program: ProgramSpec): string {
-  const rows = Object.entries(program.commands).map(([name, command]) => [usageOf(program.name, name, command), command.summary]);
-  const options = [HELP, VERSION].map(({ flag, summary }) => [`--${flag}`, summary]);
-  return `${program.summary}\n\nCommands:\n${inColumns(rows)}\n\nOptions:\n${inColumns(options)}\n\nEvery command has --help.`;
-}
-
-/** The help of one command. */
-export function commandHelp(program: ProgramSpec, name: string): string {
-  const command = program.commands[name];
-  const rows = [...command.options, HELP].map((option) => [
-    `--${option.flag}${option.value ? ` ${option.value}` : ""}`,
-    option.summary + (option.default === undefined ? "" : ` (default ${option.default})`),
-  ]);
-  return `${command.summary}\n\n  ${usageOf(program.name, name, command)} [options]\n\nOptions:\n${inColumns(rows)}`;
-}
-
-/** Rows in columns that line up, two spaces before each and no space at the end of a line. */
-export function inColumns(rows: readonly (readonly string[])[]): string {
-  const widths = rows.reduce((widths: number[], row) => row.map((cell, i) => Math.max(widths[i] ?? 0, cell.length)), []);
-  return rows.map((row) => row.map((cell, i) => `  ${cell.padEnd(widths[i])}`).join("").trimEnd()).join("\n");
 }

@@ -1,264 +1,301 @@
 /**
- * The daemon's settings: one row per flag, from which the help, the README's table, the parsing and the Config type are derived;
- * and the limits that nobody sets.
+ * The daemon's settings: one row per flag, from which the help, the table of settings, the parsing and the Config type are derived;
+ * and the fixed limits.
  */
 
 import { type KeyRule, parseKeyRule } from "./address.ts";
-import { formatDuration, parseDuration } from "./duration.ts";
 import { type Check, parseCheck } from "./check_spec.ts";
+import { parseChoice } from "./choice.ts";
+import { parseCount } from "./count.ts";
+import { formatDuration, parseDuration } from "./duration.ts";
 import { OperatorError } from "./errors.ts";
 import { parseSize } from "./size.ts";
 
-/** Limits on what is controlled by people, files and clients. */
+/** Limits on what people, files and clients can ask for. */
 export const LIMITS = {
   serversMax: 16_384,
   weightMax: 256,
-  /** With 256 points per weight a ring of at most 8 million points, 64 MiB. */
+  /** With 256 points per unit of weight, the ring has at most 8 million points, 64 MiB. */
   weightTotalMax: 32_768,
   serverConnectionsMax: 1_000_000,
   connectionsMax: 10_000_000,
-  /** Bytes kept of one client, and of all clients of a thread. */
+  /** Bytes kept for one client, and for all clients of a thread. */
   replayBytesMax: 16 * 1024 ** 2,
   replayBytesTotalMax: 256 * 1024 ** 2,
   restMaxMs: 60_000,
   rebalanceRateMax: 100_000,
   successorsMax: 1000,
-  /** Ended connections in one answer. */
+  /** Recently ended connections in one answer. */
   recentMax: 1000,
   requestBytesMax: 64 * 1024,
   requestTimeMaxMs: 10_000,
-  /** Connections to the control socket: each command that waits has one, `remove --drain` for as long as it drains. */
+  /** Connections to the control socket. Each running command has one, `remove --drain` for as long as the server drains. */
   controlConnectionsMax: 1024,
-  /** Those of them whose next request has not begun to arrive. */
+  /** Connections to the control socket whose next request has not begun to arrive. */
   controlWaitingMax: 256,
   stateFileBytesMax: 16 * 1024 ** 2,
   workersMax: 64,
   busyPollMaxMicros: 10_000,
-  /** The kernel takes keep-alive times up to 32,767 s, a little more (tcp(7)). */
+  /** The kernel accepts keep-alive times up to 32,767 s, slightly more than this (tcp(7)). */
   tcpTimeMaxMs: 9 * 3_600_000,
-  /** Connections the kernel holds for the listener before the engine accepts them (capped by net.core.somaxconn). */
+  /** Connections that wait in the kernel until the engine accepts them (capped by net.core.somaxconn). */
   acceptBacklog: 4096,
 } as const;
 
-/** Workers when none are asked for, where the machine has as many cores. */
+/** The most workers that `auto` starts, however many cores the machine has. */
 const WORKERS_DEFAULT_MAX = 4;
 
-/** Levels of the log, loudest last. */
-export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
+/** Levels of the log, the most severe last. */
+const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
 /** One of LOG_LEVELS. */
 export type LogLevel = typeof LOG_LEVELS[number];
 
-/** How far clients of a lost server are redistributed, each level with those before it: see `redistribution.ts`. */
+/** Levels of redistribution: which connections of a lost server move. Each level includes those before it: see `redistribution.ts`. */
 export const LEVELS = ["new", "unanswered", "idle"] as const;
 /** One of LEVELS. */
 export type Level = typeof LEVELS[number];
 
-/** What the commands use when no time is given. */
+/** Names of engines, and `auto`. `engine/mod.ts` has the engines; a test compares the two. */
+const ENGINE_NAMES = ["auto", "epoll", "streams"] as const;
+
+/** The command whose help lists what an option can be. */
+const HELPER = "balancerctl start";
+
+/** How long open connections have to finish when the balancer stops, in milliseconds. */
 export const DEFAULT_GRACE_MS = 10_000;
-/** See DEFAULT_GRACE_MS. */
+/** How long open connections have to finish when their server is removed, in milliseconds. */
 export const DEFAULT_DRAIN_MS = 10_000;
-/** Connections a second that a rebalance sends home when no rate is given. */
+/** Connections a second that a rebalance moves. */
 export const DEFAULT_REBALANCE_RATE = 100;
 
-/** One setting: its flag's value as written in help, the text it has by default, and how a text becomes a value. */
+/** One setting: how the help shows it, and how its text becomes a value. */
 interface Setting<T> {
   readonly flag: string;
+  readonly aliases?: readonly string[];
   readonly value: string;
   readonly default: string;
   readonly summary: string;
+  /** The heading it stands under in the help. */
+  readonly group: string;
   parse(text: string): T;
 }
 
 /** The daemon's settings, in the order of the help. */
 export const SETTINGS = {
   key: {
+    group: "Routing",
     flag: "key",
     value: "ip|ip:port|ip/24|ip/24,64",
     default: "ip",
-    summary: "what of a client's address decides its server",
+    summary: "part of a client's address that selects its server",
     parse: (text): KeyRule => parseKeyRule(text),
   },
   loadBound: {
+    group: "Routing",
     flag: "load-bound",
     value: "FACTOR|off",
     default: "1.25",
-    summary: "a server with more than FACTOR times the mean of open connections passes new ones on",
+    summary: "highest load of a server, as a multiple of the mean; above it, new clients go to the next server",
     parse: parseLoadBound,
   },
   connectTimeoutMs: {
+    group: "Connecting",
     flag: "connect-timeout",
     value: "TIME",
     default: "3s",
-    summary: "how long one server may take to accept a connection",
+    summary: "maximum time for one server to accept a connection",
     parse: (text): number => parseDuration(text, "Connect timeout", 1),
   },
   connectAttemptsMax: {
+    group: "Connecting",
     flag: "connect-attempts",
     value: "N",
     default: "10",
-    summary: "how many servers are tried for one client",
+    summary: "maximum number of servers tried for one client",
     parse: (text): number => parseCount(text, "Number of connect attempts", 1000),
   },
   connectDeadlineMs: {
+    group: "Connecting",
     flag: "connect-deadline",
     value: "TIME",
     default: "15s",
-    summary: "how long a client waits for a server over all attempts",
+    summary: "maximum time to find a server for a client",
     parse: (text): number => parseDuration(text, "Connect deadline", 1),
   },
-  idleTimeoutMs: {
-    flag: "idle-timeout",
-    value: "TIME",
-    default: "10m",
-    summary: "a connection on which nothing moves for so long is ended",
-    parse: (text): number => parseDuration(text, "Idle timeout", 10),
-  },
   redistribute: {
+    group: "Redistribution",
     flag: "redistribute",
     value: LEVELS.join("|"),
     default: "new",
-    summary:
-      "connections that go to another server when theirs is lost: those with nothing sent, with nothing answered, between two exchanges",
-    parse: parseLevel,
+    summary: "connections that move when their server is lost: new (client has sent nothing), unanswered (no answer yet), " +
+      "idle (between two requests); each level includes those before it",
+    parse: (text): Level => parseChoice(text, { what: "redistribution level", choices: LEVELS, help: HELPER }),
   },
   replayBytesMax: {
+    group: "Redistribution",
     flag: "replay-buffer",
     value: "SIZE",
     default: "64KiB",
-    summary: "what of a client's unanswered bytes is kept to be sent again",
+    summary: "unanswered data kept per connection, to send it to another server",
     parse: (text): number => parseSize(text, "Replay buffer", LIMITS.replayBytesMax),
   },
   replaysMax: {
+    group: "Redistribution",
     flag: "replays",
     value: "N",
     default: "3",
-    summary: "how often the same bytes are sent again",
+    summary: "how often the same data is sent again, at most",
     parse: (text): number => parseCount(text, "Number of replays", 1000),
   },
   quietMs: {
+    group: "Redistribution",
     flag: "quiet",
     value: "TIME",
     default: "250ms",
-    summary: "an exchange is over when both sides have said nothing for so long",
+    summary: "time without traffic after which a connection counts as idle",
     parse: (text): number => parseDuration(text, "Quiet time", 1),
   },
   check: {
+    group: "Health checks",
     flag: "check",
     value: "tcp|http:/PATH|[send:TEXT ]expect:TEXT|off",
     default: "tcp",
-    summary: "how every server is asked whether it is well",
+    summary: "how servers are checked: by a connection, an HTTP request or an expected answer",
     parse: (text): Check => parseCheck(text),
   },
   checkIntervalMs: {
+    group: "Health checks",
     flag: "check-interval",
     value: "TIME",
     default: "2s",
-    summary: "how often",
+    summary: "time between two checks of a server",
     parse: (text): number => parseDuration(text, "Check interval", 50),
   },
   checkTimeoutMs: {
+    group: "Health checks",
     flag: "check-timeout",
     value: "TIME",
     default: "1s",
-    summary: "how long a check may take; no longer than the interval",
+    summary: "maximum time for one check",
     parse: (text): number => parseDuration(text, "Check timeout", 10),
   },
   rise: {
+    group: "Health checks",
     flag: "rise",
     value: "N",
     default: "2",
-    summary: "checks that a server which is down must pass, one after another",
+    summary: "consecutive checks that a down server must pass to be up",
     parse: (text): number => parseCount(text, "Rise", 1000),
   },
   fall: {
+    group: "Health checks",
     flag: "fall",
     value: "N",
     default: "3",
-    summary: "checks, or clients' connections, that must fail one after another before a server gets no more clients",
+    summary: "consecutive failures, of checks or of client connections, before a server gets no more clients",
     parse: (text): number => parseCount(text, "Fall", 1000),
   },
   restMs: {
+    group: "Health checks",
     flag: "rest",
     value: "TIME|off",
     default: "1s",
-    summary: "how long a server is left alone after clients could not connect to it; doubled each time, to a minute at the most",
+    summary: "how long a server rests after failed client connections; doubles each time, up to 1 minute",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "Rest time", 10, LIMITS.restMaxMs),
   },
   slowStartMs: {
+    group: "Health checks",
     flag: "slow-start",
     value: "TIME|off",
     default: "off",
-    summary: "a server that comes back takes its clients back by and by, all of them after so long",
+    summary: "how long a recovered server takes to ramp up to its full share",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "Slow start", 10),
   },
   connectionsMax: {
-    flag: "connections",
+    group: "Limits and timeouts",
+    flag: "max-connections",
+    aliases: ["connections"],
     value: "N|auto",
     default: "auto",
-    summary: "open connections at the most; auto: what the limit on open files allows",
+    summary: "maximum number of open connections; auto: what the limit on open files allows",
     parse: (text): number | "auto" => text === "auto" ? text : parseCount(text, "Number of connections", LIMITS.connectionsMax),
   },
+  idleTimeoutMs: {
+    group: "Limits and timeouts",
+    flag: "idle-timeout",
+    value: "TIME",
+    default: "10m",
+    summary: "time without traffic after which a connection is closed",
+    parse: (text): number => parseDuration(text, "Idle timeout", 10),
+  },
   keepAliveMs: {
+    group: "Limits and timeouts",
     flag: "keep-alive",
     value: "TIME|off",
     default: "30s",
-    summary: "a side that has said nothing for so long is asked whether it is there (TCP keep-alive), and lost after as long again",
+    summary: "idle time before TCP keep-alive probes start; the peer is declared dead after the same time again",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "Keep-alive time", 1000, LIMITS.tcpTimeMaxMs),
   },
   userTimeoutMs: {
+    group: "Limits and timeouts",
     flag: "user-timeout",
     value: "TIME|off",
     default: "30s",
-    summary: "how long a client may leave data and window probes unacknowledged before it is declared dead (engine epoll)",
+    summary: "maximum time that a client leaves data or window probes unacknowledged (epoll engine only)",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "User timeout", 100, LIMITS.tcpTimeMaxMs),
   },
   serverTimeoutMs: {
+    group: "Limits and timeouts",
     flag: "server-timeout",
     value: "TIME|off",
     default: "5s",
-    summary: "the same for a server (engine epoll)",
+    summary: "maximum time that a server leaves data or window probes unacknowledged (epoll engine only)",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "Server timeout", 100, LIMITS.tcpTimeMaxMs),
   },
   engine: {
+    group: "Engine",
     flag: "engine",
-    value: "auto|epoll|streams",
+    value: ENGINE_NAMES.join("|"),
     default: "auto",
-    summary: "what moves the bytes; auto: the best that runs here",
-    parse: (text): string => text,
+    summary: "engine that relays the connections; auto: the fastest that runs here",
+    parse: (text): string => parseChoice(text, { what: "engine", choices: ENGINE_NAMES, help: HELPER }),
   },
   workers: {
+    group: "Engine",
     flag: "workers",
     value: "N|auto",
     default: "auto",
-    summary: "threads that move bytes; auto: one per core, four at the most (engine epoll)",
+    summary: `number of threads; auto: one per core, at most ${WORKERS_DEFAULT_MAX} (epoll engine only)`,
     parse: (text): number => text === "auto" ? defaultWorkers() : parseCount(text, "Number of workers", LIMITS.workersMax),
   },
   busyPollMicros: {
+    group: "Engine",
     flag: "busy-poll",
     value: "MICROSECONDS|off",
     default: "off",
-    summary: "how long a worker looks for more before it sleeps: a lower latency for a busy core (engine epoll)",
+    summary: "how long a worker polls before it sleeps; lowers latency and keeps a core busy (epoll engine only)",
     parse: (text): number => text === "off" ? 0 : parseCount(text, "Busy-poll time", LIMITS.busyPollMaxMicros),
   },
   logLevel: {
+    group: "Logging",
     flag: "log-level",
     value: LOG_LEVELS.join("|"),
     default: "info",
-    summary: "what is logged from",
-    parse: parseLogLevel,
+    summary: "lowest level that is logged",
+    parse: (text): LogLevel => parseChoice(text, { what: "log level", choices: LOG_LEVELS, help: HELPER }),
   },
 } as const satisfies Record<string, Setting<unknown>>;
 
-/** The switch of a daemon that keeps nothing. */
+/** The switch of a daemon that keeps no state file. */
 export const NO_STATE = {
   flag: "no-state",
-  summary: "keep nothing: no state file is read or written, and the pool is empty after a restart",
+  summary: "keep no state file: the pool is empty after a restart",
 };
 
 /** The settings as values. */
 export type Config = { readonly [Name in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[Name]["parse"]> };
 
-/** Flag values as a command line gives them; a missing one takes its default. Throws a `usage` error for the first bad one. */
+/** Reads the values of flags; a missing one takes its default. Throws a `usage` error for the first bad one. */
 export function parseConfig(flags: Readonly<Record<string, string | undefined>> = {}): Config {
   const values = Object.entries(SETTINGS).map(([name, setting]) => [name, setting.parse(flags[setting.flag] ?? setting.default)]);
   const config = Object.fromEntries(values) as Config;
@@ -272,7 +309,7 @@ export function parseWeight(text: string): number {
   return parseCount(text, "Weight", LIMITS.weightMax);
 }
 
-/** The open connections a server may have, from 1. Throws a `usage` error. */
+/** A server's limit of open connections, from 1. Throws a `usage` error. */
 export function parseServerConnections(text: string): number {
   return parseCount(text, "Number of connections", LIMITS.serverConnectionsMax);
 }
@@ -281,29 +318,10 @@ function defaultWorkers(): number {
   return Math.min(navigator.hardwareConcurrency, WORKERS_DEFAULT_MAX);
 }
 
-/** A whole number from 1 to `max`. Throws a `usage` error that begins with `what`. */
-export function parseCount(text: string, what: string, max: number): number {
-  const count = /^[0-9]{1,9}$/.test(text) ? Number(text) : NaN;
-  if (count >= 1 && count <= max) return count;
-  throw new OperatorError("usage", `${what} ${JSON.stringify(text)} is not a whole number from 1 to ${max}`);
-}
-
-/** A factor above 1, or Infinity for `off`. At 1 exactly a single connection could find every server full. */
+/** A factor above 1, or Infinity for `off`. With exactly 1, a single connection could find every server full. */
 function parseLoadBound(text: string): number {
   if (text === "off") return Infinity;
   const factor = /^[0-9]{1,4}(\.[0-9]{1,4})?$/.test(text) ? Number(text) : NaN;
   if (factor >= 1.01 && factor <= 1000) return factor;
   throw new OperatorError("usage", `Load bound ${JSON.stringify(text)} is not off or a number from 1.01 to 1000`);
-}
-
-function parseLevel(text: string): Level {
-  const level = LEVELS.find((level) => level === text);
-  if (level !== undefined) return level;
-  throw new OperatorError("usage", `Redistribution level ${JSON.stringify(text)} is not one of ${LEVELS.join(", ")}`);
-}
-
-function parseLogLevel(text: string): LogLevel {
-  const level = LOG_LEVELS.find((level) => level === text);
-  if (level !== undefined) return level;
-  throw new OperatorError("usage", `Log level ${JSON.stringify(text)} is not one of ${LOG_LEVELS.join(", ")}`);
 }

@@ -1,6 +1,6 @@
 /** Fates: the causes that end a connection, of which each has exactly one. */
 
-import { OperatorError } from "./errors.ts";
+import { parseChoice } from "./choice.ts";
 
 /** The one cause that ended a connection, and how loudly the log says so. */
 export const FATES = {
@@ -30,9 +30,7 @@ export const FATE_NAMES = Object.keys(FATES) as Fate[];
 
 /** The fate of this name. Throws a `usage` error. */
 export function parseFate(text: string): Fate {
-  const fate = FATE_NAMES.find((name) => name === text);
-  if (fate !== undefined) return fate;
-  throw new OperatorError("usage", `Fate ${JSON.stringify(text)} is not one of ${FATE_NAMES.join(", ")}`);
+  return parseChoice(text, { what: "fate", choices: FATE_NAMES, help: "balancerctl recent" });
 }
 
 /** A number for every fate. */

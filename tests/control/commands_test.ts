@@ -10,19 +10,26 @@ import { ControlClient } from "../../lib/control/client.ts";
 import { type Command, type CommandContext, COMMANDS } from "../../lib/control/commands.ts";
 import { serveControl } from "../../lib/control/server.ts";
 import { claimSocket } from "../../lib/control/socket.ts";
+import { demoCommand } from "../../lib/demo/command.ts";
+import { EMPTY_STAGE } from "../../lib/demo/stage.ts";
 import { streams } from "../../lib/engine/streams/engine.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
+import type { ProgramName } from "../../lib/values/packaging.ts";
 import { ask, connect, echo, readBytes, sayName, soon, startServer, writeText } from "../helpers.ts";
 import { makePlace, outcomeOf } from "../programs.ts";
 import { until } from "../raw_socket.ts";
+import { needing } from "../tools.ts";
 
 /** Programs that run at a time. */
 const LANES = 4;
 
 /** Bad input with no balancer running: words, exit code, what the sentence says. */
 const MISTAKES: readonly [words: readonly string[], code: number, says: readonly string[]][] = [
-  [[], 2, ["Missing command", "start", "list", "--help"]],
-  [["lsit"], 2, ['Unknown command "lsit"', "list"]],
+  [[], 2, ["Missing command: see balancerctl --help"]],
+  [["lsit"], 2, ['Unknown command "lsit": did you mean "list"?']],
+  [["frobnicate"], 2, ['Unknown command "frobnicate": see balancerctl --help']],
+  [["start", "127.0.0.1", "0", "--check-timout", "1s"], 2, ['Unknown option "--check-timout": did you mean "--check-timeout"?']],
+  [["list", "--color", "blue"], 2, ['Unknown color choice "blue": use auto, always or never']],
   [["constructor"], 2, ['Unknown command "constructor"']],
   [["--nope"], 2, ['Unknown option "--nope"']],
   [["list", "--nope"], 2, ['Unknown option "--nope"', "balancerctl list --help"]],
@@ -50,20 +57,23 @@ const MISTAKES: readonly [words: readonly string[], code: number, says: readonly
   [["list", "--name", "a/b"], 2, ['Name "a/b"']],
   [["start", "127.0.0.1", "0", "--key", "port"], 2, ['Key "port"']],
   [["start", "127.0.0.1", "0", "--load-bound", "0.5"], 2, ['Load bound "0.5"']],
+  [["start", "127.0.0.1", "0", "--max-connections", "0"], 2, ['Number of connections "0"']],
   [["start", "127.0.0.1", "0", "--connections", "0"], 2, ['Number of connections "0"']],
-  [["start", "127.0.0.1", "0", "--engine", "nope"], 2, ['Engine "nope"', "streams"]],
-  [["start", "127.0.0.1", "0", "--log-level", "loud"], 2, ['Log level "loud"', "warning"]],
+  [["add", "127.0.0.1", "0", "--connections", "0"], 2, ['Unknown option "--connections": did you mean "--max-connections"?']],
+  [["start", "127.0.0.1", "0", "--engine", "nope"], 2, ['Unknown engine "nope": use auto, epoll or streams']],
+  [["start", "127.0.0.1", "0", "--engine", "epol"], 2, ['Unknown engine "epol": did you mean "epoll"?']],
+  [["start", "127.0.0.1", "0", "--log-level", "loud"], 2, ['Unknown log level "loud": see balancerctl start --help']],
   [["start", "127.0.0.1", "0", "--check", "nope"], 2, ['Check "nope" is not off, tcp, http:/path']],
   [["start", "127.0.0.1", "0", "--rise", "0"], 2, ['Rise "0"', "1 to 1000"]],
   [["start", "127.0.0.1", "0", "--fall", "0"], 2, ['Fall "0"', "1 to 1000"]],
   [["start", "127.0.0.1", "0", "--check-timeout", "5s", "--check-interval", "1s"], 2, ["Check timeout 5s is longer"]],
-  [["start", "127.0.0.1", "0", "--redistribute", "all"], 2, ['level "all"', "new, unanswered, idle"]],
+  [["start", "127.0.0.1", "0", "--redistribute", "all"], 2, ['level "all"', "new, unanswered or idle"]],
   [["start", "127.0.0.1", "0", "--replay-buffer", "5TB"], 2, ['Replay buffer "5TB"', "64KiB"]],
   [["start", "127.0.0.1", "0", "--replay-buffer", "1GiB"], 2, ['Replay buffer "1GiB"', "16MiB at the most"]],
   [["start", "127.0.0.1", "0", "--replays", "0"], 2, ['Number of replays "0"']],
   [["start", "127.0.0.1", "0", "--quiet", "0"], 2, ['Quiet time "0"', "from 1ms"]],
   [["start", "127.0.0.1", "0", "--rest", "2m"], 2, ['Rest time "2m"', "to 1m"]],
-  [["remove", "127.0.0.1", "80", "--now", "--drain", "5s"], 2, ["Cannot take both --now and --drain"]],
+  [["remove", "127.0.0.1", "80", "--now", "--drain", "5s"], 2, ["Cannot use --now and --drain together"]],
   [["remove", "127.0.0.1", "80", "--now=yes"], 2, ["--now"]],
   [["drain", "127.0.0.1"], 2, ["Missing <inet_port>"]],
   [["drain", "127.0.0.1", "80", "--drain", "5s"], 2, ['Unknown option "--drain"']],
@@ -73,17 +83,19 @@ const MISTAKES: readonly [words: readonly string[], code: number, says: readonly
   [["set", "127.0.0.1", "80", "--max-connections", "none"], 2, ['Number of connections "none"']],
   [["rebalance", "--rate", "0"], 2, ['Rate "0"']],
   [["rebalance", "--rate", "fast"], 2, ['Rate "fast"']],
-  [["plan", "swap", "127.0.0.1", "80"], 2, ['Cannot plan "swap"', "add, remove or weight"]],
+  [["plan", "swap", "127.0.0.1", "80"], 2, ['Unknown change "swap": use add, remove or weight']],
   [["plan", "weight", "127.0.0.1", "80"], 2, ["Missing --weight"]],
   [["plan", "add", "127.0.0.1", "80", "--weight", "-1"], 2, ['Weight "-1"']],
   [["plan", "remove"], 2, ["Missing <inet_address>"]],
   [["explain"], 2, ["Missing <client>"]],
   [["explain", "192.0.2.7", "--successors", "0"], 2, ['Number of successors "0"']],
-  [["last", "--fate", "lost"], 2, ['Fate "lost"', "server_lost"]],
-  [["last", "--limit", "0"], 2, ['Limit "0"']],
-  [["last", "--server", "10.0.0.1"], 2, ['"10.0.0.1"']],
+  [["recent", "--fate", "lost"], 2, ['Unknown fate "lost": did you mean "server_lost" or "worker_lost"?']],
+  [["recent", "--fate", "nope"], 2, ['Unknown fate "nope": see balancerctl recent --help']],
+  [["recent", "--limit", "0"], 2, ['Limit "0"']],
+  [["recent", "--server", "10.0.0.1"], 2, ['"10.0.0.1"']],
   [["drain", "127.0.0.1", "80"], 3, ["No balancer"]],
   [["rebalance"], 3, ["No balancer"]],
+  [["recent", "--json"], 3, ["No balancer"]],
   [["last", "--json"], 3, ["No balancer"]],
   [["stop"], 3, ['No balancer "default" is running', "balancerctl start"]],
   [["add", "127.0.0.1", "80"], 3, ["No balancer"]],
@@ -117,15 +129,94 @@ Deno.test("--help and --version answer everywhere, on standard output", async ()
   isVersion(await place.do("--version"), "balancerctl");
   const help = await place.do("--help");
   for (const [name, command] of Object.entries(COMMANDS)) {
-    assertStringIncludes(help, `balancerctl ${name}`);
+    assertMatch(help, new RegExp(`^  ${name}\\b`, "m"));
     assertStringIncludes(help, command.summary);
     const own = await place.do(name, "--help");
     for (const { flag } of command.options) assertStringIncludes(own, `--${flag}`);
+    assert(!`${help}${own}`.includes("\x1b"), "no colours where there is no terminal");
   }
   isVersion(
     (await outcomeOf(new Deno.Command(place.program("balancer"), { args: ["--version"], env: place.env }))).stdout,
     "balancer",
   );
+});
+
+/** Every help there is: the words before `--help`. */
+const HELPS: readonly [program: ProgramName, words: readonly string[]][] = [
+  ["balancerctl", []],
+  ...[...Object.keys(COMMANDS), "demo"].map((name): [ProgramName, string[]] => ["balancerctl", [name]]),
+  ["balancer", []],
+  ["balancer", ["run"]],
+];
+
+Deno.test("no line of any help is longer than 80 columns", async () => {
+  await using place = await makePlace();
+  for (const [program, words] of HELPS) {
+    const args = [...words, "--help"];
+    const { code, stdout } = await outcomeOf(new Deno.Command(place.program(program), { args, env: place.env }));
+    assertEquals(code, 0);
+    for (const line of stdout.split("\n")) assert(line.length <= 80, `${program} ${args.join(" ")}: ${line}`);
+  }
+});
+
+Deno.test("every command has a group, and a summary that begins with a verb and fits into its line of the help", () => {
+  for (const [name, command] of Object.entries({ ...COMMANDS, demo: demoCommand(() => EMPTY_STAGE) })) {
+    assert(["Daemon", "Pool", "Observe", "Explain"].includes(command.group ?? ""), name);
+    assertMatch(command.summary, /^(Start|Stop|Run|Add|Remove|Take|Put|Change|Move|Show|List|Explain) [^.]{5,34}[^.]$/, name);
+  }
+});
+
+Deno.test("--color always has colours in a pipe and beats NO_COLOR, in answers, help and errors; never has none", async () => {
+  await using place = await makePlace(); // its NO_COLOR is set
+  await place.start("--check", "off");
+  await place.do("add", "192.0.2.1", "80");
+  assertStringIncludes(await place.do("list", "--color", "always"), "\x1b[32mup\x1b[0m");
+  assertStringIncludes(await place.do("status", "--color=always"), "  \x1b[1mBalancer\x1b[0m");
+  assertStringIncludes(await place.do("--help", "--color", "always"), "\x1b[1mPool:\x1b[0m");
+  assert((await place.ctl("lsit", "--color", "always")).stderr.startsWith("\x1b[31mbalancerctl:\x1b[0m Unknown"));
+  const env = { ...place.env, NO_COLOR: "" };
+  for (const color of ["auto", "never"]) {
+    const args = ["list", "--color", color];
+    const { stdout } = await outcomeOf(new Deno.Command(place.program("balancerctl"), { args, env }));
+    assert(stdout.includes("up") && !stdout.includes("\x1b"), stdout);
+  }
+});
+
+Deno.test({
+  ...await needing(
+    "a terminal has colours, but not with NO_COLOR or TERM=dumb, and narrow help where it is narrow",
+    "Linux",
+    "script",
+  ),
+  async fn() {
+    await using place = await makePlace();
+    const help = async (line: string, env: Record<string, string>) => {
+      const args = ["-qec", line, "/dev/null"];
+      const { NO_COLOR: _, ...rest } = place.env;
+      return (await outcomeOf(new Deno.Command("script", { args, env: { ...rest, ...env }, clearEnv: true, stdin: "null" })))
+        .stdout;
+    };
+    const line = `'${place.program("balancerctl")}' start --help`;
+    const path = Deno.env.get("PATH") ?? "";
+    const has = async (env: Record<string, string>) =>
+      (await help(line, { PATH: path, TERM: "xterm", ...env })).includes("\x1b[1m");
+    assertEquals([await has({}), await has({ NO_COLOR: "1" }), await has({ TERM: "dumb" })], [true, false, false]);
+    const narrow = await help(`stty cols 50; ${line} --color never`, { PATH: path, TERM: "xterm" });
+    const lines = narrow.split(/\r?\n/);
+    assert(lines.length > 100 && lines.every((line) => line.length <= 50 || /^ {2}(--check|balancerctl) /.test(line)), narrow);
+  },
+});
+
+Deno.test("start takes the limit of connections by its earlier flag, too, and status has both keys", async () => {
+  for (const flag of ["--max-connections", "--connections"]) {
+    await using place = await makePlace();
+    await place.start(flag, "77");
+    const { settings, connections } = JSON.parse(await place.do("status", "--json"));
+    assertEquals([settings["max-connections"], settings.connections, connections.max], ["77", "77", 77]);
+    const text = await place.do("status");
+    assertStringIncludes(text, "--max-connections 77");
+    assert(!text.includes("--connections"), "an alias is not shown");
+  }
 });
 
 Deno.test("start, add, list, remove and stop say what they did", async () => {
@@ -139,7 +230,7 @@ Deno.test("start, add, list, remove and stop say what they did", async () => {
   assertMatch(await place.do("list"), /^No servers: clients are turned away/);
   assertMatch(
     await place.do("add", "192.0.2.1", "80"),
-    /^Added server 192\.0\.2\.1:80: it takes 100\.0 % of all clients\n$/,
+    /^Added server 192\.0\.2\.1:80: it gets 100\.0 % of all clients\n$/,
   );
   await place.do("add", "2001:db8:0::1", "80", "--weight", "2", "--max-connections", "9");
   await place.do("add", "Db.Example.", "80");
@@ -147,7 +238,7 @@ Deno.test("start, add, list, remove and stop say what they did", async () => {
   assertMatch(list, /^SERVER +STATE +WEIGHT +OPEN +TOTAL +SENT +RECEIVED +SHARE$/m);
   assertMatch(list, /^\[2001:db8::1\]:80 +up +2 +0\/9 +0 +0 B +0 B +[45][0-9]\.[0-9] %$/m);
   assertMatch(list, /^db\.example:80 +up +1 +0 /m);
-  assertMatch(list, /^Ring [0-9a-f]{8}: 3 servers, 1024 points, greatest share 1\.[0-9]+ times the fair one$/m);
+  assertMatch(list, /^Ring [0-9a-f]{8}: 3 servers, 1024 points, largest share 1\.[0-9]+ times the fair share$/m);
   const { servers, ring } = JSON.parse(await place.do("list", "--json"));
   assertEquals(servers.map(({ server }: { server: string }) => server), ["192.0.2.1:80", "[2001:db8::1]:80", "db.example:80"]);
   assertStringIncludes(list, ring.fingerprint);
@@ -194,7 +285,7 @@ Deno.test("balancers of different names live side by side", async () => {
   assert((await place.do("status", "--name", "two")).includes("two"));
 });
 
-Deno.test("drain, undrain, set, plan, explain, last and rebalance say what they did", async () => {
+Deno.test("drain, undrain, set, plan, explain and recent say what they did", async () => {
   await using place = await makePlace();
   await using server = startServer(sayName);
   const port = String(server.address.port);
@@ -205,18 +296,18 @@ Deno.test("drain, undrain, set, plan, explain, last and rebalance say what they 
   assertEquals(drained, `Server ${server.name} gets no more clients; it has 0 open connections\n`);
   const list = await place.do("list");
   assertMatch(list, /^127\.0\.0\.1:[0-9]+ +draining +1 +0 +1 /m);
-  assertMatch(list, /^127\.0\.0\.1:[0-9]+ is draining since 20[0-9T:-]+Z: balancerctl drain$/m);
+  assertMatch(list, /^127\.0\.0\.1:[0-9]+ has been draining since 20[0-9T:-]+Z: balancerctl drain$/m);
   assertStringIncludes(await place.do("status"), "0 up, 1 draining\n");
-  assertMatch(await place.do("explain", "192.0.2.7"), /\nNo server takes it just now\n.* passed over: it is draining\n$/);
+  assertMatch(await place.do("explain", "192.0.2.7"), /\nNo server can take it now\n.* passed over: it is draining\n$/);
   const undrained = await place.do("undrain", "127.0.0.1", port);
   assertEquals(undrained, `Server ${server.name} gets clients again: its share is 100.0 %\n`);
   const what = `Server ${server.name} has weight`;
   const set = (...options: string[]) => place.do("set", "127.0.0.1", port, ...options);
-  assertEquals(await set("--weight", "3"), `${what} 3, which is 100.0 % of all clients, and any number of connections\n`);
-  assertEquals(await set("--max-connections", "1"), `${what} 3, which is 100.0 % of all clients, and at most 1 connection\n`);
+  assertEquals(await set("--weight", "3"), `${what} 3 (100.0 % of all clients) and no limit of connections\n`);
+  assertEquals(await set("--max-connections", "1"), `${what} 3 (100.0 % of all clients) and at most 1 connection\n`);
   assertStringIncludes(
     await set("--max-connections", "off", "--weight", "2"),
-    " weight 2, which is 100.0 % of all clients, and any",
+    " weight 2 (100.0 % of all clients) and no limit",
   );
   assertMatch(
     await place.do("plan", "remove", "127.0.0.1", port),
@@ -226,10 +317,11 @@ Deno.test("drain, undrain, set, plan, explain, last and rebalance say what they 
   assertMatch(await place.do("plan", "weight", "127.0.0.1", port, "--weight", "5"), /\(weight 5\) moves 0\.0 % of all clients/);
   const { client, order } = JSON.parse(await place.do("explain", "2001:0DB8::7", "--json"));
   assertEquals([client, order.map(({ verdict }: { verdict: string }) => verdict)], ["2001:db8::7", ["chosen"]]);
-  const { ends } = JSON.parse(await place.do("last", "--json", "--limit", "1", "--server", server.name));
+  const { ends } = JSON.parse(await place.do("recent", "--json", "--limit", "1", "--server", server.name));
   assertEquals([ends.length, ends[0].fate, ends[0].server], [1, "done", server.name]);
-  assertMatch(await place.do("last"), /^AT +CLIENT +SERVER +FATE +LASTED +SENT +RECEIVED +WHY\n.* done /);
-  assertEquals(await place.do("last", "--fate", "server_lost"), "No connection of that kind has ended lately\n");
+  assertEquals(await place.do("last"), await place.do("recent"), "the earlier name");
+  assertMatch(await place.do("recent"), /^AT +CLIENT +SERVER +FATE +LASTED +SENT +RECEIVED +WHY\n.* done /);
+  assertEquals(await place.do("recent", "--fate", "server_lost"), "No such connection has ended recently\n");
   assertEquals(await place.do("remove", "127.0.0.1", port, "--now"), `Removed server ${server.name}: it had no open connections\n`);
 });
 
@@ -277,13 +369,13 @@ async function startTerminal(flags: Record<string, string> = {}) {
   const client = stack.use(new ControlClient("test", path));
   const lines: string[] = [];
   const sentences: string[] = [];
-  const interrupts = new AbortController();
+  let interrupts = new AbortController();
   const context: CommandContext = {
     client,
     name: "test",
     say: (sentence) => sentences.push(sentence),
     show: (line) => lines.push(line),
-    takeInterrupts: () => interrupts.signal,
+    takeInterrupts: () => (interrupts = new AbortController()).signal,
   };
   return {
     balancer,
@@ -330,7 +422,7 @@ Deno.test("remove where nobody watches says once what it waits for", async () =>
   await until(() => sentences.length > 0, "a sentence");
   client.close();
   await soon(removal);
-  const waiting = `Server ${server.name} takes no more clients; waiting up to 1h for its open connections`;
+  const waiting = `Server ${server.name} gets no more clients; waiting up to 1h for its open connections`;
   assertEquals([sentences, lines], [[waiting], []]);
 });
 
@@ -341,7 +433,7 @@ Deno.test("remove that is interrupted says so, wipes the line and leaves the ser
   await balancer.add(server.address, { weight: 1, connectionsMax: null });
   using _client = await openVia(balancer);
   const removal = terminal.run(COMMANDS.remove, server.address, { drain: "1h" });
-  const failed = assertRejects(() => removal, OperatorError, "goes on draining for up to 1h");
+  const failed = assertRejects(() => removal, OperatorError, "keeps draining for up to 1h");
   await until(() => lines.length > 0, "a line");
   terminal.interrupt();
   assertEquals((await failed).kind, "failed");
@@ -365,9 +457,9 @@ Deno.test("rebalance shows how many went home, and tells it at the end", async (
   const states = () => balancer.plan({ kind: "remove", server: one.name }).connections.map(({ state }) => state);
   await until(() => states().every((state) => state === "idle"), "silence");
   const text = await terminal.run(COMMANDS.rebalance, undefined, { rate: "1000/s" });
-  const [, count, moved] = text.match(/^Of ([0-9]) connections? away from home ([0-9]) went there$/) ?? [];
+  const [, moved, count] = text.match(/^Moved ([0-9]) of ([0-9]) connections? to (?:its|their) owners?$/) ?? [];
   assertEquals([count, moved], [String(balancer.get(two.name).open), count]);
-  assertMatch(lines[0], new RegExp(`^[0-9] of ${count} connections? went home \\(Ctrl-C stops it\\)$`));
+  assertMatch(lines[0], new RegExp(`^Moved [0-9] of ${count} connections? \\(Ctrl-C stops it\\)$`));
   assertEquals(lines.at(-1), "");
 });
 
@@ -385,6 +477,6 @@ Deno.test("rebalance that is interrupted stops, and says how far it came", async
   const rebalanced = terminal.run(COMMANDS.rebalance, undefined, { rate: "1" });
   await until(() => lines.length > 0, "a line");
   terminal.interrupt();
-  assertMatch(await rebalanced, /^Of [2-6] connections away from home [0-5] went there$/);
+  assertMatch(await rebalanced, /^Moved [0-5] of [2-6] connections to their owners$/);
   assertEquals(balancer.rebalancer.state.running, false);
 });

@@ -5,14 +5,16 @@ import type { Answers } from "../../lib/control/api.ts";
 import {
   percent,
   plural,
-  printEnds,
   printExplanation,
   printList,
   printPlan,
   printRebalance,
+  printRecent,
   printStatus,
 } from "../../lib/control/printing.ts";
 import { countFates } from "../../lib/values/fates.ts";
+import { COLOURED } from "../../lib/values/terminal.ts";
+import { widthOf } from "../../lib/values/text_layout.ts";
 
 type Server = Answers["server"];
 type End = Answers["ends"]["ends"][number];
@@ -65,7 +67,7 @@ Deno.test("printList() has a row for each server, and the ring", () => {
     "SERVER             STATE  WEIGHT  OPEN  TOTAL   SENT  RECEIVED   SHARE",
     "10.0.0.1:80        up          1     3     17  156 B   2.05 kB  50.0 %",
     "[2001:db8::1]:443  up         12   2/9      0    0 B       0 B  50.4 %",
-    "Ring 0a1b2c3d: 2 servers, 512 points, greatest share 1.01 times the fair one",
+    "Ring 0a1b2c3d: 2 servers, 512 points, largest share 1.01 times the fair share",
   ]);
 });
 
@@ -79,11 +81,23 @@ Deno.test("printList() says below the table why servers are not up, and since wh
   const lines = printList({ servers, ring: RING }).split("\n");
   assertMatch(lines[4], /^10\.0\.0\.4:80 +draining .* -$/);
   assertEquals(lines.slice(5), [
-    "Ring 0a1b2c3d: 3 servers, 512 points, greatest share 1.01 times the fair one",
-    "10.0.0.1:80 is down since 2026-11-22T08:30:00Z: it answered HTTP 503",
-    "10.0.0.2:80 is resting since 2026-11-22T09:00:00Z: connection refused",
-    "10.0.0.4:80 is draining since 2026-11-22T08:30:00Z: it is being removed",
+    "Ring 0a1b2c3d: 3 servers, 512 points, largest share 1.01 times the fair share",
+    "10.0.0.1:80 has been down since 2026-11-22T08:30:00Z: it answered HTTP 503",
+    "10.0.0.2:80 has been resting since 2026-11-22T09:00:00Z: connection refused",
+    "10.0.0.4:80 has been draining since 2026-11-22T08:30:00Z: it is being removed",
   ]);
+});
+
+Deno.test("printList() in colours: states by what they mean, and columns that still line up", () => {
+  const servers = (["up", "down", "resting", "draining"] as const).map((state) => server({ state }));
+  const lines = printList({ servers, ring: RING }, COLOURED).split("\n");
+  for (
+    const [i, cell] of ["\x1b[32mup\x1b[0m", "\x1b[31mdown\x1b[0m", "\x1b[33mresting\x1b[0m", "\x1b[33mdraining\x1b[0m"].entries()
+  ) {
+    assertStringIncludes(lines[i + 1], `  ${cell}  `);
+  }
+  assertEquals(new Set(lines.slice(0, 5).map(widthOf)).size, 1);
+  assert(!printList({ servers, ring: RING }).includes("\x1b"));
 });
 
 Deno.test("printList() of a thousand servers that are down gives a few reasons, not a thousand", () => {
@@ -121,8 +135,8 @@ Deno.test("printPlan() says who gets whose clients, and what becomes of open con
     "Removing 10.0.0.2:80 moves 25.1 % of all clients:",
     "  15.0 %  10.0.0.2:80  to  10.0.0.10:80",
     "  10.1 %  10.0.0.2:80  to  10.0.0.3:80",
-    "Greatest share: 1.03 times the fair one now, 1.02 afterwards (3 servers, then 2)",
-    "Open connections concerned:",
+    "Largest share: 1.03 times the fair share now, 1.02 afterwards (3 servers now, 2 afterwards)",
+    "Affected open connections:",
     "  12  idle  moves",
     "  3   busy  may finish, and is reset when the drain time is over",
   ]);
@@ -141,7 +155,7 @@ Deno.test("printPlan() of the first server, of the last one, and of another weig
   assertStringIncludes(last, "  100.0 %  a:1  to  (no server)\n");
   const weight = printPlan({ ...quiet, change: { kind: "weight", server: "a:1", weight: 1 }, movedShare: 0, flows: [] });
   assertMatch(weight, /^Changing the weight of a:1 \(weight 1\) moves 0\.0 % of all clients/);
-  for (const text of [first, last, weight]) assert(text.endsWith("\nNo open connection is concerned"), text);
+  for (const text of [first, last, weight]) assert(text.endsWith("\nNo open connection is affected"), text);
 });
 
 Deno.test("printPlan() of a large pool names the greatest flows and counts the others", () => {
@@ -166,9 +180,9 @@ Deno.test("printExplanation() says where the client is, and why which server", (
     ],
   });
   assertEquals(text.split("\n"), [
-    "Client 192.0.2.7 has the hash 0123456789abcdef; of its probes number 11 is nearest to a point: 89abcdef, " +
+    "Client 192.0.2.7 has the hash 0123456789abcdef; its probe 11 is the nearest to a point of the ring (89abcdef), " +
     "0.012 % of the circle away",
-    "Server 10.0.0.2:80 takes it; the servers in the order of the ring:",
+    "It gets server 10.0.0.2:80; the servers in the order of the ring:",
     "  10.0.0.10:80  draining  12 open  passed over: it is draining",
     "  10.0.0.2:80   up        3 open   chosen",
     "  10.0.0.3:80   up        0 open   next",
@@ -178,16 +192,16 @@ Deno.test("printExplanation() says where the client is, and why which server", (
 Deno.test("printExplanation() without a server in the pool", () => {
   const nowhere = { probe: null, point: null, distance: null, server: null, order: [] };
   const text = printExplanation({ client: "192.0.2.7", hash: "0123456789abcdef", ...nowhere });
-  assertEquals(text, "Client 192.0.2.7 has the hash 0123456789abcdef; there are no servers\nNo server takes it just now");
+  assertEquals(text, "Client 192.0.2.7 has the hash 0123456789abcdef; the ring is empty\nNo server can take it now");
 });
 
-Deno.test("printEnds() has a line for each end: when, who, where, how, and why", () => {
+Deno.test("printRecent() has a line for each end: when, who, where, how, and why", () => {
   const ends = [
     end({ fate: "server_lost", moves: 2, reason: "connection reset by peer", durationMs: 0.2 }),
     end({ client: "[2001:db8::7]:5000", moves: 1 }),
     end({ fate: "no_server", server: null, receivedBytes: 0 }),
   ];
-  assertEquals(printEnds({ ends, leftOut: 0 }).split("\n"), [
+  assertEquals(printRecent({ ends, leftOut: 0 }).split("\n"), [
     "AT                    CLIENT              SERVER       FATE         LASTED  SENT  RECEIVED  WHY",
     "2026-11-22T08:30:00Z  192.0.2.7:5000      10.0.0.1:80  server_lost  1ms     10 B  2 kB      moved 2 times; " +
     "connection reset by peer",
@@ -196,17 +210,17 @@ Deno.test("printEnds() has a line for each end: when, who, where, how, and why",
   ]);
 });
 
-Deno.test("printEnds() says how many were not kept, and if there was none", () => {
-  assertMatch(printEnds({ ends: [end()], leftOut: 7 }), /\n7 more ended in such numbers that they were not kept$/);
-  assertEquals(printEnds({ ends: [], leftOut: 0 }), "No connection of that kind has ended lately");
+Deno.test("printRecent() says how many were not kept, and if there was none", () => {
+  assertMatch(printRecent({ ends: [end()], leftOut: 7 }), /\n7 more were not recorded: too many ended in one second$/);
+  assertEquals(printRecent({ ends: [], leftOut: 0 }), "No such connection has ended recently");
 });
 
 for (
   const [away, busy, moved, text] of [
-    [0, 0, 0, "No connection that could go home is away from it"],
-    [1, 0, 1, "Of 1 connection away from home 1 went there"],
-    [5, 1, 4, "Of 5 connections away from home 4 went there; 1 more was in the middle of something: run it again later"],
-    [0, 2, 0, "No connection that could go home is away from it; 2 more were in the middle of something: run it again later"],
+    [0, 0, 0, "No idle connection is away from its owner"],
+    [1, 0, 1, "Moved 1 of 1 connection to its owner"],
+    [5, 1, 4, "Moved 4 of 5 connections to their owners; 1 more was busy and stayed: run it again later"],
+    [0, 2, 0, "No idle connection is away from its owner; 2 more were busy and stayed: run it again later"],
   ] as const
 ) {
   Deno.test(`printRebalance() of ${away} away, ${busy} busy and ${moved} moved`, () => {
@@ -227,7 +241,7 @@ const STATUS: Answers["status"] = {
   checkIntervalMs: 2000,
   connections: { accepted: 100, open: 3, max: 1000 },
   fates: { ...countFates(() => 0), done: 96, server_lost: 1 },
-  settings: { key: "ip", check: "http:/health" },
+  settings: { key: "ip", check: "http:/health", "max-connections": "auto", connections: "auto" },
   stateFile: "/state.json",
   lockFile: "/lock",
   logFile: null,
@@ -240,7 +254,7 @@ Deno.test("printStatus() says what runs, servers by state, fates that there are"
   assertMatch(text, /^ *Servers +2 up, 1 down, 1 draining$/m);
   assertMatch(text, /^ *Connections +3 open of at most 1000, 100 accepted$/m);
   assertMatch(text, /^ *Ended +done 96, server_lost 1$/m);
-  assertMatch(text, /^ *Settings +--key ip --check http:\/health$/m);
+  assertMatch(text, /^ *Settings +--key ip --check http:\/health --max-connections auto$/m);
   assertMatch(text, /^ *Log +standard error$/m);
   assert(!text.includes("Warning"));
 });

@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { isListening } from "../../lib/control/socket.ts";
 import { textStage } from "../../lib/demo/stage.ts";
+import { COLOURED, PLAIN } from "../../lib/values/terminal.ts";
 import { soon } from "../helpers.ts";
 import { makePlace, type Place } from "../programs.ts";
 
@@ -118,15 +119,23 @@ Deno.test({
 
 Deno.test("in a narrow terminal the bars are shorter", () => {
   let text = "";
-  const stage = textStage((more) => text += more, { isTerminal: false, hasColours: false, columns: 26 });
+  const stage = textStage((more) => text += more, { isTerminal: false, style: PLAIN, columns: 26 });
   stage.bars(new Map([["a", 20], ["b", 10]]), { isFirst: true, isLast: true }, () => "");
   assertEquals(text, `  a  ${"#".repeat(10)} 20\n  b  ${"#".repeat(5)} 10\n`);
 });
 
 Deno.test("on a terminal the bars are drawn over the last ones", () => {
   let text = "";
-  const stage = textStage((more) => text += more, { isTerminal: true, hasColours: false, columns: 80 });
+  const stage = textStage((more) => text += more, { isTerminal: true, style: PLAIN, columns: 80 });
   stage.bars(new Map([["a", 1], ["b", 2]]), { isFirst: true, isLast: false }, () => "");
   stage.bars(new Map([["a", 2], ["b", 2]]), { isFirst: false, isLast: true }, (letter) => letter === "a" ? "(+1)" : "");
   assertEquals(text, "\x1b[2K  a  █ 1\n\x1b[2K  b  ██ 2\n\x1b[2A\x1b[2K  a  ██ 2 (+1)\n\x1b[2K  b  ██ 2\n");
+});
+
+Deno.test("in colours each server has its own, without a terminal too", () => {
+  let text = "";
+  const stage = textStage((more) => text += more, { isTerminal: false, style: COLOURED, columns: 80 });
+  stage.scene("Scene");
+  stage.bars(new Map([["a", 1], ["b", 2]]), { isFirst: true, isLast: true }, () => "");
+  assertEquals(text, "\n\x1b[1mScene\x1b[0m\n  a  \x1b[36m#\x1b[0m 1\n  b  \x1b[33m##\x1b[0m 2\n");
 });

@@ -85,7 +85,7 @@ function assertSentence({ code, stdout, stderr }: Outcome, says: string, exit = 
   assertEquals([code, stdout], [exit, ""], stderr);
   assertMatch(stderr, /^balancer(ctl)?: [^\n]+\n$/);
   assertStringIncludes(stderr, says);
-  assert(!/allow-all|os error|fault of its own/.test(stderr), stderr);
+  assert(!/allow-all|os error|Internal error/.test(stderr), stderr);
 }
 
 Deno.test({

@@ -19,7 +19,7 @@ Deno.test({
     await Deno.rename(log, moved);
     await add(2);
     Deno.kill(pid, "SIGHUP");
-    await poll(() => Deno.readTextFile(log).catch(() => ""), (text) => text.includes("opened anew"), "the new file");
+    await poll(() => Deno.readTextFile(log).catch(() => ""), (text) => text.includes("opened the log file again"), "the new file");
     await add(3);
     await place.do("stop");
     const [before, after] = await Promise.all([moved, log].map((path) => Deno.readTextFile(path)));
@@ -40,7 +40,7 @@ Deno.test({
     const reading = (async () => {
       for await (const chunk of lines) text += chunk;
     })();
-    const said = { SIGHUP: "there is no file to open anew", SIGUSR1: 'Signal "SIGUSR1"', SIGUSR2: 'Signal "SIGUSR2"' };
+    const said = { SIGHUP: "nothing to reopen", SIGUSR1: 'Signal "SIGUSR1"', SIGUSR2: 'Signal "SIGUSR2"' };
     for (const [signal, says] of Object.entries(said)) {
       process.kill(signal as Deno.Signal);
       await poll(() => Promise.resolve(text.replaceAll("\\", "")), (text) => text.includes(says), says);

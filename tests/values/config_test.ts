@@ -1,16 +1,8 @@
 // Every setting has a default that holds, and a bad value is named in a sentence.
 
 import { assertEquals, assertGreaterOrEqual, assertMatch, assertThrows } from "@std/assert";
-import {
-  type Config,
-  LEVELS,
-  LIMITS,
-  LOG_LEVELS,
-  parseConfig,
-  parseServerConnections,
-  parseWeight,
-  SETTINGS,
-} from "../../lib/values/config.ts";
+import { type Config, LIMITS, parseConfig, parseServerConnections, parseWeight, SETTINGS } from "../../lib/values/config.ts";
+import type { OptionSpec } from "../../lib/values/command_line.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 
 function assertUsageError(act: () => unknown, text: string): void {
@@ -48,16 +40,24 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
 });
 
 for (const [name, setting] of Object.entries(SETTINGS)) {
-  Deno.test(`SETTINGS.${name} has a kebab-case flag, a summary, and a default that parses`, () => {
+  Deno.test(`SETTINGS.${name} has a kebab-case flag, a summary, a group, and a default that parses`, () => {
     assertMatch(setting.flag, /^[a-z]+(-[a-z]+)*$/);
-    assertMatch(setting.summary, /[^.]$/);
+    assertMatch(setting.summary, /^[a-z].*[^.]$/);
+    assertMatch(setting.group, /^[A-Z][a-z ]+$/);
     setting.parse(setting.default);
   });
 }
 
-Deno.test("SETTINGS have flags all different", () => {
-  const flags = Object.values(SETTINGS).map(({ flag }) => flag);
+Deno.test("SETTINGS have flags and aliases all different", () => {
+  const rows: readonly OptionSpec[] = Object.values(SETTINGS);
+  const flags = rows.flatMap(({ flag, aliases = [] }) => [flag, ...aliases]);
   assertEquals(new Set(flags).size, flags.length);
+});
+
+Deno.test("SETTINGS of one group stand together", () => {
+  const groups = Object.values(SETTINGS).map(({ group }) => group);
+  const starts = groups.filter((group, i) => group !== groups[i - 1]);
+  assertEquals(new Set(starts).size, starts.length);
 });
 
 const GOOD: readonly [flag: string, text: string, name: keyof Config, value: unknown, others?: Record<string, string>][] = [
@@ -96,9 +96,9 @@ const GOOD: readonly [flag: string, text: string, name: keyof Config, value: unk
   ["slow-start", "24h", "slowStartMs", 86_400_000],
   ["server-timeout", "off", "serverTimeoutMs", 0],
   ["server-timeout", "100ms", "serverTimeoutMs", 100],
-  ["connections", "auto", "connectionsMax", "auto"],
-  ["connections", "1", "connectionsMax", 1],
-  ["connections", "10000000", "connectionsMax", 10_000_000],
+  ["max-connections", "auto", "connectionsMax", "auto"],
+  ["max-connections", "1", "connectionsMax", 1],
+  ["max-connections", "10000000", "connectionsMax", 10_000_000],
   ["keep-alive", "1s", "keepAliveMs", 1000],
   ["keep-alive", "off", "keepAliveMs", 0],
   ["keep-alive", "9h", "keepAliveMs", 9 * 3_600_000],
@@ -182,9 +182,12 @@ const BAD = [
   ["slow-start", "on"],
   ["server-timeout", "99ms"],
   ["server-timeout", "10h"],
-  ["connections", "0"],
-  ["connections", "10000001"],
-  ["connections", "many"],
+  ["max-connections", "0"],
+  ["max-connections", "10000001"],
+  ["max-connections", "many"],
+  ["engine", "poll"],
+  ["engine", "Epoll"],
+  ["engine", ""],
   ["log-level", "warn"],
   ["log-level", "constructor"],
 ] as const;
@@ -197,8 +200,8 @@ for (const [flag, text] of BAD) {
 Deno.test("parseConfig() names the setting that is bad", () => {
   assertThrows(() => parseConfig({ "idle-timeout": "soon" }), OperatorError, "Idle timeout");
   assertThrows(() => parseConfig({ "connect-attempts": "x" }), OperatorError, "Number of connect attempts");
-  assertThrows(() => parseConfig({ "log-level": "x" }), OperatorError, LOG_LEVELS.join(", "));
-  assertThrows(() => parseConfig({ redistribute: "x" }), OperatorError, LEVELS.join(", "));
+  assertThrows(() => parseConfig({ "log-level": "x" }), OperatorError, "log level");
+  assertThrows(() => parseConfig({ redistribute: "x" }), OperatorError, "redistribution level");
   assertThrows(() => parseConfig({ "replay-buffer": "x" }), OperatorError, "Replay buffer");
   assertThrows(() => parseConfig({ quiet: "x" }), OperatorError, "Quiet time");
   assertThrows(() => parseConfig({ rest: "x" }), OperatorError, "Rest time");
@@ -231,3 +234,22 @@ Deno.test("LIMITS let a pool be full of servers of weight 1, and a server have t
   assertGreaterOrEqual(LIMITS.weightTotalMax, LIMITS.serversMax);
   assertGreaterOrEqual(LIMITS.weightTotalMax, LIMITS.weightMax);
 });
+
+/** A value that does not exist, and the way out that the error names. */
+const MISTYPED: readonly [flag: string, text: string, wayOut: string][] = [
+  ["engine", "epol", 'did you mean "epoll"?'],
+  ["engine", "stream", 'did you mean "streams"?'],
+  ["engine", "nope", "use auto, epoll or streams"],
+  ["log-level", "warn", 'did you mean "warning"?'],
+  ["log-level", "Info", 'did you mean "info"?'],
+  ["log-level", "loud", "see balancerctl start --help"],
+  ["redistribute", "unanswerd", 'did you mean "unanswered"?'],
+  ["redistribute", "all", "use new, unanswered or idle"],
+];
+
+for (const [flag, text, wayOut] of MISTYPED) {
+  Deno.test(`parseConfig() of --${flag} ${text} names the way out`, () => {
+    const { message } = assertThrows(() => parseConfig({ [flag]: text }), OperatorError);
+    assertEquals(message.slice(message.indexOf(": ") + 2), wayOut);
+  });
+}
