@@ -123,9 +123,9 @@ function methodOf({ pace, ...run }: Run): string {
   const [rounds, slices] = [count(pace.rounds, "round"), count(pace.sliceSeconds, "second")];
   const text = `${describeMachine({ pace, ...run })}. All over loopback, with clients, contenders and servers on the same cores.
 
-In each of ${rounds} every contender has a turn of ${slices}, one after the other. A ratio is that of two turns in the same round; what
-is shown is the median of the ratios with the quartiles around it, and for absolute figures the median. CPU is that of all threads and
-child processes of the contender; the whole system's includes the kernel, the client and the server. A turn with socket errors, with
+In each of ${rounds} every contender has a turn of ${slices}, one after the other. A ratio compares two turns of the same round; the
+tables show the median of the ratios with the quartiles, and for absolute figures the median. CPU is that of all threads and child
+processes of the contender; the whole system's includes the kernel, the client and the server. A turn with socket errors, with
 refused requests or with missing bytes has no figure.`;
   return text.split("\n\n").map((paragraph) => filled(paragraph)).join("\n\n");
 }
