@@ -6,6 +6,7 @@
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
 import { parseFate } from "../values/fates.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
+import { parseCount } from "../values/count.ts";
 import {
   DEFAULT_DRAIN_MS,
   DEFAULT_GRACE_MS,
@@ -13,7 +14,6 @@ import {
   LIMITS,
   NO_STATE,
   parseConfig,
-  parseCount,
   parseServerConnections,
   parseWeight,
   SETTINGS,
@@ -209,7 +209,7 @@ export const COMMANDS = {
       if (server !== undefined) parseAddress(server);
       if (fate !== undefined) parseFate(fate);
       if (limit !== undefined) parseCount(limit, "Limit", LIMITS.recentMax);
-      return client.ends({ server, fate, limit });
+      return client.recent({ server, fate, limit });
     },
     print: printEnds,
   }),

@@ -73,7 +73,7 @@ export function printExplanation({ client, hash, probe, point, distance, server,
 }
 
 /** Ended connections, a line each. */
-export function printEnds({ ends, leftOut }: Answers["ends"]): string {
+export function printEnds({ ends, leftOut }: Answers["recent"]): string {
   if (ends.length === 0) return "No connection of that kind has ended lately";
   const rows = ends.map((end) => [
     timeOf(end.at),

@@ -6,6 +6,7 @@
 import { type KeyRule, parseKeyRule } from "./address.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 import { type Check, parseCheck } from "./check_spec.ts";
+import { parseCount } from "./count.ts";
 import { OperatorError } from "./errors.ts";
 import { parseSize } from "./size.ts";
 
@@ -267,7 +268,9 @@ export function parseConfig(flags: Readonly<Record<string, string | undefined>> 
   throw new OperatorError("usage", `Check timeout ${timeout} is longer than the check interval ${interval}; lower --check-timeout`);
 }
 
-/** A server's weight, 1 to LIMITS.weightMax: its share of the clients is its weight over the sum of weights. Throws a `usage` error. */
+/**
+ * A server's weight, 1 to LIMITS.weightMax: its share of the clients is its weight over the sum of weights. Throws a `usage` error.
+ */
 export function parseWeight(text: string): number {
   return parseCount(text, "Weight", LIMITS.weightMax);
 }
@@ -279,13 +282,6 @@ export function parseServerConnections(text: string): number {
 
 function defaultWorkers(): number {
   return Math.min(navigator.hardwareConcurrency, WORKERS_DEFAULT_MAX);
-}
-
-/** A whole number from 1 to `max`. Throws a `usage` error that begins with `what`. */
-export function parseCount(text: string, what: string, max: number): number {
-  const count = /^[0-9]{1,9}$/.test(text) ? Number(text) : NaN;
-  if (count >= 1 && count <= max) return count;
-  throw new OperatorError("usage", `${what} ${JSON.stringify(text)} is not a whole number from 1 to ${max}`);
 }
 
 /** A factor above 1, or Infinity for `off`. At 1 exactly a single connection could find every server full. */
