@@ -12,9 +12,9 @@ Builds balancer and balancerctl from this checkout and installs them.
 
   --release URL|FOLDER  install prebuilt programs from there instead, after checking their SHA-256
   --prefix FOLDER       install to FOLDER/bin (default /usr/local for root, ~/.local otherwise)
-  --uninstall           remove the programs; asks before it removes the pools they keep
-  --purge               with --uninstall: remove the pools too, without asking
-  --dry-run             say what would be done, and do nothing
+  --uninstall           remove the programs; asks before removing saved pools
+  --purge               with --uninstall: also remove saved pools, without asking
+  --dry-run             print what would be done, and change nothing
   --help                print this help
 EOF
 }
@@ -30,7 +30,7 @@ has() {
   command -v "$1" >/dev/null 2>&1
 }
 
-# Progress is for people who watch.
+# Prints progress on standard error.
 say() {
   if [ -t 2 ]; then printf '\033[1m==>\033[0m %s\n' "$1" >&2; else printf '%s\n' "$1" >&2; fi
 }
@@ -41,7 +41,7 @@ uninstall=''
 purge=''
 dry_run=''
 
-# The value of the option $1, the next word being there or not.
+# Fails if option $1 has no value: $2 words are left, and the next is $3.
 need() {
   if [ "$2" -lt 2 ] || [ -z "$3" ]; then fail "Option $1 needs a value: see ./install.sh --help" 2; fi
 }
@@ -61,14 +61,14 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-[ -z "$purge" ] || [ -n "$uninstall" ] || fail 'Option --purge goes with --uninstall' 2
-[ -z "$release" ] || [ -z "$uninstall" ] || fail 'Options --release and --uninstall exclude each other' 2
+[ -z "$purge" ] || [ -n "$uninstall" ] || fail 'Option --purge requires --uninstall' 2
+[ -z "$release" ] || [ -z "$uninstall" ] || fail 'Options --release and --uninstall cannot be combined' 2
 
 if [ -z "$prefix" ]; then
   if [ "$(id -u)" = 0 ]; then
     prefix=/usr/local
   else
-    [ -n "${HOME:-}" ] || fail 'Cannot tell where to install: set HOME or give --prefix FOLDER'
+    [ -n "${HOME:-}" ] || fail 'Cannot determine where to install: set HOME or give --prefix FOLDER'
     prefix=$HOME/.local
   fi
 fi
@@ -93,7 +93,7 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# The target triple that releases are named by.
+# Prints the target triple, which is part of the name of a release.
 target() {
   case $(uname -m) in
     x86_64 | amd64) machine=x86_64 ;;
@@ -138,16 +138,16 @@ get_release() {
   say "Getting the programs for $triple from $release"
   fetch SHA256SUMS "$work/SHA256SUMS"
   line=$(tr -d '\r' <"$work/SHA256SUMS" | grep -E "^[0-9a-f]{64}  balancer-[0-9A-Za-z.+-]*-$triple\.tar\.gz\$" | head -n 1) || true
-  [ -n "$line" ] || fail "The release \"$release\" has no programs for $triple: build them from a checkout with ./install.sh"
+  [ -n "$line" ] || fail "Release \"$release\" has no programs for $triple: build from a checkout with ./install.sh"
   file=${line##* }
   fetch "$file" "$work/$file"
   sum=$(sha256 "$work/$file") || fail 'Cannot check the release: install sha256sum, shasum or openssl'
   [ "$sum" = "${line%% *}" ] ||
-    fail "The SHA-256 of \"$file\" is not the one the release names: it is damaged or not the original; nothing was installed"
+    fail "The SHA-256 of \"$file\" does not match SHA256SUMS: the file is damaged or was replaced; nothing was installed"
   tar -xzf "$work/$file" -C "$work/new" || fail "Cannot unpack \"$file\": nothing was installed"
 }
 
-# The pinned Deno, as a path: the one on PATH if it is that version, else one that npm gets for this checkout alone.
+# Prints the path of the pinned Deno: the one on PATH if it has that version, else one that npm installs in this checkout.
 get_deno() {
   version=$(sed -n 's/^deno //p' "$here/.tool-versions")
   if has deno && deno --version 2>/dev/null | grep -q "^deno $version "; then
@@ -157,19 +157,19 @@ get_deno() {
   own=$here/dist/toolchain
   deno=$own/node_modules/.bin/deno
   if ! { [ -x "$deno" ] && "$deno" --version 2>/dev/null | grep -q "^deno $version "; }; then
-    has npm || fail "Cannot build: neither Deno $version nor npm is here; install Node.js with npm, or give a release to --release"
-    say "Getting Deno $version through npm, for this checkout alone"
-    mkdir -p "$own" || fail "Cannot write to \"$here\": build in a checkout of your own"
+    has npm || fail "Cannot build: neither Deno $version nor npm was found; install Node.js with npm, or use --release"
+    say "Getting Deno $version through npm, for this checkout only"
+    mkdir -p "$own" || fail "Cannot write to \"$here\": use a checkout that you own"
     npm install --prefix "$own" --cache "$own/npm" --no-save --no-global --no-package-lock --no-audit --no-fund --update-notifier=false --loglevel=error "deno@$version" >&2 ||
       fail "Cannot get Deno $version through npm; nothing was installed"
   fi
   printf '%s\n' "$deno"
 }
 
-# Builds the programs and puts them into $work/new. Deno trusts the system's certificate authorities, too, as npm can be told to:
-# behind a company's own nothing could be fetched otherwise.
+# Builds the programs and puts them into $work/new. Deno also trusts the system's certificate authorities: behind a company proxy with
+# its own authority nothing could be downloaded otherwise.
 get_build() {
-  [ -f "$here/tools/compile.ts" ] || fail 'Cannot build: this is no checkout; give a release to --release'
+  [ -f "$here/tools/compile.ts" ] || fail 'Cannot build: this is not a checkout; use --release'
   deno=$(get_deno)
   say 'Building'
   (cd "$here" && export DENO_DIR="$here/dist/toolchain/cache" DENO_NO_UPDATE_CHECK=1 &&
@@ -177,15 +177,15 @@ get_build() {
   for program in $programs; do cp "$here/dist/$program" "$work/new/$program"; done
 }
 
-# Puts the program $1 beside the place where it goes.
+# Copies the program $1 to its folder, under a temporary name.
 stage() {
   [ ! -d "$bin/$1" ] || fail "Cannot install: \"$bin/$1\" is a folder"
   if ! cp "$work/new/$1" "$bin/.$1.$$" || ! chmod 755 "$bin/.$1.$$"; then
-    fail "Cannot write to \"$bin\": free some room, install as a user who may, or give another --prefix"
+    fail "Cannot write to \"$bin\": free some space, run as a user with permission, or give another --prefix"
   fi
 }
 
-# What the program $1 says of its version. What it unpacks for that goes away with $work.
+# Prints the version of the program $1. It unpacks itself into $work, which is removed at the end.
 version_of() {
   CACHE_DIRECTORY=$work "$1" --version 2>/dev/null
 }
@@ -195,16 +195,16 @@ install_programs() {
   mkdir "$work/new"
   if [ -n "$release" ]; then get_release; else get_build; fi
   for program in $programs; do
-    [ -f "$work/new/$program" ] || fail "The release has no program \"$program\": nothing was installed"
+    [ -f "$work/new/$program" ] || fail "The release has no program \"$program\"; nothing was installed"
   done
-  mkdir -p "$bin" 2>/dev/null || fail "Cannot make folder \"$bin\": install as a user who may, or give another --prefix"
+  mkdir -p "$bin" 2>/dev/null || fail "Cannot create folder \"$bin\": run as a user with permission, or give another --prefix"
   for program in $programs; do
     stage "$program"
     version=$(version_of "$bin/.$program.$$") || fail "The program \"$program\" does not run on this machine; nothing was installed"
   done
-  # One step each: a program that runs goes on with the old file, and nobody meets half a file.
+  # Renaming is atomic: a running program keeps its old file, and no one sees a partial file.
   for program in $programs; do
-    mv -f "$bin/.$program.$$" "$bin/$program" || fail "Cannot replace \"$bin/$program\"; install again when you may"
+    mv -f "$bin/.$program.$$" "$bin/$program" || fail "Cannot replace \"$bin/$program\": run as a user with permission"
   done
   say "Installed $version to $bin"
   case :$PATH: in
@@ -216,20 +216,20 @@ install_programs() {
   esac
 }
 
-# Where balancers keep their pools: the rule of lib/values/paths.ts, but for what systemd gives, which is systemd's to remove.
+# Prints the folder of the saved pools: the rule of lib/values/paths.ts, except for folders of systemd, which systemd removes.
 state_folder() {
   case ${XDG_STATE_HOME:-} in /*) printf '%s/balancer\n' "${XDG_STATE_HOME%/}"; return ;; esac
   if [ "$(id -u)" = 0 ]; then printf '/var/lib/balancer\n'; return; fi
   case ${HOME:-} in /*) printf '%s/.local/state/balancer\n' "$HOME" ;; esac
 }
 
-# Where their control sockets are: the same rule.
+# Prints the folder of the control sockets, by the same rule.
 runtime_folder() {
   case ${XDG_RUNTIME_DIR:-} in /*) printf '%s/balancer\n' "${XDG_RUNTIME_DIR%/}"; return ;; esac
   if [ "$(id -u)" = 0 ]; then printf '/run/balancer\n'; else printf '%s/run\n' "$1"; fi
 }
 
-# Removes what self-extracting programs unpacked (the folders of tools/self_extracting.sh), by the names they give, and nothing else.
+# Removes what self-extracting programs have unpacked (see tools/self_extracting.sh), and no other files.
 remove_unpacked() {
   for folder in "${XDG_CACHE_HOME:+$XDG_CACHE_HOME/balancer}" "${HOME:+$HOME/.cache/balancer}" \
     "${TMPDIR:-/tmp}/balancer-cache-$(id -u)"; do
@@ -241,7 +241,7 @@ remove_unpacked() {
   done
 }
 
-# Ends if a balancer runs, or may: each has a lock in the state folder, and exit code 3 alone says that it is not running.
+# Fails if a balancer runs or may run: each has a lock in the state folder, and only exit code 3 means that it does not run.
 refuse_while_running() {
   [ -x "$bin/balancerctl" ] || return 0
   for lock in "$1"/*.lock; do
@@ -254,11 +254,11 @@ refuse_while_running() {
   done
 }
 
-# Whether to remove the pools: as --purge says, or as the person at the terminal does; otherwise not.
+# Whether to remove the saved pools: only with --purge, or if the person at the terminal agrees.
 wants_purge() {
   [ -z "$purge" ] || return 0
   [ -t 0 ] || return 1
-  printf 'Remove the pools kept in %s as well? [y/N] ' "$1" >&2
+  printf 'Also remove the saved pools in %s? [y/N] ' "$1" >&2
   read -r answer && case $answer in [yY]*) return 0 ;; esac
   return 1
 }
@@ -272,28 +272,28 @@ uninstall_programs() {
     [ -f "$bin/$program" ] || continue
     case $(version_of "$bin/$program") in
       "$program "[0-9]*) ;;
-      *) fail "Cannot uninstall: \"$bin/$program\" is another program; say with --prefix where balancer is" ;;
+      *) fail "Cannot uninstall: \"$bin/$program\" is another program; give the --prefix of balancer" ;;
     esac
     found=yes
   done
-  if [ -z "$found" ] && [ -z "$purge" ]; then fail "There is no balancer in \"$bin\"; say where it is with --prefix"; fi
-  for program in $programs; do rm -f "$bin/$program" || fail "Cannot remove \"$bin/$program\": uninstall as a user who may"; done
+  if [ -z "$found" ] && [ -z "$purge" ]; then fail "balancer is not installed in \"$bin\"; give its --prefix"; fi
+  for program in $programs; do rm -f "$bin/$program" || fail "Cannot remove \"$bin/$program\": run as a user with permission"; done
   remove_unpacked
   [ -z "$found" ] || say "Removed balancer and balancerctl from $bin"
   if [ -z "$state" ] || [ ! -d "$state" ]; then return; fi
   rmdir "$(runtime_folder "$state")" 2>/dev/null || true
   if wants_purge "$state"; then
     rm -rf "$state"
-    say "Removed the pools in $state"
+    say "Removed the saved pools in $state"
   else
-    say "Kept the pools in $state; remove them with --uninstall --purge, or by hand"
+    say "Kept the saved pools in $state; remove them with --uninstall --purge, or by hand"
   fi
 }
 
 explain() {
   if [ -n "$uninstall" ]; then
-    printf 'Would remove %s/balancer, %s/balancerctl and what they unpacked\n' "$bin" "$bin"
-    [ -z "$purge" ] || printf 'Would remove the pools in %s\n' "$(state_folder)"
+    printf 'Would remove %s/balancer, %s/balancerctl and their unpacked files\n' "$bin" "$bin"
+    [ -z "$purge" ] || printf 'Would remove the saved pools in %s\n' "$(state_folder)"
   elif [ -n "$release" ]; then
     printf 'Would get the programs for %s from %s, check their SHA-256 and install them to %s\n' "$(target)" "$release" "$bin"
   else

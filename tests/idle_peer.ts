@@ -1,7 +1,7 @@
 /**
- * Run by engine_stress_test.ts as a process with descriptors of its own: both ends of many connections that do nothing. It says the port of
- * its echoing server; is told the engine's port and how many connections to open, and says "open" when its server has them all; told
- * to go on, has every one echo a byte of its own and says "echoed"; then it closes them. It ends with its standard input.
+ * Run by engine_stress_test.ts as a process with descriptors of its own: both ends of many connections that do nothing. It says the
+ * port of its echoing server; is told the engine's port and how many connections to open, and says "open" when its server has them
+ * all; told to go on, has every one echo a byte of its own and says "echoed"; then it closes them. It ends with its standard input.
  */
 
 import { assertEquals } from "@std/assert";

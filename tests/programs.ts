@@ -107,8 +107,8 @@ export async function runForeground(place: Place, args: readonly string[] = [], 
 }
 
 /**
- * Runs a command to its end, which must come in time. A program that was written a moment ago may be busy (ETXTBSY) for as long as a
- * child of another test, between fork(2) and execve(2), has the descriptor that it was written by.
+ * Runs a command to its end, which must come in time. A program that was written a moment ago may be busy (ETXTBSY) for as long as
+ * a child of another test, between fork(2) and execve(2), has the descriptor that it was written by.
  */
 export async function outcomeOf(command: Deno.Command, maxMs?: number): Promise<Outcome> {
   const run = async (tries: number): Promise<Deno.CommandOutput> => {

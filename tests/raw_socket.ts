@@ -1,6 +1,7 @@
 /**
- * TCP sockets by the system's own calls, for what Deno.Conn cannot do: resets, urgent data, small buffers, reading when one chooses. No call
- * waits in the system: what must wait asks again every millisecond. IPv4 and Linux only; tests that use it are ignored elsewhere.
+ * TCP sockets by the system's own calls, for what Deno.Conn cannot do: resets, urgent data, small buffers, reading when one
+ * chooses. No call waits in the system: what must wait asks again every millisecond. IPv4 and Linux only; tests that use it are
+ * ignored elsewhere.
  */
 
 import { assert } from "@std/assert";
@@ -31,7 +32,10 @@ const {
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const TCP_MAXSEG = 2;
-/** No error of connect(2) on an Internet socket: the runtime, which does something of its own now and then, has put it in the place of one. */
+/**
+ * No error of connect(2) on an Internet socket: the runtime, which does something of its own now and then, has put it in the place
+ * of one.
+ */
 const ENOENT = 2;
 const EISCONN = 106;
 const EALREADY = 114;
@@ -61,8 +65,8 @@ export interface RawOptions {
   /** SO_SNDBUF, which the system doubles too: how much `send` takes that the peer has not. */
   readonly sendBufferBytes?: number;
   /**
-   * TCP_MAXSEG. Loopback's segments of 64 KiB make the system give each socket megabytes of buffer; with an Ethernet's 1,460 bytes it
-   * gives kilobytes, on both ends of the connection.
+   * TCP_MAXSEG. Loopback's segments of 64 KiB make the system give each socket megabytes of buffer; with an Ethernet's 1,460 bytes
+   * it gives kilobytes, on both ends of the connection.
    */
   readonly segmentBytesMax?: number;
 }

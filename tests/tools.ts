@@ -1,6 +1,7 @@
 /**
- * What a machine may lack and some tests need: programs of others, an address, a right. A test that needs it is ignored there, and its
- * name says why. Looking never throws: a module that throws while it loads takes all its tests with it, and says nothing of them.
+ * What a machine may lack and some tests need: programs of others, an address, a right. A test that needs it is ignored there, and
+ * its name says why. Looking never throws: a module that throws while it loads takes all its tests with it, and says nothing of
+ * them.
  */
 
 /** A program that does not even tell its version by then does not run. */

@@ -1,6 +1,6 @@
 /**
- * The balancer: the pool, and every change of it. The only owner of mutable state. A change is checked, saved, published to the
- * engine, and only then answered. Knows an engine by its interface alone, and nothing of HTTP, sockets or flags.
+ * The balancer: the pool and every change of it. The only owner of mutable state. A change is validated, saved, published to the
+ * engine and only then answered. Knows engines only by their interface, and nothing of HTTP, sockets or flags.
  */
 
 import { type Address, clientKey, formatAddress, parseAddress, reaches } from "../values/address.ts";
@@ -10,6 +10,7 @@ import { allocateCounters, Counters } from "../observe/counters.ts";
 import { countFates, type Fate, FATE_NAMES, FATES } from "../values/fates.ts";
 import type { Engine, EngineKind, Listener } from "../engine/engine.ts";
 import type { EndedConnection, MovedConnection } from "../observe/connections.ts";
+import { didYouMean } from "../values/did_you_mean.ts";
 import { formatDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
 import { CHECKS_UNDER_WAY_MAX } from "../health/health.ts";
@@ -26,78 +27,78 @@ import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../r
 import { allocateAvailabilities, AvailabilityTable, type ServerState } from "../routing/availability.ts";
 import type { SavedServer } from "./state_file.ts";
 
-/** What an operator says of a server beside its address. `connectionsMax` is null for no limit. */
-export interface ServerSettings {
+/** The settings of a server. `connectionsMax` is null for no limit. */
+interface ServerSettings {
   readonly weight: number;
   readonly connectionsMax: number | null;
 }
 
-/** A connection that a server did not take. */
-export interface ConnectFailure {
+/** A connection that a server did not accept. */
+interface ConnectFailure {
   readonly at: Date;
   readonly reason: string;
 }
 
-/** A server as it is shown. */
+/** A server as the API shows it. */
 export interface ServerView extends ServerSettings {
   /** `address:port`. */
   readonly server: string;
   readonly slot: number;
   readonly state: ServerState;
-  /** Since when it is in this state. */
+  /** When this state began. */
   readonly since: Date;
-  /** Why, in a clause; null while it is up. */
+  /** The reason of the state, as a clause; null while the server is up. */
   readonly reason: string | null;
   readonly open: number;
-  /** Connections that left it for another server. */
+  /** Connections that moved to another server. */
   readonly movedAway: number;
   readonly connects: number;
   readonly connectFailures: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;
-  /** When it last did not take a connection, and why; null: never. */
+  /** The last connection that it did not accept; null for none. */
   readonly lastFailure: ConnectFailure | null;
-  /** Its part of all keys, 0 to 1. */
+  /** Its share of all keys, from 0 to 1. */
   readonly share: number;
   readonly fates: Readonly<Record<Fate, number>>;
 }
 
-/** The ring as it is shown. */
-export interface RingView {
+/** The ring as the API shows it. */
+interface RingView {
   readonly fingerprint: string;
   readonly points: number;
   readonly peakToMean: number;
 }
 
-/** How a removal went: connections that were open when it began; those that went to other servers, and those that were cut. */
-export interface Removal {
+/** The result of a removal: connections open at its start, and how many of them moved to other servers or were cut. */
+interface Removal {
   readonly server: string;
   readonly open: number;
   readonly moved: number;
   readonly ended: number;
 }
 
-/** Fates that a connection does not choose. */
+/** Fates of connections that the balancer cut. */
 const FORCED: readonly Fate[] = ["removed", "stopped"];
 
-/** What a balancer is made with. */
+/** Options of `Balancer`. */
 export interface BalancerOptions {
   readonly engine: EngineKind;
   /** Where clients connect: a listener of this engine, which closes it. */
   readonly listener: Listener;
   readonly config: Config;
   readonly connectionsMax: number;
-  /** Health checks that may be under way at a time. */
+  /** Limit on concurrent health checks. */
   readonly checksMax?: number;
   readonly servers?: readonly SavedServer[];
-  /** The machine's own IP addresses, so that it is not balanced to itself. */
+  /** The IP addresses of this machine, to refuse servers that are the balancer itself. */
   readonly ownIps?: () => readonly string[];
-  /** Keeps the pool; a change that it rejects is not made. */
+  /** Saves the pool; a change is not made if this rejects. */
   readonly save?: (servers: readonly SavedServer[]) => Promise<void>;
 }
 
-/** A server that was removed and still has connections. */
-interface Leaving {
+/** A server that is being removed: it is no longer in the pool and still has connections. */
+interface Removing {
   readonly server: TableServer;
   readonly openBefore: number;
   readonly movedBefore: number;
@@ -106,7 +107,15 @@ interface Leaving {
   timer: ReturnType<typeof setTimeout> | undefined;
 }
 
-/** What is worked out of a routing table when somebody looks. */
+/** What a change of the pool sets beside the pool: draining by name of the server, and what follows once it is saved. */
+interface PublishOptions {
+  readonly draining?: ReadonlyMap<string, boolean>;
+  readonly onSaved?: () => void;
+}
+
+type ServerIdentity = Pick<TableServer, "name" | "address">;
+
+/** Figures of a routing table, computed when they are first shown. */
 interface Shown {
   readonly generation: number;
   readonly shares: ReadonlyMap<string, number>;
@@ -118,7 +127,7 @@ type Pool = ReadonlyMap<string, TableServer>;
 const log = logger("pool");
 const connectionLog = logger("connection");
 
-/** A running balancer. Dispose of it to end it at once. */
+/** A running balancer. Disposing of it stops it at once. */
 export class Balancer implements AsyncDisposable {
   readonly counters: Counters;
   readonly connectionsMax: number;
@@ -126,7 +135,7 @@ export class Balancer implements AsyncDisposable {
   readonly #listener: Listener;
   readonly #save: (servers: readonly SavedServer[]) => Promise<void>;
   readonly #ownIps: () => readonly string[];
-  readonly #leaving = new Map<string, Leaving>();
+  readonly #removing = new Map<string, Removing>();
   readonly #freeSlots: number[] = [];
   #slotsUsed = 0;
   /** By slot. */
@@ -139,11 +148,11 @@ export class Balancer implements AsyncDisposable {
   #pool: Pool = new Map();
   #table: RoutingTable;
   #stopping = false;
-  /** Changes are made one after another. */
+  /** The end of the last change: changes are made one after another. */
   #lastChange: Promise<unknown> = Promise.resolve();
   #shown: Shown | undefined;
 
-  /** Listens and serves. Throws an operator error for a server it cannot take or an address it cannot listen on. */
+  /** Listens and serves. Throws an operator error for a server that is not allowed or an address it cannot listen on. */
   constructor(options: BalancerOptions) {
     const { config, engine, listener, connectionsMax, servers = [], save = () => Promise.resolve(), ownIps = () => [] } = options;
     const engineConfig = { ...config, connectionsMax };
@@ -162,7 +171,9 @@ export class Balancer implements AsyncDisposable {
       onChange: logCondition,
       onSilent: (slot, { silentMs, sinceHealthyMs }) => this.#engine.lose(slot, silentMs, sinceHealthyMs),
     });
-    this.#pool = new Map(servers.map(({ server, ...settings }) => [server, this.#newServer(server, settings)]));
+    this.#pool = new Map(
+      servers.map(({ server: name, ...settings }) => [name, this.#newServer({ name, address: parseAddress(name) }, settings)]),
+    );
     const empty = emptyTable(config.key, config.loadBound);
     this.#table = this.#pool.size === 0 ? empty : nextTable(empty, [...this.#pool.values()]);
     for (const { address } of this.#pool.values()) refuseLoop(address, listener.address, ownIps());
@@ -195,7 +206,7 @@ export class Balancer implements AsyncDisposable {
         return index < 0 ? undefined : this.#table.slots[index];
       },
     });
-    for (const { server, draining = false } of servers) this.#admission.enter(this.#pool.get(server)!, draining);
+    for (const { server, draining } of servers) this.#admission.enter(this.#pool.get(server)!, { draining });
   }
 
   /** Where clients connect. */
@@ -203,7 +214,7 @@ export class Balancer implements AsyncDisposable {
     return this.#listener.address;
   }
 
-  /** Counts the routing tables published. */
+  /** The number of the current routing table. */
   get generation(): number {
     return this.#table.generation;
   }
@@ -212,31 +223,34 @@ export class Balancer implements AsyncDisposable {
     return this.#stopping;
   }
 
-  /** Puts a server into the pool. One that is draining stays, with its connections. Throws `conflict` if it is there or cannot be. */
+  /**
+   * Adds a server to the pool. If the server is being removed, the removal is cancelled and its connections stay. Throws `conflict`
+   * if it is already in the pool or not allowed.
+   */
   add(address: Address, settings: ServerSettings): Promise<ServerView> {
     const name = formatAddress(address);
     return this.#change(async () => {
       const cannot = `Cannot add server ${JSON.stringify(name)}`;
       if (this.#pool.has(name)) throw new OperatorError("conflict", `${cannot}: it is already in the pool`);
       refuseLoop(address, this.address, this.#ownIps());
-      if (this.#pool.size + this.#leaving.size >= LIMITS.serversMax) {
-        throw new OperatorError(
-          "conflict",
-          `${cannot}: the pool has ${LIMITS.serversMax} servers, as many as it may have; remove one first`,
-        );
+      if (this.#pool.size + this.#removing.size >= LIMITS.serversMax) {
+        const why = `the pool is at its limit of ${LIMITS.serversMax} servers; remove one first`;
+        throw new OperatorError("conflict", `${cannot}: ${why}`);
       }
-      const leaving = this.#leaving.get(name);
-      const server = this.#newServer(name, settings, leaving?.server.slot);
-      this.#leaving.delete(name); // or its last connection could end meanwhile and free the slot
+      const removing = this.#removing.get(name);
+      const server = this.#newServer({ name, address }, settings, removing?.server.slot);
+      this.#removing.delete(name); // otherwise its last connection could end now and free the slot
+      const onSaved = () => {
+        if (removing !== undefined) cancelRemoval(removing);
+        this.#admission.enter(server); // before the first question about its state
+      };
       try {
-        await this.#publish(new Map(this.#pool).set(name, server), cannot, undefined, () => {
-          if (leaving !== undefined) callOff(leaving);
-          this.#admission.enter(server, false); // before anybody can ask what it is doing
-        });
+        await this.#publish(new Map(this.#pool).set(name, server), cannot, { onSaved });
       } catch (error) {
-        if (leaving === undefined) this.#freeSlots.push(server.slot);
-        else this.#leaving.set(name, leaving);
-        if (leaving !== undefined && leaving.timer === undefined) this.#endLeaving(server.slot); // its time was over meanwhile
+        if (removing === undefined) this.#freeSlots.push(server.slot);
+        else this.#removing.set(name, removing);
+        // The drain time ended meanwhile.
+        if (removing !== undefined && removing.timer === undefined) this.#expireRemoval(server.slot);
         this.#finishRemoval(server.slot);
         throw error;
       }
@@ -246,17 +260,17 @@ export class Balancer implements AsyncDisposable {
   }
 
   /**
-   * Changes a server's settings; those not given stay. `draining` takes it out for a while: no new clients, and those it has leave as
-   * they may; or brings it back. Throws `unknown` if it is not in the pool.
+   * Changes the given settings of a server. `draining` takes it out for maintenance (no new clients, and open connections move away
+   * where that is safe) or brings it back. Throws `unknown` if it is not in the pool.
    */
   change(name: string, settings: Partial<ServerSettings & { draining: boolean }>): Promise<ServerView> {
     return this.#change(async () => {
       const old = this.#inPool(name, "change");
       const wasDraining = this.#admission.isDraining(old.slot);
       const { weight = old.weight, connectionsMax = limitOrNull(old.connectionsMax), draining = wasDraining } = settings;
-      const server = this.#newServer(name, { weight, connectionsMax }, old.slot);
+      const server = this.#newServer(old, { weight, connectionsMax }, old.slot);
       const pool = new Map(this.#pool).set(name, server);
-      await this.#publish(pool, `Cannot change server ${JSON.stringify(name)}`, new Map([[name, draining]]));
+      await this.#publish(pool, `Cannot change server ${JSON.stringify(name)}`, { draining: new Map([[name, draining]]) });
       this.#admission.change(server);
       if (draining && !wasDraining) this.#admission.drain(server.slot);
       if (!draining && wasDraining) this.#admission.undrain(server.slot);
@@ -267,61 +281,62 @@ export class Balancer implements AsyncDisposable {
   }
 
   /**
-   * Takes a server out of the pool: no new clients from the moment this is saved; its open connections go to other servers as far as
-   * they may, the rest have `drainMs` to finish or to come to where they may go, and are then cut. Resolves when the last is gone. Called again for a draining server it sets a new drain time. Throws `unknown`
-   * if there is no such server, `conflict` if it was added again meanwhile.
+   * Removes a server from the pool: no new clients once this is saved. Open connections move to other servers where that is safe;
+   * the others have `drainMs` to finish or to reach a point where they can move, and are then cut. Resolves when the last
+   * connection has gone. A second call for the same server sets a new drain time. Throws `unknown` if there is no such server,
+   * `conflict` if it is added again meanwhile.
    */
   async remove(name: string, drainMs: number): Promise<Removal> {
-    const leaving = await this.#change(async () => {
-      const leaving = this.#leaving.get(name) ?? await this.#startRemoval(this.#inPool(name, "remove"));
-      clearTimeout(leaving.timer);
-      leaving.timer = undefined;
-      if (drainMs === 0) this.#endLeaving(leaving.server.slot);
+    const removing = await this.#change(async () => {
+      const removing = this.#removing.get(name) ?? await this.#startRemoval(this.#inPool(name, "remove"));
+      clearTimeout(removing.timer);
+      removing.timer = undefined;
+      if (drainMs === 0) this.#expireRemoval(removing.server.slot);
       else {
-        leaving.timer = setTimeout(() => {
-          leaving.timer = undefined;
-          this.#endLeaving(leaving.server.slot);
+        removing.timer = setTimeout(() => {
+          removing.timer = undefined;
+          this.#expireRemoval(removing.server.slot);
         }, drainMs);
       }
-      this.#finishRemoval(leaving.server.slot);
-      return leaving;
+      this.#finishRemoval(removing.server.slot);
+      return removing;
     });
-    return await leaving.gone.promise;
+    return await removing.gone.promise;
   }
 
-  /** Every server, those of the pool in the order of their names, then those that are leaving. */
+  /** Every server: those of the pool by name, then those that are being removed. */
   list(): ServerView[] {
-    return [...this.#table.servers, ...this.#leaving.values().map(({ server }) => server)].map((server) => this.#view(server));
+    return [...this.#table.servers, ...this.#removing.values().map(({ server }) => server)].map((server) => this.#view(server));
   }
 
-  /** One server. Throws `unknown` if there is none of this name. */
+  /** One server, of the pool or being removed. Throws `unknown` if there is none with this name. */
   get(name: string): ServerView {
-    return this.#view(this.#pool.get(name) ?? this.#leaving.get(name)?.server ?? this.#inPool(name, "show"));
+    return this.#view(this.#pool.get(name) ?? this.#removing.get(name)?.server ?? this.#inPool(name, "show"));
   }
 
-  /** The ring's figures; worked out when first asked for after a change. */
+  /** The figures of the ring, computed on the first call after a change. */
   ring(): RingView {
     return this.#show().ring;
   }
 
-  /** Servers by state, those that are leaving the pool among the draining. */
+  /** The number of servers in each state. */
   countServers(): Record<ServerState, number> {
-    const counts = { up: 0, resting: 0, down: 0, draining: this.#leaving.size };
+    const counts = { up: 0, resting: 0, down: 0, draining: 0, removing: this.#removing.size };
     for (const { slot } of this.#pool.values()) counts[this.#admission.conditionOf(slot).state]++;
     return counts;
   }
 
-  /** How often each server is checked. */
+  /** The interval between two checks of a server. */
   get checkIntervalMs(): number {
     return this.#admission.checkIntervalMs;
   }
 
-  /** What a change would do. Throws `unknown` or `conflict` where it cannot be made. */
+  /** Predicts a change. Throws `unknown` or `conflict` if the change is impossible. */
   plan(change: PoolChange): Plan {
     const cannot = `Cannot plan for server ${JSON.stringify(change.server)}`;
     if (change.kind !== "add") this.#inPool(change.server, "plan for");
     else if (this.#pool.has(change.server)) {
-      throw new OperatorError("conflict", `${cannot}: it is in the pool; plan weight or remove`);
+      throw new OperatorError("conflict", `${cannot}: it is already in the pool; plan a weight or a removal`);
     }
     return planChange({
       table: this.#table,
@@ -332,7 +347,7 @@ export class Balancer implements AsyncDisposable {
     });
   }
 
-  /** Whose this client would be just now, and why. Throws a `usage` error where it is no client's address. */
+  /** Explains which server this client would get now. Throws a `usage` error if the text is not the address of a client. */
   explain(client: string, successorsMax: number): Explanation & { readonly client: string } {
     const parsed = parseClient(client, this.#config.key);
     const stateOf = (slot: number) => this.#admission.conditionOf(slot).state;
@@ -342,22 +357,22 @@ export class Balancer implements AsyncDisposable {
     };
   }
 
-  /** Connections that ended lately. */
-  last(filter: RecentFilter): RecentList {
+  /** Connections that ended recently. */
+  recent(filter: RecentFilter): RecentList {
     return this.#recent.list(filter);
   }
 
-  /** Brings connections home that are not with the server the ring gives them to. */
+  /** Moves connections to their owners. */
   get rebalancer(): Rebalancer {
     return this.#rebalancer;
   }
 
-  /** Accepts no more clients and resolves when the last has gone, after `graceMs` at the latest. */
+  /** Stops accepting clients; resolves when the last has gone, at most `graceMs` later. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     this.#rebalancer[Symbol.dispose]();
     this.#admission[Symbol.dispose]();
-    log.info("Stopping; {open} connections have {grace} to finish", {
+    log.info("Stopping: {open} open connections have {grace} to finish", {
       open: this.counters.get("open"),
       grace: formatDuration(graceMs),
     });
@@ -372,7 +387,7 @@ export class Balancer implements AsyncDisposable {
     await this.#engine.stop(0);
   }
 
-  /** Runs one change after all that were asked for before. */
+  /** Runs a change after all earlier ones. */
   #change<T>(make: () => Promise<T>): Promise<T> {
     const made = this.#lastChange.then(() => {
       if (this.#stopping) {
@@ -384,17 +399,17 @@ export class Balancer implements AsyncDisposable {
     return made;
   }
 
-  /** Saves and publishes a pool; `draining` are servers whose draining this changes. */
+  /** Validates, saves and publishes a pool. Its error messages begin with `cannot`. */
   async #publish(
     pool: Pool,
     cannot: string,
-    draining: ReadonlyMap<string, boolean> = new Map(),
-    onSaved: () => void = () => {},
+    { draining = new Map(), onSaved = () => {} }: PublishOptions = {},
   ): Promise<void> {
     const servers = [...pool.values()];
     const weightTotal = servers.reduce((sum, { weight }) => sum + weight, 0);
     if (weightTotal > LIMITS.weightTotalMax) {
-      const why = `the weights of the pool would add up to ${weightTotal} and may to ${LIMITS.weightTotalMax}; divide all weights`;
+      const why =
+        `the weights of the pool would add up to ${weightTotal}, and the limit is ${LIMITS.weightTotalMax}; use smaller weights`;
       throw new OperatorError("conflict", `${cannot}: ${why}`);
     }
     const isDraining = ({ name, slot }: TableServer) =>
@@ -415,26 +430,31 @@ export class Balancer implements AsyncDisposable {
   #inPool(name: string, verb: string): TableServer {
     const server = this.#pool.get(name);
     if (server !== undefined) return server;
-    const state = this.#leaving.has(name) ? "it is draining" : "it is not in the pool";
-    throw new OperatorError("unknown", `Cannot ${verb} server ${JSON.stringify(name)}: ${state}; list shows the servers there are`);
+    const quoted = JSON.stringify(name);
+    if (this.#removing.has(name)) {
+      throw new OperatorError("unknown", `Cannot ${verb} server ${quoted}: it is being removed; add it again to keep it`);
+    }
+    const wayOut = didYouMean(name, this.#pool.keys()) ?? "balancerctl list shows the servers";
+    throw new OperatorError("unknown", `Server ${quoted} is not in the pool: ${wayOut}`);
   }
 
-  #newServer(name: string, { weight, connectionsMax }: ServerSettings, slot = this.#takeSlot()): TableServer {
-    return { name, address: parseAddress(name), weight, connectionsMax: connectionsMax ?? Infinity, slot };
+  #newServer({ name, address }: ServerIdentity, settings: ServerSettings, slot = this.#takeSlot()): TableServer {
+    const { weight, connectionsMax } = settings;
+    return { name, address, weight, connectionsMax: connectionsMax ?? Infinity, slot };
   }
 
   #takeSlot(): number {
-    // A slot is used again as late as can be: a client that tries servers one by one knows them by their slots.
+    // Slots are reused as late as possible: a client that is still trying servers identifies them by slot.
     const slot = this.#slotsUsed < this.counters.slots ? this.#slotsUsed++ : this.#freeSlots.shift()!;
     this.counters.clearSlot(slot);
     this.#failures.delete(slot);
     return slot;
   }
 
-  async #startRemoval(server: TableServer): Promise<Leaving> {
+  async #startRemoval(server: TableServer): Promise<Removing> {
     const pool = new Map(this.#pool);
     pool.delete(server.name);
-    const leaving: Leaving = {
+    const removing: Removing = {
       server,
       openBefore: this.counters.getOf(server.slot, "serverOpen"),
       movedBefore: this.counters.getOf(server.slot, "movedAway"),
@@ -442,26 +462,25 @@ export class Balancer implements AsyncDisposable {
       gone: Promise.withResolvers(),
       timer: undefined,
     };
-    leaving.gone.promise.catch(() => {}); // whoever waits for it hears of it; nobody may
-    // Known before the engine has the table: it tells but once that the server is empty, and may do so before the table is everywhere.
-    await this.#publish(pool, `Cannot remove server ${JSON.stringify(server.name)}`, undefined, () => {
-      this.#leaving.set(server.name, leaving);
-    });
-    if (!this.#leaving.values().some((other) => other === leaving)) return leaving; // it was empty
-    log.info("Removed server {server}; it has {open} open connections", { server: server.name, open: leaving.openBefore });
+    removing.gone.promise.catch(() => {}); // callers of remove() handle the rejection; there may be none
+    // Before the engine has the table: the engine reports an empty server only once, possibly before every thread has the table.
+    const onSaved = () => void this.#removing.set(server.name, removing);
+    await this.#publish(pool, `Cannot remove server ${JSON.stringify(server.name)}`, { onSaved });
+    if (!this.#removing.values().some((other) => other === removing)) return removing; // it had no connections
+    log.info("Removed server {server}; it has {open} open connections", { server: server.name, open: removing.openBefore });
     this.#admission.remove(server.slot);
     this.#engine.vacate(server.slot);
-    return leaving;
+    return removing;
   }
 
-  /** The time of a server that was removed is over, if it is still there. */
-  #endLeaving(slot: number): void {
-    if (!this.#leaving.values().some(({ server }) => server.slot === slot)) return;
-    this.#admission.end(slot);
+  /** Ends the drain time of the server with this slot, if it is still being removed. */
+  #expireRemoval(slot: number): void {
+    if (!this.#removing.values().some(({ server }) => server.slot === slot)) return;
+    this.#admission.expire(slot);
     this.#engine.vacate(slot);
   }
 
-  /** The load as a client finds it that has just come. */
+  /** The load as a new client finds it. */
   get #loadWithOneMore(): Load {
     return liveLoad(this.counters, this.#availabilities, 1);
   }
@@ -472,16 +491,16 @@ export class Balancer implements AsyncDisposable {
 
   /** Ends the removal of the server with this slot, if it is being removed and has no connection left. */
   #finishRemoval(slot: number, isEmpty = this.#engine.isEmpty(slot)): void {
-    const leaving = this.#leaving.values().find(({ server }) => server.slot === slot);
-    if (leaving === undefined || !isEmpty) return;
-    clearTimeout(leaving.timer);
-    this.#leaving.delete(leaving.server.name);
+    const removing = this.#removing.values().find(({ server }) => server.slot === slot);
+    if (removing === undefined || !isEmpty) return;
+    clearTimeout(removing.timer);
+    this.#removing.delete(removing.server.name);
     this.#admission.forget(slot);
     this.#freeSlots.push(slot);
     const now = this.#fatesOf(slot);
-    const met = (fates: readonly Fate[]) => fates.reduce((sum, fate) => sum + now[fate] - leaving.fatesBefore[fate], 0);
-    const moved = this.counters.getOf(slot, "movedAway") - leaving.movedBefore;
-    leaving.gone.resolve({ server: leaving.server.name, open: met(FATE_NAMES) + moved, moved, ended: met(FORCED) });
+    const met = (fates: readonly Fate[]) => fates.reduce((sum, fate) => sum + now[fate] - removing.fatesBefore[fate], 0);
+    const moved = this.counters.getOf(slot, "movedAway") - removing.movedBefore;
+    removing.gone.resolve({ server: removing.server.name, open: met(FATE_NAMES) + moved, moved, ended: met(FORCED) });
   }
 
   #fatesOf(slot: number): Record<Fate, number> {
@@ -530,17 +549,18 @@ function refuseLoop(server: Address, listener: Address, ownIps: readonly string[
   const name = JSON.stringify(formatAddress(server));
   throw new OperatorError(
     "conflict",
-    `Cannot balance to server ${name}: the balancer itself listens there; choose another port for one`,
+    `Cannot use server ${name}: the balancer itself listens on that address; choose another port for one of them`,
   );
 }
 
-/** The server that was leaving is in the pool again. */
-function callOff({ server, timer, gone }: Leaving): void {
+/** Cancels the removal of a server that is in the pool again. */
+function cancelRemoval({ server, timer, gone }: Removing): void {
   clearTimeout(timer);
-  gone.reject(new OperatorError("conflict", `Removal of server ${JSON.stringify(server.name)} was called off: it was added again`));
+  const sentence = `Removal of server ${JSON.stringify(server.name)} was cancelled: the server was added again`;
+  gone.reject(new OperatorError("conflict", sentence));
 }
 
-/** What logs an end: asked once whether the log wants it, for most connections end as they should, and thousands a second. */
+/** The logger of ended connections. Log levels are looked up once, since thousands of connections may end per second. */
 function endLogger(): (ended: EndedConnection) => void {
   const wanted = new Set(FATE_NAMES.filter((fate) => connectionLog.isEnabledFor(FATES[fate].level)));
   return (ended) => {
@@ -552,13 +572,13 @@ function endLogger(): (ended: EndedConnection) => void {
   };
 }
 
-/** Logs that health has changed a server's state. */
+/** Logs a change of state by health. */
 function logCondition(server: string, { state, reason }: ServerCondition): void {
   if (state === "up") log.info("Server {server} is up again", { server });
   else log.warn("Server {server} is {state}: {reason}", { server, state, reason });
 }
 
-/** Logs a connection that has another server now. */
+/** Logs a connection that moved to another server. */
 function logMove({ client, from, to, loss, state, replayedBytes }: MovedConnection): void {
   if (!connectionLog.isEnabledFor("info")) return;
   connectionLog.info("Connection from {client} moved from {from} to {to}", { client, from, to, loss, state, replayedBytes });

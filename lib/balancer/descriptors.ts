@@ -1,27 +1,28 @@
-/** How many connections the limit on open files leaves room for. */
+/** How many connections fit under the limit on open files. */
 
+import { CHECKS_UNDER_WAY_MAX } from "../health/health.ts";
 import { LIMITS } from "../values/config.ts";
 import { OperatorError } from "../values/errors.ts";
 
-/** Descriptors of one connection: the client's socket and the server's. */
+/** Descriptors per connection: one socket for the client and one for the server. */
 const DESCRIPTORS_PER_CONNECTION = 2;
-/** Kept for the listener, the control socket and its clients, the log, the state file and the runtime itself: 28 when idle. */
+/** Reserved for the listener, the control socket and its clients, the log, the state file and the runtime: 28 when idle. */
 const DESCRIPTORS_RESERVED = 48;
-/** Of a thread of an engine: six of the runtime's, its epoll set and its mailbox. */
+/** Per thread of an engine: six of the runtime, its epoll set and its mailbox. */
 const DESCRIPTORS_PER_THREAD = 9;
-/** One in so many is kept for the epoll engine's pipes, which 64 connections at a time may use; see its CONNECTIONS_PER_PIPE. */
+/**
+ * One in this many is reserved for the pipes of the epoll engine, which 64 connections can use at a time; see CONNECTIONS_PER_PIPE.
+ */
 const DESCRIPTORS_PER_PIPES = 17;
 const PIPE_DESCRIPTORS_MAX = 128;
-/** One in so many is kept for health checks, of which as many may be under way at a time. */
+/** One in this many is reserved for concurrent health checks. */
 const DESCRIPTORS_PER_CHECKS = 33;
-const CHECKS_MAX = 256;
-/** Taken where the limit cannot be learnt (Deno raises the soft limit to the hard one at its start; macOS's is this or more). */
+/** Assumed if the limit is unknown (Deno raises the soft limit to the hard limit when it starts; macOS has at least this). */
 const DESCRIPTORS_ASSUMED = 10_240;
 
 /**
- * The limit on open descriptors that the process and its children have, asked of the shell: Deno has no call for getrlimit(2) and
- * keeps /proc/self/limits from programs that may not do everything. The permission to run the shell is given back. Throws an
- * operator error where the limit leaves no descriptor for that.
+ * The limit on open files of the process, read with the shell: Deno has no call for getrlimit(2), and /proc/self/limits needs all
+ * permissions. Gives up the permission to run the shell afterwards. Throws an operator error if the limit is too low to run it.
  */
 export async function readDescriptorLimit(): Promise<number> {
   try {
@@ -31,13 +32,13 @@ export async function readDescriptorLimit(): Promise<number> {
     return /^[0-9]+$/.test(limit) ? Number(limit) : DESCRIPTORS_ASSUMED;
   } catch (error) {
     if (!(error instanceof Error && "code" in error && error.code === "EMFILE")) return DESCRIPTORS_ASSUMED;
-    throw new OperatorError("failed", "Cannot serve under so low a limit on open files: raise it (ulimit -n) to 256 or more");
+    throw new OperatorError("failed", "The limit on open files is too low to start: raise it (ulimit -n) to 256 or more");
   } finally {
     await Deno.permissions.revoke({ name: "run", command: "sh" });
   }
 }
 
-/** Connections that fit under a limit on descriptors with so many threads beside the main one. Throws an operator error if none does. */
+/** Connections under a limit on descriptors, with `threads` beside the main thread. Throws an operator error if none fits. */
 export function connectionsUnder(descriptors: number, threads: number): number {
   const reserved = DESCRIPTORS_RESERVED + threads * DESCRIPTORS_PER_THREAD;
   const pipes = Math.min(PIPE_DESCRIPTORS_MAX, Math.floor(descriptors / DESCRIPTORS_PER_PIPES));
@@ -47,11 +48,11 @@ export function connectionsUnder(descriptors: number, threads: number): number {
   const needed = Math.ceil((reserved + DESCRIPTORS_PER_CONNECTION) / share);
   throw new OperatorError(
     "failed",
-    `Cannot serve under a limit of ${descriptors} open files: raise it (ulimit -n) to ${needed} or more`,
+    `The limit of ${descriptors} open files is too low for a connection: raise it (ulimit -n) to ${needed} or more`,
   );
 }
 
-/** Health checks that may be under way at a time under a limit on descriptors. */
+/** Concurrent health checks under a limit on descriptors. */
 export function checksUnder(descriptors: number): number {
-  return Math.max(1, Math.min(CHECKS_MAX, Math.floor(descriptors / DESCRIPTORS_PER_CHECKS)));
+  return Math.max(1, Math.min(CHECKS_UNDER_WAY_MAX, Math.floor(descriptors / DESCRIPTORS_PER_CHECKS)));
 }

@@ -1,6 +1,6 @@
 /**
- * Brings connections home after a server has joined or come back: finds those that are not with the server the ring gives their
- * clients to, and sends them there at a steady rate. Asks an engine; moves nothing itself.
+ * Rebalances after a server was added or has recovered: finds connections that are not with their owner, the server that the ring
+ * assigns to the client, and has the engine move them there at a steady rate.
  */
 
 import type { Engine } from "../engine/engine.ts";
@@ -8,32 +8,31 @@ import { OperatorError } from "../values/errors.ts";
 import { logger } from "../observe/log.ts";
 import { decide, type RedistributionPolicy } from "../routing/redistribution.ts";
 
-/** How bringing connections home goes. */
-export interface Rebalance {
+/** The progress of a rebalance. */
+interface Rebalance {
   readonly running: boolean;
-  /** Connections that were not with the server the ring gives them to, and could go there. */
+  /** Connections that were not with their owner and could move there. */
   readonly away: number;
-  /** Those that could not: they were in the middle of something. */
+  /** Connections that were not with their owner and could not move, in the middle of an exchange. */
   readonly busy: number;
   readonly moved: number;
-  /** Connections a second. */
+  /** Connections per second. */
   readonly rate: number;
 }
 
-/** What it is made with. */
-export interface RebalancerOptions {
+interface RebalancerOptions {
   readonly policy: RedistributionPolicy;
   readonly engine: Pick<Engine, "connections" | "sendToOwner">;
-  /** The slot of the server that the ring gives this client to just now; undefined if there is none. */
+  /** The slot of the server that this client gets now; undefined for none. */
   readonly ownerOf: (ip: Uint8Array, port: number) => number | undefined;
 }
 
-/** How often connections are sent home. */
+/** How often a batch of connections is moved. */
 const TICK_MS = 100;
 
 const log = logger("pool");
 
-/** One rebalance after another. Dispose of it to end the one that goes on. */
+/** Runs one rebalance at a time. Disposing of it stops the current one. */
 export class Rebalancer implements Disposable {
   readonly #options: RebalancerOptions;
   #state: Rebalance = { running: false, away: 0, busy: 0, moved: 0, rate: 0 };
@@ -43,45 +42,45 @@ export class Rebalancer implements Disposable {
     this.#options = options;
   }
 
-  /** How the last one goes, or went. */
+  /** The progress of the current or last rebalance. */
   get state(): Rebalance {
     return this.#state;
   }
 
-  /** A connection has gone home. */
+  /** Counts a connection that has moved to its owner. */
   countMove(): void {
     this.#state = { ...this.#state, moved: this.#state.moved + 1 };
   }
 
   /**
-   * Sends connections that are between two exchanges home, `rate` of them a second. Throws `conflict` if the level of redistribution does
-   * not allow it, or one goes on.
+   * Starts moving connections that are between two exchanges to their owners, `rate` per second. Throws `conflict` if the level of
+   * redistribution does not allow it or a rebalance is running.
    */
   start(rate: number): Rebalance {
     const { policy, engine } = this.#options;
     if (policy.redistribute !== "idle") {
-      const why = `only level idle lets open connections go, and --redistribute is ${policy.redistribute}`;
+      const why = `open connections move only at level idle, and --redistribute is ${policy.redistribute}`;
       throw new OperatorError("conflict", `Cannot rebalance: ${why}; restart the balancer with --redistribute idle`);
     }
-    if (this.#state.running) throw new OperatorError("conflict", "Cannot rebalance: a rebalance is going on; stop it first");
+    if (this.#state.running) throw new OperatorError("conflict", "Cannot rebalance: a rebalance is already running; stop it first");
     const { ids, busy } = this.#findAway();
     this.#state = { running: ids.length > 0, away: ids.length, busy, moved: 0, rate };
-    log.info("Rebalancing: {away} connections go home, {rate} a second; {busy} are in the middle of something", { ...this.#state });
+    log.info("Rebalancing: moving {away} connections to their owners, {rate} per second; {busy} more are busy", { ...this.#state });
     let due = 0;
     let sent = 0;
     const send = () => {
       due += rate * TICK_MS / 1000;
       for (; sent < Math.min(due, ids.length); sent++) engine.sendToOwner(ids[sent]);
-      if (sent === ids.length && due > ids.length + rate) this.stop(); // a second more for the last to arrive
+      if (sent === ids.length && due > ids.length + rate) this.stop(); // one more second for the last connections to arrive
     };
     if (ids.length > 0) this.#timer = setInterval(send, TICK_MS);
     return this.#state;
   }
 
-  /** Sends nobody home any more. */
+  /** Stops the rebalance. */
   stop(): Rebalance {
     clearInterval(this.#timer);
-    if (this.#state.running) log.info("Rebalanced: {moved} of {away} connections went home", { ...this.#state });
+    if (this.#state.running) log.info("Rebalanced: {moved} of {away} connections moved to their owners", { ...this.#state });
     return this.#state = { ...this.#state, running: false };
   }
 
@@ -89,14 +88,14 @@ export class Rebalancer implements Disposable {
     this.stop();
   }
 
-  /** Connections that could go home, by their ids, and the number of those that are away and cannot. */
+  /** The ids of connections that can move to their owner, and the number of those that cannot. */
   #findAway(): { ids: number[]; busy: number } {
     const { engine, ownerOf, policy } = this.#options;
     const ids: number[] = [];
     let busy = 0;
     for (const { id, slot, facts, quietForMs, replays, ip, port } of engine.connections()) {
-      const home = slot < 0 ? undefined : ownerOf(ip, port);
-      if (home === undefined || home === slot) continue;
+      const owner = slot < 0 ? undefined : ownerOf(ip, port);
+      if (owner === undefined || owner === slot) continue;
       if (decide(policy, "rebalance", facts, quietForMs, replays) === "move") ids.push(id);
       else busy++;
     }

@@ -1,6 +1,6 @@
 /**
- * What survives a restart: the pool, in one file that is replaced whole and is on the disk before a command answers. A file that
- * is not ours, or not whole, is kept aside and never overwritten.
+ * The state that survives a restart: the pool, in one file. It is replaced atomically, and written to disk before a command
+ * answers. A file that is invalid or written by another program is renamed, never overwritten.
  */
 
 import { timingSafeEqual } from "@std/crypto";
@@ -11,17 +11,17 @@ import { folderOf } from "../values/paths.ts";
 import { ifMissing, readPlain } from "../values/plain_file.ts";
 import { formatSize } from "../values/size.ts";
 
-/** A server as it is kept. `connectionsMax` is null where it has no limit. */
+/** A saved server. `connectionsMax` is null for no limit. */
 export interface SavedServer {
   readonly server: string;
   readonly weight: number;
   readonly connectionsMax: number | null;
-  /** Whether the operator has taken it out for a while. */
+  /** Whether it is draining. */
   readonly draining?: boolean;
 }
 
-/** What was found. `warning` is a sentence for the operator if a file was there but could not be used. */
-export interface LoadedState {
+/** The state that was found. `warning` is a sentence for the operator if a file existed but could not be used. */
+interface LoadedState {
   readonly servers: readonly SavedServer[];
   readonly warning?: string;
 }
@@ -29,27 +29,27 @@ export interface LoadedState {
 const FORMAT = "balancer-state";
 const VERSION = 1;
 
-/** As much as a state with a hundred servers has. */
+/** About the size of a state with a hundred servers. */
 const PROBE_BYTES = 8192;
 
-/** Characters of a value that is not valid that a warning repeats. */
+/** How many characters of an invalid value a warning shows. */
 const SHOWN_MAX = 80;
 
 /**
- * Reads the state. A file that cannot be used is renamed, and a warning says why and to what. Throws an operator error if it cannot
- * be read or renamed, or is no plain file.
+ * Reads the state. A file that cannot be used is renamed, and a warning says why. Throws an operator error if the file cannot be
+ * read or renamed, or is not a plain file.
  */
 export async function loadState(path: string): Promise<LoadedState> {
   const cannot = `Cannot read the state file ${JSON.stringify(path)}`;
   const bytes = await readPlain(path, LIMITS.stateFileBytesMax, cannot).catch(ifMissing(undefined)).catch(failWith(cannot));
   if (bytes === undefined) return { servers: [] };
   const parsed = bytes === null
-    ? `it is too large: a state file has ${formatSize(LIMITS.stateFileBytesMax)} at the most`
+    ? `it is larger than the limit of ${formatSize(LIMITS.stateFileBytesMax)}`
     : await parseState(new TextDecoder().decode(bytes));
   return typeof parsed === "string" ? await keepAside(path, parsed) : { servers: parsed };
 }
 
-/** Replaces the state; when it resolves the disk has it. Throws an operator error, the old state then being whole. */
+/** Replaces the state, and resolves once it is on disk. Throws an operator error; the old state is then intact. */
 export async function saveState(path: string, servers: readonly SavedServer[]): Promise<void> {
   const temporary = `${path}.new`;
   try {
@@ -62,10 +62,7 @@ export async function saveState(path: string, servers: readonly SavedServer[]): 
   }
 }
 
-/**
- * Tries whether the state could be saved: writes a file beside it, to the disk, and removes it. Throws an operator error that says
- * what to do.
- */
+/** Checks that the state can be saved: writes a file beside it to disk and removes it. Throws an operator error. */
 export async function tryToSave(path: string): Promise<void> {
   const probe = `${path}.probe`;
   try {
@@ -75,7 +72,7 @@ export async function tryToSave(path: string): Promise<void> {
     await syncFolder(path);
   } catch (error) {
     await Deno.remove(probe).catch(() => {});
-    const wayOut = "make room for it there, or start with --no-state to keep nothing";
+    const wayOut = "free some space there, or start with --no-state";
     throw new OperatorError("failed", `Cannot keep the state in ${JSON.stringify(path)}: ${messageOf(error)}; ${wayOut}`);
   }
 }
@@ -87,14 +84,14 @@ async function writeDurably(path: string, text: string): Promise<void> {
   await file.sync();
 }
 
-/** What a daemon that was killed in the middle left; it may have another mode, or be a link. */
+/** Removes what a killed daemon may have left; it may have another mode or be a link. */
 async function removeLeftover(path: string): Promise<void> {
   await Deno.remove(path).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   });
 }
 
-/** A rename is on the disk when its folder is (fsync(2)). Windows has no such call and needs none. */
+/** Writes a rename to disk by syncing the folder (fsync(2)). Windows has no such call and does not need it. */
 async function syncFolder(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
   using folder = await Deno.open(folderOf(path));
@@ -106,17 +103,19 @@ async function formatState(servers: readonly SavedServer[]): Promise<string> {
   return JSON.stringify({ format: FORMAT, version: VERSION, sha256, servers }, null, 1) + "\n";
 }
 
-/** The servers, or why the text cannot be used, as a clause. */
+/** The servers, or the reason why the text cannot be used, as a clause. */
 async function parseState(text: string): Promise<readonly SavedServer[] | string> {
   if (text.trim() === "") return "it is empty";
   let state: unknown;
   try {
     state = JSON.parse(text);
   } catch {
-    return "it is cut short or no JSON";
+    return "it is incomplete or not JSON";
   }
   if (!isRecord(state) || state.format !== FORMAT) return "another program wrote it";
-  if (state.version !== VERSION) return `it has version ${JSON.stringify(state.version)} and this program reads ${VERSION}`;
+  if (state.version !== VERSION) {
+    return `it has version ${JSON.stringify(state.version)}, and this program reads version ${VERSION}`;
+  }
   const { servers, sha256 } = state;
   const fault = faultOf(servers);
   if (fault !== undefined) return `its list of servers is not valid: ${fault}`;
@@ -136,11 +135,11 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Why a pool could not have these servers, as a clause: what `add` and `set` would refuse. */
+/** Why these servers are not a valid pool, as a clause: what `add` and `set` would refuse. */
 function faultOf(servers: unknown): string | undefined {
-  if (!Array.isArray(servers)) return "it is no list";
+  if (!Array.isArray(servers)) return "it is not a list";
   if (servers.length > LIMITS.serversMax) {
-    return `it has ${servers.length} servers, and a pool has ${LIMITS.serversMax} at the most`;
+    return `it has ${servers.length} servers, and the limit is ${LIMITS.serversMax}`;
   }
   for (const [index, server] of servers.entries()) {
     const fault = serverFault(server);
@@ -155,22 +154,24 @@ function poolFault(servers: readonly SavedServer[]): string | undefined {
   if (twice !== undefined) return `server ${JSON.stringify(twice.server)} is in it more than once`;
   const weightTotal = servers.reduce((sum, { weight }) => sum + weight, 0);
   if (weightTotal <= LIMITS.weightTotalMax) return undefined;
-  return `its weights add up to ${weightTotal}, and a pool's to ${LIMITS.weightTotalMax} at the most`;
+  return `its weights add up to ${weightTotal}, and the limit is ${LIMITS.weightTotalMax}`;
 }
 
-/** What is amiss with one server, as a clause. */
+/** What is invalid about a server, as a clause. */
 function serverFault(value: unknown): string | undefined {
-  if (!isRecord(value)) return "is no object";
+  if (!isRecord(value)) return "is not an object";
   const { server, weight, connectionsMax, draining } = value;
-  if (!isCanonical(server)) return `has the name ${shortened(server)}, which is no address:port as the daemon writes it`;
+  if (!isCanonical(server)) return `has the name ${shortened(server)}, which is not an address:port as the daemon writes it`;
   if (!isCount(weight, LIMITS.weightMax)) {
-    return `has the weight ${shortened(weight)}, which is no whole number from 1 to ${LIMITS.weightMax}`;
+    return `has the weight ${shortened(weight)}, which is not a whole number from 1 to ${LIMITS.weightMax}`;
   }
   if (connectionsMax !== null && !isCount(connectionsMax, LIMITS.serverConnectionsMax)) {
-    const limits = `no whole number from 1 to ${LIMITS.serverConnectionsMax}, nor null`;
-    return `has the limit of connections ${shortened(connectionsMax)}, which is ${limits}`;
+    const limits = `neither null nor a whole number from 1 to ${LIMITS.serverConnectionsMax}`;
+    return `has the connection limit ${shortened(connectionsMax)}, which is ${limits}`;
   }
-  if (draining !== undefined && typeof draining !== "boolean") return `is draining ${shortened(draining)}, not true or false`;
+  if (draining !== undefined && typeof draining !== "boolean") {
+    return `has ${shortened(draining)} for draining, which is neither true nor false`;
+  }
 }
 
 function isCanonical(name: unknown): boolean {
@@ -181,7 +182,7 @@ function isCanonical(name: unknown): boolean {
   }
 }
 
-/** A value as a sentence can bear it. */
+/** A value as text, shortened for a sentence. */
 function shortened(value: unknown): string {
   const text = JSON.stringify(value) ?? "none";
   return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}…` : text;
@@ -196,12 +197,12 @@ async function keepAside(path: string, why: string): Promise<LoadedState> {
   try {
     await Deno.rename(path, aside);
   } catch (error) {
-    const both = `it cannot be used (${why}) nor kept aside: ${messageOf(error)}`;
+    const both = `it cannot be used (${why}) and cannot be renamed: ${messageOf(error)}`;
     throw new OperatorError("failed", `Cannot start with the state file ${JSON.stringify(path)}: ${both}`);
   }
   const kept = JSON.stringify(aside);
   return {
     servers: [],
-    warning: `The state file ${JSON.stringify(path)} cannot be used: ${why}; it is kept as ${kept} and the pool is empty`,
+    warning: `The state file ${JSON.stringify(path)} cannot be used: ${why}; it was renamed to ${kept}, and the pool is empty`,
   };
 }

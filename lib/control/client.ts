@@ -1,6 +1,6 @@
 /**
- * The one client of the control API. Loads no schema. Trusts nobody: what listens must be its own user's, and what it answers must
- * have the shape it should.
+ * The client of the control API. Loads no schema. Trusts nothing: the listener must belong to the same user, and every answer must
+ * have the expected shape.
  */
 
 import { ERROR_KINDS, failWith, messageOf, OperatorError } from "../values/errors.ts";
@@ -12,39 +12,45 @@ import { peerUid } from "./peer.ts";
 import { misfitOf } from "./shapes.ts";
 import { requireOwnSocket } from "./socket.ts";
 
-/** How long a daemon may take to answer what it can answer at once. */
+/** How long a daemon may take to answer a request that does not wait for connections. */
 const ANSWER_MAX_MS = 10_000;
-/** The longest answer there is lists a pool of 16,384 servers in 10 MB. */
+/** The longest answer, the list of 16,384 servers, has 10 MB. */
 const ANSWER_BYTES_MAX = 64 * 1024 ** 2;
 
-/** A server's settings as the API takes them. */
-export interface NewServer {
+/** A server to add, as the API takes it. */
+interface NewServer {
   readonly address: string;
   readonly port: number;
   readonly weight?: number;
   readonly connectionsMax?: number;
 }
 
-/** What of a server is to change. */
-export interface ServerChange {
+/** The settings of a server to change. */
+interface ServerChange {
   readonly weight?: number;
   readonly connectionsMax?: number | null;
   readonly draining?: boolean;
 }
 
-/** Parameters of a question; those that are undefined are left out. */
-export type Query = Readonly<Record<string, string | undefined>>;
+/** Query parameters; undefined ones are left out. */
+type Query = Readonly<Record<string, string | undefined>>;
 
 function format(query: Query): string {
   return new URLSearchParams(Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined)).toString();
 }
 
-/** Speaks to the daemon called `name` whose control socket is at `path`. Every call throws an operator error where it fails. */
+/** The body of a request, and how long the daemon may wait before it answers. */
+interface CallOptions {
+  readonly body?: unknown;
+  readonly waitMs?: number;
+}
+
+/** Talks to the daemon called `name`, whose control socket is at `path`. Every call throws an operator error if it fails. */
 export class ControlClient implements Disposable {
-  /** Made when it is used: the runtime looks at the path then. */
+  /** Made on first use, because the runtime checks the path then. */
   #http: Deno.HttpClient | undefined;
 
-  /** `locks` are the files that its daemon may have locked, by which one that runs without a socket is known. */
+  /** `locks` are the lock files that the daemon may hold: they show that it runs even if its socket is missing. */
   constructor(readonly name: string, readonly path: string, readonly locks: readonly string[] = []) {}
 
   status(): Promise<Answers["status"]> {
@@ -56,7 +62,7 @@ export class ControlClient implements Disposable {
   }
 
   add(server: NewServer): Promise<Answers["server"]> {
-    return this.#call("server", "POST", "/v1/servers", server);
+    return this.#call("server", "POST", "/v1/servers", { body: server });
   }
 
   server(server: string): Promise<Answers["server"]> {
@@ -64,11 +70,11 @@ export class ControlClient implements Disposable {
   }
 
   change(server: string, change: ServerChange): Promise<Answers["server"]> {
-    return this.#call("server", "PATCH", `/v1/servers/${encodeURIComponent(server)}`, change);
+    return this.#call("server", "PATCH", `/v1/servers/${encodeURIComponent(server)}`, { body: change });
   }
 
   startRebalance(rate: number | undefined): Promise<Answers["rebalance"]> {
-    return this.#call("rebalance", "POST", "/v1/rebalance", { rate });
+    return this.#call("rebalance", "POST", "/v1/rebalance", { body: { rate } });
   }
 
   showRebalance(): Promise<Answers["rebalance"]> {
@@ -87,17 +93,17 @@ export class ControlClient implements Disposable {
     return this.#call("explanation", "GET", `/v1/explain?${format(query)}`);
   }
 
-  ends(query: Query): Promise<Answers["ends"]> {
-    return this.#call("ends", "GET", `/v1/ends?${format(query)}`);
+  recent(query: Query): Promise<Answers["recent"]> {
+    return this.#call("recent", "GET", `/v1/recent?${format(query)}`);
   }
 
-  /** `server` is `address:port`, `drain` a time such as `10s`, `waitMs` how long that is. */
+  /** `server` is `address:port`, `drain` a time such as `10s`, `waitMs` the same time in milliseconds. */
   remove(server: string, drain: string, waitMs: number): Promise<Answers["removal"]> {
-    return this.#call("removal", "DELETE", `/v1/servers/${encodeURIComponent(server)}?drain=${drain}`, undefined, waitMs);
+    return this.#call("removal", "DELETE", `/v1/servers/${encodeURIComponent(server)}?drain=${drain}`, { waitMs });
   }
 
   stop(grace: string): Promise<Answers["stopping"]> {
-    return this.#call("stopping", "POST", "/v1/stop", { grace });
+    return this.#call("stopping", "POST", "/v1/stop", { body: { grace } });
   }
 
   [Symbol.dispose](): void {
@@ -108,14 +114,16 @@ export class ControlClient implements Disposable {
     name: Name,
     method: string,
     path: string,
-    body?: unknown,
-    waitMs = 0,
+    { body, waitMs = 0 }: CallOptions = {},
   ): Promise<Answers[Name]> {
-    await this.#knock();
+    await this.#requireDaemon();
     const response = await this.#fetch(method, path, body, waitMs);
     const answer = parseJson(await this.#read(response));
     if (answer === undefined) {
-      throw new OperatorError("failed", `What listens on control socket ${JSON.stringify(this.path)} is no balancer`);
+      throw new OperatorError(
+        "failed",
+        `The program that listens on control socket ${JSON.stringify(this.path)} is not a balancer`,
+      );
     }
     if (response.ok) return this.#require(name, answer);
     const { kind, message } = this.#require("failure", answer).error;
@@ -125,19 +133,19 @@ export class ControlClient implements Disposable {
   #require<Name extends keyof Answers>(name: Name, answer: unknown): Answers[Name] {
     const misfit = misfitOf(name, answer);
     if (misfit === undefined) return answer as Answers[Name];
-    const why = `${printableIn(misfit)}; both must have the same version`;
-    throw new OperatorError("failed", `Balancer ${JSON.stringify(this.name)} answers what balancerctl cannot read: ${why}`);
+    const why = `${printableIn(misfit)}; install the same version of both`;
+    throw new OperatorError("failed", `Cannot read the answer of balancer ${JSON.stringify(this.name)}: ${why}`);
   }
 
-  /** Refuses what another user might listen on, and tells a daemon that is not there from one that does not answer. */
-  async #knock(): Promise<void> {
+  /** Refuses a socket of another user, and distinguishes a daemon that does not run from one that does not answer. */
+  async #requireDaemon(): Promise<void> {
     const cannot = `Cannot use control socket ${JSON.stringify(this.path)}`;
     if (!await requireOwnSocket(this.path)) throw await this.#absence();
     const uid = peerUid(this.path);
     if (uid !== undefined && uid !== Deno.uid()) {
-      throw new OperatorError("failed", `${cannot}: user ${uid} listens on it, and this is user ${Deno.uid()}; ask as that user`);
+      throw new OperatorError("failed", `${cannot}: user ${uid} listens on it, and this is user ${Deno.uid()}; run as that user`);
     }
-    if (uid !== undefined) return; // it was connected to
+    if (uid !== undefined) return; // peerUid() could connect
     const error = await connectError(this.path);
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) throw await this.#absence();
     if (error !== undefined) failWith(cannot)(error);
@@ -147,7 +155,7 @@ export class ControlClient implements Disposable {
     const name = JSON.stringify(this.name);
     for (const lock of this.locks) {
       if (!await isLocked(lock)) continue;
-      const why = "its control socket is not there; it makes it within a second: try again, and if that does not help see its log";
+      const why = "its control socket is missing; the daemon restores it within a second: try again, then see its log";
       return new OperatorError("failed", `Balancer ${name} is running, but ${why}`);
     }
     const start = "start it with balancerctl start <inet_address> <inet_port>";
@@ -157,7 +165,7 @@ export class ControlClient implements Disposable {
   async #fetch(method: string, path: string, body: unknown, waitMs: number): Promise<Response> {
     try {
       this.#http ??= Deno.createHttpClient({ proxy: { transport: "unix", path: this.path } });
-      return await fetch(`http://127.0.0.1${path}`, { // a name would be looked up, though the socket is local
+      return await fetch(`http://127.0.0.1${path}`, { // a host name would be resolved, though the socket is local
         method,
         redirect: "manual",
         client: this.#http,
@@ -184,7 +192,7 @@ export class ControlClient implements Disposable {
     }
     if (bytes <= ANSWER_BYTES_MAX) return text + decoder.decode();
     const limit = formatSize(ANSWER_BYTES_MAX);
-    throw new OperatorError("failed", `Balancer ${JSON.stringify(this.name)} answers more than ${limit}, which is not read`);
+    throw new OperatorError("failed", `The answer of balancer ${JSON.stringify(this.name)} is longer than the limit of ${limit}`);
   }
 
   #lost(error: unknown): OperatorError {
@@ -192,12 +200,12 @@ export class ControlClient implements Disposable {
     const why = isLate ? "it does not answer" : messageOf(error instanceof Error && error.cause ? error.cause : error);
     return new OperatorError(
       "failed",
-      `Lost balancer ${JSON.stringify(this.name)} in the middle of a request: ${printableIn(why)}`,
+      `Lost the connection to balancer ${JSON.stringify(this.name)}: ${printableIn(why)}`,
     );
   }
 }
 
-/** Undefined where it is no JSON. */
+/** The parsed text; undefined if it is not JSON. */
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -206,7 +214,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** Why there is no connection; undefined where there was one. */
+/** The error of connecting to the socket; undefined if connecting succeeds. */
 async function connectError(path: string): Promise<unknown> {
   try {
     (await Deno.connect({ transport: "unix", path })).close();

@@ -7,6 +7,7 @@ import { abortable, deadline, delay } from "@std/async";
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
 import { parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
+import { parseCount } from "../values/count.ts";
 import {
   DEFAULT_DRAIN_MS,
   DEFAULT_GRACE_MS,
@@ -18,7 +19,6 @@ import {
   parseWeight,
   SETTINGS,
 } from "../values/config.ts";
-import { parseCount } from "../values/count.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
@@ -248,7 +248,7 @@ export const COMMANDS = {
       if (server !== undefined) parseAddress(server);
       if (fate !== undefined) parseFate(fate);
       if (limit !== undefined) parseCount(limit, "Limit", LIMITS.recentMax);
-      return client.ends({ server, fate, limit });
+      return client.recent({ server, fate, limit });
     },
     print: printRecent,
   }),

@@ -1,6 +1,6 @@
 /**
- * Keeps a daemon alone under its name and within reach: looks after its control socket and its lock, which somebody may remove
- * while it runs, and makes them anew. Decides nothing else.
+ * Keeps a daemon reachable and the only one of its name: restores its control socket and its lock file if they are removed while it
+ * runs.
  */
 
 import { messageOf } from "../values/errors.ts";
@@ -11,24 +11,24 @@ import { makePrivateFolder } from "./socket.ts";
 import type { Door } from "./socket.ts";
 
 /**
- * How often is looked whether the socket is there, which takes some microseconds; sooner than another daemon can start. (What
- * Deno.watchFs tells of a removed folder is sometimes nothing.)
+ * How often the socket is checked, which takes a few microseconds; more often than another daemon can start. (Deno.watchFs
+ * sometimes does not report a removed folder.)
  */
 const GLANCE_MS = 100;
-/** One glance in so many is a look at everything. */
+/** How many of these checks there are per full check of socket and lock. */
 const GLANCES_PER_LOOK = 10;
 
 const log = logger("control");
 
-/** What is looked after, until it is disposed of. */
+/** Guards a socket and a lock until it is disposed of. */
 export class Guard implements AsyncDisposable {
   readonly #door: Door;
   readonly #lock: Lock;
   readonly #timer: ReturnType<typeof setInterval>;
   #glances = 0;
   #looking: Promise<void> | undefined;
-  #isOver = false;
-  /** What was complained of last, so that it is said once. */
+  #isDisposed = false;
+  /** The last logged problem, so that it is logged once. */
   #complaint = "";
 
   constructor(door: Door, lock: Lock) {
@@ -46,8 +46,8 @@ export class Guard implements AsyncDisposable {
 
   async #look(): Promise<void> {
     try {
-      await this.#lookAtLock(); // first: the socket is only for whoever has the lock
-      if (!this.#isOver && !this.#door.isThere) await this.#renewDoor();
+      await this.#lookAtLock(); // first: the socket belongs to the holder of the lock
+      if (!this.#isDisposed && !this.#door.isThere) await this.#renewDoor();
       this.#complaint = "";
     } catch (error) {
       this.#complain(messageOf(error));
@@ -58,25 +58,25 @@ export class Guard implements AsyncDisposable {
     const { path } = this.#lock;
     await makePrivateFolder(folderOf(path));
     const found = await this.#lock.check();
-    if (found === "renewed") log.warn("Lock file {path} had been removed or replaced; it is locked anew", { path });
+    if (found === "renewed") log.warn("Lock file {path} was removed or replaced; it is restored", { path });
     if (found === "taken") {
-      throw new Error(`Lock file ${JSON.stringify(path)} was replaced and another process has locked it: stop one of the two`);
+      throw new Error(`another process has locked a new lock file ${JSON.stringify(path)}; stop one of the two`);
     }
   }
 
   async #renewDoor(): Promise<void> {
     const { path } = this.#door;
     await this.#door.renew();
-    log.warn("Control socket {path} had been removed or replaced; it is made anew", { path });
+    log.warn("Control socket {path} was removed or replaced; it is restored", { path });
   }
 
   #complain(why: string): void {
-    if (why !== this.#complaint) log.error("Cannot keep this balancer within reach: {why}", { why });
+    if (why !== this.#complaint) log.error("Cannot keep this balancer reachable: {why}", { why });
     this.#complaint = why;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isOver = true;
+    this.#isDisposed = true;
     clearInterval(this.#timer);
     await this.#looking;
   }

@@ -1,48 +1,51 @@
 /**
- * HTTP on a Unix socket, with limits on what Deno.serve leaves open: how long a request may take to arrive, how large it may be,
- * and how many connections there may be. Knows nothing of the API: a request becomes a text, an answer is a Response.
+ * HTTP on a Unix socket, with limits that Deno.serve does not have: the time in which a request must arrive, its size, and the
+ * number of connections. Knows nothing of the API: the body of a request is text, an answer is a Response. hono's `bodyLimit` and
+ * `timeout` cannot replace these limits: they see a request only after its head has arrived, and do not close a slow connection.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
+import { deadline } from "@std/async";
 import { formatDuration } from "../values/duration.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
 
-/** A request that has arrived whole. */
+/** A request that has arrived completely. */
 export interface HttpRequest {
   readonly method: string;
-  /** Path and query, as they came. */
+  /** Path and query, as received. */
   readonly target: string;
   readonly host: string;
-  /** Empty where there is none. */
+  /** Empty without a body. */
   readonly body: string;
 }
 
-/** What a server does with requests, and its limits. */
-export interface HttpOptions {
-  /** Answers a request. What it throws is answered by `fail`. */
+/** Handlers and limits of a server. */
+interface HttpOptions {
+  /** Answers a request. `fail` answers its errors. */
   readonly answer: (request: HttpRequest) => Promise<Response>;
-  /** The answer for what went wrong. Must not throw. */
+  /** The answer for an error. Must not throw. */
   readonly fail: (error: unknown) => Response;
-  /** How long a request may take to arrive, from its connection on. */
+  /** How long a request may take to arrive, counted from its connection. */
   readonly requestTimeMaxMs: number;
   readonly requestBytesMax: number;
-  /** Connections, and those of them whose next request has not begun to arrive. */
+  /** Limit on connections. */
   readonly connectionsMax: number;
+  /** Limit on connections that are not sending or waiting for an answer. */
   readonly waitingMax: number;
 }
 
-/** How long a connection is kept for a next request. A client of ours never waits so long between two. */
+/** How long a connection is kept for the next request. */
 const KEEP_ALIVE_MS = 60_000;
-/** How long the other side may take to read some more of an answer. */
+/** How long a client may stall while it reads an answer. */
 const ANSWER_STALLED_MAX_MS = 30_000;
 const HEAD_BYTES_MAX = 16 * 1024;
-/** Connections beyond the limit that are told so at a time; more are closed without a word. */
+/** How many connections beyond the limit get an answer at a time; others are closed without one. */
 const REFUSALS_MAX = 16;
-/** The times of node:http are off: those here limit a request as a whole, say who was late, and leave an answer its time. */
+/** The timeouts of node:http are off. Those of this file limit whole requests, answer slow ones, and do not limit answers. */
 const NO_TIMES = { headersTimeout: 0, requestTimeout: 0, keepAliveTimeout: 0 };
 
-/** An HTTP server. Its connections outlive the sockets that they came by. */
+/** An HTTP server. Its connections stay open when a listening socket is closed. */
 export class HttpServer {
   readonly #options: HttpOptions;
   readonly #visits = new Map<Socket, Visit>();
@@ -53,10 +56,10 @@ export class HttpServer {
     this.#options = options;
   }
 
-  /** Accepts connections on a new socket at the path, where nothing must be. */
+  /** Accepts connections on a new socket at the path, where nothing may exist. */
   async listen(path: string): Promise<Server> {
     const server = createServer({ ...NO_TIMES, maxHeaderSize: HEAD_BYTES_MAX }, (request, response) => {
-      this.#serve(request, response).catch(() => request.socket.destroy()); // the client is gone
+      this.#serve(request, response).catch(() => request.socket.destroy()); // the client has gone
     });
     server.maxConnections = this.#options.connectionsMax + REFUSALS_MAX;
     server.on("connection", (socket) => this.#accept(socket));
@@ -65,17 +68,15 @@ export class HttpServer {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("error", reject).listen(path, () => resolve());
     await promise;
-    server.on("error", () => {}); // to accept failed for want of descriptors, and is tried again
+    server.on("error", () => {}); // accepting failed without descriptors, and is retried
     return server;
   }
 
-  /** Ends every connection; requests that are being answered have so long. */
+  /** Ends every connection, after at most `maxMs` for the requests that are being answered. */
   async close(maxMs: number): Promise<void> {
-    const timer = setTimeout(() => this.#idle.resolve(), maxMs);
     this.#isClosing = true;
     this.#closeIfIdle();
-    await this.#idle.promise;
-    clearTimeout(timer);
+    await deadline(this.#idle.promise, maxMs).catch(() => {}); // rejects only if it is late
     for (const socket of this.#visits.keys()) socket.destroy();
   }
 
@@ -97,16 +98,18 @@ export class HttpServer {
     visit.expect(requestTimeMaxMs);
   }
 
-  /** Why there may be no more connections. A removal that lasts for hours takes no place from those who have yet to ask. */
+  /** Why another connection is refused; undefined if it is not. Long removals do not use up the places of waiting connections. */
   #busyReason(): string | undefined {
     const { connectionsMax, waitingMax } = this.#options;
     const waiting = this.#visits.values().reduce((sum, { requests }) => sum + (requests === 0 ? 1 : 0), 0);
-    if (waiting >= waitingMax) return `${waitingMax} connections to the control socket wait for a request; try again later`;
+    if (waiting >= waitingMax) {
+      return `${waitingMax} connections to the control socket are idle, which is the limit; try again later`;
+    }
     if (this.#visits.size < connectionsMax) return undefined;
-    return `${connectionsMax} connections to the control socket are open, as many as may be; try again later`;
+    return `${connectionsMax} connections to the control socket are open, which is the limit; try again later`;
   }
 
-  /** What a method is answered for which there is no response to write to. */
+  /** Answers CONNECT, for which node:http makes no response object. */
   async #answerByHand({ method = "", url = "", headers }: IncomingMessage, socket: Socket): Promise<void> {
     const { answer, fail } = this.#options;
     await endWith(socket, await answer({ method, target: url, host: headers.host ?? "", body: "" }).catch(fail));
@@ -134,7 +137,7 @@ export class HttpServer {
     if (isLast) response.setHeader("connection", "close");
     socket.setTimeout(ANSWER_STALLED_MAX_MS);
     response.end(method === "HEAD" ? undefined : bytes, () => isLast ? socket.destroy() : socket.setTimeout(0));
-    request.resume(); // what is left of a request that was too large; its time goes on
+    request.resume(); // drain the rest of a request that is too large, within its time
   }
 
   async #read(request: IncomingMessage): Promise<string> {
@@ -150,7 +153,7 @@ export class HttpServer {
     request.on("data", (chunk: Uint8Array<ArrayBuffer>) => {
       bytes += chunk.length;
       if (bytes <= requestBytesMax) chunks.push(chunk);
-      else reject(new OperatorError("tooLarge", `The request has more than ${requestBytesMax} bytes; send less`));
+      else reject(new OperatorError("tooLarge", `The request is larger than the limit of ${requestBytesMax} bytes`));
     });
     request.on("end", () => {
       clearTimeout(late);
@@ -158,7 +161,7 @@ export class HttpServer {
     });
     request.on("error", () => {}).on("close", () => {
       clearTimeout(late);
-      reject(new OperatorError("usage", "The request broke off before its end")); // unless it is read
+      reject(new OperatorError("usage", "The request ended early")); // has no effect once it was read
     });
     return await promise;
   }
@@ -168,19 +171,19 @@ export class HttpServer {
   }
 }
 
-/** One connection, and how long its next request is waited for. */
+/** A connection, with the timeout for its next request. */
 class Visit {
   requests = 0;
   #isFirst = true;
-  #isOver = false;
+  #isClosed = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(readonly onLate: (isFirst: boolean) => void) {}
 
-  /** The head of the next request must be there in so long. */
+  /** Starts the timeout for the head of the next request. */
   expect(ms: number): void {
     clearTimeout(this.#timer);
-    if (!this.#isOver) this.#timer = setTimeout(() => this.onLate(this.#isFirst), ms);
+    if (!this.#isClosed) this.#timer = setTimeout(() => this.onLate(this.#isFirst), ms);
   }
 
   begin(): void {
@@ -194,7 +197,7 @@ class Visit {
   }
 
   close(): void {
-    this.#isOver = true;
+    this.#isClosed = true;
     clearTimeout(this.#timer);
   }
 }
@@ -202,17 +205,17 @@ class Visit {
 const TOO_SLOW = 408;
 
 function tooSlow(ms: number): OperatorError {
-  return new OperatorError("tooSlow", `The request did not end within ${formatDuration(ms)}; send it whole`);
+  return new OperatorError("tooSlow", `The request did not arrive completely within ${formatDuration(ms)}`);
 }
 
 function clientFault({ code, message }: Error & { code?: string }): OperatorError {
   if (code === "HPE_HEADER_OVERFLOW") {
-    return new OperatorError("tooLarge", `The request's head has more than ${HEAD_BYTES_MAX} bytes; send less`);
+    return new OperatorError("tooLarge", `The head of the request is larger than the limit of ${HEAD_BYTES_MAX} bytes`);
   }
-  return new OperatorError("usage", `The request is not HTTP: ${message}`);
+  return new OperatorError("usage", `The request is not valid HTTP: ${message}`);
 }
 
-/** Answers by hand where there is no request to answer, and closes. */
+/** Writes an answer directly to the socket, and closes it. */
 async function endWith(socket: Socket, answer: Response): Promise<void> {
   if (!socket.writable) return void socket.destroy();
   const body = await answer.text().catch(messageOf);

@@ -1,32 +1,34 @@
 /**
- * The daemon as a process: how `balancerctl` puts it in the background and learns that it serves or why it does not, and how it
- * learns that it is gone.
+ * The daemon as a process: how `balancerctl` starts it in the background, learns that it serves or why it does not, and waits for
+ * its end.
  */
 
 import { EXIT, failWith, messageOf, OperatorError } from "../values/errors.ts";
 import { programStart } from "../values/packaging.ts";
 import { openPlain } from "../values/plain_file.ts";
 
-/** How long a daemon may take from its start to its first client. 10,000 servers take one second. */
+/** How long a daemon may take until it serves. With 10,000 servers it takes one second. */
 const START_MAX_MS = 30_000;
 
-/** How a daemon is started: in a session of its own, to outlive this program, or as its child; with more environment variables. */
-export interface LaunchOptions {
+/** How a daemon is started. */
+interface LaunchOptions {
+  /** Whether it runs in its own session and outlives this program. */
   readonly detached: boolean;
-  /** Sends the daemon SIGTERM when it is aborted, now or later: one that does not serve yet ends, one that does stops. */
+  /** Sends SIGTERM to the daemon when aborted, at any time. */
   readonly signal?: AbortSignal;
+  /** Additional environment variables. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** A daemon that serves, and the address it said. */
-export interface Launched {
+/** A daemon that serves, and its address. */
+interface Launched {
   readonly daemon: Deno.ChildProcess;
   readonly address: string;
 }
 
 /**
- * Starts `balancer` with these arguments, and resolves when it has said on its standard output that it serves. Throws an operator
- * error with the daemon's own reason, no process being left, if it does not.
+ * Starts `balancer` with these arguments, and resolves when it reports on its standard output that it serves. Otherwise throws an
+ * operator error with the daemon's own reason; no process is left then.
  */
 export async function launchDaemon(args: readonly string[], options: LaunchOptions): Promise<Launched> {
   const daemon = spawnDaemon(args, options);
@@ -40,16 +42,16 @@ export async function launchDaemon(args: readonly string[], options: LaunchOptio
   const reason = reasonIn(await complaint);
   throw new OperatorError(
     code === EXIT.usage ? "usage" : "failed",
-    reason || `The daemon ended before it served, with exit code ${code}`,
+    reason || `The daemon ended with exit code ${code} before it served`,
   );
 }
 
-/** The daemon's own sentence; its runtime's backtrace is none. */
+/** The sentence of the daemon, or one for a panic of its runtime. */
 function reasonIn(complaint: string): string {
   if (!/Deno has panicked/.test(complaint)) return complaint.trim().replace(/^balancer: /, "");
-  const panic = complaint.match(/panicked at [^\n]*\n?([^\n]*)/)?.[1].trim() || "it gave no reason";
-  const wayOut = "if the limit on open files is low (ulimit -n), raise it to 256 or more";
-  return `The daemon's runtime could not begin: ${panic}; ${wayOut}`;
+  const panic = complaint.match(/panicked at [^\n]*\n?([^\n]*)/)?.[1].trim() || "no reason given";
+  const wayOut = "if the limit on open files (ulimit -n) is below 256, raise it";
+  return `The runtime of the daemon could not start: ${panic}; ${wayOut}`;
 }
 
 function spawnDaemon(args: readonly string[], { detached, env, signal }: LaunchOptions) {
@@ -66,12 +68,12 @@ function spawnDaemon(args: readonly string[], { detached, env, signal }: LaunchO
       stderr: "piped",
     }).spawn();
   } catch (error) {
-    const why = error instanceof Deno.errors.NotFound ? "it is not there; install both programs in one folder" : messageOf(error);
+    const why = error instanceof Deno.errors.NotFound ? "it does not exist; install both programs in one folder" : messageOf(error);
     throw new OperatorError("failed", `Cannot run the daemon ${JSON.stringify(path)}: ${why}`);
   }
 }
 
-/** Resolves when the daemon that holds the lock has ended: the system releases a lock (flock(2)) with its process. */
+/** Resolves when the daemon that holds the lock has ended, since the system then releases the lock (flock(2)). */
 export async function awaitEnd(lockPath: string): Promise<void> {
   const cannot = `Cannot wait for the end of the daemon at lock file ${JSON.stringify(lockPath)}`;
   using file = await openPlain(lockPath, { write: true }, cannot).catch(failWith(cannot));

@@ -1,23 +1,23 @@
 /**
- * The lock of a balancer: a file that one process at a time has locked (flock(2)), for as long as it lives. Whoever removes the
- * file removes no lock, but the next process would lock another file: so whether it is still the file at the path is looked at
- * again.
+ * The lock of a balancer: a file that its process has locked (flock(2)) while it runs. Removing the file does not release the lock,
+ * but the next process would then lock a new file. So every lock is checked to be on the file that is at the path.
  */
 
+import { delay } from "@std/async";
 import { failWith } from "../values/errors.ts";
 import { ifMissing, isSameFile, openPlain } from "../values/plain_file.ts";
 
-/** Locks that are held until the process ends; kept here so that nothing may take them for unused and close them. */
+/** Locks are held until the process ends. The set keeps their files from being garbage-collected and closed. */
 const held = new Set<Lock>();
 
-/** A look at the lock by somebody else lasts a moment, and is no reason to give up. */
+/** Attempts to take a lock: `isLocked` of another process holds it for a moment. */
 const TRIES = 5;
 const PAUSE_MS = 20;
 
-/** What was at the lock's path: this lock; no file or another, which is locked now; a file that another process has locked. */
-export type LockFound = "ours" | "renewed" | "taken";
+/** What was at the path: this lock; no file or an unlocked one, which is locked now; a file that another process has locked. */
+type LockFound = "ours" | "renewed" | "taken";
 
-/** A lock that this process holds. It is never given back: the system does that when the process has ended. */
+/** A lock of this process. The system releases it when the process ends. */
 export class Lock {
   #file: Deno.FsFile;
 
@@ -25,16 +25,16 @@ export class Lock {
     this.#file = file;
   }
 
-  /** Takes the lock; undefined where another process has it. Throws an operator error where there can be no such file. */
+  /** Takes the lock; undefined if another process has it. Throws an operator error if the file cannot be opened. */
   static async take(path: string): Promise<Lock | undefined> {
     for (let tries = TRIES; tries > 0; tries--) {
       const file = await lockFile(path);
       if (file !== undefined) return keep(new Lock(path, file));
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      await delay(PAUSE_MS);
     }
   }
 
-  /** Looks whether this is still the lock, and takes it anew if it is not and nobody else has. */
+  /** Checks that the file at the path is still this lock, and takes the lock again if no other process has. */
   async check(): Promise<LockFound> {
     if (await isAt(this.path, this.#file)) return "ours";
     const file = await lockFile(this.path);
@@ -47,7 +47,7 @@ export class Lock {
 
 /** Whether a process holds the lock at the path. */
 export async function isLocked(path: string): Promise<boolean> {
-  const file = await openPlain(path, { read: true }, `Cannot look at lock file ${JSON.stringify(path)}`).catch(() => undefined);
+  const file = await openPlain(path, { read: true }, `Cannot read lock file ${JSON.stringify(path)}`).catch(() => undefined);
   if (file === undefined) return false;
   using _file = file;
   return !await file.tryLock(false);
@@ -58,7 +58,7 @@ function keep(lock: Lock): Lock {
   return lock;
 }
 
-/** The file at the path, locked; undefined where another process has locked it or put another there meanwhile. */
+/** The file at the path, locked; undefined if another process has locked or replaced it. */
 async function lockFile(path: string): Promise<Deno.FsFile | undefined> {
   const cannot = `Cannot open lock file ${JSON.stringify(path)}`;
   const file = await openPlain(path, { write: true, create: true, mode: 0o600 }, cannot).catch(failWith(cannot));

@@ -1,9 +1,9 @@
 /**
- * Who listens on a Unix socket, asked of the Linux kernel (SO_PEERCRED, unix(7)). Four functions of libc with buffers of ours, so
- * that the permission to load libc is enough; the engine's libc.ts is not for balancerctl, which would load its tables with it.
+ * The user who listens on a Unix socket, from the Linux kernel (SO_PEERCRED, unix(7)). Uses four functions of libc with buffers
+ * from JavaScript, so the permission to load libc is enough. The engine's libc.ts is too large for balancerctl to load.
  */
 
-/** Where libc is: the same paths as the engine's, which a test compares. */
+/** The possible paths of libc, the same as those of the engine; a test compares them. */
 export const LIBC_PATHS = [
   `/lib/${Deno.build.arch}-linux-gnu/libc.so.6`,
   "/lib64/libc.so.6",
@@ -26,7 +26,7 @@ type Libc = Deno.DynamicLibrary<typeof SYMBOLS>;
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
-/** connect(2) to a listener whose queue is full must not wait. */
+/** connect(2) must not block if the queue of the listener is full. */
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
@@ -36,7 +36,7 @@ const SOCKADDR = { pathAt: 2, pathBytes: 108 };
 /** struct ucred { pid_t pid; uid_t uid; gid_t gid; } */
 const UCRED = { uidAt: 4, bytes: 12 };
 
-/** The user whose program listens on the socket at `path`; undefined where that cannot be learnt. Connects, and sends nothing. */
+/** The id of the user who listens on the socket at `path`; undefined if it cannot be determined. Connects and sends nothing. */
 export function peerUid(path: string): number | undefined {
   if (Deno.build.os !== "linux") return undefined;
   const libc = openLibc();
@@ -52,7 +52,7 @@ function openLibc(): Libc | undefined {
   for (const path of LIBC_PATHS) {
     try {
       return Deno.dlopen(path, SYMBOLS);
-    } catch { /* another distribution */ }
+    } catch { /* the path of another distribution */ }
   }
 }
 

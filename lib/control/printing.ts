@@ -101,7 +101,7 @@ export function printExplanation({ client, hash, probe, point, distance, server,
 }
 
 /** Recently ended connections, a line each. */
-export function printRecent({ ends, leftOut }: Answers["ends"], style: Style = PLAIN): string {
+export function printRecent({ ends, leftOut }: Answers["recent"], style: Style = PLAIN): string {
   if (ends.length === 0) return "No such connection has ended recently";
   const heading = ["AT", "CLIENT", "SERVER", "FATE", "LASTED", "SENT", "RECEIVED", "WHY"].map(style.heading);
   const rows = ends.map((end) => [

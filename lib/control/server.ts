@@ -1,13 +1,13 @@
 /**
- * The daemon's side of the control API: HTTP over a Unix socket that only its owner can open. One handler per route; what a handler
- * throws becomes an answer with a sentence. Decides nothing about balancing.
+ * The server of the control API: HTTP over a Unix socket that only its owner can open. One handler per route; an error of a handler
+ * becomes an answer with a sentence. Decides nothing about balancing.
  */
 
 import { OpenAPIHono, type RouteHandler } from "@hono/zod-openapi";
-import { formatAddress } from "../values/address.ts";
+import { type Address, formatAddress } from "../values/address.ts";
 import type { Balancer, ServerView } from "../balancer/balancer.ts";
 import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, LIMITS } from "../values/config.ts";
-import { countFates } from "../values/fates.ts";
+import { countFates, type Fate } from "../values/fates.ts";
 import type { Plan } from "../routing/plan.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
 import { logger } from "../observe/log.ts";
@@ -16,14 +16,14 @@ import { type Answers, ROUTES } from "./api.ts";
 import { type HttpRequest, HttpServer } from "./http.ts";
 import { Door } from "./socket.ts";
 
-/** What the daemon is, for `status` and the metrics. */
+/** Facts about the daemon, for `status` and the metrics. */
 export interface DaemonFacts {
   readonly name: string;
   readonly version: string;
   readonly engine: string;
   readonly startedAt: Date;
   readonly settings: Readonly<Record<string, string>>;
-  /** Null where nothing is kept. */
+  /** Null with --no-state. */
   readonly stateFile: string | null;
   /** Locked until the process has ended. */
   readonly lockFile: string;
@@ -31,8 +31,8 @@ export interface DaemonFacts {
   readonly warnings: readonly string[];
 }
 
-/** What the control server is made with. `stop` must return at once and stop the daemon aside. */
-export interface ControlOptions {
+/** Options of `serveControl`. `stop` must return at once and stop the daemon in the background. */
+interface ControlOptions {
   readonly path: string;
   readonly balancer: Balancer;
   readonly facts: DaemonFacts;
@@ -42,22 +42,29 @@ export interface ControlOptions {
 }
 
 /** A control server. Disposing of it removes the socket. */
-export interface ControlServer extends AsyncDisposable {
+interface ControlServer extends AsyncDisposable {
   readonly door: Door;
 }
 
-/** How long requests may still take when the control server is disposed of. */
+/** How long running requests may still take when the control server is disposed of. */
 const SHUTDOWN_MAX_MS = 500;
 
-/** What is shown when nothing else is asked for: servers after the chosen one, ended connections. */
+/** Defaults of the queries: servers after the chosen one, ended connections. */
 const DEFAULT_SUCCESSORS = 3;
 const DEFAULT_LIMIT = 20;
 
 const log = logger("control");
 
-/** What no `Request` can have (Fetch Standard, forbidden methods). */
+/** Methods that a `Request` cannot have (Fetch Standard, forbidden methods). */
 const NEVER_ALLOWED: ReadonlySet<string> = new Set(["CONNECT", "TRACE", "TRACK"]);
 const ALLOWED = [...new Set(["HEAD", ...Object.values(ROUTES).map(({ method }) => method.toUpperCase())])].toSorted().join(", ");
+
+/** The query of recent ends, parsed. */
+interface RecentQuery {
+  readonly server?: Address;
+  readonly fate?: Fate;
+  readonly limit?: number;
+}
 
 type Handlers = { [Name in keyof typeof ROUTES]: RouteHandler<(typeof ROUTES)[Name]> };
 
@@ -78,7 +85,7 @@ export async function serveControl(options: ControlOptions): Promise<ControlServ
   };
 }
 
-/** Hands a request on as JSON, whatever its header says. */
+/** Answers a request. Its body is JSON, whatever its content type says. */
 async function answerBy(api: OpenAPIHono, { method, target, host, body }: HttpRequest): Promise<Response> {
   if (NEVER_ALLOWED.has(method)) return notAllowed(method);
   const url = urlOf(target, host);
@@ -88,18 +95,18 @@ async function answerBy(api: OpenAPIHono, { method, target, host, body }: HttpRe
   return await api.fetch(new Request(url, { method, headers: { "content-type": "application/json" }, body: json }));
 }
 
-/** Without the target: CONNECT's is no path, and all routes together have few methods. */
+/** Does not name the target, because that of CONNECT is not a path. */
 function notAllowed(method: string): Response {
   const answer = failure(new OperatorError("notAllowed", `Method ${method} is not allowed; the API has ${ALLOWED}`));
   answer.headers.set("allow", ALLOWED);
   return answer;
 }
 
-/** The request's URL, of its target and its Host header, whatever they are. */
+/** The URL of a request, from its target and its Host header. */
 function urlOf(target: string, host: string): string {
   const url = URL.parse(target.startsWith("/") ? `http://${host}${target}` : target);
   if (url !== null) return url.href;
-  throw new OperatorError("usage", "The request's target or Host header is no URL");
+  throw new OperatorError("usage", "Invalid request: its target or its Host header is not a valid URL");
 }
 
 function requireJson(body: string): void {
@@ -110,7 +117,7 @@ function requireJson(body: string): void {
   }
 }
 
-/** The whole API as one function from request to answer. */
+/** The API as one function from request to answer. */
 function createApi({ balancer, facts, stop }: ControlOptions): OpenAPIHono {
   const handlers: Handlers = {
     status: (c) => c.json(viewStatus(balancer, facts), 200),
@@ -143,11 +150,8 @@ function createApi({ balancer, facts, stop }: ControlOptions): OpenAPIHono {
       const { client, successors = DEFAULT_SUCCESSORS } = c.req.valid("query");
       return c.json(viewExplanation(balancer.explain(client, successors)), 200);
     },
-    listEnds: (c) => {
-      const { server, fate, limit = DEFAULT_LIMIT } = c.req.valid("query");
-      const { ends, leftOut } = balancer.last({ server: server && formatAddress(server), fate, limit });
-      return c.json({ ends: ends.map((end) => ({ ...end, at: end.at.toISOString() })), leftOut }, 200);
-    },
+    listRecent: (c) => c.json(viewRecent(balancer, c.req.valid("query")), 200),
+    listEnds: (c) => c.json(viewRecent(balancer, c.req.valid("query")), 200),
     stop: (c) => {
       const graceMs = c.req.valid("json").grace ?? DEFAULT_GRACE_MS;
       stop(graceMs);
@@ -168,10 +172,12 @@ function createApi({ balancer, facts, stop }: ControlOptions): OpenAPIHono {
   const app = new OpenAPIHono({
     defaultHook: (result) => result.success ? undefined : failure(new OperatorError("usage", explain(result.error.issues[0]))),
   });
-  for (const name of Object.keys(ROUTES) as (keyof typeof ROUTES)[]) app.openapi(ROUTES[name], handlers[name] as never);
+  for (const name of Object.keys(ROUTES) as (keyof typeof ROUTES)[]) {
+    app.openapi({ ...ROUTES[name], operationId: name }, handlers[name] as never);
+  }
   app.onError((error) => failure(error));
   app.notFound((c) =>
-    failure(new OperatorError("unknown", `There is no ${c.req.method} ${c.req.path}; GET /openapi.json lists what there is`))
+    failure(new OperatorError("unknown", `There is no ${c.req.method} ${c.req.path}; GET /openapi.json lists all routes`))
   );
   return app;
 }
@@ -196,6 +202,11 @@ function viewExplanation({ order, ...explanation }: ReturnType<Balancer["explain
   return { ...explanation, order: [...order] };
 }
 
+function viewRecent(balancer: Balancer, { server, fate, limit = DEFAULT_LIMIT }: RecentQuery): Answers["recent"] {
+  const { ends, leftOut } = balancer.recent({ server: server && formatAddress(server), fate, limit });
+  return { ends: ends.map((end) => ({ ...end, at: end.at.toISOString() })), leftOut };
+}
+
 function viewStatus(balancer: Balancer, facts: DaemonFacts): Answers["status"] {
   const { counters, connectionsMax } = balancer;
   return {
@@ -213,18 +224,18 @@ function viewStatus(balancer: Balancer, facts: DaemonFacts): Answers["status"] {
   };
 }
 
-/** The sentence for a value that a schema refused. Our own parsers' sentences name the value already. */
+/** The sentence for a value that a schema refused. The sentences of our own parsers already name the value. */
 function explain({ code, path, message }: { code?: string; path: PropertyKey[]; message: string }): string {
   return code === "custom" || path.length === 0 ? message : `Cannot use ${path.join(".")}: ${message}`;
 }
 
-/** What a handler threw, as an answer. What is no operator's error is a fault of ours, and is logged whole. */
+/** The answer for an error. Any error but an operator error is internal and is logged with its stack. */
 function failure(error: unknown): Response {
   const { kind, message } = error instanceof OperatorError
     ? error
-    : { kind: "failed" as const, message: `A fault of the balancer's: ${messageOf(error)}` };
+    : { kind: "failed" as const, message: `Internal error: ${messageOf(error)}` };
   if (!(error instanceof OperatorError)) {
-    log.error("A request failed: {error}", { error: error instanceof Error ? error.stack : error });
+    log.error("Request failed with an internal error: {error}", { error: error instanceof Error ? error.stack : error });
   }
   return Response.json({ error: { kind, message } } satisfies Answers["failure"], { status: ERROR_KINDS[kind].status });
 }

@@ -1,11 +1,11 @@
 /**
- * What the client takes for an answer: the shape of each, as a table, and the one function that compares. The schemas of `api.ts`
- * say more, but to load them would take longer than most commands.
+ * The shapes of the answers that the client accepts, as a table, and the function that compares. The schemas of `api.ts` are
+ * stricter, but loading them would take longer than most commands.
  */
 
 import type { Answers } from "./api.ts";
 
-/** The shape of a value of type T: a field that T has and the shape has not fails to compile. */
+/** The shape of a value of type T. A shape that lacks a field of T does not compile. */
 type Shape<T> = null extends T ? { readonly orNull: Shape<NonNullable<T>> }
   : undefined extends T ? { readonly orNone: Shape<Exclude<T, undefined>> }
   : [T] extends [string] ? "text" | { readonly oneOf: readonly T[] }
@@ -36,8 +36,8 @@ const SERVER: Shape<Answers["server"]> = {
 
 const BEFORE_AND_AFTER = { fields: { before: "number", after: "number" } } as const;
 
-/** The shape of every answer. Words of a list, such as states, are texts: a newer daemon may have more of them. */
-export const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
+/** The shape of every answer. Enumerations, such as states, are plain text: a newer daemon may have more values. */
+const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
   status: {
     fields: {
       name: "text",
@@ -88,7 +88,7 @@ export const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } 
       },
     },
   },
-  ends: {
+  recent: {
     fields: {
       ends: {
         listOf: {
@@ -113,7 +113,7 @@ export const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } 
   failure: { fields: { error: { fields: { kind: "text", message: "text" } } } },
 };
 
-/** A shape of whatever type. */
+/** A shape of any type. */
 type AnyShape =
   | "text"
   | "number"
@@ -125,31 +125,33 @@ type AnyShape =
   | { readonly every: AnyShape }
   | { readonly fields: Readonly<Record<string, AnyShape>> };
 
-/** Where an answer does not have the shape of its name, as a clause; undefined where it has. */
+/** How an answer deviates from its shape, as a clause; undefined if it does not. */
 export function misfitOf(name: keyof Answers, answer: unknown): string | undefined {
   return misfit(SHAPES[name] as AnyShape, answer, "it");
 }
 
-/** Numbers are not negative: all of ours count or measure. */
+/** Numbers must not be negative, since all of them are counts or measurements. */
 const WORDS = {
-  text: { is: (value: unknown) => typeof value === "string", what: "no text" },
-  number: { is: (value: unknown) => Number.isFinite(value) && (value as number) >= 0, what: "no number from 0" },
+  text: { is: (value: unknown) => typeof value === "string", what: "not text" },
+  number: { is: (value: unknown) => Number.isFinite(value) && (value as number) >= 0, what: "not a number from 0" },
   boolean: { is: (value: unknown) => typeof value === "boolean", what: "neither true nor false" },
 } as const;
 
 function misfit(shape: AnyShape, value: unknown, where: string): string | undefined {
   if (typeof shape === "string") return WORDS[shape].is(value) ? undefined : `${where} is ${WORDS[shape].what}`;
-  if ("oneOf" in shape) return shape.oneOf.includes(value as string) ? undefined : `${where} is none of ${shape.oneOf.join(", ")}`;
+  if ("oneOf" in shape) {
+    return shape.oneOf.includes(value as string) ? undefined : `${where} is not one of ${shape.oneOf.join(", ")}`;
+  }
   if ("orNull" in shape) return value === null ? undefined : misfit(shape.orNull, value, where);
   if ("orNone" in shape) return value === undefined ? undefined : misfit(shape.orNone, value, where);
   if ("listOf" in shape) return misfitOfList(shape.listOf, value, where);
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return `${where} is no object`;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return `${where} is not an object`;
   if ("every" in shape) return first(Object.entries(value), ([name, part]) => misfit(shape.every, part, `${where}.${name}`));
   return first(Object.entries(shape.fields), ([name, part]) => misfit(part, ownOf(value, name), `${where}.${name}`));
 }
 
 function misfitOfList(shape: AnyShape, value: unknown, where: string): string | undefined {
-  if (!Array.isArray(value)) return `${where} is no list`;
+  if (!Array.isArray(value)) return `${where} is not a list`;
   return first(value.entries(), ([index, element]) => misfit(shape, element, `${where}[${index}]`));
 }
 

@@ -1,12 +1,13 @@
 /**
- * The control socket's file: in a folder of its owner's, and taken over only when nobody listens on it. Knows nothing of HTTP.
+ * The file of the control socket: in a private folder of its owner, and replaced only if no program listens on it. Knows nothing of
+ * HTTP.
  */
 
 import { failWith, OperatorError } from "../values/errors.ts";
 import { folderOf } from "../values/paths.ts";
 import { ifMissing, isSameFile, kindOf } from "../values/plain_file.ts";
 
-/** Whether somebody listens on the Unix socket at `path`. In doubt yes: what is not refused is not free. */
+/** Whether a program listens on the Unix socket at `path`. Any error but a refusal or a missing file counts as yes. */
 export async function isListening(path: string): Promise<boolean> {
   try {
     (await Deno.connect({ transport: "unix", path })).close();
@@ -17,8 +18,8 @@ export async function isListening(path: string): Promise<boolean> {
 }
 
 /**
- * Makes way for a socket at `path`: makes its folder (mode 0700) if there is none, refuses one that others can write to, and
- * removes a socket that a daemon left behind. Anything else at the path stays, and is an operator error.
+ * Prepares `path` for a new socket: creates its folder (mode 0700) if it is missing, refuses a folder that others can write to, and
+ * removes a socket that a daemon left behind. Throws an operator error for anything else at the path, and leaves it there.
  */
 export async function claimSocket(path: string): Promise<void> {
   await makePrivateFolder(folderOf(path));
@@ -26,18 +27,18 @@ export async function claimSocket(path: string): Promise<void> {
   if (info === undefined) return;
   const cannot = `Cannot use control socket ${JSON.stringify(path)}`;
   const otherwise = "move it away or choose another --name";
-  if (!info.isSocket) throw new OperatorError("conflict", `${cannot}: it exists and is no socket; ${otherwise}`);
+  if (!info.isSocket) throw new OperatorError("conflict", `${cannot}: it exists and is not a socket; ${otherwise}`);
   if (info.uid !== Deno.uid()) throw new OperatorError("conflict", `${cannot}: it belongs to another user; ${otherwise}`);
   if (await isListening(path)) throw new OperatorError("conflict", `${cannot}: another program listens on it; ${otherwise}`);
   await Deno.remove(path);
 }
 
-/** What listens at a path. */
+/** A listener that can be closed. */
 export interface Listening {
   close(): unknown;
 }
 
-/** The control socket of a daemon that runs: a file that somebody may remove, and that is made anew then. */
+/** The control socket of a running daemon. If its file is removed, `renew` restores it. */
 export class Door implements AsyncDisposable {
   #listening: Listening;
   #made: Deno.FileInfo;
@@ -52,12 +53,12 @@ export class Door implements AsyncDisposable {
     this.#made = made;
   }
 
-  /** Listens at the path (mode 0600), which `claimSocket` has made free. `listen` is called again where the socket is made anew. */
+  /** Listens at the path (mode 0600), which `claimSocket` has prepared. `renew` calls `listen` again. */
   static async open(path: string, listen: (path: string) => Promise<Listening>): Promise<Door> {
     return new Door(path, listen, ...await makeSocket(path, listen));
   }
 
-  /** Whether the socket at the path is the one that this daemon listens on. */
+  /** Whether the socket at the path is the one of this daemon. */
   get isThere(): boolean {
     try {
       return isSameFile(Deno.lstatSync(this.path), this.#made);
@@ -66,7 +67,7 @@ export class Door implements AsyncDisposable {
     }
   }
 
-  /** Makes the socket anew, and its folder. Throws an operator error where the path is another's. */
+  /** Restores the socket and its folder. Throws an operator error if something else is at the path. */
   async renew(): Promise<void> {
     await claimSocket(this.path);
     const old = this.#listening;
@@ -74,7 +75,7 @@ export class Door implements AsyncDisposable {
     old.close();
   }
 
-  /** Removes the socket, if it is this one. */
+  /** Removes the socket, if it is still the one of this daemon. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.isThere) await Deno.remove(this.path).catch(() => {});
     this.#listening.close();
@@ -82,14 +83,15 @@ export class Door implements AsyncDisposable {
 }
 
 /**
- * Under a name of its own first: whoever sees the socket at the path can connect, as its owner alone, and the runtime, which
- * removes the name that it was listened under when it stops listening, removes nobody's socket. No name at the path is shorter.
+ * Listens under a temporary name and renames the socket. So the socket at the path always accepts connections and has the right
+ * mode, and the runtime, which removes the original name when it stops listening, cannot remove the socket of another daemon. The
+ * temporary name is as short as the shortest socket name, so that its path is not too long.
  */
 async function makeSocket(path: string, listen: (path: string) => Promise<Listening>): Promise<[Listening, Deno.FileInfo]> {
   const temporary = `${folderOf(path)}/.${crypto.randomUUID().slice(0, 5)}`;
   const listening = await listen(temporary);
   try {
-    await Deno.chmod(temporary, 0o600); // Deno.umask() would need a permission no flag can give
+    await Deno.chmod(temporary, 0o600); // Deno.umask() needs a permission that no flag grants
     await Deno.rename(temporary, path);
     return [listening, await Deno.lstat(path)];
   } catch (error) {
@@ -99,8 +101,8 @@ async function makeSocket(path: string, listen: (path: string) => Promise<Listen
 }
 
 /**
- * Refuses the socket at `path`, before anything is sent to it, if another user may have made it. False where there is none. Throws
- * an operator error.
+ * Checks, before anything is sent to the socket at `path`, that no other user can have made it. Returns false if there is no
+ * socket. Throws an operator error.
  */
 export async function requireOwnSocket(path: string): Promise<boolean> {
   const cannot = `Cannot use control socket ${JSON.stringify(path)}`;
@@ -111,7 +113,7 @@ export async function requireOwnSocket(path: string): Promise<boolean> {
     const socket = await Deno.lstat(path).catch(ifMissing(undefined));
     if (socket === undefined) return false;
     const otherwise = "move it away or choose another --name";
-    if (!socket.isSocket) throw new OperatorError("failed", `${cannot}: it is ${kindOf(socket)} and no socket; ${otherwise}`);
+    if (!socket.isSocket) throw new OperatorError("failed", `${cannot}: it is ${kindOf(socket)} and not a socket; ${otherwise}`);
     requireOwn(socket, `${cannot}: it`);
     return true;
   } catch (error) {
@@ -119,7 +121,7 @@ export async function requireOwnSocket(path: string): Promise<boolean> {
   }
 }
 
-/** Makes a folder that only its owner can enter; one that is there must at least not be writable for others. */
+/** Creates a folder that only its owner can enter. An existing folder must at least not be writable by others. */
 export async function makePrivateFolder(path: string): Promise<void> {
   const cannot = `Cannot use folder ${JSON.stringify(path)}`;
   try {
@@ -130,10 +132,10 @@ export async function makePrivateFolder(path: string): Promise<void> {
   }
 }
 
-/** `what` begins the sentence. */
+/** Throws an operator error that begins with `what` if the file belongs to another user. */
 function requireOwn({ uid }: Deno.FileInfo, what: string): void {
   if (uid === null || uid === Deno.uid()) return;
-  throw new OperatorError("failed", `${what} belongs to user ${uid}, and this is user ${Deno.uid()}; ask as that user`);
+  throw new OperatorError("failed", `${what} belongs to user ${uid}, and this is user ${Deno.uid()}; run as that user`);
 }
 
 function requirePrivate(folder: Deno.FileInfo, what: string): void {
@@ -141,8 +143,10 @@ function requirePrivate(folder: Deno.FileInfo, what: string): void {
   const mode = folder.mode ?? 0o700;
   const octal = (mode & 0o777).toString(8).padStart(3, "0");
   if ((mode & 0o022) !== 0) {
-    throw new OperatorError("failed", `${what} has mode ${octal}: other users can write to it; chmod 700 it`);
+    throw new OperatorError("failed", `${what} has mode ${octal}: other users can write to it; run chmod 700 on it`);
   }
-  const canEnter = (mode & 0o100) !== 0 || Deno.uid() === 0; // whether it can be written to shows when something is
-  if (!canEnter) throw new OperatorError("failed", `${what} has mode ${octal}: not even its owner can enter it; chmod 700 it`);
+  const canEnter = (mode & 0o100) !== 0 || Deno.uid() === 0; // the first write shows whether it is writable
+  if (!canEnter) {
+    throw new OperatorError("failed", `${what} has mode ${octal}: not even its owner can enter it; run chmod 700 on it`);
+  }
 }

@@ -1,128 +1,129 @@
 /**
- * Who may get clients: brings together what health finds out, what the operator says (drain, remove) and how fast a server that comes
- * back may take its clients back, and writes it where routing reads it. Knows no connection and no engine.
+ * Which servers may get clients: combines health, the operator's commands (drain, remove) and slow start into the availability that
+ * routing reads. Knows no connection and no engine.
  */
 
 import type { Config } from "../values/config.ts";
 import { assert } from "../values/errors.ts";
-import { type CheckFailure, Health, type ServerHealth } from "./health.ts";
+import { type CheckFailure, Health, type HealthClock, type ServerHealth, SYSTEM_CLOCK } from "./health.ts";
 import type { TableServer } from "../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, type ServerState } from "../routing/availability.ts";
 
-/** A server's state, since when, and why, in a clause; null while it is up. */
+/** The state of a server, when it began, and the reason as a clause; the reason is null while the server is up. */
 export interface ServerCondition {
   readonly state: ServerState;
   readonly since: Date;
   readonly reason: string | null;
 }
 
-/** What it is made with. */
-export interface AdmissionOptions {
+interface AdmissionOptions {
   readonly config: Pick<Config, "check" | "checkIntervalMs" | "checkTimeoutMs" | "rise" | "fall" | "restMs" | "slowStartMs">;
   readonly availabilities: AvailabilityTable;
-  /** Checks that may be under way at a time. */
+  /** Limit on concurrent checks. */
   readonly checksMax: number;
-  /** Connections of clients that a server has accepted. */
+  readonly clock?: HealthClock;
+  /** The number of connections of clients that a server has accepted. */
   readonly connectsOf: (slot: number) => number;
-  /** Called when health has changed a server's state. It may not change anything here. */
+  /** Called when health has changed the state of a server. It must not change anything here. */
   readonly onChange: (server: string, condition: ServerCondition) => void;
-  /** Called when a server's checks get no answer; again for each further one. */
+  /** Called for each check without an answer, from the `fall`-th failure in a row on. */
   readonly onSilent: (slot: number, failure: CheckFailure) => void;
 }
 
-/** How a server that the operator has taken out is left. */
-interface Leaving {
-  readonly since: Date;
-  readonly reason: string;
-  /** It is not in the table any more. */
-  readonly isRemoved: boolean;
-  isOver: boolean;
+/** A server that the operator has taken out: it is draining and stays in the table, or is being removed and has left it. */
+interface TakenOut extends ServerCondition {
+  readonly state: "draining" | "removing";
+  /** Whether the drain time has ended. */
+  isExpired: boolean;
 }
 
 interface Admitted {
   server: TableServer;
-  leaving: Leaving | undefined;
-  /** When it began to take its clients back; undefined: it has all of them. */
-  returnedMs: number | undefined;
-  /** Its weight as far as it is counted among those that get no clients. */
+  takenOut: TakenOut | undefined;
+  /** When its ramp (slow start) began; undefined while it is not ramping. */
+  rampStartMs: number | undefined;
+  /** Its part of the total weight of servers that get no clients: its weight or 0. */
   unavailableWeight: number;
 }
 
-/** A slow start goes on in so many steps, but in none that is shorter. */
+/** A ramp has this many steps, but no step is shorter than the minimum. */
 const SLOW_START_STEPS = 100;
 const SLOW_START_STEP_MIN_MS = 20;
 
-/** The admission of one balancer. Dispose of it to end all checks; what is known can still be asked for. */
+/** The admission of one balancer. Disposing of it ends all checks and ramps; `conditionOf` still works. */
 export class Admission implements Disposable {
   readonly #options: AdmissionOptions;
   readonly #health: Health;
   /** By slot. */
   readonly #servers = new Map<number, Admitted>();
-  #ramp: ReturnType<typeof setInterval> | undefined;
-  #isOver = false;
+  readonly #clock: HealthClock;
+  #rampTimer: ReturnType<typeof setInterval> | undefined;
+  #isDisposed = false;
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? SYSTEM_CLOCK;
     this.#health = new Health({
       config: { ...options.config, checksMax: options.checksMax },
+      clock: this.#clock,
       connectsOf: options.connectsOf,
       onChange: (slot, health) => this.#onHealth(slot, health),
       onCheckFailed: (slot, failure) => this.#onCheckFailed(slot, failure),
     });
   }
 
-  /** How often each server is checked; more seldom than asked for where there are very many. */
+  /** The interval between two checks of a server; longer than configured where there are too many servers. */
   get checkIntervalMs(): number {
     return this.#health.checkIntervalMs;
   }
 
-  /** A server is in the table from now on. */
-  enter(server: TableServer, isDraining: boolean): void {
+  /** Admits a server that has entered the table. */
+  enter(server: TableServer, { draining = false } = {}): void {
     if (this.#servers.has(server.slot)) this.forget(server.slot);
-    this.#servers.set(server.slot, { server, leaving: undefined, returnedMs: undefined, unavailableWeight: 0 });
+    this.#servers.set(server.slot, { server, takenOut: undefined, rampStartMs: undefined, unavailableWeight: 0 });
     this.#health.watch(server.slot, server.address);
-    if (isDraining) this.drain(server.slot);
+    if (draining) this.drain(server.slot);
     else this.#write(server.slot);
   }
 
-  /** A server's settings have changed. */
+  /** Takes over changed settings of a server. */
   change(server: TableServer): void {
     this.#of(server.slot).server = server;
     this.#write(server.slot);
   }
 
-  /** Whether the operator has taken the server out for a while. */
+  /** Whether the operator has taken the server out: it is draining or being removed. */
   isDraining(slot: number): boolean {
-    return this.#of(slot).leaving !== undefined;
+    return this.#of(slot).takenOut !== undefined;
   }
 
-  /** No more clients for a server that stays in the table. */
+  /** Stops new clients for a server that stays in the table. */
   drain(slot: number): void {
-    this.#leave(slot, "balancerctl drain", false);
+    this.#takeOut(slot, "draining", "balancerctl drain");
   }
 
-  /** The server gets clients again; those it had come back by and by if that is asked for. */
+  /** Lets the server get clients again, with a ramp if --slow-start is set. */
   undrain(slot: number): void {
     const admitted = this.#of(slot);
-    admitted.leaving = undefined;
-    this.#return(admitted);
+    admitted.takenOut = undefined;
+    this.#bringBack(admitted);
   }
 
-  /** The server has left the table, and its connections are to leave it. */
+  /** Stops new clients and checks for a server that has left the table. */
   remove(slot: number): void {
-    this.#leave(slot, "it is being removed", true);
+    this.#takeOut(slot, "removing", "balancerctl remove");
     this.#health.forget(slot);
   }
 
-  /** There is no time left for the connections of a server that was removed. */
-  end(slot: number): void {
-    const { leaving } = this.#of(slot);
-    assert(leaving?.isRemoved === true, "the server was not removed");
-    leaving.isOver = true;
+  /** Ends the drain time of a server that is being removed. */
+  expire(slot: number): void {
+    const { takenOut } = this.#of(slot);
+    assert(takenOut?.state === "removing", "the server is not being removed");
+    takenOut.isExpired = true;
     this.#write(slot);
   }
 
-  /** Nothing is left of the server: its slot may be another's. */
+  /** Forgets a server without connections; its slot is free. */
   forget(slot: number): void {
     this.#countUnavailable(this.#of(slot), 0);
     this.#health.forget(slot);
@@ -130,21 +131,21 @@ export class Admission implements Disposable {
     this.#options.availabilities.set(slot, AVAILABILITY.full);
   }
 
-  /** A client's connection to the server failed. */
+  /** Reports that a client's connection to the server failed. */
   trafficFailed(slot: number, reason: string): void {
     this.#health.trafficFailed(slot, reason);
   }
 
-  /** A server's state, since when and why. */
+  /** The state of a server, when it began and why. */
   conditionOf(slot: number): ServerCondition {
-    const { leaving } = this.#of(slot);
-    if (leaving !== undefined) return { state: "draining", since: leaving.since, reason: leaving.reason };
-    return this.#health.stateOf(slot);
+    const { takenOut } = this.#of(slot);
+    if (takenOut === undefined) return this.#health.stateOf(slot);
+    return { state: takenOut.state, since: takenOut.since, reason: takenOut.reason };
   }
 
   [Symbol.dispose](): void {
-    this.#isOver = true;
-    clearInterval(this.#ramp);
+    this.#isDisposed = true;
+    clearInterval(this.#rampTimer);
     this.#health[Symbol.dispose]();
   }
 
@@ -154,17 +155,17 @@ export class Admission implements Disposable {
     return admitted;
   }
 
-  #leave(slot: number, reason: string, isRemoved: boolean): void {
+  #takeOut(slot: number, state: TakenOut["state"], reason: string): void {
     const admitted = this.#of(slot);
-    admitted.leaving = { since: new Date(), reason, isRemoved, isOver: false };
-    admitted.returnedMs = undefined;
+    admitted.takenOut = { state, since: this.#clock.date(), reason, isExpired: false };
+    admitted.rampStartMs = undefined;
     this.#write(slot);
   }
 
   #onHealth(slot: number, { state, since, reason }: ServerHealth): void {
     const admitted = this.#of(slot);
-    if (state === "up") this.#return(admitted);
-    else admitted.returnedMs = undefined;
+    if (state === "up") this.#bringBack(admitted);
+    else admitted.rampStartMs = undefined;
     this.#write(slot);
     this.#options.onChange(admitted.server.name, { state, since, reason });
   }
@@ -173,34 +174,34 @@ export class Admission implements Disposable {
     if (failure.isGone) this.#options.onSilent(slot, failure);
   }
 
-  /** A server that was out gets its clients back. */
-  #return(admitted: Admitted): void {
+  /** Gives a server its clients back: at once, or with a ramp if --slow-start is set. */
+  #bringBack(admitted: Admitted): void {
     const { slowStartMs } = this.#options.config;
-    admitted.returnedMs = slowStartMs > 0 ? performance.now() : undefined;
+    admitted.rampStartMs = slowStartMs > 0 ? this.#clock.nowMs() : undefined;
     this.#write(admitted.server.slot);
     const stepMs = Math.max(SLOW_START_STEP_MIN_MS, slowStartMs / SLOW_START_STEPS);
-    if (slowStartMs > 0 && !this.#isOver) this.#ramp ??= setInterval(() => this.#step(), stepMs);
+    if (slowStartMs > 0 && !this.#isDisposed) this.#rampTimer ??= setInterval(() => this.#step(), stepMs);
   }
 
-  /** Every server that comes back takes a little more. */
+  /** One step of every ramp. */
   #step(): void {
     let isAnyLeft = false;
     for (const [slot, admitted] of this.#servers) {
-      if (admitted.returnedMs === undefined) continue;
-      if (performance.now() - admitted.returnedMs >= this.#options.config.slowStartMs) admitted.returnedMs = undefined;
+      if (admitted.rampStartMs === undefined) continue;
+      if (this.#clock.nowMs() - admitted.rampStartMs >= this.#options.config.slowStartMs) admitted.rampStartMs = undefined;
       else isAnyLeft = true;
       this.#write(slot);
     }
     if (isAnyLeft) return;
-    clearInterval(this.#ramp);
-    this.#ramp = undefined;
+    clearInterval(this.#rampTimer);
+    this.#rampTimer = undefined;
   }
 
   #write(slot: number): void {
     const admitted = this.#of(slot);
     const availability = this.#availabilityOf(admitted);
     this.#options.availabilities.set(slot, availability);
-    this.#countUnavailable(admitted, availability < 0 && admitted.leaving?.isRemoved !== true ? admitted.server.weight : 0);
+    this.#countUnavailable(admitted, availability < 0 && admitted.takenOut?.state !== "removing" ? admitted.server.weight : 0);
   }
 
   #countUnavailable(admitted: Admitted, weight: number): void {
@@ -208,11 +209,11 @@ export class Admission implements Disposable {
     admitted.unavailableWeight = weight;
   }
 
-  #availabilityOf({ server, leaving, returnedMs }: Admitted): number {
-    if (leaving !== undefined) return leaving.isOver ? AVAILABILITY.expired : AVAILABILITY.draining;
+  #availabilityOf({ server, takenOut, rampStartMs }: Admitted): number {
+    if (takenOut !== undefined) return takenOut.isExpired ? AVAILABILITY.expired : AVAILABILITY.draining;
     if (this.#health.stateOf(server.slot).state !== "up") return AVAILABILITY.fallback;
-    if (returnedMs === undefined) return AVAILABILITY.full;
-    const part = (performance.now() - returnedMs) / this.#options.config.slowStartMs;
+    if (rampStartMs === undefined) return AVAILABILITY.full;
+    const part = (this.#clock.nowMs() - rampStartMs) / this.#options.config.slowStartMs;
     return Math.round(AVAILABILITY.none * Math.max(0, 1 - part));
   }
 }

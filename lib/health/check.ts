@@ -1,54 +1,55 @@
 /**
- * One check of one server: does it accept, and does it answer as it should? Owns the one connection that a check
- * makes: its time, its few bytes, its end. Knows no pool and no clients, and does not decide what follows from the
- * answer.
+ * One health check of one server: does it accept a connection, and does it answer as expected? Owns the connection of the check and
+ * its time limit. Knows no pool and no clients, and does not decide what follows from the result.
  */
 
 import { lookup } from "node:dns/promises";
+import { abortable } from "@std/async";
 import { type Address, formatAddress, isIp } from "../values/address.ts";
-import { connectTo, untilAborted } from "./connect.ts";
+import { connectTo } from "./connect.ts";
 import { afterSockets } from "./socket_timer.ts";
 import { formatDuration } from "../values/duration.ts";
 import { type Check, ESCAPES } from "../values/check_spec.ts";
 import { messageOf } from "../values/errors.ts";
 
-/** How a check went. `reason` is a clause, for a log line or a list. */
+/** The result of a check. */
 export type CheckResult = { readonly passed: true } | FailedCheck;
 
-/** Why a check failed. */
+/** A failed check. */
 export interface FailedCheck {
   readonly passed: false;
+  /** A clause for a log line or a list. */
   readonly reason: string;
-  /** Not one byte came of the server, or no connection at all; false where it answered, wrongly or not to the end. */
+  /** True if there was no connection or not a single byte of an answer; false if the answer was wrong or incomplete. */
   readonly isGone: boolean;
-  /** The check could not be made for want of something here, such as a descriptor, and says nothing of the server. */
+  /** The check could not be made because a local resource, such as a descriptor, was missing. It says nothing about the server. */
   readonly isOwnFault?: true;
 }
 
 /** Finds the IP addresses of a host, at least one. */
 export type FindIps = (host: string) => Promise<readonly string[]>;
 
-/** What a check may be given beside what it is. */
+/** Options of `runCheck`. */
 export interface CheckOptions {
-  /** Ends the check before its time; its result then means nothing. */
+  /** Aborts the check; its result is then meaningless. */
   readonly signal?: AbortSignal;
   readonly findIps?: FindIps;
 }
 
-/** What is read of an answer at the most; a longer status line fails. */
+/** The most bytes that are read of an answer; a longer status line fails the check. */
 export const ANSWER_BYTES_MAX: number = 4 * 1024;
-/** What is shown of an answer that is wrong. */
+/** The most bytes that are shown of a wrong answer. */
 const SHOWN_BYTES = 32;
-/** Look-ups at a time. Deno has 32 threads for them and for files, and none can be taken back. */
+/** Concurrent look-ups. Deno has 32 threads for look-ups and files, and a look-up cannot be cancelled. */
 const LOOKUPS_MAX = 8;
-/** Errors for which this machine is to blame: no descriptors, no memory, no free port. */
+/** Errors of this machine: no descriptors, no memory, no free port. */
 const OWN_FAULTS = ["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EADDRNOTAVAIL"];
 
 const PASSED: CheckResult = { passed: true };
 
 /**
- * Makes this check of the server with this address; never rejects. The look-up of its name, connecting and answering have `timeoutMs`
- * together. Once it resolves its connection is closed; a look-up by `findIps` may go on by itself.
+ * Runs a check of the server with this address; never rejects. Look-up, connect and answer have `timeoutMs` together. The
+ * connection is closed when the promise resolves; a look-up by `findIps` may still be running.
  */
 export async function runCheck(
   check: Check,
@@ -70,10 +71,27 @@ export async function runCheck(
   }
 }
 
-/** Says whether an answer is good or bad by what has come of it; undefined: more of it is needed. */
-type Judge = (received: Uint8Array) => CheckResult | undefined;
+/** What is sent to a server, and the judge of its answer so far, who gives undefined while more of it is needed. */
+interface Exchange {
+  readonly question: Uint8Array;
+  readonly judge: (received: Uint8Array) => CheckResult | undefined;
+}
 
-/** One check under way: what it is waiting for and what has come of the answer, which its end depends on. */
+/** The exchange of each kind of check; undefined where an accepted connection is enough. */
+const EXCHANGES: {
+  readonly [Kind in Check["kind"]]: (check: Extract<Check, { kind: Kind }>, address: Address) => Exchange | undefined;
+} = {
+  off: () => undefined,
+  tcp: () => undefined,
+  http: ({ path }, address) => ({ question: httpRequest(path, address), judge: judgeStatusLine }),
+  text: ({ send, expect }) => ({ question: send, judge: (received) => judgeText(received, expect) }),
+};
+
+function exchangeOf(check: Check, address: Address): Exchange | undefined {
+  return (EXCHANGES[check.kind] as (check: Check, address: Address) => Exchange | undefined)(check, address);
+}
+
+/** One running check: what it waits for, and what it has received of the answer. */
 class Attempt {
   #waitingFor: "name" | "connection" | "answer" = "name";
   readonly #buffer = new Uint8Array(ANSWER_BYTES_MAX);
@@ -81,21 +99,21 @@ class Attempt {
 
   constructor(readonly address: Address, readonly timeoutMs: number, readonly deadline: AbortSignal) {}
 
-  async run(check: Exclude<Check, { kind: "off" }>, findIps: FindIps): Promise<CheckResult> {
+  async run(check: Check, findIps: FindIps): Promise<CheckResult> {
     try {
-      const ips = await untilAborted(findIps(this.address.host), this.deadline);
+      const ips = await abortable(findIps(this.address.host), this.deadline);
       this.#waitingFor = "connection";
       using socket = await this.#connect(ips);
-      if (check.kind === "tcp") return PASSED;
+      const exchange = exchangeOf(check, this.address);
+      if (exchange === undefined) return PASSED;
       this.#waitingFor = "answer";
-      if (check.kind === "text") return await this.#ask(socket, check.send, (received) => judgeText(received, check.expect));
-      return await this.#ask(socket, httpRequest(check.path, this.address), judgeStatusLine);
+      return await this.#ask(socket, exchange);
     } catch (error) {
       return this.#failure(error);
     }
   }
 
-  /** Connects to the first of the IP addresses that accepts; all but the last have their part of the time each. */
+  /** Connects to the first IP address that accepts. Each address but the last gets an equal part of the time. */
   async #connect(ips: readonly string[]): Promise<Deno.TcpConn> {
     const { port } = this.address;
     for (const hostname of ips.slice(0, -1)) {
@@ -108,12 +126,12 @@ class Attempt {
     return await connectTo(ips.at(-1)!, port, this.deadline);
   }
 
-  async #ask(socket: Deno.TcpConn, question: Uint8Array, judge: Judge): Promise<CheckResult> {
-    const close = () => socket.close(); // wakes whoever reads or writes
+  async #ask(socket: Deno.TcpConn, { question, judge }: Exchange): Promise<CheckResult> {
+    const close = () => socket.close(); // ends a pending read or write
     this.deadline.throwIfAborted();
     this.deadline.addEventListener("abort", close);
     try {
-      // A server may answer and close before it has read the question; what it said is read all the same.
+      // A server may answer and close before it has read the question; its answer is read nevertheless.
       await writeAll(socket, question).catch(() => {});
       return await this.#readAnswer(socket, judge);
     } finally {
@@ -121,7 +139,7 @@ class Attempt {
     }
   }
 
-  async #readAnswer(socket: Deno.TcpConn, judge: Judge): Promise<CheckResult> {
+  async #readAnswer(socket: Deno.TcpConn, judge: Exchange["judge"]): Promise<CheckResult> {
     while (this.#received < this.#buffer.length) {
       const count = await socket.read(this.#buffer.subarray(this.#received));
       if (count === null) return this.#cutShort("it closed the connection");
@@ -148,10 +166,10 @@ class Attempt {
     if (this.#waitingFor === "name") return gone(`its name was not found within ${time}`);
     if (this.#waitingFor === "connection") return gone(`it did not accept within ${time}`);
     if (this.#received === 0) return gone(`it did not answer within ${time}`);
-    return wrong(`it answered ${quote(this.#answer)} and no more within ${time}`);
+    return wrong(`its answer ${quote(this.#answer)} was incomplete after ${time}`);
   }
 
-  /** The end of an answer that was not yet good or bad. */
+  /** The result when an answer ends before it can be judged. */
   #cutShort(how: string): CheckResult {
     return this.#received === 0 ? gone(`${how} before it answered`) : wrong(`${how} after ${quote(this.#answer)}`);
   }
@@ -180,28 +198,28 @@ function httpRequest(path: string, address: Address): Uint8Array {
   return new TextEncoder().encode(lines.join("\r\n"));
 }
 
-/** A status line (RFC 9112, section 4) of 200 to 399 is good. What cannot become one is bad before its line has ended. */
+/** Passes for a status line (RFC 9112, section 4) from 200 to 399. Fails as soon as the bytes cannot become a status line. */
 function judgeStatusLine(received: Uint8Array): CheckResult | undefined {
   const start = new TextEncoder().encode("HTTP/1.").subarray(0, received.length);
   const end = received.indexOf(10);
   if (startsWith(received, start) && end === -1) return undefined;
   const line = new TextDecoder("latin1").decode(received.subarray(0, Math.max(0, end)));
   const [, status] = line.match(/^HTTP\/1\.[0-9] ([1-5][0-9]{2})(?: .*)?\r?$/s) ?? [];
-  if (status === undefined) return wrong(`it answered ${quote(received)} and not HTTP`);
+  if (status === undefined) return wrong(`it answered ${quote(received)}, which is not HTTP`);
   return status >= "200" && status <= "399" ? PASSED : wrong(`it answered HTTP ${status}`);
 }
 
 function judgeText(received: Uint8Array, expect: Uint8Array): CheckResult | undefined {
   if (startsWith(received, expect)) return PASSED;
   if (startsWith(expect, received)) return undefined;
-  return wrong(`it answered ${quote(received)} and not ${quote(expect)}`);
+  return wrong(`it answered ${quote(received)} instead of ${quote(expect)}`);
 }
 
 function startsWith(bytes: Uint8Array, start: Uint8Array): boolean {
   return bytes.length >= start.length && start.every((byte, i) => byte === bytes[i]);
 }
 
-/** The beginning of bytes that anybody may have sent, in quotes, as `parseCheck` would read it: printable ASCII and escapes. */
+/** The first bytes of an untrusted answer, quoted, with the escapes that `parseCheck` reads. */
 function quote(bytes: Uint8Array): string {
   const shown = Array.from(bytes.subarray(0, SHOWN_BYTES), escapeByte).join("");
   return `"${shown}${bytes.length > SHOWN_BYTES ? "…" : ""}"`;
@@ -218,14 +236,14 @@ async function writeAll(socket: Deno.TcpConn, bytes: Uint8Array): Promise<void> 
   for (let sent = 0; sent < bytes.length;) sent += await socket.write(bytes.subarray(sent));
 }
 
-/** Look-ups that wait for their turn or are under way, by host. */
+/** Look-ups that are queued or running, by host. */
 const lookups = new Map<string, Promise<readonly string[]>>();
 const turns: (() => void)[] = [];
 let lookupsUnderWay = 0;
 
 /**
- * Asks the system. A look-up goes on when the check that wanted it has given up, so a host is looked up once at a time for all its
- * checks, and few hosts at a time; the others wait for their turn.
+ * Asks the system's resolver. A look-up continues after its check has ended, so all checks of a host share one look-up, and only
+ * LOOKUPS_MAX run at a time; the others are queued.
  */
 function findBySystem(host: string): Promise<readonly string[]> {
   if (isIp(host)) return Promise.resolve([host]);
@@ -241,7 +259,7 @@ async function lookUp(host: string): Promise<readonly string[]> {
     return (await lookup(host, { all: true })).map(({ address }) => address);
   } finally {
     lookups.delete(host);
-    const next = turns.shift(); // it takes this one's place
+    const next = turns.shift(); // the next look-up takes over this place
     if (next === undefined) lookupsUnderWay--;
     else next();
   }

@@ -1,72 +1,71 @@
 /**
- * Which servers may get clients, by what checks and clients find out about them. Two parts: what follows from what was found out, as
- * pure functions from one record to the next; and `Health`, which makes the checks, evenly spread over time. Knows servers by slot
- * and address alone: what is done with a server that is down, and who is draining, is the balancer's business.
+ * The health of servers, from active checks and from the connections of clients. Two parts: the state transitions, as pure
+ * functions from one record to the next; and `Health`, which runs the checks, evenly spread over time. Knows servers only by slot
+ * and address; what follows for a server that is down, and which server is draining, is decided elsewhere.
  */
 
 import type { Address } from "../values/address.ts";
 import type { Check } from "../values/check_spec.ts";
+import { LIMITS } from "../values/config.ts";
 import { type CheckOptions, type CheckResult, type FailedCheck, runCheck } from "./check.ts";
 import { assert } from "../values/errors.ts";
 
-/** `up` may get clients. `resting` did not take clients, and is tried after a while; `down` fails its checks. */
+/** `up`: may get clients. `resting`: connections of clients failed, and it is probed after the rest. `down`: its checks fail. */
 export type HealthState = "up" | "resting" | "down";
 
-/** A server's state, since when it is in it, and why, in a clause: the last failure, null while it is up. */
+/** The state of a server, when it began, and the last failure as a clause; the reason is null while it is up. */
 export interface ServerHealth {
   readonly state: HealthState;
   readonly since: Date;
   readonly reason: string | null;
 }
 
-/** What decides over states: checks in a row that change one, and the first rest, 0 for none. */
+/** The rules of state changes: checks in a row for a change, and the length of the first rest, 0 for no rests. */
 export interface HealthRules {
   readonly rise: number;
   readonly fall: number;
   readonly restMs: number;
-  /** False where servers are checked only to end a rest: no number of such checks makes a server `down`. */
+  /** False if servers are only checked at the end of a rest; such checks never make a server `down`. */
   readonly isChecked: boolean;
 }
 
-/** A server's state, and what must be remembered of it to find the next one. Times in ms are of one clock that starts anywhere. */
+/** The state of a server and what the next state depends on. Times in ms are of a monotonic clock. */
 export interface HealthRecord extends ServerHealth {
-  /** Checks in a row, up to the last one. */
+  /** Successive checks with the same result, up to the last check. */
   readonly checksPassed: number;
   readonly checksFailed: number;
-  /** Clients' failures in a row, and how many connections the server had accepted at the last one. */
+  /** Successive failures of clients, and the number of connections that the server had accepted at the last one. */
   readonly clientsFailed: number;
   readonly connects: number;
-  /** How long the last rest was; 0: there was none. */
+  /** The length of the last rest; 0 for none. */
   readonly restMs: number;
-  /** While it rests: when that is over. */
+  /** The end of the current rest. */
   readonly restEndMs: number;
-  /** Since when it is up, or was the last time. */
+  /** When it last came up. */
   readonly upSinceMs: number;
 }
 
-/** The present, by a clock for intervals and by the one on the wall. */
-export interface Moment {
+/** The present time, by the monotonic clock and by the calendar. */
+interface Moment {
   readonly nowMs: number;
   readonly date: Date;
 }
 
-/** Nobody rests longer at a time. */
-export const REST_MAX_MS = 60_000;
-/** A server that was up for so many times its last rest begins anew with the shortest one. */
+/** After having been up for this many times its last rest, a server starts again with the shortest rest. */
 const REST_MEMORY = 10;
 
-/** Checks that are started in a second. With more servers than this allows, each is checked more seldom. */
+/** Checks started per second. With more servers than this allows, each is checked less often. */
 export const CHECKS_PER_SECOND_MAX = 500;
-/** Checks under way at a time, where nothing else is said: the descriptors that they take. */
+/** Default limit on concurrent checks; each one uses a descriptor. */
 export const CHECKS_UNDER_WAY_MAX = 256;
-/** Checks started at one waking. Unused ones are not saved beyond that. */
+/** Checks started in one wake-up. An unused allowance does not accumulate beyond this. */
 const CHECKS_AT_ONCE_MAX = 16;
-/** Sleeps are no shorter: at 500 checks a second, being woken for each costs more than the checks. */
+/** The shortest sleep: at 500 checks a second, one wake-up per check would cost more than the checks. */
 const SLEEP_MIN_MS = 10;
-/** Checks that are late by more (the machine was busy, or asleep) are left out, not made up for. */
+/** Checks that are later than this (the machine was busy or suspended) are skipped, not made up for. */
 const LATE_MAX_MS = 100;
 
-/** A server of which nothing is known but how many connections it has accepted. */
+/** The record of a server that is up and of which nothing is known yet. `connects` are the connections it has accepted. */
 export function newRecord(connects: number, { nowMs, date }: Moment): HealthRecord {
   return {
     state: "up",
@@ -83,8 +82,8 @@ export function newRecord(connects: number, { nowMs, date }: Moment): HealthReco
 }
 
 /**
- * After a check that passed. One that was started (`startedMs`) when a rest was over is the trial that ends it; a rest that is not
- * over goes on.
+ * The record after a check that passed. A check that was started (`startedMs`) after the end of a rest is the trial that ends the
+ * state `resting`; before that the rest continues.
  */
 export function afterPassedCheck(record: HealthRecord, startedMs: number, rules: HealthRules, moment: Moment): HealthRecord {
   const next = { ...record, checksPassed: record.checksPassed + 1, checksFailed: 0 };
@@ -92,51 +91,53 @@ export function afterPassedCheck(record: HealthRecord, startedMs: number, rules:
   return comesUp ? up(next, moment) : next;
 }
 
-/** After a check that failed, see `afterPassedCheck`; a trial that fails makes the rest longer. */
-export function afterFailedCheck(
-  record: HealthRecord,
-  reason: string,
-  startedMs: number,
-  rules: HealthRules,
-  moment: Moment,
-): HealthRecord {
+/** A failure of a check that was started at `startedMs`. */
+interface CheckFault {
+  readonly reason: string;
+  readonly startedMs: number;
+}
+
+/** The record after a check that failed. A failed trial (see `afterPassedCheck`) doubles the rest. */
+export function afterFailedCheck(record: HealthRecord, fault: CheckFault, rules: HealthRules, moment: Moment): HealthRecord {
+  const { reason, startedMs } = fault;
   const next = { ...record, checksPassed: 0, checksFailed: record.checksFailed + 1 };
   if (record.state === "down") return { ...next, reason };
   if (rules.isChecked && next.checksFailed >= rules.fall) return { ...next, state: "down", reason, since: moment.date };
   return isTrial(record, startedMs) ? resting(next, longerRest(record), reason, moment) : next;
 }
 
-/** After a check that could not be made and says nothing: a rest goes on for as long again. */
+/** The record after a check that could not be made: a rest that has ended is repeated. */
 export function afterVoidCheck(record: HealthRecord, startedMs: number, { nowMs }: Moment): HealthRecord {
   return isTrial(record, startedMs) ? { ...record, restEndMs: nowMs + record.restMs } : record;
 }
 
+/** A failure of a client's connection. `connects` are the connections of clients that the server has accepted so far. */
+interface ClientFault {
+  readonly reason: string;
+  readonly connects: number;
+}
+
 /**
- * After a client's connection was not accepted, or was open and the server was found dead. `connects` are the connections that the
- * server has accepted of clients so far: if there are new ones the failures begin anew.
+ * The record after a client's connection was not accepted, or was open when the server was found dead. If the server has accepted
+ * connections since the last failure, the count of failures starts again.
  */
-export function afterFailedClient(
-  record: HealthRecord,
-  reason: string,
-  connects: number,
-  rules: HealthRules,
-  moment: Moment,
-): HealthRecord {
-  if (record.state !== "up") return record; // the last clients from before say nothing new
+export function afterFailedClient(record: HealthRecord, fault: ClientFault, rules: HealthRules, moment: Moment): HealthRecord {
+  const { reason, connects } = fault;
+  if (record.state !== "up") return record; // a late failure of an old connection is not news
   const clientsFailed = (connects === record.connects ? record.clientsFailed : 0) + 1;
   const next = { ...record, clientsFailed, connects };
   if (rules.restMs === 0 || clientsFailed < rules.fall) return next;
   const isForgotten = moment.nowMs - record.upSinceMs >= REST_MEMORY * record.restMs;
-  return resting(next, isForgotten ? Math.min(rules.restMs, REST_MAX_MS) : longerRest(record), reason, moment);
+  return resting(next, isForgotten ? Math.min(rules.restMs, LIMITS.restMaxMs) : longerRest(record), reason, moment);
 }
 
-/** Whether a check of this start decides over the rest. One that was under way before tells of a time that is past. */
+/** Whether a check with this start decides how the rest ends. An earlier check says nothing about the present. */
 function isTrial(record: HealthRecord, startedMs: number): boolean {
   return record.state === "resting" && startedMs >= record.restEndMs;
 }
 
 function longerRest({ restMs }: HealthRecord): number {
-  return Math.min(2 * restMs, REST_MAX_MS);
+  return Math.min(2 * restMs, LIMITS.restMaxMs);
 }
 
 function up(record: HealthRecord, { nowMs, date }: Moment): HealthRecord {
@@ -148,64 +149,63 @@ function resting(record: HealthRecord, restMs: number, reason: string, { nowMs, 
   return { ...record, state: "resting", since, reason, restMs, restEndMs: nowMs + restMs };
 }
 
-/** Settings of `Health`. */
+/** The settings of `Health`. */
 export interface HealthConfig extends Omit<HealthRules, "isChecked"> {
-  /** Checks that may be under way at a time. */
+  /** Limit on concurrent checks. */
   readonly checksMax?: number;
   readonly check: Check;
   readonly checkIntervalMs: number;
   readonly checkTimeoutMs: number;
 }
 
-/**
- * A check that failed, and for how long they have: since the first of them in a row began, but no longer than `fall` of them take, nor
- * shorter than one interval. What a server has sent within that time it sent while they failed.
- */
+/** A failed check, at least the `fall`-th in a row. */
 export interface CheckFailure {
   readonly reason: string;
   readonly isGone: boolean;
+  /** For how long checks have failed: from the start of the first in a row, at least one interval, at most `fall` intervals. */
   readonly silentMs: number;
-  /** How long ago the last check that passed began, or, if none has, watching. */
+  /** Time since the start of the last check that passed or, if none has, since watching began. */
   readonly sinceHealthyMs: number;
 }
 
-/** Clocks and the timer. */
+/** Clocks and a timer. */
 export interface HealthClock {
-  /** Milliseconds from anywhere, never going back. */
+  /** Milliseconds of a monotonic clock. */
   nowMs(): number;
   date(): Date;
-  /** Calls `wake` once in `sleepMs`, unless the function that it gives back is called before. */
+  /** Calls `wake` once after `sleepMs`. Returns the function that cancels it. */
   start(wake: () => void, sleepMs: number): () => void;
 }
 
-/** What `Health` is made with. What it calls back must not throw, and may call it. */
-export interface HealthOptions {
+/** Options of `Health`. The callbacks must not throw, and may call `Health`. */
+interface HealthOptions {
   readonly config: HealthConfig;
-  /** Makes a check; never rejects. */
+  /** Runs a check; never rejects. */
   readonly run?: (check: Check, address: Address, timeoutMs: number, options: CheckOptions) => Promise<CheckResult>;
   readonly clock?: HealthClock;
-  /** Called on every change of state, after `stateOf` has it. */
+  /** Called after every change of state. */
   readonly onChange: (slot: number, health: ServerHealth) => void;
-  /** Called for every check that failed from the `fall`-th in a row on; not for the trials of servers that are not checked. */
+  /** Called for every failed check from the `fall`-th in a row on, except for trials where checks are off. */
   readonly onCheckFailed: (slot: number, failure: CheckFailure) => void;
-  /** How many connections of clients the server has accepted so far. */
+  /** The number of connections of clients that the server has accepted so far. */
   readonly connectsOf: (slot: number) => number;
 }
 
-/** A server that is watched. A slot that is watched anew has a new one, so that the answer of an old check finds nobody. */
+/** A watched server. Watching a slot again makes a new object, so that the result of an old check is dropped. */
 interface Watched {
   readonly slot: number;
   readonly address: Address;
   record: HealthRecord;
-  /** Set while it is being checked; ends that check. */
+  /** Set while a check runs; aborts it. */
   checking: AbortController | undefined;
-  /** When the first of its failed checks in a row began. */
+  /** Start of the first failed check in a row. */
   failingSinceMs: number;
-  /** When the last check that passed began, or, if none has, watching. */
+  /** Start of the last check that passed or, if none has, of watching. */
   wellMs: number;
 }
 
-const SYSTEM_CLOCK: HealthClock = {
+/** The clocks and timers of the runtime. */
+export const SYSTEM_CLOCK: HealthClock = {
   nowMs: () => performance.now(),
   date: () => new Date(),
   start(wake, sleepMs) {
@@ -214,27 +214,27 @@ const SYSTEM_CLOCK: HealthClock = {
   },
 };
 
-/** Watches servers. Dispose of it to end all checks. */
+/** Watches servers. Disposing of it ends all checks. */
 export class Health implements Disposable {
   readonly #options: Required<HealthOptions>;
   readonly #rules: HealthRules;
-  /** What is asked of a server at the end of its rest, and of all servers in turn unless checks are off. */
+  /** The check of all servers in turn, unless checks are off, and of a server at the end of its rest. */
   readonly #check: Check;
   readonly #watched = new Map<number, Watched>();
-  /** Goes round `#watched`. A Map's iterator minds what is added and deleted meanwhile, and what is added comes last. */
+  /** Goes round `#watched`. The iterator of a Map skips deleted entries and visits added ones last. */
   #round: Iterator<Watched>;
-  /** When a server's turn was last. */
+  /** Time of the last turn of a server. */
   #turnMs = 0;
   readonly #resting = new Set<Watched>();
-  /** No rest ends before. */
+  /** No rest ends earlier. */
   #restEndMs = Infinity;
   readonly #underWayMax: number;
   #underWay = 0;
-  #isOver = false;
-  /** Checks that may be started now, by CHECKS_PER_SECOND_MAX; as of `#allowedMs`. */
+  #isDisposed = false;
+  /** Checks that CHECKS_PER_SECOND_MAX allows to start, as of `#allowedMs`. */
   #allowed = CHECKS_AT_ONCE_MAX;
   #allowedMs = -Infinity;
-  /** When the timer ends; Infinity: there is none. */
+  /** When the timer fires; Infinity for no timer. */
   #wakeMs = Infinity;
   #stopTimer = () => {};
 
@@ -247,26 +247,19 @@ export class Health implements Disposable {
     this.#round = this.#watched.values();
   }
 
-  /** How often each server is checked: as configured, or more seldom where there are too many. */
+  /** The interval between two checks of a server: as configured, or longer where there are too many servers. */
   get checkIntervalMs(): number {
     return Math.max(this.#options.config.checkIntervalMs, this.#watched.size * 1000 / CHECKS_PER_SECOND_MAX);
   }
 
-  /** Servers by state. */
-  summary(): Record<HealthState, number> {
-    const counts = { up: 0, resting: 0, down: 0 };
-    for (const { record } of this.#watched.values()) counts[record.state]++;
-    return counts;
-  }
-
-  /** The state of a server that is watched. */
+  /** The state of a watched server. */
   stateOf(slot: number): ServerHealth {
     const watched = this.#watched.get(slot);
-    assert(watched !== undefined, `nobody watches slot ${slot}`);
+    assert(watched !== undefined, `slot ${slot} is not watched`);
     return healthOf(watched.record);
   }
 
-  /** Watches a server from now on, as one that is up; in the place of the one that had the slot, if any. */
+  /** Starts watching a server, in state `up`, in place of the one that had the slot, if any. */
   watch(slot: number, address: Address): void {
     this.forget(slot);
     const moment = this.#moment();
@@ -276,7 +269,7 @@ export class Health implements Disposable {
     this.#setTimer(moment.nowMs);
   }
 
-  /** Watches a server no longer, if it was watched. */
+  /** Stops watching the server, if it is watched. */
   forget(slot: number): void {
     const watched = this.#watched.get(slot);
     if (watched === undefined) return;
@@ -286,18 +279,21 @@ export class Health implements Disposable {
     if (this.#watched.size === 0) this.#clearTimer();
   }
 
-  /** A client's connection was not accepted, or was open and the server was found dead. Servers that nobody watches are ignored. */
+  /** Reports that a client's connection was not accepted, or was open when the server was found dead. Ignores unwatched servers. */
   trafficFailed(slot: number, reason: string): void {
     const watched = this.#watched.get(slot);
     if (watched === undefined) return;
     const moment = this.#moment();
-    this.#become(watched, afterFailedClient(watched.record, reason, this.#options.connectsOf(slot), this.#rules, moment));
+    this.#become(
+      watched,
+      afterFailedClient(watched.record, { reason, connects: this.#options.connectsOf(slot) }, this.#rules, moment),
+    );
     this.#setTimer(moment.nowMs);
   }
 
-  /** Ends all checks, now and for ever. What is known of servers can still be asked for. */
+  /** Ends all checks. `stateOf` still works. */
   [Symbol.dispose](): void {
-    this.#isOver = true;
+    this.#isDisposed = true;
     for (const { checking } of this.#watched.values()) checking?.abort();
     this.#clearTimer();
   }
@@ -306,7 +302,7 @@ export class Health implements Disposable {
     return { nowMs: this.#options.clock.nowMs(), date: this.#options.clock.date() };
   }
 
-  /** The one place where a record changes. */
+  /** The only place where a record changes. */
   #become(watched: Watched, record: HealthRecord): void {
     const before = watched.record.state;
     watched.record = record;
@@ -332,7 +328,7 @@ export class Health implements Disposable {
     return this.checkIntervalMs / this.#watched.size;
   }
 
-  /** Starts the checks of the servers whose turn it is. One that is still being checked loses its turn. */
+  /** Starts the checks that are due. A server whose last check still runs is skipped. */
   #takeTurns(nowMs: number): void {
     if (!this.#rules.isChecked || this.#watched.size === 0) return;
     const lengthMs = this.#turnLengthMs;
@@ -351,12 +347,12 @@ export class Health implements Disposable {
     return this.#round.next().value;
   }
 
-  /** Starts the trials of the servers whose rest is over. */
+  /** Starts the trials of the servers whose rest has ended. */
   #tryRested(nowMs: number): void {
     if (nowMs < this.#restEndMs) return;
     this.#restEndMs = Infinity;
     for (const watched of this.#resting) {
-      if (watched.checking !== undefined) continue; // if that check was started too early, the end of the rest is noted when it has ended
+      if (watched.checking !== undefined) continue; // a check that started too early notes the end of the rest when it ends
       if (watched.record.restEndMs <= nowMs && this.#mayStart) void this.#start(watched, nowMs);
       else this.#restEndMs = Math.min(this.#restEndMs, watched.record.restEndMs);
     }
@@ -375,7 +371,7 @@ export class Health implements Disposable {
     this.#underWay--;
     watched.checking = undefined;
     const moment = this.#moment();
-    if (this.#isCurrent(watched) && !this.#isOver) this.#learn(watched, result, startedMs, moment);
+    if (this.#isCurrent(watched) && !this.#isDisposed) this.#learn(watched, result, startedMs, moment);
     this.#setTimer(moment.nowMs);
   }
 
@@ -393,30 +389,30 @@ export class Health implements Disposable {
       this.#become(watched, afterVoidCheck(record, startedMs, moment));
     } else {
       watched.failingSinceMs = Math.min(watched.failingSinceMs, startedMs);
-      this.#become(watched, afterFailedCheck(record, result.reason, startedMs, this.#rules, moment));
-      this.#tellFailure(watched, result, moment.nowMs);
+      this.#become(watched, afterFailedCheck(record, { reason: result.reason, startedMs }, this.#rules, moment));
+      this.#reportFailure(watched, result, moment.nowMs);
     }
   }
 
-  /** Unless `onChange` has just had the server forgotten. */
-  #tellFailure(watched: Watched, { reason, isGone }: FailedCheck, nowMs: number): void {
+  /** Reports a failed check, unless `onChange` has just stopped watching the server. */
+  #reportFailure(watched: Watched, { reason, isGone }: FailedCheck, nowMs: number): void {
     const { isChecked, fall } = this.#rules;
     if (!isChecked || watched.record.checksFailed < fall || !this.#isCurrent(watched)) return;
     const failingMs = Math.min(nowMs - watched.failingSinceMs, fall * this.checkIntervalMs);
-    const silentMs = Math.max(failingMs, this.checkIntervalMs); // one refused check is no long silence
+    const silentMs = Math.max(failingMs, this.checkIntervalMs); // a refused check fails at once
     this.#options.onCheckFailed(watched.slot, { reason, isGone, silentMs, sinceHealthyMs: nowMs - watched.wellMs });
   }
 
-  /** Sees to it that the timer ends in time for what is next. One that ends before, as something was put off, is left alone. */
+  /** Sets the timer for the next check. A timer that fires earlier is left alone. */
   #setTimer(nowMs: number): void {
     const wakeMs = Math.max(this.#nextMs(), nowMs + SLEEP_MIN_MS);
-    if (this.#isOver || this.#wakeMs <= wakeMs || wakeMs === Infinity) return;
+    if (this.#isDisposed || this.#wakeMs <= wakeMs || wakeMs === Infinity) return;
     this.#clearTimer();
     this.#wakeMs = wakeMs;
     this.#stopTimer = this.#options.clock.start(() => this.#wake(), wakeMs - nowMs);
   }
 
-  /** When a check is due. Infinity if none is, or as many as may be are under way: the end of one sets the timer. */
+  /** When the next check is due. Infinity if none is, or if the limit on checks is reached: the end of a check sets the timer. */
   #nextMs(): number {
     if (this.#underWay >= this.#underWayMax) return Infinity;
     const turnMs = this.#rules.isChecked && this.#watched.size > 0 ? this.#turnMs + this.#turnLengthMs : Infinity;

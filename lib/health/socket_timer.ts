@@ -1,11 +1,11 @@
-/** A timeout that does not overtake sockets. Knows no server and no client. */
+/** A timeout that lets sockets go first. Knows no server and no client. */
 
-/** Long enough for the runtime to look at its sockets. */
+/** Long enough for the runtime to poll its sockets. */
 const SOCKETS_TURN_MS = 5;
 
 /**
- * Calls `act` when the time is over and sockets have had a turn since. The runtime serves timers before sockets: where it was held up, what
- * came in time may be there and still to be told. Gives what cancels it.
+ * Calls `act` once the time is over and the sockets have been polled since. The runtime runs timers before sockets: after a stall,
+ * data that arrived in time may not have been delivered yet. Returns the function that cancels it.
  */
 export function afterSockets(ms: number, act: () => void): () => void {
   let timer = setTimeout(() => timer = setTimeout(act, SOCKETS_TURN_MS), ms);

@@ -1,16 +1,16 @@
 /**
- * What the engines count: one row per counter, and the fates, for the process and for every server, in SharedArrayBuffers. Engines
- * add, everybody else reads; nobody ever waits. Every thread that counts has cells of its own for what only grows, so that adding is
- * one plain store; a reader adds them up. Gauges, by which connections are admitted, are one cell for all threads, changed
- * atomically. A server's cells are found by its slot, a small number it keeps while it has connections. Knows nothing of servers'
- * names or of how the numbers are shown.
+ * The counters of the engines: one row per counter, and the fates, for the process and for every server, in SharedArrayBuffers.
+ * Engines write and everyone else reads, without locks. Each writing thread has its own cells for counters, so that an increment is
+ * one plain store; a reader adds the cells up. Gauges, which admission of connections depends on, have one atomic cell for all
+ * threads. The cells of a server are found by its slot, a small number that it keeps while it has connections. Knows neither the
+ * names of servers nor how the numbers are shown.
  */
 
 import { LIMITS } from "../values/config.ts";
 import { assert } from "../values/errors.ts";
 import { type Fate, FATE_NAMES } from "../values/fates.ts";
 
-/** How a row is counted: once for the process or once for each server. Fates are counted as both. */
+/** Whether a row is counted for the process or for each server. Fates are counted for both. */
 type Scope = "process" | "server";
 
 interface CounterRow {
@@ -20,56 +20,56 @@ interface CounterRow {
   readonly help: string;
 }
 
-/** Everything that is counted besides fates and connect times. Metric names are Prometheus's: a unit, `_total` for counters. */
+/** All counters and gauges besides fates and connect times. Metric names follow Prometheus: a unit, and `_total` for counters. */
 export const COUNTERS = {
   accepted: {
     scope: "process",
     kind: "counter",
     metric: "balancer_accepted_connections_total",
-    help: "Clients' connections accepted, with those refused at once",
+    help: "Connections accepted from clients, including those refused at once",
   },
-  open: { scope: "process", kind: "gauge", metric: "balancer_open_connections", help: "Clients' connections open now" },
+  open: { scope: "process", kind: "gauge", metric: "balancer_open_connections", help: "Open connections of clients" },
   gone: {
     scope: "process",
     kind: "counter",
     metric: "balancer_gone_connections_total",
-    help: "Clients' connections that were reset before they could be accepted",
+    help: "Connections of clients that were reset before they could be accepted",
   },
   acceptErrors: {
     scope: "process",
     kind: "counter",
     metric: "balancer_accept_errors_total",
-    help: "Times the system could not hand over a client's connection (descriptors used up)",
+    help: "Times that accepting a connection failed because no descriptors were left",
   },
   movedUnsent: {
     scope: "process",
     kind: "counter",
     metric: "balancer_moved_unsent_connections_total",
-    help: "Times a connection left its server for another with nothing sent to the first",
+    help: "Moves of connections to another server before anything was sent",
   },
   movedUnanswered: {
     scope: "process",
     kind: "counter",
     metric: "balancer_moved_unanswered_connections_total",
-    help: "Times a connection left its server for another, which was sent again what the first had not answered",
+    help: "Moves of connections to another server with a replay of the unanswered request",
   },
   movedIdle: {
     scope: "process",
     kind: "counter",
     metric: "balancer_moved_idle_connections_total",
-    help: "Times a connection left its server for another between two exchanges",
+    help: "Moves of connections to another server between two exchanges",
   },
   replayOverflows: {
     scope: "process",
     kind: "counter",
     metric: "balancer_replay_overflows_total",
-    help: "Times a client said more than --replay-buffer keeps before it was answered",
+    help: "Times that an unanswered request was larger than --replay-buffer",
   },
   serverOpen: {
     scope: "server",
     kind: "gauge",
     metric: "balancer_server_open_connections",
-    help: "Connections the server has now, with those being made",
+    help: "Open connections of the server, including those being dialled",
   },
   connects: {
     scope: "server",
@@ -81,20 +81,20 @@ export const COUNTERS = {
     scope: "server",
     kind: "counter",
     metric: "balancer_server_connect_failures_total",
-    help: "Connections that the server refused or did not accept in time",
+    help: "Connections that the server refused or did not accept within the timeout",
   },
   movedAway: {
     scope: "server",
     kind: "counter",
     metric: "balancer_server_moved_away_connections_total",
-    help: "Connections that left the server for another one",
+    help: "Connections that moved from the server to another one",
   },
   sentBytes: { scope: "server", kind: "counter", metric: "balancer_server_sent_bytes_total", help: "Bytes sent to the server" },
   receivedBytes: {
     scope: "server",
     kind: "counter",
     metric: "balancer_server_received_bytes_total",
-    help: "Bytes of the server's passed on to clients",
+    help: "Bytes received from the server and passed on to clients",
   },
 } as const satisfies Record<string, CounterRow>;
 
@@ -110,7 +110,7 @@ export type ServerCounter = RowsOf<"server", "counter">;
 /** Gauges that every server has. */
 export type ServerGauge = RowsOf<"server", "gauge">;
 
-/** Upper bounds, in seconds, of the histogram of how long servers took to accept a connection. */
+/** Upper bounds, in seconds, of the histogram of connect times. */
 export const CONNECT_SECONDS_BOUNDS = [
   0.0001,
   0.00025,
@@ -133,10 +133,11 @@ export const CONNECT_SECONDS_BOUNDS = [
 const SERVER_ROWS = [...rowsOf("server", "counter"), ...FATE_NAMES];
 const PROCESS_ROWS = [...rowsOf("process", "counter"), ...FATE_NAMES];
 const HISTOGRAM_START = PROCESS_ROWS.length;
-const SERVERS_START = HISTOGRAM_START + CONNECT_SECONDS_BOUNDS.length + 2; // beyond the last bound, and the sum
+// One for values beyond the last bound, and one for the sum.
+const SERVERS_START = HISTOGRAM_START + CONNECT_SECONDS_BOUNDS.length + 2;
 const SUM_CELL = SERVERS_START - 1;
 
-/** Cells of one server. */
+/** Cells per server and writer. */
 const SERVER_CELLS = SERVER_ROWS.length;
 
 const PROCESS_CELL = indexesOf(PROCESS_ROWS, 0);
@@ -156,23 +157,25 @@ function indexesOf(rows: readonly string[], start: number): Readonly<Record<stri
   return Object.fromEntries(rows.map((row, index) => [row, start + index]));
 }
 
-/** How long connecting took: how many times up to each bound (not cumulative) and beyond the last; and the sum. */
+/**
+ * The histogram of connect times: the count per bucket (not cumulative), with one beyond the last bound, and the sum in seconds.
+ */
 export interface ConnectSeconds {
   readonly counts: readonly number[];
   readonly sum: number;
 }
 
-/** The memory behind the counters, as plain data that crosses to other threads. */
+/** The memory of the counters, as plain data that can be sent to other threads. */
 export interface SharedCounters {
-  /** Servers at a time, those that are leaving included. */
+  /** Limit on servers, including those being removed. */
   readonly slots: number;
-  /** Threads that count. */
+  /** The number of writing threads. */
   readonly writers: number;
   readonly cells: SharedArrayBuffer;
   readonly gauges: SharedArrayBuffer;
 }
 
-/** Memory for the counters of so many servers, written by the main thread (writer 0) and so many others. */
+/** Memory for the counters of `slots` servers, written by the main thread (writer 0) and `threads` others. */
 export function allocateCounters(threads = 0, slots: number = 2 * LIMITS.serversMax): SharedCounters {
   const writers = 1 + threads;
   const cells = writers * (SERVERS_START + slots * SERVER_CELLS);
@@ -185,7 +188,7 @@ export function allocateCounters(threads = 0, slots: number = 2 * LIMITS.servers
   };
 }
 
-/** The cells as one thread sees them: it reads all, and counts in those of `writer`, which are no other thread's. Exact up to 2⁵³. */
+/** Access to the counters from one thread: it reads all cells and writes only those of `writer`. Exact up to 2⁵³. */
 export class Counters {
   readonly slots: number;
   readonly #cells: Float64Array;
@@ -194,7 +197,7 @@ export class Counters {
   readonly #start: number;
 
   constructor(readonly shared: SharedCounters = allocateCounters(), writer = 0) {
-    assert(writer < shared.writers, `no writer ${writer}`);
+    assert(writer < shared.writers, `writer ${writer} is out of range`);
     this.slots = shared.slots;
     this.#cells = new Float64Array(shared.cells);
     this.#gauges = new Int32Array(shared.gauges);
@@ -210,12 +213,12 @@ export class Counters {
     this.#cells[this.#start + this.#serverCell(slot, counter)] += amount;
   }
 
-  /** Changes a gauge for all threads at once and gives what it is then. */
+  /** Adds to a gauge atomically; returns its new value. */
   raise(gauge: ProcessGauge, by = 1): number {
     return Atomics.add(this.#gauges, PROCESS_GAUGE[gauge], by) + by;
   }
 
-  /** Like `raise`, of a server's gauge. */
+  /** Like `raise`, for a gauge of a server. */
   raiseOf(slot: number, gauge: ServerGauge, by = 1): number {
     return Atomics.add(this.#gauges, this.#serverGauge(slot, gauge), by) + by;
   }
@@ -230,7 +233,7 @@ export class Counters {
     return Atomics.load(this.#gauges, this.#serverGauge(slot, counter));
   }
 
-  /** Counts the end of a connection, for the process and, if it had one, for its server. */
+  /** Counts the end of a connection for the process and, if it had a server, for the server. */
   addFate(fate: Fate, slot?: number): void {
     this.#cells[this.#start + PROCESS_CELL[fate]]++;
     if (slot !== undefined) this.#cells[this.#start + this.#serverCell(slot, fate)]++;
@@ -248,7 +251,7 @@ export class Counters {
     return { counts, sum: this.#sum(SUM_CELL) };
   }
 
-  /** Zeroes a slot for a new server, once nobody counts there any more. Its old server's numbers are gone; the process's remain. */
+  /** Zeroes a slot for a new server. No thread may still write to it. The counters of the process keep their values. */
   clearSlot(slot: number): void {
     const first = this.#serverCell(slot, SERVER_ROWS[0]);
     for (let start = 0; start < this.#cells.length; start += this.#writerCells) {
@@ -257,7 +260,7 @@ export class Counters {
     for (const gauge of SERVER_GAUGES) Atomics.store(this.#gauges, this.#serverGauge(slot, gauge), 0);
   }
 
-  /** A cell of all writers together. */
+  /** The sum of a cell over all writers. */
   #sum(cell: number): number {
     let sum = 0;
     for (let at = cell; at < this.#cells.length; at += this.#writerCells) sum += this.#cells[at];
@@ -265,12 +268,12 @@ export class Counters {
   }
 
   #serverCell(slot: number, row: string): number {
-    assert(slot >= 0 && slot < this.slots, "no slot of that number"); // a constant: this is asked for every chunk of bytes
+    assert(slot >= 0 && slot < this.slots, "slot out of range"); // a constant text: this runs for every chunk of bytes
     return SERVER_CELL[row] + slot * SERVER_CELLS;
   }
 
   #serverGauge(slot: number, row: string): number {
-    assert(slot >= 0 && slot < this.slots, "no slot of that number");
+    assert(slot >= 0 && slot < this.slots, "slot out of range");
     return SERVER_GAUGE[row] + slot * SERVER_GAUGE_CELLS;
   }
 }

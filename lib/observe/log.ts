@@ -1,7 +1,7 @@
 /**
- * Logging: what the daemon writes, where and in which form. The only file in `lib` that configures LogTape. On a terminal lines
- * are for people; elsewhere, and in the log file, each line is one JSON object. Writing never holds up a connection: both sinks
- * buffer, within limits, and write aside.
+ * Logging: where the daemon logs, and in which format. The only file in `lib` that configures LogTape. On a terminal, lines are
+ * formatted for people; elsewhere, and in the log file, each line is a JSON object. Logging never delays a connection: the sinks
+ * buffer, within limits, and write in the background.
  */
 
 import {
@@ -14,20 +14,21 @@ import {
   type Sink,
   type TextFormatter,
 } from "@logtape/logtape";
+import { deadline } from "@std/async";
 import { getPrettyFormatter } from "@logtape/pretty";
 import type { LogLevel } from "../values/config.ts";
 import { LogFile } from "./log_file.ts";
 
-/** What `logger` gives. */
+/** A logger, as `logger` makes it. */
 export type { Logger };
 
-/** The log file is cut at this size, and this many old ones are kept: 60 MiB at the most. */
+/** The log file is rotated at this size, and this many old files are kept: at most 60 MiB in all. */
 const LOG_FILE_BYTES_MAX = 10 * 1024 ** 2;
 const LOG_FILES_MAX = 5;
 
-/** What may wait for standard error to be read. */
+/** Limit on buffered log lines. */
 const WAITING_BYTES_MAX = 1024 ** 2;
-/** How long the end of the program waits for that. */
+/** How long the program waits at its end for buffered lines to be written. */
 const LAST_WORDS_MAX_MS = 1000;
 
 /** The logger of one part of the program. */
@@ -35,10 +36,10 @@ export function logger(part: string): Logger {
   return getLogger(["balancer", part]);
 }
 
-/** The file that is logged to, if there is one. */
+/** The open log file; undefined if the log goes to standard error. */
 let logFile: LogFile | undefined;
 
-/** Sends the log from `level` up to `file` (rotating), or to standard error where there is none. Throws an operator error. */
+/** Logs from `level` up to `file`, with rotation, or to standard error without one. Throws an operator error. */
 export async function setUpLogging(level: LogLevel, file?: string): Promise<void> {
   logFile = file === undefined ? undefined : await LogFile.open(file, { bytesMax: LOG_FILE_BYTES_MAX, oldFilesMax: LOG_FILES_MAX });
   const out = logFile === undefined ? standardErrorSink() : boundedSink(logFile, jsonLinesFormatter);
@@ -52,18 +53,18 @@ export async function setUpLogging(level: LogLevel, file?: string): Promise<void
   });
 }
 
-/** Opens the log file anew: it was moved away to be kept. False where standard error is logged to. Throws an operator error. */
+/** Reopens the log file after it was moved away. Returns false if the log goes to standard error. Throws an operator error. */
 export async function reopenLog(): Promise<boolean> {
   await logFile?.reopen();
   return logFile !== undefined;
 }
 
-/** Writes out what is buffered, if whoever reads it lets us. Nothing can be logged afterwards. */
+/** Writes the buffered lines, for at most LAST_WORDS_MAX_MS. Nothing can be logged afterwards. */
 export async function endLogging(): Promise<void> {
-  let timer: ReturnType<typeof setTimeout>;
-  const late = new Promise<void>((resolve) => timer = setTimeout(resolve, LAST_WORDS_MAX_MS));
   const written = dispose().then(() => logFile?.close()).finally(() => logFile = undefined);
-  await Promise.race([written, late]).finally(() => clearTimeout(timer));
+  await deadline(written, LAST_WORDS_MAX_MS).catch((error) => {
+    if (!(error instanceof DOMException && error.name === "TimeoutError")) throw error;
+  });
 }
 
 function standardErrorSink(): Sink & AsyncDisposable {
@@ -73,7 +74,7 @@ function standardErrorSink(): Sink & AsyncDisposable {
   return boundedSink(Deno.stderr, isTerminal ? pretty : jsonLinesFormatter);
 }
 
-/** A sink that never holds anybody up, never fails, and holds a limited amount: what is too much is left out, and said. */
+/** A sink that never blocks or fails. It buffers a limited amount, drops lines beyond that, and logs how many it dropped. */
 export function boundedSink(output: { write(bytes: Uint8Array): Promise<number> }, format: TextFormatter): Sink & AsyncDisposable {
   const encoder = new TextEncoder();
   let waiting: Uint8Array[] = [];
@@ -84,7 +85,7 @@ export function boundedSink(output: { write(bytes: Uint8Array): Promise<number> 
 
   const writeAll = async () => {
     while (waiting.length > 0) {
-      const bytes = encoder.encode(leftOut > 0 ? `{"level":"WARN","message":"${leftOut} lines of the log were left out"}\n` : "");
+      const bytes = encoder.encode(leftOut > 0 ? `{"level":"WARN","message":"${leftOut} log lines were dropped"}\n` : "");
       const chunks = [concat(waiting), bytes];
       [waiting, waitingBytes, leftOut] = [[], 0, 0];
       for (const chunk of chunks) for (let sent = 0; sent < chunk.length;) sent += await output.write(chunk.subarray(sent));

@@ -1,27 +1,27 @@
 /**
- * The log as a file: a plain one that is appended to, cut at a size, and opened anew when another program has moved it away. Knows
- * nothing of what is logged.
+ * The log file: appended to, rotated at a size, and reopened when another program has moved it away. Knows nothing about what is
+ * logged.
  */
 
 import { failWith, messageOf } from "../values/errors.ts";
 import { openPlain } from "../values/plain_file.ts";
 
-/** How a log file is cut. */
-export interface Rotation {
+/** When a log file is rotated, and what is kept. */
+interface Rotation {
   readonly bytesMax: number;
-  /** Old files that are kept, as `<path>.1` (the last) and so on. */
+  /** Old files to keep, as `<path>.1` (the newest) and so on. */
   readonly oldFilesMax: number;
 }
 
-/** A log file that is open. What cannot be written is left out and told as soon as something can. */
+/** An open log file. Lines that cannot be written are dropped, and a later line says so. */
 export class LogFile {
-  /** What is under way: a write never meets a change of the file. */
+  /** The last operation: writes and rotations run one after another. */
   #last: Promise<unknown> = Promise.resolve();
   #file: Deno.FsFile;
   #bytes = 0;
-  /** From so many bytes on it is cut. */
+  /** The size at which it is rotated. */
   #bytesMax: number;
-  /** Why the last lines were not written. */
+  /** Why the last lines were dropped; undefined if they were written. */
   #fault: string | undefined;
 
   private constructor(readonly path: string, readonly rotation: Rotation, file: Deno.FsFile) {
@@ -29,7 +29,7 @@ export class LogFile {
     this.#bytesMax = rotation.bytesMax;
   }
 
-  /** Opens the file, and makes it for its owner alone if it is not there. Throws an operator error. */
+  /** Opens the file, or creates it with mode 0600. Throws an operator error. */
   static async open(path: string, rotation: Rotation): Promise<LogFile> {
     const opened = new LogFile(path, rotation, await openLog(path));
     opened.#bytes = (await opened.#file.stat()).size;
@@ -42,7 +42,9 @@ export class LogFile {
       try {
         if (this.#bytes > 0 && this.#bytes + lines.length > this.#bytesMax) await this.#rotate();
         if (this.#fault !== undefined) {
-          await this.#append(new TextEncoder().encode(faultLine("Lines of the log could not be written", this.#fault)));
+          await this.#append(
+            new TextEncoder().encode(faultLine("Log lines were dropped because they could not be written", this.#fault)),
+          );
         }
         this.#fault = undefined;
         await this.#append(lines);
@@ -53,12 +55,12 @@ export class LogFile {
     });
   }
 
-  /** Opens what is at the path now; where it cannot, goes on with the file that it has and throws an operator error. */
+  /** Reopens the file at the path. If that fails, keeps the current file and throws an operator error. */
   reopen(): Promise<void> {
     return this.#next(() => this.#takeNew());
   }
 
-  /** Closes it after all that was to be written. */
+  /** Closes the file after pending writes. */
   close(): Promise<void> {
     return this.#next(() => Promise.resolve(this.#file.close()));
   }
@@ -77,19 +79,19 @@ export class LogFile {
     }
   }
 
-  /** Cuts the file. Where no new one can be made the old ones stay as they are, and this one grows until it is tried again. */
+  /** Rotates the file. If no new file can be created, all files stay, and this one grows until the next attempt. */
   async #rotate(): Promise<void> {
     const { path, rotation } = this;
     const next = `${path}.new`;
     try {
-      await Deno.remove(next).catch(() => {}); // what a process that was killed may have left
+      await Deno.remove(next).catch(() => {}); // left by a process that was killed
       const file = await openLog(next);
       for (let i = rotation.oldFilesMax - 1; i > 0; i--) await Deno.rename(`${path}.${i}`, `${path}.${i + 1}`).catch(() => {});
-      await Deno.rename(path, `${path}.1`).catch(() => {}); // gone: another program was quicker
+      await Deno.rename(path, `${path}.1`).catch(() => {}); // missing: another program has moved it
       await Deno.rename(next, path);
       await this.#take(file);
     } catch (error) {
-      await this.#append(new TextEncoder().encode(faultLine("The log could not be cut", messageOf(error))));
+      await this.#append(new TextEncoder().encode(faultLine("The log file could not be rotated", messageOf(error))));
       this.#bytesMax = this.#bytes + rotation.bytesMax;
     }
   }
@@ -112,6 +114,6 @@ async function openLog(path: string): Promise<Deno.FsFile> {
 }
 
 function faultLine(what: string, why: string): string {
-  // On a line of its own: of the last line that was tried the beginning may be there.
+  // Starts a new line, since the last line may have been written in part.
   return `\n${JSON.stringify({ level: "WARN", message: `${what}: ${why}` })}\n`;
 }

@@ -1,6 +1,6 @@
 /**
- * The counters as Prometheus text (exposition format 0.0.4). Every metric comes from a row of COUNTERS or FATES, but for the few
- * that describe the balancer itself. prom-client writes and escapes; the numbers stay where the engines count them.
+ * The counters as Prometheus text (exposition format 0.0.4). Metrics are derived from the rows of COUNTERS and FATES, except for a
+ * few that describe the balancer itself. prom-client only formats the text: the numbers are read from the shared counters.
  */
 
 import { type Metric, Registry } from "prom-client";
@@ -9,15 +9,15 @@ import { FATE_NAMES } from "../values/fates.ts";
 import { SERVER_STATES } from "../routing/availability.ts";
 import type { ProcessCounter, ProcessGauge, ServerCounter, ServerGauge } from "./counters.ts";
 
-/** A server's label and where its counters are. */
-export interface MeasuredServer {
+/** A server: its label, the slot of its counters, and its gauges. */
+interface MeasuredServer {
   readonly name: string;
   readonly slot: number;
   readonly state: string;
   readonly weight: number;
 }
 
-/** What the metrics say beside the counters. */
+/** The facts that metrics show beside the counters. */
 export interface Measured {
   readonly version: string;
   readonly engine: string;
@@ -39,7 +39,7 @@ interface Family {
   readonly samples: (counters: Counters, measured: Measured) => Sample[];
 }
 
-/** Every metric: name, type, help, and how its samples are read. */
+/** Every metric: its name, type and help text, and how its samples are read. */
 export const FAMILIES: readonly Family[] = [
   ...Object.entries(COUNTERS).map(([name, row]): Family => ({
     name: row.metric,
@@ -56,13 +56,13 @@ export const FAMILIES: readonly Family[] = [
   {
     name: "balancer_connection_fates_total",
     type: "counter",
-    help: "Connections that ended, by their one fate; the sum is accepted minus open",
+    help: "Ended connections, by fate; the sum is accepted minus open",
     samples: (counters) => FATE_NAMES.map((fate) => ({ value: counters.get(fate), labels: { fate } })),
   },
   {
     name: "balancer_server_fates_total",
     type: "counter",
-    help: "Connections to the server that ended, by fate",
+    help: "Ended connections of the server, by fate",
     samples: (counters, { servers }) =>
       servers.flatMap(({ name, slot }) =>
         FATE_NAMES.map((fate) => ({ value: counters.getOf(slot, fate), labels: { server: name, fate } }))
@@ -71,7 +71,7 @@ export const FAMILIES: readonly Family[] = [
   {
     name: "balancer_connect_seconds",
     type: "histogram",
-    help: "How long servers took to accept a connection",
+    help: "Time that servers took to accept a connection",
     samples: (counters) => histogramSamples("balancer_connect_seconds", counters.connectSeconds()),
   },
   {
@@ -84,40 +84,40 @@ export const FAMILIES: readonly Family[] = [
   {
     name: "balancer_server_weight",
     type: "gauge",
-    help: "The server's weight",
+    help: "Weight of the server",
     samples: (_, { servers }) => servers.map(({ name, weight }) => ({ value: weight, labels: { server: name } })),
   },
   {
     name: "balancer_open_connections_max",
     type: "gauge",
-    help: "Connections that may be open at a time",
+    help: "Limit on open connections of clients",
     samples: (_, { connectionsMax }) => [{ value: connectionsMax, labels: {} }],
   },
   {
     name: "balancer_info",
     type: "gauge",
-    help: "Always 1; the labels say which version and engine run",
+    help: "Always 1; the labels show the version and the engine",
     samples: (_, { version, engine }) => [{ value: 1, labels: { version, engine } }],
   },
   {
     name: "process_start_time_seconds",
     type: "gauge",
-    help: "When the balancer started, in seconds since 1970",
+    help: "Start time of the balancer, in seconds since 1970",
     samples: (_, { startedAtSeconds }) => [{ value: startedAtSeconds, labels: {} }],
   },
 ];
 
-/** The whole text, and the content type that goes with it. */
+/** The text of all metrics, and its content type. */
 export async function writeMetrics(counters: Counters, measured: Measured): Promise<{ text: string; contentType: string }> {
   const registry = new Registry();
   for (const { name, type, help, samples } of FAMILIES) {
     const get = () => ({ name, type, help, values: samples(counters, measured) });
-    registry.registerMetric({ name, get } as unknown as Metric); // all that the registry asks of a metric
+    registry.registerMetric({ name, get } as unknown as Metric); // the registry uses nothing else of a metric
   }
   return { text: await registry.metrics(), contentType: registry.contentType };
 }
 
-/** Buckets are cumulative, and the last one, `+Inf`, equals the count. */
+/** The samples of a histogram. Buckets are cumulative; the last one, `+Inf`, equals the count. */
 function histogramSamples(name: string, { counts, sum }: ConnectSeconds): Sample[] {
   let cumulative = 0;
   const buckets = counts.map((count, i) => {

@@ -1,87 +1,86 @@
 /**
- * The connections that ended last, for whoever asks what happened just now. Owns some entries of every fate, so that a flood of one
- * fate pushes out none of another; of fates that come by the thousand it keeps some a second, and counts those it leaves out. It is
- * told of every end, so what it leaves out must cost next to nothing. Reads no clock, and knows neither pool nor log.
+ * The connections that ended recently. Keeps entries per fate, so that a flood of one fate does not push out another, and only a
+ * limited number per second; the others are counted. It is told of every end, so an end that is not kept must cost almost nothing.
+ * Reads no clock, and knows neither pool nor log.
  */
 
+import { LIMITS } from "../values/config.ts";
 import { type Fate, FATE_NAMES } from "../values/fates.ts";
 import type { EndedConnection } from "./connections.ts";
 
-/** The most that one answer has. */
-export const RECENT_MAX = 1_000;
-/** Entries kept of each fate. */
+/** Entries kept per fate. */
 export const RECENT_PER_FATE_MAX = 200;
-/** Entries kept in a second of connections that ended as they should. */
+/** Entries with the fate `done` kept per second. */
 export const DONE_PER_SECOND_MAX = 20;
-/** Entries kept in a second of every other fate. */
+/** Entries of each other fate kept per second. */
 export const FATE_PER_SECOND_MAX = 200;
 
 const SECOND_MS = 1_000;
 
 /** How a connection ended, and when. */
-export interface RecentEnd {
+interface RecentEnd {
   readonly at: Date;
   readonly fate: Fate;
   /** `ip:port`. */
   readonly client: string;
-  /** The server it had, or was waiting for; null if none. */
+  /** The server that it had or was dialling; null for none. */
   readonly server: string | null;
-  /** Servers dialled for it. */
+  /** The number of servers dialled. */
   readonly attempts: number;
-  /** How often it went from one server to another. */
+  /** How often it moved to another server. */
   readonly moves: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;
   readonly durationMs: number;
-  /** The last error met, in the system's words; null if none. */
+  /** The last error, as the system words it; null for none. */
   readonly reason: string | null;
 }
 
-/** Which ends to list; of all servers and fates if none is named. */
+/** Which ends to list: all, or those of one server or fate, and at most `limit`. */
 export interface RecentFilter {
   readonly server?: string;
   readonly fate?: Fate;
   readonly limit: number;
 }
 
-/** What there is to tell. */
+/** The answer to a filter. */
 export interface RecentList {
-  /** The newest first. */
+  /** Newest first. */
   readonly ends: readonly RecentEnd[];
-  /** Ends with that fate, of all servers and since the start, that were not kept because there were too many in a second. */
+  /** Ends of that fate, of all servers since the start, that were not kept because of the limit per second. */
   readonly leftOut: number;
 }
 
-/** An entry with its number, by which entries of all fates are put in order: a clock may go back. */
+/** An entry with its sequence number, which orders the entries of all fates even if the clock goes back. */
 interface Kept {
   readonly number: number;
   readonly end: RecentEnd;
 }
 
-/** The last ends, of every fate. */
+/** The recent ends of every fate. */
 export class RecentEnds {
   readonly #fates = Object.fromEntries(FATE_NAMES.map((fate) => [fate, new FateEnds(fate)])) as Record<Fate, FateEnds>;
   #added = 0;
 
-  /** Takes down an end, or leaves it out. What is kept is copied: the object may be used again. `nowMs` counts from 1970. */
+  /** Records an end, or counts it as left out. Copies the object, which the engine may reuse. `nowMs` counts from 1970. */
   add(ended: EndedConnection, nowMs: number): void {
     const ends = this.#fates[ended.fate];
     if (ends.admit(nowMs)) ends.put({ number: this.#added++, end: copyEnd(ended, nowMs) });
   }
 
-  /** The last ends that match, RECENT_MAX at the most. */
+  /** The newest matching ends, at most LIMITS.recentMax. */
   list({ server, fate, limit }: RecentFilter): RecentList {
     const asked = fate === undefined ? Object.values(this.#fates) : [this.#fates[fate]];
     const kept = asked.flatMap(({ kept }) => server === undefined ? kept : kept.filter(({ end }) => end.server === server));
     kept.sort((a, b) => b.number - a.number);
     return {
-      ends: kept.slice(0, Math.min(limit, RECENT_MAX)).map(({ end }) => end),
+      ends: kept.slice(0, Math.min(limit, LIMITS.recentMax)).map(({ end }) => end),
       leftOut: asked.reduce((sum, { leftOut }) => sum + leftOut, 0),
     };
   }
 }
 
-/** The last ends with one fate, in a ring. */
+/** The recent ends with one fate, in a ring buffer. */
 class FateEnds {
   readonly kept: Kept[] = [];
   leftOut = 0;
@@ -94,7 +93,7 @@ class FateEnds {
     this.#perSecondMax = fate === "done" ? DONE_PER_SECOND_MAX : FATE_PER_SECOND_MAX;
   }
 
-  /** Whether one more may be kept in this second; it is counted either way. A clock that has gone back begins a second anew. */
+  /** Whether one more entry may be kept in this second; counts it either way. A clock that goes back starts a new second. */
   admit(nowMs: number): boolean {
     if (nowMs - this.#secondMs >= SECOND_MS || nowMs < this.#secondMs) {
       this.#secondMs = nowMs;
@@ -106,14 +105,14 @@ class FateEnds {
     return isAdmitted;
   }
 
-  /** Keeps an entry, in place of the oldest if there are as many as may be. */
+  /** Keeps an entry, in place of the oldest if the buffer is full. */
   put(kept: Kept): void {
     this.kept[this.#next] = kept;
     this.#next = (this.#next + 1) % RECENT_PER_FATE_MAX;
   }
 }
 
-/** Reads all there is; the texts are made by reading them. */
+/** Copies every field; the getters of `ended` format their texts now. */
 function copyEnd(ended: EndedConnection, nowMs: number): RecentEnd {
   const { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason } = ended;
   const texts = { fate, client, server: server ?? null, reason: reason ?? null };

@@ -1,37 +1,40 @@
 /**
- * Which servers may get clients just now: one cell per server in memory that all threads share. The control plane writes, routing
- * reads; so a server that goes down gets no more clients from the next look-up on, whatever the size of the pool. Knows nothing of why.
+ * Which servers may get clients now: one cell per server in memory that all threads share. The control plane writes and routing
+ * reads, so a server that goes down gets no more clients from the next look-up on, whatever the size of the pool. Does not know
+ * why.
  */
 
-/** `up` gets its clients; `resting` and `down` get none while there are others; `draining` is to be left, by the operator's word. */
-export const SERVER_STATES = ["up", "resting", "down", "draining"] as const;
-/** One of SERVER_STATES. */
+/**
+ * `up` gets its clients. `resting` (after failed connections) and `down` (by health checks) get none while another server is up.
+ * `draining` is out for maintenance, `removing` on its way out of the pool: neither gets clients, and open connections move away.
+ */
+export const SERVER_STATES = ["up", "resting", "down", "draining", "removing"] as const;
 export type ServerState = typeof SERVER_STATES[number];
 
-/** What a cell says. From 0 to `none` it is how much of its clients the server holds back. */
+/** The values of a cell. From `full` to `none` it is the part of its clients that a ramping server does not take yet. */
 export const AVAILABILITY = {
-  /** It takes all its clients. What memory is at first. */
+  /** It takes all its clients. The value of fresh memory. */
   full: 0,
-  /** It holds all back: the end of that scale. */
+  /** It takes none of its clients yet: the end of the ramp scale. */
   none: 65_536,
-  /** No clients, unless there is no other server: it is down, or rests. */
+  /** No clients while another server can take them: it is down or resting. */
   fallback: -1,
-  /** No clients, and those it has are to leave: it is draining. */
+  /** No new clients, and open connections move away: it is draining or being removed. */
   draining: -2,
-  /** No clients, and those it still has are to be cut. */
+  /** No new clients, and open connections are cut: the drain time has ended. */
   expired: -3,
 } as const;
 
-/** The cell before those of the servers: the weight of the servers in the table that get no clients. */
+/** The cell before those of the servers: the total weight of servers in the table that get no clients. */
 const UNAVAILABLE_WEIGHT = 0;
 const HEADER_CELLS = 1;
 
-/** Memory for so many servers. */
+/** Memory for `slots` servers. */
 export function allocateAvailabilities(slots: number): SharedArrayBuffer {
   return new SharedArrayBuffer((HEADER_CELLS + slots) * Int32Array.BYTES_PER_ELEMENT);
 }
 
-/** The cells as one thread sees them. */
+/** Access to the cells from one thread. */
 export class AvailabilityTable {
   readonly #cells: Int32Array;
 
@@ -47,7 +50,7 @@ export class AvailabilityTable {
     Atomics.store(this.#cells, HEADER_CELLS + slot, availability);
   }
 
-  /** The weight of servers in the table that get no clients: the others share what there is. */
+  /** The total weight of servers in the table that get no clients. The other servers share their clients. */
   get unavailableWeight(): number {
     return Atomics.load(this.#cells, UNAVAILABLE_WEIGHT);
   }
@@ -57,7 +60,7 @@ export class AvailabilityTable {
   }
 }
 
-/** Whether the availability is that of a server whose connections are to leave. */
+/** Whether open connections must leave a server with this availability. */
 export function isDraining(availability: number): boolean {
   return availability <= AVAILABILITY.draining;
 }

@@ -1,7 +1,6 @@
 /**
- * Why a client has the server it has: its place on the ring, the servers on its way round, and for each that was passed over the
- * reason, in the words of a person. The choice itself is `route()`'s; here it is only told. Reads no clock and asks nobody: the
- * load comes in as an argument.
+ * Explains which server a client gets: its position on the ring, the servers in ring order, and the reason for each server passed
+ * over. `route()` makes the choice; this file only describes it. Pure: the load is an argument.
  */
 
 import { hash64 } from "./hash.ts";
@@ -10,48 +9,48 @@ import { boundOf, isBeyondRamp, type Load, route } from "./route.ts";
 import type { RoutingTable } from "./routing_table.ts";
 import { AVAILABILITY, isDraining, type ServerState } from "./availability.ts";
 
-/** What is to be explained. */
-export interface ExplainRequest {
+/** The client to explain, and the state of the pool. */
+interface ExplainRequest {
   readonly table: RoutingTable;
-  /** As `route()` takes it: this client counts as one of the open connections. */
+  /** As for `route()`: the client counts as one of the open connections. */
   readonly load: Load;
-  /** The client's, see `clientKey`. */
+  /** The key of the client, from `clientKey`. */
   readonly key: Uint8Array;
-  /** The state of the server with this slot, in a word, to be shown. Of a server that rests it is "resting". */
+  /** The state of the server with this slot, to be shown. */
   readonly stateOf: (slot: number) => ServerState;
-  /** How many servers to tell of beyond the one that is chosen. */
+  /** How many servers to list after the chosen one. */
   readonly successorsMax: number;
 }
 
-/** A server on the client's way round the ring. */
+/** A server in the order in which the ring offers it to the client. */
 export interface OrderedServer {
   /** `address:port`. */
   readonly server: string;
   readonly state: ServerState;
   readonly open: number;
-  /** `next`: it would do as well as the chosen one, and follows it. */
+  /** `next`: as eligible as the chosen server, and after it in ring order. */
   readonly verdict: "chosen" | "next" | "passed over";
-  /** Why it was passed over; null if it was not. */
+  /** Why it was passed over; null for the other verdicts. */
   readonly why: string | null;
 }
 
-/** How a client came to its server. Without a server in the table there is no place on the ring: null. */
+/** How a client gets its server. `probe`, `point` and `distance` are null where the table has no servers. */
 export interface Explanation {
-  /** Of the key: 16 hexadecimal digits. */
+  /** The hash of the key: 16 hexadecimal digits. */
   readonly hash: string;
-  /** Which of the key's probes won, from 0. */
+  /** The number, from 0, of the probe that is nearest to a point. */
   readonly probe: number | null;
-  /** Where the point is that it found: 8 hexadecimal digits. */
+  /** The position of that point: 8 hexadecimal digits. */
   readonly point: string | null;
-  /** From the probe to the point, as a part of the whole circle. */
+  /** The distance from the probe to the point, as a fraction of the circle. */
   readonly distance: number | null;
-  /** The first that `route()` gives; null if it gives none. */
+  /** The first server that `route()` gives; null if it gives none. */
   readonly server: string | null;
-  /** The walk round the ring up to that server, and some way on. All of it if no server takes the client. */
+  /** The servers in ring order up to the chosen one and `successorsMax` after it; all servers if none takes the client. */
   readonly order: readonly OrderedServer[];
 }
 
-/** How `route()` sees a server, and why it does not come first; null if nothing is against it. */
+/** How `route()` ranks a server, and why it is not in the first rank; null if it is. */
 interface Judged {
   readonly rank: "room" | "overBound" | "ramping" | "fallback" | "never";
   readonly why: string | null;
@@ -59,7 +58,7 @@ interface Judged {
 
 const HASH_RANGE = 2 ** 32;
 
-/** Explains which server the client with this key gets just now. */
+/** Explains which server the client with this key gets now. */
 export function explainClient(live: ExplainRequest): Explanation {
   const request = { ...live, load: freeze(live.load) };
   const { table, load, key } = request;
@@ -73,7 +72,7 @@ export function explainClient(live: ExplainRequest): Explanation {
   };
 }
 
-/** The load as it is at one moment: every number is read once, or what is told of a server might not be what it was judged by. */
+/** A snapshot of the load: every number is read once, so that the explanation agrees with the numbers that it shows. */
 function freeze(load: Load): Load {
   return {
     open: load.open,
@@ -102,7 +101,7 @@ function hex(number: number): string {
   return number.toString(16).padStart(8, "0");
 }
 
-/** The walk with a verdict on each server; `chosen` is -1 if none takes the client. */
+/** The servers in ring order, each with its verdict; `chosen` is -1 if none takes the client. */
 function explainWalk(request: ExplainRequest, chosen: number): OrderedServer[] {
   const { table, load, key, stateOf, successorsMax } = request;
   const rank = chosen < 0 ? undefined : judge(request, chosen).rank;
@@ -113,7 +112,7 @@ function explainWalk(request: ExplainRequest, chosen: number): OrderedServer[] {
     if (index === chosen) left = successorsMax;
     const slot = table.slots[index];
     const judged = judge(request, index);
-    // None before the chosen one has its rank, so whoever has it comes after.
+    // No server before the chosen one has its rank, so one that has it comes after.
     const verdict = index === chosen ? "chosen" : judged.rank === rank ? "next" : "passed over";
     const why = verdict === "passed over" ? judged.why : null;
     order.push({ server: table.servers[index].name, state: stateOf(slot), open: load.openOf(slot), verdict, why });
@@ -121,21 +120,21 @@ function explainWalk(request: ExplainRequest, chosen: number): OrderedServer[] {
   return order;
 }
 
-/** Asks what `route()` asks, in the same order: a test compares the two. */
+/** Applies the tests of `route()` in the same order; a test compares the two. */
 function judge({ table, load, key, stateOf }: ExplainRequest, index: number): Judged {
   const slot = table.slots[index];
   const open = load.openOf(slot);
   const availability = load.availabilityOf(slot);
   const connectionsMax = table.connectionsMax[index];
   if (isDraining(availability)) return { rank: "never", why: "it is draining" };
-  if (open >= connectionsMax) return { rank: "never", why: `it has as many connections as it may have (${connectionsMax})` };
+  if (open >= connectionsMax) return { rank: "never", why: `it is at its connection limit (${connectionsMax})` };
   if (availability === AVAILABILITY.fallback) {
-    return { rank: "fallback", why: stateOf(slot) === "resting" ? "it rests" : "it is down" };
+    return { rank: "fallback", why: stateOf(slot) === "resting" ? "it is resting after failed connections" : "it is down" };
   }
   if (isBeyondRamp(availability, key)) {
-    return { rank: "ramping", why: "it comes back by and by and does not take this client yet" };
+    return { rank: "ramping", why: "it is ramping up (slow start) and does not take this client yet" };
   }
   const bound = boundOf(table, index, load);
   if (open < bound) return { rank: "room", why: null };
-  return { rank: "overBound", why: `it has ${open} connections and the load bound lets it have ${bound}` };
+  return { rank: "overBound", why: `it has ${open} connections and the load bound allows ${bound}` };
 }

@@ -1,8 +1,8 @@
 /**
- * What a change of the pool would do, before it is done: whose clients get another server, how even the ring is afterwards, and
- * what becomes of the open connections. Works it out with the same ring and the same rules as the change itself, so that the two
- * cannot differ: who leaves by `decide()`, and whether anybody has room for it by `nextServer()`, limits, bounds and health counted as
- * they are now. Changes nothing and reads no clock; knows neither the balancer nor an engine.
+ * Predicts a change of the pool: which clients get another server, how even the ring is afterwards, and what happens to the open
+ * connections. Uses the same ring and the same rules as the change itself: `decide()` says which connections move, and
+ * `nextServer()` whether another server has room, with the limits, bounds and health of this moment. Pure; knows neither the
+ * balancer nor an engine.
  */
 
 import { clientKey, parseAddress } from "../values/address.ts";
@@ -15,29 +15,29 @@ import { type Choice, type Load, nextServer } from "./route.ts";
 import { nextTable, type RoutingTable, type TableServer } from "./routing_table.ts";
 import { AVAILABILITY } from "./availability.ts";
 
-/** A change of the pool. `server` is `address:port`, `weight` what it is to weigh. */
+/** A change of the pool. `server` is `address:port`, `weight` its new weight. */
 export type PoolChange =
   | { readonly kind: "add"; readonly server: string; readonly weight: number }
   | { readonly kind: "remove"; readonly server: string }
   | { readonly kind: "weight"; readonly server: string; readonly weight: number };
 
-/** What must be known of an open connection: a part of the `OpenConnection` of `engine/engine.ts`, and like it used again. */
+/** An open connection: a part of `OpenConnection` in `engine/engine.ts`. Engines reuse the object, so it must not be kept. */
 export interface PlannedConnection {
-  /** The slot of its server, or of the one it waits for; -1: none. */
+  /** The slot of its server, or of the one that it waits for; -1 for none. */
   readonly slot: number;
   /** FACT bits of `redistribution.ts`. */
   readonly facts: number;
-  /** How long nothing has moved. */
+  /** How long no data has passed. */
   readonly quietForMs: number;
-  /** How often what its client asks has been sent again. */
+  /** How often its unanswered request has been replayed. */
   readonly replays: number;
   /** The client's address. */
   readonly ip: Uint8Array;
   readonly port: number;
 }
 
-/** What is to be planned. The server is in the table, or is not if it is to be added. */
-export interface PlanRequest {
+/** The change to plan, and the state of the pool. The server must be in the table unless it is to be added. */
+interface PlanRequest {
   readonly table: RoutingTable;
   readonly change: PoolChange;
   readonly policy: RedistributionPolicy;
@@ -45,93 +45,93 @@ export interface PlanRequest {
   readonly connections: Iterable<PlannedConnection>;
 }
 
-/** Clients that get another server: their part of all possible ones, 0 to 1. From null: they had none; to null: none is left. */
+/** Clients that get another server, as a fraction of all possible clients. A null `from` or `to` means no server. */
 export interface Flow {
   readonly from: string | null;
   readonly to: string | null;
   readonly share: number;
 }
 
-/** What can become of an open connection, in the order in which a plan names it. */
+/** What can happen to an open connection, in the order in which a plan lists it. */
 export const OUTCOMES = [
   "moves",
   "is replayed",
-  "moves when it is quiet",
-  "is replayed when it is quiet",
-  "tries servers that are down when the drain time is over",
-  "may finish, and is reset when the drain time is over",
-  "stays, and goes home by rebalance",
+  "moves once it is quiet",
+  "is replayed once it is quiet",
+  "tries servers that are down when the drain time ends",
+  "may finish, and is reset when the drain time ends",
+  "stays, and rebalance moves it to its owner",
   "stays",
   "dials by the new table",
 ] as const;
-/** One of OUTCOMES. */
 export type Outcome = typeof OUTCOMES[number];
 
-/** What a connection is doing, in the order in which a plan names it: it has no server yet, or one of STATES. */
+/** States of a connection, in the order in which a plan lists them: it has no server yet, or one of STATES. */
 export const PLANNED_STATES = ["dialling", ...STATES] as const;
-/** One of PLANNED_STATES. */
-export type PlannedState = "dialling" | ConnectionState;
+/** A state of a connection in a plan. */
+type PlannedState = "dialling" | ConnectionState;
 
-/** So many connections that do the same and fare alike. */
-export interface PlannedConnections {
+/** The number of connections with the same state and the same outcome. */
+interface PlannedConnections {
   readonly state: PlannedState;
   readonly count: number;
   readonly outcome: Outcome;
 }
 
-/** A number as it is and as it would be. */
-export interface BeforeAfter {
+/** A number before and after the change. */
+interface BeforeAfter {
   readonly before: number;
   readonly after: number;
 }
 
-/** What the change would do. */
+/** The effect of the change. */
 export interface Plan {
   readonly change: PoolChange;
-  /** The part of all possible clients that get another server, from 0 to 1. */
+  /** The fraction of all possible clients that get another server, from 0 to 1. */
   readonly movedShare: number;
-  /** Who they are, the most first. */
+  /** Those clients by their servers, largest share first. */
   readonly flows: readonly Flow[];
-  /** See `peakToMean` of `ring.ts`. */
+  /** `peakToMean` of `ring.ts`. */
   readonly peakToMean: BeforeAfter;
-  /** How many there are. */
+  /** The number of servers. */
   readonly servers: BeforeAfter;
   /**
-   * Open connections. Where a server is removed: those it has. Otherwise: those whose client's server would be another. Those that
-   * have none yet are named in any case.
+   * Open connections. For a removal: those of the server. Otherwise: those whose clients would get another server. Connections that
+   * are still dialling are always included.
    */
   readonly connections: readonly PlannedConnections[];
 }
 
-/** What would become of a connection if there were room everywhere; undefined: the change does not concern it. */
+/** The outcome of a connection if every server had room; undefined if the change does not affect it. */
 type Forecast = (connection: PlannedConnection) => Outcome | undefined;
 
-const MAY_FINISH = "may finish, and is reset when the drain time is over";
-const TRIES_OTHERS = "tries servers that are down when the drain time is over";
+const MAY_FINISH = "may finish, and is reset when the drain time ends";
+const TRIES_OTHERS = "tries servers that are down when the drain time ends";
+const REBALANCE_MOVES = "stays, and rebalance moves it to its owner";
 
 /**
- * Outcomes for which another server must have room: which ones come into question, and what becomes of the connection if none has, which is
- * an outcome further down in OUTCOMES. Who comes first there is given room first.
+ * Outcomes for which another server must have room: which servers qualify, and the outcome if none has room, which must be further
+ * down in OUTCOMES. Room is given in the order of OUTCOMES.
  */
 const NEEDS: Readonly<Partial<Record<Outcome, { readonly choice: Choice; readonly otherwise: Outcome }>>> = {
   "moves": { choice: DEPARTURES.drain.choice, otherwise: TRIES_OTHERS },
   "is replayed": { choice: DEPARTURES.drain.choice, otherwise: TRIES_OTHERS },
-  "moves when it is quiet": { choice: DEPARTURES.drain.choice, otherwise: TRIES_OTHERS },
-  "is replayed when it is quiet": { choice: DEPARTURES.drain.choice, otherwise: TRIES_OTHERS },
+  "moves once it is quiet": { choice: DEPARTURES.drain.choice, otherwise: TRIES_OTHERS },
+  "is replayed once it is quiet": { choice: DEPARTURES.drain.choice, otherwise: TRIES_OTHERS },
   [TRIES_OTHERS]: { choice: DEPARTURES.expired.choice, otherwise: MAY_FINISH },
-  "stays, and goes home by rebalance": { choice: DEPARTURES.rebalance.choice, otherwise: "stays" },
+  [REBALANCE_MOVES]: { choice: DEPARTURES.rebalance.choice, otherwise: "stays" },
 };
 
-/** The slot of a server that is not there yet. */
+/** The slot of the server to be added. */
 const NEW_SLOT = -2;
 
-/** What to call a verdict by which a connection goes: at once, or when it is quiet. */
+/** The outcomes of a verdict by which a connection leaves its server: at once, or once it is quiet. */
 const GOING: Readonly<Partial<Record<Verdict, { readonly now: Outcome; readonly later: Outcome }>>> = {
-  move: { now: "moves", later: "moves when it is quiet" },
-  replay: { now: "is replayed", later: "is replayed when it is quiet" },
+  move: { now: "moves", later: "moves once it is quiet" },
+  replay: { now: "is replayed", later: "is replayed once it is quiet" },
 };
 
-/** Works out what the change would do. */
+/** Predicts the effect of the change. */
 export function planChange({ table, change, policy, load, connections }: PlanRequest): Plan {
   const tableAfter = nextTable(table, changedServers(table.servers, change));
   const [before, after] = [table.ring, tableAfter.ring];
@@ -147,7 +147,7 @@ export function planChange({ table, change, policy, load, connections }: PlanReq
     connections: groupConnections(
       connections,
       forecast,
-      new Room(tableAfter, load, weightAwayAfter(table, load, change)),
+      new Room(tableAfter, load, unavailableWeightAfter(table, load, change)),
       policy.quietMs,
     ),
   };
@@ -161,8 +161,8 @@ function changedServers(servers: readonly TableServer[], change: PoolChange): Ta
   return [...others, { connectionsMax: Infinity, slot: NEW_SLOT, ...old, name, address: parseAddress(name), weight }];
 }
 
-/** A server that is removed is no longer among those that get no clients. */
-function weightAwayAfter(
+/** The total weight of servers without clients after the change: a removed server no longer counts. */
+function unavailableWeightAfter(
   { servers }: RoutingTable,
   { unavailableWeight, availabilityOf }: Load,
   { kind, server }: PoolChange,
@@ -171,18 +171,18 @@ function weightAwayAfter(
   return unavailableWeight - (removed !== undefined && availabilityOf(removed.slot) < 0 ? removed.weight : 0);
 }
 
-/** A connection for which a server must have room. */
+/** A connection that needs a server with room. */
 interface Wish {
   readonly state: PlannedState;
-  /** Its server's. */
+  /** The slot of its server. */
   readonly slot: number;
   readonly key: Uint8Array;
 }
 
-/** What room the servers have after the change, less what was given away of it. */
+/** The room of the servers after the change, less what has been given to other connections. */
 class Room {
   readonly #given = new Map<number, number>();
-  /** Choices for which there is none any more, whatever the key: room only gets less. */
+  /** Choices for which no server has room for any key. Room only decreases. */
   readonly #exhausted = new Set<Choice>();
   readonly #load: Load;
 
@@ -195,11 +195,11 @@ class Room {
     };
   }
 
-  /** Gives the client with this key, whose server has slot `own`, room with another. False if there is none. */
+  /** Reserves room on another server than `own` for the client with this key. False if there is none. */
   give(choice: Choice, key: Uint8Array, own: number): boolean {
     if (this.#exhausted.has(choice)) return false;
     const index = nextServer(this.table, this.#load, key, choice, (index) => this.table.slots[index] !== own);
-    if (index < 0 && choice !== "owner") this.#exhausted.add(choice); // these are asked for where `own` is not in the table any more
+    if (index < 0 && choice !== "owner") this.#exhausted.add(choice); // `own` is no longer in the table for these choices
     if (index < 0) return false;
     const slot = this.table.slots[index];
     this.#given.set(slot, (this.#given.get(slot) ?? 0) + 1);
@@ -212,8 +212,8 @@ function namedShares({ servers }: Ring, shares: Float64Array): ReadonlyMap<strin
 }
 
 /**
- * Who gives clients to whom. All of them leave the changed server or come to it, so that what another one has more or less is what
- * it got or gave. Differences of shares are within 1 in 1,000 of the truth at 1,000 servers (see `ringShares`).
+ * The flows of clients between servers. All of them leave or join the changed server, so a difference in another server's share is
+ * the flow between the two. Differences are exact to 1 in 1,000 at 1,000 servers (see `ringShares`).
  */
 function flowsBetween(changed: string, before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): Flow[] {
   if (before.size === 0) return [{ from: null, to: changed, share: 1 }];
@@ -223,24 +223,24 @@ function flowsBetween(changed: string, before: ReadonlyMap<string, number>, afte
   for (const [name, share] of before) {
     if (name === changed) continue;
     const gained = after.get(name)! - share;
-    // What is lost in rounding may seem to go the wrong way, and is nothing.
+    // A difference in the wrong direction is a rounding error.
     if (isGrowing && gained < 0) flows.push({ from: name, to: changed, share: -gained });
     if (!isGrowing && gained > 0) flows.push({ from: changed, to: name, share: gained });
   }
-  return flows.sort((a, b) => b.share - a.share); // equals stay in the order of their names
+  return flows.sort((a, b) => b.share - a.share); // equal shares stay in the order of the names
 }
 
-/** The connections of a server that is removed leave it as the policy allows. */
+/** Forecast for a removal: the connections of the removed server leave it as the policy allows. */
 function forecastRemoval({ servers }: RoutingTable, removed: string, policy: RedistributionPolicy): Forecast {
   const slot = servers.find(({ name }) => name === removed)?.slot;
-  return (connection) => connection.slot === slot ? leavingOutcome(policy, connection) ?? MAY_FINISH : undefined;
+  return (connection) => connection.slot === slot ? drainOutcome(policy, connection) ?? MAY_FINISH : undefined;
 }
 
 /**
- * How a connection leaves a server that drains; undefined if it cannot. If it has to wait it is asked again what it could do at the
- * end of the drain time: after silence, or when the exchange it is in the middle of is over, too.
+ * How a connection leaves a draining server; undefined if it cannot. If it cannot leave now, the same question is asked for the end
+ * of the drain time: once the connection is quiet, and once its current exchange is over as well.
  */
-function leavingOutcome(policy: RedistributionPolicy, { facts, quietForMs, replays }: PlannedConnection): Outcome | undefined {
+function drainOutcome(policy: RedistributionPolicy, { facts, quietForMs, replays }: PlannedConnection): Outcome | undefined {
   const going = GOING[decide(policy, "drain", facts, quietForMs, replays)];
   if (going !== undefined) return going.now;
   const quiet = GOING[decide(policy, "expired", facts, policy.quietMs, replays)];
@@ -248,14 +248,14 @@ function leavingOutcome(policy: RedistributionPolicy, { facts, quietForMs, repla
   return (quiet ?? answered)?.later;
 }
 
-/** A connection stays where it is when others are added or weigh more or less. */
+/** Forecast for an addition or a new weight: open connections stay where they are. */
 function forecastStay(table: RoutingTable, after: Ring, policy: RedistributionPolicy): Forecast {
   const slotsHere = new Set(table.slots);
   return ({ slot, facts, quietForMs, replays, ip, port }) => {
-    if (!slotsHere.has(slot)) return undefined; // its server was removed: it leaves whatever is changed here
+    if (!slotsHere.has(slot)) return undefined; // its server is being removed: it leaves in any case
     const key = clientKey(table.key, ip, port);
     if (ownerOf(after, key) === ownerOf(table.ring, key)) return undefined;
-    return decide(policy, "rebalance", facts, quietForMs, replays) === "move" ? "stays, and goes home by rebalance" : "stays";
+    return decide(policy, "rebalance", facts, quietForMs, replays) === "move" ? REBALANCE_MOVES : "stays";
   };
 }
 

@@ -1,15 +1,15 @@
 /**
  * The ring: consistent hashing with several probes per key (Appleton & O'Reilly, "Multi-probe consistent hashing", 2015). A server
  * owns points in a sorted array; a key is hashed PROBES times and belongs to the server whose point follows one of the probes most
- * closely. A server's points depend on its name and weight alone, so a change of the pool moves only the clients that it must.
- * Knows names and weights; knows nothing of addresses, health or load.
+ * closely. A server's points depend only on its name and weight, so a change of the pool moves as few clients as possible. Knows
+ * names and weights, but not addresses, health or load.
  */
 
 import { hash64 } from "./hash.ts";
 
 /**
- * Points per unit of weight; and, below, probes per key. Measured with exact shares, the worst of 40, 10 and 3 pools of 10, 100 and 1,000
- * equal servers (greatest share/fair share, least share/fair share):
+ * Points per unit of weight; PROBES, below, is the number of probes per key. Measured with exact shares, the worst of 40, 10 and 3
+ * pools of 10, 100 and 1,000 equal servers (greatest share/fair share, least share/fair share):
  *
  * | points × probes | 10 servers    | 100 servers   | 1,000 servers |
  * | --------------- | ------------- | ------------- | ------------- |
@@ -21,10 +21,10 @@ import { hash64 } from "./hash.ts";
  * | **256 × 16**    | 1.032 / 0.965 | 1.032 / 0.965 | 1.036 / 0.954 |
  * | 256 × 21        | 1.027 / 0.971 | 1.026 / 0.967 | 1.030 / 0.958 |
  *
- * 256 × 16 is the cheapest of these that keeps every server within 5 % of its share, above and below. Changing either number moves clients.
+ * 256 × 16 is the cheapest of these that keeps every server within 5 % of its share. Changing either number moves clients.
  */
 export const POINTS_PER_WEIGHT = 256;
-/** See POINTS_PER_WEIGHT. */
+/** Probes per key: how often a key is hashed. Chosen together with POINTS_PER_WEIGHT. */
 export const PROBES = 16;
 
 /** How many servers a walk orders by distance; the rest follow in name order, so a walk over a full pool stays cheap. */
@@ -33,12 +33,12 @@ const RANKED_MAX = 64;
 /** Points between two entries of the index of arcs, at most twice as many: small enough to stay in the processor's cache. */
 const POINTS_PER_ARC = 8;
 
-/** See `ringShares`. */
+/** Lengths of gaps are rounded to this many bins in `ringShares`. */
 const GAP_BINS = 2 ** 16;
 
 const HASH_RANGE = 2 ** 32;
 
-/** What the ring knows of a server: `name` is its identity, `weight` (an integer from 1) its size. */
+/** A server on the ring: `name` is its identity, `weight` (an integer from 1) its size. */
 export interface RingServer {
   readonly name: string;
   readonly weight: number;
@@ -51,9 +51,9 @@ interface Points {
 }
 
 /**
- * The part of a ring that a look-up reads: numbers alone, so that it can be in memory that threads share. The circle is cut into equal arcs, numbered by the
- * upper bits of a hash (all but the lower `arcShift`); `starts` says at which point each arc starts, so that the binary search
- * begins a few steps from its end.
+ * The part of a ring that a look-up reads: numbers only, so that it can be in memory that threads share. The circle is divided into
+ * equal arcs, numbered by the upper bits of a hash (all but the lower `arcShift`); `starts` has the first point of each arc, so
+ * that the binary search takes only a few steps.
  */
 export interface Circle {
   readonly serverCount: number;
@@ -83,8 +83,8 @@ export const EMPTY_RING: Ring = {
 const encoder = new TextEncoder();
 
 /**
- * The ring of `servers`, in any order, with names all different. Given the `previous` ring, the points of servers that have not
- * changed are taken over in one pass, which is what makes adding one of 1,000 servers cheap; the result is the same without it.
+ * The ring of `servers`, in any order and with unique names. The points of unchanged servers are copied from the `previous` ring in
+ * one pass, which makes adding one of 1,000 servers cheap; the result is the same without it.
  */
 export function buildRing(servers: readonly RingServer[], previous: Ring = EMPTY_RING): Ring {
   const sorted = servers.toSorted((a, b) => a.name < b.name ? -1 : 1);
@@ -94,7 +94,7 @@ export function buildRing(servers: readonly RingServer[], previous: Ring = EMPTY
   return { servers: sorted, serverCount: sorted.length, ...merged, ...indexArcs(merged.points) };
 }
 
-/** For each server of the previous ring its index among `servers`, or -1 where it is gone or weighs something else now. */
+/** For each server of the previous ring its index in `servers`, or -1 if it was removed or its weight has changed. */
 function keptServers(previous: Ring, servers: readonly RingServer[]): Int32Array {
   const indexes = new Map(servers.map((server, index) => [server.name, index]));
   return Int32Array.from(previous.servers, ({ name, weight }) => {
@@ -103,7 +103,9 @@ function keptServers(previous: Ring, servers: readonly RingServer[]): Int32Array
   });
 }
 
-/** Packs a 32-bit number and a server's index into one double of 53 bits, which sorts by both; so a ring has at most 2²¹ servers. */
+/**
+ * Packs a 32-bit number and a server's index into one double of 53 bits, which sorts by both; so a ring has at most 2²¹ servers.
+ */
 const PACK = 2 ** 21;
 
 /** The points of every server not in `kept`. Equal hashes are in the order of their servers' names. */
@@ -143,7 +145,7 @@ function unpack(packed: Float64Array): Points {
   return { points, owners };
 }
 
-/** The points of the previous ring whose servers are kept, with the servers' new indexes. Their order by name is the same. */
+/** The points of the previous ring whose servers are kept, with the new indexes of the servers. Their order by name is the same. */
 function keepPoints(previous: Points, kept: Int32Array): Points {
   const points = new Uint32Array(previous.points.length);
   const owners = new Uint32Array(previous.points.length);
@@ -174,7 +176,7 @@ function mergePoints(many: Points, few: Points): Points {
   return { points, owners };
 }
 
-/** How many of the points come before a point with this hash and owner. */
+/** The number of points before a point with this hash and owner. */
 function rankOf({ points, owners }: Points, hash: number, owner: number): number {
   let low = lowerBound(points, hash, 0, points.length);
   while (low < points.length && points[low] === hash && owners[low] < owner) low++;
@@ -202,9 +204,9 @@ function indexArcs(points: Uint32Array): Pick<Ring, "starts" | "arcShift"> {
 }
 
 /**
- * The servers (indexes in the ring's `servers`) in the order in which the client with this key tries them, each once. The second is the
- * server the client would have if the first were not on the ring, and so on: a lost server's clients go where removing it would
- * send them. Beyond the first RANKED_MAX the order is by name, from the last ranked on.
+ * The servers (indexes in the ring's `servers`) in ring order for the client with this key, each once. The second is the server the
+ * client would get if the first were not on the ring, and so on: the clients of a lost server go where its removal would send them.
+ * After the first RANKED_MAX the order is by name, starting from the last ranked server.
  */
 export function* walkRing(ring: Circle, key: Uint8Array): Generator<number, void, undefined> {
   const count = ring.serverCount;
@@ -226,7 +228,7 @@ export function* walkRing(ring: Circle, key: Uint8Array): Generator<number, void
   }
 }
 
-/** The first server of the walk, without what the others take to find: most clients need no more. There must be a server. */
+/** The first server of `walkRing`, found faster. The ring must have a server. */
 export function firstOnRing({ points, owners, starts, arcShift }: Circle, key: Uint8Array): number {
   const { high: first, low } = hash64(key);
   const step = low | 1;
@@ -236,7 +238,7 @@ export function firstOnRing({ points, owners, starts, arcShift }: Circle, key: U
     const probe = probeOf(first, step, i);
     const arc = probe >>> arcShift;
     const found = lowerBound(points, probe, starts[arc], starts[arc + 1]);
-    const point = found === points.length ? 0 : found; // past the last point the circle begins anew
+    const point = found === points.length ? 0 : found; // after the last point the circle starts again
     const distance = (points[point] - probe) >>> 0;
     if (distance >= nearest) continue;
     nearest = distance;
@@ -245,7 +247,7 @@ export function firstOnRing({ points, owners, starts, arcShift }: Circle, key: U
   return owner;
 }
 
-/** Where a key's probes fall: double hashing (Kirsch & Mitzenmacher, 2006), with an odd step so that no two probes are the same. */
+/** The probes of a key: double hashing (Kirsch & Mitzenmacher, 2006), with an odd step so that no two probes are equal. */
 function hashProbes(key: Uint8Array): number[] {
   const { high: first, low } = hash64(key);
   const step = low | 1;
@@ -258,13 +260,13 @@ function probeOf(first: number, step: number, i: number): number {
   return (first + Math.imul(i, step)) >>> 0;
 }
 
-/** For each probe the index of the first point that is not before it. */
+/** For each probe the index of the first point at or after it. */
 function findCursors({ points, starts, arcShift }: Circle, probes: readonly number[]): number[] {
   const cursors: number[] = [];
   for (const probe of probes) {
     const arc = probe >>> arcShift;
     const found = lowerBound(points, probe, starts[arc], starts[arc + 1]);
-    cursors.push(found === points.length ? 0 : found); // past the last point the circle begins anew
+    cursors.push(found === points.length ? 0 : found); // after the last point the circle starts again
   }
   return cursors;
 }
@@ -289,19 +291,19 @@ function nearestOwner(ring: Circle, probes: readonly number[], cursors: readonly
   return owner;
 }
 
-/** How a key came to its first server. */
-export interface Located {
-  /** Which of its probes won, from 0. */
+/** How a key finds its first server. */
+interface Located {
+  /** The number, from 0, of the probe that is nearest to a point. */
   readonly probe: number;
-  /** Where that probe falls on the circle, from 0 to 2³²−1. */
+  /** The position of that probe on the circle, from 0 to 2³²−1. */
   readonly probePlace: number;
-  /** Where the point is that it found. */
+  /** The position of the point. */
   readonly point: number;
-  /** The server of the point: an index in the ring's `servers`, the same as `firstOnRing` gives. */
+  /** The server of the point, an index in the ring's `servers`: the result of `firstOnRing`. */
   readonly owner: number;
 }
 
-/** `firstOnRing` with its grounds, for people who want to see them. There must be a server. */
+/** `firstOnRing` with the numbers that led to its result. The ring must have a server. */
 export function locate(ring: Circle, key: Uint8Array): Located {
   const probes = hashProbes(key);
   const cursors = findCursors(ring, probes);
@@ -311,10 +313,10 @@ export function locate(ring: Circle, key: Uint8Array): Located {
 }
 
 /**
- * Each server's share of all keys, in the order of `ring.servers`; they add up to 1 but for rounding. Worked out, not sampled: a point at the end
- * of a gap of length g wins the probes that fall at most g before it, against all the other probes of the key. Going through
- * lengths in ascending order, `won[bin]` is what one gap of that length wins. Lengths are rounded to GAP_BINS bins, which changes
- * a share by less than 1 in 10,000 and spares sorting millions of gaps.
+ * Each server's share of all keys, in the order of `ring.servers`; the shares add up to 1 except for rounding. Computed, not
+ * sampled: a point at the end of a gap of length g wins the probes that fall at most g before it, against all the other probes of
+ * the key. With lengths in ascending order, `won[bin]` is what one gap of that length wins. Lengths are rounded to GAP_BINS bins,
+ * which changes a share by less than 1 in 10,000 and avoids sorting millions of gaps.
  */
 export function ringShares(ring: Ring): Float64Array {
   const shares = new Float64Array(ring.servers.length);
@@ -324,7 +326,7 @@ export function ringShares(ring: Ring): Float64Array {
   for (let i = 0; i < bins.length; i++) counts[bins[i]]++;
   const won = gapWinnings(counts, bins.length);
   for (let i = 0; i < bins.length; i++) shares[ring.owners[i]] += won[bins[i]];
-  return shares.map((share) => Math.min(1, share)); // sums of fractions may end a hair above 1
+  return shares.map((share) => Math.min(1, share)); // rounding may give slightly more than 1
 }
 
 /** What one gap of each bin's length wins. The lengths are scaled so that all gaps together cover the circle exactly. */
@@ -348,7 +350,7 @@ function gapWinnings(counts: Uint32Array, gapCount: number): Float64Array {
   return won;
 }
 
-/** The gap before every point, as a part of the longest in GAP_BINS steps. */
+/** The gap before every point, as a fraction of the longest gap in GAP_BINS steps. */
 function binGaps(points: Uint32Array): Uint16Array {
   const gaps = new Float64Array(points.length);
   let longest = 0;
@@ -363,15 +365,15 @@ function binGaps(points: Uint32Array): Uint16Array {
   return bins;
 }
 
-/** The greatest share over its fair share by weight: 1 is perfect. 0 without servers. */
+/** The greatest ratio of a share to the fair share by weight: 1 is perfect. 0 without servers. */
 export function peakToMean(ring: Ring, shares: Float64Array): number {
   const weightTotal = ring.servers.reduce((sum, { weight }) => sum + weight, 0);
   return ring.servers.reduce((peak, { weight }, i) => Math.max(peak, shares[i] * weightTotal / weight), 0);
 }
 
 /**
- * Eight hexadecimal digits that are equal for two rings exactly when (but for one chance in 2³²) they send every client to the
- * same server: two balancers can be compared by eye.
+ * Eight hexadecimal digits that are equal for two rings exactly if both send every client to the same server, except for a chance
+ * of 1 in 2³². Two balancers can be compared by eye.
  */
 export function ringFingerprint(ring: Ring): string {
   const servers = ring.servers.map(({ name, weight }) => `${name} ${weight}\n`).join("");

@@ -1,6 +1,6 @@
 /**
- * The one routing decision, the same in every engine: which servers to try for a client, in which order. Pure: the load comes in
- * as an argument.
+ * The routing decision, the same in every engine: which servers to try for a client, and in which order. Pure: the load is an
+ * argument.
  */
 
 import { hash64 } from "./hash.ts";
@@ -8,21 +8,21 @@ import { firstOnRing, walkRing } from "./ring.ts";
 import type { RoutingColumns } from "./routing_table.ts";
 import { AVAILABILITY, isDraining } from "./availability.ts";
 
-/** What the decision must know of the moment. */
+/** The load at the moment of the decision. */
 export interface Load {
-  /** Open connections of all clients, this one included. */
+  /** Open connections of all clients, including this one. */
   readonly open: number;
-  /** The weight of servers in the table that get no clients. */
+  /** The total weight of servers in the table that get no clients. */
   readonly unavailableWeight: number;
-  /** Open connections of the server with this slot, those being made included. */
+  /** Open connections of the server with this slot, including those being dialled. */
   openOf(slot: number): number;
-  /** Whether the server with this slot may get clients: a AVAILABILITY, or the part of them that it holds back. */
+  /** The availability of the server with this slot: a value of AVAILABILITY, or a value on its ramp scale. */
   availabilityOf(slot: number): number;
 }
 
 /**
- * Below this many connections per unit of weight no server is called loaded. Without it the bound would tear apart the few
- * connections of a small pool: with three servers, a browser that opens six connections would find its own server full at three.
+ * With fewer connections per unit of weight a server is never over the load bound. Without this floor the bound would split the few
+ * connections of a small pool: with three servers, a browser that opens six connections would find its server full after three.
  */
 export const LOAD_BOUND_FLOOR = 8;
 
@@ -30,10 +30,10 @@ export const LOAD_BOUND_FLOOR = 8;
 const GOLDEN = 0x9e3779b1;
 
 /**
- * The servers to try for the client with this key (indexes in the table), each once: those on its way round the ring that have
- * room under the load bound, then those that have none, then those that hold this client back, and last those that are down or rest:
- * if all are, each is tried rather than everybody refused. The bound decides the order only, for it counts servers that may be dead.
- * A server's own limit (`connectionsMax`) is never passed, and a server that is draining gets nobody.
+ * The servers to try for the client with this key (indexes in the table), each once and in ring order within each rank: servers
+ * under the load bound, then servers over it, then ramping servers that do not take this client yet, and last servers that are down
+ * or resting, so that clients are not refused while all are. The bound only changes the order, since it counts servers that may be
+ * dead. A server at its own limit (`connectionsMax`) and a server that is draining or being removed are never tried.
  *
  * Consistent hashing with bounded loads: Mirrokni, Thorup, Zadimoghaddam, 2016 (arXiv 1608.01350).
  */
@@ -56,7 +56,7 @@ export function* route(table: RoutingColumns, load: Load, key: Uint8Array): Gene
   yield* fallback;
 }
 
-/** The first of `route()`, or -1 if there is none: all that most clients need, in less time. */
+/** The first server of `route()`, or -1 if there is none. Faster, and enough for most clients. */
 export function routeFirst(table: RoutingColumns, load: Load, key: Uint8Array): number {
   if (table.circle.serverCount === 0) return -1;
   const index = firstOnRing(table.circle, key);
@@ -68,14 +68,14 @@ export function routeFirst(table: RoutingColumns, load: Load, key: Uint8Array): 
 }
 
 /**
- * The servers that come into question: every one; those that are up; the one alone that the ring gives the client to, if it is up. A
- * client that has a server goes to none that is down or rests.
+ * Which servers qualify: any server; servers that are neither down nor resting; only the owner, if it is neither. An open
+ * connection never moves to a server that is down or resting.
  */
 export type Choice = "any" | "serving" | "owner";
 
 /**
- * The server to try next for the client with this key, as an index in the table: the first in the order of `route()` that comes into
- * question and that `takes` says yes to; -1: there is none. Engines dial what it gives, and a plan foretells by it.
+ * The server to try next for the client with this key, as an index in the table: the first in the order of `route()` that qualifies
+ * and for which `takes` returns true; -1 if there is none. Engines dial it, and a plan predicts with it.
  */
 export function nextServer(
   table: RoutingColumns,
@@ -91,7 +91,7 @@ export function nextServer(
   return -1;
 }
 
-/** How many connections the server may have while others have room. */
+/** How many connections the server may have before it is passed over for others that have fewer. */
 export function boundOf(
   { weights, weightTotal, loadBound }: RoutingColumns,
   index: number,
@@ -103,8 +103,8 @@ export function boundOf(
 }
 
 /**
- * Whether a server that comes back by and by does not take this client yet. A client that it has once taken it keeps: which part of
- * all clients one belongs to is its key's alone, and has nothing to do with its place on the ring.
+ * Whether a ramping server does not take this client yet. A server that has taken a client once takes it for the rest of the ramp:
+ * the decision depends on the key and the availability alone, not on the position of the key on the ring.
  */
 export function isBeyondRamp(availability: number, key: Uint8Array): boolean {
   if (availability <= 0) return false;

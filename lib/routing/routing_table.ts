@@ -1,6 +1,6 @@
 /**
- * The routing table: all that an engine needs in order to choose servers, as plain data, published whole and never changed. The
- * control plane makes a new one for every change of the pool.
+ * The routing table: everything an engine needs to choose servers, as immutable plain data. The control plane publishes a new table
+ * for every change of the pool.
  */
 
 import type { Address, KeyRule } from "../values/address.ts";
@@ -13,42 +13,42 @@ export interface TableServer {
   readonly address: Address;
   /** From 1. */
   readonly weight: number;
-  /** Open connections it may have; Infinity if it was given no limit. */
+  /** The limit on its open connections; Infinity for no limit. */
   readonly connectionsMax: number;
-  /** Where its counters are. */
+  /** The index of its counters. */
   readonly slot: number;
 }
 
 /**
- * What `route()` reads: numbers alone, a column for each fact of a server, in the order of the ring's servers; so a pool of any size
- * crosses to other threads without being copied.
+ * The columns that `route()` reads: numbers only, one array per property of a server, in the order of the ring's servers. So a pool
+ * of any size can be shared with other threads without copying.
  */
 export interface RoutingColumns {
   readonly circle: Circle;
   readonly slots: Int32Array;
   readonly weights: Uint32Array;
-  /** Infinity where there is no limit. */
+  /** Infinity for no limit. */
   readonly connectionsMax: Float64Array;
   readonly weightTotal: number;
-  /** Times the mean; Infinity if off. */
+  /** A multiple of the mean; Infinity for off. */
   readonly loadBound: number;
 }
 
-/** `servers` is in the order of `ring.servers`, and of the columns. */
+/** A routing table of the control plane. `servers` is in the order of `ring.servers` and of the columns. */
 export interface RoutingTable extends RoutingColumns {
-  /** Counts the tables that one balancer has published, from 0. */
+  /** The number of the published table, from 0. */
   readonly generation: number;
   readonly servers: readonly TableServer[];
   readonly ring: Ring;
   readonly key: KeyRule;
 }
 
-/** The table before the first server. */
+/** The table of an empty pool. */
 export function emptyTable(key: KeyRule, loadBound: number): RoutingTable {
   return { generation: 0, key, loadBound, ...columnsOf([], EMPTY_RING) };
 }
 
-/** The table that follows `previous` when these are the servers, in any order. */
+/** The table that follows `previous`, with these servers in any order. */
 export function nextTable(previous: RoutingTable, servers: readonly TableServer[]): RoutingTable {
   const byName = new Map(servers.map((server) => [server.name, server]));
   const ring = buildRing(servers.map(({ name, weight }) => ({ name, weight })), previous.ring);

@@ -12,7 +12,7 @@ export interface Address {
   readonly port: number;
 }
 
-/** Lengths of a host name and of a part of it, in octets (RFC 1035, section 2.3.4). */
+/** Limits on a host name and on one label of it, in octets (RFC 1035, section 2.3.4). */
 const NAME_MAX = 253;
 const LABEL = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/;
 
@@ -26,10 +26,10 @@ export function parseHost(text: string): string {
   // A name whose last part is a number is a mistyped IPv4 address (WHATWG URL, "ends in a number checker").
   const isNumber = /^([0-9]+|0x[0-9a-f]*)$/.test(labels.at(-1)!);
   if (name.length <= NAME_MAX && labels.every((label) => LABEL.test(label)) && !isNumber) return name;
-  throw new OperatorError("usage", `Address ${JSON.stringify(text)} is no IPv4 address, IPv6 address or host name`);
+  throw new OperatorError("usage", `Address ${JSON.stringify(text)} is not an IPv4 address, IPv6 address or host name`);
 }
 
-/** An IPv6 address with its last 32 bits in hexadecimal where they were dotted: ipaddr.js takes `::1.2.3.4` for `::ffff:1.2.3.4`. */
+/** An IPv6 address with dotted last 32 bits rewritten in hexadecimal: ipaddr.js reads `::1.2.3.4` as `::ffff:1.2.3.4`. */
 function withoutDots(text: string): string {
   const [, head, tail] = text.match(/^(.*:)([0-9.]+)$/s) ?? [];
   if (tail === undefined || !ipaddr.IPv4.isValidFourPartDecimal(tail)) return text;
@@ -57,8 +57,8 @@ export function formatAddress({ host, port }: Address): string {
 }
 
 /**
- * Whether a connection to `target` from this machine, which has the addresses `ownIps`, arrives at a listener on `listener`. Names but
- * `localhost` are not looked up.
+ * Whether a connection to `target` from this machine, which has the addresses `ownIps`, arrives at a listener on `listener`. No
+ * name except `localhost` is resolved.
  */
 export function reaches(target: Address, listener: Address, ownIps: readonly string[] = []): boolean {
   if (target.port !== listener.port) return false;
@@ -66,22 +66,22 @@ export function reaches(target: Address, listener: Address, ownIps: readonly str
   return arrivals(target.host).some((ip) => arrivals(listener.host).includes(ip) || listensOnAll(listener.host, ip, ownIps));
 }
 
-/** Where a connection to this host goes: to all addresses means to this machine (ip(7)), and so does its own name. */
+/** Where a connection to this host goes. The unspecified address and `localhost` both mean this machine (ip(7)). */
 function arrivals(host: string): readonly string[] {
   if (host === "localhost") return ["127.0.0.1", "::1"];
   if (host === "0.0.0.0") return ["127.0.0.1"];
   return host === "::" ? ["::1"] : [host];
 }
 
-/** Whether a listener on `host` hears connections to any of the machine's addresses, and this is one of them. */
+/** Whether a listener on `host` accepts connections to every address of the machine, and `ip` is one of them. */
 function listensOnAll(host: string, ip: string, ownIps: readonly string[]): boolean {
   if (!ipaddr.isValid(ip) || !(ownIps.includes(ip) || ipaddr.parse(ip).range() === "loopback")) return false;
   return host === "::" || host === "0.0.0.0" && !ip.includes(":");
 }
 
 /**
- * What of a client's address is its key: bits kept of an IPv4 and of an IPv6 address, and whether its port counts. Clients with
- * equal keys have the same server.
+ * Which part of a client's address is its key: the prefix lengths for IPv4 and IPv6, and whether the port is included. Clients with
+ * equal keys get the same server.
  */
 export interface KeyRule {
   readonly ipv4Bits: number;
@@ -90,8 +90,8 @@ export interface KeyRule {
 }
 
 /**
- * Reads `ip`, `ip:port`, `ip/24` (the first 24 bits of IPv4 addresses, IPv6 addresses whole), `ip/64` (more than 32: of IPv6
- * addresses, IPv4 addresses whole) or `ip/24,64` (both). Throws a `usage` error.
+ * Reads `ip`, `ip:port`, `ip/24` (the first 24 bits of IPv4 addresses, whole IPv6 addresses), `ip/64` (above 32: the prefix of IPv6
+ * addresses, whole IPv4 addresses) or `ip/24,64` (both). Throws a `usage` error.
  */
 export function parseKeyRule(text: string): KeyRule {
   if (text === "ip") return { ipv4Bits: 32, ipv6Bits: 128, withPort: false };
@@ -104,32 +104,25 @@ export function parseKeyRule(text: string): KeyRule {
   throw new OperatorError("usage", `Key ${JSON.stringify(text)} is not ip, ip:port or a prefix such as ip/24, ip/64 or ip/24,64`);
 }
 
-/** The reverse of `parseKeyRule`. */
-export function formatKeyRule({ ipv4Bits, ipv6Bits, withPort }: KeyRule): string {
-  if (withPort) return "ip:port";
-  if (ipv4Bits === 32 && ipv6Bits === 128) return "ip";
-  return `ip/${ipv4Bits},${ipv6Bits}`;
-}
-
-/** Whether the host is an IP address, and no name. */
+/** Whether the host is an IP address and not a name. */
 export function isIp(host: string): boolean {
   return ipaddr.isValid(host);
 }
 
-/** The bytes of an IP address, 4 or 16, in the network's order. An IPv4 address mapped into IPv6 (`::ffff:192.0.2.1`) has 4. */
+/** The 4 or 16 bytes of an IP address in network order. An IPv4 address mapped into IPv6 (`::ffff:192.0.2.1`) has 4. */
 export function ipBytes(ip: string): Uint8Array {
   return Uint8Array.from(ipaddr.process(ip).toByteArray());
 }
 
-/** The canonical form of an IP address of 4 or 16 bytes, one mapped into IPv6 as IPv4. */
+/** The canonical form of an IP address of 4 or 16 bytes. An IPv4 address mapped into IPv6 is written as IPv4. */
 export function formatIp(bytes: Uint8Array): string {
   return ipaddr.process(ipaddr.fromByteArray([...bytes]).toString()).toString();
 }
 
 /**
- * The key of a client with this IP address (4 or 16 bytes, not one that is mapped): the address with the bits beyond the prefix
- * cleared, then two port bytes if they count. An IPv4 address mapped into IPv6 (RFC 4291) has the key of the IPv4 address, so a
- * client keeps its server whether the listener is IPv4 or dual-stack.
+ * The key of a client with this IP address (4 or 16 bytes, not a mapped one): the address with the bits beyond the prefix cleared,
+ * then the two bytes of the port if it is included. An IPv4 address mapped into IPv6 (RFC 4291) has the key of the IPv4 address, so
+ * a client keeps its server whether the listener is IPv4 or dual-stack.
  */
 export function clientKey(rule: KeyRule, ip: Uint8Array, port: number): Uint8Array {
   const key = new Uint8Array(ip.length + (rule.withPort ? 2 : 0));

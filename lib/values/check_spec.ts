@@ -1,33 +1,49 @@
-/** The forms of a health check as text: what a server is asked and what it must answer. Parses them, and does not run them. */
+/** Health checks as text: what is sent to a server and what it must answer. Parses checks and does not run them. */
 
 import { OperatorError } from "./errors.ts";
 
-/** What a server is asked, and what it must answer. `send` may be empty: a server that speaks first. Plain data. */
+/** What is sent to a server, and what it must answer. `send` is empty for a server that speaks first. Plain data. */
 export type Check =
   | { readonly kind: "off" }
   | { readonly kind: "tcp" }
   | { readonly kind: "http"; readonly path: string }
   | { readonly kind: "text"; readonly send: Uint8Array; readonly expect: Uint8Array };
 
-/** Limits on what a check is made of: characters of a path, bytes of a text. */
+/** Limits: characters of a path, bytes of a text. */
 const PATH_LENGTH_MAX = 1024;
 const TEXT_BYTES_MAX = 1024;
 
-/** Bytes that have an escape of one letter. */
+/** Bytes with a one-letter escape. */
 export const ESCAPES = { r: 13, n: 10, t: 9, "\\": 92 } as const;
-/** What can be seen of a text, and its escapes, of which the longest has four characters. */
+/** Visible characters and escapes; the longest escape has four characters. */
 const ESCAPED_TEXT = /^(?:[^\\\p{C}]|\\[rnt\\]|\\x[0-9a-fA-F]{2})*$/u;
 const ESCAPED_LENGTH_MAX = 4 * TEXT_BYTES_MAX;
 
-/** What `parseCheck` takes, in words. */
-const FORMS = `off, tcp, http:/path (printable ASCII without spaces, up to ${PATH_LENGTH_MAX} characters) or ` +
-  `[send:TEXT ]expect:TEXT (each up to ${TEXT_BYTES_MAX} bytes, with the escapes \\r, \\n, \\t, \\\\ and \\xHH)`;
+/** A kind of check: its form in words, and its parser, which gives undefined for a text of another form. */
+interface CheckForm {
+  readonly form: string;
+  readonly parse: (text: string) => Check | undefined;
+}
 
-/** Reads `off`, `tcp`, `http:/path` or `[send:TEXT ]expect:TEXT`, with `\r`, `\n`, `\t`, `\\` and `\xHH` in TEXT. Throws a `usage` error. */
+const FORMS: readonly CheckForm[] = [
+  { form: "off", parse: (text) => text === "off" ? { kind: "off" } : undefined },
+  { form: "tcp", parse: (text) => text === "tcp" ? { kind: "tcp" } : undefined },
+  { form: `http:/path (printable ASCII without spaces, up to ${PATH_LENGTH_MAX} characters)`, parse: parseHttp },
+  {
+    form: `[send:TEXT ]expect:TEXT (each up to ${TEXT_BYTES_MAX} bytes, with the escapes \\r, \\n, \\t, \\\\ and \\xHH)`,
+    parse: parseText,
+  },
+];
+
+/** Reads a check in one of FORMS. Throws a `usage` error that lists them. */
 export function parseCheck(text: string): Check {
-  const check = text === "off" || text === "tcp" ? { kind: text } as const : parseHttp(text) ?? parseText(text);
-  if (check !== undefined) return check;
-  throw new OperatorError("usage", `Check ${JSON.stringify(text)} is not ${FORMS}`);
+  for (const { parse } of FORMS) {
+    const check = parse(text);
+    if (check !== undefined) return check;
+  }
+  const forms = FORMS.map(({ form }) => form);
+  const last = forms.pop();
+  throw new OperatorError("usage", `Check ${JSON.stringify(text)} is not ${forms.join(", ")} or ${last}`);
 }
 
 function parseHttp(text: string): Check | undefined {
@@ -36,8 +52,8 @@ function parseHttp(text: string): Check | undefined {
 }
 
 /**
- * The first ` expect:` ends what is sent. A ` send:` that comes after it is taken for one in the wrong place, and refused; where they
- * are part of a text their space is `\x20`.
+ * The first ` expect:` ends what is sent. A ` send:` after it is refused as misplaced. A text that contains one of them writes the
+ * space as `\x20`.
  */
 function parseText(text: string): Check | undefined {
   const [, sent = "", expected] = text.match(/^(?:send:(.*?) )?expect:((?:(?! send:).)+)$/) ?? [];
@@ -47,7 +63,7 @@ function parseText(text: string): Check | undefined {
   if (send !== undefined && expect !== undefined) return { kind: "text", send, expect };
 }
 
-/** The bytes of a text, or undefined if there are too many, an escape is unknown or a character cannot be seen. */
+/** The bytes of a text; undefined if it is too long, or has an unknown escape or an invisible character. */
 function bytesOf(text: string): Uint8Array | undefined {
   if (text.length > ESCAPED_LENGTH_MAX || !ESCAPED_TEXT.test(text)) return undefined;
   const encoder = new TextEncoder();

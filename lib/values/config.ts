@@ -304,7 +304,9 @@ export function parseConfig(flags: Readonly<Record<string, string | undefined>> 
   throw new OperatorError("usage", `Check timeout ${timeout} is longer than the check interval ${interval}; lower --check-timeout`);
 }
 
-/** A server's weight, 1 to LIMITS.weightMax: its share of the clients is its weight over the sum of weights. Throws a `usage` error. */
+/**
+ * A server's weight, 1 to LIMITS.weightMax: its share of the clients is its weight over the sum of weights. Throws a `usage` error.
+ */
 export function parseWeight(text: string): number {
   return parseCount(text, "Weight", LIMITS.weightMax);
 }

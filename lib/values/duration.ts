@@ -1,6 +1,6 @@
 /**
- * Durations as people write them: `250ms`, `30s`, `5m`, `1h`. Ours and not the `ms` package, which also takes a bare number, a
- * negative one and years, all of which a daemon's time-outs must refuse.
+ * Durations as people write them: `250ms`, `30s`, `5m`, `1h`. Not the `ms` package: it also accepts bare numbers, negative ones and
+ * years, all of which a daemon's timeouts must refuse.
  */
 
 import { OperatorError } from "./errors.ts";
@@ -8,7 +8,7 @@ import { OperatorError } from "./errors.ts";
 /** Milliseconds of each unit, longest first. */
 const UNITS = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 } as const;
 
-/** No time-out is longer than this. Node and Deno timers end at 2³¹−1 ms (24.8 days). */
+/** The longest timeout. Node and Deno timers end at 2³¹−1 ms (24.8 days). */
 export const DURATION_MAX_MS: number = 24 * UNITS.h;
 
 /** Milliseconds, a whole number from `minMs` to `maxMs`. Throws a `usage` error that names `what` and the text. */

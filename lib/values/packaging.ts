@@ -1,13 +1,13 @@
 /**
- * How the two programs were packaged, and so where one finds the other: run from a checkout, made by `deno compile`, or made as a
- * self-extracting program (a head in sh that unpacks the runtime and says in BALANCER_PROGRAM which file it is).
+ * How the two programs were packaged, and so where one finds the other: run from a checkout, built by `deno compile`, or built as a
+ * self-extracting program (a shell script that unpacks the runtime and sets BALANCER_PROGRAM to its own path).
  */
 
-/** How this program was packaged. */
-export type Packaging = "checkout" | "compiled" | "self-extracting";
+/** A way to package the programs. */
+type Packaging = "checkout" | "compiled" | "self-extracting";
 
 /** A program to start: its path, and the arguments that come before its own. */
-export interface ProgramStart {
+interface ProgramStart {
   readonly path: string;
   readonly args: readonly string[];
 }
@@ -18,7 +18,6 @@ const RUN_FLAGS = ["run", "--quiet", "--no-prompt"];
 /** Each program's main file in a checkout. */
 export const MAINS = { balancer: "main.ts", balancerctl: "ctl.ts" } as const;
 
-/** The names of the two programs. */
 export type ProgramName = keyof typeof MAINS;
 
 /** How this program was packaged. */
@@ -27,7 +26,7 @@ export function packaging(): Packaging {
   return Deno.env.get("BALANCER_PROGRAM") === undefined ? "checkout" : "self-extracting";
 }
 
-/** How to start one of the two programs: in a checkout by Deno, else as the file beside this one. */
+/** How to start one of the two programs: through Deno in a checkout, otherwise as the file beside this program. */
 export function programStart(name: ProgramName): ProgramStart {
   if (packaging() === "checkout") {
     const checkout = `${import.meta.dirname}/../../`;
@@ -40,7 +39,7 @@ export function programStart(name: ProgramName): ProgramStart {
   return { path: `${self.slice(0, self.lastIndexOf("/"))}/${name}`, args: [] };
 }
 
-/** The version, and all that a report of a fault should say with it. */
+/** The version with everything a bug report needs: packaging, Deno and platform. */
 export function describeVersion(version: string): string {
   return `${version} (${packaging()}, Deno ${Deno.version.deno}, ${Deno.build.target})`;
 }

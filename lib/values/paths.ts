@@ -1,13 +1,13 @@
 /**
- * Where a balancer keeps its files: systemd's directories if they are given, then XDG's, then /run and /var/lib for root. One
- * name, one set of files, so several balancers live on one machine side by side.
+ * Where a balancer keeps its files: in systemd's directories if they are set, else in XDG's, else in /run and /var/lib for root.
+ * Each name has its own set of files, so several balancers can run on one machine.
  */
 
 import { OperatorError } from "./errors.ts";
 
 /**
- * The files of one balancer. `socket` lies in a folder for its owner only; `lock` is held for as long as the daemon lives. `state`
- * is null where none is kept: everything is beside the socket then.
+ * The files of one balancer. `socket` is in a folder that only its owner can enter; `lock` is held while the daemon runs. `state`
+ * is null with --no-state: the other files are then beside the socket.
  */
 export interface Paths {
   readonly socket: string;
@@ -16,22 +16,22 @@ export interface Paths {
   readonly log: string;
 }
 
-/** The world that `findPaths` looks at: environment variables, and the user's number (null where there is none). */
+/** What `findPaths` depends on: environment variables, and the user id (null on systems without one). */
 export interface PathsWorld {
   readonly env: (name: string) => string | undefined;
   readonly uid: number | null;
 }
 
-/** This process's world. */
-export const PROCESS_WORLD: PathsWorld = { env: (name) => Deno.env.get(name), uid: Deno.uid() };
+/** The environment and the user of this process. */
+const PROCESS_WORLD: PathsWorld = { env: (name) => Deno.env.get(name), uid: Deno.uid() };
 
 /** The name used when none is given. */
 export const DEFAULT_NAME = "default";
 
-/** Length of a Unix socket's path that the system allows, less the final zero (unix(7): 108 on Linux; 104 on BSD and macOS). */
+/** The longest path of a Unix socket, without the final zero (unix(7): 108 on Linux; 104 on BSD and macOS). */
 const SOCKET_PATH_MAX = Deno.build.os === "linux" ? 107 : 103;
 
-/** A balancer's name: it becomes part of file names. Throws a `usage` error. */
+/** Checks a balancer's name, which becomes part of file names. Throws a `usage` error. */
 export function parseName(text: string): string {
   if (/^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$/.test(text)) return text;
   throw new OperatorError(
@@ -41,8 +41,8 @@ export function parseName(text: string): string {
 }
 
 /**
- * The files of the balancer called `name`, which keeps its state or does not. Throws an operator error where no folder can be found
- * or the socket's path is too long.
+ * The files of the balancer called `name`. Throws an operator error where no folder can be determined or the path of the socket is
+ * too long.
  */
 export function findPaths(name: string, { keepsState, world = PROCESS_WORLD }: { keepsState: boolean; world?: PathsWorld }): Paths {
   const socket = findSocket(name, world);
@@ -56,23 +56,22 @@ export function findPaths(name: string, { keepsState, world = PROCESS_WORLD }: {
   };
 }
 
-/** The control socket of the balancer called `name`. Throws an operator error where there can be none. */
+/** The path of the control socket of the balancer called `name`. Throws an operator error as `findPaths` does. */
 export function findSocket(name: string, world: PathsWorld = PROCESS_WORLD): string {
   const socket = `${runtimeFolder(world)}/${name}.sock`;
   const socketBytes = new TextEncoder().encode(socket).length;
   if (socketBytes <= SOCKET_PATH_MAX) return socket;
-  const why =
-    `its path has ${socketBytes} bytes and the system allows ${SOCKET_PATH_MAX}; choose a shorter --name or XDG_RUNTIME_DIR`;
+  const why = `its path has ${socketBytes} bytes and the limit is ${SOCKET_PATH_MAX}; choose a shorter --name or XDG_RUNTIME_DIR`;
   throw new OperatorError("usage", `Cannot use control socket ${JSON.stringify(socket)}: ${why}`);
 }
 
-/** Where the balancer called `name` may have its lock, for who has no answer of it. */
+/** The paths where the balancer called `name` may have its lock, for callers that cannot ask the daemon. */
 export function findLocks(name: string, world: PathsWorld = PROCESS_WORLD): string[] {
   return [true, false].flatMap((keepsState) => {
     try {
       return [findPaths(name, { keepsState, world }).lock];
     } catch {
-      return []; // no folder for the state
+      return []; // there is no folder for the state
     }
   });
 }
@@ -90,10 +89,10 @@ function stateFolder(world: PathsWorld): string {
   if (world.uid === 0) return "/var/lib/balancer";
   const home = absolute(world.env("HOME"));
   if (home !== undefined) return `${home}/.local/state/balancer`;
-  throw new OperatorError("failed", "Cannot tell where to keep the state: set HOME, XDG_STATE_HOME or STATE_DIRECTORY");
+  throw new OperatorError("failed", "Cannot determine the folder for the state: set HOME, XDG_STATE_HOME or STATE_DIRECTORY");
 }
 
-/** Without a runtime folder of the user's own the socket goes beside the state: /tmp is not private. */
+/** Without XDG_RUNTIME_DIR the socket is beside the state, because /tmp is not private. */
 function runtimeFolder(world: PathsWorld): string {
   const systemd = given(world, "RUNTIME_DIRECTORY");
   if (systemd !== undefined) return systemd;
@@ -102,12 +101,12 @@ function runtimeFolder(world: PathsWorld): string {
   return world.uid === 0 ? "/run/balancer" : `${stateFolder(world)}/run`;
 }
 
-/** A path that systemd gives: the first, if there are several (systemd.exec(5), RuntimeDirectory=). */
+/** A path set by systemd: the first, if there are several (systemd.exec(5), RuntimeDirectory=). */
 function given(world: PathsWorld, variable: string): string | undefined {
   return absolute(world.env(variable)?.split(":")[0]);
 }
 
-/** The path without a slash at its end, if it is an absolute one; others are to be ignored (XDG Base Directory Specification). */
+/** An absolute path without trailing slashes; undefined for any other path (the XDG specification says to ignore those). */
 function absolute(path: string | undefined): string | undefined {
   return path?.startsWith("/") ? path.replace(/\/+$/, "") : undefined;
 }

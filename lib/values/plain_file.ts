@@ -1,7 +1,6 @@
 /**
- * Files that must be plain ones: the state, the lock, the log. Opening a FIFO waits for its other end, and reading a device may
- * have no end, so what is at a path is looked at before it is opened and again afterwards. A link to a plain file is as good as the
- * file.
+ * Files that must be plain files: the state, the lock, the log. Opening a FIFO blocks until its other end is opened, and reading a
+ * device may never end, so the file type is checked before opening and again afterwards. A link to a plain file is accepted.
  */
 
 import { OperatorError } from "./errors.ts";
@@ -14,23 +13,23 @@ const OTHER_KINDS = [
   ["isBlockDevice", "a block device"],
 ] as const satisfies readonly (readonly [keyof Deno.FileInfo, string])[];
 
-/** What is read at a time. */
+/** Bytes per read. */
 const CHUNK_BYTES = 64 * 1024;
 
-/** What a file is, in words. */
+/** The type of a file, in words. */
 export function kindOf(info: Deno.FileInfo): string {
   if (info.isFile) return "a file";
   return OTHER_KINDS.find(([kind]) => info[kind])?.[1] ?? "something else";
 }
 
-/** Whether two looks saw the same file. Where files have no numbers (Windows) they are taken for the same. */
+/** Whether both are the same file. Always true where files have no inode numbers (Windows). */
 export function isSameFile(one: Deno.FileInfo, other: Deno.FileInfo): boolean {
   return one.ino === other.ino && one.dev === other.dev;
 }
 
 /**
- * Opens a plain file. Throws an operator error that begins with `cannot`, which names the path, for anything else; `Deno.errors` as
- * they come.
+ * Opens a plain file. Throws an operator error that begins with `cannot`, which names the path, for any other type of file, and
+ * `Deno.errors` unchanged.
  */
 export async function openPlain(path: string, options: Deno.OpenOptions, cannot: string): Promise<Deno.FsFile> {
   const before = await Deno.stat(path).catch(ifMissing(undefined));
@@ -45,7 +44,7 @@ export async function openPlain(path: string, options: Deno.OpenOptions, cannot:
   }
 }
 
-/** Gives `value` for a file that is not there, and throws anything else. */
+/** For `catch`: gives `value` if the file does not exist, and rethrows any other error. */
 export function ifMissing<T>(value: T): (error: unknown) => T {
   return (error) => {
     if (error instanceof Deno.errors.NotFound) return value;
@@ -53,7 +52,7 @@ export function ifMissing<T>(value: T): (error: unknown) => T {
   };
 }
 
-/** The bytes of a plain file, or null where it has more than `bytesMax`, of which no more is read than that, however it grows. */
+/** The bytes of a plain file, or null if it has more than `bytesMax`. Never reads more, even if the file grows meanwhile. */
 export async function readPlain(path: string, bytesMax: number, cannot: string): Promise<Uint8Array<ArrayBuffer> | null> {
   using file = await openPlain(path, { read: true }, cannot);
   const { size } = await file.stat();

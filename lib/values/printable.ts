@@ -1,19 +1,19 @@
 /**
- * Text from elsewhere as a terminal may get it. Control characters (C0, DEL and C1 of ISO 6429) could move its cursor, hide what
- * was said or type for its user: they are shown as `\x1b` and so on.
+ * Makes text from elsewhere safe for a terminal. Control characters (C0, DEL and C1 of ISO 6429) could move the cursor, hide text
+ * or type input for the user, so they are shown as escapes such as `\x1b`.
  */
 
-/** Shows every control character but line feeds, which separate lines of our own. */
+/** Escapes every control character except line feeds, which separate our own lines. */
 export function printable(text: string): string {
   return text.replace(/[^\P{Cc}\n]/gu, escaped);
 }
 
-/** The value with every control character in its texts shown, line feeds too: none of it starts a line of its own. */
+/** The value with every control character in its strings escaped, line feeds included, so that none starts a new line. */
 export function printableIn<T>(value: T): T {
   return shown(value) as T;
 }
 
-/** The value as JSON, and of control characters nothing but line feeds between its parts. */
+/** The value as indented JSON. Its only control characters are the line feeds of the indentation. */
 export function toJson(value: unknown): string {
   return JSON.stringify(value, null, 2).replace(/[\x7f-\x9f]/g, (character) => `\\u00${hexOf(character)}`);
 }

@@ -82,7 +82,7 @@ Deno.test("add() refuses a server that is in the pool, and the balancer's own ad
   const loop = await assertRejects(
     () => balancer.add(balancer.address, ORDINARY),
     OperatorError,
-    "the balancer itself listens there",
+    "the balancer itself listens on that address",
   );
   assertEquals(loop.kind, "conflict");
   assertEquals(balancer.generation, before);
@@ -143,7 +143,7 @@ Deno.test("remove() of a server without connections is done at once", async () =
   await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
   assertEquals(await balancer.remove("192.0.2.1:80", 60_000), { server: "192.0.2.1:80", open: 0, moved: 0, ended: 0 });
   assertEquals(balancer.list(), []);
-  const { kind } = await assertRejects(() => balancer.remove("192.0.2.1:80", 0), OperatorError, "it is not in the pool");
+  const { kind } = await assertRejects(() => balancer.remove("192.0.2.1:80", 0), OperatorError, "is not in the pool");
   assertEquals(kind, "unknown");
 });
 
@@ -154,11 +154,11 @@ Deno.test("remove() lets connections finish, and ends those that do not", async 
   using quick = await openVia(balancer);
   using slow = await openVia(balancer);
   const removal = balancer.remove(server.name, 60_000);
-  while (balancer.list()[0]?.state !== "draining") await Promise.resolve();
+  while (balancer.list()[0]?.state !== "removing") await Promise.resolve();
   assertEquals(await ask(balancer.address), "", "a removed server takes nobody new");
   await quick.closeWrite();
   assertEquals(await soon(readText(quick)), "");
-  assertEquals(balancer.list().map(({ state, open }) => [state, open]), [["draining", 1]]);
+  assertEquals(balancer.list().map(({ state, open }) => [state, open]), [["removing", 1]]);
   const shortened = balancer.remove(server.name, 0);
   assertEquals(await soon(readText(slow)), "");
   const expected = { server: server.name, open: 2, moved: 0, ended: 1 };
@@ -168,12 +168,12 @@ Deno.test("remove() lets connections finish, and ends those that do not", async 
   assertFatesAddUp(balancer.counters);
 });
 
-Deno.test("a server added again while it drains keeps its connections, and its removal is called off", async () => {
+Deno.test("a server added again while it drains keeps its connections, and its removal is cancelled", async () => {
   await using server = startServer(echo);
   await using balancer = startBalancer();
   await balancer.add(server.address, ORDINARY);
   using client = await openVia(balancer);
-  const removal = assertRejects(() => balancer.remove(server.name, 60_000), OperatorError, "called off");
+  const removal = assertRejects(() => balancer.remove(server.name, 60_000), OperatorError, "was cancelled");
   const added = await balancer.add(server.address, { weight: 2, connectionsMax: null });
   assertEquals([added.state, added.open, added.weight], ["up", 1, 2]);
   await soon(removal);
@@ -233,7 +233,7 @@ Deno.test("stop() ends drains as well", async () => {
   using client = await connect(balancer.address);
   while (balancer.list()[0].connects === 0) await new Promise((resolve) => setTimeout(resolve));
   const removal = balancer.remove(server.name, 60_000);
-  while (balancer.list()[0]?.state !== "draining") await Promise.resolve();
+  while (balancer.list()[0]?.state !== "removing") await Promise.resolve();
   await soon(balancer.stop(0));
   assertEquals(await soon(removal), { server: server.name, open: 1, moved: 0, ended: 1 });
   assertEquals(await soon(readText(client)), "");
@@ -243,7 +243,7 @@ Deno.test("stop() ends drains as well", async () => {
 Deno.test("a pool that contains the listening address is refused", () => {
   const listener = streams.listen({ host: "127.0.0.1", port: 0 }, parseConfig());
   const servers = [{ server: `127.0.0.1:${listener.address.port}`, ...ORDINARY }];
-  assertThrows(() => startBalancer({ listener, servers }), OperatorError, "the balancer itself listens there");
+  assertThrows(() => startBalancer({ listener, servers }), OperatorError, "the balancer itself listens on that address");
 });
 
 Deno.test("the figures can be asked for while the balancer stops", async () => {
@@ -255,7 +255,7 @@ Deno.test("the figures can be asked for while the balancer stops", async () => {
   const stopped = balancer.stop(60_000);
   assertEquals(balancer.list().map(({ state }) => state), ["up", "up"]);
   assertEquals(balancer.get(server.name).open, 1);
-  assertEquals(balancer.countServers(), { up: 2, resting: 0, down: 0, draining: 0 });
+  assertEquals(balancer.countServers(), { up: 2, resting: 0, down: 0, draining: 0, removing: 0 });
   assertEquals(balancer.explain("192.0.2.7", 3).order.length, 2);
   await balancer.stop(0);
   await soon(stopped);
@@ -291,7 +291,7 @@ Deno.test("a drain is saved with the pool, stays when others change, and starts 
   ]);
   await using second = startBalancer({ servers: saved });
   assertEquals(second.list().map(({ state, reason }) => [state, reason]), [["draining", "balancerctl drain"], ["up", null]]);
-  assertEquals(second.countServers(), { up: 1, resting: 0, down: 0, draining: 1 });
+  assertEquals(second.countServers(), { up: 1, resting: 0, down: 0, draining: 1, removing: 0 });
   assertEquals(second.ring(), first.ring(), "a drain leaves the ring alone");
   await first.change("192.0.2.1:80", { draining: false });
   assertEquals(saved[0], { server: "192.0.2.1:80", weight: 2, connectionsMax: null });
@@ -336,11 +336,51 @@ Deno.test("a server that is being removed is not changed", async () => {
   await until(() => balancer.list()[0].connects === 1, "the connection");
   const removal = balancer.remove(server.name, 60_000);
   await leaving(balancer, server.name);
-  const { kind } = await assertRejects(() => balancer.change(server.name, { draining: false }), OperatorError, "it is draining");
+  const { kind } = await assertRejects(
+    () => balancer.change(server.name, { draining: false }),
+    OperatorError,
+    "it is being removed",
+  );
   assertEquals(kind, "unknown");
-  assertThrows(() => balancer.plan({ kind: "remove", server: server.name }), OperatorError, "it is draining");
+  assertThrows(() => balancer.plan({ kind: "remove", server: server.name }), OperatorError, "it is being removed");
   await balancer.remove(server.name, 0);
   await soon(removal);
+});
+
+Deno.test("a drained server is draining, a removed one with connections is removing", async () => {
+  await using server = startServer(hold);
+  await using balancer = startBalancer();
+  await balancer.add(server.address, ORDINARY);
+  await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
+  await balancer.change("192.0.2.1:80", { draining: true });
+  using _client = await connect(balancer.address);
+  await until(() => balancer.get(server.name).connects === 1, "the connection");
+  const removal = balancer.remove(server.name, 60_000);
+  await leaving(balancer, server.name);
+  const { state, reason } = balancer.get(server.name);
+  assertEquals([state, reason], ["removing", "balancerctl remove"]);
+  assertEquals(balancer.get("192.0.2.1:80").state, "draining");
+  assertEquals(balancer.countServers(), { up: 0, resting: 0, down: 0, draining: 1, removing: 1 });
+  await balancer.remove(server.name, 0);
+  await soon(removal);
+  assertEquals(balancer.countServers(), { up: 0, resting: 0, down: 0, draining: 1, removing: 0 });
+});
+
+Deno.test("a command about an unknown server names the nearest three of the pool, or says how to list them", async () => {
+  await using balancer = startBalancer();
+  for (const port of [8001, 8002, 8003, 8004]) await balancer.add(parseAddress(`192.0.2.1:${port}`), ORDINARY);
+  const nearest = 'did you mean "192.0.2.1:8001", "192.0.2.1:8002" or "192.0.2.1:8003"?';
+  const message = `Server "192.0.2.1:8010" is not in the pool: ${nearest}`;
+  for (
+    const act of [
+      () => balancer.remove("192.0.2.1:8010", 0),
+      () => balancer.change("192.0.2.1:8010", { weight: 2 }),
+      () => balancer.change("192.0.2.1:8010", { draining: true }),
+    ]
+  ) assertEquals((await assertRejects(act, OperatorError)).message, message);
+  assertEquals(assertThrows(() => balancer.get("192.0.2.1:8010"), OperatorError).message, message);
+  const far = assertThrows(() => balancer.get("[2001:db8::1]:443"), OperatorError).message;
+  assertEquals(far, 'Server "[2001:db8::1]:443" is not in the pool: balancerctl list shows the servers');
 });
 
 for (const level of ["new", "unanswered"]) {
@@ -361,10 +401,13 @@ Deno.test("plan() of a server that is not there, or is there already, is refused
   for (const change of [{ kind: "remove", server }, { kind: "weight", server, weight: 2 }] as const) {
     const { kind, message } = assertThrows(() => balancer.plan(change), OperatorError);
     assertEquals(kind, "unknown");
-    assertMatch(message, /^Cannot plan for server "192\.0\.2\.2:80": it is not in the pool;/);
+    assertMatch(message, /^Server "192\.0\.2\.2:80" is not in the pool: did you mean "192\.0\.2\.1:80"\?$/);
   }
   const { kind, message } = assertThrows(() => balancer.plan({ kind: "add", server: "192.0.2.1:80", weight: 1 }), OperatorError);
-  assertEquals([kind, message], ["conflict", 'Cannot plan for server "192.0.2.1:80": it is in the pool; plan weight or remove']);
+  assertEquals([kind, message], [
+    "conflict",
+    'Cannot plan for server "192.0.2.1:80": it is already in the pool; plan a weight or a removal',
+  ]);
 });
 
 Deno.test("plan() says what the change then does to the shares, and changes nothing", async () => {
@@ -457,7 +500,7 @@ const CASES: Record<string, Case> = {
     assertEquals(await soon(Promise.all([removal, shortened])), [expected, expected]);
     assertEquals(await exchange(moving, "hello"), "hello");
     assertEquals(balancer.counters.get("removed"), 1);
-    assertThrows(() => balancer.get(one.name), OperatorError, "it is not in the pool");
+    assertThrows(() => balancer.get(one.name), OperatorError, "is not in the pool");
   },
 
   async "a server that is being removed is shown at every moment"(engine) {
@@ -467,11 +510,11 @@ const CASES: Record<string, Case> = {
     using _client = await openVia(balancer);
     const removal = balancer.remove(server.name, 60_000);
     const states = new Set<string>();
-    for (let i = 1; !states.has("draining") && i < 10_000; i++) {
+    for (let i = 1; !states.has("removing") && i < 10_000; i++) {
       states.add(balancer.list().find(({ server: name }) => name === server.name)?.state ?? "not shown");
       await (i % 20 === 0 ? turn() : undefined);
     }
-    assertEquals([...states], ["up", "draining"]);
+    assertEquals([...states], ["up", "removing"]);
     await balancer.remove(server.name, 0);
     await soon(removal);
   },
@@ -511,7 +554,7 @@ const CASES: Record<string, Case> = {
     await balancer.add(server.address, ORDINARY);
     using client = await openVia(balancer);
     const waiting = [balancer.remove(server.name, 100), balancer.remove(server.name, 60_000)];
-    const heard = Promise.all(waiting.map((removal) => assertRejects(() => removal, OperatorError, "it was added again")));
+    const heard = Promise.all(waiting.map((removal) => assertRejects(() => removal, OperatorError, "the server was added again")));
     heard.catch(() => {}); // it is awaited below, unless something fails before
     await leaving(balancer, server.name);
     const added = await balancer.add(server.address, { weight: 2, connectionsMax: null });
@@ -546,7 +589,11 @@ const CASES: Record<string, Case> = {
     const { balancer, clients } = pool;
     const { away, running } = balancer.rebalancer.start(1);
     assert(running && away >= 4, `${away} of 8 are away from a server of 200 times the weight`);
-    const { kind } = assertThrows(() => balancer.rebalancer.start(1), OperatorError, "a rebalance is going on; stop it first");
+    const { kind } = assertThrows(
+      () => balancer.rebalancer.start(1),
+      OperatorError,
+      "a rebalance is already running; stop it first",
+    );
     assertEquals(kind, "conflict");
     assertEquals(balancer.rebalancer.state.running, true);
     const stopped = balancer.rebalancer.stop();
@@ -570,7 +617,7 @@ const CASES: Record<string, Case> = {
     const { balancer, one, two } = pool;
     const { connections } = balancer.plan({ kind: "remove", server: one.name });
     const counts = connections.map(({ count, outcome }) => [outcome, count]);
-    assertEquals(counts, [["moves", 1], ["may finish, and is reset when the drain time is over", 2]]);
+    assertEquals(counts, [["moves", 1], ["may finish, and is reset when the drain time ends", 2]]);
     assertEquals(balancer.plan({ kind: "remove", server: two.name }).connections, []);
     assertEquals(await balancer.remove(one.name, 0), { server: one.name, open: 3, moved: 1, ended: 2 });
   },
@@ -581,7 +628,7 @@ const CASES: Record<string, Case> = {
     await balancer.change(two.name, { connectionsMax: 3 });
     const { connections } = balancer.plan({ kind: "remove", server: one.name });
     const counts = connections.map(({ count, outcome }) => [outcome, count]);
-    assertEquals(counts, [["moves", 3], ["may finish, and is reset when the drain time is over", 5]]);
+    assertEquals(counts, [["moves", 3], ["may finish, and is reset when the drain time ends", 5]]);
     assertEquals(await balancer.remove(one.name, 300), { server: one.name, open: 8, moved: 3, ended: 5 });
   },
 
@@ -609,8 +656,8 @@ const CASES: Record<string, Case> = {
     await ask(balancer.address);
     await balancer.add(server.address, ORDINARY);
     await ask(balancer.address); // a text that sayName does not read would be answered with a reset
-    await until(() => balancer.counters.get("done") === 1 && balancer.last({ limit: 10 }).ends.length === 2, "both ends");
-    const { ends: [done, turnedAway], leftOut } = balancer.last({ limit: 10 });
+    await until(() => balancer.counters.get("done") === 1 && balancer.recent({ limit: 10 }).ends.length === 2, "both ends");
+    const { ends: [done, turnedAway], leftOut } = balancer.recent({ limit: 10 });
     assertEquals([done.fate, done.server, done.receivedBytes, leftOut], ["done", server.name, server.name.length, 0]);
     assertEquals([turnedAway.fate, turnedAway.server], ["no_server", null]);
     assertMatch(done.client, /^127\.0\.0\.1:[0-9]+$/);
@@ -618,9 +665,9 @@ const CASES: Record<string, Case> = {
       assertGreaterOrEqual(at.getTime(), before - 1);
       assertLessOrEqual(at.getTime(), Date.now() + 1);
     }
-    assertEquals(balancer.last({ limit: 10, fate: "no_server" }).ends, [turnedAway]);
-    assertEquals(balancer.last({ limit: 10, server: server.name }).ends, [done]);
-    assertEquals(balancer.last({ limit: 1 }).ends, [done]);
+    assertEquals(balancer.recent({ limit: 10, fate: "no_server" }).ends, [turnedAway]);
+    assertEquals(balancer.recent({ limit: 10, server: server.name }).ends, [done]);
+    assertEquals(balancer.recent({ limit: 1 }).ends, [done]);
   },
 
   async "a server that takes no clients rests, with the reason, and is up again when it accepts"(engine) {
@@ -635,7 +682,7 @@ const CASES: Record<string, Case> = {
     assertEquals(state, "resting");
     assertMatch(reason ?? "", /refused/);
     assertEquals(lastFailure?.reason, reason);
-    assertEquals(balancer.countServers(), { up: 1, resting: 1, down: 0, draining: 0 });
+    assertEquals(balancer.countServers(), { up: 1, resting: 1, down: 0, draining: 0, removing: 0 });
     await using _back = startServer(sayName, address);
     await until(() => balancer.get(name).state === "up", "the server to be up again");
     assertEquals(balancer.get(name).reason, null);
@@ -707,7 +754,7 @@ async function quiet(balancer: Balancer): Promise<void> {
 
 /** Resolves when the removal of the server has begun. */
 async function leaving(balancer: Balancer, name: string): Promise<void> {
-  await until(() => balancer.list().some(({ server, state }) => server === name && state === "draining"), "the removal");
+  await until(() => balancer.list().some(({ server, state }) => server === name && state === "removing"), "the removal");
 }
 
 /** The server that the ring gives this client to. */

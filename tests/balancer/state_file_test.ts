@@ -210,13 +210,13 @@ const plainServers = (count: number, weight = 1): SavedServer[] =>
 
 /** Whole files of ours that no pool can be made of. */
 const IMPOSSIBLE: readonly [what: string, servers: readonly SavedServer[], why: string][] = [
-  ["17,000 servers", plainServers(17_000), "it has 17000 servers, and a pool has 16384 at the most"],
-  ["33,000 servers", plainServers(33_000), "it has 33000 servers, and a pool has 16384 at the most"],
-  ["weights that are too much together", plainServers(129, 256), "its weights add up to 33024, and a pool's to 32768 at the most"],
+  ["17,000 servers", plainServers(17_000), "it has 17000 servers, and the limit is 16384"],
+  ["33,000 servers", plainServers(33_000), "it has 33000 servers, and the limit is 16384"],
+  ["weights that are too much together", plainServers(129, 256), "its weights add up to 33024, and the limit is 32768"],
   [
     "a weight that is too large",
     plainServers(1, 257),
-    "server number 1 has the weight 257, which is no whole number from 1 to 256",
+    "server number 1 has the weight 257, which is not a whole number from 1 to 256",
   ],
   [
     "the same server three times",
@@ -232,14 +232,14 @@ for (const [what, servers, why] of IMPOSSIBLE) {
 Deno.test("loadState() keeps a file that is torn anywhere aside", async () => {
   const text = await savedText();
   for (let cut = 0; cut < text.length - 1; cut += 10) {
-    await assertKeptAside(text.slice(0, cut), cut === 0 ? "it is empty" : "it is cut short or no JSON");
+    await assertKeptAside(text.slice(0, cut), cut === 0 ? "it is empty" : "it is incomplete or not JSON");
   }
 });
 
 Deno.test("loadState() keeps a file with zeros for an end aside", async () => {
   const bytes = new TextEncoder().encode(await savedText());
   for (let cut = 0; cut < bytes.length - 1; cut += 50) {
-    await assertKeptAside(bytes.slice().fill(0, cut), "it is cut short or no JSON");
+    await assertKeptAside(bytes.slice().fill(0, cut), "it is incomplete or not JSON");
   }
 });
 
@@ -270,13 +270,13 @@ const withServers = (servers: unknown) => JSON.stringify({ format: "balancer-sta
 const FOREIGN = [
   ["an empty file", "", "it is empty"],
   ["white space", " \n\n", "it is empty"],
-  ["a text", "hello\n", "no JSON"],
+  ["a text", "hello\n", "not JSON"],
   ["a list", "[]", "another program wrote it"],
   ["null", "null", "another program wrote it"],
   ["a number", "7", "another program wrote it"],
   ["another program's object", '{"name":"x","version":1}', "another program wrote it"],
   ["another format", '{"format":"other-state","version":1,"servers":[]}', "another program wrote it"],
-  ["a later version", '{"format":"balancer-state","version":2,"servers":[]}', "it has version 2 and this program reads 1"],
+  ["a later version", '{"format":"balancer-state","version":2,"servers":[]}', "it has version 2, and this program reads version 1"],
   ["no version", '{"format":"balancer-state","servers":[]}', "version"],
   ["no servers", withServers(undefined), "its list of servers is not valid"],
   ["servers that are no list", withServers({ 0: anyServer, length: 1 }), "its list of servers is not valid"],
@@ -308,7 +308,7 @@ for (const [what, text, why] of FOREIGN) {
 }
 
 Deno.test("loadState() keeps a file aside that is no UTF-8", () => {
-  return assertKeptAside(Uint8Array.of(0xff, 0xfe, 0x00, 0x80), "no JSON");
+  return assertKeptAside(Uint8Array.of(0xff, 0xfe, 0x00, 0x80), "not JSON");
 });
 
 Deno.test("loadState() keeps a file aside that is too large, without reading it", async () => {
@@ -317,7 +317,7 @@ Deno.test("loadState() keeps a file aside that is too large, without reading it"
   await Deno.truncate(folder.state, LIMITS.stateFileBytesMax + 1);
   const { servers, warning = "" } = await loadState(folder.state);
   assertEquals(servers, []);
-  assertStringIncludes(warning, "too large");
+  assertStringIncludes(warning, "larger than the limit of 16MiB");
   const [name] = await listFolder(folder.path);
   assertNotEquals(name, "a.json");
   assertEquals((await Deno.stat(`${folder.path}/${name}`)).size, LIMITS.stateFileBytesMax + 1);

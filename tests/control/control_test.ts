@@ -97,7 +97,7 @@ Deno.test("a server is drained and brought back, and says since when and why", a
   assertEquals([state, reason], ["draining", "balancerctl drain"]);
   assert(since >= before && since <= new Date().toISOString(), since);
   assertEquals((await control.client.server("192.0.2.1:80")).state, "draining");
-  assertEquals((await control.client.status()).servers, { up: 0, resting: 0, down: 0, draining: 1 });
+  assertEquals((await control.client.status()).servers, { up: 0, resting: 0, down: 0, draining: 1, removing: 0 });
   const back = await control.client.change("192.0.2.1:80", { draining: false, weight: 3 });
   assertEquals([back.state, back.reason, back.weight], ["up", null, 3]);
 });
@@ -148,14 +148,18 @@ Deno.test("connections that ended are listed, by server, fate and number", async
   await client.add({ address: server.address.host, port: server.address.port });
   await ask(balancer.address);
   await ask(balancer.address);
-  const all = await client.ends({});
+  const all = await client.recent({});
   assertEquals([all.ends.map(({ fate }) => fate), all.leftOut], [["done", "done", "no_server"], 0]);
   const [{ at, server: name, receivedBytes, moves }] = all.ends;
   assert(at >= before && at <= new Date(Date.now() + 1).toISOString(), at);
   assertEquals([name, receivedBytes, moves], [server.name, server.name.length, 0]);
-  assertEquals((await client.ends({ fate: "no_server" })).ends.map(({ server }) => server), [null]);
-  assertEquals((await client.ends({ server: server.name, limit: "1" })).ends, [all.ends[0]]);
-  assertEquals((await client.ends({ server: "192.0.2.1:80" })).ends, []);
+  assertEquals((await client.recent({ fate: "no_server" })).ends.map(({ server }) => server), [null]);
+  assertEquals((await client.recent({ server: server.name, limit: "1" })).ends, [all.ends[0]]);
+  assertEquals((await client.recent({ server: "192.0.2.1:80" })).ends, []);
+  for (const query of ["", "?limit=1", "?fate=no_server"]) {
+    const [recent, old] = await Promise.all(["recent", "ends"].map((path) => control.request("GET", `/v1/${path}${query}`)));
+    assertEquals([old.status, old.text], [recent.status, recent.text], "the deprecated path answers the same");
+  }
 });
 
 Deno.test("a rebalance is started, shown and stopped; at another level it is a conflict", async () => {
@@ -186,7 +190,7 @@ Deno.test("status tells what runs", async () => {
   assertEquals([status.name, status.version, status.engine, status.pid], ["test", "1.2.3", "streams", Deno.pid]);
   assertEquals(parseAddress(status.address), control.balancer.address);
   assertEquals(status.connections, { accepted: 0, open: 0, max: 1000 });
-  assertEquals([status.servers, status.checkIntervalMs], [{ up: 0, resting: 0, down: 0, draining: 0 }, 2000]);
+  assertEquals([status.servers, status.checkIntervalMs], [{ up: 0, resting: 0, down: 0, draining: 0, removing: 0 }, 2000]);
 });
 
 Deno.test("stop hands on the grace time, and has a default", async () => {
@@ -217,12 +221,21 @@ Deno.test("the OpenAPI document describes every route", async () => {
   }
   const routes = Object.entries(paths).flatMap(([path, methods]) => Object.keys(methods as object).map((m) => `${m} ${path}`));
   for (
-    const route of ["get /v1/plan", "get /v1/explain", "get /v1/ends", "get /v1/servers/{server}", "patch /v1/servers/{server}"]
+    const route of [
+      "get /v1/plan",
+      "get /v1/explain",
+      "get /v1/recent",
+      "get /v1/ends",
+      "get /v1/servers/{server}",
+      "patch /v1/servers/{server}",
+    ]
   ) {
     assert(routes.includes(route), route);
   }
   for (const method of ["post", "get", "delete"]) assert(routes.includes(`${method} /v1/rebalance`), method);
-  const parameters = paths["/v1/ends"].get.parameters.map(({ name, in: where }: { name: string; in: string }) => [where, name]);
+  assertEquals([paths["/v1/recent"].get.operationId, paths["/v1/recent"].get.deprecated], ["listRecent", undefined]);
+  assertEquals([paths["/v1/ends"].get.operationId, paths["/v1/ends"].get.deprecated], ["listEnds", true]);
+  const parameters = paths["/v1/recent"].get.parameters.map(({ name, in: where }: { name: string; in: string }) => [where, name]);
   assertEquals(parameters, [["query", "server"], ["query", "fate"], ["query", "limit"]]);
 });
 
@@ -248,9 +261,9 @@ const BAD_REQUESTS: readonly [method: string, path: string, body: string | undef
   ["PATCH", "/v1/servers/10.0.0.9:80", '{"draining":"yes"}', 400, "draining"],
   ["PATCH", "/v1/servers/10.0.0.9:80", '{"draining":null}', 400, "draining"],
   ["PATCH", "/v1/servers/10.0.0.9:80", '{"drained":true}', 400, "drained"],
-  ["GET", "/v1/servers/10.0.0.9:80", undefined, 404, "it is not in the pool"],
+  ["GET", "/v1/servers/10.0.0.9:80", undefined, 404, "is not in the pool"],
   ["GET", "/v1/servers/10.0.0.9", undefined, 400, '"10.0.0.9"'],
-  ["DELETE", "/v1/servers/10.0.0.9:80", undefined, 404, "it is not in the pool"],
+  ["DELETE", "/v1/servers/10.0.0.9:80", undefined, 404, "is not in the pool"],
   ["DELETE", "/v1/servers/10.0.0.9:80?drain=soon", undefined, 400, '"soon"'],
   ["DELETE", "/v1/servers/10.0.0.9:80?drian=1s", undefined, 400, "drian"],
   ["GET", "/v1/plan", undefined, 400, "change"],
@@ -258,8 +271,8 @@ const BAD_REQUESTS: readonly [method: string, path: string, body: string | undef
   ["GET", "/v1/plan?server=10.0.0.9:80", undefined, 400, "change"],
   ["GET", "/v1/plan?change=swap&server=10.0.0.9:80", undefined, 400, "change"],
   ["GET", "/v1/plan?change=remove&server=10.0.0.9", undefined, 400, '"10.0.0.9"'],
-  ["GET", "/v1/plan?change=remove&server=10.0.0.9:80", undefined, 404, "it is not in the pool"],
-  ["GET", "/v1/plan?change=weight&server=10.0.0.9:80&weight=2", undefined, 404, "it is not in the pool"],
+  ["GET", "/v1/plan?change=remove&server=10.0.0.9:80", undefined, 404, "is not in the pool"],
+  ["GET", "/v1/plan?change=weight&server=10.0.0.9:80&weight=2", undefined, 404, "is not in the pool"],
   ["GET", "/v1/plan?change=add&server=10.0.0.9:80&weight=0", undefined, 400, 'Weight "0"'],
   ["GET", "/v1/plan?change=add&server=10.0.0.9:80&wieght=2", undefined, 400, "wieght"],
   ["GET", "/v1/explain", undefined, 400, "client"],
@@ -268,13 +281,13 @@ const BAD_REQUESTS: readonly [method: string, path: string, body: string | undef
   ["GET", `/v1/explain?client=${"1".repeat(301)}`, undefined, 400, "client"],
   ["GET", "/v1/explain?client=10.0.0.9&successors=0", undefined, 400, 'Number of successors "0"'],
   ["GET", "/v1/explain?client=10.0.0.9&successors=1001", undefined, 400, 'Number of successors "1001"'],
-  ["GET", "/v1/ends?fate=lost", undefined, 400, 'Unknown fate "lost": did you mean "server_lost" or "worker_lost"?'],
-  ["GET", "/v1/ends?fate=constructor", undefined, 400, 'Unknown fate "constructor"'],
-  ["GET", "/v1/ends?limit=0", undefined, 400, 'Limit "0"'],
-  ["GET", "/v1/ends?limit=5000", undefined, 400, 'Limit "5000"'],
-  ["GET", "/v1/ends?limit=ten", undefined, 400, 'Limit "ten"'],
-  ["GET", "/v1/ends?server=nonsense", undefined, 400, '"nonsense"'],
-  ["GET", "/v1/ends?colour=red", undefined, 400, "colour"],
+  ["GET", "/v1/recent?fate=lost", undefined, 400, 'Unknown fate "lost": did you mean "server_lost" or "worker_lost"?'],
+  ["GET", "/v1/recent?fate=constructor", undefined, 400, 'Unknown fate "constructor"'],
+  ["GET", "/v1/recent?limit=0", undefined, 400, 'Limit "0"'],
+  ["GET", "/v1/recent?limit=5000", undefined, 400, 'Limit "5000"'],
+  ["GET", "/v1/recent?limit=ten", undefined, 400, 'Limit "ten"'],
+  ["GET", "/v1/recent?server=nonsense", undefined, 400, '"nonsense"'],
+  ["GET", "/v1/recent?colour=red", undefined, 400, "colour"],
   ["POST", "/v1/rebalance", '{"rate":0}', 400, "rate"],
   ["POST", "/v1/rebalance", '{"rate":"x"}', 400, "rate"],
   ["POST", "/v1/rebalance", '{"rate":1.5}', 400, "rate"],
@@ -342,7 +355,7 @@ for (
     await using control = await startControl(100);
     const text = await told(control.path, sent);
     assertMatch(text, /^HTTP\/1\.1 408 Request Timeout\r\n/);
-    assertStringIncludes(text, '{"error":{"kind":"tooSlow","message":"The request did not end within 100ms; send it whole"}}');
+    assertStringIncludes(text, '{"error":{"kind":"tooSlow","message":"The request did not arrive completely within 100ms"}}');
   });
 }
 
@@ -355,7 +368,7 @@ Deno.test("a request whose answer takes longer than a request may is answered", 
   await writeText(open, "x");
   await soon(readBytes(open, 1));
   const removal = client.remove(server.name, "1h", 3_600_000);
-  while ((await client.server(server.name)).state !== "draining");
+  while ((await client.server(server.name)).state !== "removing");
   await told(control.path, ""); // as long as a request may take
   open.close();
   assertEquals((await soon(removal)).open, 1);
@@ -375,8 +388,8 @@ Deno.test("removals that last take no place from those who ask", async () => {
     removals.push(another.remove(server.name, "1h", 3_600_000));
     await client.status(); // not all at the same moment
   }
-  await until(() => control.balancer.list()[0].state === "draining", "the removal");
-  for (const another of clients.slice(0, 5)) assertEquals((await another.status()).servers.draining, 1);
+  await until(() => control.balancer.list()[0].state === "removing", "the removal");
+  for (const another of clients.slice(0, 5)) assertEquals((await another.status()).servers.removing, 1);
   open.close();
   for (const removal of removals) assertEquals((await soon(removal)).open, 1);
   for (const client of clients) client[Symbol.dispose]();
@@ -431,7 +444,7 @@ Deno.test("claimSocket() takes over a socket that nobody listens on, and nothing
     await assertRejects(() => Deno.lstat(stale), Deno.errors.NotFound);
     const file = `${folder}/file.sock`;
     await Deno.writeTextFile(file, "precious");
-    await assertRejects(() => claimSocket(file), OperatorError, "it exists and is no socket");
+    await assertRejects(() => claimSocket(file), OperatorError, "it exists and is not a socket");
     assertEquals(await Deno.readTextFile(file), "precious");
     using _listener = Deno.listen({ transport: "unix", path: `${folder}/busy.sock` });
     await assertRejects(() => claimSocket(`${folder}/busy.sock`), OperatorError, "another program listens on it");
@@ -452,7 +465,7 @@ Deno.test("the client tells a balancer that is not there from what is no balance
     assertEquals((await assertRejects(() => stale.list(), OperatorError)).kind, "notRunning");
     await using _other = Deno.serve({ path: `${folder}/other.sock`, onListen: () => {} }, () => new Response("hello"));
     using other = new ControlClient("other", `${folder}/other.sock`);
-    assertEquals((await assertRejects(() => other.list(), OperatorError, "is no balancer")).kind, "failed");
+    assertEquals((await assertRejects(() => other.list(), OperatorError, "is not a balancer")).kind, "failed");
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

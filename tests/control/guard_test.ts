@@ -33,7 +33,7 @@ for (const [what, pathsOf] of REMOVALS) {
       await poll(() => place.ctl("status"), ({ code }) => code === 0, "the socket to be there again");
       assertEquals(await place.pid(), pid);
       await poll(() => isLocked(lockOf(place)), (isLocked) => isLocked, "the lock to be held again");
-      await poll(() => logOf(place), (log) => /made anew|locked anew/.test(log), "a line of the log");
+      await poll(() => logOf(place), (log) => /is restored/.test(log), "a line of the log");
       await place.do("stop");
       assertEquals((await place.ctl("status")).code, 3);
     },
@@ -52,8 +52,8 @@ Deno.test({
     await file.lock(true); // as a daemon has it
     for (const command of ["status", "list", "stop"]) {
       const { code, stderr } = await place.ctl(command);
-      const says =
-        'Balancer "default" is running, but its control socket is not there; it makes it within a second: try again, and if that does not help see its log';
+      const says = 'Balancer "default" is running, but its control socket is missing; ' +
+        "the daemon restores it within a second: try again, then see its log";
       assertEquals([code, stderr], [1, `balancerctl: ${says}\n`]);
     }
   },
@@ -70,13 +70,13 @@ Deno.test({
       using file = await Deno.open(`${lockOf(place)}.new`, { write: true, create: true });
       await file.lock(true);
       await Deno.rename(`${lockOf(place)}.new`, lockOf(place));
-      await poll(() => logOf(place), (log) => log.includes("another process has locked it"), "the complaint");
+      await poll(() => logOf(place), (log) => log.includes("another process has locked a new lock file"), "the complaint");
       await place.do("status");
     }
-    await poll(() => logOf(place), (log) => log.includes("locked anew"), "the lock to be taken");
+    await poll(() => logOf(place), (log) => /Lock file .* is restored/.test(log), "the lock to be taken");
     assert((await Deno.stat(lockOf(place))).ino !== before.ino);
     assertEquals((await logOf(place)).match(/"message":"[^\n"]*[^\n]*another process/g)?.length, 1);
-    assertMatch(await logOf(place), /"level":"ERROR"[^\n]*another process has locked it/);
+    assertMatch(await logOf(place), /"level":"ERROR"[^\n]*another process has locked a new lock file/);
   },
 });
 

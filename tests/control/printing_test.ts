@@ -17,7 +17,7 @@ import { COLOURED } from "../../lib/values/terminal.ts";
 import { widthOf } from "../../lib/values/text_layout.ts";
 
 type Server = Answers["server"];
-type End = Answers["ends"]["ends"][number];
+type End = Answers["recent"]["ends"][number];
 
 const RING = { fingerprint: "0a1b2c3d", points: 512, peakToMean: 1.0149 };
 
@@ -76,15 +76,15 @@ Deno.test("printList() says below the table why servers are not up, and since wh
     server({ state: "down", reason: "it answered HTTP 503" }),
     server({ server: "10.0.0.2:80", state: "resting", reason: "connection refused", since: "2026-11-22T09:00:00Z" }),
     server({ server: "10.0.0.3:80" }),
-    server({ server: "10.0.0.4:80", state: "draining", reason: "it is being removed", share: 0 }),
+    server({ server: "10.0.0.4:80", state: "removing", reason: "balancerctl remove", share: 0 }),
   ];
   const lines = printList({ servers, ring: RING }).split("\n");
-  assertMatch(lines[4], /^10\.0\.0\.4:80 +draining .* -$/);
+  assertMatch(lines[4], /^10\.0\.0\.4:80 +removing .* -$/);
   assertEquals(lines.slice(5), [
     "Ring 0a1b2c3d: 3 servers, 512 points, largest share 1.01 times the fair share",
     "10.0.0.1:80 has been down since 2026-11-22T08:30:00Z: it answered HTTP 503",
     "10.0.0.2:80 has been resting since 2026-11-22T09:00:00Z: connection refused",
-    "10.0.0.4:80 has been draining since 2026-11-22T08:30:00Z: it is being removed",
+    "10.0.0.4:80 has been removing since 2026-11-22T08:30:00Z: balancerctl remove",
   ]);
 });
 
@@ -237,7 +237,7 @@ const STATUS: Answers["status"] = {
   startedAt: "2026-11-22T08:30:00.000Z",
   stopping: false,
   generation: 3,
-  servers: { up: 2, resting: 0, down: 1, draining: 1 },
+  servers: { up: 2, resting: 0, down: 1, draining: 1, removing: 0 },
   checkIntervalMs: 2000,
   connections: { accepted: 100, open: 3, max: 1000 },
   fates: { ...countFates(() => 0), done: 96, server_lost: 1 },
@@ -263,7 +263,7 @@ Deno.test("printStatus() of a balancer that stops, has no server up, and somethi
   const text = printStatus({
     ...STATUS,
     stopping: true,
-    servers: { up: 0, resting: 1, down: 0, draining: 0 },
+    servers: { up: 0, resting: 1, down: 0, draining: 0, removing: 0 },
     fates: countFates(() => 0),
     warnings: ["Beware", "Of the dog"],
     logFile: "/log",

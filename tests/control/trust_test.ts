@@ -48,12 +48,12 @@ const FOREIGN: readonly [what: string, make: (place: Place) => Promise<void>, sa
   [
     "a socket folder of another user's",
     (place) => Deno.chown(`${place.folder}/run/balancer`, OTHER_UID, OTHER_UID),
-    `its folder belongs to user ${OTHER_UID}, and this is user 0; ask as that user`,
+    `its folder belongs to user ${OTHER_UID}, and this is user 0; run as that user`,
   ],
   [
     "a socket of another user's",
     (place) => Deno.chown(place.socket(), OTHER_UID, OTHER_UID),
-    `it belongs to user ${OTHER_UID}, and this is user 0; ask as that user`,
+    `it belongs to user ${OTHER_UID}, and this is user 0; run as that user`,
   ],
 ];
 
@@ -84,7 +84,7 @@ Deno.test({
     await Deno.chmod(`${place.folder}/run/balancer`, 0o770);
     const { code, stderr } = await place.ctl("list");
     assertEquals([code, place.heard], [1, []]);
-    assertStringIncludes(stderr, "its folder has mode 770: other users can write to it; chmod 700 it\n");
+    assertStringIncludes(stderr, "its folder has mode 770: other users can write to it; run chmod 700 on it\n");
   },
 });
 
@@ -118,7 +118,7 @@ while True:
       assertEquals(peerUid(place.socket()), OTHER_UID);
       const { code, stderr } = await place.ctl("list");
       assertEquals(code, 1);
-      assertStringIncludes(stderr, `user ${OTHER_UID} listens on it, and this is user 0; ask as that user\n`);
+      assertStringIncludes(stderr, `user ${OTHER_UID} listens on it, and this is user 0; run as that user\n`);
     } finally {
       python.kill("SIGKILL");
       await python.status;
@@ -159,7 +159,7 @@ const ANSWERS: readonly [what: string, answer: string][] = [
   ["null", http("null")],
   ["a list", http("[]")],
   ["an error without a sentence", http('{"error":{}}', "500 Internal Server Error")],
-  ["no JSON", http("<html>")],
+  ["not JSON", http("<html>")],
   ["nothing", ""],
   ["no HTTP", "220 smtp.example ESMTP\r\n"],
   ["a redirection", "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/v1/status\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"],
@@ -198,13 +198,13 @@ const SERVER = {
 const LIST = { servers: [SERVER], ring: { fingerprint: "00000000", points: 256, peakToMean: 1 } };
 
 const MISFITS: readonly [what: string, change: object, says: string][] = [
-  ["a share that is missing", { share: undefined }, "it.servers[0].share is no number from 0"],
-  ["a share that is a text", { share: "1" }, "it.servers[0].share is no number from 0"],
-  ["negative bytes", { sentBytes: -1 }, "it.servers[0].sentBytes is no number from 0"],
-  ["a reason that is a number", { reason: 7 }, "it.servers[0].reason is no text"],
-  ["fates that are a list", { fates: [] }, "it.servers[0].fates is no object"],
-  ["a fate that is a text", { fates: { done: "1" } }, "it.servers[0].fates.done is no number from 0"],
-  ["a last failure without a time", { lastFailure: { reason: "x" } }, "it.servers[0].lastFailure.at is no text"],
+  ["a share that is missing", { share: undefined }, "it.servers[0].share is not a number from 0"],
+  ["a share that is a text", { share: "1" }, "it.servers[0].share is not a number from 0"],
+  ["negative bytes", { sentBytes: -1 }, "it.servers[0].sentBytes is not a number from 0"],
+  ["a reason that is a number", { reason: 7 }, "it.servers[0].reason is not text"],
+  ["fates that are a list", { fates: [] }, "it.servers[0].fates is not an object"],
+  ["a fate that is a text", { fates: { done: "1" } }, "it.servers[0].fates.done is not a number from 0"],
+  ["a last failure without a time", { lastFailure: { reason: "x" } }, "it.servers[0].lastFailure.at is not text"],
 ];
 
 for (const [what, change, says] of MISFITS) {
@@ -237,5 +237,5 @@ Deno.test("no control character of an answer reaches a terminal", async () => {
 Deno.test("an answer that has no end is not read to it", async () => {
   await using place = await makeImpostor(http(" ".repeat(65 * 1024 ** 2)));
   using client = new ControlClient("default", place.socket());
-  await assertRejects(() => soon(client.list(), "the refusal"), OperatorError, "answers more than 64MiB, which is not read");
+  await assertRejects(() => soon(client.list(), "the refusal"), OperatorError, "is longer than the limit of 64MiB");
 });

@@ -1,7 +1,7 @@
 // Every engine holds up: resets, urgent data, storms, slow readers, many connections; one table of cases over every row of ENGINES.
 //
-// Each case runs in a process of its own (this file, run with the names of the engine and of the case): memory and descriptors are the
-// process's, and tests that run in parallel share one. After each, as many descriptors are open as were before.
+// Each case runs in a process of its own (this file, run with the names of the engine and of the case): memory and descriptors are
+// the process's, and tests that run in parallel share one. After each, as many descriptors are open as were before.
 //
 // BALANCER_TEST_LONG=1 makes the storm longer; BALANCER_TEST_SEED repeats a run.
 
@@ -126,7 +126,8 @@ const CASES: Record<string, Case> = {
     const rounds = 400;
     let accepted = 0;
     await using server = startRawServer(async (socket) => {
-      if (accepted++ % 2 === 0) await until(() => socket.recv() !== "empty", "a client's bytes"); // half of them reset while they are being dialled
+      // Half of them reset while they are being dialled.
+      if (accepted++ % 2 === 0) await until(() => socket.recv() !== "empty", "a client's bytes");
       socket.send(POOL.subarray(0, 1000));
       socket.reset();
     });
@@ -377,7 +378,8 @@ const CASES: Record<string, Case> = {
     const lag = () => made + served - test.counters.get("accepted") - test.counters.get("gone");
     const rage = async (random: Random) => {
       while (performance.now() < endMs) {
-        for (let turns = 0; lag() > 500 && turns < 50; turns++) await turn(); // a full queue of the listener's would drop good clients too
+        // A full queue of the listener's would drop good clients too.
+        for (let turns = 0; lag() > 500 && turns < 50; turns++) await turn();
         const sockets = Array.from({ length: 1 + random.below(16) }, () => RawSocket.begin(test.address));
         made += sockets.length;
         for (const socket of sockets) if (random.below(3) > 0) socket.send(POOL.subarray(0, 1 + random.below(3000)));
@@ -500,7 +502,8 @@ const CASES: Record<string, Case> = {
         using socket = await RawSocket.connect(test.address);
         await socket.sendAll(Uint8Array.of(index, index >> 8));
         const client: Promise<unknown> = plan.play(socket, "client", can);
-        const both = plan.reset?.side === "client" ? client : Promise.all([client, served[index].promise]); // the server may never have heard
+        // The server may never have heard.
+        const both = plan.reset?.side === "client" ? client : Promise.all([client, served[index].promise]);
         await soon(both, `both sides of ${plan}`, 2 * WAIT_MAX_MS);
       })
     );
@@ -800,8 +803,8 @@ function mib(bytes: number): string {
 }
 
 /**
- * What this process has open, by number, as the system names it. Unix sockets are left out: no engine has any, and the runtime opens a pair of
- * its own some time after its start.
+ * What this process has open, by number, as the system names it. Unix sockets are left out: no engine has any, and the runtime
+ * opens a pair of its own some time after its start.
  */
 function openDescriptors(): Map<string, string> {
   const unix = Deno.readTextFileSync("/proc/net/unix");

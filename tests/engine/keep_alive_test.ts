@@ -26,7 +26,10 @@ function portBy(call: "getsockname" | "getpeername", socket: number): number | u
   return bytes[SOCKADDR.port] << 8 | bytes[SOCKADDR.port + 1];
 }
 
-/** The balancer's sockets of a connection: towards the client, who knows it by `own`, and towards the server, which has port `server`. */
+/**
+ * The balancer's sockets of a connection: towards the client, who knows it by `own`, and towards the server, which has port
+ * `server`.
+ */
 function socketsOf(own: number, server: number): number[] {
   const all = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => Number(name));
   const { SOL_SOCKET } = SOCKET;
@@ -51,7 +54,8 @@ async function testKeepAlive(kind: EngineKind, keepAliveMs: number): Promise<voi
   const both = () => keepAliveOf(engine.address.port, server.address.port);
   await until(() => both().length === 2, "both sockets");
   const expected = keepAliveMs > 0 ? 1 : 0;
-  await until(() => both().every((keepAlive) => keepAlive === expected), `keep-alive ${expected}: ${both()}`); // epoll's comes after a second
+  // Epoll's comes after a second.
+  await until(() => both().every((keepAlive) => keepAlive === expected), `keep-alive ${expected}: ${both()}`);
   if (kind.cannot.includes("keepAliveTime") || keepAliveMs === 0) return;
   const times = socketsOf(engine.address.port, server.address.port).map((socket) =>
     getOption(socket, SOCKET.IPPROTO_TCP, SOCKET.TCP_KEEPIDLE)

@@ -4,6 +4,7 @@ import { assert, assertEquals, assertGreater, assertGreaterOrEqual, assertString
 import fc from "fast-check";
 import type { Address } from "../../lib/values/address.ts";
 import { Admission, type ServerCondition } from "../../lib/health/admission.ts";
+import { type HealthClock, SYSTEM_CLOCK } from "../../lib/health/health.ts";
 import { parseConfig } from "../../lib/values/config.ts";
 import { allocateAvailabilities, AVAILABILITY, AvailabilityTable } from "../../lib/routing/availability.ts";
 import { echo, Queue, startServer, tableServer, unusedAddress } from "../helpers.ts";
@@ -23,7 +24,7 @@ interface Test extends Disposable {
 }
 
 /** Without checks of its own and with rests that do not end in a test, unless said. */
-function start(flags: Record<string, string> = {}): Test {
+function start(flags: Record<string, string> = {}, clock?: HealthClock): Test {
   const availabilities = new AvailabilityTable(allocateAvailabilities(SLOTS));
   const changes = new Queue<{ server: string } & ServerCondition>();
   const silences = new Queue<{ slot: number; silentMs: number }>();
@@ -31,6 +32,7 @@ function start(flags: Record<string, string> = {}): Test {
     config: parseConfig({ check: "off", rest: "1m", fall: "1", rise: "1", ...flags }),
     availabilities,
     checksMax: 10,
+    clock,
     connectsOf: () => 0,
     onChange: (server, condition) => changes.put({ server, ...condition }),
     onSilent: (slot, { silentMs }) => silences.put({ slot, silentMs }),
@@ -45,12 +47,10 @@ function start(flags: Record<string, string> = {}): Test {
   };
 }
 
-/** The clock for intervals stands still, and goes on by the test's word. */
-function stopClock(): Disposable & { pass(ms: number): void } {
-  const { now } = performance;
-  let nowMs = now.call(performance);
-  performance.now = () => nowMs;
-  return { pass: (ms) => nowMs += ms, [Symbol.dispose]: () => void (performance.now = now) };
+/** A clock for intervals that stands still until the test lets time pass. */
+function stoppedClock(): HealthClock & { pass(ms: number): void } {
+  let nowMs = 1000;
+  return { ...SYSTEM_CLOCK, nowMs: () => nowMs, pass: (ms) => void (nowMs += ms) };
 }
 
 /** A test that leaves no timer and no connection behind. */
@@ -61,9 +61,9 @@ function test(name: string, fn: () => void | Promise<void>): void {
 test("a server that enters takes all its clients; one that was draining takes none", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
   assertEquals(read(0), [AVAILABILITY.full, 0]);
-  admission.enter(tableServer(NOWHERE, 1, { weight: 5 }), true);
+  admission.enter(tableServer(NOWHERE, 1, { weight: 5 }), { draining: true });
   assertEquals(read(1), [AVAILABILITY.draining, 5]);
   assertEquals([admission.isDraining(0), admission.isDraining(1)], [false, true]);
   assertEquals(admission.conditionOf(0).reason, null);
@@ -72,7 +72,7 @@ test("a server that enters takes all its clients; one that was draining takes no
 test("drain and undrain", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
   const before = Date.now();
   admission.drain(0);
   assertEquals(read(0), [AVAILABILITY.draining, 3]);
@@ -87,15 +87,15 @@ test("drain and undrain", () => {
 test("a removed server is not in the table, and its weight is nobody's; the end of its time is written", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
-  admission.enter(tableServer(NOWHERE, 1, { weight: 2 }), true);
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
+  admission.enter(tableServer(NOWHERE, 1, { weight: 2 }), { draining: true });
   admission.remove(0);
   assertEquals(read(0), [AVAILABILITY.draining, 2]);
-  assertEquals(admission.conditionOf(0).state, "draining");
-  assertEquals(admission.conditionOf(0).reason, "it is being removed");
+  assertEquals(admission.conditionOf(0).state, "removing");
+  assertEquals(admission.conditionOf(0).reason, "balancerctl remove");
   admission.remove(1);
   assertEquals(read(1), [AVAILABILITY.draining, 0], "though it was draining before");
-  admission.end(0);
+  admission.expire(0);
   assertEquals(read(0), [AVAILABILITY.expired, 0]);
   assertEquals(read(1), [AVAILABILITY.draining, 0]);
   admission.forget(0);
@@ -105,18 +105,18 @@ test("a removed server is not in the table, and its weight is nobody's; the end 
 
 test("only a removed server's time ends", () => {
   using one = start();
-  one.admission.enter(tableServer(NOWHERE, 0), true);
-  assertThrows(() => one.admission.end(0), Error, "the server was not removed");
+  one.admission.enter(tableServer(NOWHERE, 0), { draining: true });
+  assertThrows(() => one.admission.expire(0), Error, "the server is not being removed");
   assertEquals(one.read(0), [AVAILABILITY.draining, 1]);
 });
 
 test("a server that is added again while it is being removed takes its clients as if it were new", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), true);
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), { draining: true });
   admission.remove(0);
-  admission.end(0);
-  admission.enter(tableServer(NOWHERE, 0, { weight: 4 }), false);
+  admission.expire(0);
+  admission.enter(tableServer(NOWHERE, 0, { weight: 4 }));
   assertEquals(read(0), [AVAILABILITY.full, 0]);
   assertEquals([admission.isDraining(0), admission.conditionOf(0).state], [false, "up"]);
 });
@@ -124,7 +124,7 @@ test("a server that is added again while it is being removed takes its clients a
 test("a server that did not take clients rests, and is the last resort", async () => {
   using one = start({ fall: "2" });
   const { admission, read, changes } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
   admission.trafficFailed(0, "it refused");
   assertEquals(read(0), [AVAILABILITY.full, 0]);
   admission.trafficFailed(0, "it refused again");
@@ -138,7 +138,7 @@ test("a server whose rest is over and that accepts is up again", async () => {
   await using server = startServer(echo);
   using one = start({ rest: "20ms" });
   const { admission, read, changes } = one;
-  admission.enter(tableServer(server.address, 0, { weight: 3 }), false);
+  admission.enter(tableServer(server.address, 0, { weight: 3 }));
   admission.trafficFailed(0, "it refused");
   assertEquals((await changes.take()).state, "resting");
   assertEquals(read(0), [AVAILABILITY.fallback, 3]);
@@ -150,7 +150,7 @@ test("a server that fails its checks is down, its silence is told time after tim
   const address = unusedAddress();
   using one = start({ check: "tcp", "check-interval": "50ms", "check-timeout": "50ms" });
   const { admission, read, changes, silences } = one;
-  admission.enter(tableServer(address, 0, { weight: 3 }), false);
+  admission.enter(tableServer(address, 0, { weight: 3 }));
   const down = await changes.take();
   assertEquals(down.state, "down");
   assertStringIncludes(down.reason ?? "", "refused");
@@ -168,7 +168,7 @@ test("a server that answers its checks wrongly is down and not silent", async ()
   using one = start({ check: "expect:yes", "check-interval": "200ms", "check-timeout": "200ms" });
   let silences = 0;
   one.silences.take().then(() => silences++, () => {});
-  one.admission.enter(tableServer(server.address, 0), false);
+  one.admission.enter(tableServer(server.address, 0));
   assertEquals((await one.changes.take()).state, "down");
   await until(() => server.accepted > 2, "more checks");
   assertEquals(silences, 0);
@@ -178,7 +178,7 @@ test("a server that answers its checks wrongly is down and not silent", async ()
 test("the operator's word comes before what health finds out, and what health has found out stays known", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
   admission.trafficFailed(0, "it refused");
   admission.drain(0);
   assertEquals(read(0), [AVAILABILITY.draining, 3]);
@@ -191,7 +191,7 @@ test("the operator's word comes before what health finds out, and what health ha
 test("a server that begins to rest while it drains is counted once", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), true);
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), { draining: true });
   admission.trafficFailed(0, "it refused");
   assertEquals(read(0), [AVAILABILITY.draining, 3]);
   admission.undrain(0);
@@ -201,18 +201,18 @@ test("a server that begins to rest while it drains is counted once", () => {
 test("failures of a server that is being removed change nothing", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
   admission.remove(0);
   admission.trafficFailed(0, "it refused");
   admission.trafficFailed(7, "nobody has this slot");
   assertEquals(read(0), [AVAILABILITY.draining, 0]);
-  assertEquals(admission.conditionOf(0).state, "draining");
+  assertEquals(admission.conditionOf(0).state, "removing");
 });
 
 test("another weight of a server that gets no clients is counted at once", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), true);
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), { draining: true });
   admission.change(tableServer(NOWHERE, 0, { weight: 7 }));
   assertEquals(read(0), [AVAILABILITY.draining, 7]);
   admission.undrain(0);
@@ -221,12 +221,12 @@ test("another weight of a server that gets no clients is counted at once", () =>
   assertEquals(read(0), [AVAILABILITY.full, 0]);
 });
 
-test("slow start: what a server holds back shrinks with time, down to nothing", async () => {
-  using clock = stopClock();
-  using one = start({ "slow-start": "1s" });
+test("slow start: the part of its clients that a server does not take shrinks to nothing", async () => {
+  const clock = stoppedClock();
+  using one = start({ "slow-start": "1s" }, clock);
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), false);
-  assertEquals(read(0), [AVAILABILITY.full, 0], "a new server has no clients to bring back by and by");
+  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
+  assertEquals(read(0), [AVAILABILITY.full, 0], "a new server does not ramp");
   admission.drain(0);
   admission.undrain(0);
   assertEquals(read(0), [AVAILABILITY.none, 0]);
@@ -241,10 +241,10 @@ test("slow start: what a server holds back shrinks with time, down to nothing", 
 });
 
 test("slow start: each server has its own, and to be drained again ends it", async () => {
-  using clock = stopClock();
-  using one = start({ "slow-start": "1s" });
+  const clock = stoppedClock();
+  using one = start({ "slow-start": "1s" }, clock);
   const { admission, read } = one;
-  for (const slot of [0, 1]) admission.enter(tableServer(NOWHERE, slot, { weight: 2 }), true);
+  for (const slot of [0, 1]) admission.enter(tableServer(NOWHERE, slot, { weight: 2 }), { draining: true });
   admission.undrain(0);
   clock.pass(500);
   admission.undrain(1);
@@ -259,44 +259,44 @@ test("slow start: each server has its own, and to be drained again ends it", asy
   assertEquals(read(0), [AVAILABILITY.none, 0], "it begins anew");
 });
 
-test("slow start: a server that is up again after a rest comes back by and by, and one that rests again does not", async () => {
+test("slow start: a server that is up again after a rest ramps, and one that rests again does not", async () => {
   await using server = startServer(echo);
   using one = start({ rest: "20ms", "slow-start": "24h" });
   const { admission, read, changes } = one;
-  admission.enter(tableServer(server.address, 0, { weight: 3 }), false);
+  admission.enter(tableServer(server.address, 0, { weight: 3 }));
   admission.trafficFailed(0, "it refused");
   assertEquals((await changes.take()).state, "resting");
   assertEquals((await changes.take()).state, "up");
   const [availability, unavailableWeight] = read(0);
   assert(availability > 0.99 * AVAILABILITY.none, `${availability}`);
-  assertEquals(unavailableWeight, 0, "who holds clients back is not away");
+  assertEquals(unavailableWeight, 0, "a ramping server counts as available");
   admission.trafficFailed(0, "it refused again");
   assertEquals(read(0), [AVAILABILITY.fallback, 3]);
 });
 
 /** What may happen to a server; a step that cannot be is left out. */
-const STEPS = ["enter", "enter draining", "change", "drain", "undrain", "remove", "end", "forget", "fail"] as const;
+const STEPS = ["enter", "enter draining", "change", "drain", "undrain", "remove", "expire", "forget", "fail"] as const;
 
 interface Model {
   weight: number;
-  leaving: "no" | "draining" | "removed" | "over";
+  takenOut: "no" | "draining" | "removing" | "expired";
   isResting: boolean;
 }
 
 function isPossible(step: typeof STEPS[number], server: Model | undefined): boolean {
   if (server === undefined) return step === "enter" || step === "enter draining" || step === "fail";
-  const isGone = server.leaving === "removed" || server.leaving === "over";
-  if (step === "enter" || step === "enter draining" || step === "end" || step === "forget") return isGone;
+  const isGone = server.takenOut === "removing" || server.takenOut === "expired";
+  if (step === "enter" || step === "enter draining" || step === "expire" || step === "forget") return isGone;
   return !isGone || step === "fail";
 }
 
 function availabilityOf(server: Model | undefined): number {
   if (server === undefined) return AVAILABILITY.full;
-  if (server.leaving !== "no") return server.leaving === "over" ? AVAILABILITY.expired : AVAILABILITY.draining;
+  if (server.takenOut !== "no") return server.takenOut === "expired" ? AVAILABILITY.expired : AVAILABILITY.draining;
   return server.isResting ? AVAILABILITY.fallback : AVAILABILITY.full;
 }
 
-test("whatever happens, in whatever order: availabilities follow, and the weight away is that of servers without clients", () => {
+test("after any steps in any order availabilities and the unavailable weight are those of the servers", () => {
   const step = fc.record({ slot: fc.nat(3), step: fc.constantFrom(...STEPS), weight: fc.integer({ min: 1, max: 256 }) });
   fc.assert(
     fc.property(fc.array(step, { minLength: 5, maxLength: 60 }), (steps) => {
@@ -307,9 +307,9 @@ test("whatever happens, in whatever order: availabilities follow, and the weight
         const server = servers.get(slot);
         if (!isPossible(step, server)) continue;
         if (step === "enter" || step === "enter draining") {
-          const isDraining = step === "enter draining";
-          admission.enter(tableServer(NOWHERE, slot, { weight }), isDraining);
-          servers.set(slot, { weight, leaving: isDraining ? "draining" : "no", isResting: false });
+          const draining = step === "enter draining";
+          admission.enter(tableServer(NOWHERE, slot, { weight }), { draining });
+          servers.set(slot, { weight, takenOut: draining ? "draining" : "no", isResting: false });
         } else if (step === "forget") {
           admission.forget(slot);
           servers.delete(slot);
@@ -321,13 +321,13 @@ test("whatever happens, in whatever order: availabilities follow, and the weight
           if (server !== undefined) server.isResting = true;
         } else {
           admission[step](slot);
-          server!.leaving = ({ drain: "draining", undrain: "no", remove: "removed", end: "over" } as const)[step];
+          server!.takenOut = ({ drain: "draining", undrain: "no", remove: "removing", expire: "expired" } as const)[step];
         }
         for (let slot = 0; slot < 4; slot++) assertEquals(availabilities.get(slot), availabilityOf(servers.get(slot)));
-        const away = [...servers.values()].filter((server) =>
-          server.leaving === "draining" || server.leaving === "no" && server.isResting
+        const unavailable = [...servers.values()].filter((server) =>
+          server.takenOut === "draining" || server.takenOut === "no" && server.isResting
         );
-        assertEquals(availabilities.unavailableWeight, away.reduce((sum, { weight }) => sum + weight, 0));
+        assertEquals(availabilities.unavailableWeight, unavailable.reduce((sum, { weight }) => sum + weight, 0));
       }
     }),
   );

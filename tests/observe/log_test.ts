@@ -82,7 +82,7 @@ Deno.test("logger() keeps a line feed inside its object", async () => {
   assertEquals(lines.map(({ properties }) => properties.ip), ["1\n2"]);
 });
 
-Deno.test("setUpLogging() without a file writes JSON to standard error where that is no terminal, and nothing to standard output", async () => {
+Deno.test("setUpLogging() without a file writes JSON to standard error, which is no terminal here, and nothing else", async () => {
   const program = `
     import { boundedSink, endLogging, logger, setUpLogging } from ${
     JSON.stringify(import.meta.resolve("../../lib/observe/log.ts"))
@@ -143,7 +143,7 @@ Deno.test("boundedSink() keeps a limited amount for an output that does not read
   reads.resolve();
   await sink[Symbol.asyncDispose]();
   assert(bytesWritten < 1.1 * 1024 ** 2, `${bytesWritten} bytes were kept`);
-  assertMatch(text, /[0-9]+ lines of the log were left out/);
+  assertMatch(text, /[0-9]+ log lines were dropped/);
 });
 
 /** A log file in a folder of its own, gone afterwards. */
@@ -172,7 +172,7 @@ Deno.test("LogFile that cannot be cut goes on as it is, and loses no old file", 
   await Deno.mkdir(`${log.path}.new/full`, { recursive: true }); // where the next one is made
   for (const line of ["four\n", "five\n"]) await log.write(line);
   const text = await log.read();
-  assertMatch(text, /^three\n(\n\{"level":"WARN","message":"The log could not be cut: .*\}\n(four|five)\n){2}$/);
+  assertMatch(text, /^three\n(\n\{"level":"WARN","message":"The log file could not be rotated: .*\}\n(four|five)\n){2}$/);
   assertEquals(await Promise.all([".1", ".2"].map(log.read)), ["two\n", "one\n"]);
   await Deno.remove(`${log.path}.new`, { recursive: true });
   await log.write("six\n".padStart(6));

@@ -16,6 +16,7 @@ const MEASURED: Measured = {
     { name: "[2001:db8::1]:443", slot: 3, state: "draining", weight: 7 },
     { name: "db.example:80", slot: 2, state: "down", weight: 1 },
     { name: "db.example:81", slot: 1, state: "down", weight: 1 },
+    { name: "db.example:82", slot: 1, state: "removing", weight: 1 },
   ],
 };
 
@@ -129,6 +130,7 @@ Deno.test("writeMetrics() describes the balancer itself", async () => {
   assertEquals(samples.get('balancer_servers{state="resting"}'), 0, "a state that no server is in is there all the same");
   assertEquals(samples.get('balancer_servers{state="down"}'), 2);
   assertEquals(samples.get('balancer_servers{state="draining"}'), 1);
+  assertEquals(samples.get('balancer_servers{state="removing"}'), 1);
   assertEquals([...samples.keys()].filter((sample) => sample.startsWith("balancer_servers{")).length, SERVER_STATES.length);
   assertEquals(samples.get('balancer_server_weight{server="[2001:db8::1]:443"}'), 7);
   assertEquals(samples.get("balancer_open_connections_max"), 1000);

@@ -4,7 +4,8 @@ import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
 import { type Fate, FATE_NAMES } from "../../lib/values/fates.ts";
 import type { EndedConnection } from "../../lib/observe/connections.ts";
-import { DONE_PER_SECOND_MAX, FATE_PER_SECOND_MAX, RECENT_MAX, RECENT_PER_FATE_MAX, RecentEnds } from "../../lib/observe/recent.ts";
+import { LIMITS } from "../../lib/values/config.ts";
+import { DONE_PER_SECOND_MAX, FATE_PER_SECOND_MAX, RECENT_PER_FATE_MAX, RecentEnds } from "../../lib/observe/recent.ts";
 
 const SERVER = "10.0.0.1:80";
 const NOW_MS = Date.UTC(2026, 10, 22);
@@ -15,7 +16,7 @@ function ended(fate: Fate, known: Partial<EndedConnection> = {}): EndedConnectio
 }
 
 const clientsOf = (recent: RecentEnds, filter: { fate?: Fate; server?: string; limit?: number } = {}) =>
-  recent.list({ limit: RECENT_MAX, ...filter }).ends.map(({ client }) => client);
+  recent.list({ limit: LIMITS.recentMax, ...filter }).ends.map(({ client }) => client);
 
 Deno.test("list() of nothing is empty", () => {
   assertEquals(new RecentEnds().list({ limit: 10 }), { ends: [], leftOut: 0 });
@@ -50,12 +51,12 @@ Deno.test("list() gives those of one server, of one fate, of both, and no more t
   assertEquals(clientsOf(recent, { limit: 0 }), []);
 });
 
-Deno.test("list() gives no more than RECENT_MAX, whatever the limit", () => {
+Deno.test("list() gives no more than LIMITS.recentMax, whatever the limit", () => {
   const recent = new RecentEnds();
   for (const fate of FATE_NAMES.filter((fate) => fate !== "done")) {
     for (let i = 0; i < RECENT_PER_FATE_MAX; i++) recent.add(ended(fate), NOW_MS);
   }
-  assertEquals(recent.list({ limit: 10 * RECENT_MAX }).ends.length, RECENT_MAX);
+  assertEquals(recent.list({ limit: 10 * LIMITS.recentMax }).ends.length, LIMITS.recentMax);
 });
 
 Deno.test("add() keeps the last of a fate, and a flood of one pushes out no other", () => {
@@ -122,11 +123,11 @@ Deno.test("RecentEnds keeps or counts every end, within its limits, in the order
       for (let i = 0; i < count; i++) recent.add(ended(fate, { attempts: number++ }), nowMs);
     }
     for (const [fate, count] of added) {
-      const { ends, leftOut } = recent.list({ fate, limit: RECENT_MAX });
+      const { ends, leftOut } = recent.list({ fate, limit: LIMITS.recentMax });
       assertLessOrEqual(ends.length, RECENT_PER_FATE_MAX);
       assertEquals(ends.length, Math.min(RECENT_PER_FATE_MAX, count - leftOut));
     }
-    const numbers = recent.list({ limit: RECENT_MAX }).ends.map(({ attempts }) => attempts);
+    const numbers = recent.list({ limit: LIMITS.recentMax }).ends.map(({ attempts }) => attempts);
     for (const [i, number] of numbers.entries()) assert(i === 0 || number < numbers[i - 1]);
   }));
 });

@@ -207,7 +207,7 @@ Deno.test("a state file that is torn, empty or another program's is kept aside a
     await Deno.writeTextFile(place.state(), content);
     const { code, stdout } = await place.ctl("start", "127.0.0.1", "0");
     assertEquals(code, 0);
-    const [, aside] = stdout.match(/cannot be used: [^\n]*; it is kept as "([^"]+)" and the pool is empty/) ?? [];
+    const [, aside] = stdout.match(/cannot be used: [^\n]*; it was renamed to "([^"]+)", and the pool is empty/) ?? [];
     assertEquals(await Deno.readTextFile(aside), content);
     assertStringIncludes(await place.do("status"), aside);
   }
@@ -342,7 +342,7 @@ Deno.test("a drain survives the daemon's stop and start, and ends when it is cal
   assertEquals((await control.server(one.name)).state, "up");
 });
 
-Deno.test("a server that is killed is shown with the reason, its idle client is answered elsewhere, and it comes back", async () => {
+Deno.test("a killed server is shown with the reason, its idle client is answered elsewhere, and it comes back", async () => {
   await using place = await makePlace();
   const checks = ["--check", "tcp", "--check-interval", "200ms", "--check-timeout", "200ms", "--rise", "1", "--fall", "1"];
   const address = await place.start("--redistribute", "idle", "--quiet", "20ms", "--rest", "50ms", ...checks);
@@ -389,7 +389,7 @@ Deno.test({
     const args = ["remove", "127.0.0.1", String(server.address.port), "--drain", "1h"];
     const command = new Deno.Command(place.program("balancerctl"), { args, env: place.env, stdout: "piped", stderr: "piped" });
     const process = command.spawn();
-    await poll(() => control.list(), ({ servers }) => servers.some(({ state }) => state === "draining"), "the removal");
+    await poll(() => control.list(), ({ servers }) => servers.some(({ state }) => state === "removing"), "the removal");
     process.kill("SIGINT");
     const { code, stdout, stderr } = await soon(process.output(), "the end of balancerctl");
     assertEquals([code, stdout.length], [1, 0]);
@@ -398,7 +398,7 @@ Deno.test({
     assertEquals(sentences.filter((sentence) => !sentence.includes("; waiting up to ")), [`balancerctl: ${why}`]);
     await writeText(client, "still here");
     assertEquals((await soon(readBytes(client, 10))).length, 10);
-    assertEquals((await control.server(server.name)).state, "draining");
+    assertEquals((await control.server(server.name)).state, "removing");
     assertStringIncludes(await removeServer(place, server, "--now"), "of 1 open connection 0 moved, 0 finished and 1 was reset");
   },
 });

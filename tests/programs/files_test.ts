@@ -57,7 +57,7 @@ Deno.test("a state file with more servers than a pool may have is kept aside, an
   await saveState(place.state(), servers);
   const { code, stdout, stderr } = await place.ctl("start", "127.0.0.1", "0", "--check", "off");
   assertEquals([code, stderr], [0, ""]);
-  assertMatch(stdout, /cannot be used: [^\n]*it has 33000 servers[^\n]*; it is kept as "[^"]+" and the pool is empty\n/);
+  assertMatch(stdout, /cannot be used: [^\n]*it has 33000 servers[^\n]*; it was renamed to "[^"]+", and the pool is empty\n/);
   await place.do("stop");
   assertMatch(await place.do("start", "127.0.0.1", "0"), /^Balancer "default" listens on/);
 });
@@ -98,8 +98,11 @@ Deno.test({
     await giveAway(place);
     await Deno.chmod(folder, 0o500);
     const start = (...args: string[]) => asOther(place, "balancerctl", ["start", "127.0.0.1", "0", ...args]);
-    assertSentence(await start(), `Cannot keep the state in ${JSON.stringify(place.state())}: Permission denied; make room for it`);
-    assertSentence(await start(), "or start with --no-state to keep nothing\n");
+    assertSentence(
+      await start(),
+      `Cannot keep the state in ${JSON.stringify(place.state())}: Permission denied; free some space there`,
+    );
+    assertSentence(await start(), "or start with --no-state\n");
     const { code, stdout, stderr } = await start("--no-state");
     assertEquals([code, stderr], [0, ""]);
     assertStringIncludes(stdout, "Its pool is not kept (--no-state): after a restart it is empty\n");
@@ -123,7 +126,10 @@ Deno.test({
     await giveAway(place);
     await Deno.chmod(folder, 0o000);
     for (const words of [["list"], ["start", "127.0.0.1", "0"]]) {
-      assertSentence(await asOther(place, "balancerctl", words), "has mode 000: not even its owner can enter it; chmod 700 it\n");
+      assertSentence(
+        await asOther(place, "balancerctl", words),
+        "has mode 000: not even its owner can enter it; run chmod 700 on it\n",
+      );
     }
     assertSentence(await asOther(place, "balancer", ["run", "127.0.0.1", "0"]), "has mode 000: not even its owner can enter it");
     await Deno.chmod(folder, 0o700);

@@ -228,10 +228,10 @@ Deno.test(await needing("uninstalling keeps the pools unless it is told otherwis
   await run("--release", release);
   const kept = await run("--uninstall");
   assertEquals(kept.code, 0);
-  assertMatch(kept.stderr, /Kept the pools in [^\n]*state\/balancer; remove them with --uninstall --purge/);
+  assertMatch(kept.stderr, /Kept the saved pools in [^\n]*state\/balancer; remove them with --uninstall --purge/);
   assertEquals(await Deno.readTextFile(pool), "{}");
   await run("--release", release);
-  assertStringIncludes((await run("--uninstall", "--purge")).stderr, "Removed the pools");
+  assertStringIncludes((await run("--uninstall", "--purge")).stderr, "Removed the saved pools");
   assertEquals(await filesIn(`${machine.home}/state`), []);
 });
 
@@ -308,7 +308,7 @@ Deno.test(await needing("without Deno and npm the build says what to install", G
   }
   const { code, stderr } = await machine.run(`${clone}/install.sh`, ["--prefix", `${machine.home}/opt`], { PATH: tools });
   assertEquals(code, 1);
-  assertMatch(stderr, /^install\.sh: Cannot build: neither Deno [0-9.]+ nor npm is here; install Node\.js with npm[^\n]*\n$/);
+  assertMatch(stderr, /^install\.sh: Cannot build: neither Deno [0-9.]+ nor npm was found; install Node\.js with npm[^\n]*\n$/);
 });
 
 Deno.test(await needing("the build trusts the system's certificate authorities unless it is told whom to trust", GIT), async () => {

@@ -1,5 +1,5 @@
-// Servers are lost at random moments while 500 clients are at work: what becomes of each of them, by level. BALANCER_TEST_LONG=1 plays
-// a hundred rounds.
+// Servers are lost at random moments while 500 clients are at work: what becomes of each of them, by level. BALANCER_TEST_LONG=1
+// plays a hundred rounds.
 
 import { assertEquals } from "@std/assert";
 import { Balancer } from "../../lib/balancer/balancer.ts";

@@ -1,5 +1,5 @@
-// Real servers and clients on both sides of the balancer: what becomes of a session of Redis, memcached, TLS, SSH or PostgreSQL when its
-// server is killed. A case whose programs are not installed is ignored, and its name says which one is missing.
+// Real servers and clients on both sides of the balancer: what becomes of a session of Redis, memcached, TLS, SSH or PostgreSQL
+// when its server is killed. A case whose programs are not installed is ignored, and its name says which one is missing.
 
 import { assert, assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Address, formatAddress } from "../../lib/values/address.ts";

@@ -1,4 +1,5 @@
-// AvailabilityTable are one cell per server, the same in every thread, and beside them the weight of the servers that get no clients.
+// AvailabilityTable are one cell per server, the same in every thread, and beside them the weight of the servers that get no
+// clients.
 
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
@@ -66,5 +67,5 @@ Deno.test("AVAILABILITY: what is below 0 gets no clients, and all values differ"
 });
 
 Deno.test("SERVER_STATES are those that people read", () => {
-  assertEquals([...SERVER_STATES], ["up", "resting", "down", "draining"]);
+  assertEquals([...SERVER_STATES], ["up", "resting", "down", "draining", "removing"]);
 });

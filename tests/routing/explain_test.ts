@@ -86,7 +86,7 @@ Deno.test("explainClient() chooses what route() gives first; whoever is passed o
 });
 
 Deno.test("explainClient() gives reasons by which the walk, put in order, is what route() gives", () => {
-  const ranks = ["the load bound", "it comes back", "it is down", "it is draining", "it has as many"];
+  const ranks = ["the load bound", "it is ramping", "it is down", "it is draining", "it is at its"];
   const rankOf = ({ why }: OrderedServer) => why === null ? -1 : ranks.findIndex((words) => why.includes(words));
   fc.assert(
     fc.property(anySpecs, anyClient, (specs, key) => {
@@ -143,10 +143,10 @@ const REASONS: [string, Spec, string][] = [
   ["drains", { availability: AVAILABILITY.draining, state: "draining" }, "it is draining"],
   ["drains and has no time left", { availability: AVAILABILITY.expired, state: "draining" }, "it is draining"],
   ["is down", { availability: AVAILABILITY.fallback, state: "down" }, "it is down"],
-  ["rests", { availability: AVAILABILITY.fallback, state: "resting" }, "it rests"],
-  ["is full", { open: 200, connectionsMax: 200 }, "it has as many connections as it may have (200)"],
-  ["comes back", { availability: AVAILABILITY.none }, "it comes back by and by and does not take this client yet"],
-  ["has too much load", { open: 40 }, "it has 40 connections and the load bound lets it have 26"],
+  ["rests", { availability: AVAILABILITY.fallback, state: "resting" }, "it is resting after failed connections"],
+  ["is full", { open: 200, connectionsMax: 200 }, "it is at its connection limit (200)"],
+  ["comes back", { availability: AVAILABILITY.none }, "it is ramping up (slow start) and does not take this client yet"],
+  ["has too much load", { open: 40 }, "it has 40 connections and the load bound allows 26"],
 ];
 
 for (const [what, spec, why] of REASONS) {
@@ -168,7 +168,7 @@ Deno.test("explainClient() names the bound that route() keeps", () => {
   const table = tableOf(specs, 1.5);
   const { order } = explain(specs, clientOf(table, 0), 0, table);
   const index = table.servers.findIndex(({ slot }) => slot === 0);
-  assertEquals(order[0].why, `it has 90 connections and the load bound lets it have ${boundOf(table, index, loadOf(specs))}`);
+  assertEquals(order[0].why, `it has 90 connections and the load bound allows ${boundOf(table, index, loadOf(specs))}`);
 });
 
 Deno.test("explainClient() tells of every server when none takes the client", () => {

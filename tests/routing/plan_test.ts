@@ -23,8 +23,8 @@ import { AVAILABILITY } from "../../lib/routing/availability.ts";
 const POLICY: RedistributionPolicy = { redistribute: "idle", quietMs: 250, replaysMax: 1, replayBytesMax: 65_536 };
 /** Nobody has a connection, and all servers are up. */
 const FREE: Load = { open: 0, unavailableWeight: 0, openOf: () => 0, availabilityOf: () => AVAILABILITY.full };
-const MAY_FINISH = "may finish, and is reset when the drain time is over";
-const TRIES_OTHERS = "tries servers that are down when the drain time is over";
+const MAY_FINISH = "may finish, and is reset when the drain time ends";
+const TRIES_OTHERS = "tries servers that are down when the drain time ends";
 
 /** A table of these servers; a server's slot is its place here. */
 function tableOf(servers: readonly RingServer[], key: KeyRule = parseKeyRule("ip")): RoutingTable {
@@ -196,15 +196,15 @@ type Row = [
 const LEAVING: Row[] = [
   ["that has sent nothing", "new", 0, 0, "unsent", "moves"],
   ["that waits for its first answer", "unanswered", ASKS, 250, "unanswered", "is replayed"],
-  ["that has just asked", "unanswered", ASKS, 249, "unanswered", "is replayed when it is quiet"],
+  ["that has just asked", "unanswered", ASKS, 249, "unanswered", "is replayed once it is quiet"],
   ["that waits for an answer, at level new", "new", sent | awaitingAnswer, 1000, "unanswered", MAY_FINISH],
   ["that said too much to be kept", "unanswered", sent | awaitingAnswer, 1000, "unanswered", MAY_FINISH],
-  ["that said too much, and may move afterwards", "idle", sent | awaitingAnswer, 1000, "unanswered", "moves when it is quiet"],
+  ["that said too much, and may move afterwards", "idle", sent | awaitingAnswer, 1000, "unanswered", "moves once it is quiet"],
   ["between two exchanges", "idle", HEARD, 250, "idle", "moves"],
   ["between two exchanges, at level unanswered", "unanswered", HEARD, 250, "idle", MAY_FINISH],
-  ["that was just answered", "idle", HEARD, 249, "busy", "moves when it is quiet"],
-  ["in the middle of an answer", "idle", HEARD | moving, 0, "busy", "moves when it is quiet"],
-  ["that asks again without a pause", "idle", HEARD | awaitingAnswer, 1000, "busy", "moves when it is quiet"],
+  ["that was just answered", "idle", HEARD, 249, "busy", "moves once it is quiet"],
+  ["in the middle of an answer", "idle", HEARD | moving, 0, "busy", "moves once it is quiet"],
+  ["that asks again without a pause", "idle", HEARD | awaitingAnswer, 1000, "busy", "moves once it is quiet"],
   ["in the middle of an answer, at level unanswered", "unanswered", HEARD | moving, 0, "busy", MAY_FINISH],
   ["whose client has ended", "idle", HEARD | clientEnded, 1000, "busy", MAY_FINISH],
   ["whose server spoke first", "idle", answered | pinned, 1000, "idle", MAY_FINISH],
@@ -287,7 +287,7 @@ Deno.test("planChange() of a weight: nobody goes home to a server that is full",
   const load: Load = { ...FREE, open: 302, openOf: (slot) => [2, 300][slot] };
   const change: PoolChange = { kind: "weight", server: server.name, weight: 200 };
   const planned = planChange({ table, change, policy: POLICY, load, connections }).connections;
-  assertEquals(planned.find(({ outcome }) => outcome === "stays, and goes home by rebalance")?.count, 2);
+  assertEquals(planned.find(({ outcome }) => outcome === "stays, and rebalance moves it to its owner")?.count, 2);
 });
 
 Deno.test("planChange() of the last server's removal: its connections have nowhere to go", () => {
@@ -344,7 +344,7 @@ Deno.test("planChange() of what is no removal counts connections whose client ge
         decide(policy, "rebalance", facts, quietForMs, replays) === "move" && ownerName(after, ip) !== nameOf(slot)
       );
       const count = (outcome: string) => planned.find((group) => group.state === state && group.outcome === outcome)?.count ?? 0;
-      assertEquals(count("stays, and goes home by rebalance"), goToOwner.length);
+      assertEquals(count("stays, and rebalance moves it to its owner"), goToOwner.length);
       assertEquals(count("stays"), alike.length - goToOwner.length);
     }
   }));

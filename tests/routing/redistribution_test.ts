@@ -200,7 +200,8 @@ Deno.test("onServerBytes() pins a connection on which it speaks first, or answer
   assertEquals(onServerBytes(0, ANSWER), answered | pinned);
   assertEquals(onServerBytes(clientEnded, ANSWER), answered | pinned | clientEnded);
   assertEquals(onServerBytes(sent | awaitingAnswer | recorded, ANSWER), sent | answered);
-  assertEquals(onServerBytes(awaitingAnswer | recorded, ANSWER), answered); // its answer may be heard of before it is that it took the question
+  // Its answer may be heard of before it is that it took the question.
+  assertEquals(onServerBytes(awaitingAnswer | recorded, ANSWER), answered);
   assertEquals(onServerBytes(sent | awaitingAnswer | recorded | tls, ANSWER), sent | answered | tls | pinned);
   assertEquals(onServerBytes(sent | answered, ANSWER), sent | answered);
   assertEquals(onServerBytes(sent | answered | awaitingAnswer | tls, ANSWER), sent | answered | tls | pinned);

@@ -209,7 +209,9 @@ for (const count of [63, 64, 65, 66, 128, 200, 1000]) {
   });
 }
 
-/** For each server the least distance from a probe to a point of its own, in ascending order: the definition, without any search. */
+/**
+ * For each server the least distance from a probe to a point of its own, in ascending order: the definition, without any search.
+ */
 function plainWalk(ring: Ring, key: Uint8Array): { index: number; distance: number }[] {
   const { high, low } = hash64(key);
   const distances = ring.servers.map(() => Infinity);
@@ -278,7 +280,7 @@ Deno.test("locate() of a probe behind the last point finds the first", () => {
   assertEquals(point, 0);
 });
 
-Deno.test("walkRing() without a server is the old walk without it, so removing a server moves its own clients and no others", () => {
+Deno.test("walkRing() without a server is the old walk without it: removing a server moves only its own clients", () => {
   const pools = anyPool(2, 12);
   fc.assert(fc.property(pools, fc.nat(), anyKeys, (servers, at, keys) => {
     const removed = servers[at % servers.length];

@@ -6,7 +6,6 @@ import {
   type Address,
   clientKey as keyOfBytes,
   formatAddress,
-  formatKeyRule,
   ipBytes,
   type KeyRule,
   parseAddress,
@@ -283,13 +282,10 @@ for (
   Deno.test(`parseKeyRule() refuses ${JSON.stringify(text)}`, () => assertUsageError(() => parseKeyRule(text), text));
 }
 
-Deno.test("parseKeyRule() reads back what formatKeyRule() writes", () => {
-  const prefixes = fc.record(
-    { ipv4Bits: fc.integer({ min: 1, max: 32 }), ipv6Bits: fc.integer({ min: 1, max: 128 }), withPort: fc.constant(false) },
-    { noNullPrototype: true },
-  );
-  const rules = fc.oneof(prefixes, fc.constantFrom(...KEY_RULES.map(([, rule]) => rule)));
-  fc.assert(fc.property(rules, (rule) => assertEquals(parseKeyRule(formatKeyRule(rule)), rule)));
+Deno.test("parseKeyRule() reads every pair of prefix lengths", () => {
+  fc.assert(fc.property(fc.integer({ min: 1, max: 32 }), fc.integer({ min: 1, max: 128 }), (ipv4Bits, ipv6Bits) => {
+    assertEquals(parseKeyRule(`ip/${ipv4Bits},${ipv6Bits}`), { ipv4Bits, ipv6Bits, withPort: false });
+  }));
 });
 
 const CLIENT_KEYS = [

@@ -41,7 +41,7 @@ for (const text of NO_CLIENTS) {
     assertEquals(error.kind, "usage");
     assertEquals(
       error.message,
-      `Cannot explain ${JSON.stringify(text)}: a client is an IP address such as 192.0.2.1, or 192.0.2.1:5000 with a port`,
+      `Cannot explain ${JSON.stringify(text)}: give an IP address such as 192.0.2.1, or 192.0.2.1:5000 with a port`,
     );
   });
 }
@@ -52,7 +52,7 @@ Deno.test("parseClient() asks for the port where it is part of the key", () => {
     assertEquals(error.kind, "usage");
     assertEquals(
       error.message,
-      `Cannot explain ${JSON.stringify(text)}: the key is ip:port; give the port, too, as in 192.0.2.1:5000`,
+      `Cannot explain ${JSON.stringify(text)}: the key is ip:port; give the port as well, as in 192.0.2.1:5000`,
     );
   }
 });

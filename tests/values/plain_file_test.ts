@@ -54,6 +54,7 @@ Deno.test("readPlain() gives a file of as many bytes as may be, and null for one
 });
 
 Deno.test({
-  ...await needing("readPlain() reads no more than was asked for of a file that has more than its size said", "Linux"), // the files of /proc have a size of 0
+  // The files of /proc have a size of 0.
+  ...await needing("readPlain() reads no more than was asked for of a file that has more than its size said", "Linux"),
   fn: async () => assertEquals(await readPlain("/proc/self/status", 100, ""), null),
 });

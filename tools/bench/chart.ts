@@ -1,6 +1,6 @@
 /**
- * The chart: for each workload a bar for each proxy, whose length is what it needs relative to HAProxy. Plain SVG that brings its own
- * colours for light and dark pages and takes whatever sans-serif font is there.
+ * The chart: for each workload a bar for each proxy, whose length is what it needs relative to HAProxy. Plain SVG that brings its
+ * own colours for light and dark pages and takes whatever sans-serif font is there.
  */
 
 import { CONTENDER_NAMES, type ContenderName, CONTENDERS } from "./contenders.ts";

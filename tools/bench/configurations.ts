@@ -22,15 +22,17 @@ const HAPROXY_PIPES = 500;
 /** More connections than any workload has; a limit on open files may allow fewer. */
 const CONNECTIONS_MAX = 100_000;
 
-/** The body of every answer of the web server: with its head about 300 bytes, so that what is measured is requests and not bytes. */
+/**
+ * The body of every answer of the web server: with its head about 300 bytes, so that what is measured is requests and not bytes.
+ */
 export const WEB_BODY = "A small answer, of the size that an API gives to a question such as whether something is so. ".padEnd(
   128,
   ".",
 );
 
 /**
- * HAProxy as a TCP proxy. For bulk it splices both ways through pipes of 1 MiB, which halves its CPU time there (its own choice of when
- * to splice, splice-auto, does not). Small requests cost it a sixth more with these options, so they are for bulk alone.
+ * HAProxy as a TCP proxy. For bulk it splices both ways through pipes of 1 MiB, which halves its CPU time there (its own choice of
+ * when to splice, splice-auto, does not). Small requests cost it a sixth more with these options, so they are for bulk alone.
  */
 export function haproxyConfiguration({ port, backendPort, workers, openFiles, isBulk }: Wiring): string {
   const splicing = isBulk ? "  option splice-request\n  option splice-response\n" : "";

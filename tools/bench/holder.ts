@@ -1,8 +1,8 @@
 /**
- * One side of many idle connections, as a process of its own: both sides and the proxy together would need more descriptors than one
- * process may have. `server` prints its port and holds what comes; `client PORT COUNT` opens so many connections, prints how many it
- * holds, and keeps them. A byte goes there and back on each, which proves that both sides are the same connection. It ends when its
- * standard input does, and so with whoever started it.
+ * One side of many idle connections, as a process of its own: both sides and the proxy together would need more descriptors than
+ * one process may have. `server` prints its port and holds what comes; `client PORT COUNT` opens so many connections, prints how
+ * many it holds, and keeps them. A byte goes there and back on each, which proves that both sides are the same connection. It ends
+ * when its standard input does, and so with whoever started it.
  */
 
 // deno-lint-ignore-file no-console -- a tool speaks to the one that runs it

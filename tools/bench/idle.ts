@@ -15,7 +15,9 @@ export interface IdleTarget {
 
 /** Connections that come and go before memory is first read: what a process allocates once belongs to no connection. */
 const WARM_UP_PAIRS = 100;
-/** After connections came or went, and before memory is read: what proxies do for a connection that is a second old is done by then. */
+/**
+ * After connections came or went, and before memory is read: what proxies do for a connection that is a second old is done by then.
+ */
 const SETTLE_MS = 2000;
 /** Descriptors of the proxy that are left for other purposes, HAProxy's pipes among them. */
 const DESCRIPTORS_RESERVED = 2000;

@@ -27,7 +27,9 @@ export interface Iperf3Target {
 
 /** iperf3 stops by itself after its time; this is for one that does not. */
 const OVERTIME_MS = 8000;
-/** Of what was sent, so much may be under way when the time is over: in buffers of the kernel and in pipes, or a fifth of it all. */
+/**
+ * Of what was sent, so much may be under way when the time is over: in buffers of the kernel and in pipes, or a fifth of it all.
+ */
 const UNDER_WAY_MAX = { bytesPerStream: 32 * 1024 ** 2, fraction: 0.2 };
 /** What a warm-up moves for each 100 ms that it should take; iperf3's times are whole seconds. */
 const WARM_UP_BYTES_PER_100_MS = 50_000_000;

@@ -1,4 +1,6 @@
-/** The private folder in which everything runs, and what all contenders and backends are given: programs, limits, the stop signal. */
+/**
+ * The private folder in which everything runs, and what all contenders and backends are given: programs, limits, the stop signal.
+ */
 
 import { isFile, nginxStreamModule, type Tools, versionText } from "./tools.ts";
 import { openFilesLimit } from "./measure.ts";

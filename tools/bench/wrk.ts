@@ -25,7 +25,9 @@ export interface WrkLoad {
 
 /** wrk stops by itself after its time; this is for one that does not. */
 const OVERTIME_MS = 5000;
-/** The bytes that were read may differ so much from what the requests should have brought: wrk rounds, and counts answers half read. */
+/**
+ * The bytes that were read may differ so much from what the requests should have brought: wrk rounds, and counts answers half read.
+ */
 const BYTES_TOLERANCE = 0.02;
 /** Before a slice one request is sent by hand; it may take so long. */
 const PROBE_MAX_MS = 3000;

@@ -89,8 +89,8 @@ export class Clients implements Disposable {
   }
 
   /**
-   * Connects these clients, one after another and over again, until that server answers one: it takes clients. Not each of those that
-   * it had is its own: some were moved to it from another.
+   * Connects these clients, one after another and over again, until that server answers one: it takes clients. Not each of those
+   * that it had is its own: some were moved to it from another.
    */
   async untilServedBy(clients: readonly Client[], server: string, maxMs: number): Promise<void> {
     const deadlineMs = performance.now() + maxMs;
@@ -164,7 +164,8 @@ export class Watch {
   onEnd(client: Client, ending: Ending, state: State): boolean {
     const sighting = this.sightings.get(client);
     if (sighting === undefined || !this.#settle(sighting, ending)) return false;
-    // Some of the answer was under way already when it was looked at, and came before the end; how long before is the machine's doing.
+    // Some of the answer was under way already when it was looked at, and came before the end; how long before is the machine's
+    // doing.
     if (sighting.state === "waiting" && state !== "waiting") sighting.state = state === "partial" ? state : "answered";
     return true;
   }

@@ -104,9 +104,9 @@ export async function startServers({ count, folder, traits, random, signal }: Se
 }
 
 /**
- * Free ports of loopback, outside of those that the system gives to outgoing connections. While a server is away, one of those could
- * be taken by a connection of the balancer's, even by one that dials that very port and so meets itself; the server could not come
- * back.
+ * Free ports of loopback, outside of those that the system gives to outgoing connections. While a server is away, one of those
+ * could be taken by a connection of the balancer's, even by one that dials that very port and so meets itself; the server could not
+ * come back.
  */
 export async function quietPorts(count: number, random: Random): Promise<number[]> {
   const [ephemeralFrom] = (await Deno.readTextFile("/proc/sys/net/ipv4/ip_local_port_range")).split("\t").map(Number);

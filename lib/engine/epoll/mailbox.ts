@@ -28,5 +28,7 @@ export const COMMAND = {
 
 /** A command's length. */
 export const COMMAND_WORDS = 8;
+/** The same in bytes, and as libc takes it. */
 export const COMMAND_BYTES = 4 * COMMAND_WORDS;
+/** See COMMAND_BYTES. */
 export const COMMAND_SIZE = BigInt(COMMAND_BYTES);

@@ -4,7 +4,8 @@
  */
 
 import type { Address } from "../../values/address.ts";
-import { connectTo, untilAborted } from "../../health/connect.ts";
+import { abortable } from "@std/async";
+import { connectTo } from "../../health/connect.ts";
 import { isOwnShortage } from "../../health/shortage.ts";
 import { afterSockets } from "../../health/socket_timer.ts";
 import type { Counters } from "../../observe/counters.ts";
@@ -226,7 +227,7 @@ async function dialServer(
   const { signal } = abort;
   const cancel = afterSockets(timeoutMs, () => abort.abort("it did not accept in time"));
   try {
-    const ips = await untilAborted(names.find(host), signal);
+    const ips = await abortable(names.find(host), signal);
     for (const ip of ips.slice(0, -1)) {
       const part = AbortSignal.timeout(config.connectTimeoutMs / ips.length);
       const socket = await connectTo(ip, port, AbortSignal.any([signal, part])).catch(() => undefined);

@@ -1,5 +1,5 @@
-// Faults of the epoll engine that were found in review and are not to come back: resets told as ends, cut answers taken for whole, bytes gone
-// missing, and connections that nobody ends. What all engines do alike is in engine_test.ts.
+// Faults of the epoll engine that were found in review and are not to come back: resets told as ends, cut answers taken for whole,
+// bytes gone missing, and connections that nobody ends. What all engines do alike is in engine_test.ts.
 
 import { assert, assertEquals, assertLess } from "@std/assert";
 import type { Address } from "../../../lib/values/address.ts";
@@ -97,8 +97,8 @@ function assertWasReset(outcome: "end" | Errno, what: string): void {
 }
 
 /**
- * One side sends without a pause, the other reads so many bytes and resets. How that ended for the sender, to whom nobody says anything
- * but that.
+ * One side sends without a pause, the other reads so many bytes and resets. How that ended for the sender, to whom nobody says
+ * anything but that.
  */
 async function pushUntilReset(sender: RawSocket, reader: RawSocket, resetAfterBytes: number): Promise<"end" | Errno> {
   const lateMs = performance.now() + WAIT_MAX_MS;
@@ -201,7 +201,7 @@ for (const by of ["server", "client"] as const) {
       if (outcome === "end") both[Symbol.dispose](); // a fault: the rest may never end by itself
       const told = await engine.ended.take();
       const what =
-        `round ${round}, reset after ${bytes} bytes, ${told.fate} (${told.reason}) after ${told.sentBytes} up, ${told.receivedBytes} down`;
+        `round ${round}, reset after ${bytes}, ${told.fate} (${told.reason}), ${told.sentBytes} up, ${told.receivedBytes} down`;
       assertWasReset(outcome, what);
       assertEquals(told.fate, fate, what);
     }
@@ -211,7 +211,8 @@ for (const by of ["server", "client"] as const) {
 test("an answer that the server cut by a reset does not end for a client that reads it late", async () => {
   await using played = startPlayedServer({ sendBufferBytes: 64 * KIB });
   await using engine = startWorker(played);
-  for (const pause of [0, 1, 5]) { // the engine may learn of the reset and of the client's end one after another, or of both at once
+  // The engine may learn of the reset and of the client's end one after another, or of both at once.
+  for (const pause of [0, 1, 5]) {
     using both = await open(engine, played, { receiveBufferBytes: 64 * KIB });
     const { client, server } = both;
     const sent = await sendUntilBlocked(server, POOL.subarray(0, POOL.length / 2));
@@ -354,7 +355,8 @@ for (const [title, options] of [["copied", NO_PIPES], ["spliced", {}]] as const)
     await using played = startPlayedServer();
     await using engine = startWorker(played, { idleTimeoutMs: 300, ...options });
     await Promise.all((["client", "server"] as const).map(async (stalled, i) => {
-      if (i > 0) await until(() => engine.counters.getOf(0, "connects") === i, "the other's connection"); // so that each gets its own server
+      // So that each gets its own server.
+      if (i > 0) await until(() => engine.counters.getOf(0, "connects") === i, "the other's connection");
       using both = await open(engine, played);
       const [reader, sender] = stalled === "client" ? [both.client, both.server] : [both.server, both.client];
       const sent = await sendUntilBlocked(sender, POOL);

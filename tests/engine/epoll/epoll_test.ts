@@ -260,7 +260,8 @@ test("clients given to a worker that has died are told of by their own addresses
   const [worker] = look(engine);
   kill(worker);
   const late = Array.from({ length: 20 }, () => RawSocket.begin(engine.address));
-  while (engine.counters.get("accepted") < 30 && performance.now() < startedMs + WAIT_MAX_MS); // main is busy, and knows of no death
+  // Main is busy, and knows of no death.
+  while (engine.counters.get("accepted") < 30 && performance.now() < startedMs + WAIT_MAX_MS);
   const ends = [await engine.ended.take()];
   ends.push(...await takeEnds(engine, engine.counters.get("worker_lost") - 1));
   for (const { client, durationMs } of ends) {

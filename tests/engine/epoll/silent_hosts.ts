@@ -1,7 +1,8 @@
 /**
- * Run by silent_hosts_test.ts in two network namespaces: as `near`, the epoll engine with one end of ten connections, as `far`, a host with
- * the other ends, which vanishes: from one moment on everything sent to it goes to a hardware address that nobody has. `near` starts
- * `far`, and says for each connection, as a line of JSON, how long after that moment the engine had lost it. Both end by themselves.
+ * Run by silent_hosts_test.ts in two network namespaces: as `near`, the epoll engine with one end of ten connections, as `far`, a
+ * host with the other ends, which vanishes: from one moment on everything sent to it goes to a hardware address that nobody has.
+ * `near` starts `far`, and says for each connection, as a line of JSON, how long after that moment the engine had lost it. Both end
+ * by themselves.
  */
 
 import { epoll } from "../../../lib/engine/epoll/engine.ts";
@@ -33,7 +34,10 @@ const flood: Handler = async (socket) => {
 /** Reads nothing, for longer than the test takes. */
 const stall: Handler = () => new Promise((resolve) => Deno.unrefTimer(setTimeout(resolve, LIFETIME_MS)));
 
-/** What a connection is in the middle of when the far host vanishes: what its far and its near end do all the time; what `near` does then. */
+/**
+ * What a connection is in the middle of when the far host vanishes: what its far and its near end do all the time; what `near` does
+ * then.
+ */
 export const DOINGS: Readonly<Record<string, { far: Handler; near: Handler; nearThen?: (socket: Deno.TcpConn) => Promise<void> }>> =
   {
     "nothing": { far: hold, near: hold },

@@ -1,5 +1,5 @@
-// A host that vanishes is lost in time, whatever its connection is in the middle of; one whose program reads nothing is not. Two network
-// namespaces play the hosts.
+// A host that vanishes is lost in time, whatever its connection is in the middle of; one whose program reads nothing is not. Two
+// network namespaces play the hosts.
 
 import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { epoll } from "../../../lib/engine/epoll/engine.ts";

@@ -1,4 +1,5 @@
-// A timer fires at the first advance at or after its time, whatever else is set, cleared and waited for; and sleeping finds that moment.
+// A timer fires at the first advance at or after its time, whatever else is set, cleared and waited for; and sleeping finds that
+// moment.
 
 import {
   assert,

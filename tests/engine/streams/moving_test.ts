@@ -235,7 +235,7 @@ Deno.test("[streams] when the time is over, nothing that the server says calls t
   }
 });
 
-Deno.test("[streams] when the time is over, a connection that had found nobody who serves goes to the last resort, or is cut", async () => {
+Deno.test("[streams] at the end of the drain time a connection without a server tries those that are down, or is cut", async () => {
   for (const isLastResortThere of [true, false]) {
     using silent = await silentListener();
     await using both = await startPair({ ...IDLE, connectTimeoutMs: 400 });

@@ -75,7 +75,8 @@ Deno.test({
     const listener = bench.own(bench.sockets.listen(LOOPBACK, 8, NO_LIVENESS));
     const taken = { ...LOOPBACK, port: bench.sockets.ownPortOf(listener) };
     assertEquals(bench.sockets.listen(taken, 8, NO_LIVENESS), -ERRNO.EADDRINUSE);
-    assertEquals(bench.sockets.listen({ host: "192.0.2.1", port: 0 }, 8, NO_LIVENESS), -ERRNO.EADDRNOTAVAIL); // TEST-NET-1 (RFC 5737)
+    // TEST-NET-1 (RFC 5737).
+    assertEquals(bench.sockets.listen({ host: "192.0.2.1", port: 0 }, 8, NO_LIVENESS), -ERRNO.EADDRNOTAVAIL);
   },
 });
 
