@@ -357,9 +357,9 @@ async function remove(input: CommandInput, { client, say, show, takeInterrupts }
   const describe = async () => {
     const { movedAway, open } = await client.server(server);
     const leftS = Math.ceil(Math.max(0, endMs - performance.now()) / 1000);
-    return `Server ${server}: ${movedAway - movedBefore} moved, ${open} left, ${leftS} s to go (Ctrl-C leaves it draining)`;
+    return `Server ${server}: ${movedAway - movedBefore} moved, ${open} left, ${leftS} s to go (Ctrl-C stops watching)`;
   };
-  const why = `server ${server} keeps draining for up to ${drain}; balancerctl list shows it`;
+  const why = `server ${server} has up to ${drain} for its open connections; balancerctl list shows it`;
   const waiting = `Server ${server} gets no more clients; waiting up to ${drain} for its open connections`;
   return await watched(client.remove(server, drain, drainMs), { show, say, describe, waiting, interrupted: takeInterrupts(), why });
 }

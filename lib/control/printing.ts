@@ -46,7 +46,7 @@ export function printList({ servers, ring }: Answers["servers"], style: Style = 
     ...alignColumns([heading, ...rows], LIST_SIDES),
     `Ring ${ring.fingerprint}: ${summary}, largest share ${ring.peakToMean.toFixed(2)} times the fair share`,
     ...servers.filter(({ reason }) => reason !== null).slice(0, REASONS_MAX).map(({ server, state, since, reason }) =>
-      `${server} has been ${paintState(state, style)} since ${timeOf(since)}: ${reason}`
+      `${server}: ${paintState(state, style)} since ${timeOf(since)}: ${reason}`
     ),
   ].join("\n");
 }

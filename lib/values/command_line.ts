@@ -130,7 +130,9 @@ function unknownOption(word: string, { options, helper }: Scope): OperatorError 
   return new OperatorError("usage", `Unknown option ${JSON.stringify(word)}: ${wayOut}`);
 }
 
-/** The options that were typed, by their proper flags. Throws for one that the scope does not have, and for two spellings of one. */
+/**
+ * The options that were typed, by their proper flags. Throws for one that the scope does not have, and for two spellings of one.
+ */
 function resolveAliases(typed: Readonly<Record<string, string>>, scope: Scope): Record<string, string> {
   const options: Record<string, string> = {};
   for (const [spelling, value] of Object.entries(typed)) {

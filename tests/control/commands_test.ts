@@ -296,7 +296,7 @@ Deno.test("drain, undrain, set, plan, explain and recent say what they did", asy
   assertEquals(drained, `Server ${server.name} gets no more clients; it has 0 open connections\n`);
   const list = await place.do("list");
   assertMatch(list, /^127\.0\.0\.1:[0-9]+ +draining +1 +0 +1 /m);
-  assertMatch(list, /^127\.0\.0\.1:[0-9]+ has been draining since 20[0-9T:-]+Z: balancerctl drain$/m);
+  assertMatch(list, /^127\.0\.0\.1:[0-9]+: draining since 20[0-9T:-]+Z: balancerctl drain$/m);
   assertStringIncludes(await place.do("status"), "0 up, 1 draining\n");
   assertMatch(await place.do("explain", "192.0.2.7"), /\nNo server can take it now\n.* passed over: it is draining\n$/);
   const undrained = await place.do("undrain", "127.0.0.1", port);
@@ -405,7 +405,7 @@ Deno.test("remove shows on a terminal how many have moved and are left, and wipe
   using client = await openVia(balancer);
   const removal = terminal.run(COMMANDS.remove, server.address, { drain: "1h" });
   await until(() => lines.length > 0, "a line");
-  assertMatch(lines[0], /^Server 127\.0\.0\.1:[0-9]+: 0 moved, 1 left, 3600 s to go \(Ctrl-C leaves it draining\)$/);
+  assertMatch(lines[0], /^Server 127\.0\.0\.1:[0-9]+: 0 moved, 1 left, 3600 s to go \(Ctrl-C stops watching\)$/);
   client.close();
   assertEquals(await removal, `Removed server ${server.name}: of 1 open connection 0 moved, 1 finished and 0 were reset`);
   assertEquals([lines.at(-1), sentences], ["", []]);
@@ -433,7 +433,7 @@ Deno.test("remove that is interrupted says so, wipes the line and leaves the ser
   await balancer.add(server.address, { weight: 1, connectionsMax: null });
   using _client = await openVia(balancer);
   const removal = terminal.run(COMMANDS.remove, server.address, { drain: "1h" });
-  const failed = assertRejects(() => removal, OperatorError, "keeps draining for up to 1h");
+  const failed = assertRejects(() => removal, OperatorError, "has up to 1h for its open connections");
   await until(() => lines.length > 0, "a line");
   terminal.interrupt();
   assertEquals((await failed).kind, "failed");

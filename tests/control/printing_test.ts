@@ -82,9 +82,9 @@ Deno.test("printList() says below the table why servers are not up, and since wh
   assertMatch(lines[4], /^10\.0\.0\.4:80 +removing .* -$/);
   assertEquals(lines.slice(5), [
     "Ring 0a1b2c3d: 3 servers, 512 points, largest share 1.01 times the fair share",
-    "10.0.0.1:80 has been down since 2026-11-22T08:30:00Z: it answered HTTP 503",
-    "10.0.0.2:80 has been resting since 2026-11-22T09:00:00Z: connection refused",
-    "10.0.0.4:80 has been removing since 2026-11-22T08:30:00Z: balancerctl remove",
+    "10.0.0.1:80: down since 2026-11-22T08:30:00Z: it answered HTTP 503",
+    "10.0.0.2:80: resting since 2026-11-22T09:00:00Z: connection refused",
+    "10.0.0.4:80: removing since 2026-11-22T08:30:00Z: balancerctl remove",
   ]);
 });
 

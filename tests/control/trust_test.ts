@@ -225,7 +225,7 @@ Deno.test("no control character of an answer reaches a terminal", async () => {
   await using place = await makeImpostor(http(JSON.stringify({ ...LIST, servers: [evil] })));
   const shown = "\\x1b]0;title\\x07\\x0d\\x0a\\x9b31m\\x7f\\x85";
   const list = await place.do("list");
-  assertStringIncludes(list, `a${shown} has been down since 2026-11-22T08:30:00Z: b${shown}\n`);
+  assertStringIncludes(list, `a${shown}: down since 2026-11-22T08:30:00Z: b${shown}\n`);
   assert(!/[^\P{Cc}\n]/u.test(list));
   const json = await place.do("list", "--json");
   assert(!/[^\P{Cc}\n]/u.test(json), json);

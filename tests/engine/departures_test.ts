@@ -1,4 +1,5 @@
-// The departure policy as a table that every engine runs: an idle connection is to leave its server, another one is being dialled and
+// The departure policy as a table that every engine runs: an idle connection is to leave its server, another one is being dialled
+// and
 // does not accept yet, and then something happens.
 
 import { assertEquals } from "@std/assert";

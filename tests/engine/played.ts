@@ -200,7 +200,8 @@ export async function startPair(kind: EngineKind, options: TestEngineOptions): P
   const test = start(kind, [a.at(0)], options);
   const client = await connect(test.address);
   const first = await a.clients.take();
-  await until(() => test.counters.getOf(0, "connects") > 0, "the server to be dialled"); // the server may know before the engine does
+  // The server may know before the engine does.
+  await until(() => test.counters.getOf(0, "connects") > 0, "the server to be dialled");
   await test.publish([a.at(0), b.at(1)]);
   return {
     test,

@@ -1,6 +1,6 @@
 /**
- * `deno task bench`: measures our engines against HAProxy and nginx on this machine and writes a report. Here is the order of events;
- * what a workload is and who takes part stands in the tables of workloads.ts and contenders.ts.
+ * `deno task bench`: measures our engines against HAProxy and nginx on this machine and writes a report. Here is the order of
+ * events; what a workload is and who takes part stands in the tables of workloads.ts and contenders.ts.
  *
  * How far the product is from what any epoll proxy could reach, beside HAProxy and with the noise of the run ("epoll / again"):
  *

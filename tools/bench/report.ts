@@ -132,14 +132,14 @@ function methodOf({ pace, ...run }: Run): string {
   const [rounds, slices] = [count(pace.rounds * pace.starts, "round"), count(pace.sliceSeconds, "second")];
   const text = `${describeMachine({ pace, ...run })}. All over loopback, with clients, contenders and servers on the same cores.
 
-In each of ${rounds} every contender has a turn of ${slices}, one after the other; all are started ${count(pace.starts, "time")}. A
-ratio is that of two turns in the same round. The tables show the median of the ratios with the quartiles around it, and the median of
-absolute figures. CPU is that of all threads and child processes of the contender; the whole system's includes the kernel, the client
-and the server. A turn with socket errors, with refused requests or with missing bytes has no figure.
+In each of ${rounds} every contender has a turn of ${slices}, one after the other; all are started ${count(pace.starts,
+"time")}. A ratio is that of two turns in the same round. The tables show the median of the ratios with the quartiles around it,
+and the median of absolute figures. CPU is that of all threads and child processes of the contender; the whole system's includes
+the kernel, the client and the server. A turn with socket errors, with refused requests or with missing bytes has no figure.
 
-"again" is a second process of the product: "epoll / again" differs from 1 by noise alone, and so may every other ratio. "floor" is the
-least that an epoll proxy can do: a C program that makes the same system calls and has no timers, counters, limits or policy. "before"
-is the version that --against names: "epoll / before" below 1 is a gain.`;
+"again" is a second process of the product: "epoll / again" differs from 1 by noise alone, and so may every other ratio. "floor"
+is the least that an epoll proxy can do: a C program that makes the same system calls and has no timers, counters, limits or
+policy. "before" is the version that --against names: "epoll / before" below 1 is a gain.`;
   return text.split("\n\n").map((paragraph) => filled(paragraph)).join("\n\n");
 }
 
