@@ -1,6 +1,6 @@
 /**
- * The servers and clients of the demo: a server answers with its letter, and each client has its own loopback address. Uses node:net,
- * because `Deno.connect` cannot choose its source address and a `Deno.Conn` cannot be reset.
+ * The servers and clients of the demo: a server answers with its letter, and each client has its own loopback address. Uses
+ * node:net, because `Deno.connect` cannot choose its source address and a `Deno.Conn` cannot be reset.
  */
 
 import { type AddressInfo, createConnection, createServer, type Server, type Socket } from "node:net";

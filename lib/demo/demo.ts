@@ -33,7 +33,7 @@ const EXAMPLE = [
 ];
 
 /** The figures of the demo. */
-export interface DemoFigures {
+interface DemoFigures {
   readonly clients: number;
   /** Clients per server. */
   readonly spread: Readonly<Record<string, number>>;

@@ -50,7 +50,7 @@ const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
 /** One of LOG_LEVELS. */
 export type LogLevel = typeof LOG_LEVELS[number];
 
-/** Levels of redistribution: which connections of a lost server move. Each level includes those before it: see `redistribution.ts`. */
+/** Levels of redistribution: which connections of a lost server move. Each includes those before it (`redistribution.ts`). */
 export const LEVELS = ["new", "unanswered", "idle"] as const;
 /** One of LEVELS. */
 export type Level = typeof LEVELS[number];
@@ -304,7 +304,9 @@ export function parseConfig(flags: Readonly<Record<string, string | undefined>> 
   throw new OperatorError("usage", `Check timeout ${timeout} is longer than the check interval ${interval}; lower --check-timeout`);
 }
 
-/** A server's weight, 1 to LIMITS.weightMax: its share of the clients is its weight over the sum of weights. Throws a `usage` error. */
+/**
+ * A server's weight, 1 to LIMITS.weightMax: its share of the clients is its weight over the sum of weights. Throws a `usage` error.
+ */
 export function parseWeight(text: string): number {
   return parseCount(text, "Weight", LIMITS.weightMax);
 }
