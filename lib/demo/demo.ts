@@ -1,6 +1,6 @@
 /**
- * The demo: starts a private balancer with five servers and 100 clients, and shows what happens to them when a server is removed and
- * when one is killed. It leaves nothing behind and touches no other balancer.
+ * The demo: starts a private balancer with five servers and 100 clients, and shows what happens to them when a server is removed
+ * and when one is killed. It leaves nothing behind and touches no other balancer.
  */
 
 import { abortable, delay } from "@std/async";
@@ -174,7 +174,7 @@ async function endDaemon(daemon: Deno.ChildProcess): Promise<void> {
   await daemon.status;
 }
 
-/** Lets every client connect and close, a few at a time. Shows how many clients each server has, and the difference from `before`. */
+/** Lets every client connect and close, a few at a time. Shows the clients of each server, and the difference from `before`. */
 async function seat({ clients, address, stage }: Company, before?: Seating): Promise<Seating> {
   const seating = new Map<string, string>();
   const change = (letter: string) => before === undefined ? 0 : countOf(seating, letter) - countOf(before, letter);
@@ -192,7 +192,7 @@ async function seat({ clients, address, stage }: Company, before?: Seating): Pro
   return seating;
 }
 
-/** Kills a server while every client has an open connection, and finds out what happens to each; clients without one connect again. */
+/** Kills a server while every client has an open connection, and finds out what happens to each. Reset clients connect again. */
 async function kill(
   victim: DemoServer,
   { clients, address }: Company,
