@@ -1,6 +1,6 @@
 /**
- * `balancer`: the daemon in the foreground. Makes a balancer with its engine and its control server from the command line, and
- * runs it until it is told to stop.
+ * `balancer`: the daemon in the foreground. Makes a balancer with its engine and its control server from the command line, and runs
+ * it until it is told to stop.
  */
 
 // deno-lint-ignore-file no-console -- a program speaks to its user; the rest of the code logs

@@ -33,7 +33,7 @@ const EXAMPLE = [
 ];
 
 /** The figures of the demo. */
-export interface DemoFigures {
+interface DemoFigures {
   readonly clients: number;
   /** Clients per server. */
   readonly spread: Readonly<Record<string, number>>;
@@ -174,9 +174,7 @@ async function endDaemon(daemon: Deno.ChildProcess): Promise<void> {
   await daemon.status;
 }
 
-/**
- * Lets every client connect and close, a few at a time. Shows how many clients each server has, and the difference from `before`.
- */
+/** Lets every client connect and close, a few at a time. Shows the clients of each server, and the difference from `before`. */
 async function seat({ clients, address, stage }: Company, before?: Seating): Promise<Seating> {
   const seating = new Map<string, string>();
   const change = (letter: string) => before === undefined ? 0 : countOf(seating, letter) - countOf(before, letter);
@@ -194,9 +192,7 @@ async function seat({ clients, address, stage }: Company, before?: Seating): Pro
   return seating;
 }
 
-/**
- * Kills a server while every client has an open connection, and finds out what happens to each; clients without one connect again.
- */
+/** Kills a server while every client has an open connection, and finds out what happens to each. Reset clients connect again. */
 async function kill(
   victim: DemoServer,
   { clients, address }: Company,

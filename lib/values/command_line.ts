@@ -52,7 +52,7 @@ export interface CommandInput {
 }
 
 /** The meaning of a command line: run this command, or print this text. */
-export type Parsed<C> = { readonly command: C; readonly input: CommandInput } | { readonly text: string };
+type Parsed<C> = { readonly command: C; readonly input: CommandInput } | { readonly text: string };
 
 const HELP: OptionSpec = { flag: "help", summary: "print this help" };
 const VERSION: OptionSpec = { flag: "version", summary: "print the version" };
@@ -130,9 +130,7 @@ function unknownOption(word: string, { options, helper }: Scope): OperatorError 
   return new OperatorError("usage", `Unknown option ${JSON.stringify(word)}: ${wayOut}`);
 }
 
-/**
- * The options that were typed, by their proper flags. Throws for one that the scope does not have, and for two spellings of one.
- */
+/** The typed options by their proper flags. Throws for one that the scope does not have, and for two spellings of one. */
 function resolveAliases(typed: Readonly<Record<string, string>>, scope: Scope): Record<string, string> {
   const options: Record<string, string> = {};
   for (const [spelling, value] of Object.entries(typed)) {

@@ -50,9 +50,7 @@ const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
 /** One of LOG_LEVELS. */
 export type LogLevel = typeof LOG_LEVELS[number];
 
-/**
- * Levels of redistribution: which connections of a lost server move. Each level includes those before it: see `redistribution.ts`.
- */
+/** Levels of redistribution: which connections of a lost server move. Each includes those before it (`redistribution.ts`). */
 export const LEVELS = ["new", "unanswered", "idle"] as const;
 /** One of LEVELS. */
 export type Level = typeof LEVELS[number];

@@ -30,10 +30,7 @@ function sortedLetters(word: string): string {
   return [...word].toSorted().join("");
 }
 
-/**
- * The question that ends an error: `did you mean "a", "b" or "c"?`; undefined where no candidate is near. `prefix` is put before
- * each.
- */
+/** The question that ends an error: `did you mean "a", "b" or "c"?`, each behind `prefix`; undefined where no candidate is near. */
 export function didYouMean(word: string, candidates: Iterable<string>, prefix = ""): string | undefined {
   const names = nearest(word, candidates).map((name) => JSON.stringify(prefix + name));
   if (names.length === 0) return undefined;

@@ -26,7 +26,7 @@ export interface Page {
 }
 
 /** What decides whether there are colours. */
-export interface TerminalFacts {
+interface TerminalFacts {
   readonly isTerminal: boolean;
   /** NO_COLOR is set (https://no-color.org). */
   readonly noColor: boolean;
@@ -74,8 +74,8 @@ export function wantsColours(choice: typeof COLOR_CHOICES[number], { isTerminal,
 }
 
 /**
- * The page of standard output or standard error. Reads `--color` by itself, since errors of the command line have colours, too;
- * what is wrong with the option is left to `parseCommandLine`.
+ * The page of standard output or standard error. Reads `--color` by itself, because errors of the command line have colours, too;
+ * `parseCommandLine` reports a bad value.
  */
 export function pageOf(stream: { isTerminal(): boolean }, argv: readonly string[]): Page {
   const choice = COLOR_CHOICES.find((choice) => choice === givenColor(argv)) ?? "auto";

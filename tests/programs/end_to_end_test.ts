@@ -403,7 +403,7 @@ Deno.test({
   },
 });
 
-Deno.test("last shows a connection that was lost, and where", async () => {
+Deno.test("recent shows a connection that was lost, and where", async () => {
   await using place = await makePlace();
   await using server = await startResettingServer();
   const address = await place.start("--check", "off");
@@ -412,10 +412,10 @@ Deno.test("last shows a connection that was lost, and where", async () => {
   await writeText(client, "x");
   await soon(readText(client).catch(() => ""), "the loss");
   const name = `127.0.0.1:${server.address.port}`;
-  const text = await poll(() => place.do("last", "--fate", "server_lost"), (text) => text.includes(name), "the lost connection");
+  const text = await poll(() => place.do("recent", "--fate", "server_lost"), (text) => text.includes(name), "the lost connection");
   const row = new RegExp(`^20[^ ]+Z +127\\.0\\.0\\.1:[0-9]+ +${name} +server_lost +[0-9.]+m?s +1 B +0 B( .*)?$`, "m");
   assertMatch(text, row);
-  const { ends: [{ client: who, fate, moves }] } = JSON.parse(await place.do("last", "--json", "--server", name));
+  const { ends: [{ client: who, fate, moves }] } = JSON.parse(await place.do("recent", "--json", "--server", name));
   assertEquals([who, fate, moves], [`127.0.0.1:${(client.localAddr as Deno.NetAddr).port}`, "server_lost", 0]);
 });
 

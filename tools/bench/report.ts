@@ -132,8 +132,9 @@ function methodOf({ pace, ...run }: Run): string {
   const [rounds, slices] = [count(pace.rounds * pace.starts, "round"), count(pace.sliceSeconds, "second")];
   const text = `${describeMachine({ pace, ...run })}. All over loopback, with clients, contenders and servers on the same cores.
 
-In each of ${rounds} every contender has a turn of ${slices}, one after the other; all are started ${count(pace.starts,
-"time")}. A ratio is that of two turns in the same round. The tables show the median of the ratios with the quartiles around it,
+In each of ${rounds} every contender has a turn of ${slices}, one after the other; all are started ${
+    count(pace.starts, "time")
+  }. A ratio is that of two turns in the same round. The tables show the median of the ratios with the quartiles around it,
 and the median of absolute figures. CPU is that of all threads and child processes of the contender; the whole system's includes
 the kernel, the client and the server. A turn with socket errors, with refused requests or with missing bytes has no figure.
 
