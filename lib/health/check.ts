@@ -7,6 +7,7 @@ import { lookup } from "node:dns/promises";
 import { abortable } from "@std/async";
 import { type Address, formatAddress, isIp } from "../values/address.ts";
 import { connectTo } from "./connect.ts";
+import { isOwnShortage } from "./shortage.ts";
 import { afterSockets } from "./socket_timer.ts";
 import { formatDuration } from "../values/duration.ts";
 import { type Check, ESCAPES } from "../values/check_spec.ts";
@@ -42,8 +43,6 @@ export const ANSWER_BYTES_MAX: number = 4 * 1024;
 const SHOWN_BYTES = 32;
 /** Concurrent look-ups. Deno has 32 threads for look-ups and files, and a look-up cannot be cancelled. */
 const LOOKUPS_MAX = 8;
-/** Errors of this machine: no descriptors, no memory, no free port. */
-const OWN_FAULTS = ["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EADDRNOTAVAIL"];
 
 const PASSED: CheckResult = { passed: true };
 
@@ -157,7 +156,7 @@ class Attempt {
   #failure(error: unknown): CheckResult {
     if (this.deadline.aborted) return this.#late();
     if (this.#waitingFor === "name") return gone("its name was not found");
-    if (isOwnFault(error)) return { passed: false, reason: clauseOf(error), isGone: false, isOwnFault: true };
+    if (isOwnShortage(error)) return { passed: false, reason: clauseOf(error), isGone: false, isOwnFault: true };
     return this.#waitingFor === "answer" ? this.#cutShort(clauseOf(error)) : gone(clauseOf(error));
   }
 
@@ -181,10 +180,6 @@ function gone(reason: string): CheckResult {
 
 function wrong(reason: string): CheckResult {
   return { passed: false, reason, isGone: false };
-}
-
-function isOwnFault(error: unknown): boolean {
-  return error instanceof Error && "code" in error && OWN_FAULTS.includes(`${error.code}`);
 }
 
 /** `Connection refused (os error 111)` as `connection refused`. */
