@@ -1,5 +1,6 @@
 // Every engine behaves alike: one suite over every row of ENGINES.
 
+import { until } from "../raw_socket.ts";
 import { assert, assertEquals, assertGreater, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import type { EngineKind } from "../../lib/engine/engine.ts";
@@ -348,7 +349,7 @@ const CASES: Record<string, Case> = {
     await using server = startServer(sayName);
     await using test = startEngine(kind, [tableServer(silent.address, 0)]);
     const answer = ask(test.address);
-    while (test.counters.getOf(0, "serverOpen") === 0) await new Promise((resolve) => setTimeout(resolve));
+    await until(() => test.counters.getOf(0, "serverOpen") > 0, "the connection");
     await test.publish([tableServer(server.address, 1)]);
     test.leave(0, "expired");
     assertEquals(await answer, server.name);
@@ -376,7 +377,7 @@ const CASES: Record<string, Case> = {
       await using server = startServer(hold);
       await using test = startEngine(kind, [tableServer(server.address, 0)]);
       using client = await connect(test.address);
-      while (test.counters.getOf(0, "connects") === 0) await new Promise((resolve) => setTimeout(resolve));
+      await until(() => test.counters.getOf(0, "connects") > 0, "the connection");
       await soon(Promise.all(graces.map((graceMs) => test.engine.stop(graceMs))));
       assertEquals(await soon(readText(client).catch(() => "")), "");
       assertEquals((await test.ended.take()).fate, "stopped");
@@ -427,7 +428,7 @@ const CASES: Record<string, Case> = {
     await using test = startEngine(kind, [tableServer(server.address, 0)]);
     const client = await connect(test.address);
     await writeAll(client, someBytes(total));
-    while (test.counters.getOf(0, "sentBytes") < total) await new Promise((resolve) => setTimeout(resolve));
+    await until(() => test.counters.getOf(0, "sentBytes") >= total, "all bytes");
     client.close();
     gone.resolve();
     assertEquals(await soon(heard.promise), total);

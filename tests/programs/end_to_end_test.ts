@@ -11,6 +11,7 @@ import {
   connect,
   echo,
   hold,
+  poll,
   readBytes,
   readChunks,
   readText,
@@ -157,7 +158,7 @@ Deno.test("remove gives open connections their time, then ends them", async () =
   using quick = await openVia(address);
   using slow = await openVia(address);
   const removal = removeServer(place, server, "--drain", "2s");
-  while (!(await place.do("list")).includes("draining"));
+  await poll(() => place.do("list"), (list) => list.includes("removing"), "the removal");
   assertEquals(await ask(address), "", "nobody new comes to it");
   await quick.closeWrite();
   assertEquals(await soon(readText(quick)), "");
@@ -223,7 +224,7 @@ Deno.test("SIGTERM and SIGINT let connections finish; a second signal ends them"
     using finishing = await openVia(address);
     using staying = await openVia(address);
     process.kill(signal);
-    while (!JSON.parse(await place.do("status", "--json")).stopping);
+    await poll(() => place.do("status", "--json"), (status) => JSON.parse(status).stopping, "the stop");
     await writeText(finishing, "still served");
     assertEquals((await soon(readBytes(finishing, 12))).length, 12);
     await finishing.closeWrite();
@@ -293,7 +294,7 @@ Deno.test("a stale socket is taken over after kill -9", async () => {
   await using place = await makePlace();
   await place.start();
   Deno.kill(await place.pid(), "SIGKILL");
-  while ((await place.ctl("list")).code !== 3);
+  await poll(() => place.ctl("list"), ({ code }) => code === 3, "the end of the daemon");
   assert((await Deno.lstat(place.socket())).isSocket, "the socket file is still there");
   await place.start();
 });
@@ -312,7 +313,8 @@ Deno.test({
     await writeText(first, "still here");
     assertEquals((await soon(readBytes(first, 10))).length, 10);
     for (const client of crowd) close(client);
-    while (await ask(address, "and again").catch(() => "") !== "and again"); // some of the crowd may hold descriptors for a moment
+    // Some of the crowd may hold descriptors for a moment.
+    await poll(() => ask(address, "and again").catch(() => ""), (answer) => answer === "and again", "an answer");
     process.kill("SIGTERM");
     first.close();
     assertEquals(await ended(), 0);
@@ -364,7 +366,7 @@ Deno.test("a killed server is shown with the reason, its idle client is answered
     const { state, reason } = await poll(() => control.server(name), ({ state }) => state !== "up", "the server to be lost");
     assert(state === "down" || state === "resting", state);
     assertMatch(reason ?? "", /refused|reset/);
-    assertMatch(await place.do("list"), new RegExp(`^${name} is (down|resting) since 20[^ ]+Z: [^\\n]*(refused|reset)`, "m"));
+    assertMatch(await place.do("list"), new RegExp(`^${name}: (down|resting) since 20[^ ]+Z: [^\\n]*(refused|reset)`, "m"));
     await writeText(client, "still there?");
     assertEquals(new TextDecoder().decode(await soon(readBytes(client, 12), "the other's answer")), "still there?");
     const { movedAway, open } = await control.server(name);
@@ -393,7 +395,7 @@ Deno.test({
     process.kill("SIGINT");
     const { code, stdout, stderr } = await soon(process.output(), "the end of balancerctl");
     assertEquals([code, stdout.length], [1, 0]);
-    const why = `Interrupted: server ${server.name} goes on draining for up to 1h; balancerctl list shows it`;
+    const why = `Interrupted: server ${server.name} has up to 1h for its open connections; balancerctl list shows it`;
     const sentences = new TextDecoder().decode(stderr).trim().split("\n");
     assertEquals(sentences.filter((sentence) => !sentence.includes("; waiting up to ")), [`balancerctl: ${why}`]);
     await writeText(client, "still here");
@@ -472,19 +474,6 @@ Deno.test(await needing("balances a server of another make", "python3"), async (
     await python.status;
   }
 });
-
-/** Asks until the answer is as it should be. */
-async function poll<T>(read: () => Promise<T>, isSo: (answer: T) => boolean, what: string): Promise<T> {
-  let waiting = true;
-  const asking = (async () => {
-    while (true) {
-      const answer = await read();
-      if (isSo(answer) || !waiting) return answer;
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  })();
-  return await soon(asking, what).finally(() => waiting = false);
-}
 
 /** Serves in capital letters on the port given, 0 for any; says which. */
 const SHOUTING_SERVER = `

@@ -1,5 +1,6 @@
 // What the streams engine must not do when a server is lost or should be left: what a hostile reader of it would try.
 
+import { until } from "../../raw_socket.ts";
 import { assertEquals, assertLess } from "@std/assert";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { formatAddress } from "../../../lib/values/address.ts";
@@ -94,7 +95,7 @@ async function startPair(options: TestEngineOptions, kind: EngineKind = streams)
   const test = startEngine(kind, [a.at(0)], options);
   const client = await connect(test.address);
   const first = await a.clients.take();
-  while (test.counters.getOf(0, "connects") === 0) await turn();
+  await until(() => test.counters.getOf(0, "connects") > 0, "the connection");
   await test.publish([a.at(0), b.at(1)]);
   return {
     a,
@@ -135,7 +136,7 @@ async function exchange(client: Deno.TcpConn, served: Served): Promise<void> {
 /** Has the client's connection dial a server that does not answer, to leave the one that it has. */
 async function startLeaving(test: TestEngine, silentSlot: number): Promise<void> {
   test.leave(0, "draining");
-  while (test.counters.getOf(silentSlot, "serverOpen") === 0) await turn();
+  await until(() => test.counters.getOf(silentSlot, "serverOpen") > 0, "the connection");
 }
 
 Deno.test("[streams] a server that answers before a replay to it was complete is not left in the middle of it", async () => {
@@ -170,7 +171,7 @@ Deno.test("[streams] what a client says while it has not read the answer is no e
   await writeText(client, "first");
   await first.heard("first");
   first.say("x".repeat(LARGE_BYTES));
-  while (![...test.engine.connections()].some(({ quietForMs }) => quietForMs > 3 * QUIET_MS)) await turn();
+  await until(() => [...test.engine.connections()].some(({ quietForMs }) => quietForMs > 3 * QUIET_MS), "quiet");
   await writeText(client, "second");
   await first.heard("firstsecond");
   await quiet();
@@ -309,7 +310,7 @@ Deno.test("[streams] a server is not silent because the client is slow", async (
   await writeText(client, "first");
   await first.heard("first");
   first.say("x".repeat(LARGE_BYTES));
-  while (![...test.engine.connections()].some(({ quietForMs }) => quietForMs > 3 * QUIET_MS)) await turn();
+  await until(() => [...test.engine.connections()].some(({ quietForMs }) => quietForMs > 3 * QUIET_MS), "quiet");
   test.engine.lose(0, QUIET_MS, 0);
   assertEquals((await hear(client, LARGE_BYTES)).length, LARGE_BYTES);
 });
@@ -337,7 +338,7 @@ Deno.test("[streams] a client that dials the only server waits for it, silent or
     await using test = startEngine(streams, [tableServer(silent.address, 0)], { connectTimeoutMs: 10_000 });
     test.availabilities.set(1, AVAILABILITY.fallback);
     using _client = await connect(test.address);
-    while (test.counters.getOf(0, "serverOpen") === 0) await turn();
+    await until(() => test.counters.getOf(0, "serverOpen") > 0, "the connection");
     if (isLastResortThere) await test.publish([tableServer(silent.address, 0), b.at(1)]);
     test.engine.lose(0, 1, 0);
     await quiet();
@@ -367,12 +368,12 @@ Deno.test("[streams] a client that is taken from a server which it dials says no
     await using b = await startServer();
     await using test = startEngine(streams, [tableServer(silent.address, 0)], { connectTimeoutMs: 10_000 });
     using _client = await connect(test.address);
-    while (test.counters.getOf(0, "serverOpen") === 0) await turn();
+    await until(() => test.counters.getOf(0, "serverOpen") > 0, "the connection");
     await test.publish([tableServer(silent.address, 0), b.at(1)]);
     if (how === "leaving") test.leave(0, "draining");
     else test.engine.lose(0, 1, 0);
     await b.clients.take();
-    while (test.counters.getOf(1, "connects") === 0) await turn();
+    await until(() => test.counters.getOf(1, "connects") > 0, "the connection");
     assertEquals(test.counters.getOf(0, "connectFailures"), 0);
   }
 });
