@@ -1,36 +1,36 @@
-/** What engines report of connections: types only. */
+/** What engines report about connections. Types only. */
 
 import type { ConnectionState, Loss } from "../routing/redistribution.ts";
 import type { Fate } from "../values/fates.ts";
 
-/** A connection's end, as the log tells it. */
+/** A connection that has ended, as the log shows it. */
 export interface EndedConnection {
   readonly fate: Fate;
   /** `ip:port`. */
   readonly client: string;
-  /** The server it had, or was waiting for; undefined if none. */
+  /** Its server, or the server being dialled; undefined if none. */
   readonly server: string | undefined;
   /** Servers dialled for it. */
   readonly attempts: number;
-  /** How often it went from one server to another. */
+  /** How often it moved to another server. */
   readonly moves: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;
   readonly durationMs: number;
-  /** The last error met, in the system's words. */
+  /** The last error, in the system's words. */
   readonly reason: string | undefined;
 }
 
-/** A connection that has another server now. */
+/** A connection that has moved to another server. */
 export interface MovedConnection {
   /** `ip:port`. */
   readonly client: string;
   readonly from: string | undefined;
   readonly to: string | undefined;
-  /** Why it left. */
+  /** Why it left its server. */
   readonly loss: Loss;
-  /** What it was doing. */
+  /** Where it was in its exchange. */
   readonly state: ConnectionState;
-  /** Bytes that the new server is sent again. */
+  /** Bytes replayed to the new server. */
   readonly replayedBytes: number;
 }
