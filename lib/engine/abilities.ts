@@ -40,7 +40,8 @@ export const ABILITIES = {
   silence: {
     what: "a host that disappears with data unacknowledged",
     can: "the connection is lost after `--user-timeout` or `--server-timeout`",
-    cannot: "the connection is lost when the kernel gives up, after about 15 minutes; a server's earlier, when its health checks fail",
+    cannot:
+      "the connection is lost when the kernel gives up, after about 15 minutes; a server's earlier, when its health checks fail",
     flags: ["user-timeout", "server-timeout"],
   },
   keepAliveTime: {
