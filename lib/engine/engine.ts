@@ -56,7 +56,9 @@ export type EngineConfig =
   & RedistributionPolicy
   & { readonly connectionsMax: number };
 
-/** Options of a new engine. Callbacks must not throw. They must not call the engine, except that `onServerEmpty` may call `isEmpty`. */
+/**
+ * Options of a new engine. Callbacks must not throw. They must not call the engine, except that `onServerEmpty` may call `isEmpty`.
+ */
 export interface EngineOptions {
   readonly listeners: readonly ServiceListener[];
   /** One for each service. */
@@ -78,22 +80,22 @@ export interface EngineOptions {
 /** A running engine. */
 export interface Engine extends AsyncDisposable {
   /**
-   * Routes new connections by these tables, one for each service. Resolves once every new connection uses them. Open connections stay
-   * where they are.
+   * Routes new connections by these tables, one for each service. Resolves once every new connection uses them. Open connections
+   * stay where they are.
    */
   update(tables: readonly RoutingTable[]): Promise<void>;
   /** Whether a server that is no longer in any table has no connection left and will get none. */
   isEmpty(slot: number): boolean;
   /**
-   * Moves the connections of this server away, according to its availability. `draining`: each connection moves as soon as it reaches a
-   * point where moving is safe. `expired`: each connection moves now or is cut. A client that waits for this server goes on to the
-   * next. Must be called again whenever that availability changes.
+   * Moves the connections of this server away, according to its availability. `draining`: each connection moves as soon as it
+   * reaches a point where moving is safe. `expired`: each connection moves now or is cut. A client that waits for this server goes
+   * on to the next. Must be called again whenever that availability changes.
    */
   vacate(slot: number): void;
   /**
-   * This server is silent: its checks have failed for `silentMs`, and its last successful check was `sinceHealthyMs` ago. Its connections
-   * move to other servers if there are any; one that cannot move is cut once the server has been silent on it as long. Must be called
-   * again while the server stays silent.
+   * This server is silent: its checks have failed for `silentMs`, and its last successful check was `sinceHealthyMs` ago. Its
+   * connections move to other servers if there are any; one that cannot move is cut once the server has been silent on it as long.
+   * Must be called again while the server stays silent.
    */
   lose(slot: number, silentMs: number, sinceHealthyMs: number): void;
   /** Every open connection at this moment. The object is reused for the next one; what it reports may be out of date at once. */
@@ -101,8 +103,8 @@ export interface Engine extends AsyncDisposable {
   /** Moves this connection to its owner, if the connection may move and is not there already. */
   sendToOwner(id: number): void;
   /**
-   * Stops accepting clients. Resolves when the last connection has ended: by itself within `graceMs`, by force afterwards. A second call
-   * can shorten the grace time.
+   * Stops accepting clients. Resolves when the last connection has ended: by itself within `graceMs`, by force afterwards. A second
+   * call can shorten the grace time.
    */
   stop(graceMs: number): Promise<void>;
 }

@@ -1,7 +1,7 @@
 /**
  * Looks up server names. Deno resolves names on the few threads that also write files, and a look-up cannot be cancelled: one name
- * with a dead name server, looked up for every client, would occupy all of them. So concurrent look-ups of one name share one request,
- * the number of look-ups at a time is limited, and answers are cached for a moment.
+ * with a dead name server, looked up for every client, would occupy all of them. So concurrent look-ups of one name share one
+ * request, the number of look-ups at a time is limited, and answers are cached for a moment.
  */
 
 import { lookup } from "node:dns/promises";
@@ -17,7 +17,10 @@ export class NameLookup {
   readonly #answers = new Map<string, Promise<readonly string[]>>();
   #underWay = 0;
 
-  /** The host's IP addresses, at least one, in the system's order of preference. Rejects if there is none, or at the limit of look-ups. */
+  /**
+   * The host's IP addresses, at least one, in the system's order of preference. Rejects if there is none, or at the limit of
+   * look-ups.
+   */
   find(host: string): Promise<readonly string[]> {
     if (isIP(host) !== 0) return Promise.resolve([host]);
     const known = this.#answers.get(host);

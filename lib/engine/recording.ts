@@ -4,7 +4,9 @@
 export const RECORDING_BYTES_MIN = 1024;
 const GROWTH = 4;
 
-/** The size of a recording that holds `bytes`, at least `current` (0: none yet), in bytes; undefined if `bytes` exceeds `bytesMax`. */
+/**
+ * The size of a recording that holds `bytes`, at least `current` (0: none yet), in bytes; undefined if `bytes` exceeds `bytesMax`.
+ */
 export function recordingSize(bytes: number, current: number, bytesMax: number): number | undefined {
   if (bytes > bytesMax) return undefined;
   let size = Math.max(RECORDING_BYTES_MIN, current);

@@ -1,7 +1,7 @@
 /**
  * How a connection leaves its server: one policy for every engine. `redistribution.ts` decides whether a connection may leave. This
- * module decides which servers are tried, what calls the departure off, when it is retried, which counter it raises, and the fate of
- * a client that no server accepts. Pure: the engine calls it and acts.
+ * module decides which servers are tried, what calls the departure off, when it is retried, which counter it raises, and the fate
+ * of a client that no server accepts. Pure: the engine calls it and acts.
  */
 
 import type { Fate } from "../values/fates.ts";
@@ -23,9 +23,9 @@ interface Rules {
 }
 
 /**
- * The rules of each loss. A server that still serves (`drain`, `rebalance`) can answer at once, so bytes of the client call the departure
- * off. A `silent` server may not receive the client's bytes, so only its own bytes prove that it is alive. After the drain time
- * (`expired`) nothing calls the departure off.
+ * The rules of each loss. A server that still serves (`drain`, `rebalance`) can answer at once, so bytes of the client call the
+ * departure off. A `silent` server may not receive the client's bytes, so only its own bytes prove that it is alive. After the
+ * drain time (`expired`) nothing calls the departure off.
  */
 export const DEPARTURES: Readonly<Record<Loss, Rules>> = {
   reset: { choice: "any", keepsServer: false, calledOffBy: [] },
@@ -50,8 +50,8 @@ export function retryAfterMs(why: "nobodyTookIt" | "calledOff", quietMs: number)
 }
 
 /**
- * Whether a departure continues with the attempts and the time that the previous one left. Servers that accept a connection and soon
- * lose it without sending a byte share one budget; otherwise a client could go round a dying pool for ever.
+ * Whether a departure continues with the attempts and the time that the previous one left. Servers that accept a connection and
+ * soon lose it without sending a byte share one budget; otherwise a client could go round a dying pool for ever.
  */
 export function sharesBudget(loss: Loss, hasServed: boolean, connectedForMs: number, connectDeadlineMs: number): boolean {
   return loss === "reset" && !hasServed && connectedForMs <= connectDeadlineMs;
@@ -87,7 +87,9 @@ export const MOVED_COUNTERS = {
 export const PROBE_RESULTS = ["accepted", "unasked", "failed", "gone"] as const;
 export type ProbeResult = typeof PROBE_RESULTS[number];
 
-/** Whether the FIN was meant and is passed on (otherwise the server is lost), and whether the result counts as the server's failure. */
+/**
+ * Whether the FIN was meant and is passed on (otherwise the server is lost), and whether the result counts as the server's failure.
+ */
 export const PROBES: Readonly<Record<ProbeResult, { readonly endWasMeant: boolean; readonly countsAsFailure: boolean }>> = {
   accepted: { endWasMeant: true, countsAsFailure: false },
   unasked: { endWasMeant: true, countsAsFailure: false },

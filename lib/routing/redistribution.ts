@@ -1,11 +1,11 @@
 /**
- * Decides what happens to a connection whose server is lost or should be left. Pure: the facts about the connection, the kind of loss
- * and the operator's policy come in; one verdict comes out, and the engines carry it out. The history of a connection is kept as bits
- * (FACT), which change only when the client or the server sends bytes.
+ * Decides what happens to a connection whose server is lost or should be left. Pure: the facts about the connection, the kind of
+ * loss and the operator's policy come in; one verdict comes out, and the engines carry it out. The history of a connection is kept
+ * as bits (FACT), which change only when the client or the server sends bytes.
  *
- * TCP lets a connection move to another server in three states: while no byte of the client has reached a server (`unsent`); while no
- * answer has begun, by replaying the client's bytes (`unanswered`); and between two independent exchanges (`idle`). It cannot move in
- * the middle of an answer (`busy`).
+ * TCP lets a connection move to another server in three states: while no byte of the client has reached a server (`unsent`); while
+ * no answer has begun, by replaying the client's bytes (`unanswered`); and between two independent exchanges (`idle`). It cannot
+ * move in the middle of an answer (`busy`).
  */
 
 import type { Level } from "../values/config.ts";
@@ -67,9 +67,9 @@ export const LOSSES = ["reset", "end", "silent", "drain", "expired", "rebalance"
 export type Loss = typeof LOSSES[number];
 
 /**
- * What to do with the connection. `move`: connect it to another server. `replay`: the same, and send the recorded bytes again. `probe`: dial the
- * server again, to learn whether it meant its FIN. `wait`: keep the server for now and decide again later. `stay`: keep the server.
- * `passOn`: pass the FIN on. `cut`: reset the connection.
+ * What to do with the connection. `move`: connect it to another server. `replay`: the same, and send the recorded bytes again.
+ * `probe`: dial the server again, to learn whether it meant its FIN. `wait`: keep the server for now and decide again later.
+ * `stay`: keep the server. `passOn`: pass the FIN on. `cut`: reset the connection.
  */
 export type Verdict = "move" | "replay" | "probe" | "wait" | "stay" | "passOn" | "cut";
 
@@ -94,10 +94,10 @@ const OTHERWISE: Readonly<Record<Loss, Verdict>> = {
 };
 
 /**
- * How long a probe watches the server after it has accepted. The kernel closes the descriptors of a killed process one by one, on Linux
- * the newest first. So the connections end before the listener does; until then the listener still accepts, and afterwards the kernel
- * resets what the process never accepted. This takes 40 ms for 2,000 connections, and 650 ms when four other processes want the same
- * core, with FINs arriving one after another all the while. So the time is measured from the last of them.
+ * How long a probe watches the server after it has accepted. The kernel closes the descriptors of a killed process one by one, on
+ * Linux the newest first. So the connections end before the listener does; until then the listener still accepts, and afterwards
+ * the kernel resets what the process never accepted. This takes 40 ms for 2,000 connections, and 650 ms when four other processes
+ * want the same core, with FINs arriving one after another all the while. So the time is measured from the last of them.
  */
 const PROBE_MS = 200;
 /** The longest watch: a server that keeps ending idle connections is not dying. */
@@ -121,8 +121,8 @@ export function looksLikeTls(first: number, second: number | undefined): boolean
 }
 
 /**
- * The facts after bytes of the client were read. `quietForMs` is how long the connection had been quiet. The first request is recorded;
- * later ones are recorded only if they seem to begin an independent exchange, that is, after a pause.
+ * The facts after bytes of the client were read. `quietForMs` is how long the connection had been quiet. The first request is
+ * recorded; later ones are recorded only if they seem to begin an independent exchange, that is, after a pause.
  */
 export function onClientBytes(
   { redistribute, quietMs }: RedistributionPolicy,
@@ -143,9 +143,9 @@ export function progressOf(facts: number): number {
 }
 
 /**
- * The facts after bytes of the server were read; `answer` is the result of `classifyAnswer`. From now on the request is never replayed.
- * After an interim answer the exchange continues, however long both sides are quiet: the client may still send the rest of its
- * request, and another server could not understand the rest without the beginning.
+ * The facts after bytes of the server were read; `answer` is the result of `classifyAnswer`. From now on the request is never
+ * replayed. After an interim answer the exchange continues, however long both sides are quiet: the client may still send the rest
+ * of its request, and another server could not understand the rest without the beginning.
  */
 export function onServerBytes(facts: number, answer: number): number {
   const spokeFirst = (facts & (FACT.awaitingAnswer | FACT.sent | FACT.answered)) === 0;
@@ -189,9 +189,9 @@ export function stateOf(quietMs: number, facts: number, quietForMs: number): Con
 }
 
 /**
- * Decides what to do with a connection. `replays` counts how often its request has been replayed. For a `silent` server, `quietForMs`
- * is how long the connection had been quiet at the server's last successful check: silence after that may be the death of the server
- * and not the end of an answer.
+ * Decides what to do with a connection. `replays` counts how often its request has been replayed. For a `silent` server,
+ * `quietForMs` is how long the connection had been quiet at the server's last successful check: silence after that may be the death
+ * of the server and not the end of an answer.
  */
 export function decide(policy: RedistributionPolicy, loss: Loss, facts: number, quietForMs: number, replays: number): Verdict {
   const state = stateOf(policy.quietMs, facts, quietForMs);
@@ -202,8 +202,8 @@ export function decide(policy: RedistributionPolicy, loss: Loss, facts: number, 
 }
 
 /**
- * The fate of a connection that is cut: `redistribute_refused` if the operator's level allows moving in its state and something else
- * prevented it.
+ * The fate of a connection that is cut: `redistribute_refused` if the operator's level allows moving in its state and something
+ * else prevented it.
  */
 export function fateOfCut({ redistribute, quietMs }: RedistributionPolicy, loss: Loss, facts: number, quietForMs: number): Fate {
   if (loss === "expired") return "removed";
@@ -222,8 +222,8 @@ export function fateOfCut({ redistribute, quietMs }: RedistributionPolicy, loss:
 const DOUBT_MS = 2500;
 
 /**
- * Whether to cut a connection that may not leave a silent server. The server has sent nothing on it for `heardForMs`; its checks have
- * failed for `silentMs`. If the client's next request would allow the connection to move, it gets DOUBT_MS more for that.
+ * Whether to cut a connection that may not leave a silent server. The server has sent nothing on it for `heardForMs`; its checks
+ * have failed for `silentMs`. If the client's next request would allow the connection to move, it gets DOUBT_MS more for that.
  */
 export function isCutBySilence(
   { redistribute }: RedistributionPolicy,

@@ -1,6 +1,6 @@
 /**
- * Accepts the clients of one worker, from every listener, up to the limit on connections. Hands a client over to another worker that
- * has far fewer connections. Writes the client's address into its row. Returns the outcome; `EpollLoop` acts on it.
+ * Accepts the clients of one worker, from every listener, up to the limit on connections. Hands a client over to another worker
+ * that has far fewer connections. Writes the client's address into its row. Returns the outcome; `EpollLoop` acts on it.
  */
 
 import { AcceptBackoff } from "../accept_backoff.ts";
@@ -168,7 +168,9 @@ export class Acceptor {
     return ACCEPT.nobody;
   }
 
-  /** Hands the client to the worker with the fewest connections, if that has far fewer than this one. False: the client stays here. */
+  /**
+   * Hands the client to the worker with the fewest connections, if that has far fewer than this one. False: the client stays here.
+   */
   #handOver(client: number): boolean {
     const { setup, workerTable, libc } = this.#kit;
     if (workerTable.size === 1 || this.#isStopping) return false;

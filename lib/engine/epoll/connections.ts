@@ -120,7 +120,9 @@ export class Connections {
     this.#kit.libc.call.close(client);
   }
 
-  /** Handles an event of a socket. An event of another generation belongs to an earlier socket with the same number and is ignored. */
+  /**
+   * Handles an event of a socket. An event of another generation belongs to an earlier socket with the same number and is ignored.
+   */
   onEvent(socket: number, generation: number, events: number): void {
     const words = this.#words;
     const row = rowOf(socket);
@@ -252,7 +254,9 @@ export class Connections {
     this.#tellEnd();
   }
 
-  /** Sends FIN. Closing a socket with unread bytes sends a reset, which could overtake the bytes sent before; so the FIN goes first. */
+  /**
+   * Sends FIN. Closing a socket with unread bytes sends a reset, which could overtake the bytes sent before; so the FIN goes first.
+   */
   #sayEnd(client: number): void {
     this.#kit.libc.call.recv(client, 0n, DISCARDED_AT_END, SOCKET.MSG_TRUNC);
     this.#kit.libc.call.shutdown(client, SOCKET.SHUT_WR);
@@ -285,9 +289,10 @@ export class Connections {
   }
 
   /**
-   * The flags for a FIN or a reset in the event. EPOLLHUP means that both directions are closed. If we have not closed ours, it is a reset
-   * whose error was already consumed by another call (splice(2) returns only the count of the bytes before it), unless a FIN was
-   * reported earlier. A FIN reported while EPOLLPRI is off says nothing about urgent data; epoll reports it again once EPOLLPRI is on.
+   * The flags for a FIN or a reset in the event. EPOLLHUP means that both directions are closed. If we have not closed ours, it is
+   * a reset whose error was already consumed by another call (splice(2) returns only the count of the bytes before it), unless a
+   * FIN was reported earlier. A FIN reported while EPOLLPRI is off says nothing about urgent data; epoll reports it again once
+   * EPOLLPRI is on.
    */
   #endFlags(row: number, events: number, flags: number): number {
     const words = this.#words;
@@ -426,7 +431,8 @@ export class Connections {
         this.#endReset(from, to);
         return false;
       case OUTCOME.receiverFailed:
-        // Read both again: the receiver for bytes that it sent before it failed, the sender because its FIN may have come with these bytes.
+        // Read both again: the receiver for bytes that it sent before it failed, the sender because its FIN may have come with
+        // these bytes.
         words[rowOf(to) + WORD.flags] |= FLAG.readable;
         words[rowOf(from) + WORD.flags] |= FLAG.readable;
         this.#onBroken(to, from);
@@ -452,7 +458,7 @@ export class Connections {
     const fromFlags = this.#words[rowOf(from) + WORD.flags];
     const toFlags = this.#words[rowOf(to) + WORD.flags];
     if ((toFlags & FLAG.broken) !== 0) {
-      if (to !== client && (toFlags & FLAG.done) === 0) return true; // bytes that the server sent before it failed still go to the client
+      if (to !== client && (toFlags & FLAG.done) === 0) return true; // bytes sent before the failure still go to the client
       this.#close(client, fateOfEnds({ clientFailed: to === client, serverFailed: to !== client }));
       return false;
     }
@@ -469,8 +475,8 @@ export class Connections {
   }
 
   /**
-   * The socket has failed. The bytes that it sent before are passed on as far as the other side accepts them; then the other side gets
-   * a reset. Bytes of a failed client do not wait for a server without room: it may never have room, and the client is gone.
+   * The socket has failed. The bytes that it sent before are passed on as far as the other side accepts them; then the other side
+   * gets a reset. Bytes of a failed client do not wait for a server without room: it may never have room, and the client is gone.
    */
   #onBroken(socket: number, peer: number): void {
     const row = rowOf(socket);

@@ -1,7 +1,7 @@
 /**
- * The state of every descriptor of the epoll engine: one row of 128 bytes per descriptor number, in one SharedArrayBuffer. A descriptor
- * belongs to the worker whose epoch is in its row, and only that worker writes the row. So a worker finds a connection by indexing
- * and allocates nothing for it, and when a worker dies, main finds every descriptor that it held.
+ * The state of every descriptor of the epoll engine: one row of 128 bytes per descriptor number, in one SharedArrayBuffer. A
+ * descriptor belongs to the worker whose epoch is in its row, and only that worker writes the row. So a worker finds a connection
+ * by indexing and allocates nothing for it, and when a worker dies, main finds every descriptor that it held.
  */
 
 /** The number of 32-bit words in a row, as a power of two: row `fd` starts at word `fd << ROW_SHIFT`. */
@@ -47,13 +47,15 @@ export const WORD = {
   /** Client: the FACT bits of its history and, from bit REPLAYS_SHIFT on, how often its request was replayed. */
   facts: 22,
   /**
-   * Client: in the lower half, how often it has moved. In the upper half, during a move, the slot of the server that it is leaving plus 1;
-   * that server counts the connection until it has arrived.
+   * Client: in the lower half, how often it has moved. In the upper half, during a move, the slot of the server that it is leaving
+   * plus 1; that server counts the connection until it has arrived.
    */
   moves: 23,
 } as const;
 
-/** The 64-bit floats of a row, counted in floats: row `fd` starts at float `fd << (ROW_SHIFT - 1)`. Times are by the workers' clock. */
+/**
+ * The 64-bit floats of a row, counted in floats: row `fd` starts at float `fd << (ROW_SHIFT - 1)`. Times are by the workers' clock.
+ */
 export const FLOAT = {
   /** Bytes read here and written to the other side's socket. */
   bytes: 12,

@@ -1,6 +1,6 @@
 /**
- * The descriptors of one worker: adds each to the table and to epoll, tells epoll which events to report, and closes it. Closing also
- * frees the chunk or pipe of bytes not yet sent. Knows nothing about connections.
+ * The descriptors of one worker: adds each to the table and to epoll, tells epoll which events to report, and closes it. Closing
+ * also frees the chunk or pipe of bytes not yet sent. Knows nothing about connections.
  */
 
 import { assert } from "../../values/errors.ts";
@@ -79,7 +79,8 @@ export class Descriptors {
   /** Closes a descriptor of this worker. */
   release(descriptor: number): void {
     this.drop(descriptor);
-    // This batch may still contain events of this socket, and another worker may hand over a client with the same number before them.
+    // This batch may still contain events of this socket, and another worker may hand over a client with the same number before
+    // them.
     this.#words[rowOf(descriptor) + WORD.generation]++;
     this.#words[rowOf(descriptor) + WORD.owner] = 0;
     this.#options.libc.call.close(descriptor);

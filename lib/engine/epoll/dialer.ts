@@ -1,7 +1,7 @@
 /**
  * Finds a server for each client of a worker: calls `route()` and dials in that order, each server once, until one accepts or the
- * limits on attempts and time are reached. Owns the searches: for a client's first server, for another server when it leaves its own, and
- * the probe of a server that has sent FIN. Returns the outcome of each step; `Connections` decides what follows.
+ * limits on attempts and time are reached. Owns the searches: for a client's first server, for another server when it leaves its
+ * own, and the probe of a server that has sent FIN. Returns the outcome of each step; `Connections` decides what follows.
  */
 
 import { clientKey, formatAddress } from "../../values/address.ts";
@@ -180,8 +180,8 @@ export class Dialer {
   }
 
   /**
-   * Begins to dial another server for a client that leaves its own, which counts the client until it has arrived. With `sharesBudget`, the
-   * search may spend only what the previous one left. Returns `pending` or `nobody`.
+   * Begins to dial another server for a client that leaves its own, which counts the client until it has arrived. With
+   * `sharesBudget`, the search may spend only what the previous one left. Returns `pending` or `nobody`.
    */
   depart(client: number, how: Omit<Departure, "from">, sharesBudget: boolean): Dial {
     const row = rowOf(client);
@@ -196,7 +196,9 @@ export class Dialer {
     return this.dial(client);
   }
 
-  /** Dials the client's own server again, to learn whether it is alive, and keeps its socket. Returns `pending`, `meant` or `lost`. */
+  /**
+   * Dials the client's own server again, to learn whether it is alive, and keeps its socket. Returns `pending`, `meant` or `lost`.
+   */
   probe(client: number): Dial {
     const row = rowOf(client);
     const from = this.#words[row + WORD.slot];
