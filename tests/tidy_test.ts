@@ -195,42 +195,11 @@ Deno.test("every export of the programs says what it is for", async () => {
 /** As in deno.json; `deno fmt` does not wrap comments and texts. */
 const LINE_WIDTH_MAX = deno.fmt.lineWidth;
 
-/** Files that still have longer lines. Nothing may be added. */
-const LONG_FOR_NOW: readonly string[] = [
-  "lib/control/printing.ts",
-  "lib/demo/demo.ts",
-  "lib/engine/abilities.ts",
-  "lib/engine/engine.ts",
-  "lib/engine/epoll/descriptor_table.ts",
-  "lib/engine/epoll/dialer.ts",
-  "lib/engine/epoll/engine.ts",
-  "lib/engine/epoll/loop.ts",
-  "lib/engine/epoll/mailbox.ts",
-  "lib/engine/epoll/pools.ts",
-  "lib/engine/epoll/redistributor.ts",
-  "lib/engine/epoll/relay.ts",
-  "lib/engine/epoll/reports.ts",
-  "lib/engine/epoll/row_facts.ts",
-  "lib/engine/epoll/shared_table.ts",
-  "lib/engine/epoll/silence.ts",
-  "lib/engine/epoll/timer_wheel.ts",
-  "lib/engine/epoll/worker_handle.ts",
-  "lib/engine/epoll/worker_setup.ts",
-  "lib/engine/mod.ts",
-  "lib/engine/streams/conversation.ts",
-  "lib/engine/system/libc.ts",
-  "lib/engine/system/sockaddr.ts",
-  "lib/engine/system/sockets.ts",
-  "lib/routing/redistribution.ts",
-  "lib/values/config.ts",
-];
-
 Deno.test("no line is longer than the line width", async () => {
   const folders = await Promise.all(["lib/", "tests/", "tools/"].map((folder) => filesUnder(folder, ".ts")));
   for (const file of ["main.ts", "ctl.ts", ...folders.flat()]) {
     const long = (await Deno.readTextFile(ROOT + file)).split("\n").findIndex((line) => [...line].length > LINE_WIDTH_MAX);
-    if (LONG_FOR_NOW.includes(file)) assert(long >= 0, `${file} has no long line any more: take it out of LONG_FOR_NOW`);
-    else assertEquals(long, -1, `${file}:${long + 1} is longer than ${LINE_WIDTH_MAX} columns`);
+    assertEquals(long, -1, `${file}:${long + 1} is longer than ${LINE_WIDTH_MAX} columns`);
   }
 });
 

@@ -1,17 +1,17 @@
 /**
- * What one engine can do and another cannot: a row for each difference that an operator may meet. The docs, the daemon's warnings and the
- * tests read it; an engine names in its `cannot` the rows that it falls short of.
+ * What one engine can do and another cannot: one row for each difference that an operator can notice. The docs, the daemon's
+ * warnings and the tests read this table; each engine lists in its `cannot` the rows that it does not support.
  */
 
 import type { EngineKind } from "./engine.ts";
 
 /** A difference, in words. */
-export interface Difference {
+interface Difference {
   readonly what: string;
-  /** What an engine does that can, and one that cannot. */
+  /** What happens in an engine that has the ability, and in one that does not. */
   readonly can: string;
   readonly cannot: string;
-  /** Flags that have no effect, or not all of it, where it cannot. */
+  /** Flags that have no effect, or only part of it, in an engine without the ability. */
   readonly flags?: readonly string[];
 }
 
@@ -20,27 +20,28 @@ export const ABILITIES = {
   reset: {
     what: "a reset by one side",
     can: "reaches the other side as a reset",
-    cannot: "reaches the other side as an end: Deno has no SO_LINGER",
+    cannot: "reaches the other side as a FIN: Deno has no SO_LINGER",
   },
   cut: {
-    what: "a connection that is cut off",
-    can: "is reset, so that nobody takes it for complete",
-    cannot: "ends, because a Deno connection cannot send a reset",
+    what: "a connection that the balancer cuts",
+    can: "is reset, so the peer can tell that its data is incomplete",
+    cannot: "ends with a FIN, because a Deno connection cannot send a reset",
   },
   lateReset: {
     what: "a server that closes a connection and then resets it",
     can: "is noticed at once",
-    cannot: "is noticed when the client sends again, or by the idle timeout",
+    cannot: "is noticed when the client next sends, or at the idle timeout",
   },
   stalledReset: {
     what: "a client that resets while its server reads nothing",
     can: "is noticed at once",
-    cannot: "is noticed when the server reads again, or by the idle timeout",
+    cannot: "is noticed when the server reads again, or at the idle timeout",
   },
   silence: {
     what: "a host that disappears with data unacknowledged",
-    can: "it is lost after `--user-timeout` or `--server-timeout`",
-    cannot: "it is lost when the kernel gives up, after about 15 minutes; a server earlier, by its checks",
+    can: "the connection is lost after `--user-timeout` or `--server-timeout`",
+    cannot:
+      "the connection is lost when the kernel gives up, after about 15 minutes; a server's earlier, when its health checks fail",
     flags: ["user-timeout", "server-timeout"],
   },
   keepAliveTime: {
@@ -57,15 +58,13 @@ export const ABILITIES = {
   },
   urgentData: {
     what: "TCP urgent data",
-    can: "arrives in its place among the other bytes",
+    can: "arrives in order with the other bytes",
     cannot: "loses the urgent byte",
   },
 } as const satisfies Record<string, Difference>;
-
-/** A row of ABILITIES. */
 export type Ability = keyof typeof ABILITIES;
 
-/** Warnings, in sentences, for settings that were given and that the engine cannot honour. `off` always can be. */
+/** Warnings, in sentences, for settings that the engine cannot honour. Every engine honours `off`. */
 export function warnOfSettings(
   name: string,
   { cannot }: Pick<EngineKind, "cannot">,

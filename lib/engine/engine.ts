@@ -1,6 +1,6 @@
 /**
- * What an engine is: it accepts clients, asks `route()` for servers, dials them in that order, moves bytes, counts, and ends each
- * connection with exactly one fate. It reports and does not decide. Types only.
+ * What an engine is: it accepts clients, calls `route()`, dials the servers in that order, relays bytes, counts, and ends each
+ * connection with exactly one fate. It reports what happened and decides no policy. Types only.
  */
 
 import type { Address } from "../values/address.ts";
@@ -12,23 +12,23 @@ import type { RoutingTable } from "../routing/routing_table.ts";
 import type { AvailabilityTable } from "../routing/availability.ts";
 import type { Ability } from "./abilities.ts";
 
-/** One way to move bytes, as listed in ENGINES. */
+/** A row of ENGINES. */
 export interface EngineKind {
-  /** What it cannot do that another can. */
+  /** Abilities that this engine does not have. */
   readonly cannot: readonly Ability[];
-  /** Why it cannot run on this machine, in a clause; undefined if it can. */
+  /** Why the engine cannot run on this machine, as a clause; undefined if it can. */
   unsupported(): string | undefined;
-  /** How many threads it has with this config, beside the one it is made on. */
+  /** Number of threads that the engine starts beside the main thread. */
   threads(config: Pick<EngineConfig, "workers">): number;
-  /** A listener for this engine; port 0 takes any free one. Throws `listenError` where it cannot listen. */
+  /** Opens a listener for this engine; port 0 takes any free port. Throws `listenError` on failure. */
   listen(address: Address, config: Pick<EngineConfig, "keepAliveMs" | "userTimeoutMs">): Listener;
-  /** Serves the clients of its listeners, and closes these when it accepts no more. */
+  /** Starts an engine on these listeners. The engine closes them when it stops accepting. */
   create(options: EngineOptions): Engine;
 }
 
-/** A socket that accepts clients. `listen` of an engine's row makes it, for that engine. Dispose of it to close it. */
+/** A listening socket, made by `listen` of an engine's row for that engine. Dispose it to close it. */
 export interface Listener extends Disposable {
-  /** Where it listens, the real port in place of 0. */
+  /** The bound address, with the real port in place of 0. */
   readonly address: Address;
 }
 
@@ -39,7 +39,7 @@ export interface ServiceListener {
   readonly service: number;
 }
 
-/** The part of the Config that concerns engines, with the limit on connections worked out. */
+/** The settings that concern engines, with `connectionsMax` resolved to a number. */
 export type EngineConfig =
   & Pick<
     Config,
@@ -56,71 +56,70 @@ export type EngineConfig =
   & RedistributionPolicy
   & { readonly connectionsMax: number };
 
-/** What an engine is made with. What it calls back must not throw, and must not call the engine. */
+/**
+ * Options of a new engine. Callbacks must not throw. They must not call the engine, except that `onServerEmpty` may call `isEmpty`.
+ */
 export interface EngineOptions {
   readonly listeners: readonly ServiceListener[];
   /** One for each service. */
   readonly tables: readonly RoutingTable[];
   readonly config: EngineConfig;
   readonly counters: Counters;
-  /** Which servers may get clients; whoever made it writes there. */
+  /** Which servers may get clients. The engine only reads it; its owner keeps it up to date. */
   readonly availabilities: AvailabilityTable;
-  /**
-   * Called once for each accepted connection, after it was counted. The object may be used again for the next one:
-   * what is to be kept is copied.
-   */
+  /** Called once for each accepted connection, after it is counted. The engine may reuse the object: copy what you keep. */
   readonly onEnded: (ended: EndedConnection) => void;
-  /** Called when a server did not take a connection, or was found dead in the middle of one. */
+  /** Called when a server did not accept a connection, or was found dead during one. */
   readonly onServerFailed: (slot: number, reason: string) => void;
-  /** Called when an open connection has left its server and another has taken it. The object may be used again. */
+  /** Called when an open connection has moved to another server. The engine may reuse the object. */
   readonly onMoved: (moved: MovedConnection) => void;
-  /** Called when a server that has left the table is empty, as `isEmpty` says; this one may ask that. */
+  /** Called when a server that is no longer in any table has become empty (see `isEmpty`). */
   readonly onServerEmpty: (slot: number) => void;
 }
 
 /** A running engine. */
 export interface Engine extends AsyncDisposable {
   /**
-   * Routes new connections by these tables, one for each service, all of them from the moment it resolves. Those that are open stay where
-   * they are.
+   * Routes new connections by these tables, one for each service. Resolves once every new connection uses them. Open connections
+   * stay where they are.
    */
   update(tables: readonly RoutingTable[]): Promise<void>;
-  /** Whether the server with this slot, which the last tables have no more, has no connection and will get none. */
+  /** Whether a server that is no longer in any table has no connection left and will get none. */
   isEmpty(slot: number): boolean;
   /**
-   * Has the connections of the server with this slot leave it as its availability says, now and as they come to where they may: those
-   * of one that is `draining` while they have time, those of one that is `expired` at once, or they are cut. A client still waiting
-   * for that server goes on to the next. Asked for again whenever that availability changes.
+   * Moves the connections of this server away, according to its availability. `draining`: each connection moves as soon as it
+   * reaches a point where moving is safe. `expired`: each connection moves now or is cut. A client that waits for this server goes
+   * on to the next. Must be called again whenever that availability changes.
    */
   vacate(slot: number): void;
   /**
-   * The server with this slot is silent: its checks have failed for `silentMs`, and it was last known to be well `sinceHealthyMs` ago. Its
-   * connections go to others as far as they may, if there are others; those that may not are cut if it has been as silent to them.
-   * Asked for again while it is silent.
+   * This server is silent: its checks have failed for `silentMs`, and its last successful check was `sinceHealthyMs` ago. Its
+   * connections move to other servers if there are any; one that cannot move is cut once the server has been silent on it as long.
+   * Must be called again while the server stays silent.
    */
   lose(slot: number, silentMs: number, sinceHealthyMs: number): void;
-  /** Every open connection at this moment. The object is used again for the next one; what it says may be out of date at once. */
+  /** Every open connection at this moment. The object is reused for the next one; what it reports may be out of date at once. */
   connections(): Iterable<OpenConnection>;
-  /** The connection with this id goes to the server that the ring gives it to, if it may and is not there. */
+  /** Moves this connection to its owner, if the connection may move and is not there already. */
   sendToOwner(id: number): void;
   /**
-   * Accepts no more clients; resolves when the last connection has ended: by itself within `graceMs`, by force afterwards. Called
-   * again it may shorten the grace time.
+   * Stops accepting clients. Resolves when the last connection has ended: by itself within `graceMs`, by force afterwards. A second
+   * call can shorten the grace time.
    */
   stop(graceMs: number): Promise<void>;
 }
 
-/** An open connection, for whoever plans. */
+/** An open connection, as plans and rebalancing see it. */
 export interface OpenConnection {
-  /** Of this connection alone for as long as it is open. */
+  /** Unique among the open connections. */
   readonly id: number;
-  /** The slot of its server, or of the one it waits for; -1: none. */
+  /** The slot of its server, or of the server being dialled; -1: none. */
   readonly slot: number;
   /** FACT bits of `redistribution.ts`. */
   readonly facts: number;
-  /** How long nothing has moved. */
+  /** How long no byte has been relayed, in ms. */
   readonly quietForMs: number;
-  /** How often what its client asks has been sent again. */
+  /** How often its unanswered request has been replayed. */
   readonly replays: number;
   /** The client's address. */
   readonly ip: Uint8Array;

@@ -1,26 +1,26 @@
-/** Listening: by Deno, and why an engine could not, in a sentence that is the same from every engine. */
+/** Listening through Deno, and the error that every engine throws when it cannot listen. */
 
 import { type Address, formatAddress } from "../values/address.ts";
 import { LIMITS } from "../values/config.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
 
-/** Reasons that have a way out; the keys are the names errno(3) gives them. */
+/** Errors that the operator can fix, by their errno(3) names. */
 const WAYS_OUT = {
   EADDRINUSE: "the port is taken by another program; choose another, or 0 for a free one",
   EADDRNOTAVAIL: "the address is not one of this machine's; choose one that is, or 0.0.0.0 or :: for all",
   EACCES: "this user may not use ports below 1024; choose a higher port, or grant CAP_NET_BIND_SERVICE",
 } as const;
 
-/** The reasons that have a way out. */
+/** The errno names that `listenError` has advice for. */
 export const LISTEN_REASONS = Object.keys(WAYS_OUT) as (keyof typeof WAYS_OUT)[];
 
-/** The operator error for a listener that could not be had: a reason of the table, or the system's own words. */
+/** The operator error for a listener that could not be opened, from a known errno name or the system's own words. */
 export function listenError(address: Address, reason: keyof typeof WAYS_OUT | { readonly words: string }): OperatorError {
   const why = typeof reason === "string" ? WAYS_OUT[reason] : reason.words;
   return new OperatorError("failed", `Cannot listen on ${formatAddress(address)}: ${why}`);
 }
 
-/** A listener of Deno's. Throws `listenError`. */
+/** Opens a Deno listener. Throws `listenError`. */
 export function listenByDeno(address: Address): Deno.TcpListener {
   try {
     return Deno.listen({ hostname: address.host, port: address.port, tcpBacklog: LIMITS.acceptBacklog });
@@ -32,7 +32,7 @@ export function listenByDeno(address: Address): Deno.TcpListener {
   }
 }
 
-/** The IP address that a host name to listen on stands for: the one on which Deno can listen. Throws `listenError`. */
+/** The IP address behind a host name to listen on: the one that Deno can bind. Throws `listenError`. */
 export function findListenIp({ host }: Address): string {
   using listener = listenByDeno({ host, port: 0 });
   return listener.addr.hostname;

@@ -1,15 +1,15 @@
 /**
- * Looking up servers' names. Deno does it on the few threads that also write files, and a look-up cannot be taken back: one name
- * whose name server is silent, dialled for every client, would occupy them all. So each name is looked up once at a time, for
- * everybody who waits; few names at a time; and an answer is good for a moment.
+ * Looks up server names. Deno resolves names on the few threads that also write files, and a look-up cannot be cancelled: one name
+ * with a dead name server, looked up for every client, would occupy all of them. So concurrent look-ups of one name share one
+ * request, the number of look-ups at a time is limited, and answers are cached for a moment.
  */
 
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 
-/** How long an answer is used again: shorter than what name servers ask for, longer than a burst of clients. */
+/** How long an answer is cached: shorter than the TTLs of name servers, longer than a burst of clients. */
 const ANSWER_MS = 5000;
-/** Look-ups at a time. Deno has 32 threads for them and for files. */
+/** Concurrent look-ups. Deno has 32 threads for these and for files. */
 const LOOKUPS_MAX = 8;
 
 /** Finds the IP addresses of hosts. */
@@ -17,7 +17,10 @@ export class NameLookup {
   readonly #answers = new Map<string, Promise<readonly string[]>>();
   #underWay = 0;
 
-  /** The host's IP addresses, at least one, in the system's order of preference. Rejects where it has none or too much is asked. */
+  /**
+   * The host's IP addresses, at least one, in the system's order of preference. Rejects if there is none, or at the limit of
+   * look-ups.
+   */
   find(host: string): Promise<readonly string[]> {
     if (isIP(host) !== 0) return Promise.resolve([host]);
     const known = this.#answers.get(host);

@@ -1,18 +1,18 @@
-/** Servers that have left the routing table and may still have connections, by their slots. */
+/** The slots of servers that are no longer in any routing table and may still have connections. */
 
 import type { RoutingTable } from "../routing/routing_table.ts";
 
-/** The slots that nobody has declared empty yet. */
+/** The slots that have not been declared empty yet. */
 export class RetiredSlots {
   readonly #slots = new Set<number>();
 
-  /** `next` take the place of `previous`. */
+  /** The tables `next` replace the tables `previous`. */
   update(previous: readonly RoutingTable[], next: readonly RoutingTable[]): void {
     for (const { servers } of previous) for (const { slot } of servers) this.#slots.add(slot);
     for (const { servers } of next) for (const { slot } of servers) this.#slots.delete(slot);
   }
 
-  /** The slots that are empty; they are given once. */
+  /** Removes and returns the slots that are empty. */
   takeEmpty(isEmpty: (slot: number) => boolean): number[] {
     const empty = [...this.#slots].filter(isEmpty);
     for (const slot of empty) this.#slots.delete(slot);

@@ -1,9 +1,9 @@
-/** Errors of connecting by which this machine has too little of something. They say nothing of the server that was dialled. */
+/** Errors of connect(2) that mean this machine has run out of a resource. They say nothing about the server that was dialled. */
 
-/** As errno(3) names them: no descriptors, no memory, no free port, no room for a route (connect(2)). */
+/** The errno(3) names: no descriptors, no memory, no free port, no room in the routing cache (connect(2)). */
 export const OWN_SHORTAGES = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EAGAIN"] as const;
 
-/** Whether an error of Deno's is one of them. */
+/** Whether a Deno error is a shortage of this machine. */
 export function isOwnShortage(error: unknown): boolean {
   const { code } = error as { code?: string };
   return OWN_SHORTAGES.some((name) => name === code);

@@ -1,27 +1,27 @@
-/** What engines report about connections: types only. */
+/** What engines report about connections. Types only. */
 
 import type { ConnectionState, Loss } from "../routing/redistribution.ts";
 import type { Fate } from "../values/fates.ts";
 
-/** The end of a connection, as it is logged. */
+/** A connection that has ended, as the log shows it. */
 export interface EndedConnection {
   readonly fate: Fate;
   /** `ip:port`. */
   readonly client: string;
-  /** The server that it had or was dialling; undefined for none. */
+  /** Its server, or the server being dialled; undefined if none. */
   readonly server: string | undefined;
-  /** The number of servers dialled. */
+  /** Servers dialled for it. */
   readonly attempts: number;
   /** How often it moved to another server. */
   readonly moves: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;
   readonly durationMs: number;
-  /** The last error, as the system words it. */
+  /** The last error, in the system's words. */
   readonly reason: string | undefined;
 }
 
-/** A connection that moved to another server. */
+/** A connection that has moved to another server. */
 export interface MovedConnection {
   /** `ip:port`. */
   readonly client: string;
@@ -29,8 +29,8 @@ export interface MovedConnection {
   readonly to: string | undefined;
   /** Why it left its server. */
   readonly loss: Loss;
-  /** What it was doing. */
+  /** Where it was in its exchange. */
   readonly state: ConnectionState;
-  /** Bytes that are replayed to the new server. */
+  /** Bytes replayed to the new server. */
   readonly replayedBytes: number;
 }

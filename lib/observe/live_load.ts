@@ -4,7 +4,7 @@ import type { AvailabilityTable } from "../routing/availability.ts";
 import type { Load } from "../routing/route.ts";
 import type { Counters } from "./counters.ts";
 
-/** The load at the moment of each question; `extraClients` count as open without being so (a client that is only asked about). */
+/** A view of the current load. `extraClients` are added to the open connections, for a client that is only being explained. */
 export function liveLoad(counters: Counters, availabilities: AvailabilityTable, extraClients = 0): Load {
   return {
     get open() {

@@ -1,11 +1,11 @@
 /**
- * What may happen to a connection whose server is lost or should be left. Pure: what is known of the connection, how the loss was
- * noticed and what the operator allows come in, one verdict comes out; the engines carry it out. What a connection has been through is
- * kept as bits (FACT), which change when the client or the server has spoken, and in no other way.
+ * Decides what happens to a connection whose server is lost or should be left. Pure: the facts about the connection, the kind of
+ * loss and the operator's policy come in; one verdict comes out, and the engines carry it out. The history of a connection is kept
+ * as bits (FACT), which change only when the client or the server sends bytes.
  *
- * TCP permits this: a connection can go to another server as long as nothing of its client's reached one (`unsent`), by saying
- * again what the client said while no answer had begun (`unanswered`), and between two exchanges that stand alone (`idle`). In the
- * middle of an answer (`busy`) it cannot.
+ * TCP lets a connection move to another server in three states: while no byte of the client has reached a server (`unsent`); while
+ * no answer has begun, by replaying the client's bytes (`unanswered`); and between two independent exchanges (`idle`). It cannot
+ * move in the middle of an answer (`busy`).
  */
 
 import type { Level } from "../values/config.ts";
@@ -15,65 +15,65 @@ import { UPGRADE } from "./http_answer.ts";
 /** What the operator allows. */
 export interface RedistributionPolicy {
   readonly redistribute: Level;
-  /** How long both sides have said nothing when an exchange counts as over, in ms. */
+  /** Both sides must have been silent for this long before an exchange counts as over, in ms. */
   readonly quietMs: number;
-  /** How often the same bytes may be sent again: those that kill a server must not kill them all. */
+  /** How often the same bytes may be replayed, so that one poisonous request cannot take down every server. */
   readonly replaysMax: number;
-  /** Bytes kept for that, per connection. */
+  /** Bytes recorded for replay, per connection. */
   readonly replayBytesMax: number;
 }
 
-/** What is known of a connection, as bits. */
+/** The history of a connection, as bits. */
 export const FACT = {
-  /** Bytes of the client's went to a server. */
+  /** Bytes of the client have been sent to a server. */
   sent: 1 << 0,
-  /** A server has said something. */
+  /** A server has sent bytes. */
   answered: 1 << 1,
-  /** The client was the last to speak. */
+  /** The client was the last side to send. */
   awaitingAnswer: 1 << 2,
-  /** All that it said since then, or since the beginning, is kept and can be said again. */
+  /** All bytes that the client has sent since the last answer, or since the start, are recorded and can be replayed. */
   recorded: 1 << 3,
-  /** What the client said looks like TLS. */
+  /** The client's bytes look like TLS. */
   tls: 1 << 4,
-  /** Never to be moved: the server spoke first, has answered in TLS, or has changed to another protocol. */
+  /** Never moves: the server sent first, has answered in TLS, or has switched protocols. */
   pinned: 1 << 5,
-  /** Bytes are on their way through the engine. */
+  /** Bytes are in transit through the engine. */
   moving: 1 << 6,
-  /** The client has sent its end. */
+  /** The client has sent FIN. */
   clientEnded: 1 << 7,
-  /** What the server said last was an interim answer: its client may be in the middle of its request. */
+  /** The server's last bytes were an interim answer: the client may be in the middle of its request. */
   interim: 1 << 8,
-  /** How far that has come: see `http_answer.ts`. */
+  /** How far that answer has been parsed: see `http_answer.ts`. */
   progress: 31 << 9,
 } as const;
 
 const PROGRESS_SHIFT = 9;
 
-/** S0 to S3: nothing sent; sent and not answered; between two exchanges; in the middle of one. */
+/** S0 to S3: nothing sent; sent but not answered; between two exchanges; in the middle of one. */
 export const STATES = ["unsent", "unanswered", "idle", "busy"] as const;
-/** One of STATES. */
 export type ConnectionState = typeof STATES[number];
 
-/** All of Loss. */
+/** The kinds of loss, explained at Loss. */
 export const LOSSES = ["reset", "end", "silent", "drain", "expired", "rebalance"] as const;
 /**
- * How a server is lost, or why it should be left:
- * - `reset`: it reset the connection, acknowledges nothing any more, or does not accept when asked again;
- * - `end`: it sent its end, which a killed process does as well as one that has finished;
- * - `silent`: its checks fail because nothing answers; it may not know that it is lost;
- * - `drain`: the operator wants it empty, and there is time;
- * - `expired`: there is no time left;
- * - `rebalance`: it serves, but the ring gives this client to another.
+ * How a server is lost, or why a connection should leave it:
+ * - `reset`: it reset the connection, stopped acknowledging, or did not accept a probe;
+ * - `end`: it sent FIN, which the kernel also does for a killed process;
+ * - `silent`: its checks get no answer; the server itself may still believe that the connection is alive;
+ * - `drain`: the operator drains it, and there is time left;
+ * - `expired`: the drain time is over;
+ * - `rebalance`: it serves, but the ring assigns this client to another server.
  */
 export type Loss = typeof LOSSES[number];
 
 /**
- * What is to be done: go to another server; do so and say again what the client said; dial the server again, to learn whether its end
- * was meant; leave it for now and look again later; stay; pass the end on; or end the connection with a reset.
+ * What to do with the connection. `move`: connect it to another server. `replay`: the same, and send the recorded bytes again.
+ * `probe`: dial the server again, to learn whether it meant its FIN. `wait`: keep the server for now and decide again later.
+ * `stay`: keep the server. `passOn`: pass the FIN on. `cut`: reset the connection.
  */
 export type Verdict = "move" | "replay" | "probe" | "wait" | "stay" | "passOn" | "cut";
 
-/** Where the connection may leave its server, what it does. */
+/** The verdict for a connection that may leave its server. */
 const VERDICTS: Readonly<Record<Loss, Readonly<Record<Exclude<ConnectionState, "busy">, Verdict>>>> = {
   reset: { unsent: "move", unanswered: "replay", idle: "move" },
   end: { unsent: "probe", unanswered: "probe", idle: "probe" },
@@ -83,7 +83,7 @@ const VERDICTS: Readonly<Record<Loss, Readonly<Record<Exclude<ConnectionState, "
   rebalance: { unsent: "move", unanswered: "stay", idle: "move" },
 };
 
-/** Where it may not. */
+/** The verdict for a connection that may not. */
 const OTHERWISE: Readonly<Record<Loss, Verdict>> = {
   reset: "cut",
   end: "passOn",
@@ -94,18 +94,18 @@ const OTHERWISE: Readonly<Record<Loss, Verdict>> = {
 };
 
 /**
- * How long a server that accepts when it is asked again must leave that connection alone. The system closes a killed process's
- * descriptors one by one, on Linux the newest first: its connections end before its listener does, which still accepts meanwhile and
- * then resets what nobody took. That takes 40 ms for 2,000 connections, and 650 ms where four other processes want the same core; but
- * the ends come one after another until then. So the time counts from the last of them.
+ * How long a probe watches the server after it has accepted. The kernel closes the descriptors of a killed process one by one, on
+ * Linux the newest first. So the connections end before the listener does; until then the listener still accepts, and afterwards
+ * the kernel resets what the process never accepted. This takes 40 ms for 2,000 connections, and 650 ms when four other processes
+ * want the same core, with FINs arriving one after another all the while. So the time is measured from the last of them.
  */
 const PROBE_MS = 200;
-/** It is no longer than this: a server that ends idle connections all the time is not dying. */
+/** The longest watch: a server that keeps ending idle connections is not dying. */
 const PROBE_MAX_MS = 2000;
 
 /**
- * When a server that accepted at `acceptedMs`, being asked whether its end was meant, is known to be there; `lastEndMs` is when it last ended
- * a connection that was waiting or quiet.
+ * When a probe that was accepted at `acceptedMs` may conclude that the server is alive. `lastEndMs` is when the server last ended a
+ * connection that was waiting or quiet.
  */
 export function probedUntilMs(acceptedMs: number, lastEndMs: number): number {
   return Math.min(Math.max(acceptedMs, lastEndMs) + PROBE_MS, acceptedMs + PROBE_MAX_MS);
@@ -115,14 +115,14 @@ export function probedUntilMs(acceptedMs: number, lastEndMs: number): number {
 const TLS_HANDSHAKE = 22;
 const TLS_MAJOR = 3;
 
-/** Whether what begins with these two bytes looks like TLS; `second` is undefined if only one is there. */
+/** Whether bytes that begin with these two look like TLS; `second` is undefined if there is only one. */
 export function looksLikeTls(first: number, second: number | undefined): boolean {
   return first === TLS_HANDSHAKE && (second === undefined || second === TLS_MAJOR);
 }
 
 /**
- * The facts when bytes of the client's have been read. `quietForMs` is how long nothing had moved. What is said first is kept; later
- * only what begins an exchange that stands alone, so far as one can see: after silence.
+ * The facts after bytes of the client were read. `quietForMs` is how long the connection had been quiet. The first request is
+ * recorded; later ones are recorded only if they seem to begin an independent exchange, that is, after a pause.
  */
 export function onClientBytes(
   { redistribute, quietMs }: RedistributionPolicy,
@@ -137,14 +137,15 @@ export function onClientBytes(
   return facts | FACT.awaitingAnswer | (begins ? FACT.recorded : 0) | (isTls ? FACT.tls : 0);
 }
 
-/** From where `classifyAnswer` is to read on. */
+/** The progress from which `classifyAnswer` continues. */
 export function progressOf(facts: number): number {
   return (facts & FACT.progress) >>> PROGRESS_SHIFT;
 }
 
 /**
- * The facts when bytes of the server's have been read, which `classifyAnswer` has judged: from now on what the client said is never said again. After an interim answer the
- * exchange goes on, however long both are quiet: the client may send the rest of its request, which is none without its beginning.
+ * The facts after bytes of the server were read; `answer` is the result of `classifyAnswer`. From now on the request is never
+ * replayed. After an interim answer the exchange continues, however long both sides are quiet: the client may still send the rest
+ * of its request, and another server could not understand the rest without the beginning.
  */
 export function onServerBytes(facts: number, answer: number): number {
   const spokeFirst = (facts & (FACT.awaitingAnswer | FACT.sent | FACT.answered)) === 0;
@@ -154,30 +155,30 @@ export function onServerBytes(facts: number, answer: number): number {
     goesOn;
 }
 
-/** What is so of a connection only at the moment of asking. */
-export interface Momentary {
-  /** Bytes were read from one side and not yet taken by the other, or can be read. */
+/** The facts that hold only at the moment of the decision. */
+interface Momentary {
+  /** Bytes can be read from one side, or were read and not yet written to the other. */
   readonly isInTransit: boolean;
   readonly hasClientEnded: boolean;
-  /** The server's end was passed on: the client would hear no other server. */
+  /** The server's FIN was passed on: the client would not accept bytes from another server. */
   readonly hasServerEnded: boolean;
 }
 
-/** A connection whose server's end was passed on never moves. */
+/** The facts of a connection whose server's FIN was passed on. They make it busy for ever, so it never moves. */
 const NEVER_MOVED = FACT.sent | FACT.answered | FACT.awaitingAnswer;
 
-/** All FACT bits of a connection: those that it has been through, and those of the moment. */
+/** All FACT bits of a connection: its history, and the facts of the moment. */
 export function factsNow(facts: number, { isInTransit, hasClientEnded, hasServerEnded }: Momentary): number {
   if (hasServerEnded) return NEVER_MOVED;
   return facts | (isInTransit ? FACT.moving : 0) | (hasClientEnded ? FACT.clientEnded : 0);
 }
 
-/** The facts when there is no room to keep what the client says. */
+/** The facts after recording had to stop for lack of room. */
 export function forgetRecording(facts: number): number {
   return facts & ~FACT.recorded;
 }
 
-/** Where a connection is in its exchange. `quietForMs` is how long nothing has moved. */
+/** Where a connection is in its exchange. `quietForMs` is how long no byte has been relayed. */
 export function stateOf(quietMs: number, facts: number, quietForMs: number): ConnectionState {
   if ((facts & (FACT.sent | FACT.answered)) === 0) return "unsent";
   if ((facts & FACT.awaitingAnswer) !== 0) {
@@ -188,21 +189,21 @@ export function stateOf(quietMs: number, facts: number, quietForMs: number): Con
 }
 
 /**
- * What is to be done with a connection; `replays` counts how often what its client asks has been sent again. For a server that is
- * `silent`, `quietForMs` is how long the connection had been quiet when the server was last known to be well: what is silent because
- * it is dead has not come to the end of an answer by that.
+ * Decides what to do with a connection. `replays` counts how often its request has been replayed. For a `silent` server,
+ * `quietForMs` is how long the connection had been quiet at the server's last successful check: silence after that may be the death
+ * of the server and not the end of an answer.
  */
 export function decide(policy: RedistributionPolicy, loss: Loss, facts: number, quietForMs: number, replays: number): Verdict {
   const state = stateOf(policy.quietMs, facts, quietForMs);
-  if (loss === "end" && state === "unsent" && (facts & FACT.clientEnded) !== 0) return "passOn"; // neither has a word to say
+  if (loss === "end" && state === "unsent" && (facts & FACT.clientEnded) !== 0) return "passOn"; // both finished without sending
   if (state === "busy" || !isAllowed(policy, state, facts, replays)) return OTHERWISE[loss];
-  if (loss === "drain" && state === "unanswered" && quietForMs < policy.quietMs) return "wait"; // the answer may be coming
+  if (loss === "drain" && state === "unanswered" && quietForMs < policy.quietMs) return "wait"; // the answer may be on its way
   return VERDICTS[loss][state];
 }
 
 /**
- * The fate of a connection that is cut: `redistribute_refused` where the operator's level covers what it was doing and something else
- * stood in the way.
+ * The fate of a connection that is cut: `redistribute_refused` if the operator's level allows moving in its state and something
+ * else prevented it.
  */
 export function fateOfCut({ redistribute, quietMs }: RedistributionPolicy, loss: Loss, facts: number, quietForMs: number): Fate {
   if (loss === "expired") return "removed";
@@ -215,14 +216,14 @@ export function fateOfCut({ redistribute, quietMs }: RedistributionPolicy, loss:
 }
 
 /**
- * How long a client may say nothing whose answer a silent server may have cut. If it speaks, its answer was whole, and it can go to
- * another server; if not, it may be waiting for the rest, which will never come.
+ * How long to wait for a client whose last answer may be incomplete, because its server went silent. If the client sends its next
+ * request, the answer was complete and the connection can move. Otherwise it may be waiting for a rest that will never come.
  */
 const DOUBT_MS = 2500;
 
 /**
- * Whether a connection that may not leave a silent server is cut: the server has said nothing on it for `heardForMs`, its checks have
- * failed for `silentMs`. Where it could leave if the client spoke there is time for that.
+ * Whether to cut a connection that may not leave a silent server. The server has sent nothing on it for `heardForMs`; its checks
+ * have failed for `silentMs`. If the client's next request would allow the connection to move, it gets DOUBT_MS more for that.
  */
 export function isCutBySilence(
   { redistribute }: RedistributionPolicy,
@@ -234,7 +235,7 @@ export function isCutBySilence(
   return heardForMs >= silentMs + (isInDoubt ? DOUBT_MS : 0);
 }
 
-/** Whether the operator lets a connection in this state leave its server. */
+/** Whether the policy lets a connection in this state leave its server. */
 function isAllowed(
   { redistribute, replaysMax }: RedistributionPolicy,
   state: ConnectionState,

@@ -46,7 +46,8 @@ const UNTAKEN: [loss: typeof LOSSES[number], state: typeof STATES[number], hasSe
 ];
 
 for (const [loss, state, hasServer, fate] of UNTAKEN) {
-  Deno.test(`nobody takes a connection that is ${state}, after ${loss}, ${hasServer ? "with" : "without"} its server: ${fate ?? "it stays"}`, () => {
+  const having = `${hasServer ? "with" : "without"} its server`;
+  Deno.test(`nobody takes a connection that is ${state}, after ${loss}, ${having}: ${fate ?? "it stays"}`, () => {
     assertEquals(fateOfUntaken(loss, state, hasServer), fate);
   });
 }

@@ -1,6 +1,6 @@
 /**
- * Accepts the clients of one worker: from every listener that it was given, no more than the limit allows, and hands those over that
- * another worker, which has far fewer, can serve better. Writes who each client is into its row. Says what came of it.
+ * Accepts the clients of one worker, from every listener, up to the limit on connections. Hands a client over to another worker
+ * that has far fewer connections. Writes the client's address into its row. Returns the outcome; `EpollLoop` acts on it.
  */
 
 import { AcceptBackoff } from "../accept_backoff.ts";
@@ -12,22 +12,22 @@ import { COMMAND, COMMAND_BYTES, COMMAND_SIZE } from "./mailbox.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 import type { WorkerListener } from "./worker_setup.ts";
 
-/** What came of accepting one client, which is `client` of the acceptor then. */
+/** The outcome of accepting one client; the client is then in the acceptor's `client`. */
 export const ACCEPT = {
-  /** Nobody waits, or accepting failed. */
+  /** No client waits, or accepting failed. */
   nobody: 0,
-  /** It was another worker's, or gone: there may be more. */
+  /** The client was handed to another worker, or is gone; more may be waiting. */
   elsewhere: 1,
-  /** It stays with this worker. */
+  /** The client stays with this worker. */
   kept: 2,
-  /** It is one too many. */
+  /** The client exceeds the limit on connections. */
   refused: 3,
-  /** It was meant for a worker that has died. */
+  /** The client was handed to a worker that has died. */
   lost: 4,
 } as const;
 export type Accept = typeof ACCEPT[keyof typeof ACCEPT];
 
-/** Errors of accept(2) that are one client's, who was gone before its turn (accept(2), "Error handling"). */
+/** Errors of accept(2) that concern one client, which was gone before it was accepted (accept(2), "Error handling"). */
 const CLIENT_ERRORS: readonly number[] = [
   ERRNO.ECONNABORTED,
   ERRNO.EPROTO,
@@ -38,8 +38,8 @@ const CLIENT_ERRORS: readonly number[] = [
   ERRNO.ENETUNREACH,
 ];
 
-/** What accepting needs of the worker. */
-export type AcceptorKit = Pick<
+/** The parts of the worker that accepting uses. */
+type AcceptorKit = Pick<
   WorkerKit,
   "setup" | "libc" | "table" | "descriptors" | "counters" | "config" | "workerTable" | "clock" | "post"
 >;
@@ -51,7 +51,7 @@ export class Acceptor {
   /** By descriptor. */
   readonly #listeners: ReadonlyMap<number, WorkerListener>;
   readonly #backoff = new AcceptBackoff();
-  /** The sockaddr of the client that was accepted last, and its length. */
+  /** The sockaddr of the last accepted client, and its length. */
   readonly #name = new Uint8Array(new ArrayBuffer(SOCKADDR.length6 + 4));
   readonly #nameAddress: bigint;
   readonly #nameLength = new Int32Array(new ArrayBuffer(4));
@@ -73,12 +73,12 @@ export class Acceptor {
     this.listen();
   }
 
-  /** The client that was accepted last. */
+  /** The last accepted client. */
   get client(): number {
     return this.#client;
   }
 
-  /** The descriptor in whose row that client is written: the last row, which no descriptor has, is for those beyond the table. */
+  /** The row that describes that client. A client beyond the table is written to the last row, which no descriptor uses. */
   get noted(): number {
     return Math.min(this.#client, this.#kit.table.capacity - 1);
   }
@@ -87,7 +87,7 @@ export class Acceptor {
     return this.#listens;
   }
 
-  /** When accepting is to be taken up again after a pause; Infinity: it is not paused. */
+  /** When to resume accepting after a pause; Infinity: accepting is not paused. */
   get resumeMs(): number {
     return this.#resumeMs;
   }
@@ -97,14 +97,14 @@ export class Acceptor {
     return this.#listeners.get(descriptor);
   }
 
-  /** Has epoll tell of clients. */
+  /** Starts or resumes accepting. */
   listen(): void {
     for (const descriptor of this.#listeners.keys()) this.#kit.descriptors.watch(descriptor, EPOLL.IN | EPOLL.EXCLUSIVE);
     this.#listens = true;
     this.#resumeMs = Infinity;
   }
 
-  /** Accepts nobody for a moment: the system has run out of something. */
+  /** Pauses accepting: the system has run out of a resource. */
   pause(errno: number): void {
     if (!this.#listens) return;
     const { clock, post } = this.#kit;
@@ -114,12 +114,12 @@ export class Acceptor {
     this.#resumeMs = clock.nowMs + pauseMs;
   }
 
-  /** From now on no client is handed over: the others stop, too. */
+  /** Keeps every further client here: the other workers are stopping, too. */
   beginStop(): void {
     this.#isStopping = true;
   }
 
-  /** Accepts nobody any more. */
+  /** Stops accepting. */
   stop(): void {
     this.#unlisten();
   }
@@ -140,12 +140,12 @@ export class Acceptor {
     return ACCEPT.kept;
   }
 
-  /** Takes a client that another worker has accepted for the worker of this epoch. */
+  /** Receives a client that another worker has accepted for the worker with this epoch. */
   takeOver(client: number, epoch: number): Accept {
     this.#client = client;
     const owner = rowOf(client) + WORD.owner;
     if (epoch === this.#kit.setup.epoch) return Atomics.load(this.#words, owner) === epoch ? ACCEPT.kept : ACCEPT.nobody;
-    // It was meant for this worker's predecessor; if main has not closed it yet, it never will.
+    // It was handed to this worker's predecessor. If main has not closed it by now, main never will.
     return Atomics.compareExchange(this.#words, owner, epoch, 0) === epoch ? ACCEPT.lost : ACCEPT.nobody;
   }
 
@@ -168,7 +168,9 @@ export class Acceptor {
     return ACCEPT.nobody;
   }
 
-  /** Passes the client to the worker that has the fewest, if that has far fewer than this one. False if it stays here. */
+  /**
+   * Hands the client to the worker with the fewest connections, if that has far fewer than this one. False: the client stays here.
+   */
   #handOver(client: number): boolean {
     const { setup, workerTable, libc } = this.#kit;
     if (workerTable.size === 1 || this.#isStopping) return false;
@@ -184,12 +186,12 @@ export class Acceptor {
     this.#command[2] = client;
     if (libc.call.write(setup.mailboxes[other], this.#commandAddress, COMMAND_SIZE) === COMMAND_BYTES) return true;
     workerTable.addOpen(other, -1);
-    // The mailbox is full. If the other has died meanwhile, main may have closed the client as one of its own.
+    // The mailbox is full. If the other worker has died in the meantime, main may have closed the client with its connections.
     const owner = rowOf(client) + WORD.owner;
     return Atomics.compareExchange(this.#words, owner, epoch, setup.epoch) !== epoch;
   }
 
-  /** Writes down who has just been accepted, and for which service. */
+  /** Writes the address and the service of the last accepted client into its row. */
   #note(client: number, service: number): void {
     const { table, clock } = this.#kit;
     const words = this.#words;

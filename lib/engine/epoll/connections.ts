@@ -1,7 +1,7 @@
 /**
- * The connections of one worker. A connection is a client's row and, once dialled, a server's; this is its one owner: it alone changes
- * the state of a connection (`#become`) and ends it (`#end`, once, with one fate). The dialer, the relay and the redistributor do their
- * part and say what came of it; what follows is decided here.
+ * The connections of one worker. A connection is the row of a client and, once dialled, the row of a server. This class owns it: it
+ * alone changes the state of a connection (`#become`) and ends it (`#close`, once, with one fate). The dialer, the relay and the
+ * redistributor do their part and return the outcome; this class decides what follows.
  */
 
 import { fateOfEnds, fateOfUnserved, fateOfUntaken, isCalledOff, retryAfterMs } from "../../routing/departure.ts";
@@ -21,25 +21,25 @@ import type { SharedTable } from "./shared_table.ts";
 import { SILENT } from "./silence.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 
-/** A connection that lives so long gets what a short one does without: four calls that set its server's keep-alive. */
+/** Age at which keep-alive is set on the server's socket. It takes four system calls, and short connections do not need it. */
 const KEEP_ALIVE_AFTER_MS = 1000;
 
-/** Unread bytes taken away from a client's socket before it is closed, at the most. */
+/** The most unread bytes that are discarded from a client's socket before it is closed. */
 const DISCARDED_AT_END = BigInt(16 * 1024 * 1024);
 
-/** What is told of a client that has ended, beside the numbers that are worked out. */
+/** Words of a client's row that the report of its end contains. */
 const REPORTED_WORDS = [WORD.attempts, WORD.moves, WORD.ip, WORD.ip + 1, WORD.ip + 2, WORD.ip + 3, WORD.ipLength, WORD.port];
 
 const FAILED_EVENTS = EPOLL.ERR | EPOLL.HUP;
 const INPUT_EVENTS = EPOLL.IN | EPOLL.RDHUP | EPOLL.PRI | FAILED_EVENTS;
 
-/** Errors by which a server is known to be dead, and not only done with this connection. */
+/** Errors that mean the server is dead, and has not only ended this connection. */
 const DEAD_ERRORS: readonly number[] = [ERRNO.ETIMEDOUT, ERRNO.EHOSTUNREACH, ERRNO.ENETUNREACH];
 
-/** Who is told of a connection's end by a reset; the others get an end. */
+/** Which sides get a reset when a connection ends; the others get a FIN. */
 type Reset = "nobody" | "client" | "server" | "both";
 
-/** The states that may follow one another; 0 is that of a client whose connection has not begun. */
+/** The legal transitions; 0 is a client whose connection has not begun. */
 const NEXT_STATES: Readonly<Record<State | 0, readonly State[]>> = {
   0: [STATE.dialling],
   [STATE.dialling]: [STATE.open],
@@ -57,10 +57,10 @@ export class Connections {
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
   readonly #epoch: number;
-  /** Sockets whose turn was over before they were done, each with its generation; they get another turn before the next wait. */
+  /** Sockets with unfinished work, each followed by its generation. They get another turn before the next wait. */
   #queue: number[] = [];
   #nextQueue: number[] = [];
-  /** A row with the REPORTED_WORDS of the client that ended last, and what is told of its end: one object for all. */
+  /** The REPORTED_WORDS of the client that ended last, and the record of its end: reused, so that ending allocates nothing. */
   readonly #ended = { words: new Int32Array(1 << ROW_SHIFT), row: 0 };
   readonly #end: EndRecord = { fate: "done", slot: -1, errno: 0, sentBytes: 0, receivedBytes: 0, durationMs: 0 };
 
@@ -79,7 +79,7 @@ export class Connections {
     return this.#queue.length > 0;
   }
 
-  /** The errno of what the system has run out of while servers were dialled; 0: of nothing. It is given once. */
+  /** Returns and clears the errno of a resource that ran out while servers were dialled; 0: none. */
   takeShortage(): number {
     return this.#dialer.takeShortage();
   }
@@ -89,38 +89,40 @@ export class Connections {
     this.#dialer.setTables(tables);
   }
 
-  /** The addresses of a server known by name are there. */
+  /** The look-up of a server's name has finished. */
   setAddresses(server: string, addresses: Uint8Array): void {
     for (const client of this.#dialer.onFound(server, addresses)) {
       this.#onDial(client, this.#dialer.resume(client, server, addresses));
     }
   }
 
-  /** The connection of a client that was accepted and counted begins. */
+  /** Begins the connection of a client that is accepted and counted. */
   begin(client: number): void {
     if (!this.#kit.descriptors.adopt(client, ROLE.client, -1, FLAG.writable)) {
       this.#kit.workerTable.addOpen(this.#kit.setup.index, -1);
-      return this.#tellUnbegun(client, "failed", ERRNO.ENOMEM); // the system would not watch the socket, which is closed already
+      return this.#tellUnbegun(client, "failed", ERRNO.ENOMEM); // epoll_ctl(2) failed; the socket is closed already
     }
     this.#words[rowOf(client) + WORD.state] = 0;
     this.#become(client, STATE.dialling);
     this.#onDial(client, this.#dialer.dial(client));
   }
 
-  /** Ends a client that was accepted and counted, and is one too many. Who it is stands in the row of `noted`. */
+  /** Ends a client that is accepted and counted but exceeds the limit on connections. Its address is in the row of `noted`. */
   refuse(client: number, noted: number): void {
     this.#sayEnd(client);
     this.#tellUnbegun(noted, "refused_limit");
     this.#kit.libc.call.close(client);
   }
 
-  /** Ends a client that was handed to a worker which has died. */
+  /** Ends a client that was handed to a worker that has died. */
   loseUnbegun(client: number): void {
     this.#tellUnbegun(client, "worker_lost");
     this.#kit.libc.call.close(client);
   }
 
-  /** An event of a socket; one of a predecessor of it is ignored. */
+  /**
+   * Handles an event of a socket. An event of another generation belongs to an earlier socket with the same number and is ignored.
+   */
   onEvent(socket: number, generation: number, events: number): void {
     const words = this.#words;
     const row = rowOf(socket);
@@ -135,7 +137,7 @@ export class Connections {
     }
   }
 
-  /** Gives another turn to those that wait for one. */
+  /** Gives the queued sockets another turn. */
   serveQueue(): void {
     const words = this.#words;
     const turn = this.#queue;
@@ -145,13 +147,13 @@ export class Connections {
       const row = rowOf(turn[i]);
       if (words[row + WORD.generation] !== turn[i + 1] || words[row + WORD.owner] !== this.#epoch) continue;
       words[row + WORD.flags] &= ~FLAG.queued;
-      // One on its way to another server is queued again when it has arrived, or stays.
+      // A connection that is departing or probing is queued again when it has arrived or stays.
       if (words[rowOf(this.#clientOf(turn[i])) + WORD.state] === STATE.open) this.#transfer(turn[i], words[row + WORD.peer]);
     }
     turn.length = 0;
   }
 
-  /** A client's timer is due. */
+  /** The timer of a client has fired. */
   readonly onTimer = (client: number): void => {
     const words = this.#words;
     const row = rowOf(client);
@@ -169,19 +171,19 @@ export class Connections {
     if (isDraining(availabilities.get(words[row + WORD.slot]))) this.#leaveServer(client);
   };
 
-  /** The connections of the server with this slot are to leave it, as its availability says. */
+  /** Moves the connections of this server away, according to its availability. */
   vacate(slot: number): void {
     const availability = this.#kit.availabilities.get(slot);
     if (isDraining(availability)) this.#visitServer(slot, REASON.removed, (client) => this.#leaveServer(client));
     if (availability === AVAILABILITY.expired) this.#hurrySearches(slot);
   }
 
-  /** The server with this slot is silent: its checks have failed for `silentMs`, and it was last known to be well `sinceHealthyMs` ago. */
+  /** This server is silent: its checks have failed for `silentMs`, and its last successful check was `sinceHealthyMs` ago. */
   loseSilent(slot: number, silentMs: number, sinceHealthyMs: number): void {
     this.#visitServer(slot, REASON.silent, (client) => this.#leaveSilent(client, silentMs, sinceHealthyMs));
   }
 
-  /** The connection with this client and this generation goes to the client's owner, if it may and is not there. */
+  /** Moves the connection with this client and this generation to its owner, if it may move and is not there already. */
   sendToOwner(client: number, generation: number): void {
     const row = rowOf(client);
     if (this.#words[row + WORD.generation] !== generation || this.#words[row + WORD.owner] !== this.#epoch) return;
@@ -191,7 +193,7 @@ export class Connections {
     this.#depart(client, "rebalance", verdict);
   }
 
-  /** Ends every connection by a reset, with this fate. */
+  /** Resets every connection, with this fate. */
   endAll(fate: Fate): void {
     this.#forEachClient((client) => this.#close(client, fate, "both"));
   }
@@ -203,7 +205,7 @@ export class Connections {
     this.#words[at] = state;
   }
 
-  /** The one place where a connection ends. `reset` says who is told by a reset. */
+  /** The one place where a connection ends. `reset` says which sides get a reset. */
   #close(client: number, fate: Fate, reset: Reset = "nobody"): void {
     const { descriptors, sockets, wheel, recorder, workerTable, setup, clock } = this.#kit;
     const words = this.#words;
@@ -218,7 +220,8 @@ export class Connections {
     end.errno = words[row + WORD.errno] !== 0 || server < 0 ? words[row + WORD.errno] : words[rowOf(server) + WORD.errno];
     end.sentBytes = floats[floatsOf(client) + FLOAT.bytes];
     end.receivedBytes = floats[floatsOf(client) + FLOAT.earlierBytes] + (server < 0 ? 0 : floats[floatsOf(server) + FLOAT.bytes]);
-    end.durationMs = Math.max(0, clock.nowMs - floats[floatsOf(client) + FLOAT.startedMs]); // another worker may have begun it by a later clock
+    // Another worker may have accepted the client at a later reading of the clock.
+    end.durationMs = Math.max(0, clock.nowMs - floats[floatsOf(client) + FLOAT.startedMs]);
     this.#noteClient(client);
     wheel.clear(client);
     this.#dialer.forget(client);
@@ -227,12 +230,12 @@ export class Connections {
     else if (fate !== "done") this.#sayEnd(client);
     if (server >= 0) descriptors.release(server);
     descriptors.release(client);
-    recorder.forget(client); // after all that asks whether something is still to be sent again
+    recorder.forget(client); // after #isCut, which looks at the bytes still to be replayed
     workerTable.addOpen(setup.index, -1);
     this.#tellEnd();
   }
 
-  /** Counts the end that was noted, and tells main of it. */
+  /** Counts the end in `#end` and reports it to main. */
   #tellEnd(): void {
     const { counters, reports } = this.#kit;
     const { fate, slot } = this.#end;
@@ -244,33 +247,35 @@ export class Connections {
     reports.publish();
   }
 
-  /** Counts and tells of the end of a client that was accepted and counted, and whose connection did not begin. */
+  /** Counts and reports the end of a client that is accepted and counted but whose connection did not begin. */
   #tellUnbegun(client: number, fate: Fate, errno = 0): void {
     this.#noteClient(client);
     Object.assign(this.#end, { fate, slot: -1, errno, sentBytes: 0, receivedBytes: 0, durationMs: 0 });
     this.#tellEnd();
   }
 
-  /** What is unread when a socket is closed makes a reset of its end, which could overtake what was sent: the end goes first. */
+  /**
+   * Sends FIN. Closing a socket with unread bytes sends a reset, which could overtake the bytes sent before; so the FIN goes first.
+   */
   #sayEnd(client: number): void {
     this.#kit.libc.call.recv(client, 0n, DISCARDED_AT_END, SOCKET.MSG_TRUNC);
     this.#kit.libc.call.shutdown(client, SOCKET.SHUT_WR);
   }
 
-  /** Copies what is told of a client's end: the row is another worker's as soon as the socket is closed. */
+  /** Copies the REPORTED_WORDS: the row may belong to another worker as soon as the socket is closed. */
   #noteClient(client: number): void {
     const row = rowOf(client);
     for (let i = 0; i < REPORTED_WORDS.length; i++) this.#ended.words[REPORTED_WORDS[i]] = this.#words[row + REPORTED_WORDS[i]];
   }
 
-  /** Whether something that this socket sent was not passed on: the other must not take what it got for whole. */
+  /** Whether bytes of this socket were not passed on, so the other side gets a reset and cannot mistake its data for complete. */
   #isCut(socket: number): boolean {
     const flags = this.#words[rowOf(socket) + WORD.flags];
     if ((flags & FLAG.done) !== 0) return false;
     return this.#kit.descriptors.isHolding(socket) || (flags & FLAG.readable) !== 0 || this.#kit.recorder.pending(socket) > 0;
   }
 
-  /** The event's flags are set in the row. Whether there is room to write again. */
+  /** Sets the flags of the event in the row. Returns whether the socket has become writable. */
   #noteEvents(row: number, events: number): boolean {
     const words = this.#words;
     let flags = words[row + WORD.flags];
@@ -284,9 +289,10 @@ export class Connections {
   }
 
   /**
-   * What an event says of the socket's end. A hang-up of both directions, of which we have not ended ours, is a reset whose error
-   * a call was told in passing (splice(2) gives only the count of what went before); unless the end had come before it. An end that
-   * is reported while urgent data is not asked for says nothing of that: it is reported again when it is.
+   * The flags for a FIN or a reset in the event. EPOLLHUP means that both directions are closed. If we have not closed ours, it is
+   * a reset whose error was already consumed by another call (splice(2) returns only the count of the bytes before it), unless a
+   * FIN was reported earlier. A FIN reported while EPOLLPRI is off says nothing about urgent data; epoll reports it again once
+   * EPOLLPRI is on.
    */
   #endFlags(row: number, events: number, flags: number): number {
     const words = this.#words;
@@ -299,8 +305,8 @@ export class Connections {
   }
 
   /**
-   * An event while a server is dialled: of that server's socket, of the one that is kept, or of the client's. True if the connection is
-   * open now, and the event is still to be served.
+   * Handles an event while a server is being dialled: of that server's socket, of the kept server's, or of the client's. True: the
+   * connection is open now, and the caller must still relay for this event.
    */
   #onEventWhileDialling(socket: number, client: number, events: number): boolean {
     const words = this.#words;
@@ -323,13 +329,13 @@ export class Connections {
     return false;
   }
 
-  /** What follows from a step of the client's search. */
+  /** Acts on the outcome of a step of the client's search. */
   #onDial(client: number, outcome: Dial): void {
     if (outcome === DIAL.nobody) this.#findNobody(client);
     else if (outcome === DIAL.meant || outcome === DIAL.lost) this.#onProbed(client, outcome);
   }
 
-  /** A server has accepted: what the client has sent meanwhile goes there. False if the client stays with the server it had. */
+  /** A server has accepted: the client's bytes go there from now on. False: the client stays with its previous server. */
   #arrive(client: number): boolean {
     const { clock, wheel, config } = this.#kit;
     const words = this.#words;
@@ -347,7 +353,7 @@ export class Connections {
     return true;
   }
 
-  /** Whether the server that is kept is not to be left any more: it has spoken, or its drain was cancelled. */
+  /** Whether the connection stays with the kept server, because that has sent bytes or its drain was cancelled. */
   #isToStay(search: Search | undefined): boolean {
     if (search?.departure === undefined || search.departure.kept < 0) return false;
     const { loss, from, kept } = search.departure;
@@ -355,7 +361,7 @@ export class Connections {
     return isCalledOff(loss, "server") && this.#redistributor.hasSpoken(kept);
   }
 
-  /** No server took the client. */
+  /** No server has accepted the client. */
   #findNobody(client: number): void {
     const words = this.#words;
     const row = rowOf(client);
@@ -367,19 +373,19 @@ export class Connections {
     const fate = fateOfUntaken(loss, state, kept >= 0);
     if (kept >= 0) this.#stay(client, retryAfterMs("nobodyTookIt", this.#kit.config.quietMs), fate);
     else {
-      this.#dialer.cancel(client); // the end is that server's
+      this.#dialer.cancel(client); // so that the end counts for the server that was lost
       this.#close(client, fate!, "client");
     }
   }
 
-  /** The client or the server that it has speaks, or the drain was cancelled: the connection stays. */
+  /** Either side has sent bytes, or the drain was cancelled: the connection stays. */
   #callOff(client: number): void {
     const { from } = this.#dialer.searchOf(client)!.departure!;
-    const hasNoTime = this.#kit.availabilities.get(from) === AVAILABILITY.expired; // which nobody told this client while it searched
+    const hasNoTime = this.#kit.availabilities.get(from) === AVAILABILITY.expired; // it may have expired during the search
     this.#stay(client, hasNoTime ? 0 : retryAfterMs("calledOff", this.#kit.config.quietMs), undefined);
   }
 
-  /** The server that was kept is the client's again; if it has a fate it ends with that. Another look at it follows after `againMs`. */
+  /** Returns the client to the kept server. With a fate, the connection ends; without, it is looked at again after `againMs`. */
   #stay(client: number, againMs: number, fate: Fate | undefined): void {
     const { wheel, clock } = this.#kit;
     this.#dialer.cancel(client);
@@ -392,20 +398,20 @@ export class Connections {
     this.#queueUp(server);
   }
 
-  /** The server that was probed is its client's again: its end was meant, or it is lost. */
+  /** The probe is over: the server's FIN was meant and is passed on, or the server is lost. */
   #onProbed(client: number, outcome: Dial): void {
     const { wheel, clock } = this.#kit;
     const server = this.#words[rowOf(client) + WORD.peer];
     if (this.#words[rowOf(client) + WORD.state] === STATE.probing) this.#become(client, STATE.open);
     if (outcome === DIAL.lost) return this.#loseServer(client, "reset");
-    wheel.set(client, clock.nowMs); // all that the timer is for is looked at anew
+    wheel.set(client, clock.nowMs); // the timer was the probe's; let onTimer set it again
     if ((this.#words[rowOf(server) + WORD.flags] & FLAG.broken) !== 0) return this.#onBroken(server, client);
     this.#queueUp(client);
     this.#relay.passEnd(server);
     this.#onHalfClosed(server, client);
   }
 
-  /** Relays from one socket to the other and draws the consequences. False if the connection is not open any more. */
+  /** Relays from one socket to the other and acts on the outcome. False: the connection is no longer open. */
   #transfer(from: number, to: number): boolean {
     const outcome = this.#relay.transfer(from, this.#kit.clock.nowMs);
     return outcome === OUTCOME.idle ? this.#goOn(from, to) : this.#settle(from, to, outcome);
@@ -425,7 +431,8 @@ export class Connections {
         this.#endReset(from, to);
         return false;
       case OUTCOME.receiverFailed:
-        // Both are to be read on: the one for what it sent before it failed, the other because its end may have come with these bytes.
+        // Read both again: the receiver for bytes that it sent before it failed, the sender because its FIN may have come with
+        // these bytes.
         words[rowOf(to) + WORD.flags] |= FLAG.readable;
         words[rowOf(from) + WORD.flags] |= FLAG.readable;
         this.#onBroken(to, from);
@@ -434,7 +441,7 @@ export class Connections {
     return this.#goOn(from, to);
   }
 
-  /** The connection goes on. Where much is relayed, or was until now, epoll is told what to wait for. */
+  /** The connection continues. Adjusts what epoll reports if this direction is bulk, or was until now. */
   #goOn(from: number, to: number): true {
     const flags = rowOf(from) + WORD.flags;
     const isBulk = this.#relay.isBulk(from);
@@ -445,13 +452,13 @@ export class Connections {
     return true;
   }
 
-  /** One direction has ended: both have, or the other goes on. False if the connection is not open any more. */
+  /** One direction has ended. Ends the connection if both have. False: the connection is no longer open. */
   #onHalfClosed(from: number, to: number): boolean {
     const client = this.#clientOf(from);
     const fromFlags = this.#words[rowOf(from) + WORD.flags];
     const toFlags = this.#words[rowOf(to) + WORD.flags];
     if ((toFlags & FLAG.broken) !== 0) {
-      if (to !== client && (toFlags & FLAG.done) === 0) return true; // what the server sent before it failed still goes to the client
+      if (to !== client && (toFlags & FLAG.done) === 0) return true; // bytes sent before the failure still go to the client
       this.#close(client, fateOfEnds({ clientFailed: to === client, serverFailed: to !== client }));
       return false;
     }
@@ -463,13 +470,13 @@ export class Connections {
       this.#onBroken(from, to);
       return false;
     }
-    if ((toFlags & FLAG.watched) === 0) this.#kit.silence.begin(to, this.#kit.clock.nowMs); // an end has to be acknowledged, too
+    if ((toFlags & FLAG.watched) === 0) this.#kit.silence.begin(to, this.#kit.clock.nowMs); // a FIN must be acknowledged, too
     return true;
   }
 
   /**
-   * The socket failed. What it sent before is passed on as far as the other takes it; then the other is told. A client's bytes do not
-   * wait for a server that takes none: it may never do so, and the client is gone.
+   * The socket has failed. The bytes that it sent before are passed on as far as the other side accepts them; then the other side
+   * gets a reset. Bytes of a failed client do not wait for a server without room: it may never have room, and the client is gone.
    */
   #onBroken(socket: number, peer: number): void {
     const row = rowOf(socket);
@@ -480,15 +487,15 @@ export class Connections {
     else if (outcome === OUTCOME.atEnd) this.#onServerEnd(socket, peer);
     else if (outcome === OUTCOME.blocked && this.#words[row + WORD.role] === ROLE.server) {
       this.#settle(socket, peer, outcome);
-      this.#queueUp(peer); // it may have to send all before it reads: nobody takes that but we
+      this.#queueUp(peer); // the client may have to send everything before it reads, so its bytes must be discarded
     } else this.#endReset(socket, peer);
   }
 
-  /** A socket whose end was passed on has failed: it takes no more of what the other sends. */
+  /** A socket whose FIN was passed on has failed: it accepts no more bytes of the other side. */
   #loseFinished(socket: number, peer: number): void {
     const client = this.#clientOf(socket);
     if (socket !== client) return this.#close(client, fateOfEnds({ clientFailed: false, serverFailed: true }));
-    // Closing the server's socket now could take away what the client sent before it went.
+    // Closing the server's socket now could destroy bytes that the client sent before it went.
     const outcome = this.#relay.transfer(peer, this.#kit.clock.nowMs);
     if (outcome === OUTCOME.ended || outcome === OUTCOME.senderFailed) this.#close(client, "client_gone");
     else {
@@ -497,7 +504,7 @@ export class Connections {
     }
   }
 
-  /** A socket was reset, or its system is gone: the other is reset, too, so that nothing cut is taken for whole. */
+  /** A socket was reset, or its host is gone: the other side is reset, too, so that it cannot mistake its data for complete. */
   #endReset(socket: number, peer: number): void {
     const words = this.#words;
     const client = this.#clientOf(socket);
@@ -510,7 +517,7 @@ export class Connections {
     this.#loseServer(client, "reset");
   }
 
-  /** The server's end was read, and nothing of its bytes waits. False if the connection is not open any more. */
+  /** The server's FIN was read, and all its bytes were passed on. False: the connection is no longer open. */
   #onServerEnd(server: number, client: number): boolean {
     if (!this.#redistributor.isBusy(client)) this.#dialer.noteEnd(this.#words[rowOf(client) + WORD.slot]);
     if (this.#redistributor.decide(client, "end") === "probe") {
@@ -523,7 +530,7 @@ export class Connections {
     return this.#onHalfClosed(server, client);
   }
 
-  /** The server is lost for certain: the client has another one if it may, or is told by a reset: nothing cut is to look whole. */
+  /** The server is certainly lost: the connection moves if it may; otherwise the client gets a reset. */
   #loseServer(client: number, loss: Loss): void {
     const verdict = this.#redistributor.decide(client, loss);
     if (verdict !== "move" && verdict !== "replay") {
@@ -533,13 +540,13 @@ export class Connections {
     this.#onDial(client, this.#redistributor.departLost(client, loss, verdict));
   }
 
-  /** The connection leaves a server that may be alive, which is kept until another one has accepted. */
+  /** The connection leaves a server that may be alive; that server is kept until another has accepted. */
   #depart(client: number, loss: Loss, verdict: "move" | "replay"): void {
     this.#become(client, STATE.departing);
     this.#onDial(client, this.#redistributor.depart(client, loss, verdict));
   }
 
-  /** The connection's server drains: it is left now, if the connection may go, or when it may have come to that. */
+  /** The connection's server drains: the connection leaves now if it may, or sets a timer for the next time it might. */
   #leaveServer(client: number): void {
     const { config, wheel, clock, availabilities } = this.#kit;
     const hasNoTime = availabilities.get(this.#words[rowOf(client) + WORD.slot]) === AVAILABILITY.expired;
@@ -554,7 +561,7 @@ export class Connections {
     wheel.sooner(client, clock.nowMs + Math.min(againMs, config.idleTimeoutMs - quietForMs));
   }
 
-  /** The checks of the connection's server get no answer. Where there is no other server, they say more of us than of it. */
+  /** The checks of the connection's server get no answer. If no other server is up, the fault is more likely on this side. */
   #leaveSilent(client: number, silentMs: number, sinceHealthyMs: number): void {
     if (!this.#dialer.hasElsewhere(client)) return;
     const verdict = this.#redistributor.decide(client, "silent", sinceHealthyMs);
@@ -563,7 +570,7 @@ export class Connections {
     this.#close(client, this.#redistributor.fateOfCut(client, "silent"), "both");
   }
 
-  /** Whether the socket's host turns out to be gone, which is then dealt with; if not, sees to it that it is looked at again. */
+  /** Whether the socket's host is gone; the loss is then handled here. If not, sets the timer for the next check. */
   #isSilent(socket: number, peer: number): boolean {
     const { silence, wheel, clock } = this.#kit;
     const againMs = silence.check(socket, clock.nowMs);
@@ -572,17 +579,17 @@ export class Connections {
     return againMs === SILENT;
   }
 
-  /** It is as if the socket had been reset: what had come of it is passed on; what it has not taken it is never to be sent. */
+  /** Treats the socket as reset: bytes that arrived from it are passed on; bytes that it has not acknowledged are dropped. */
   #loseHost(socket: number, peer: number): void {
     const row = rowOf(socket);
     this.#words[row + WORD.errno] = ERRNO.ETIMEDOUT;
     this.#words[row + WORD.flags] |= FLAG.broken | FLAG.reset | FLAG.readable;
     this.#kit.sockets.resetOnClose(socket);
-    this.#kit.libc.call.shutdown(socket, SOCKET.SHUT_RD); // after what had come reading gives an end, and not nothing for now
+    this.#kit.libc.call.shutdown(socket, SOCKET.SHUT_RD); // so that reading returns 0 after the buffered bytes, and not EAGAIN
     this.#onBroken(socket, peer);
   }
 
-  /** Visits the open connections of the server with this slot; clients that wait for it go on to the next. */
+  /** Visits the open connections of this server. Clients for which it is being dialled go on to the next server. */
   #visitServer(slot: number, reason: number, visit: (client: number) => void): void {
     this.#forEachClient((client) => {
       if (this.#words[rowOf(client) + WORD.slot] !== slot) return;
@@ -593,7 +600,7 @@ export class Connections {
     });
   }
 
-  /** Clients that look for another server while theirs keeps them, and has no time left now, are to find one at once or be cut. */
+  /** The drain time of this server is over: restarts the searches of clients that were leaving it, now as `expired`. */
   #hurrySearches(slot: number): void {
     this.#forEachClient((client) => {
       if (this.#words[rowOf(client) + WORD.state] !== STATE.departing) return;

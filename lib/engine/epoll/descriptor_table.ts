@@ -1,18 +1,18 @@
 /**
- * What the epoll engine knows of every descriptor: a row of 128 bytes for each number there can be, in one SharedArrayBuffer. A
- * descriptor belongs to the worker whose epoch is in its row and to nobody else; that worker alone writes the row. So a worker
- * finds a connection by indexing, allocates nothing for it, and when a worker dies, main finds all that it held.
+ * The state of every descriptor of the epoll engine: one row of 128 bytes per descriptor number, in one SharedArrayBuffer. A
+ * descriptor belongs to the worker whose epoch is in its row, and only that worker writes the row. So a worker finds a connection
+ * by indexing and allocates nothing for it, and when a worker dies, main finds every descriptor that it held.
  */
 
-/** Bytes of a row as a power of two, and its words of four bytes likewise: row `fd` starts at word `fd << ROW_SHIFT`. */
+/** The number of 32-bit words in a row, as a power of two: row `fd` starts at word `fd << ROW_SHIFT`. */
 export const ROW_SHIFT = 5;
 const ROW_BYTES = 4 << ROW_SHIFT;
 
-/** Where a row's 32-bit words are. */
+/** The 32-bit words of a row. */
 export const WORD = {
-  /** Incarnation of the worker it belongs to; 0: to none. */
+  /** The epoch of the worker that owns the descriptor; 0: none. */
   owner: 0,
-  /** Counts how often the number was taken into use: it tells an event of its predecessor from its own. */
+  /** Changes whenever the descriptor number is reused, which tells events of an earlier socket from those of this one. */
   generation: 1,
   /** A ROLE. */
   role: 2,
@@ -24,115 +24,117 @@ export const WORD = {
   slot: 5,
   /** Client: servers dialled. */
   attempts: 6,
-  /** The last error met. */
+  /** The last error. */
   errno: 7,
-  /** Client: the IP address, up to four words in the network's order, and its bytes. */
+  /** Client: the IP address, up to four words in network byte order, and its length in bytes. */
   ip: 8,
   ipLength: 12,
-  /** The other side's port; client: with the number of its service from bit SERVICE_SHIFT on. */
+  /** The port of the peer; client: with the number of its service from bit SERVICE_SHIFT on. */
   port: 13,
-  /** Bytes read here and not yet sent on: the number of the chunk that has them plus 1 (0: none), from where to where in it. */
+  /** Bytes read here and not yet sent on: the number of their chunk plus 1 (0: none), and their start and end in it. */
   chunk: 14,
   chunkStart: 15,
   chunkEnd: 16,
-  /** The same in a pipe: its number plus 1, and how many bytes it holds. */
+  /** Bytes spliced here and not yet sent on: the number of their pipe plus 1 (0: none), and their count. */
   pipe: 17,
   pipeBytes: 18,
-  /** Bytes read in large pieces without a small one between them. */
+  /** Bytes read in large pieces since the last small one. */
   score: 19,
-  /** The events that epoll was last asked for, while they are not all. */
+  /** The events that epoll was last told to report. */
   interest: 20,
-  /** Client: its STATE, which `Connections` alone changes. */
+  /** Client: its STATE, which only `Connections` changes. */
   state: 21,
-  /** Client: FACT bits of what it has been through and, from bit REPLAYS_SHIFT on, how often what it asks was sent again. */
+  /** Client: the FACT bits of its history and, from bit REPLAYS_SHIFT on, how often its request was replayed. */
   facts: 22,
   /**
-   * Client: in the lower half, how often it went from one server to another; in the upper half, while it is on its way, the slot of the
-   * server that it leaves, which counts it until it has arrived, plus 1.
+   * Client: in the lower half, how often it has moved. In the upper half, during a move, the slot of the server that it is leaving
+   * plus 1; that server counts the connection until it has arrived.
    */
   moves: 23,
 } as const;
 
-/** Where a row's 64-bit floats are, counted in floats: row `fd` starts at float `fd << (ROW_SHIFT - 1)`. */
+/**
+ * The 64-bit floats of a row, counted in floats: row `fd` starts at float `fd << (ROW_SHIFT - 1)`. Times are by the workers' clock.
+ */
 export const FLOAT = {
-  /** Bytes read here that the peer's socket has taken. */
+  /** Bytes read here and written to the other side's socket. */
   bytes: 12,
-  /** When bytes were last moved from here, by the worker's clock. */
+  /** When bytes were last relayed from here. */
   lastActivityMs: 13,
-  /** When it was accepted, or dialled, by the worker's clock. */
+  /** When it was accepted or dialled. */
   startedMs: 14,
-  /** Client: bytes that it got from servers which it has left. */
+  /** Client: bytes received from servers that it has left. */
   earlierBytes: 15,
 } as const;
 
 /**
- * Floats of a server's row, where a client's has its IP address: when the server, and when its client, was last heard of by its system or
- * was owed nothing, by the worker's clock; of those that are watched.
+ * Floats of a server's row, in the place of a client's IP address: when the server's host, and when the client's host, last sent a
+ * segment or owed no acknowledgement. Valid only for sockets with FLAG.watched.
  */
 export const SERVER_FLOAT = { serverHeardMs: 4, clientHeardMs: 5 } as const;
 
-/** Where in a client's `WORD.port` the number of its service begins; the mask is of the port. */
+/** The first bit of the service's number in a client's `WORD.port`, and the mask of the port. */
 export const SERVICE_SHIFT = 16;
 export const PORT_MASK: number = (1 << SERVICE_SHIFT) - 1;
 
-/** The upper half of `WORD.moves` begins here; the mask is of the lower half. */
+/** The first bit of the upper half of `WORD.moves`, and the mask of the lower half. */
 export const FROM_SHIFT = 16;
 export const MOVES_MASK: number = (1 << FROM_SHIFT) - 1;
 
-/** Where in `WORD.facts` the number of replays begins. */
+/** The first bit of the number of replays in `WORD.facts`. */
 export const REPLAYS_SHIFT = 16;
-/** One replay, as it is added to that word. */
+/** One replay, to be added to that word. */
 export const REPLAY_ONE: number = 1 << REPLAYS_SHIFT;
 /** The FACT bits of that word. */
 export const FACTS_MASK: number = REPLAY_ONE - 1;
 
-/** What a descriptor is for. */
+/** The uses of a descriptor. */
 export const ROLE = { client: 1, server: 2, pipe: 3 } as const;
 
 /** The states of a connection. */
 export const STATE = {
-  /** It has no server, and one is dialled or looked up. */
+  /** It has no server; one is being dialled or its name looked up. */
   dialling: 1,
-  /** Bytes go both ways. */
+  /** Bytes are relayed in both directions. */
   open: 2,
-  /** It is open, and its server is kept while another one is dialled. */
+  /** It keeps its server while another one is being dialled. */
   departing: 3,
-  /** It is open, and its server, which has sent its end, is dialled again to see whether it is alive. */
+  /** Its server has sent FIN and is being dialled again, to learn whether it is alive. */
   probing: 4,
 } as const;
 export type State = typeof STATE[keyof typeof STATE];
 
-/** Facts of a socket, in one word. */
+/** Flags of a socket, in one word. */
 export const FLAG = {
   /** There may be something to read. */
   readable: 1 << 0,
-  /** The system may take more. */
+  /** The socket may accept more bytes. */
   writable: 1 << 1,
-  /** The peer has sent its end: what is left to read is in the system's queue. */
+  /** The peer has sent FIN: all bytes still to be read are in the receive buffer. */
   hangup: 1 << 2,
-  /** Urgent data was announced: a short read may have stopped at its mark, and says nothing of what follows. */
+  /** Urgent data was announced: a short read may have stopped at its mark, so it does not mean that the buffer is empty. */
   urgent: 1 << 3,
-  /** The end was read. */
+  /** The peer's FIN was read. */
   atEnd: 1 << 4,
-  /** The end was passed on. */
+  /** The peer's FIN was passed on. */
   done: 1 << 5,
-  /** The socket failed: nothing can be written to it. */
+  /** The socket has failed: nothing can be written to it. */
   broken: 1 << 6,
-  /** Waits for its next turn. */
+  /** The socket is queued for another turn. */
   queued: 1 << 8,
-  /** Moves so much that only the events it waits for are asked of epoll. */
+  /** The direction carries so much that epoll reports only the events it waits for. */
   bulk: 1 << 9,
-  /** A server's socket that sends small pieces at once (TCP_NODELAY). */
+  /** TCP_NODELAY is set on this server's socket. */
   noDelay: 1 << 10,
-  /** The socket was reset, and a call was told so: what looks like its end is none. */
+  /** The socket was reset and a call consumed the error: a read of 0 bytes is not a FIN. */
   reset: 1 << 11,
-  /** The end was reported before anything else went wrong. */
+  /** A FIN was reported before any failure. */
   fin: 1 << 13,
-  /** A client whose connection has lived so long that its server's keep-alive was set. */
+  /** Client: keep-alive has been set on the socket of its server. */
   keepAliveSet: 1 << 12,
-  /** A client that has another server now, which is still to be told what the first one was told. */
+  /** Client: it has moved, and the recorded bytes are still to be replayed to the new server. */
   replaying: 1 << 14,
-  /** It was sent something lately: it is watched whether its host is still there. */
+  /** Bytes were sent to it recently: its host is being watched for silence. */
   watched: 1 << 16,
 } as const;
 
@@ -146,12 +148,12 @@ export function floatsOf(descriptor: number): number {
   return descriptor << (ROW_SHIFT - 1);
 }
 
-/** The rows, seen from one thread. */
+/** One thread's view of the rows. */
 export class DescriptorTable {
   readonly words: Int32Array;
   readonly floats: Float64Array;
   readonly bytes: Uint8Array;
-  /** Descriptors from 0 to this number, less 1, have a row. */
+  /** The number of rows. */
   readonly capacity: number;
 
   constructor(readonly shared: SharedArrayBuffer) {
@@ -161,21 +163,21 @@ export class DescriptorTable {
     this.capacity = shared.byteLength / ROW_BYTES;
   }
 
-  /** When something was last relayed on a client's connection, by the workers' clock, in ms. */
+  /** When bytes were last relayed on a client's connection, by the workers' clock, in ms. */
   lastActivityMs(client: number): number {
     const server = this.words[rowOf(client) + WORD.peer];
     const clientMs = this.floats[floatsOf(client) + FLOAT.lastActivityMs];
     return server < 0 ? clientMs : Math.max(clientMs, this.floats[floatsOf(server) + FLOAT.lastActivityMs]);
   }
 
-  /** A client's IP address, a copy. */
+  /** A copy of a client's IP address. */
   ipOf(client: number): Uint8Array {
     const word = (client << ROW_SHIFT) + WORD.ip;
     return this.bytes.slice(word * 4, word * 4 + this.words[(client << ROW_SHIFT) + WORD.ipLength]);
   }
 }
 
-/** Memory for so many descriptors; what is never used is never touched. */
+/** Allocates rows for this many descriptors. The kernel backs pages only when they are first written. */
 export function allocateDescriptorTable(capacity: number): SharedArrayBuffer {
   return new SharedArrayBuffer(capacity * ROW_BYTES);
 }

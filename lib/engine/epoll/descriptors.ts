@@ -1,6 +1,6 @@
 /**
- * The descriptors of one worker: takes each into the table and into epoll, tells epoll what to report of it, and closes it. Bytes that
- * wait to be sent are given back with it. Knows nothing of connections.
+ * The descriptors of one worker: adds each to the table and to epoll, tells epoll which events to report, and closes it. Closing
+ * also frees the chunk or pipe of bytes not yet sent. Knows nothing about connections.
  */
 
 import { assert } from "../../values/errors.ts";
@@ -8,21 +8,20 @@ import { EPOLL, EPOLL_EVENT, type Libc } from "../system/libc.ts";
 import { type DescriptorTable, FLAG, FLOAT, floatsOf, rowOf, WORD } from "./descriptor_table.ts";
 import type { ChunkPool, PipePool } from "./pools.ts";
 
-/** Every event, where nothing is left out. */
+/** Every event that a socket can be watched for. */
 const ALL_EVENTS = EPOLL.IN | EPOLL.PRI | EPOLL.OUT | EPOLL.RDHUP | EPOLL.ET;
 
-/** The generation of the listeners and the mailbox in epoll's events. A socket's is never 0. */
+/** The generation of listeners and the mailbox in epoll's events. A socket's generation is never 0. */
 const NO_GENERATION = 0;
 
-/** What a worker's descriptors need. */
-export interface DescriptorOptions {
+interface DescriptorOptions {
   readonly libc: Libc;
   readonly table: DescriptorTable;
   readonly chunks: ChunkPool;
   readonly pipes: PipePool;
   readonly clock: { readonly nowMs: number };
   readonly epoll: number;
-  /** The worker's. */
+  /** The worker's epoch. */
   readonly epoch: number;
 }
 
@@ -43,12 +42,12 @@ export class Descriptors {
     this.#eventAddress = options.libc.addressOf(this.#event.buffer);
   }
 
-  /** The highest number that was ever adopted. */
+  /** The highest descriptor that was ever adopted. */
   get highest(): number {
     return this.#highest;
   }
 
-  /** Takes a descriptor into the table and into epoll. False, and it is closed, if it cannot. */
+  /** Adds a descriptor to the table and to epoll. On failure, closes it and returns false. */
   adopt(descriptor: number, role: number, peer: number, flags: number): boolean {
     const { libc, table, epoch, clock } = this.#options;
     const words = this.#words;
@@ -80,7 +79,8 @@ export class Descriptors {
   /** Closes a descriptor of this worker. */
   release(descriptor: number): void {
     this.drop(descriptor);
-    // Events of it may still be in this batch, and another worker may hand the number back before they come up.
+    // This batch may still contain events of this socket, and another worker may hand over a client with the same number before
+    // them.
     this.#words[rowOf(descriptor) + WORD.generation]++;
     this.#words[rowOf(descriptor) + WORD.owner] = 0;
     this.#options.libc.call.close(descriptor);
@@ -92,7 +92,7 @@ export class Descriptors {
     return this.#words[row + WORD.chunk] !== 0 || this.#words[row + WORD.pipeBytes] !== 0;
   }
 
-  /** Forgets bytes that were read from this socket and wait to be sent. */
+  /** Drops bytes that were read from this socket and wait to be sent. */
   drop(socket: number): void {
     const words = this.#words;
     const row = rowOf(socket);
@@ -102,8 +102,8 @@ export class Descriptors {
   }
 
   /**
-   * Has epoll report only what a bulk direction waits for: no input while its output is blocked, no room while it is not. Each
-   * report that is not wanted would wake the worker, and fast streams cause many.
+   * Limits what epoll reports of a bulk direction to the events that it waits for: no input while its output is blocked, no output
+   * space while it is not. Every other event would wake the worker for nothing, and fast streams cause many.
    */
   adjustInterest(socket: number): void {
     const words = this.#words;
@@ -117,7 +117,7 @@ export class Descriptors {
     this.#control(EPOLL.CTL_MOD, socket, interest, words[row + WORD.generation]);
   }
 
-  /** Has epoll report events of a descriptor that is no connection's: a listener, the mailbox. */
+  /** Adds a listener or the mailbox to epoll. */
   watch(descriptor: number, events: number): void {
     assert(this.#control(EPOLL.CTL_ADD, descriptor, events, NO_GENERATION), `cannot watch descriptor ${descriptor}`);
   }
@@ -126,7 +126,7 @@ export class Descriptors {
     this.#control(EPOLL.CTL_DEL, descriptor, 0, NO_GENERATION);
   }
 
-  /** `generation` comes back with each event, and tells a descriptor from its predecessor. */
+  /** `generation` comes back with each event and tells this socket from earlier ones with the same number. */
   #control(operation: number, descriptor: number, events: number, generation: number): boolean {
     this.#event[0] = events;
     this.#event[EPOLL_EVENT.dataLow] = descriptor;

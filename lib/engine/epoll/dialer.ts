@@ -1,7 +1,7 @@
 /**
- * Finds a server for each client of a worker: asks `route()`, dials in that order, never one server twice, until one accepts or the
- * limits on attempts and time are reached. Owns the searches: for a client's first server, for another one when it leaves its own, and
- * the probe of a server that has sent its end. Says what came of each step; what follows from it is for `Connections` to decide.
+ * Finds a server for each client of a worker: calls `route()` and dials in that order, each server once, until one accepts or the
+ * limits on attempts and time are reached. Owns the searches: for a client's first server, for another server when it leaves its
+ * own, and the probe of a server that has sent FIN. Returns the outcome of each step; `Connections` decides what follows.
  */
 
 import { clientKey, formatAddress } from "../../values/address.ts";
@@ -18,49 +18,49 @@ import { REASON } from "./reasons.ts";
 import type { SharedTable } from "./shared_table.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 
-/** What came of a step of a search. */
+/** The outcome of a step of a search. */
 export const DIAL = {
-  /** A server is being connected to, or its name looked up. */
+  /** A server is being dialled, or its name looked up. */
   pending: 0,
   /** The server has accepted. */
   connected: 1,
-  /** No server took the client. */
+  /** No server has accepted the client. */
   nobody: 2,
-  /** The server that was probed meant its end. */
+  /** The probed server is alive: it meant its FIN. */
   meant: 3,
-  /** The server that was probed is lost. */
+  /** The probed server is lost. */
   lost: 4,
 } as const;
 export type Dial = typeof DIAL[keyof typeof DIAL];
 
-/** How long an answer to a look-up is used again. */
+/** How long the answer to a look-up is cached. */
 const ANSWER_MS = 5000;
 
-/** Where the ports begin that Linux chooses from for our side (ip_local_port_range as it is by default). */
+/** The lowest local port that Linux chooses for an outgoing connection (the default of ip_local_port_range). */
 const EPHEMERAL_PORT_MIN = 32_768;
 
-/** Errors that say that this machine has too little of something, and nothing of the server. */
+/** Errors that mean this machine has run out of a resource, and say nothing about the server. */
 const SHORTAGES: readonly number[] = OWN_SHORTAGES.map((name) => ERRNO[name]);
-/** Those of them that new clients would meet, too. */
+/** The shortages that would affect new clients, too. */
 const USED_UP: readonly number[] = [ERRNO.EMFILE, ERRNO.ENFILE, ERRNO.ENOBUFS, ERRNO.ENOMEM];
 
 /** Why and how a connection leaves its server. */
 export interface Departure {
   readonly loss: Loss;
-  /** What the connection was doing. */
+  /** Where the connection was in its exchange. */
   readonly state: Exclude<ConnectionState, "busy">;
-  /** Whether what the client said is sent to the next server again. */
+  /** Whether the recorded bytes are replayed to the next server. */
   readonly isReplay: boolean;
-  /** The slot of the server. */
+  /** The slot of the server that it leaves. */
   readonly from: number;
-  /** Its socket, while it is kept; -1: it is closed. */
+  /** The socket of that server, while it is kept; -1: it is closed. */
   readonly kept: number;
 }
 
-/** What a search may spend. Servers that are lost one after another without a byte share it. */
+/** What a search may spend. Departures from servers that are lost one after another without a byte share one budget. */
 interface Budget {
   readonly deadlineMs: number;
-  /** Servers dialled for this connection, over all, at the most. */
+  /** The search stops when this many servers have been dialled for the connection in total. */
   readonly attemptsMax: number;
   /** Slots of servers that were tried. */
   readonly tried: number[];
@@ -68,38 +68,38 @@ interface Budget {
 
 /** A search for a server. Most clients need none: their first server accepts. */
 export interface Search {
-  /** Undefined: the client has had no server yet. */
+  /** Undefined: the client has not had a server yet. */
   readonly departure: Departure | undefined;
-  /** Whether the client's own server is dialled, to learn whether its end was meant. */
+  /** Whether this is a probe: the client's own server is dialled, to learn whether it meant its FIN. */
   readonly isProbe: boolean;
-  /** A probe: when the server accepted; it is watched for a moment. */
+  /** Probe: when the server accepted. The probe watches it for a moment longer. */
   acceptedMs: number | undefined;
   readonly budget: Budget;
   /** A server has been found. The search is kept for its budget. */
   isOver: boolean;
   /** The server whose name is being looked up. */
   awaitedName: string | undefined;
-  /** The addresses of the server being dialled if it is known by name, and which of them is. */
+  /** The addresses of the server being dialled, if it is known by name, and the index of the current one. */
   addresses: Uint8Array | undefined;
   addressIndex: number;
 }
 
-/** The addresses of a server known by name, while they may be used again, and who waits for them. */
+/** The cached addresses of a server known by name, or the clients that wait for the look-up. */
 interface NamedServer {
   addresses: Uint8Array;
   expiresMs: number;
   waiting: number[] | undefined;
 }
 
-/** The routing table of one service, and its addresses as they lie in memory. */
+/** The routing table of one service, and the memory of its addresses. */
 interface Routing {
   readonly table: SharedTable;
   readonly bytes: Uint8Array;
   readonly address: bigint;
 }
 
-/** What dialling needs of the worker. */
-export type DialerKit = Pick<
+/** The parts of the worker that dialling uses. */
+type DialerKit = Pick<
   WorkerKit,
   "libc" | "sockets" | "table" | "descriptors" | "counters" | "wheel" | "config" | "availabilities" | "reports" | "clock" | "post"
 >;
@@ -132,7 +132,7 @@ export class Dialer {
     this.#sockaddrAddress = kit.libc.addressOf(this.#sockaddr.buffer);
   }
 
-  /** Routes by these tables from now on, one for each service. */
+  /** Routes new connections by these tables, one for each service. */
   setTables(tables: readonly SharedTable[]): void {
     this.#routings = tables.map((table) => ({
       table,
@@ -146,21 +146,21 @@ export class Dialer {
     return this.#routingOf(client).table.circle.serverCount;
   }
 
-  /** The search that goes on for this client. */
+  /** The search under way for this client, if any. */
   searchOf(client: number): Search | undefined {
     if (this.#searches.size === 0) return undefined;
     const search = this.#searches.get(client);
     return search?.isOver === false ? search : undefined;
   }
 
-  /** The errno of what the system has run out of since this was last asked; 0: of nothing. */
+  /** Returns and clears the errno of a resource that ran out; 0: none. */
   takeShortage(): number {
     const shortage = this.#shortage;
     this.#shortage = 0;
     return shortage;
   }
 
-  /** Dials servers for a client without one, one after another, until one is being connected to: `pending` or `nobody`. */
+  /** Begins to dial the next server for a client that has none. Returns `pending` or `nobody`. */
   dial(client: number): Dial {
     const row = rowOf(client);
     let search = this.searchOf(client);
@@ -180,8 +180,8 @@ export class Dialer {
   }
 
   /**
-   * Looks for another server for a client that leaves its own, which counts it until then: `pending` or `nobody`. `sharesBudget`: with
-   * what the last search has left.
+   * Begins to dial another server for a client that leaves its own, which counts the client until it has arrived. With
+   * `sharesBudget`, the search may spend only what the previous one left. Returns `pending` or `nobody`.
    */
   depart(client: number, how: Omit<Departure, "from">, sharesBudget: boolean): Dial {
     const row = rowOf(client);
@@ -196,7 +196,9 @@ export class Dialer {
     return this.dial(client);
   }
 
-  /** Dials the client's own server once more, to learn whether it is alive; its socket is kept: `pending`, `meant` or `lost`. */
+  /**
+   * Dials the client's own server again, to learn whether it is alive, and keeps its socket. Returns `pending`, `meant` or `lost`.
+   */
   probe(client: number): Dial {
     const row = rowOf(client);
     const from = this.#words[row + WORD.slot];
@@ -211,7 +213,7 @@ export class Dialer {
     return this.#endProbe(client, departure, resultOf(this.#words[row + WORD.errno]));
   }
 
-  /** An event of a server's socket that is being connected. */
+  /** Handles an event of the socket of a server that is being dialled. */
   onEvent(server: number, events: number): Dial {
     const { sockets, counters, clock, wheel } = this.#kit;
     const row = rowOf(server);
@@ -234,12 +236,12 @@ export class Dialer {
     return DIAL.connected;
   }
 
-  /** The time for the dialled server, for one of its addresses or for a probe is over. */
+  /** The time for the dialled server, for one of its addresses, or for a probe is over. */
   onTimeout(client: number): Dial {
     const search = this.searchOf(client);
     if (search?.acceptedMs === undefined) return this.fail(client, ERRNO.ETIMEDOUT);
     const { sockets, wheel, clock } = this.#kit;
-    // The event of a reset may be among those still to be read, so the socket is asked.
+    // The event of a reset may still be unread, so check the socket itself.
     const errno = sockets.takeError(this.#words[rowOf(client) + WORD.peer]);
     if (errno !== 0) return this.fail(client, errno);
     const untilMs = this.#probedUntilMs(search.departure!.from, search.acceptedMs);
@@ -248,18 +250,18 @@ export class Dialer {
     return DIAL.pending;
   }
 
-  /** The dialled server did not take the client, for this errno or REASON: on to its next address, or to the next server. */
+  /** The dialled server did not accept, for this errno or REASON: tries its next address, or the next server. */
   fail(client: number, errno: number): Dial {
     this.#words[rowOf(client) + WORD.errno] = errno;
     const search = this.searchOf(client);
-    // A probed server that accepted and then reset is not there: another address of its name says nothing of it.
+    // A probed server that accepted and then reset is lost. Another address of its name would say nothing about it.
     if (errno >= 0 && search?.acceptedMs === undefined && this.#tryNextAddress(client, search)) return DIAL.pending;
     if (search?.isProbe === true) return this.#endProbe(client, search.departure!, resultOf(errno));
     this.#giveUpServer(client);
     return this.dial(client);
   }
 
-  /** The addresses of a server known by name were found; none if they were not. The clients that waited, to be resumed. */
+  /** A look-up has finished; it found no addresses if it failed. Returns the clients that waited for it, for `resume`. */
   onFound(server: string, addresses: Uint8Array): readonly number[] {
     const named = this.#names.get(server);
     if (named?.waiting === undefined) return [];
@@ -271,10 +273,10 @@ export class Dialer {
     return waiting;
   }
 
-  /** Goes on with a client that waited for these addresses. */
+  /** Continues the search of a client that waited for these addresses. */
   resume(client: number, server: string, addresses: Uint8Array): Dial {
     const search = this.searchOf(client);
-    if (search?.awaitedName !== server) return DIAL.pending; // it does not wait for them any more
+    if (search?.awaitedName !== server) return DIAL.pending; // it no longer waits for them
     search.awaitedName = undefined;
     search.addresses = addresses;
     search.addressIndex = -1;
@@ -282,17 +284,17 @@ export class Dialer {
     return this.fail(client, addresses.length === 0 ? REASON.nameNotFound : this.#words[rowOf(client) + WORD.errno]);
   }
 
-  /** The server that accepted is the client's: the search is over, and its departure is given. */
+  /** The client has the server that accepted: ends the search and returns its departure, if any. */
   settle(client: number): Departure | undefined {
     const search = this.searchOf(client);
     if (search === undefined) return undefined;
     search.isOver = true;
-    // A server that was kept may well be dialled again; only one that was lost is not, if the next is lost soon, too.
+    // Keep the budget only after a loss: if the next server is lost soon, too, this one is not tried again. A kept server may be.
     if (search.departure === undefined || search.departure.kept >= 0) this.#searches.delete(client);
     return search.departure;
   }
 
-  /** Ends a search; a server that was kept is the client's again. */
+  /** Ends a departure's search and returns the client to the server that it was leaving. */
   cancel(client: number): void {
     const search = this.searchOf(client)!;
     const row = rowOf(client);
@@ -308,17 +310,17 @@ export class Dialer {
     if (this.#searches.size > 0) this.#searches.delete(client);
   }
 
-  /** Whether there is a server but this one that may get the client; one that is down or rests is none. */
+  /** Whether another server may get the client. A server that is down or resting does not count. */
   hasElsewhere(client: number): boolean {
     return this.#hasAnother(client, "serving");
   }
 
-  /** Whether the ring gives the client to another server than the one it has. */
+  /** Whether the client's owner is another server than the one it has. */
   hasOtherOwner(client: number): boolean {
     return this.#hasAnother(client, "owner");
   }
 
-  /** A server has ended a connection that was waiting or quiet. */
+  /** Notes that a server has ended a connection that was waiting or quiet. */
   noteEnd(slot: number): void {
     this.#lastEndsMs[slot] = this.#kit.clock.nowMs;
   }
@@ -333,7 +335,7 @@ export class Dialer {
     return probedUntilMs(acceptedMs, this.#lastEndsMs[slot]);
   }
 
-  /** The probed server's socket is the client's again, whatever was found out. */
+  /** Ends a probe: the client has its server's first socket again, whatever the result. */
   #endProbe(client: number, departure: Departure, result: ProbeResult): Dial {
     const { endWasMeant, countsAsFailure } = PROBES[result];
     this.#closeServer(client);
@@ -342,7 +344,7 @@ export class Dialer {
     return endWasMeant ? DIAL.meant : DIAL.lost;
   }
 
-  /** The server that the client was leaving, and its socket if that was kept, are the client's again. */
+  /** Gives the client back the server that it was leaving, and that server's socket if it was kept. */
   #return(client: number, { from, kept }: Departure): void {
     const row = rowOf(client);
     this.#searches.delete(client);
@@ -359,11 +361,12 @@ export class Dialer {
     };
   }
 
-  /** The client's search; that for its first server is made when it turns out to be needed. */
+  /** The client's search. The search for a first server is created only when it is needed; most clients need none. */
   #searchFor(client: number): Search {
     const search = this.searchOf(client);
     if (search !== undefined) return search;
-    const budget = { deadlineMs: this.#deadlineOf(client, undefined), attemptsMax: this.#kit.config.connectAttemptsMax, tried: [] };
+    const { connectAttemptsMax } = this.#kit.config;
+    const budget = { deadlineMs: this.#deadlineOf(client, undefined), attemptsMax: connectAttemptsMax, tried: [] };
     const first = newSearch(undefined, budget, false);
     this.#searches.set(client, first);
     return first;
@@ -377,7 +380,7 @@ export class Dialer {
     return this.#routings[this.#words[rowOf(client) + WORD.port] >>> SERVICE_SHIFT];
   }
 
-  /** The next server to try, with a connection reserved there, as an index in the table. -1: none. */
+  /** Chooses the next server to try and reserves a connection there. Returns its index in the table; -1: none. */
   #choose(client: number, search: Search | undefined): number {
     const { table } = this.#routingOf(client);
     const key = this.#keyOf(client);
@@ -391,7 +394,7 @@ export class Dialer {
     return nextServer(table, this.#load, key, choice, takes);
   }
 
-  /** Counts first and looks then whether that was too much, so that no two threads pass a server's limit together. */
+  /** Counts first and checks the limit afterwards, so that two threads cannot exceed a server's limit together. */
   #reserve(client: number, { slots, connectionsMax }: SharedTable, index: number): boolean {
     const { counters } = this.#kit;
     const slot = slots[index];
@@ -411,7 +414,7 @@ export class Dialer {
     return clientKey(this.#routingOf(client).table.key, ip, this.#words[row + WORD.port] & PORT_MASK);
   }
 
-  /** Begins to connect to a server. False if that failed at once. */
+  /** Begins to dial a server. False: it failed at once. */
   #tryServer(client: number, index: number, deadlineMs: number): boolean {
     const { config, wheel, clock } = this.#kit;
     const { bytes, address } = this.#routingOf(client);
@@ -441,7 +444,7 @@ export class Dialer {
     return true;
   }
 
-  /** Begins to connect to the next address of a server known by name; all but the last have their part of the time each. */
+  /** Begins to dial the next address of a server known by name. Each but the last gets an equal part of the connect timeout. */
   #tryNextAddress(client: number, search: Search | undefined): boolean {
     const { config, wheel, clock } = this.#kit;
     if (search?.addresses === undefined) return false;
@@ -459,7 +462,7 @@ export class Dialer {
     return false;
   }
 
-  /** Begins to connect to the address that is at `at` in `bytes`, and in memory at `address`. False if that failed at once. */
+  /** Begins to connect to the sockaddr at `bytes[at]`, whose memory address is `address`. False: it failed at once. */
   #connect(client: number, bytes: Uint8Array, at: number, address: bigint): boolean {
     const { libc, sockets, descriptors, clock } = this.#kit;
     const row = rowOf(client);
@@ -489,7 +492,7 @@ export class Dialer {
     return false;
   }
 
-  /** The server is let go: closed, counted as failed, and not tried again for this client. */
+  /** Closes the dialled server, counts its failure, and does not try it again in this search. */
   #giveUpServer(client: number): Search {
     const { counters, reports } = this.#kit;
     const row = rowOf(client);
@@ -526,12 +529,12 @@ function openSocket(libc: Libc, family: number): number {
   return libc.call.socket(family, SOCKET.SOCK_STREAM | SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC, 0);
 }
 
-/** Whether a dial failed by this machine's or the operator's doing, and says nothing of the server. */
+/** Whether this machine or the operator caused the failure of a dial, so that it says nothing about the server. */
 function isOurs(errno: number): boolean {
   return SHORTAGES.includes(errno) || errno === REASON.removed || errno === REASON.silent;
 }
 
-/** What a probe that ended with this errno or REASON has found out. */
+/** The result of a probe that ended with this errno or REASON. */
 function resultOf(errno: number): ProbeResult {
   if (errno === REASON.removed || errno === REASON.silent) return "gone";
   return isOurs(errno) ? "unasked" : "failed";

@@ -1,7 +1,7 @@
 /**
- * The fast engine: Linux's epoll through libc, in threads of its own. Here, on the main thread, is what holds the workers together:
- * it owns the listeners, starts and replaces workers, hands them tables and orders, and turns their reports into events. It
- * never touches a byte of a connection, and no worker waits for it.
+ * The fast engine: Linux's epoll through libc, on threads of its own. This file is its part on the main thread: it owns the
+ * listeners, starts and replaces workers, sends them tables and commands, and turns their reports into events. It never touches a
+ * byte of a connection, and no worker waits for it.
  */
 
 import { type Address, formatAddress } from "../../values/address.ts";
@@ -37,22 +37,22 @@ import { type CommonSetup, WorkerHandle } from "./worker_handle.ts";
 import type { WorkerListener } from "./worker_setup.ts";
 import { allocateWorkerTable, WorkerTable } from "./worker_table.ts";
 
-/** The table has rows for as many descriptors as there may be, but no more than this or, if that is more, three for each connection. */
+/** The most rows of the descriptor table, unless three per connection are more. */
 const DESCRIPTORS_MAX = 65_536;
-/** Pipes for splicing, over all workers; few where descriptors are few. */
+/** Pipes for splice(2), over all workers; fewer if there are few descriptors. */
 const PIPES_MAX = 64;
 const CONNECTIONS_PER_PIPE = 16;
-/** A worker is replaced at once, but later each time while none comes to work; after so many deaths the daemon ends. */
+/** A dead worker is replaced at once; the delay grows while no replacement gets ready. After DEATHS_MAX deaths the daemon exits. */
 const RESPAWN_MIN_MS = 50;
 const RESPAWN_MAX_MS = 2000;
 const DEATHS_MAX = 8;
 
-/** How long reports are gathered before main is woken for them again; the second where many were. */
+/** How long reports are gathered before main is woken again; LONG_PAUSE_MS if the last batch had MANY_REPORTS. */
 const PAUSE_MS = 10;
 const LONG_PAUSE_MS = 100;
 const MANY_REPORTS = 10;
 
-/** The longest time that a command tells. */
+/** The longest time that fits into a word of a command. */
 const SILENT_MAX_MS = 2 ** 31 - 1;
 
 const log = logger("engine");
@@ -84,14 +84,14 @@ class EpollEngine implements Engine {
   readonly #workers: readonly WorkerHandle[];
   readonly #common: Omit<CommonSetup, "tables" | "generation">;
   readonly #names = new NameLookup();
-  /** By slot, the names of all servers that were ever in a table. */
+  /** By slot: the name of the last server in any table that had this slot. */
   readonly #serverNames: string[] = [];
   readonly #handlers: ReportHandlers;
   readonly #retired = new RetiredSlots();
   readonly #shared = new SharedTables();
-  /** What new connections are routed by. `generation` counts the publications. */
+  /** The tables that new connections are routed by. `generation` counts the publications. */
   #published: { readonly tables: readonly RoutingTable[]; readonly shared: readonly SharedTable[]; readonly generation: number };
-  /** Publications that not every worker has yet, the oldest first. */
+  /** Publications that not every worker has adopted yet, the oldest first. */
   readonly #updates: { readonly generation: number; readonly known: PromiseWithResolvers<void> }[] = [];
   #deaths = 0;
   #epochs = 0;
@@ -143,14 +143,14 @@ class EpollEngine implements Engine {
     for (const worker of this.#workers) worker.send({ kind: "tables", tables: this.#published.shared, generation });
     const known = Promise.withResolvers<void>();
     this.#updates.push({ generation, known });
-    queueMicrotask(() => this.#check()); // where no worker runs nobody will say that it knows
+    queueMicrotask(() => this.#check()); // if no worker runs, no report will trigger the check
     return known.promise;
   }
 
   isEmpty(slot: number): boolean {
     if (!this.#isStopped && !this.#isKnown(this.#published.generation)) return false;
     if (this.#options.counters.getOf(slot, "serverOpen") > 0 || this.#isCounting()) return false;
-    for (const worker of this.#workers) this.#drain(worker); // what is reported of this server must be told before its slot is another's
+    for (const worker of this.#workers) this.#drain(worker); // deliver reports about this server before its slot is reused
     return true;
   }
 
@@ -197,12 +197,14 @@ class EpollEngine implements Engine {
     await this.stop(0);
   }
 
-  /** Whether a worker has counted an end that it has not reported yet. */
+  /** Whether any worker has counted an end that it has not reported yet. */
   #isCounting(): boolean {
     return this.#workers.some((worker) => worker.exists && worker.reports.isCounting);
   }
 
-  /** Whether every worker routes by this table or a later one; one that is still to begin reads its commands first. */
+  /**
+   * Whether every worker routes by this publication or a later one. A worker that is starting reads its commands before it accepts.
+   */
   #isKnown(generation: number): boolean {
     return this.#workers.every(({ index }) =>
       this.#workerTable.epoch(index) === 0 || this.#workerTable.generation(index) >= generation
@@ -216,7 +218,7 @@ class EpollEngine implements Engine {
     this.#check();
   }
 
-  /** Everything that was opened is closed. */
+  /** Ends the workers and closes libc. */
   async #close(): Promise<void> {
     await Promise.all(this.#workers.map((worker) => worker.close()));
     this.#libc[Symbol.dispose]();
@@ -226,7 +228,7 @@ class EpollEngine implements Engine {
     for (const worker of this.#workers) worker.tell(command, a, b, c);
   }
 
-  /** Workers that are still to start. Leaves nothing open where it fails. */
+  /** Makes the workers without starting them. Leaves nothing open if it fails. */
   #makeWorkers(count: number): WorkerHandle[] {
     const workers: WorkerHandle[] = [];
     try {
@@ -242,7 +244,7 @@ class EpollEngine implements Engine {
     for (const { servers } of tables) for (const { slot, name } of servers) this.#serverNames[slot] = name;
   }
 
-  /** What is done with workers' reports. */
+  /** Handlers that pass the workers' reports to the engine's callbacks. */
   #handlersOf({ onEnded, onMoved, onServerFailed }: EngineOptions): ReportHandlers {
     const ended = new ReportedEnd(this.#serverNames);
     const moved = new ReportedMove(this.#serverNames);
@@ -277,8 +279,8 @@ class EpollEngine implements Engine {
   }
 
   /**
-   * There are reports: now, and for as long as the timer takes without being woken again. Being woken costs main more than reading a hundred of
-   * them, so where there are many it sleeps longer.
+   * A worker has reports. Reads them now and again after a pause, during which the worker does not wake main. Being woken costs
+   * main more than reading a hundred reports, so the pause is longer when there are many.
    */
   #onNews(worker: WorkerHandle): void {
     this.#drain(worker);
@@ -290,15 +292,15 @@ class EpollEngine implements Engine {
     });
   }
 
-  /** Takes the worker's reports, and gives their number. */
+  /** Handles the worker's reports. Returns their number. */
   #drain(worker: WorkerHandle): number {
     const count = worker.reports.drain(this.#handlers);
     const dropped = worker.reports.takeDropped();
-    if (dropped > 0) log.warn("{dropped} ended connections are counted but not told: there were too many at a time", { dropped });
+    if (dropped > 0) log.warn("{dropped} ended connections were counted but not logged: too many ended at once", { dropped });
     return count;
   }
 
-  /** Whether something that main waits for has come about. */
+  /** Acts on everything that main waits for and that may have happened: publications, empty servers, the end of the engine. */
   #check(): void {
     while (this.#updates.length > 0 && this.#isKnown(this.#updates[0].generation)) this.#updates.shift()!.known.resolve();
     const generations = this.#workers.filter(({ exists }) => exists).map(({ index }) => this.#workerTable.generation(index));
@@ -308,9 +310,9 @@ class EpollEngine implements Engine {
     if (this.#workers.some((worker) => worker.exists && !this.#workerTable.isStopped(worker.index))) return;
     if (this.#isListening) { for (const { listener } of this.#options.listeners) listener[Symbol.dispose](); }
     this.#isListening = false;
-    for (const epoch of this.#dead) this.#endOrphans(epoch); // a client may have been given to one while it died
+    for (const epoch of this.#dead) this.#endOrphans(epoch); // a client may have been handed to a worker while it died
     if (this.#options.counters.get("open") > 0 || this.#isCounting()) {
-      // Not before all have stopped: until then a client may be on its way from one worker to another.
+      // Only once all have stopped accepting: until then a client may be on its way from one worker to another.
       if (this.#graceIsOver) this.#tellAll(COMMAND.endAll, FATE_NAMES.indexOf("stopped"));
       this.#graceIsOver = false;
       return;
@@ -328,7 +330,7 @@ class EpollEngine implements Engine {
     worker.send({ kind: "found", server: formatAddress(address), addresses });
   }
 
-  /** A worker has died of a fault: its connections end, the others go on, and another takes its place. */
+  /** A worker has died of an internal error: ends its connections and starts a replacement. The other workers continue. */
   #onDeath(worker: WorkerHandle, epoch: number, reason: string): void {
     this.#workerTable.setEpoch(worker.index, 0);
     this.#workerTable.clearOpen(worker.index);
@@ -342,7 +344,7 @@ class EpollEngine implements Engine {
     this.#deaths++;
     const isNobodyLeft = this.#workers.every(({ index }) => this.#workerTable.epoch(index) === 0);
     if (this.#deaths >= DEATHS_MAX && isNobodyLeft) {
-      reportError(new Error(`No worker can be started: ${reason}`)); // ends the daemon: a listener that nobody serves is worse than none
+      reportError(new Error(`No worker can be started: ${reason}`)); // ends the daemon: clients would connect and never be served
       return;
     }
     const delayMs = this.#deaths === 1 ? 0 : Math.min(RESPAWN_MIN_MS * 2 ** this.#deaths, RESPAWN_MAX_MS);
@@ -353,7 +355,7 @@ class EpollEngine implements Engine {
     this.#respawns.add(timer);
   }
 
-  /** Closes what a dead worker held. The number of connections among it. */
+  /** Closes every descriptor of a dead worker. Returns the number of its connections. */
   #endOrphans(epoch: number): number {
     const { words } = this.#descriptors;
     let connections = 0;
@@ -396,7 +398,10 @@ class EpollEngine implements Engine {
   }
 }
 
-/** The system gives the lowest number that is free, so the limit on descriptors, where it is beyond all need, is no measure. */
+/**
+ * Rows of the descriptor table. The kernel allocates the lowest free number, so a limit on open files far beyond our need is no
+ * measure.
+ */
 function tableSize(libc: Libc, { connectionsMax }: EngineConfig): number {
   return Math.min(descriptorLimit(libc), Math.max(DESCRIPTORS_MAX, 3 * connectionsMax));
 }

@@ -1,4 +1,4 @@
-/** A listening socket of the epoll engine: made on the main thread, accepted from by the workers. */
+/** A listening socket of the epoll engine: opened on the main thread, accepted from by the workers. */
 
 import { type Address, isIp } from "../../values/address.ts";
 import { LIMITS } from "../../values/config.ts";
@@ -15,7 +15,7 @@ export class EpollListener implements Listener {
   readonly #libc: Libc = openLibc();
   #isOpen = true;
 
-  /** Listens. Throws `listenError`. */
+  /** Opens the socket. Throws `listenError`. */
   constructor(wanted: Address, config: Pick<EngineConfig, "keepAliveMs" | "userTimeoutMs">) {
     const sockets = new Sockets(this.#libc);
     try {

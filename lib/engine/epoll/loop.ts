@@ -1,7 +1,6 @@
 /**
- * One worker's loop: waits for events, and gives each its turn: to the acceptor clients that wait, to the connections what happens on
- * their sockets, timers that are due and main's commands. All of it on one thread, one after another; nothing in it waits but
- * epoll_wait(2).
+ * The event loop of one worker: waits for events and dispatches them. Waiting clients go to the acceptor; events of sockets, timers
+ * and main's commands go to the connections. Everything runs on one thread, one event after another; only epoll_wait(2) blocks.
  */
 
 import { LIMITS } from "../../values/config.ts";
@@ -15,18 +14,18 @@ import type { SharedTable } from "./shared_table.ts";
 import { makeWorkerKit, type WorkerKit } from "./worker_kit.ts";
 import type { FromWorker, WorkerListener, WorkerSetup } from "./worker_setup.ts";
 
-/** Events taken at a time. */
+/** Events read by one call of epoll_wait(2). */
 const EVENTS_MAX = 256;
-/** Clients accepted of a listener in one turn, while they keep coming. */
+/** The most clients accepted from one listener in one turn. */
 const ACCEPTS_MAX = 64;
-/** Commands read at a time. */
+/** Commands read by one call. */
 const COMMANDS_MAX = 64;
 const COMMANDS_SIZE = BigInt(COMMANDS_MAX * COMMAND_BYTES);
 
-/** Why `run` came back. */
-export type Pause = "message" | "exit";
+/** Why `run` returned. */
+type Pause = "message" | "exit";
 
-/** A worker's loop. Throws where its own books are wrong: the worker must die then, loudly. */
+/** A worker's loop. Throws if its own state is inconsistent; the worker must then die loudly. */
 export class EpollLoop {
   readonly #kit: WorkerKit;
   readonly #acceptor: Acceptor;
@@ -48,7 +47,7 @@ export class EpollLoop {
     this.#kit.descriptors.watch(setup.mailbox, EPOLL.IN);
     this.#acceptor = new Acceptor(this.#kit);
     this.setTables(setup.tables, setup.generation);
-    this.#kit.workerTable.setEpoch(setup.index, setup.epoch); // from now on others may hand clients over
+    this.#kit.workerTable.setEpoch(setup.index, setup.epoch); // from now on other workers may hand clients over
   }
 
   /** Routes new connections by these tables, one for each service. */
@@ -58,13 +57,13 @@ export class EpollLoop {
     this.#kit.reports.publish();
   }
 
-  /** The addresses of a server known by name are there. */
+  /** The look-up of a server's name has finished. */
   setAddresses(server: string, addresses: Uint8Array): void {
     this.#kit.clock.tick();
     this.#connections.setAddresses(server, addresses);
   }
 
-  /** Serves until a command announces a message, or the end. */
+  /** Serves until a command announces a message or the end. */
   run(): Pause {
     this.#pause = undefined;
     this.#readCommands();
@@ -73,7 +72,9 @@ export class EpollLoop {
     return this.#pause;
   }
 
-  /** Waits for events and handles them; new clients last, or one could get the number of a socket that has an event yet to come. */
+  /**
+   * Waits for events and handles them. New clients come last: one could get the number of a socket that has an event in this batch.
+   */
   #turn(): void {
     const { setup, clock, wheel } = this.#kit;
     const count = this.#wait();
@@ -97,7 +98,7 @@ export class EpollLoop {
     this.#heedShortage();
   }
 
-  /** Waits for events, awake at first if that was asked for: being woken takes longer than a short look. */
+  /** Waits for events. Polls first if `busyPollMicros` is set: sleeping and waking take longer than a short poll. */
   #wait(): number {
     const { setup, config, clock, libc } = this.#kit;
     const waitMs = this.#waitMs();
@@ -111,7 +112,7 @@ export class EpollLoop {
     return libc.call.epoll_wait(setup.epoll, this.#eventsAddress, EVENTS_MAX, waitMs);
   }
 
-  /** How long epoll may wait, as it takes it. */
+  /** The timeout for epoll_wait(2), in ms; -1: none. */
   #waitMs(): number {
     if (this.#connections.isBusy) return 0;
     const { wheel, clock } = this.#kit;
@@ -122,13 +123,13 @@ export class EpollLoop {
     return sleepMs < 0 ? pauseMs : Math.min(sleepMs, pauseMs);
   }
 
-  /** Where dialling has found that the system has run out of something, more clients could not be served either. */
+  /** Pauses accepting if dialling has found that the system ran out of a resource: more clients could not be served either. */
   #heedShortage(): void {
     const errno = this.#connections.takeShortage();
     if (errno !== 0) this.#acceptor.pause(errno);
   }
 
-  /** Accepts from the listeners that the last events tell of: one client, and twice as many each time there are more. */
+  /** Accepts from the listeners that have events. The batch starts at one client and doubles each turn while more are waiting. */
   #acceptAll(count: number): void {
     const batch = this.#acceptBatch;
     this.#acceptBatch = 1;
@@ -140,7 +141,7 @@ export class EpollLoop {
     }
   }
 
-  /** Accepts so many clients. False if there are no more: then few calls are to find nobody. */
+  /** Accepts up to `max` clients. False: no more are waiting. */
   #acceptFrom(listener: WorkerListener, max: number): boolean {
     for (let accepted = 0; accepted < max && this.#acceptor.isListening; accepted++) {
       const outcome = this.#acceptor.accept(listener);
@@ -158,12 +159,12 @@ export class EpollLoop {
     else if (outcome === ACCEPT.lost) this.#connections.loseUnbegun(client);
   }
 
-  /** Accepts all who wait in the listeners' queues. */
+  /** Accepts every client that waits in the listeners' queues. */
   #emptyQueues(): void {
     for (const listener of this.#kit.setup.listeners) this.#acceptFrom(listener, LIMITS.acceptBacklog);
   }
 
-  /** Reads commands until there are none, or one makes a pause. */
+  /** Reads commands until there are none left, or one pauses the loop. */
   #readCommands(): void {
     const { libc, setup } = this.#kit;
     while (this.#pause === undefined) {

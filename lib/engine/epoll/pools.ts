@@ -1,30 +1,30 @@
-/** What a worker's connections borrow while bytes wait: chunks of memory, and pipes for splice(2). */
+/** Buffers that a worker's connections borrow while bytes wait to be sent: chunks of memory, and pipes for splice(2). */
 
 import { type DescriptorTable, ROLE, rowOf, WORD } from "./descriptor_table.ts";
 import { FILE, type Libc } from "../system/libc.ts";
 
-/** Bytes of a chunk: as many as are read at a time. */
+/** Bytes of a chunk, which is the most that one call reads. */
 export const CHUNK_BYTES = 64 * 1024;
 /** Chunks that are allocated together. */
 const SEGMENT_CHUNKS = 16;
 
-/** Chunks of memory at addresses that do not change. Grows with the number of connections whose bytes wait, and gives nothing back. */
+/** Chunks of memory at fixed addresses. The pool grows with the number of connections whose bytes wait, and never shrinks. */
 export class ChunkPool {
-  /** The address of every chunk, made once: a BigInt made for each call would be garbage. */
+  /** The address of every chunk, as BigInts made once; one made for each call would be garbage. */
   readonly addresses: bigint[] = [];
-  /** Every chunk's bytes. */
+  /** The bytes of every chunk. */
   readonly views: Uint8Array<ArrayBuffer>[] = [];
   readonly #free: number[] = [];
 
   constructor(readonly libc: Libc) {}
 
-  /** A chunk's number. */
+  /** Borrows a chunk. Returns its number. */
   take(): number {
     if (this.#free.length === 0) this.#grow();
     return this.#free.pop()!;
   }
 
-  /** The chunk may be used again. */
+  /** Returns a chunk to the pool. */
   give(chunk: number): void {
     this.#free.push(chunk);
   }
@@ -40,11 +40,11 @@ export class ChunkPool {
   }
 }
 
-/** What a pipe should hold, and the least with which splicing is worth it. Unprivileged users get 64 large ones (pipe(7)). */
+/** The size of a pipe, and the smallest size with which splicing is worthwhile. Unprivileged users get 64 large pipes (pipe(7)). */
 export const PIPE_BYTES = 1024 * 1024;
 const PIPE_BYTES_MIN = 256 * 1024;
 
-/** Pieces that are copied before a pipe is asked for again. */
+/** Requests that are refused without a system call after the system has refused a pipe. */
 const REFUSALS_IGNORED = 4096;
 
 /** Pipes, at most `max` at a time. */
@@ -54,7 +54,7 @@ export class PipePool {
   readonly #free: number[] = [];
   readonly #unused: number[] = [];
   #open = 0;
-  /** How many times more no pipe is asked for, after the system refused one. */
+  /** Requests still to be refused without a system call. */
   #patience = 0;
   readonly #pair = new Int32Array(new ArrayBuffer(8));
   readonly #pairAddress: bigint;
@@ -63,17 +63,17 @@ export class PipePool {
     this.#pairAddress = libc.addressOf(this.#pair.buffer);
   }
 
-  /** A pipe's number, -1 if there is none left. */
+  /** Borrows a pipe. Returns its number; -1: none is left. */
   take(): number {
     return this.#free.pop() ?? this.#make();
   }
 
-  /** The pipe is empty and may be used again. */
+  /** Returns an empty pipe to the pool. */
   give(pipe: number): void {
     this.#free.push(pipe);
   }
 
-  /** Closes a pipe that has something in it. */
+  /** Closes a pipe that still holds bytes. */
   drop(pipe: number): void {
     for (const end of [this.readers[pipe], this.writers[pipe]]) {
       this.table.words[rowOf(end) + WORD.owner] = 0;
@@ -83,14 +83,14 @@ export class PipePool {
     this.#open--;
   }
 
-  /** Closes all pipes that nobody uses. */
+  /** Closes all unused pipes. */
   clear(): void {
     for (const pipe of this.#free.splice(0)) this.drop(pipe);
   }
 
   #make(): number {
     if (this.#open >= this.max || --this.#patience > 0) return -1;
-    this.#patience = REFUSALS_IGNORED; // asking each time would cost more than splicing saves
+    this.#patience = REFUSALS_IGNORED; // a failed system call each time would cost more than splicing saves
     if (!this.#openPair()) return -1;
     this.#patience = 0;
     const [reader, writer] = this.#pair;
@@ -105,7 +105,7 @@ export class PipePool {
     return pipe;
   }
 
-  /** Opens a pipe that is large enough. */
+  /** Opens a pipe. False: the system refused it, or it is too small. */
   #openPair(): boolean {
     const { call } = this.libc;
     if (call.pipe2(this.#pairAddress, FILE.O_NONBLOCK | FILE.O_CLOEXEC) < 0) return false;

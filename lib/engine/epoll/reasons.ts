@@ -1,3 +1,3 @@
-/** Why a dial ended, where it is no errno: numbers below 0, so that they cannot be taken for one. */
+/** Reasons for the end of a dial that have no errno. They are negative, so they cannot be mistaken for one. */
 
 export const REASON = { nameNotFound: -1, removed: -2, silent: -3 } as const;

@@ -1,7 +1,6 @@
 /**
- * What clients have said and no server has answered yet, kept so that it can be said again to another server. Memory comes in slabs
- * that are used again; a client has at most `bytesMax`, all clients of a worker `LIMITS.replayBytesTotalMax`. Copies bytes; knows
- * nothing of connections.
+ * Records clients' unanswered bytes, so that they can be replayed to another server. Memory comes in slabs that are reused. The
+ * limit is `bytesMax` per client and `LIMITS.replayBytesTotalMax` per worker. Knows nothing about connections.
  */
 
 import { LIMITS } from "../../values/config.ts";
@@ -16,20 +15,20 @@ interface Slab {
 interface Recording {
   slab: Slab;
   bytes: number;
-  /** How many of them the present server has; less than `bytes` while they are being said again. */
+  /** How many of them the current server has been sent; less than `bytes` during a replay. */
   said: number;
 }
 
 /** The recordings of one worker, by client. */
 export class Recorder {
   readonly #recordings = new Map<number, Recording>();
-  /** Slabs that nobody uses, by size. */
+  /** Unused slabs, by size. */
   readonly #free = new Map<number, Slab[]>();
   #slabBytes = 0;
 
   constructor(readonly libc: Libc, readonly bytesMax: number, readonly totalMax: number = LIMITS.replayBytesTotalMax) {}
 
-  /** Keeps what the client said, from this address on. False, and all of it forgotten, if there is no room. */
+  /** Records bytes of the client, read from this address. If there is no room, drops the whole recording and returns false. */
   append(client: number, address: bigint, bytes: number): boolean {
     const recording = this.#recordings.get(client) ?? this.#begin(client);
     if (recording === undefined || !this.#makeRoom(recording, recording.bytes + bytes)) {
@@ -42,7 +41,7 @@ export class Recorder {
     return true;
   }
 
-  /** What was kept of this client is not needed any more. */
+  /** Drops the recording of this client, if there is one. */
   forget(client: number): void {
     const recording = this.#recordings.get(client);
     if (recording === undefined) return;
@@ -50,7 +49,7 @@ export class Recorder {
     this.#give(recording.slab);
   }
 
-  /** All of it is to be said again. The number of bytes. */
+  /** Begins a replay of the whole recording. Returns its number of bytes. */
   rewind(client: number): number {
     const recording = this.#recordings.get(client);
     if (recording === undefined) return 0;
@@ -58,19 +57,19 @@ export class Recorder {
     return recording.bytes;
   }
 
-  /** Bytes still to be said again. */
+  /** Bytes still to be replayed. */
   pending(client: number): number {
     const recording = this.#recordings.get(client);
     return recording === undefined ? 0 : recording.bytes - recording.said;
   }
 
-  /** Where those begin. There must be some. */
+  /** The address of the first of these. There must be at least one. */
   pendingAddress(client: number): bigint {
     const { slab, said } = this.#recordings.get(client)!;
     return slab.address + BigInt(said);
   }
 
-  /** So many of them were said. */
+  /** Notes that this many of them have been sent. */
   advance(client: number, bytes: number): void {
     this.#recordings.get(client)!.said += bytes;
   }
@@ -83,7 +82,7 @@ export class Recorder {
     return recording;
   }
 
-  /** False if that is more than there may be. */
+  /** Makes room for `bytes`. False: a limit would be exceeded. */
   #makeRoom(recording: Recording, bytes: number): boolean {
     const current = recording.slab.buffer.byteLength;
     const size = recordingSize(bytes, current, this.bytesMax);
@@ -113,7 +112,7 @@ export class Recorder {
     else free.push(slab);
   }
 
-  /** Slabs of one size that nobody uses make room for those of another. */
+  /** Releases the unused slabs, to make room for slabs of another size. */
   #dropFree(): void {
     for (const [size, slabs] of this.#free) this.#slabBytes -= size * slabs.length;
     this.#free.clear();

@@ -1,6 +1,7 @@
 /**
- * Carries out what `redistribution.ts` and `departure.ts` decide about a worker's open connections: judges each, has the dialer look for
- * another server, tells that one what the last one was told, and lets the last one go. Says what came of it; `Connections` ends connections.
+ * Carries out what `redistribution.ts` and `departure.ts` decide about a worker's open connections: gets the verdict, lets the
+ * dialer find another server, starts the replay to that server, and closes the previous one. Returns the outcome; `Connections`
+ * acts on it.
  */
 
 import { isCalledOff, MOVED_COUNTERS, sharesBudget } from "../../routing/departure.ts";
@@ -14,8 +15,8 @@ import type { ClientRow, MoveRecord } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 
-/** What redistributing needs of the worker. */
-export type RedistributorKit = Pick<
+/** The parts of the worker that redistributing uses. */
+type RedistributorKit = Pick<
   WorkerKit,
   "libc" | "sockets" | "table" | "descriptors" | "counters" | "config" | "recorder" | "reports" | "clock"
 >;
@@ -26,7 +27,7 @@ export class Redistributor {
   readonly #dialer: Dialer;
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
-  /** For a look at what a socket has to say. */
+  /** Receives the byte of a peek. */
   readonly #byte = new ArrayBuffer(1);
   readonly #byteAddress: bigint;
 
@@ -38,39 +39,39 @@ export class Redistributor {
     this.#byteAddress = kit.libc.addressOf(this.#byte);
   }
 
-  /** What is to be done with an open connection after this loss, judged by how quiet it was `agoMs` ago. */
+  /** The verdict for an open connection after this loss, based on how long it had been quiet `agoMs` ago. */
   decide(client: number, loss: Loss, agoMs = 0): Verdict {
     const replays = this.#words[rowOf(client) + WORD.facts] >>> REPLAYS_SHIFT;
     return decide(this.#kit.config, loss, this.#factsOf(client), this.quietForMs(client) - agoMs, replays);
   }
 
-  /** How long nothing has been relayed on an open connection, in ms. */
+  /** How long no byte has been relayed on an open connection, in ms. */
   quietForMs(client: number): number {
     return this.#kit.clock.nowMs - this.#kit.table.lastActivityMs(client);
   }
 
-  /** Whether it is in the middle of an exchange. */
+  /** Whether the connection is in the middle of an exchange. */
   isBusy(client: number): boolean {
     return stateOf(this.#kit.config.quietMs, this.#factsOf(client), this.quietForMs(client)) === "busy";
   }
 
-  /** The fate of a connection that lost its server and may not have another. */
+  /** The fate of a connection that lost its server and may not move. */
   fateOfCut(client: number, loss: Loss): Fate {
     return fateOfCut(this.#kit.config, loss, this.#factsOf(client), this.quietForMs(client));
   }
 
-  /** Whether the client may have sent something that was not read: no event will tell of it again. */
+  /** Whether the client may have sent bytes that are not read yet. The edge-triggered event for them will not come again. */
   hasUnread(client: number): boolean {
     return (this.#words[rowOf(client) + WORD.flags] & FLAG.readable) !== 0;
   }
 
-  /** Whether the server that is kept while another is dialled has sent something. An end is no word; its event may be still to come. */
+  /** Whether the kept server has sent bytes while another was being dialled. A FIN does not count. */
   hasSpoken(kept: number): boolean {
     if ((this.#words[rowOf(kept) + WORD.flags] & (FLAG.broken | FLAG.atEnd)) !== 0) return false;
     return this.#kit.libc.call.recv(kept, this.#byteAddress, 1n, SOCKET.MSG_PEEK) > 0;
   }
 
-  /** Whether a silent server is to lose this connection, which may not leave it: it has sent nothing here for as long. */
+  /** Whether to cut a connection that may not leave its silent server, because the server has been silent on it for long enough. */
   isCutBySilence(client: number, silentMs: number): boolean {
     const server = this.#words[rowOf(client) + WORD.peer];
     if (this.#kit.descriptors.isHolding(server)) return false; // the client is slow, the server is not silent
@@ -81,7 +82,7 @@ export class Redistributor {
     return isCutBySilence(this.#kit.config, this.#factsOf(client), this.#kit.clock.nowMs - heardMs, silentMs);
   }
 
-  /** The connection's server is lost for certain: it is let go, and another one dialled. */
+  /** The connection's server is certainly lost: closes it and begins to dial another. */
   departLost(client: number, loss: Loss, verdict: "move" | "replay"): Dial {
     const server = this.#words[rowOf(client) + WORD.peer];
     const state = this.#stateOf(client);
@@ -92,21 +93,21 @@ export class Redistributor {
     return this.#dialer.depart(client, { loss, state, isReplay: verdict === "replay", kept: -1 }, shares);
   }
 
-  /** The connection is to leave a server that may be alive: that one is kept, and another one dialled. */
+  /** The connection leaves a server that may be alive: keeps it and begins to dial another. */
   depart(client: number, loss: Loss, verdict: "move" | "replay"): Dial {
     const kept = this.#words[rowOf(client) + WORD.peer];
     const how = { loss, state: this.#stateOf(client), isReplay: verdict === "replay", kept };
     return this.#dialer.depart(client, how, false);
   }
 
-  /** The connection has another server: that one is told what the last one was told, and the last one let go. */
+  /** Another server has accepted: closes the previous one, starts the replay, and counts and reports the move. */
   arrive(client: number, departure: Departure): void {
     const { descriptors, counters, reports, clock } = this.#kit;
     const words = this.#words;
     const row = rowOf(client);
     const server = words[row + WORD.peer];
     if (departure.kept >= 0) this.#letGo(client, departure.kept, departure.isReplay);
-    // How long the connection has been quiet is what both its ends know of it.
+    // The new server's row must not make the connection look active: it has been quiet since its last relayed byte.
     this.#floats[floatsOf(server) + FLOAT.lastActivityMs] = this.#floats[floatsOf(client) + FLOAT.lastActivityMs];
     this.#floats[floatsOf(server) + SERVER_FLOAT.clientHeardMs] = clock.nowMs;
     const replayedBytes = departure.isReplay ? this.#rewind(client) : 0;
@@ -118,11 +119,11 @@ export class Redistributor {
     counters.addTo(departure.from, "movedAway");
     const move: MoveRecord = { ...departure, slot: words[row + WORD.slot], replayedBytes };
     reports.writeMove({ words, row } satisfies ClientRow, move);
-    counters.raiseOf(departure.from, "serverOpen", -1); // when all is counted and told: it may be empty now
+    counters.raiseOf(departure.from, "serverOpen", -1); // last, because the server may be empty now and its slot reused
     reports.publish();
   }
 
-  /** The connection ends in the middle of a search: what is left of the server that it had is closed. */
+  /** The connection ends during a search: closes the server that it still had. */
   abandon(client: number): void {
     const search = this.#dialer.searchOf(client);
     if (search?.departure === undefined) return;
@@ -133,21 +134,21 @@ export class Redistributor {
     this.#kit.counters.raiseOf(from, "serverOpen", -1);
   }
 
-  /** Whether what the client does calls its departure off. */
+  /** Whether bytes of the client call its departure off. */
   isCalledOffByClient(client: number): boolean {
     const search = this.#dialer.searchOf(client);
     return search?.departure !== undefined && !search.isProbe && isCalledOff(search.departure.loss, "client");
   }
 
-  /** All that was recorded is to be sent again. The number of bytes. */
+  /** Begins the replay of the recorded bytes. Returns their number. */
   #rewind(client: number): number {
     const row = rowOf(client);
-    if (this.#words[row + WORD.chunk] !== 0) this.#kit.descriptors.drop(client); // it is part of what was recorded
+    if (this.#words[row + WORD.chunk] !== 0) this.#kit.descriptors.drop(client); // the recording contains these bytes
     this.#words[row + WORD.facts] += REPLAY_ONE;
     return this.#kit.recorder.rewind(client);
   }
 
-  /** Closes the socket of a server that the connection has no more, and keeps what it counted. */
+  /** Closes the socket of a server that the connection has left, and keeps its byte count. */
   #letGo(client: number, server: number, isReset: boolean): void {
     const floats = this.#floats;
     const float = floatsOf(client);

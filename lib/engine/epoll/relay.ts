@@ -1,7 +1,7 @@
 /**
- * Relays bytes from one socket of a connection to the other, one direction at a time: by recv(2) and send(2), and by splice(2) once much goes by.
- * What cannot be sent waits in a chunk or a pipe, and nothing more is read meanwhile. Keeps the books of who spoke when, as far as
- * redistribution asks for them. Knows sockets and their rows; decides nothing about connections.
+ * Relays bytes from one socket of a connection to the other, one direction at a time: with recv(2) and send(2), and with splice(2)
+ * for bulk data. Bytes that cannot be sent wait in a chunk or a pipe, and nothing more is read until they are sent. Keeps the FACT
+ * bits and recordings that redistribution needs. Knows sockets and their rows; decides nothing about connections.
  */
 
 import type { Counters } from "../../observe/counters.ts";
@@ -14,36 +14,34 @@ import { CHUNK_BYTES, type ChunkPool, PIPE_BYTES } from "./pools.ts";
 import type { SilenceWatch } from "./silence.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 
-/** How relaying ended. */
+/** The outcome of one turn of relaying. */
 export const OUTCOME = {
   /** There is nothing to read now. */
   idle: 0,
-  /** The receiver takes no more now. */
+  /** The receiver accepts no more bytes now. */
   blocked: 1,
-  /** The turn is over; there may be more. */
+  /** The turn is over; there may be more to read. */
   more: 2,
-  /** The sender's end was passed on. */
+  /** The sender's FIN was passed on. */
   ended: 3,
   /** The sender's socket failed. */
   senderFailed: 4,
   /** The receiver's socket failed. */
   receiverFailed: 5,
-  /** The server's end was read: whether it is passed on is not decided here. */
+  /** The server's FIN was read. The caller decides whether to pass it on. */
   atEnd: 6,
 } as const;
-
-/** One of OUTCOME. */
 export type Outcome = typeof OUTCOME[keyof typeof OUTCOME];
 
 const { MSG_NOSIGNAL, MSG_MORE, MSG_TRUNC } = SOCKET;
 const SPLICE_FLAGS = FILE.SPLICE_F_MOVE | FILE.SPLICE_F_NONBLOCK;
 
-/** Reads in one turn of a connection, or the others would wait too long for theirs. */
+/** The most reads in one turn, so that other connections do not wait too long for theirs. */
 const READS_PER_TURN = 8;
-/** From how many bytes in large pieces on a direction is spliced, and what is a piece so small that it ends that. */
+/** A direction is spliced after BULK_BYTES in large pieces, until it brings a piece smaller than SMALL_BYTES. */
 const BULK_BYTES = 256 * 1024;
 const SMALL_BYTES = 8 * 1024;
-/** Bytes thrown away by one call. */
+/** Bytes discarded by one call. */
 const DISCARD_BYTES = 1024 * 1024;
 
 const CHUNK_SIZE = BigInt(CHUNK_BYTES);
@@ -52,15 +50,15 @@ const DISCARD_SIZE = BigInt(DISCARD_BYTES);
 /** Small sizes as BigInt, made once. */
 const SIZES: readonly bigint[] = Array.from({ length: 4097 }, (_, size) => BigInt(size));
 
-/** What was spliced: no interim answer is spliced where one matters. */
+/** Stands for spliced bytes, which are not seen. Where an interim answer would matter, nothing is spliced. */
 const NOTHING_SEEN = new Uint8Array(1);
 
 function sizeOf(bytes: number): bigint {
   return bytes < SIZES.length ? SIZES[bytes] : BigInt(bytes);
 }
 
-/** What relaying needs of the worker. */
-export type RelayKit = Pick<
+/** The parts of the worker that relaying uses. */
+type RelayKit = Pick<
   WorkerKit,
   "libc" | "sockets" | "table" | "descriptors" | "counters" | "chunks" | "pipes" | "recorder" | "silence" | "config"
 >;
@@ -74,7 +72,7 @@ export class Relay {
   readonly #silence: SilenceWatch;
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
-  /** The chunk that the next read goes to. */
+  /** The chunk for the next read. */
   #scratch: number;
 
   constructor(kit: RelayKit) {
@@ -88,7 +86,7 @@ export class Relay {
     this.#scratch = kit.chunks.take();
   }
 
-  /** Relays what can be relayed now from this socket to its peer. */
+  /** Relays the bytes that can be relayed now from this socket to its peer. */
   transfer(from: number, nowMs: number): Outcome {
     const words = this.#words;
     const row = rowOf(from);
@@ -118,12 +116,12 @@ export class Relay {
     return OUTCOME.more;
   }
 
-  /** Whether so much comes from this socket that it is spliced. */
+  /** Whether this socket sends bulk data, which is spliced. */
   isBulk(socket: number): boolean {
     return this.#words[rowOf(socket) + WORD.score] >= BULK_BYTES;
   }
 
-  /** Passes the server's end on. */
+  /** Passes the server's FIN on to the client. */
   passEnd(server: number): void {
     const row = rowOf(server);
     this.#finish(row, this.#words[row + WORD.peer]);
@@ -156,7 +154,7 @@ export class Relay {
     return sent < 0 ? OUTCOME.receiverFailed : OUTCOME.blocked; // kept in both cases: another server may take it
   }
 
-  /** Sends what the receiver takes, 0 if nothing; -1 if it failed. */
+  /** Sends bytes. Returns how many the socket accepted, possibly 0; -1 if it has failed. */
   #send(to: number, address: bigint, size: number, flags: number, fromRole: number): number {
     const words = this.#words;
     const toRow = rowOf(to);
@@ -175,8 +173,9 @@ export class Relay {
   }
 
   /**
-   * EPIPE is for a socket that had sent its end before it failed; any other error takes the end's place, and only the first call is
-   * told of it. That may have been a splice(2) that gave the count of what went before instead: then the next one gets EPIPE as well.
+   * EPIPE means that the socket had received a FIN before it failed. Any other error replaces the FIN, and the kernel returns it
+   * only to the first call. If that was a splice(2) that had already sent some bytes, it returned their count instead of the error,
+   * and the next call gets EPIPE as well; then only FLAG.fin tells the two cases apart.
    */
   #failWriting(toRow: number, errno: number, isSpliced: boolean): void {
     const hadEnded = errno === ERRNO.EPIPE && (!isSpliced || (this.#words[toRow + WORD.flags] & FLAG.fin) !== 0);
@@ -184,7 +183,10 @@ export class Relay {
     this.#words[toRow + WORD.flags] |= hadEnded ? FLAG.broken : FLAG.broken | FLAG.reset;
   }
 
-  /** From a connection's second piece on the server's socket must not hold small pieces back (Nagle); the first goes at once anyway. */
+  /**
+   * Turns off Nagle's algorithm at the client's second piece. The first piece is sent at once anyway, and many connections have
+   * one.
+   */
   #setNoDelay(toRow: number, to: number): void {
     const client = this.#words[toRow + WORD.peer];
     if (this.#floats[floatsOf(client) + FLOAT.bytes] === 0) return;
@@ -215,7 +217,8 @@ export class Relay {
     if (pipe < 0) return this.#copy(row, from, to, nowMs);
     const got = this.#call.splice(from, 0n, this.#kit.pipes.writers[pipe], 0n, PIPE_SIZE, SPLICE_FLAGS);
     if (got <= 0) {
-      const outcome = got < 0 ? this.#stopReading(row, to, got) : this.#copy(row, from, to, nowMs); // an end, or urgent data before it: recv tells
+      // splice(2) returns 0 for a FIN and for urgent data; recv(2) tells them apart.
+      const outcome = got < 0 ? this.#stopReading(row, to, got) : this.#copy(row, from, to, nowMs);
       this.#kit.pipes.give(pipe);
       return outcome;
     }
@@ -250,12 +253,12 @@ export class Relay {
     return OUTCOME.more;
   }
 
-  /** After a read that gave nothing: the end, a failure, or only nothing for now. */
+  /** Handles a read without bytes: a FIN, a failure, or an empty receive buffer. */
   #stopReading(row: number, to: number, got: number): Outcome {
     const words = this.#words;
     if (got === 0) {
       if ((words[row + WORD.flags] & (FLAG.hangup | FLAG.broken)) === 0) {
-        // What looks like an end may be a reset whose error another call was told: the event that is due says which.
+        // This may be a FIN, or a reset whose error another call has consumed. The event that is still due says which.
         words[row + WORD.flags] &= ~FLAG.readable;
         return OUTCOME.idle;
       }
@@ -270,7 +273,7 @@ export class Relay {
     return OUTCOME.senderFailed;
   }
 
-  /** Passes the end on. If it is the connection's second, closing both sockets will do that. */
+  /** Passes the FIN on. If it is the second one of the connection, closing both sockets sends it. */
   #finish(row: number, to: number): Outcome {
     const words = this.#words;
     words[row + WORD.flags] |= FLAG.done;
@@ -278,17 +281,17 @@ export class Relay {
     return OUTCOME.ended;
   }
 
-  /** Reads for a receiver that has failed, or the sender might never come to read what it was sent. */
+  /** Discards the bytes for a receiver that has failed; otherwise the sender might block and never read what it was sent. */
   #discard(from: number, row: number): Outcome {
     const words = this.#words;
     this.#kit.descriptors.drop(from);
     if ((words[row + WORD.flags] & (FLAG.atEnd | FLAG.done)) === FLAG.atEnd) {
-      words[row + WORD.flags] |= FLAG.done; // its end came with what was dropped: no event will tell of it again
+      words[row + WORD.flags] |= FLAG.done; // the FIN was read with the dropped bytes; no event will report it again
       return OUTCOME.ended;
     }
     for (let reads = 0; reads < READS_PER_TURN; reads++) {
       if ((words[row + WORD.flags] & (FLAG.readable | FLAG.done)) !== FLAG.readable) return OUTCOME.idle;
-      const got = this.#call.recv(from, 0n, DISCARD_SIZE, MSG_TRUNC); // of a TCP socket: takes bytes away without copying them (tcp(7))
+      const got = this.#call.recv(from, 0n, DISCARD_SIZE, MSG_TRUNC); // on a TCP socket, discards bytes without copying (tcp(7))
       if (got > 0) continue;
       if (got === 0) {
         words[row + WORD.flags] |= FLAG.atEnd | FLAG.done;
@@ -302,7 +305,7 @@ export class Relay {
     return OUTCOME.more;
   }
 
-  /** Bytes were read from the socket of this row, and are in the scratch chunk. */
+  /** Updates the facts and the recording for bytes that were read from this socket into the scratch chunk. */
   #hear(row: number, from: number, got: number, nowMs: number): void {
     const words = this.#words;
     const bytes = this.#chunks.views[this.#scratch];
@@ -312,7 +315,7 @@ export class Relay {
     if ((facts & FACT.awaitingAnswer) === 0) {
       const isTls = looksLikeTls(bytes[0], got > 1 ? bytes[1] : undefined);
       const server = words[row + WORD.peer];
-      // While the client is slow to take an answer nothing new begins.
+      // While the client has not received the whole answer, the next exchange cannot have begun.
       const isAnswering = this.#kit.descriptors.isHolding(server) || (words[rowOf(server) + WORD.flags] & FLAG.readable) !== 0;
       facts = onClientBytes(this.#kit.config, facts, isAnswering ? 0 : nowMs - this.#kit.table.lastActivityMs(from), isTls);
     }
@@ -327,12 +330,14 @@ export class Relay {
     const at = rowOf(client) + WORD.facts;
     const facts = this.#words[at];
     if ((facts & (FACT.awaitingAnswer | FACT.answered)) === FACT.answered) return;
-    // A server that answers before it was told everything again is still told the rest.
+    // A server may answer before the replay is complete; it still gets the rest.
     if ((facts & FACT.recorded) !== 0 && this.#kit.recorder.pending(client) === 0) this.#kit.recorder.forget(client);
     this.#words[at] = onServerBytes(facts & FACTS_MASK, classifyAnswer(bytes, got, progressOf(facts)));
   }
 
-  /** What is spliced is not seen, so it cannot be recorded, nor can it begin an exchange or an answer. */
+  /**
+   * Whether this direction may be spliced now. Spliced bytes are not seen, so they must not need recording or begin an exchange.
+   */
   #maySplice(row: number): boolean {
     const words = this.#words;
     if (words[row + WORD.role] === ROLE.server) {
@@ -342,7 +347,7 @@ export class Relay {
     return (words[row + WORD.facts] & (FACT.awaitingAnswer | FACT.recorded)) === FACT.awaitingAnswer;
   }
 
-  /** Says again to a new server what the last one was told. */
+  /** Replays the recorded bytes to a new server. */
   #repeat(row: number, client: number, to: number, nowMs: number): Outcome {
     const words = this.#words;
     const bytes = this.#kit.recorder.pending(client);

@@ -1,19 +1,19 @@
 /**
- * What a worker reports to main: connections that ended, servers that did not take one. A ring of fixed records in shared memory with
- * one writer and one reader: writing allocates nothing and never waits. If main does not come to read for so long that the ring is
- * full, further reports are dropped and counted; the counters are exact all the same.
+ * A worker's reports to main: connections that ended or moved, and servers that failed. A ring of fixed-size records in shared
+ * memory with one writer and one reader; writing allocates nothing and never waits. If the ring is full, further reports are
+ * dropped and counted. The counters stay exact in any case.
  */
 
 import { type ConnectionState, type Loss, LOSSES, STATES } from "../../routing/redistribution.ts";
 import { type Fate, FATE_NAMES } from "../../values/fates.ts";
 import { PORT_MASK, WORD } from "./descriptor_table.ts";
 
-/** Records of a ring: at 20,000 ends a second main may be busy for 400 ms. */
+/** Records in a ring. At 20,000 ends per second, main may be busy for 400 ms before records are dropped. */
 const RECORDS = 8192;
 const RECORD_WORDS = 24;
 /**
- * Before the first record: how many were written, read and dropped since the beginning (modulo 2³²); whether main was woken; and whether
- * something has been counted, or is being, whose record is still to come.
+ * The header: records written and read since the start (modulo 2³²); records dropped; whether main has been woken; and whether an
+ * end is being counted whose record is not written yet.
  */
 const HEADER_WORDS = 24;
 const HEAD = 0;
@@ -24,24 +24,24 @@ const COUNTING = 4;
 
 const FATE_NUMBERS = Object.fromEntries(FATE_NAMES.map((fate, number) => [fate, number])) as Record<Fate, number>;
 
-/** What a record tells of. */
+/** The kinds of record. */
 const KIND = { end: 1, move: 2, failure: 3 } as const;
 
-/** Where the words of every record are; the three floats begin at word `floats`. */
+/** The words of every record; its three floats begin at word `floats`. */
 const AT = { kind: 0, slot: 2, ip: 5, ipLength: 9, port: 10, floats: 12 } as const;
-/** Where a connection's end has more, and which float is which. */
+/** Further words of the end of a connection, and the indices of its floats. */
 const END_AT = { fate: 1, attempts: 3, errno: 4, moves: 11, sentBytes: 0, receivedBytes: 1, durationMs: 2 } as const;
-/** The same of a move: `slot` is the server it went to. */
+/** Further words of a move, and the index of its float. Its `slot` is the new server. */
 const MOVE_AT = { loss: 1, from: 3, state: 4, replayedBytes: 0 } as const;
 const FAILURE_AT = { errno: 4 } as const;
 
-/** Who a client is, as words of a row of the descriptor table. */
+/** A client's row of the descriptor table, or a copy of it. */
 export interface ClientRow {
   readonly words: Int32Array;
   readonly row: number;
 }
 
-/** The end of a connection, to be written. `slot` is -1 where it had no server; `errno` 0 where nothing failed. */
+/** The end of a connection, to be written. `slot` is -1 if it had no server; `errno` is 0 if nothing failed. */
 export interface EndRecord {
   fate: Fate;
   slot: number;
@@ -51,7 +51,7 @@ export interface EndRecord {
   durationMs: number;
 }
 
-/** A connection that went from the server with slot `from` to the one with slot `slot`, to be written. */
+/** A move of a connection from the server with slot `from` to the server with slot `slot`, to be written. */
 export interface MoveRecord {
   slot: number;
   from: number;
@@ -60,7 +60,7 @@ export interface MoveRecord {
   replayedBytes: number;
 }
 
-/** The end of a connection, as it is read. Like the others it is one object for all: what it says holds until the next is taken. */
+/** The end of a connection, as read. Every report is the same object: its values are valid until the next one is read. */
 export interface EndReport {
   readonly fate: Fate;
   /** -1: none. */
@@ -75,7 +75,7 @@ export interface EndReport {
   readonly durationMs: number;
 }
 
-/** A move, as it is read. */
+/** A move of a connection, as read. */
 export interface MoveReport {
   readonly slot: number;
   readonly from: number;
@@ -86,36 +86,36 @@ export interface MoveReport {
   readonly replayedBytes: number;
 }
 
-/** What the reader does with each kind of report. */
+/** The reader's callbacks, one for each kind of report. */
 export interface ReportHandlers {
   readonly onEnd: (report: EndReport) => void;
   readonly onMove: (report: MoveReport) => void;
-  /** A server did not accept a connection, or was found dead. */
+  /** A server did not accept a connection, or is dead. */
   readonly onFailure: (slot: number, errno: number) => void;
 }
 
-/** Memory for one worker's reports. */
+/** Allocates the ring of one worker. */
 export function allocateReports(): SharedArrayBuffer {
   return new SharedArrayBuffer((HEADER_WORDS + RECORDS * RECORD_WORDS) * 4);
 }
 
-/** The writing end. */
+/** The worker's end of the ring. */
 export class ReportWriter {
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
 
-  /** `wake` tells main that there is something to read; it is called once until main has read. */
+  /** `wake` wakes main. It is not called again until main has called `sleep`. */
   constructor(shared: SharedArrayBuffer, readonly wake: () => void) {
     this.#words = new Int32Array(shared);
     this.#floats = new Float64Array(shared);
   }
 
-  /** What is counted from now on has its record to come: until then nobody takes the counts for the whole truth. */
+  /** Announces that an end is being counted; until its record is written, main does not take the counters as final. */
   begin(): void {
     Atomics.store(this.#words, COUNTING, 1);
   }
 
-  /** Writes the end of a client's connection. Not seen as news before `publish`. */
+  /** Writes the end of a client's connection. Does not wake main; `publish` does. */
   writeEnd(client: ClientRow, { fate, slot, errno, sentBytes, receivedBytes, durationMs }: EndRecord): void {
     const at = this.#next(KIND.end, slot);
     if (at >= 0) {
@@ -133,7 +133,7 @@ export class ReportWriter {
     this.#finish(at);
   }
 
-  /** Writes that a client's connection has moved. */
+  /** Writes a move of a client's connection. Does not wake main. */
   writeMove(client: ClientRow, { slot, from, loss, state, replayedBytes }: MoveRecord): void {
     const at = this.#next(KIND.move, slot);
     if (at >= 0) {
@@ -146,7 +146,7 @@ export class ReportWriter {
     this.#finish(at);
   }
 
-  /** Writes that a server did not accept, or was found dead, and wakes main. */
+  /** Writes that a server did not accept or is dead, and wakes main. */
   writeFailure(slot: number, errno: number): void {
     const at = this.#next(KIND.failure, slot);
     if (at >= 0) this.#words[at + FAILURE_AT.errno] = errno;
@@ -154,7 +154,7 @@ export class ReportWriter {
     this.publish();
   }
 
-  /** Where the next record begins; -1, and it is counted as dropped, if the ring is full. */
+  /** Begins a record and returns its first word. If the ring is full, counts the record as dropped and returns -1. */
   #next(kind: number, slot: number): number {
     const words = this.#words;
     const head = Atomics.load(words, HEAD);
@@ -175,19 +175,19 @@ export class ReportWriter {
     words[at + AT.port] = from[row + WORD.port] & PORT_MASK;
   }
 
-  /** The record is whole. */
+  /** Makes the record visible to the reader, if there is one. */
   #finish(at: number): void {
     if (at >= 0) Atomics.add(this.#words, HEAD, 1);
     Atomics.store(this.#words, COUNTING, 0);
   }
 
-  /** Wakes main, if it is not awake, for what was written or changed elsewhere in shared memory. */
+  /** Wakes main, unless it is awake already, to read records or other changes in shared memory. */
   publish(): void {
     if (Atomics.exchange(this.#words, AWAKE, 1) === 0) this.wake();
   }
 }
 
-/** The reading end. */
+/** Main's end of the ring. */
 export class ReportReader {
   readonly #words: Int32Array;
   readonly #end: CurrentEnd;
@@ -200,7 +200,7 @@ export class ReportReader {
     this.#move = new CurrentMove(views);
   }
 
-  /** Hands over every report there is, and gives their number. */
+  /** Passes every report to the handlers. Returns their number. */
   drain(handlers: ReportHandlers): number {
     const words = this.#words;
     const tail = Atomics.load(words, TAIL);
@@ -219,17 +219,17 @@ export class ReportReader {
     else onFailure(this.#words[at + AT.slot], this.#words[at + FAILURE_AT.errno]);
   }
 
-  /** Whether something is counted of which there is no record yet. */
+  /** Whether the worker is counting an end whose record is not written yet. */
   get isCounting(): boolean {
     return Atomics.load(this.#words, COUNTING) !== 0;
   }
 
-  /** Reports that were dropped since this was last asked. */
+  /** Returns and clears the number of dropped reports. */
   takeDropped(): number {
     return Atomics.exchange(this.#words, DROPPED, 0);
   }
 
-  /** From now on the worker wakes main again. Whoever calls it drains once more afterwards. */
+  /** Lets the worker wake main again. Call `drain` afterwards, for records that were written just before. */
   sleep(): void {
     Atomics.store(this.#words, AWAKE, 0);
   }
@@ -242,13 +242,13 @@ interface Views {
   readonly bytes: Uint8Array;
 }
 
-/** What records of both kinds of connections say. */
+/** The common part of the reports about connections. */
 class CurrentRecord {
   #at = 0;
 
   constructor(readonly views: Views) {}
 
-  /** Tells of the record that begins there from now on. */
+  /** Points this report to the record at this word. */
   of(at: number): this {
     this.#at = at;
     return this;

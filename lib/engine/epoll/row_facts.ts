@@ -1,9 +1,11 @@
-/** What the rows of an open connection say of it to `redistribution.ts`: the same to the worker that moves it and to main, which plans. */
+/**
+ * The facts about an open connection for `redistribution.ts`, from its rows. The workers move connections by them, and main plans.
+ */
 
 import { factsNow } from "../../routing/redistribution.ts";
 import { FACTS_MASK, FLAG, rowOf, WORD } from "./descriptor_table.ts";
 
-/** FACT bits of a client's connection. */
+/** The FACT bits of a client's connection. */
 export function factsOf(words: Int32Array, client: number): number {
   const row = rowOf(client);
   const serverRow = words[row + WORD.peer] < 0 ? -1 : rowOf(words[row + WORD.peer]);

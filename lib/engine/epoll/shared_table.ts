@@ -1,24 +1,24 @@
 /**
- * A routing table as the epoll engine's workers get it: numbers in shared memory, which a pool of 10,000 servers crosses in no time,
- * with each server's address in the form connect(2) takes.
+ * Routing tables for the epoll engine's workers: numbers in shared memory, so that publishing a pool of 10,000 servers copies
+ * nothing per worker, with each server's address as a sockaddr for connect(2).
  */
 
 import { type Address, isIp, type KeyRule } from "../../values/address.ts";
 import type { RoutingColumns, RoutingTable, TableServer } from "../../routing/routing_table.ts";
 import { ADDRESS_STRIDE, encodeSockaddr } from "../system/sockaddr.ts";
 
-/** No buffer is smaller. */
+/** The smallest buffer. */
 const BUFFER_BYTES_MIN = 1024;
 
-/** The table of the workers. Plain data. */
+/** A routing table as workers see it. Plain data. */
 export interface SharedTable extends RoutingColumns {
   readonly key: KeyRule;
   readonly addresses: SharedArrayBuffer;
-  /** Servers known by name, by their index: they are looked up when they are dialled. */
+  /** Servers known by name, by index. Their names are looked up when they are dialled. */
   readonly names: ReadonlyMap<number, Address>;
 }
 
-/** Encoded addresses of servers that are in a table; a server that stays is not encoded again. */
+/** Encoded addresses, so that a server that stays in the pool is encoded once. */
 const encoded = new WeakMap<TableServer, Uint8Array>();
 
 function sockaddrOf(server: TableServer): Uint8Array {
@@ -31,37 +31,41 @@ function sockaddrOf(server: TableServer): Uint8Array {
 
 type Column = Int32Array | Uint32Array | Float64Array;
 
-/** A table in shared memory, and what it occupies there. */
+/** A table in shared memory, and its buffers. */
 interface Published {
   readonly shared: SharedTable;
   readonly buffers: readonly SharedArrayBuffer[];
 }
 
-/** Buffers of tables that are not in the publication of this generation any more. */
+/** Buffers of tables that were replaced by the publication of this generation. */
 interface Retired {
   readonly generation: number;
   readonly buffers: readonly SharedArrayBuffer[];
 }
 
 /**
- * Publishes tables in memory that is used again. A worker that has adopted newer tables keeps the old ones as garbage, and having
- * little garbage does not collect it for long; so memory made anew for each table would grow to gigabytes.
+ * Publishes tables in memory that is reused. A worker that has adopted newer tables keeps the old ones as garbage, and with so
+ * little garbage it does not collect for a long time. So memory allocated anew for each table would grow to gigabytes.
  */
 export class SharedTables {
   #published: ReadonlyMap<RoutingTable, Published> = new Map();
-  /** The oldest first. */
+  /** Oldest first. */
   readonly #retired: Retired[] = [];
   readonly #free: SharedArrayBuffer[] = [];
 
-  /** These tables in shared memory, as publication `generation`; those of the last one that are among them stay where they are. */
+  /**
+   * Returns these tables in shared memory, as publication `generation`. Tables of the previous publication are not copied again.
+   */
   publish(tables: readonly RoutingTable[], generation: number): SharedTable[] {
     const published = new Map(tables.map((table) => [table, this.#published.get(table) ?? this.#share(table)]));
-    for (const [table, { buffers }] of this.#published) if (!published.has(table)) this.#retired.push({ generation, buffers });
+    for (const [table, { buffers }] of this.#published) {
+      if (!published.has(table)) this.#retired.push({ generation, buffers });
+    }
     this.#published = published;
     return tables.map((table) => published.get(table)!.shared);
   }
 
-  /** Every worker has the publication of this generation or a later one. */
+  /** Frees the buffers that this publication has replaced. Every worker must have adopted it or a later one. */
   releaseBefore(generation: number): void {
     while (this.#retired.length > 0 && this.#retired[0].generation <= generation) {
       this.#free.push(...this.#retired.shift()!.buffers);
@@ -99,7 +103,7 @@ export class SharedTables {
     return { shared, buffers };
   }
 
-  /** A buffer of so many bytes or more, a power of two. */
+  /** A buffer of at least this size, rounded up to a power of two. */
   #take(bytes: number): SharedArrayBuffer {
     const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, BUFFER_BYTES_MIN)));
     const found = this.#free.findIndex(({ byteLength }) => byteLength === size);

@@ -1,8 +1,8 @@
 /**
- * Tells a peer whose host is gone from one that is slow. The system retransmits what is not acknowledged and, while the peer has no
- * room, probes its window; a host that is there answers both, however long its program reads nothing. TCP_USER_TIMEOUT cannot tell
- * them apart: Linux counts the time without room, too (tcp_probe_timer). So the system is asked what it knows (TCP_INFO), and only of
- * a socket that was sent something lately. Knows sockets and their rows; what becomes of a connection is for others to decide.
+ * Tells a peer whose host is gone from a slow one. The kernel retransmits unacknowledged bytes and, while the peer's window is
+ * zero, sends window probes. A live host answers both, even if its program never reads. TCP_USER_TIMEOUT cannot tell the two apart:
+ * Linux counts the time with a zero window, too (tcp_probe_timer). So this module reads TCP_INFO, and only for sockets to which
+ * bytes were sent recently. Knows sockets and their rows; decides nothing about connections.
  */
 
 import { type DescriptorTable, FLAG, floatsOf, ROLE, rowOf, SERVER_FLOAT, WORD } from "./descriptor_table.ts";
@@ -10,29 +10,35 @@ import type { PeerFacts, Sockets } from "../system/sockets.ts";
 import type { TimerWheel } from "./timer_wheel.ts";
 
 /** How long a peer may be silent, in ms; 0: for ever. */
-export interface SilenceLimits {
+interface SilenceLimits {
   readonly userTimeoutMs: number;
   readonly serverTimeoutMs: number;
 }
 
-/** What `judge` and `check` give for a peer whose host is gone. */
+/** The result of `judge` and `check` for a peer whose host is gone. */
 export const SILENT = -1;
-/** What they give for a peer that owes nothing: it need not be watched until it is sent something. */
+/** Their result for a peer that owes no acknowledgement: it need not be watched until bytes are sent to it again. */
 export const AT_REST: number = Infinity;
 
-/** As many must be unanswered: the last may be on its way, and a peer that is well answers but one in 500 ms (tcp_invalid_ratelimit). */
+/**
+ * The least number of unanswered retransmissions and probes. The answer to the last one may be on its way, and a healthy peer may
+ * answer only once in 500 ms (tcp_invalid_ratelimit).
+ */
 const UNANSWERED_MIN = 3;
-/** A peer that is silent, but was hardly asked for lack of probes, is looked at again after so much of the limit. */
+/** A silent peer that has been sent too few probes is checked again after this fraction of the limit. */
 const LOOKS_PER_LIMIT = 4;
 
-/** When to look again, by the clock of `nowMs`; SILENT or AT_REST. The peer was heard of last at `heardMs`, or was owed nothing then. */
+/**
+ * When to check the peer again, by the clock of `nowMs`; or SILENT or AT_REST. At `heardMs` the peer last sent a segment, or owed
+ * no acknowledgement.
+ */
 export function judge({ isOwing, unanswered }: PeerFacts, heardMs: number, nowMs: number, limitMs: number): number {
   if (!isOwing) return AT_REST;
   if (nowMs - heardMs < limitMs) return heardMs + limitMs;
   return unanswered >= UNANSWERED_MIN ? SILENT : nowMs + limitMs / LOOKS_PER_LIMIT;
 }
 
-/** The watch over the sockets of one worker. */
+/** Watches the sockets of one worker. */
 export class SilenceWatch {
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
@@ -43,7 +49,7 @@ export class SilenceWatch {
     this.#floats = table.floats;
   }
 
-  /** Something was sent to a socket of an open connection that is not watched. */
+  /** Begins to watch a socket of an open connection, because bytes were sent to it. */
   begin(socket: number, nowMs: number): void {
     const words = this.#words;
     const row = rowOf(socket);
@@ -54,7 +60,7 @@ export class SilenceWatch {
     this.wheel.sooner(words[row + WORD.role] === ROLE.client ? socket : words[row + WORD.peer], nowMs + limitMs);
   }
 
-  /** When the socket is to be looked at again; SILENT if its host is gone, Infinity if there is nothing to watch. */
+  /** When to check the socket again; SILENT if its host is gone, Infinity if it need not be watched. */
   check(socket: number, nowMs: number): number {
     const words = this.#words;
     const row = rowOf(socket);
@@ -73,7 +79,7 @@ export class SilenceWatch {
     return this.#words[row + WORD.role] === ROLE.client ? this.limits.userTimeoutMs : this.limits.serverTimeoutMs;
   }
 
-  /** Both sides' times are in the server's row. */
+  /** The index of the time for this side; both sides' times are in the server's row. */
   #heardAt(socket: number, row: number): number {
     const isClient = this.#words[row + WORD.role] === ROLE.client;
     const server = isClient ? this.#words[row + WORD.peer] : socket;

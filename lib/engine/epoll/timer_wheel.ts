@@ -1,38 +1,40 @@
 /**
- * The timers of an engine's connections: hierarchical timing wheels (Varghese & Lauck, "Hashed and hierarchical timing wheels", 1987,
- * scheme 7). Every connection may have one timer, moved with every byte, and hardly any ever fires; so setting and clearing must cost
- * the same few instructions for one connection and for a million, and must leave nothing to collect. Owns the lists of ids and the
- * tick up to which it has fired. Knows no clock and no connections: times and ids come in as numbers.
+ * The timers of an engine's connections: hierarchical timing wheels (Varghese & Lauck, "Hashed and hierarchical timing wheels",
+ * 1987, scheme 7). Every connection may have one timer, which moves often and hardly ever fires. So setting and clearing must cost
+ * the same few instructions for one connection and for a million, and must create no garbage. Owns the lists of ids and the tick up
+ * to which it has fired. Knows no clock and no connections: times and ids are plain numbers.
  */
 
 import { assert } from "../../values/errors.ts";
 
-/** The resolution of a wheel. An engine's timeouts are seconds, so nobody notices 4 ms; and 64 ticks then pass in a quarter of a second. */
+/** The resolution of a wheel. Timeouts are seconds long, so 4 ms do not matter; and 64 ticks make a quarter of a second. */
 export const TICK_MS = 4;
 
-/** Slots per level: as many as two words of a bitmap have bits. */
+/** Slots per level: the bits of two words of the bitmap. */
 const SLOTS = 64;
 
-/** A slot of level 0 is a tick, of the others as long as the whole level below: 256 ms, 16.4 s, 17.5 min; the highest spans 18.6 h. */
+/**
+ * A slot of level 0 is one tick long; a slot of a higher level is as long as the whole level below: 256 ms, 16.4 s, 17.5 min. The
+ * highest level spans 18.6 h.
+ */
 const LEVELS = 4;
 
 /**
- * The lists are circular, linked through nodes: one node for each list, which stands for its start and end, then one for each id. Node 0
- * is nobody, so memory that was never written says "no timer", and ids that never had one cost none. The lists start at a multiple of
- * SLOTS, so that the bits of a level are two words of the bitmap.
+ * The lists are circular and linked through nodes: one node for each list, which is both its start and its end, then one for each
+ * id. No list or id has node 0, so memory that was never written means "no timer", and ids that never had a timer cost no memory.
+ * The lists start at a multiple of SLOTS, so that the bits of a level fill two words of the bitmap.
  */
 const FIRST_LIST = SLOTS;
 
-/** The list of what must fire now; the lists before it are the slots, level by level. */
+/** The list of timers that must fire now. The lists before it are the slots, level by level. */
 const DUE = FIRST_LIST + LEVELS * SLOTS;
 
 const FIRST_ID = DUE + 1;
 
 /**
  * Timers for the ids from 0 to `capacity` - 1 (an id is an integer, such as a file descriptor), at most one each. Times are in
- * milliseconds of one clock that starts anywhere, has any fraction, and does not go back.
- * No method allocates. `set`, `clear` and `has` take constant time; `advance` takes time for what fires or comes down a level, not for
- * the length of the gap.
+ * milliseconds, possibly fractional, of one monotonic clock with any start. No method allocates. `set`, `clear` and `has` take
+ * constant time; the time of `advance` depends on the timers that fire or come down a level, not on the length of the gap.
  */
 export class TimerWheel {
   readonly #capacity: number;
@@ -41,11 +43,11 @@ export class TimerWheel {
   readonly #before: Int32Array<ArrayBuffer>;
   /** The tick at which each id's timer fires. Doubles: in 32 bits, ticks would overflow after 99 days. */
   readonly #ticks: Float64Array<ArrayBuffer>;
-  /** One bit for each list that is not empty, in the order of the lists. */
+  /** One bit for each list, in their order, set if the list is not empty. */
   readonly #filled = new Int32Array((DUE >> 5) + 1);
   /**
-   * The tick of the last `advance`. On level 0 it is the first of 64 ticks, and its own slot holds the timers that were set for a time
-   * already past. On the others the slot that it lies in is empty, its timers having come down, and the 63 after it are in use.
+   * The tick of the last `advance`. On level 0 it is the first of 64 ticks, and its slot holds timers that were set for a time in
+   * the past. On higher levels its slot is empty, because its timers have come down, and the 63 slots after it are in use.
    */
   #tick: number;
 
@@ -59,11 +61,11 @@ export class TimerWheel {
   }
 
   /**
-   * Sets the timer of this id, or moves it. It fires at the first `advance` at or after `dueMs`, rounded up to TICK_MS; never early.
-   * Infinity never fires.
+   * Sets or moves the timer of this id. It fires in the first `advance` at or after `dueMs`, rounded up to TICK_MS; never early. A
+   * timer set to Infinity never fires.
    */
   set(id: number, dueMs: number): void {
-    assert(id >= 0 && id < this.#capacity, "no such id"); // a message with the id in it would be allocated every time
+    assert(id >= 0 && id < this.#capacity, "no such id"); // a message with the id would be allocated on every call
     assert(!Number.isNaN(dueMs), "due at no time");
     if (this.has(id)) this.#unlink(FIRST_ID + id);
     const tick = Math.ceil(dueMs / TICK_MS);
@@ -71,25 +73,26 @@ export class TimerWheel {
     this.#link(FIRST_ID + id, this.#slotOf(tick));
   }
 
-  /** The same, unless the timer of this id fires by then anyway. */
+  /** Sets the timer of this id, unless it already fires at or before `dueMs`. */
   sooner(id: number, dueMs: number): void {
     if (!this.has(id) || this.#ticks[id] * TICK_MS > dueMs) this.set(id, dueMs);
   }
 
-  /** Takes the timer of this id away, if there is one. */
+  /** Removes the timer of this id, if there is one. */
   clear(id: number): void {
     if (this.has(id)) this.#unlink(FIRST_ID + id);
   }
 
-  /** Whether this id has a timer. A timer that fires is gone before `fire` is called. */
+  /** Whether this id has a timer. A timer is removed before `fire` is called. */
   has(id: number): boolean {
-    return id >= 0 && this.#after[FIRST_ID + id] > 0; // -1 is the descriptor of a closed socket; without the check it would be a list
+    return id >= 0 && this.#after[FIRST_ID + id] > 0; // -1, the descriptor of a closed socket, would be the node of a list
   }
 
   /**
-   * Calls `fire` for every timer due at or before `nowMs`, in no promised order. `fire` may set and clear timers, its own included. One
-   * that it clears or moves away before its turn does not fire; one that it sets, even for a time already past, fires in the next
-   * `advance` at the earliest, so this one ends. If `fire` throws, the rest fires in the next. A time before the last is taken as the last.
+   * Calls `fire` for every timer due at or before `nowMs`, in no particular order. `fire` may set and clear timers, including its
+   * own. A timer that it clears or moves before its turn does not fire. A timer that it sets, even for a time in the past, fires
+   * in the next `advance` at the earliest, so this call terminates. If `fire` throws, the remaining timers fire in the next call.
+   * A time before that of the last call counts as the latter.
    */
   advance(nowMs: number, fire: (id: number) => void): void {
     this.#collectDue(Math.floor(nowMs / TICK_MS));
@@ -100,9 +103,9 @@ export class TimerWheel {
   }
 
   /**
-   * How long to sleep before the next `advance`, as epoll_wait(2) wants it: whole milliseconds, rounded up; 0 if a timer is overdue;
-   * -1 if there is none. It is the time until the first timer fires or comes down a level, whichever is earlier: a timer less than 18 h
-   * away, on its own, wakes its engine at most once for each level.
+   * How long to sleep before the next `advance`, as a timeout for epoll_wait(2): whole milliseconds, rounded up; 0 if a timer is
+   * overdue; -1 if there is none. It is the time until the first timer fires or comes down a level, whichever is earlier. A single
+   * timer less than 18 h away wakes its engine at most once per level.
    */
   sleepMs(nowMs: number): number {
     let wakeTick = this.#after[DUE] === DUE ? Infinity : this.#tick;
@@ -116,8 +119,8 @@ export class TimerWheel {
   }
 
   /**
-   * Moves on to `tick` at once, however far it is. On each level, the slots on the way are emptied: what is due goes to DUE, the rest
-   * down. From the lowest level up, so that a timer that comes down finds the slots below it free of those of the last round.
+   * Moves to `tick` in one step, however far it is. Empties the slots on the way, level by level: due timers go to DUE, the others
+   * to a lower level. Starts at the lowest level, so that a timer that comes down does not mix with timers of the previous round.
    */
   #collectDue(tick: number): void {
     let from = this.#tick;
@@ -132,11 +135,13 @@ export class TimerWheel {
       }
       from = Math.floor(from / SLOTS);
       to = Math.floor(to / SLOTS);
-      if (from === to) return; // no slot of this level has been entered, so none above
+      if (from === to) return; // no new slot was entered on this level, so none above either
     }
   }
 
-  /** Moves every timer of a slot to where it belongs now. The list is taken off first: a timer beyond 18 h may return to the same slot. */
+  /**
+   * Moves every timer of a slot to its new list. Detaches the list first, because a timer beyond 18 h may return to the same slot.
+   */
   #empty(list: number): void {
     let node = this.#after[list];
     this.#after[list] = this.#before[list] = list;
@@ -149,7 +154,10 @@ export class TimerWheel {
     }
   }
 
-  /** The list of the lowest level that reaches as far as this tick. What lies beyond all waits in the last slot, and is put again then. */
+  /**
+   * The slot for this tick, on the lowest level that reaches it. A tick beyond all levels goes to the last slot and is re-sorted
+   * there.
+   */
   #slotOf(tick: number): number {
     let now = this.#tick;
     let unit = Math.max(tick, now);
@@ -161,11 +169,14 @@ export class TimerWheel {
     return listOf(LEVELS - 1, Math.floor(this.#tick / SLOTS ** (LEVELS - 1)) + SLOTS - 1);
   }
 
-  /** How many slots after that of `unit` the first is that has timers, itself included and going round; at least SLOTS if none has. */
+  /**
+   * The distance from the slot of `unit` to the first slot with timers, itself included, going round; at least SLOTS if there is
+   * none.
+   */
   #slotsToFilled(level: number, unit: number): number {
     const list = listOf(level, unit);
     const word = this.#filled[list >> 5];
-    const ahead = word >>> list; // shifts take the lower five bits of their count, here and below
+    const ahead = word >>> list; // shifts use the lower five bits of their count, here and below
     if (ahead !== 0) return lowestBit(ahead);
     const aheadBits = 32 - (list & 31);
     const otherWord = this.#filled[(list >> 5) ^ 1];
@@ -193,8 +204,8 @@ export class TimerWheel {
 }
 
 /**
- * The list of a level's slot for this unit: a time in slots of the level. The bit operation takes the lower bits of an integer of any
- * size, negative ones in two's complement, so the slots go round without a step at 0 or at 2³¹.
+ * The list of a level's slot for `unit`, a time in slots of this level. The bit operation uses the lower bits of an integer of any
+ * size, negative ones in two's complement, so the slots go round without a gap at 0 or at 2³¹.
  */
 function listOf(level: number, unit: number): number {
   return FIRST_LIST + level * SLOTS + (unit & (SLOTS - 1));

@@ -1,4 +1,4 @@
-/** What workers report and their rows say, as main and the operator read it: slots as names, bytes as texts. */
+/** The workers' reports and rows as main shows them: slots as server names, bytes as texts. */
 
 import { formatAddress, formatIp } from "../../values/address.ts";
 import type { Fate } from "../../values/fates.ts";
@@ -11,7 +11,7 @@ import { REASON } from "./reasons.ts";
 import type { EndReport, MoveReport } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
 
-/** A connection's id is its descriptor, below this number, and its row's generation times this number. */
+/** A connection's id is its descriptor, which is below this number, plus the generation of its row times this number. */
 const ID_DESCRIPTORS = 2 ** 21;
 
 /** The descriptor and the generation that an id stands for. */
@@ -19,7 +19,7 @@ export function parseId(id: number): { readonly client: number; readonly generat
   return { client: id % ID_DESCRIPTORS, generation: Math.floor(id / ID_DESCRIPTORS) };
 }
 
-/** A connection's end as a worker reported it; its texts are made when they are asked for, since most are not. */
+/** The end of a connection, as a worker reported it. Its texts are made only when they are read; most never are. */
 export class ReportedEnd implements EndedConnection {
   #report!: EndReport;
   #serverNames: readonly string[];
@@ -28,7 +28,7 @@ export class ReportedEnd implements EndedConnection {
     this.#serverNames = serverNames;
   }
 
-  /** What it tells of from now on. */
+  /** Points this view to a report. */
   of(report: EndReport): this {
     this.#report = report;
     return this;
@@ -63,7 +63,7 @@ export class ReportedEnd implements EndedConnection {
   }
 }
 
-/** A move as a worker reported it. */
+/** A move of a connection, as a worker reported it. */
 export class ReportedMove implements MovedConnection {
   #report!: MoveReport;
   #serverNames: readonly string[];
@@ -72,7 +72,7 @@ export class ReportedMove implements MovedConnection {
     this.#serverNames = serverNames;
   }
 
-  /** What it tells of from now on. */
+  /** Points this view to a report. */
   of(report: MoveReport): this {
     this.#report = report;
     return this;
@@ -98,14 +98,14 @@ export class ReportedMove implements MovedConnection {
   }
 }
 
-/** An open connection as its rows say it just now. */
+/** An open connection, read from its rows. */
 export class OpenRow implements OpenConnection {
   #client = 0;
   quietForMs = 0;
 
   constructor(readonly descriptors: DescriptorTable) {}
 
-  /** What it tells of from now on. */
+  /** Points this view to the connection of this client. */
   of(client: number, quietForMs: number): this {
     this.#client = client;
     this.quietForMs = quietForMs;
@@ -136,12 +136,12 @@ export class OpenRow implements OpenConnection {
   }
 }
 
-/** A client as logs name it: `ip:port`. */
+/** A client as logs show it: `ip:port`. */
 export function formatClient(ip: Uint8Array, port: number): string {
   return ip.length === 0 ? "unknown" : formatAddress({ host: formatIp(ip), port });
 }
 
-/** What a worker wrote as an errno or REASON, in words; undefined: nothing. */
+/** An errno or REASON in words; undefined for 0. */
 export function reasonOf(errno: number): string | undefined {
   if (errno === 0) return undefined;
   if (errno === REASON.nameNotFound) return "its name was not found";

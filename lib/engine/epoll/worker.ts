@@ -1,6 +1,6 @@
 /**
- * The worker's file: takes its setup from main, runs the loop, and between two runs takes what main has sent by postMessage, which
- * a thread that sleeps in epoll_wait(2) could not.
+ * The main module of a worker thread: receives its setup from main and runs the loop. Between two runs it receives the messages of
+ * postMessage, which a thread blocked in epoll_wait(2) cannot do.
  */
 
 /// <reference lib="deno.worker" />
@@ -37,7 +37,7 @@ async function work(): Promise<void> {
   try {
     await serve(loop);
   } catch (fault) {
-    new WorkerTable(setup.workerTable).setEpoch(setup.index, 0); // at once, or the others would go on handing clients over
+    new WorkerTable(setup.workerTable).setEpoch(setup.index, 0); // at once, so that the other workers stop handing clients over
     throw fault;
   }
   post({ kind: "gone" });

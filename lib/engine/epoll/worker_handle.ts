@@ -1,6 +1,6 @@
 /**
- * One worker as main holds it: the thread, its mailbox, its epoll descriptor and its reports. The mailbox outlives the thread, so that
- * the other workers know it by one number for ever; the rest is made anew with each thread.
+ * Main's handle of one worker: the thread, its mailbox, its epoll descriptor and its reports. The mailbox outlives the thread, so
+ * the other workers always write to the same descriptor; everything else is made anew for each thread.
  */
 
 import { OperatorError } from "../../values/errors.ts";
@@ -9,15 +9,15 @@ import { COMMAND, COMMAND_BYTES } from "./mailbox.ts";
 import { allocateReports, ReportReader } from "./reports.ts";
 import type { FromWorker, ToWorker, WorkerSetup } from "./worker_setup.ts";
 
-/** How long a mailbox that is full is left alone. */
+/** Pause before writing to a full mailbox again. */
 const PAUSE_MS = 10;
 
 const COMMAND_SIZE = BigInt(COMMAND_BYTES);
 
-/** What a worker is started with, and what main does when it says something, or dies. */
-export interface WorkerStart {
+/** The epoch of a new thread, and main's callbacks for it. */
+interface WorkerStart {
   readonly epoch: number;
-  /** Called when the worker listens: what it gets then is what holds at that moment. */
+  /** Called when the thread can receive its setup, so that the setup has the latest tables. */
   readonly setUp: () => CommonSetup;
   readonly onMessage: (message: FromWorker) => void;
   readonly onDeath: (reason: string) => void;
@@ -26,18 +26,18 @@ export interface WorkerStart {
 /** The part of the setup that is the same for all workers. */
 export type CommonSetup = Omit<WorkerSetup, "index" | "epoch" | "timeOrigin" | "epoll" | "mailbox" | "reports">;
 
-/** A worker. `start` it, `tell` it commands, `send` it messages, `close` it. */
+/** A worker: `start` it, `tell` it commands, `send` it messages, `close` it. */
 export class WorkerHandle {
   readonly mailbox: { readonly reader: number; readonly writer: number };
   reports = new ReportReader(allocateReports());
-  /** Whether it had many reports of late. */
+  /** Whether its last batch of reports was large. */
   wasBusy = false;
   #worker: Worker | undefined;
   #isSetUp = false;
   #epoch = 0;
   #epoll = -1;
   #gone = Promise.withResolvers<void>();
-  /** Letters that did not fit into the mailbox. */
+  /** Commands that did not fit into the mailbox. */
   readonly #unsent: (readonly [kind: number, a: number, b: number, c: number])[] = [];
   #unsentTimer: ReturnType<typeof setTimeout> | undefined;
   #laterTimer: ReturnType<typeof setTimeout> | undefined;
@@ -55,7 +55,7 @@ export class WorkerHandle {
     this.mailbox = { reader: this.#command[0], writer: this.#command[1] };
   }
 
-  /** Whether there is a thread, at work or on its way there. */
+  /** Whether there is a thread, running or starting. */
   get exists(): boolean {
     return this.#worker !== undefined;
   }
@@ -85,7 +85,7 @@ export class WorkerHandle {
     };
   }
 
-  /** Not before the worker listens: a message that comes while its modules load is lost. */
+  /** Sends the setup. Must wait for "here": a message that arrives while the worker's modules load is lost. */
   #setUp(worker: Worker, reports: SharedArrayBuffer, common: CommonSetup): void {
     this.#isSetUp = true;
     worker.postMessage(
@@ -108,14 +108,14 @@ export class WorkerHandle {
     this.#sendCommands();
   }
 
-  /** Sends a message, and a command that says so; not to a worker that is still to get its setup, which has all that there is. */
+  /** Sends a message, and a command that announces it. A worker without setup needs none: its setup will have the latest tables. */
   send(message: ToWorker): void {
     if (!this.#isSetUp) return;
     this.#worker?.postMessage(message);
     this.tell(COMMAND.message);
   }
 
-  /** Calls back after so long, unless that was asked for already. */
+  /** Calls back after `ms`, unless a call is pending already. */
   later(ms: number, callback: () => void): void {
     this.#laterTimer ??= setTimeout(() => {
       this.#laterTimer = undefined;
@@ -123,11 +123,11 @@ export class WorkerHandle {
     }, ms);
   }
 
-  /** Ends the thread and closes what is the worker's. */
+  /** Ends the thread and closes the worker's descriptors. */
   async close(): Promise<void> {
     if (this.#worker !== undefined) {
       this.tell(COMMAND.exit);
-      await this.#gone.promise; // and only then ended from here: a worker that ends itself leaves descriptors of Deno's behind
+      await this.#gone.promise; // terminate it only now: a worker that ends itself leaks descriptors of Deno
       this.#bury();
     }
     clearTimeout(this.#laterTimer);

@@ -1,4 +1,4 @@
-/** What the parts of one worker share: libc, the rows, the clock, counters, timers. Made once; knows no connection. */
+/** The objects that the parts of one worker share: libc, the rows, the clock, counters, timers. Knows nothing about connections. */
 
 import { Counters } from "../../observe/counters.ts";
 import { AvailabilityTable } from "../../routing/availability.ts";
@@ -15,10 +15,10 @@ import { TimerWheel } from "./timer_wheel.ts";
 import type { FromWorker, WorkerSetup } from "./worker_setup.ts";
 import { WorkerTable } from "./worker_table.ts";
 
-/** Main's clock, which all workers share: performance.now() begins anew in each thread. Read once a turn. */
-export class Clock {
+/** Main's clock, for all workers, because performance.now() starts at 0 in each thread. Read once per turn. */
+class Clock {
   readonly #offsetMs: number;
-  /** The time of this turn. */
+  /** The time of the current turn. */
   nowMs: number;
 
   constructor(mainsTimeOrigin: number) {
@@ -26,7 +26,7 @@ export class Clock {
     this.nowMs = this.read();
   }
 
-  /** The time at this moment. */
+  /** The current time. */
   read(): number {
     return performance.now() + this.#offsetMs;
   }
@@ -36,7 +36,7 @@ export class Clock {
   }
 }
 
-/** The shared parts. */
+/** The shared objects of a worker. Each part takes those that it uses. */
 export interface WorkerKit {
   readonly setup: WorkerSetup;
   readonly config: EngineConfig;
@@ -57,7 +57,7 @@ export interface WorkerKit {
   readonly silence: SilenceWatch;
 }
 
-/** The parts of a worker that was set up so. */
+/** Makes the shared objects of a worker from its setup. */
 export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: FromWorker) => void): WorkerKit {
   const { config } = setup;
   const clock = new Clock(setup.timeOrigin);

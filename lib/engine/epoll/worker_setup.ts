@@ -1,25 +1,25 @@
-/** What main and a worker of the epoll engine say to each other by postMessage. Plain data; types only. */
+/** The messages between main and the workers of the epoll engine, sent by postMessage. Plain data; types only. */
 
 import type { Address } from "../../values/address.ts";
 import type { SharedCounters } from "../../observe/counters.ts";
 import type { EngineConfig } from "../engine.ts";
 import type { SharedTable } from "./shared_table.ts";
 
-/** All that a worker needs to begin. Descriptors are made by main, which closes them when the worker has died. */
+/** The setup of a worker. Main opens the descriptors and closes them after the worker has died. */
 export interface WorkerSetup {
   readonly kind: "setup";
-  /** Which of the engine's workers it is, from 0. */
+  /** The index of the worker, from 0. A replacement keeps it. */
   readonly index: number;
-  /** Told from the others and from its predecessors by this number, from 1. */
+  /** A number from 1 that no other worker and no predecessor has had. */
   readonly epoch: number;
-  /** Main's performance.timeOrigin: times in shared memory are by main's clock. */
+  /** Main's performance.timeOrigin, because times in shared memory are by main's clock. */
   readonly timeOrigin: number;
   readonly epoll: number;
   readonly listeners: readonly WorkerListener[];
   readonly mailbox: number;
-  /** The writing ends of all workers' mailboxes. */
+  /** The write ends of all workers' mailboxes. */
   readonly mailboxes: readonly number[];
-  /** The workers' epochs, open connections and the generation of the table each has. */
+  /** The memory of the WorkerTable. */
   readonly workerTable: SharedArrayBuffer;
   readonly descriptors: SharedArrayBuffer;
   readonly reports: SharedArrayBuffer;
@@ -29,18 +29,18 @@ export interface WorkerSetup {
   readonly pipesMax: number;
   /** By service. */
   readonly tables: readonly SharedTable[];
-  /** Of their publication. */
+  /** The generation of these tables. */
   readonly generation: number;
 }
 
-/** A listener as workers have it: its descriptor, and the number of the service whose clients it accepts. */
+/** A listener as workers see it: its descriptor, and the service whose clients it accepts. */
 export interface WorkerListener {
   readonly descriptor: number;
   readonly service: number;
 }
 
-/** The answer to a look-up: addresses as `ADDRESS_STRIDE` bytes each, none if it failed. */
-export interface FoundName {
+/** The result of a look-up: addresses of `ADDRESS_STRIDE` bytes each, none if it failed. */
+interface FoundName {
   readonly kind: "found";
   /** `name:port`. */
   readonly server: string;
@@ -48,16 +48,19 @@ export interface FoundName {
 }
 
 /** New tables, one for each service. */
-export interface TablesMessage {
+interface TablesMessage {
   readonly kind: "tables";
   readonly tables: readonly SharedTable[];
   readonly generation: number;
 }
 
-/** From main. */
+/** Messages from main to a worker. */
 export type ToWorker = WorkerSetup | FoundName | TablesMessage;
 
-/** To main: it listens to messages; it runs; there are reports; a server's name is wanted; accepting fails; it has closed everything. */
+/**
+ * Messages from a worker to main. `here`: it can receive messages. `ready`: its loop runs. `news`: there are reports. `find`: look
+ * up the name of a server. `acceptFailed`: accepting is paused. `gone`: it has closed everything.
+ */
 export type FromWorker =
   | { readonly kind: "here" }
   | { readonly kind: "ready" }

@@ -1,4 +1,4 @@
-/** The workers of one epoll engine at a glance, in shared memory: who is there, how busy each is, which table each routes by. */
+/** The state of an epoll engine's workers, in shared memory: their epochs, open connections and adopted tables. */
 
 const COLUMNS = 4;
 const INCARNATION = 0;
@@ -6,12 +6,12 @@ const OPEN = 1;
 const GENERATION = 2;
 const STOPPED = 3;
 
-/** Memory for so many workers. */
+/** Allocates the table for this many workers. */
 export function allocateWorkerTable(workers: number): SharedArrayBuffer {
   return new SharedArrayBuffer(workers * COLUMNS * 4);
 }
 
-/** The workerTable as one thread sees it. */
+/** One thread's view of the table. */
 export class WorkerTable {
   readonly #cells: Int32Array;
   readonly size: number;
@@ -21,7 +21,7 @@ export class WorkerTable {
     this.size = this.#cells.length / COLUMNS;
   }
 
-  /** The epoch of a worker; 0: there is none just now. */
+  /** The epoch of a worker; 0: the worker is not running. */
   epoch(worker: number): number {
     return Atomics.load(this.#cells, worker * COLUMNS + INCARNATION);
   }
@@ -30,7 +30,7 @@ export class WorkerTable {
     Atomics.store(this.#cells, worker * COLUMNS + INCARNATION, epoch);
   }
 
-  /** A worker's open connections, those on their way to it included. */
+  /** A worker's open connections, including clients on their way to it. */
   open(worker: number): number {
     return Atomics.load(this.#cells, worker * COLUMNS + OPEN);
   }
@@ -43,7 +43,7 @@ export class WorkerTable {
     Atomics.store(this.#cells, worker * COLUMNS + OPEN, 0);
   }
 
-  /** The generation of the table by which a worker routes. */
+  /** The generation of the tables that a worker routes by. */
   generation(worker: number): number {
     return Atomics.load(this.#cells, worker * COLUMNS + GENERATION);
   }
@@ -52,7 +52,7 @@ export class WorkerTable {
     Atomics.store(this.#cells, worker * COLUMNS + GENERATION, generation);
   }
 
-  /** Whether a worker accepts nobody any more. */
+  /** Whether a worker has stopped accepting. */
   isStopped(worker: number): boolean {
     return Atomics.load(this.#cells, worker * COLUMNS + STOPPED) !== 0;
   }
@@ -61,7 +61,7 @@ export class WorkerTable {
     Atomics.store(this.#cells, worker * COLUMNS + STOPPED, 1);
   }
 
-  /** The worker with the fewest open connections, of those that are there. */
+  /** The running worker with the fewest open connections. */
   leastBusy(): number {
     let least = 0;
     let fewest = Infinity;

@@ -1,16 +1,20 @@
 /**
- * A socket as web streams that can end one at a time. `Deno.Conn` has `readable` and `writable` of its own, but piping to that
- * writable closes the whole socket at the peer's end-of-file and loses the answer that comes later; these shut down the write half
- * alone, and what was read for a stream that is given up is there for the next one. Knows nothing of clients, servers or balancing.
+ * A socket as web streams whose directions end separately. `Deno.Conn` has `readable` and `writable` of its own, but piping to that
+ * writable closes the whole socket at the end of the pipe and loses the answer that comes later. These streams shut down only the
+ * write half, and bytes that were read for an abandoned stream go to the next one. Knows nothing about clients, servers or
+ * balancing.
  */
 
-/** Where buffers start and how far they grow. An idle connection holds one small buffer each way, a busy one a large one. */
+/**
+ * The first and the largest size of a buffer. An idle connection holds a small buffer for each direction, a busy one a large
+ * buffer.
+ */
 const BUFFER_BYTES_MIN = 4 * 1024;
 const BUFFER_BYTES_MAX = 256 * 1024;
 
 const NOTHING = new Uint8Array(0);
 
-/** Tells one socket's failure from the other's when a pipe between them breaks. */
+/** The failure of a socket. It names the socket, because an error of a pipe does not say which side failed. */
 export class SocketError extends Error {
   override readonly name = "SocketError";
 
@@ -19,16 +23,16 @@ export class SocketError extends Error {
   }
 }
 
-/** Who is told of what a Source reads, at the moment it is read. */
+/** Callbacks of a Source, called at the moment of each read. */
 export interface Observer {
   onRead(chunk: Uint8Array): void;
   onEnd(): void;
 }
 
 /**
- * What arrives on a socket, for one stream after another. Nothing is read ahead: a chunk is read when it is asked for, into the
- * same memory as the last one. It belongs to whichever stream is the last until `take` says that it was written; so a stream can
- * be given up at any moment, in the middle of a read or of a write, and the next one misses nothing and repeats nothing.
+ * The bytes that arrive on a socket, for one stream after another. Nothing is read ahead: each chunk is read on demand, into the
+ * memory of the previous one. A chunk stays with the source until `take` confirms that it was written. So a stream can be abandoned
+ * at any moment, even during a read or a write, and the next stream misses nothing and repeats nothing.
  */
 export class Source {
   #buffer = new Uint8Array(BUFFER_BYTES_MIN);
@@ -39,12 +43,12 @@ export class Source {
 
   constructor(readonly socket: Deno.Conn, readonly observer: Observer) {}
 
-  /** Bytes that were read and not written yet. */
+  /** Bytes that were read and not yet written. */
   get untakenBytes(): number {
     return this.#untaken.length;
   }
 
-  /** All that is not taken yet, until the peer's end-of-file. Errors with a SocketError. */
+  /** A stream of all bytes not yet taken, up to the peer's FIN. Errors with a SocketError. */
   stream(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return new ReadableStream({
       pull: async (controller) => {
@@ -55,13 +59,13 @@ export class Source {
     }, { highWaterMark: 0 });
   }
 
-  /** So many bytes were written. */
+  /** Confirms that this many bytes were written. */
   take(bytes: number): void {
     this.#untaken = bytes === this.#untaken.length ? NOTHING : this.#untaken.subarray(bytes);
   }
 
   async #read(): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure; // the system tells it once, and an end afterwards
+    if (this.#failure !== undefined) throw this.#failure; // the system reports an error once, and a FIN from then on
     const buffer = this.#buffer;
     try {
       const count = await this.socket.read(buffer).catch((error) => {
@@ -69,7 +73,7 @@ export class Source {
       });
       this.#keep(buffer, count);
     } finally {
-      this.#reading = undefined; // at the same moment as there is something to take: whoever comes between would read once more
+      this.#reading = undefined; // in the same tick as the data is set, or a second stream would read twice
     }
   }
 
@@ -84,14 +88,14 @@ export class Source {
   }
 }
 
-/** Where bytes go: a socket, or whoever stands before it. `write` says how many the system took. */
+/** A destination of bytes: a socket, or a wrapper around one. `write` returns how many bytes the system accepted. */
 export interface Receiver {
   readonly socket: Deno.Conn;
   write(bytes: Uint8Array): Promise<number>;
   closeWrite(): Promise<void>;
 }
 
-/** The receiver as a stream; closing it shuts down the write half (FIN), after what was written. Errors with a SocketError. */
+/** The receiver as a stream. Closing it sends FIN after the written bytes. Errors with a SocketError. */
 export function writableOf(receiver: Receiver): WritableStream<Uint8Array<ArrayBuffer>> {
   return new WritableStream({
     write: (chunk) => writeAll(receiver, chunk),
@@ -102,7 +106,7 @@ export function writableOf(receiver: Receiver): WritableStream<Uint8Array<ArrayB
   });
 }
 
-/** Writes all of it. Throws a SocketError. */
+/** Writes all bytes. Throws a SocketError. */
 export async function writeAll(receiver: Receiver, bytes: Uint8Array): Promise<void> {
   try {
     for (let sent = 0; sent < bytes.length;) sent += await receiver.write(sent === 0 ? bytes : bytes.subarray(sent));
@@ -119,8 +123,8 @@ export function closeSocket(socket: Deno.Conn): void {
 }
 
 /**
- * Closes the socket; its peer is to take what it got for cut off, not for whole. But Deno.Conn has no SO_LINGER: if something was
- * left unread the system sends a reset, otherwise an end.
+ * Closes the socket so that its peer can tell that its data is incomplete, as far as Deno allows: Deno.Conn has no SO_LINGER, so
+ * the system sends a reset only if unread bytes are left, and otherwise a FIN.
  */
 export function abortSocket(socket: Deno.Conn): void {
   closeSocket(socket);

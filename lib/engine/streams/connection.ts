@@ -1,7 +1,8 @@
 /**
  * One client's connection in the `streams` engine, from the first dial to its one fate. It has one client and, over time, several
- * servers. Each direction is a pipe that ends by itself; the connection ends when both have, or goes to another server when its own
- * is lost or should be left and `redistribution.ts` says so. Three states: dialling, open, ended; an open one may be searching.
+ * servers. Each direction is a pipe that ends by itself. The connection ends when both have ended, or moves to another server when
+ * its own is lost or should be left and `redistribution.ts` allows it. Its state is dialling, open or ended; an open connection may
+ * also be searching for another server.
  */
 
 import { type Address, clientKey, formatAddress, ipBytes } from "../../values/address.ts";
@@ -28,38 +29,38 @@ import { Conversation, type RecordingRoom } from "./conversation.ts";
 import { Leg } from "./leg.ts";
 import { type Budget, type DialContext, type Probed, probeServer, releaseServer, Search, type Tally } from "./search.ts";
 
-/** What a connection needs of the engine that it belongs to. */
+/** The parts of the engine that a connection uses. */
 export interface ConnectionContext extends DialContext {
   readonly availabilities: AvailabilityTable;
   readonly recordingRoom: RecordingRoom;
   readonly onEnded: (connection: StreamsConnection, ended: EndedConnection) => void;
   readonly onMoved: (moved: MovedConnection) => void;
-  /** Called when a connection finds itself on a server that it should leave. */
+  /** Called when a connection has a server that it should leave. */
   readonly onLeaving: () => void;
 }
 
-/** Why and how an open connection looks for another server. */
+/** Why and how an open connection searches for another server. */
 interface Departure {
   readonly leg: Leg;
   readonly search: Search;
   readonly loss: Loss;
   readonly state: keyof typeof MOVED_COUNTERS;
-  /** Resolves when the connection has left, or stays. */
+  /** Resolves when the connection has moved, stays, or has ended. */
   readonly over: PromiseWithResolvers<void>;
 }
 
-/** The buffer for bytes that nobody wants any more. */
+/** Size of the buffer for discarded bytes. */
 const DISCARD_BYTES = 64 * 1024;
 
-/** Who a connection is of. */
+/** An accepted client. */
 export interface Client {
-  /** Of this connection alone for as long as it is open. */
+  /** The id of its connection, unique in the engine. */
   readonly id: number;
   readonly client: Deno.TcpConn;
   readonly service: number;
 }
 
-/** A client's connection. `run` once; everything else at any time. */
+/** A client's connection. Call `run` once; the other methods may be called at any time. */
 export class StreamsConnection {
   #state: "dialling" | "open" | "ended" = "dialling";
   readonly #startedMs = performance.now();
@@ -69,16 +70,16 @@ export class StreamsConnection {
   readonly ip: Uint8Array;
   readonly #address: Address;
   readonly #conversation: Conversation;
-  /** What the client says. */
+  /** The client's bytes. */
   readonly #source: Source;
   #leg: Leg | undefined;
   #search: Search | undefined;
   /** Why there is a search, if the connection is open. */
   #departure: Departure | undefined;
-  /** What may still be spent after servers that were lost one after another without a word. */
+  /** The shared budget of servers that are lost one after another without sending a byte. */
   #budget: Budget | undefined;
   readonly #tally: Tally = { attempts: 0, reason: undefined };
-  /** The client takes no more. */
+  /** The client accepts no more bytes. */
   #clientBroken = false;
   #patientUntilMs = 0;
   #moves = 0;
@@ -98,12 +99,12 @@ export class StreamsConnection {
     });
   }
 
-  /** The client's. */
+  /** The client's port. */
   get port(): number {
     return this.#address.port;
   }
 
-  /** The slot of its server, or of the one that is dialled; -1: none. */
+  /** The slot of its server, or of the server being dialled; -1: none. */
   get slot(): number {
     return this.#server?.slot ?? -1;
   }
@@ -120,17 +121,17 @@ export class StreamsConnection {
     return this.#conversation.replays;
   }
 
-  /** Whether it should leave its server, and has not yet. */
+  /** Whether it should leave its server and has not left yet. */
   get isDraining(): boolean {
     return this.#leg?.isCounted === true && isDraining(this.context.availabilities.get(this.#leg.server.slot));
   }
 
-  /** Whether nothing has moved since `beforeMs` (by performance.now). A connection that is dialling has its own deadline. */
+  /** Whether no byte has been relayed since `beforeMs` (by performance.now). A connection that is dialling has its own deadline. */
   isIdle(beforeMs: number): boolean {
     return this.#state === "open" && this.#search === undefined && this.#conversation.lastActivityMs < beforeMs;
   }
 
-  /** Finds a server and moves bytes until the connection has ended. Never rejects. */
+  /** Dials a first server and begins to relay. Never rejects. */
   async run(): Promise<void> {
     await this.#guard(async () => {
       const { config, table } = this.context;
@@ -141,7 +142,10 @@ export class StreamsConnection {
     });
   }
 
-  /** Ends the connection with this fate, closing both sockets; does nothing if it has ended. If `isCut` the client is to know. */
+  /**
+   * Ends the connection with this fate and closes both sockets. Does nothing if it has ended. `isCut`: the client's data is
+   * incomplete.
+   */
   end(fate: Fate, isCut = false): void {
     if (this.#state === "ended") return;
     this.#state = "ended";
@@ -167,7 +171,7 @@ export class StreamsConnection {
     });
   }
 
-  /** The server with this slot is to be left, as its availability says: if it is this connection's, now or when asked again. */
+  /** Leaves the server with this slot, according to its availability, if the connection has it and may leave now. */
   vacate(slot: number): void {
     const leg = this.#leg;
     this.#search?.skip(slot, "it was removed");
@@ -176,7 +180,7 @@ export class StreamsConnection {
     if (this.#canLeave(leg) && this.#isMovable("drain", leg)) this.#depart("drain", leg);
   }
 
-  /** The checks of the server with this slot have failed for so long; it was last known to be well so long ago. */
+  /** The checks of this server have failed for `silentMs`; its last successful check was `sinceHealthyMs` ago. */
   lose(slot: number, silentMs: number, sinceHealthyMs: number): void {
     const leg = this.#leg;
     if (this.#search?.server?.slot === slot && this.#search.next("serving") !== undefined) this.#search.skip(slot, "it is silent");
@@ -188,7 +192,7 @@ export class StreamsConnection {
     }
   }
 
-  /** It goes to the server that the ring gives it to, if it may and is not there. */
+  /** Moves the connection to its owner, if it may move and is not there already. */
   goToOwner(): void {
     const leg = this.#leg;
     if (this.#state === "open" && leg !== undefined && this.#canLeave(leg) && this.#isMovable("rebalance", leg)) {
@@ -210,7 +214,7 @@ export class StreamsConnection {
     return { attempts: connectAttemptsMax, deadlineMs: performance.now() + connectDeadlineMs };
   }
 
-  /** From dialling to open. */
+  /** The first server has accepted. */
   #open(server: TableServer, socket: Deno.TcpConn): void {
     this.#state = "open";
     this.#conversation.begin();
@@ -218,15 +222,15 @@ export class StreamsConnection {
     this.#begin(server, socket, new Uint8Array(0));
   }
 
-  /** Small pieces go at once, and a peer that vanishes is noticed some day, unless the operator does not want that. */
+  /** Sends small pieces at once, and turns keep-alive on or off, so that a vanished peer is noticed eventually. */
   #prepare(socket: Deno.TcpConn): void {
     try {
       socket.setNoDelay();
       socket.setKeepAlive(this.context.config.keepAliveMs > 0);
-    } catch { /* the socket was reset already; reading will say so */ }
+    } catch { /* the socket was reset already; the next read reports that */ }
   }
 
-  /** Bytes go to and from this server from now on, those first that another one had already. */
+  /** Relays to and from this server from now on, starting with the bytes that are replayed to it. */
   #begin(server: TableServer, socket: Deno.TcpConn, repeated: Uint8Array): void {
     this.#prepare(socket);
     const leg: Leg = new Leg(server, socket, {
@@ -238,10 +242,10 @@ export class StreamsConnection {
     this.#conversation.serverMustTakeAgain(repeated.length);
     void this.#guard(() => this.#send(leg, repeated));
     void this.#guard(() => this.#receive(leg));
-    if (this.isDraining) this.context.onLeaving(); // it was dialled before
+    if (this.isDraining) this.context.onLeaving(); // the drain began while it was being dialled
   }
 
-  /** A fault of the balancer's own ends this connection and no other. */
+  /** An internal error ends this connection and no other. */
   async #guard(work: () => Promise<void>): Promise<void> {
     try {
       await work();
@@ -251,17 +255,17 @@ export class StreamsConnection {
     }
   }
 
-  /** Whether what happens on this leg still concerns anybody. */
+  /** Whether events of this leg still matter. */
   #isCurrent(leg: Leg): boolean {
     return this.#state === "open" && leg === this.#leg && leg.isUp;
   }
 
-  /** Whether what this server says still concerns anybody: once there is no time left it changes nothing any more. */
+  /** Whether bytes of this server still matter. After its drain time they no longer keep the connection there. */
   #isHeard(leg: Leg): boolean {
     return this.#isCurrent(leg) && this.#departure?.loss !== "expired";
   }
 
-  /** Whether the server says nothing because the client takes nothing. */
+  /** Whether the server cannot send because the client does not read. */
   #isHeldUp(leg: Leg): boolean {
     return leg.source.untakenBytes > 0 && !this.#clientBroken;
   }
@@ -277,7 +281,7 @@ export class StreamsConnection {
       if (!(error instanceof SocketError)) throw error;
       if (error.socket === this.client) return this.#loseClient(error);
       if (!takesNoMore(error)) return await this.#loseServer(leg, error.message);
-      this.#tally.reason = error.message; // what it sent before may still have to be read, and its end is
+      this.#tally.reason = error.message; // go on reading: bytes that it sent before, and its FIN, may still arrive
       leg.sending = "failed";
     }
     this.#finish(leg);
@@ -287,7 +291,7 @@ export class StreamsConnection {
     const receiver = {
       socket: this.client,
       write: async (bytes: Uint8Array) => {
-        if (!this.#isHeard(leg)) throw new Error("it was left"); // read while it was left: another server answers now
+        if (!this.#isHeard(leg)) throw new Error("it was left"); // read before the connection left: another server answers now
         const count = await this.client.write(bytes);
         this.#countReceived(leg, count);
         return count;
@@ -313,14 +317,17 @@ export class StreamsConnection {
     return { socket: leg.socket, write: (bytes) => leg.write(bytes, onTaken), closeWrite: () => leg.closeWrite() };
   }
 
-  /** The client takes no more, but what it sent before it went is for the server, which may read that only if it is read from. */
+  /**
+   * The client accepts no more bytes. Its earlier bytes still go to the server, whose bytes are discarded so that it does not
+   * block.
+   */
   #breakClient(leg: Leg): void {
     this.#clientBroken = true;
     this.#callOff();
     void discard(leg.socket);
   }
 
-  /** Ends the connection if both directions have. */
+  /** Ends the connection if both directions have ended. */
   #finish(leg: Leg): void {
     if (!this.#isCurrent(leg) || leg.sending === "under way" || !(leg.endPassed || this.#clientBroken)) return;
     this.end(fateOfEnds({ clientFailed: this.#clientBroken, serverFailed: leg.sending === "failed" }));
@@ -331,7 +338,7 @@ export class StreamsConnection {
     this.end("client_gone");
   }
 
-  /** Bytes of the client's were read; undefined: its end. */
+  /** Bytes of the client were read; undefined: its FIN. */
   #onClientBytes(chunk: Uint8Array | undefined): void {
     if (this.#state === "ended") return;
     if (chunk === undefined) this.#conversation.clientEnded();
@@ -347,10 +354,10 @@ export class StreamsConnection {
     if (this.#departure !== undefined && isCalledOff(this.#departure.loss, "server")) this.#callOff();
   }
 
-  /** The server has sent its end: the client is told, unless the server turns out to be dead and the client may have another. */
+  /** The server has sent FIN. Passes it on, unless the connection may move and a probe finds the server dead. */
   async #hearEnd(leg: Leg): Promise<void> {
     if (this.#departure !== undefined) {
-      await this.#departure.over.promise; // it leaves the server anyway; only if nobody takes it does the end matter
+      await this.#departure.over.promise; // the connection is leaving anyway; the FIN matters only if it stays
       if (!this.#isCurrent(leg)) return;
     }
     if (this.#conversation.state(leg.isWriting) !== "busy") this.context.lastEndsMs.set(leg.server.slot, performance.now());
@@ -368,7 +375,7 @@ export class StreamsConnection {
     });
   }
 
-  /** Dials the server again, to learn whether it is alive; nothing is sent to it meanwhile. */
+  /** Dials the server again, to learn whether it is alive. Nothing is sent to it during the probe. */
   async #probe(leg: Leg): Promise<Probed> {
     leg.hold();
     leg.isProbed = true;
@@ -377,20 +384,20 @@ export class StreamsConnection {
     return probed;
   }
 
-  /** The server is lost: the client has another one if it may, or it is cut off. */
+  /** The server is certainly lost: the connection moves if it may; otherwise it is cut. */
   async #loseServer(leg: Leg, reason: string): Promise<void> {
     this.#tally.reason = reason;
     this.#callOff();
     leg.fail();
     if (this.#clientBroken) return this.end("client_gone");
-    if (leg.endPassed) return this.end("server_lost", true); // the client has taken it for whole: no other server can go on
+    if (leg.endPassed) return this.end("server_lost", true); // the client has the FIN and would not accept another server's bytes
     if ((this.#conversation.facts & FACT.sent) === 0) await leg.written();
     if (this.#state !== "open" || leg !== this.#leg) return;
     if (this.#isMovable("reset", leg)) this.#depart("reset", leg);
     else this.#cut("reset");
   }
 
-  /** Whether the connection is in a position to leave a server that is still up. */
+  /** Whether the connection can begin to leave a server that is still up. */
   #canLeave(leg: Leg): boolean {
     return leg.isUp && !leg.isProbed && !leg.endPassed && !this.#clientBroken && this.#departure === undefined;
   }
@@ -400,11 +407,11 @@ export class StreamsConnection {
     return verdict === "move" || verdict === "replay";
   }
 
-  /** There is no time left. */
+  /** The drain time is over: the connection leaves now or is cut. */
   #leaveNow(leg: Leg): void {
-    if (!leg.isUp) return this.#release(leg); // it goes on looking for another one, but is not this one's any more
+    if (!leg.isUp) return this.#release(leg); // the search goes on; this server no longer counts the connection
     if (this.#departure?.loss === "expired") return;
-    this.#callOff(); // it looked for one that serves, or for its own: now any will do
+    this.#callOff(); // the search was limited to certain servers; now any server will do
     if (!leg.endPassed && !this.#clientBroken && this.#isMovable("expired", leg)) this.#depart("expired", leg);
     else this.#cut("expired");
   }
@@ -414,8 +421,8 @@ export class StreamsConnection {
   }
 
   /**
-   * Looks for another server. One that is up is kept until another has accepted, and told nothing meanwhile; so the verdict holds
-   * whatever the client says, for as long as this server says nothing.
+   * Searches for another server. A server that is up is kept until another has accepted, and nothing is sent to it during the
+   * search. So the verdict stays valid whatever the client sends, as long as this server sends nothing.
    */
   #depart(loss: Loss, leg: Leg): void {
     const { choice } = DEPARTURES[loss];
@@ -453,7 +460,7 @@ export class StreamsConnection {
       return this.#callOff();
     }
     if (state === "unanswered" && !this.#conversation.isRecorded) {
-      closeSocket(socket); // the client has said more meanwhile than can be said again
+      closeSocket(socket); // the client has sent more during the search than can be recorded
       releaseServer(this.context, server);
       return leg.isUp ? this.#callOff() : this.end("redistribute_refused", true);
     }
@@ -474,7 +481,7 @@ export class StreamsConnection {
       state,
       replayedBytes: repeated.length,
     });
-    this.#release(leg); // when all is counted and told: its server may be empty now
+    this.#release(leg); // last, because its server may be empty now and its slot reused
   }
 
   /** No other server has accepted. */
@@ -484,12 +491,12 @@ export class StreamsConnection {
     this.#stay("nobodyTookIt");
   }
 
-  /** The client or the server spoke, or the drain was cancelled: the connection stays. */
+  /** Either side has sent bytes, or the drain was cancelled: the connection stays. */
   #callOff(): void {
     this.#stay("calledOff");
   }
 
-  /** The connection does not leave its server now, and not before it may try again. */
+  /** Ends the search: the connection stays with its server, and may try again after a pause. */
   #stay(why: Parameters<typeof retryAfterMs>[0]): void {
     if (this.#departure === undefined) return;
     const { search, leg, over } = this.#departure;
@@ -521,29 +528,29 @@ export class StreamsConnection {
 
   #countReceived(leg: Leg, bytes: number): void {
     leg.source.take(bytes);
-    leg.heardMs = performance.now(); // it was not heard while the client took nothing
+    leg.heardMs = performance.now(); // it could not send while the client did not read
     this.#conversation.clientTook(bytes);
     this.#receivedBytes += bytes;
     this.#countOf(leg, "receivedBytes", bytes);
   }
 
-  /** A leg that does not count as its server's any more may find another server in its cells. */
+  /** Counts for the leg's server, unless the leg is released: its slot may belong to another server by now. */
   #countOf(leg: Leg, counter: "sentBytes" | "receivedBytes" | "movedAway", amount = 1): void {
     if (leg.isCounted) this.context.counters.addTo(leg.server.slot, counter, amount);
   }
 }
 
-/** Whether the socket cannot be written to because the peer has ended, and not because it has just failed. */
+/** Whether the socket cannot be written to because the peer had closed it earlier, and not because it has just failed. */
 function takesNoMore({ cause }: SocketError): boolean {
   return cause instanceof Deno.errors.BrokenPipe || cause instanceof Deno.errors.NotConnected;
 }
 
-/** Reads to the end, or until the socket is closed, and keeps nothing. */
+/** Reads and discards everything until the FIN, or until the socket is closed. */
 async function discard(socket: Deno.TcpConn): Promise<void> {
   const buffer = new Uint8Array(DISCARD_BYTES);
   try {
     while (await socket.read(buffer) !== null);
-  } catch { /* closed or reset: there is no more */ }
+  } catch { /* closed or reset: no more bytes */ }
 }
 
 function addressOf(socket: Deno.TcpConn): Address {

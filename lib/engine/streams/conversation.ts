@@ -1,6 +1,6 @@
 /**
- * What a client and its servers have said to each other in one connection of the `streams` engine: the facts that
- * `redistribution.ts` decides by, and a copy of what the client said while it may have to be said again. Knows no sockets.
+ * The exchange between a client and its servers in one connection of the `streams` engine: the facts that `redistribution.ts` uses,
+ * and a recording of the client's bytes while they may have to be replayed. Knows no sockets.
  */
 
 import { recordingSize } from "../recording.ts";
@@ -27,7 +27,7 @@ import {
 
 const NOTHING = new Uint8Array(0);
 
-/** Memory that all recordings of an engine share. */
+/** The memory limit that all recordings of an engine share. */
 export class RecordingRoom {
   #free: number;
 
@@ -35,7 +35,7 @@ export class RecordingRoom {
     this.#free = bytes;
   }
 
-  /** False if there is not so much left. */
+  /** Reserves this many bytes. False: not enough is left. */
   take(bytes: number): boolean {
     if (bytes > this.#free) return false;
     this.#free -= bytes;
@@ -47,16 +47,16 @@ export class RecordingRoom {
   }
 }
 
-/** One connection's conversation. Times are of performance.now. */
+/** The exchange of one connection. Times are by performance.now. */
 export class Conversation {
   #facts = 0;
   readonly #ends = { hasClientEnded: false, hasServerEnded: false };
   #replays = 0;
   #lastActivityMs = performance.now();
-  /** Bytes that were read from one side and not taken by the other. */
+  /** Bytes that were read from the client, or from the server, and not yet written to the other side. */
   #clientUntaken = 0;
   #serverUntaken = 0;
-  /** Bytes that an earlier server had, and that the one of now is still to take. */
+  /** Bytes still to be replayed to the current server. */
   #repeatUntaken = 0;
   #recording: Uint8Array = NOTHING;
   #recordedBytes = 0;
@@ -69,17 +69,17 @@ export class Conversation {
     return factsNow(this.#facts, { isInTransit: this.#isMoving, hasClientEnded, hasServerEnded });
   }
 
-  /** Whether all that the client asks is kept. More than there may be can come while another server is looked for. */
+  /** Whether the whole request is recorded. During a search the client may send more than fits into the recording. */
   get isRecorded(): boolean {
     return (this.#facts & FACT.recorded) !== 0;
   }
 
-  /** How often what the client asks has been sent again. */
+  /** How often the request has been replayed. */
   get replays(): number {
     return this.#replays;
   }
 
-  /** When something moved last. */
+  /** When bytes were last relayed. */
   get lastActivityMs(): number {
     return this.#lastActivityMs;
   }
@@ -88,14 +88,14 @@ export class Conversation {
     return performance.now() - this.#lastActivityMs;
   }
 
-  /** The connection has its first server: it was not quiet until now, it waited. */
+  /** The connection has its first server. The time until now was waiting, not quiet. */
   begin(): void {
     this.#lastActivityMs = performance.now();
   }
 
   clientSaid(chunk: Uint8Array): void {
     if ((this.#facts & FACT.awaitingAnswer) === 0) {
-      const quietForMs = this.#isMoving ? 0 : this.quietForMs; // whoever has not taken all yet makes no silence by that
+      const quietForMs = this.#isMoving ? 0 : this.quietForMs; // a side that has not received everything yet is not quiet
       this.#facts = onClientBytes(this.policy, this.#facts, quietForMs, looksLikeTls(chunk[0], chunk[1]));
     }
     if ((this.#facts & FACT.recorded) !== 0) this.#record(chunk);
@@ -116,24 +116,24 @@ export class Conversation {
     this.#lastActivityMs = performance.now();
   }
 
-  /** The server's end was passed on. */
+  /** The server's FIN was passed on. */
   serverEnded(): void {
     this.#ends.hasServerEnded = true;
   }
 
-  /** A server took so many bytes of what the client said. */
+  /** This many of the client's bytes were written to the server. */
   serverTook(bytes: number): void {
     this.#facts |= FACT.sent;
     this.#clientUntaken -= bytes;
     this.#lastActivityMs = performance.now();
   }
 
-  /** Another server is to take so many bytes that an earlier one had already. */
+  /** This many bytes are to be replayed to another server. */
   serverMustTakeAgain(bytes: number): void {
     this.#repeatUntaken = bytes;
   }
 
-  /** It took so many of them. */
+  /** This many replayed bytes were written. */
   serverTookAgain(bytes: number): void {
     this.#repeatUntaken -= bytes;
     this.#lastActivityMs = performance.now();
@@ -144,17 +144,20 @@ export class Conversation {
     this.#lastActivityMs = performance.now();
   }
 
-  /** `isWriting`: a write is under way, of which nobody knows what the server has of it. */
+  /** The state of the exchange. `isWriting`: a write is under way, and the server may have received part of it. */
   state(isWriting: boolean): ConnectionState {
     return stateOf(this.policy.quietMs, this.#factsIf(isWriting), this.quietForMs);
   }
 
-  /** What is to be done, by how quiet it was so long ago. `isWriting` as for `state`. */
+  /** The verdict after this loss, based on how long the connection had been quiet `agoMs` ago. `isWriting` as for `state`. */
   decide(loss: Loss, isWriting: boolean, agoMs = 0): Verdict {
     return decide(this.policy, loss, this.#factsIf(isWriting), this.quietForMs - agoMs, this.#replays);
   }
 
-  /** Whether a server that has said nothing for `heardForMs`, and whose checks have failed for `silentMs`, has lost the connection. */
+  /**
+   * Whether to cut the connection: its server has sent nothing for `heardForMs`, and the server's checks have failed for
+   * `silentMs`.
+   */
   isCutBySilence(heardForMs: number, silentMs: number): boolean {
     return isCutBySilence(this.policy, this.facts, heardForMs, silentMs);
   }
@@ -163,7 +166,7 @@ export class Conversation {
     return fateOfCut(this.policy, loss, this.facts, this.quietForMs);
   }
 
-  /** What the next server is to be told before anything else: all that was recorded and that the last one took. */
+  /** The bytes to replay to the next server before anything else: the recorded bytes that were written to the previous one. */
   repeat(): Uint8Array {
     if ((this.#facts & FACT.recorded) === 0) return NOTHING;
     const bytes = this.#recording.subarray(0, this.#recordedBytes - this.#clientUntaken);
@@ -171,7 +174,7 @@ export class Conversation {
     return bytes;
   }
 
-  /** What was recorded is not needed any more. Whoever still writes it has it. */
+  /** Drops the recording. A write still under way keeps its own reference to the bytes. */
   forget(): void {
     if (this.#recording.length === 0) return;
     this.room.give(this.#recording.length);
@@ -179,7 +182,7 @@ export class Conversation {
     this.#recordedBytes = 0;
   }
 
-  /** Only what answers something can be an interim answer. */
+  /** Classifies bytes of the server. Only the answer to a request can be an interim answer. */
   #classify(chunk: Uint8Array): number {
     return (this.#facts & FACT.awaitingAnswer) === 0 ? ANSWER : classifyAnswer(chunk, chunk.length, progressOf(this.#facts));
   }
@@ -203,14 +206,14 @@ export class Conversation {
     this.counters.add("replayOverflows");
   }
 
-  /** False if that is more than there may be. */
+  /** Makes room for `bytes`. False: a limit would be exceeded. */
   #makeRoom(bytes: number): boolean {
     const before = this.#recording;
     if (bytes <= before.length) return true;
     const { replayBytesMax } = this.policy;
     const size = Math.min(recordingSize(bytes, before.length, replayBytesMax) ?? 0, replayBytesMax);
     if (size === 0 || !this.room.take(size - before.length)) return false;
-    this.#recording = new Uint8Array(size); // the old one may be being written
+    this.#recording = new Uint8Array(size); // a write of the old one may still be under way
     this.#recording.set(before.subarray(0, this.#recordedBytes));
     return true;
   }

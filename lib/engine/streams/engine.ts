@@ -1,6 +1,6 @@
 /**
- * The portable engine: Deno.listen, Deno.connect and readable.pipeTo, on any system that Deno runs on. Owns the listener and the
- * set of open connections; what happens in one connection is in `streams_connection.ts`.
+ * The portable engine: Deno.listen, Deno.connect and readable.pipeTo, on any system that runs Deno. Owns the listeners and the set
+ * of open connections; `connection.ts` handles a single connection.
  */
 
 import { LIMITS } from "../../values/config.ts";
@@ -19,14 +19,16 @@ import { RetiredSlots } from "../retired_slots.ts";
 import { type ConnectionContext, StreamsConnection } from "./connection.ts";
 import { RecordingRoom } from "./conversation.ts";
 
-/** Errors of accept that are one client's, who reset the connection before it was its turn: the next one is accepted at once. */
+/**
+ * Errors of accept that concern one client, which reset the connection before it was accepted. The next one is accepted at once.
+ */
 const CLIENT_ERRORS = [Deno.errors.NotConnected, Deno.errors.ConnectionAborted, Deno.errors.ConnectionReset];
 
-/** Idle connections are looked for this many times in an idle timeout, but not more often than the second number says. */
+/** Idle connections are checked for this many times per idle timeout, with at least IDLE_SWEEP_MIN_MS between two checks. */
 const IDLE_SWEEPS_PER_TIMEOUT = 8;
 const IDLE_SWEEP_MIN_MS = 5;
 
-/** How long after a look at the connections that should leave their servers the next one is, as a part of the quiet time. */
+/** Time between two attempts to move connections off draining servers: a fraction of the quiet time, within these bounds. */
 const LOOK_PER_QUIET = 0.5;
 const LOOK_MIN_MS = 5;
 const LOOK_MAX_MS = 250;
@@ -54,7 +56,7 @@ class StreamsEngine implements Engine {
   /** By service. */
   #tables: readonly RoutingTable[];
   #lastId = 0;
-  /** Runs while there is a connection that should leave its server. */
+  /** Set while there is a connection that should leave its server. */
   #look: ReturnType<typeof setTimeout> | undefined;
   #stopping = false;
 
@@ -85,7 +87,7 @@ class StreamsEngine implements Engine {
   update(tables: readonly RoutingTable[]): Promise<void> {
     this.#retired.update(this.#tables, tables);
     this.#tables = tables;
-    queueMicrotask(() => this.#declareEmpty()); // whoever publishes is not called back before it has done so
+    queueMicrotask(() => this.#declareEmpty()); // not within `update`: its caller must finish publishing first
     return Promise.resolve();
   }
 
@@ -148,7 +150,7 @@ class StreamsEngine implements Engine {
     }
   }
 
-  /** Waits, but no longer than until the engine stops. */
+  /** Waits for `ms`, or until the engine stops. */
   async #pause(ms: number): Promise<void> {
     let timer: ReturnType<typeof setTimeout>;
     const over = new Promise<void>((resolve) => timer = setTimeout(resolve, ms));
@@ -181,7 +183,7 @@ class StreamsEngine implements Engine {
     for (const connection of this.#all()) if (connection.isIdle(beforeMs)) connection.end("idle_timeout");
   }
 
-  /** Looks again, after a while, at the connections that should leave their servers and could not yet, if there are any. */
+  /** Sets a timer to try again to move connections that should leave their servers, if there are any. */
   #lookLater(): void {
     if (this.#look !== undefined || !this.#all().some(({ isDraining }) => isDraining)) return;
     const ms = Math.min(Math.max(LOOK_MIN_MS, this.#options.config.quietMs * LOOK_PER_QUIET), LOOK_MAX_MS);
@@ -196,7 +198,7 @@ class StreamsEngine implements Engine {
     for (const connection of this.#all()) connection.end(fate);
   }
 
-  /** All connections there are now: whoever goes through them may end them. */
+  /** A copy of the connections, so that a loop over them may end them. */
   #all(): StreamsConnection[] {
     return [...this.#connections.values()];
   }

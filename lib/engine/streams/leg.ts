@@ -1,7 +1,6 @@
 /**
- * One of the servers that a connection of the `streams` engine has over time: its socket, and what may still be done with it. A leg
- * is up until it is lost (its socket has failed) or left (another server has the connection, or it has ended); what the client says
- * can be held back from it. Decides nothing.
+ * One of the servers that a connection of the `streams` engine has over time: its socket and its state. A leg is up until it is
+ * lost (its socket has failed) or left (the connection has moved or ended). Writes to it can be held. Decides nothing.
  */
 
 import type { TableServer } from "../../routing/routing_table.ts";
@@ -12,15 +11,15 @@ export class Leg {
   #state: "up" | "lost" | "left" = "up";
   readonly source: Source;
   readonly startedMs: number = performance.now();
-  /** When it was there, said something or could say more last, by performance.now. */
+  /** When the server last showed signs of life or could not send for lack of room, by performance.now. */
   heardMs: number = this.startedMs;
   /** Whether it still counts as one of its server's connections. */
   isCounted = true;
-  /** It has sent its end, and is asked whether it meant that. */
+  /** It has sent FIN and is being probed. */
   isProbed = false;
-  /** Its end was passed on to the client. */
+  /** Its FIN was passed on to the client. */
   endPassed = false;
-  /** How sending to it has ended: all was said, or it takes no more. */
+  /** Whether sending to it goes on, has finished with a FIN, or has failed. */
   sending: "under way" | "finished" | "failed" = "under way";
   readonly #gone = new AbortController();
   #held: PromiseWithResolvers<void> | undefined;
@@ -34,22 +33,22 @@ export class Leg {
     return this.#state === "up";
   }
 
-  /** Bytes are on their way to it, and nobody knows how many of them it has. */
+  /** A write is under way, and it is not known how many bytes the server has received. */
   get isWriting(): boolean {
     return this.#writing !== undefined;
   }
 
-  /** Aborted when the leg is lost or left: what pipes to and from it ends with that. */
+  /** Aborted when the leg is lost or left, which ends the pipes to and from it. */
   get signal(): AbortSignal {
     return this.#gone.signal;
   }
 
-  /** Says something to the server, as soon as nothing is held back from it. `onTaken` hears at once how many bytes it took. */
+  /** Writes to the server once writes are not held. Calls `onTaken` with the number of written bytes, in the same tick. */
   async write(bytes: Uint8Array, onTaken: (bytes: number) => void): Promise<number> {
     await this.#clearance();
     try {
       const count = await (this.#writing = this.socket.write(bytes));
-      if (this.#state === "left") throw new Error("it was left"); // the next server is told what this one may have got
+      if (this.#state === "left") throw new Error("it was left"); // the next server gets these bytes
       onTaken(count);
       return count;
     } finally {
@@ -62,12 +61,12 @@ export class Leg {
     await this.socket.closeWrite();
   }
 
-  /** When it is known what it took of the last write. */
+  /** Resolves when the write under way has finished. */
   async written(): Promise<void> {
-    await this.#writing?.catch(() => {}); // whoever wrote hears of it first
+    await this.#writing?.catch(() => {}); // the writer handles the error, and does so first
   }
 
-  /** Nothing more is said to it until `release`. */
+  /** Holds further writes until `release`. */
   hold(): void {
     this.#held ??= Promise.withResolvers();
   }
@@ -82,7 +81,7 @@ export class Leg {
     if (this.#state === "up") this.#end("lost");
   }
 
-  /** The connection does not need it any more. */
+  /** The connection no longer needs it. */
   leave(): void {
     if (this.#state !== "left") this.#end("left");
   }

@@ -1,4 +1,4 @@
-/** A listening socket of the `streams` engine: one of Deno's. */
+/** A listening socket of the `streams` engine, opened by Deno. */
 
 import type { Address } from "../../values/address.ts";
 import type { Listener } from "../engine.ts";
@@ -10,7 +10,7 @@ export class StreamsListener implements Listener {
   readonly socket: Deno.TcpListener;
   #isOpen = true;
 
-  /** Listens. Throws `listenError`. */
+  /** Opens the socket. Throws `listenError`. */
   constructor(wanted: Address) {
     this.socket = listenByDeno(wanted);
     this.address = { host: wanted.host, port: this.socket.addr.port };

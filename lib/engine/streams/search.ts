@@ -1,6 +1,6 @@
 /**
- * Dialling in the `streams` engine: one server's addresses, one server after another until one accepts, and asking a server whether
- * it is still there. Counts a connection as its server's from the moment it is dialled. Knows nothing of bytes.
+ * Dialling in the `streams` engine: the addresses of one server, one server after another until one accepts, and the probe of a
+ * server that has sent FIN. Counts a connection for its server from the moment the server is dialled. Knows nothing about bytes.
  */
 
 import type { Address } from "../../values/address.ts";
@@ -18,13 +18,13 @@ import { closeSocket } from "./conn_streams.ts";
 import type { EngineConfig } from "../engine.ts";
 import type { NameLookup } from "../name_lookup.ts";
 
-/** What dialling needs of the engine. */
+/** The parts of the engine that dialling uses. */
 export interface DialContext {
   readonly config: EngineConfig;
   readonly counters: Counters;
   readonly load: Load;
   readonly names: NameLookup;
-  /** A service's table of the moment. */
+  /** The current table of a service. */
   readonly table: (service: number) => RoutingTable;
   /** By slot: when the server last ended a connection that was waiting or quiet, by performance.now. */
   readonly lastEndsMs: Map<number, number>;
@@ -33,27 +33,26 @@ export interface DialContext {
   readonly onServerLeft: () => void;
 }
 
-/** What all searches of one connection add up to. */
+/** The totals of all searches of one connection. */
 export interface Tally {
   attempts: number;
-  /** The last error met, in the system's words. */
+  /** The last error, in the system's words. */
   reason: string | undefined;
 }
 
-/** What one search may spend. A search that goes on where another stopped has what that one left. */
+/** What a search may spend. Several searches can share one budget. */
 export interface Budget {
   attempts: number;
   /** By performance.now. */
   readonly deadlineMs: number;
 }
 
-/** What a search is made with. */
-export interface SearchOptions {
-  /** The client's. */
+interface SearchOptions {
+  /** The client's service and key. */
   readonly service: number;
   readonly key: Uint8Array;
   readonly choice: Choice;
-  /** Names of servers that do not come into question. */
+  /** Names of servers that must not be tried. */
   readonly except: readonly string[];
   readonly budget: Budget;
   readonly tally: Tally;
@@ -62,11 +61,11 @@ export interface SearchOptions {
 interface Dialled {
   readonly server: TableServer;
   readonly abort: AbortController;
-  /** It is given up, and not for anything that it did. */
+  /** The dial was given up for no fault of the server. */
   isSkipped: boolean;
 }
 
-/** One search for a server. `run` once; `skip` and `cancel` at any time. */
+/** One search for a server. Call `run` once; `skip` and `cancel` may be called at any time. */
 export class Search {
   readonly #tried: Set<string>;
   #dialled: Dialled | undefined;
@@ -76,12 +75,12 @@ export class Search {
     this.#tried = new Set(options.except);
   }
 
-  /** The server being dialled, which counts the connection as its own. */
+  /** The server being dialled, which already counts the connection. */
   get server(): TableServer | undefined {
     return this.#dialled?.server;
   }
 
-  /** The server to be tried next; undefined if there is none. */
+  /** The next server to try; undefined if there is none. */
   next(choice: Choice = this.options.choice): TableServer | undefined {
     const table = this.context.table(this.options.service);
     const index = nextServer(
@@ -95,8 +94,8 @@ export class Search {
   }
 
   /**
-   * Dials servers in the order of `route()`, by the table of the moment and never one twice, until one accepts: `onFound` has its
-   * socket then, and the connection is the server's until `releaseServer`. False if none did, or it was cancelled.
+   * Dials servers in the order of `route()`, by the current table and each once, until one accepts. Then `onFound` gets its socket,
+   * and the server counts the connection until `releaseServer`. False: no server accepted, or the search was cancelled.
    */
   async run(onFound: (server: TableServer, socket: Deno.TcpConn) => void): Promise<boolean> {
     const { budget } = this.options;
@@ -107,7 +106,7 @@ export class Search {
       budget.attempts--;
       const socket = await this.#dial(server);
       if (socket === undefined) continue;
-      if (this.#cancelled) { // a moment ago: the server was let go with that
+      if (this.#cancelled) { // `cancel` has released the server already
         closeSocket(socket);
         return false;
       }
@@ -118,14 +117,14 @@ export class Search {
     return false;
   }
 
-  /** If the server with this slot is being dialled, the next one is. */
+  /** If the server with this slot is being dialled, goes on to the next one. */
   skip(slot: number, reason: string): void {
     if (this.#dialled?.server.slot !== slot) return;
     this.#dialled.isSkipped = true;
     this.#dialled.abort.abort(reason);
   }
 
-  /** Stops dialling; whoever was dialled is let go at once. */
+  /** Stops the search and releases the server being dialled at once. */
   cancel(): void {
     this.#cancelled = true;
     const dialled = this.#dialled;
@@ -135,13 +134,13 @@ export class Search {
     releaseServer(this.context, dialled.server);
   }
 
-  /** It counts the connection from now on, not from its answer, so that clients who come meanwhile see its load. */
+  /** Dials a server. It counts the connection from now on and not from its answer, so that new clients see its load. */
   async #dial(server: TableServer): Promise<Deno.TcpConn | undefined> {
     const { context, options: { tally, budget } } = this;
     const { config, counters } = context;
     const startedMs = performance.now();
     tally.attempts++;
-    counters.raiseOf(server.slot, "serverOpen"); // no thread counts beside this one: route() has just seen that there is room
+    counters.raiseOf(server.slot, "serverOpen"); // no other thread counts, and route() has just seen that there is room
     const abort = new AbortController();
     const dialled = this.#dialled = { server, abort, isSkipped: false };
     const timeoutMs = Math.min(config.connectTimeoutMs, budget.deadlineMs - startedMs);
@@ -164,18 +163,20 @@ export class Search {
   }
 }
 
-/** The server has a connection less. */
+/** Counts one connection less for the server. */
 export function releaseServer({ counters, onServerLeft }: DialContext, { slot }: TableServer): void {
   if (counters.raiseOf(slot, "serverOpen", -1) === 0) onServerLeft();
 }
 
-/** What a probe found out, and why. */
+/** The result of a probe, and its reason in words. */
 export interface Probed {
   readonly result: ProbeResult;
   readonly reason: string;
 }
 
-/** Dials a server that has sent its end again, at the IP address that it had, to learn whether it is alive: it accepts, and resets nothing. */
+/**
+ * Dials a server that has sent FIN again, at the same IP address. It is alive if it accepts and does not reset the new connection.
+ */
 export async function probeServer(
   { config, lastEndsMs }: Pick<DialContext, "config" | "lastEndsMs">,
   slot: number,
@@ -197,7 +198,9 @@ export async function probeServer(
   }
 }
 
-/** Why a connection that was accepted is reset before the time is over; undefined if it is not. Closes it. */
+/**
+ * Watches an accepted connection until `untilMs` and closes it. Returns the reason if the server resets it, otherwise undefined.
+ */
 async function findReset(socket: Deno.TcpConn, signal: AbortSignal, untilMs: () => number): Promise<string | undefined> {
   const close = () => closeSocket(socket); // wakes the reader
   const wait = () => afterSockets(untilMs() - performance.now(), () => performance.now() < untilMs() ? cancel = wait() : close());
@@ -215,8 +218,8 @@ async function findReset(socket: Deno.TcpConn, signal: AbortSignal, untilMs: () 
 }
 
 /**
- * Connects to the first of the server's IP addresses that accepts; all but the last have their part of the timeout each.
- * Rejects with the last one's error, or when it is aborted, which the timeout does.
+ * Connects to the first of the server's IP addresses that accepts. Each but the last gets an equal part of the connect timeout.
+ * Rejects with the error of the last address, or when aborted, which also happens at the timeout.
  */
 async function dialServer(
   { config, names }: DialContext,

@@ -1,6 +1,6 @@
-/** The errors of errno(3) that sockets, pipes and epoll have, as Linux numbers them on x86-64 and aarch64, and what they say. */
+/** The errno(3) values of sockets, pipes and epoll on Linux (x86-64 and aarch64), and their descriptions. */
 
-/** Numbers by name. */
+/** Error numbers by name. */
 export const ERRNO = {
   EPERM: 1,
   EINTR: 4,
@@ -26,11 +26,9 @@ export const ERRNO = {
   EHOSTUNREACH: 113,
   EINPROGRESS: 115,
 } as const;
-
-/** A name of ERRNO. */
 export type ErrnoName = keyof typeof ERRNO;
 
-/** Words by name. */
+/** Descriptions by name, as clauses for error messages. */
 export const ERRNO_WORDS: Readonly<Record<ErrnoName, string>> = {
   EPERM: "operation not permitted",
   EINTR: "interrupted",

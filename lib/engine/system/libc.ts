@@ -1,17 +1,17 @@
 /**
- * The C library as far as the epoll engine needs it: every function with its prototype, every struct with its offsets, every
- * constant by its name. Linux on x86-64 and aarch64, glibc and musl. Nobody else touches a pointer: memory is ArrayBuffers of
- * ours, whose addresses are asked of libc itself, so the permission to load libc is the only one it takes.
+ * The parts of the C library that the epoll engine uses: every function with its prototype, every struct with its offsets, every
+ * constant by its name. Linux on x86-64 and aarch64, glibc and musl. No other file of the engine touches a pointer: memory is
+ * ArrayBuffers, and libc itself returns their addresses, so the permission to load libc is the only FFI permission needed.
  *
- * Types are chosen for speed (Deno turns such calls into direct ones of 10 to 30 ns): descriptors, flags and results `i32`; addresses and sizes
- * `usize`, to be given as BigInt, since a number takes ten times as long. No call moves more than 2³¹ − 1 bytes, so the lower half of
- * ssize_t is its value.
+ * Types are chosen for speed (Deno turns such calls into direct ones of 10 to 30 ns): `i32` for descriptors, flags and results;
+ * `usize` for addresses and sizes, passed as BigInt, because a number takes ten times as long. No call transfers more than 2³¹ − 1
+ * bytes, so the lower half of an ssize_t is its value.
  */
 
 import { messageOf } from "../../values/errors.ts";
 import { ERRNO, ERRNO_WORDS } from "./errno.ts";
 
-/** Where libc is, on the distributions there are. Deno's permission to load it is for these files and no other (deno.json). */
+/** The paths of libc on common distributions. Deno's FFI permission covers exactly these files (deno.json). */
 export const LIBC_PATHS = [
   `/lib/${Deno.build.arch}-linux-gnu/libc.so.6`, // Debian, Ubuntu
   "/lib64/libc.so.6", // Fedora, RHEL, SUSE
@@ -22,7 +22,7 @@ export const LIBC_PATHS = [
 const SYMBOLS = {
   /** int *__errno_location(void) */
   __errno_location: { parameters: [], result: "usize" },
-  /** void *memcpy(void *dest, const void *src, size_t n): copies from an address into a buffer of ours */
+  /** void *memcpy(void *dest, const void *src, size_t n): from an address into an ArrayBuffer */
   memcpy: { parameters: ["buffer", "usize", "usize"], result: "usize" },
   /** void *memmove(void *dest, const void *src, size_t n): between two addresses */
   memmove: { parameters: ["usize", "usize", "usize"], result: "usize" },
@@ -72,7 +72,7 @@ const SYMBOLS = {
   epoll_wait: { parameters: ["i32", "usize", "i32", "i32"], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** Constants of <sys/socket.h>, <netinet/in.h> and <netinet/tcp.h>, by the names they have there. */
+/** Constants of <sys/socket.h>, <netinet/in.h> and <netinet/tcp.h>, by their C names. */
 export const SOCKET = {
   AF_INET: 2,
   AF_INET6: 10,
@@ -104,7 +104,7 @@ export const SOCKET = {
 /** RLIMIT_NOFILE of <sys/resource.h>; struct rlimit { rlim_t rlim_cur; rlim_t rlim_max; } is two unsigned 64-bit numbers. */
 export const RLIMIT_NOFILE = 7;
 
-/** Constants of <fcntl.h>, which pipes and splice(2) use. */
+/** Constants of <fcntl.h> for pipes and splice(2). */
 export const FILE = {
   O_NONBLOCK: 0o4000,
   O_CLOEXEC: 0o2000000,
@@ -131,14 +131,16 @@ export const EPOLL = {
 } as const;
 
 /**
- * struct epoll_event { uint32_t events; union { int32_t fd; uint64_t u64; } data; }: packed on x86-64 alone. In 32-bit words: its length, and where
- * the lower and the upper half of `data` are; `events` is word 0.
+ * struct epoll_event { uint32_t events; union { int32_t fd; uint64_t u64; } data; }: packed only on x86-64. In 32-bit words: its
+ * length, and the positions of the lower and the upper half of `data`; `events` is word 0.
  */
 export const EPOLL_EVENT = Deno.build.arch === "x86_64"
   ? { words: 3, dataLow: 1, dataHigh: 2 } as const
   : { words: 4, dataLow: 2, dataHigh: 3 } as const;
 
-/** struct sockaddr_in (16 bytes) and sockaddr_in6 (28 bytes), in bytes. Family in the machine's order, port and address in the network's. */
+/**
+ * Byte offsets in struct sockaddr_in and sockaddr_in6. The family is in host byte order, port and address in network byte order.
+ */
 export const SOCKADDR = {
   family: 0, // sa_family_t, 2 bytes
   port: 2, // in_port_t, 2 bytes
@@ -149,8 +151,8 @@ export const SOCKADDR = {
 } as const;
 
 /**
- * struct tcp_info of <linux/tcp.h>, as far as it is read: its length, and where in bytes the fields are. An older kernel gives less, and what
- * it does not give is 0.
+ * struct tcp_info of <linux/tcp.h>: the length that is read, and the byte offsets of the fields. An older kernel fills in less; the
+ * rest is 0.
  */
 export const TCP_INFO = {
   length: 152,
@@ -162,19 +164,18 @@ export const TCP_INFO = {
   unsentBytes: 144, // __u32 tcpi_notsent_bytes, since Linux 4.6
 } as const;
 
-/** The functions, as they are called. */
-export type LibcSymbols = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+type LibcSymbols = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
-/** libc, opened for the thread that calls: errno is a thread's own. */
+/** libc, opened for one thread, because errno is thread-local. */
 export interface Libc extends Disposable {
   readonly call: LibcSymbols;
-  /** The error of the call that has just failed: read it before anything else. */
+  /** The errno of the call that has just failed. Read it before any other call. */
   errno(): number;
-  /** The address of a buffer's first byte. It stays the same for as long as the buffer is kept: V8 moves no ArrayBuffer. */
+  /** The address of a buffer's first byte. It is valid as long as the buffer is referenced: V8 does not move ArrayBuffers. */
   addressOf(buffer: ArrayBuffer | SharedArrayBuffer): bigint;
 }
 
-/** Opens libc. Throws where none of these files can be loaded. */
+/** Opens libc. Throws if none of these files can be loaded. */
 export function openLibc(paths: readonly string[] = LIBC_PATHS): Libc {
   const library = openFirst(paths);
   const call = library.symbols;
@@ -197,14 +198,14 @@ function openFirst(paths: readonly string[]): Deno.DynamicLibrary<typeof SYMBOLS
     try {
       return Deno.dlopen(path, SYMBOLS);
     } catch (error) {
-      failure = error; // that of the last path, unless another one is there and would not load
+      failure = error; // report a file that exists but does not load; otherwise the last path
       if (!/no such file/i.test(messageOf(error))) break;
     }
   }
   throw new Error(`libc cannot be loaded: ${messageOf(failure)}`);
 }
 
-/** An errno by its name and in words: "connection refused (ECONNREFUSED)". */
+/** An errno in words, with its name: "connection refused (ECONNREFUSED)". */
 export function errnoText(errno: number): string {
   const name = Object.entries(ERRNO).find(([, number]) => number === errno)?.[0];
   if (name === undefined) return `error ${errno}`;

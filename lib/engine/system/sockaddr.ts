@@ -1,14 +1,17 @@
-/** Socket addresses (struct sockaddr_in, sockaddr_in6) as bytes: encoded for connect(2) and bind(2), read from accept(2). */
+/**
+ * Socket addresses (struct sockaddr_in, sockaddr_in6) as bytes: encodes them for connect(2) and bind(2), and reads those of
+ * accept(2).
+ */
 
 import { type Address, ipBytes, isIp } from "../../values/address.ts";
 import { SOCKADDR, SOCKET } from "./libc.ts";
 
-/** Bytes from one server's address to the next: a sockaddr, and behind it its length (0: the server is known by name). */
+/** Bytes from one encoded address to the next: a sockaddr, and after it its length (0: the server is known by name). */
 export const ADDRESS_STRIDE = 32;
-/** Where the length is. */
+/** The offset of that length. */
 export const ADDRESS_LENGTH_AT = 28;
 
-/** An address in the form connect(2) takes, `ADDRESS_STRIDE` bytes; that of a server known by name has length 0. */
+/** Encodes an address as a sockaddr in `ADDRESS_STRIDE` bytes. A host name gets the length 0. */
 export function encodeSockaddr({ host, port }: Address): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(ADDRESS_STRIDE);
   if (!isIp(host)) return bytes;
@@ -27,13 +30,15 @@ export function portOf(sockaddr: Uint8Array): number {
   return sockaddr[SOCKADDR.port] << 8 | sockaddr[SOCKADDR.port + 1];
 }
 
-/** Where in a sockaddr the bytes of the IP address begin: of one mapped into IPv6 (::ffff:0:0/96, RFC 4291), those of the IPv4 address. */
+/**
+ * The offset of the IP address in a sockaddr. For an IPv4-mapped IPv6 address (::ffff:0:0/96, RFC 4291), that of the IPv4 address.
+ */
 export function ipStart(sockaddr: Uint8Array): number {
   if (sockaddr[SOCKADDR.family] === SOCKET.AF_INET) return SOCKADDR.address4;
   return isMapped(sockaddr) ? SOCKADDR.address6 + 12 : SOCKADDR.address6;
 }
 
-/** How many bytes it has. */
+/** The length of that IP address in bytes. */
 export function ipLength(sockaddr: Uint8Array): number {
   return sockaddr[SOCKADDR.family] === SOCKET.AF_INET || isMapped(sockaddr) ? 4 : 16;
 }

@@ -1,4 +1,6 @@
-/** Sockets through libc, where a call needs memory of its own: options, names, listening. Knows nothing of connections. */
+/**
+ * The socket calls of libc that need memory for their arguments: options, addresses, listening. Knows nothing about connections.
+ */
 
 import { type Address, ipBytes } from "../../values/address.ts";
 import { ERRNO } from "./errno.ts";
@@ -7,35 +9,35 @@ import { type Libc, RLIMIT_NOFILE, SOCKADDR, SOCKET, TCP_INFO } from "./libc.ts"
 
 const { SOL_SOCKET, IPPROTO_TCP } = SOCKET;
 
-/** Probes of keep-alive that may stay unanswered, and how many of them fit into the time before the first one. */
+/** Unanswered keep-alive probes after which the peer is dead. Together they take as long as the idle time before the first one. */
 const KEEP_ALIVE_PROBES = 3;
 
 /**
- * Retransmissions and window probes come no less often than this many times within the time that a peer may be silent; within the bounds
+ * Retransmissions and window probes are sent at least this many times within the time that a peer may be silent, within the bounds
  * of TCP_RTO_MAX_MS (tcp(7)).
  */
 const PROBES_PER_TIMEOUT = 4;
 const RTO_MAX_MIN_MS = 1000;
 const RTO_MAX_MAX_MS = 120_000;
 
-/** What notices a peer that has vanished. In milliseconds; 0: not looked for. */
-export interface Liveness {
+/** The timeouts by which a vanished peer is noticed, in ms; 0: off. */
+interface Liveness {
   readonly keepAliveMs: number;
   /** How long a peer that owes an acknowledgement may be silent: see `silence.ts`. */
   readonly userTimeoutMs: number;
 }
 
-/** What the system knows of a socket's peer. */
+/** What the kernel knows about a socket's peer. */
 export interface PeerFacts {
-  /** Something that was sent is not acknowledged, or has no room. */
+  /** Sent bytes are not acknowledged, or wait because of the peer's window. */
   isOwing: boolean;
-  /** Retransmissions and window probes in a row that nothing came back for. */
+  /** Consecutive retransmissions and window probes without an answer. */
   unanswered: number;
-  /** How long ago the last segment of it came, in ms. */
+  /** How long ago its last segment arrived, in ms. */
   heardAgoMs: number;
 }
 
-/** Calls of one thread. */
+/** The socket calls of one thread. */
 export class Sockets {
   /** One word for options and lengths, two for struct linger. */
   readonly #words = new Int32Array(new ArrayBuffer(16));
@@ -54,20 +56,20 @@ export class Sockets {
     this.#infoAddress = libc.addressOf(this.#info.buffer as ArrayBuffer);
   }
 
-  /** Sets an option to a number; a socket that has failed meanwhile says so elsewhere. */
+  /** Sets an option to a number. Callers may ignore the result: a failed socket reports its error elsewhere. */
   set(socket: number, level: number, option: number, value: number): boolean {
     this.#words[0] = value;
     return this.libc.call.setsockopt(socket, level, option, this.#wordsAddress, 4) === 0;
   }
 
-  /** Makes close(2) send a reset and drop what was not sent (struct linger { int l_onoff; int l_linger; }: 1, 0). */
+  /** Makes close(2) send a reset and drop unsent bytes (struct linger { int l_onoff; int l_linger; }: 1, 0). */
   resetOnClose(socket: number): void {
     this.#words[0] = 1;
     this.#words[1] = 0;
     this.libc.call.setsockopt(socket, SOL_SOCKET, SOCKET.SO_LINGER, this.#wordsAddress, 8);
   }
 
-  /** The error the socket has met, which is cleared; 0: none. */
+  /** Returns and clears the pending error of the socket; 0: none. */
   takeError(socket: number): number {
     this.#words[0] = 0;
     this.#words[2] = 4;
@@ -75,7 +77,7 @@ export class Sockets {
     return failed ? this.libc.errno() : this.#words[0];
   }
 
-  /** Has the system look whether the other side is there (tcp(7)). */
+  /** Sets the socket options that notice a vanished peer (tcp(7)). */
   setLiveness(socket: number, { keepAliveMs, userTimeoutMs }: Liveness): void {
     if (keepAliveMs > 0) {
       const seconds = Math.max(1, Math.round(keepAliveMs / 1000));
@@ -85,13 +87,13 @@ export class Sockets {
       this.set(socket, IPPROTO_TCP, SOCKET.TCP_KEEPCNT, KEEP_ALIVE_PROBES);
     }
     if (userTimeoutMs > 0) {
-      // A kernel that does not know it probes a peer without room ever more seldom, and its end is noticed later.
+      // A kernel without this option doubles the time between window probes, so a vanished peer is noticed later.
       const rtoMaxMs = Math.min(Math.max(RTO_MAX_MIN_MS, userTimeoutMs / PROBES_PER_TIMEOUT), RTO_MAX_MAX_MS);
       this.set(socket, IPPROTO_TCP, SOCKET.TCP_RTO_MAX_MS, rtoMaxMs);
     }
   }
 
-  /** What the system knows of the socket's peer. */
+  /** Reads what the kernel knows about the socket's peer into `facts`. */
   readPeerFacts(socket: number, facts: PeerFacts): void {
     const info = this.#info.fill(0);
     const words = this.#infoWords;
@@ -102,7 +104,7 @@ export class Sockets {
     facts.heardAgoMs = Math.min(words[TCP_INFO.lastDataReceived >> 2], words[TCP_INFO.lastAckReceived >> 2]);
   }
 
-  /** The port a socket is bound to. */
+  /** The port that a socket is bound to. */
   ownPortOf(socket: number): number {
     this.#words[2] = this.#name.length;
     this.libc.call.getsockname(socket, this.#nameAddress, this.#lengthAddress);
@@ -110,8 +112,8 @@ export class Sockets {
   }
 
   /**
-   * Whether the socket is connected to itself: dialling a port of this machine on which nobody listens can, if the system happens to
-   * choose that port for our side, meet itself (simultaneous open, RFC 9293 section 3.5).
+   * Whether the socket is connected to itself. This can happen when the dialled port of this machine has no listener and the kernel
+   * chooses the same port for the local side (simultaneous open, RFC 9293, section 3.5).
    */
   isItsOwnPeer(socket: number): boolean {
     this.#words[2] = this.#name.length;
@@ -122,7 +124,7 @@ export class Sockets {
     return own.every((byte, i) => byte === this.#name[i]);
   }
 
-  /** A listening socket for an IP address. Gives the errno instead, as a negative number. */
+  /** Opens a listening socket on an IP address. On failure, returns the errno as a negative number. */
   listen(address: Address, backlog: number, liveness: Liveness): number {
     const { call } = this.libc;
     const sockaddr = encodeSockaddr(address);
@@ -130,7 +132,7 @@ export class Sockets {
     const socket = call.socket(family, SOCKET.SOCK_STREAM | SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC, 0);
     if (socket < 0) return -this.libc.errno();
     this.set(socket, SOL_SOCKET, SOCKET.SO_REUSEADDR, 1);
-    // Accepted sockets inherit these.
+    // Accepted sockets inherit these options.
     this.set(socket, IPPROTO_TCP, SOCKET.TCP_NODELAY, 1);
     this.set(socket, SOL_SOCKET, SOCKET.SO_OOBINLINE, 1);
     this.setLiveness(socket, liveness);
@@ -143,7 +145,7 @@ export class Sockets {
   }
 }
 
-/** Descriptors this process may have open (the soft limit); Infinity if that cannot be learnt. */
+/** How many descriptors this process may open (the soft limit); Infinity if it is unknown. */
 export function descriptorLimit(libc: Libc): number {
   const limits = new BigUint64Array(new ArrayBuffer(16));
   return libc.call.getrlimit(RLIMIT_NOFILE, libc.addressOf(limits.buffer)) === 0 ? Number(limits[0]) : Infinity;
