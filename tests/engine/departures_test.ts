@@ -39,6 +39,7 @@ const ACTS: Record<Happening, (both: Pair) => unknown> = {
 
 /** The connection has stayed with its server, which answers it. */
 async function assertStayed({ test, client, first }: Pair, happening: Happening, late: SilentListener): Promise<void> {
+  test.availabilities.set(0, AVAILABILITY.full); // or it would leave again as soon as it is quiet
   if (happening === "undrain") late.accept(); // seen when the other one accepts
   await until(() => test.counters.getOf(2, "serverOpen") === 0, "the server to be let go");
   assertEquals([open(test), test.counters.getOf(0, "movedAway")], [[1, 0], 0]);
