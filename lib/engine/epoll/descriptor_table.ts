@@ -73,12 +73,14 @@ export const FLOAT = {
  */
 export const SERVER_FLOAT = { serverHeardMs: 4, clientHeardMs: 5 } as const;
 
-/** The first bit of the service's number in a client's `WORD.port`, and the mask of the port. */
+/** The first bit of the service's number in a client's `WORD.port`. */
 export const SERVICE_SHIFT = 16;
+/** The mask of the port in that word. */
 export const PORT_MASK: number = (1 << SERVICE_SHIFT) - 1;
 
-/** The first bit of the upper half of `WORD.moves`, and the mask of the lower half. */
+/** The first bit of the upper half of `WORD.moves`. */
 export const FROM_SHIFT = 16;
+/** The mask of the lower half. */
 export const MOVES_MASK: number = (1 << FROM_SHIFT) - 1;
 
 /** The first bit of the number of replays in `WORD.facts`. */

@@ -26,9 +26,9 @@ export const COMMAND = {
   sendToOwner: 9,
 } as const;
 
-/** The length of a command: in words, in bytes, and in bytes for a system call. */
+/** The length of a command in words. */
 export const COMMAND_WORDS = 8;
-/** The same in bytes, and as libc takes it. */
+/** The length of a command in bytes. */
 export const COMMAND_BYTES = 4 * COMMAND_WORDS;
-/** See COMMAND_BYTES. */
+/** COMMAND_BYTES as an argument of write(2). */
 export const COMMAND_SIZE = BigInt(COMMAND_BYTES);
