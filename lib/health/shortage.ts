@@ -5,6 +5,5 @@ export const OWN_SHORTAGES = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOT
 
 /** Whether a Deno error is a shortage of this machine. */
 export function isOwnShortage(error: unknown): boolean {
-  const { code } = error as { code?: string };
-  return OWN_SHORTAGES.some((name) => name === code);
+  return error instanceof Error && "code" in error && OWN_SHORTAGES.some((name) => name === error.code);
 }

@@ -728,6 +728,21 @@ const CASES: Record<string, Case> = {
     test.engine.sendToOwner(123_456_789);
   },
 
+  async "servers that accept and end at once, one after another, share one budget"(kind) {
+    const servers = await Promise.all(Array.from({ length: 6 }, () => Server.start()));
+    await using stack = new AsyncDisposableStack();
+    for (const server of servers) {
+      stack.use(server);
+      server.play = (served) => void server.stopListening().then(() => served.end()); // and is not there when it is dialled again
+    }
+    await using test = start(kind, servers.map((server, slot) => server.at(slot)), { ...IDLE, connectAttemptsMax: 3 });
+    using client = await connect(test.address);
+    const { fate, attempts } = await test.ended.take();
+    assertEquals(fate, "connect_failed");
+    assertEquals(attempts, 4, "the first, and three more");
+    close(client);
+  },
+
   async "a connection moves as often as it must"(kind) {
     await using both = await startPair(kind, IDLE);
     const { test, client, first, a, b } = both;

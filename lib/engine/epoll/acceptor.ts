@@ -99,9 +99,13 @@ export class Acceptor {
 
   /** Starts or resumes accepting. */
   listen(): void {
-    for (const descriptor of this.#listeners.keys()) this.#kit.descriptors.watch(descriptor, EPOLL.IN | EPOLL.EXCLUSIVE);
+    const { clock, descriptors } = this.#kit;
     this.#listens = true;
     this.#resumeMs = Infinity;
+    const isWatched = [...this.#listeners.keys()].every((listener) => descriptors.watch(listener, EPOLL.IN | EPOLL.EXCLUSIVE));
+    if (isWatched) return;
+    this.#unlisten(); // the system still lacks memory
+    this.#resumeMs = clock.nowMs + this.#backoff.fail(clock.nowMs).pauseMs;
   }
 
   /** Pauses accepting: the system has run out of a resource. */
@@ -201,6 +205,7 @@ export class Acceptor {
     table.floats[floatsOf(client) + FLOAT.startedMs] = clock.nowMs;
     table.floats[floatsOf(client) + FLOAT.earlierBytes] = 0;
     words[row + WORD.role] = ROLE.client;
+    words[row + WORD.state] = 0;
     words[row + WORD.peer] = -1;
     words[row + WORD.slot] = -1;
     words[row + WORD.attempts] = 0;

@@ -102,7 +102,6 @@ export class Connections {
       this.#kit.workerTable.addOpen(this.#kit.setup.index, -1);
       return this.#tellUnbegun(client, "failed", ERRNO.ENOMEM); // epoll_ctl(2) failed; the socket is closed already
     }
-    this.#words[rowOf(client) + WORD.state] = 0;
     this.#become(client, STATE.dialling);
     this.#onDial(client, this.#dialer.dial(client));
   }
@@ -230,6 +229,7 @@ export class Connections {
     else if (fate !== "done") this.#sayEnd(client);
     if (server >= 0) descriptors.release(server);
     descriptors.release(client);
+    words[row + WORD.state] = 0;
     recorder.forget(client); // after #isCut, which looks at the bytes still to be replayed
     workerTable.addOpen(setup.index, -1);
     this.#tellEnd();
@@ -591,12 +591,13 @@ export class Connections {
 
   /** Visits the open connections of this server. Clients for which it is being dialled go on to the next server. */
   #visitServer(slot: number, reason: number, visit: (client: number) => void): void {
+    const isExpired = this.#kit.availabilities.get(slot) === AVAILABILITY.expired;
     this.#forEachClient((client) => {
       if (this.#words[rowOf(client) + WORD.slot] !== slot) return;
-      if (this.#words[rowOf(client) + WORD.state] === STATE.open) visit(client);
-      else if (reason !== REASON.silent || this.#dialer.hasElsewhere(client)) {
-        this.#onDial(client, this.#dialer.fail(client, reason));
-      }
+      const state = this.#words[rowOf(client) + WORD.state];
+      if (state === STATE.open) return visit(client);
+      if (state === STATE.probing && !isExpired) return; // the probe finds out more
+      if (reason !== REASON.silent || this.#dialer.hasElsewhere(client)) this.#onDial(client, this.#dialer.fail(client, reason));
     });
   }
 

@@ -3,7 +3,6 @@
  * also frees the chunk or pipe of bytes not yet sent. Knows nothing about connections.
  */
 
-import { assert } from "../../values/errors.ts";
 import { EPOLL, EPOLL_EVENT, type Libc } from "../system/libc.ts";
 import { type DescriptorTable, FLAG, FLOAT, floatsOf, rowOf, WORD } from "./descriptor_table.ts";
 import type { ChunkPool, PipePool } from "./pools.ts";
@@ -117,9 +116,9 @@ export class Descriptors {
     this.#control(EPOLL.CTL_MOD, socket, interest, words[row + WORD.generation]);
   }
 
-  /** Adds a listener or the mailbox to epoll. */
-  watch(descriptor: number, events: number): void {
-    assert(this.#control(EPOLL.CTL_ADD, descriptor, events, NO_GENERATION), `cannot watch descriptor ${descriptor}`);
+  /** Adds a listener or the mailbox to epoll. False if the system cannot. */
+  watch(descriptor: number, events: number): boolean {
+    return this.#control(EPOLL.CTL_ADD, descriptor, events, NO_GENERATION);
   }
 
   unwatch(descriptor: number): void {

@@ -79,6 +79,8 @@ export interface Search {
   isOver: boolean;
   /** The server whose name is being looked up. */
   awaitedName: string | undefined;
+  /** Probe: the finished search before it, whose budget the next departure may share. */
+  readonly previous: Search | undefined;
   /** The addresses of the server being dialled, if it is known by name, and the index of the current one. */
   addresses: Uint8Array | undefined;
   addressIndex: number;
@@ -189,7 +191,7 @@ export class Dialer {
     const left = sharesBudget ? this.#searches.get(client)?.budget : undefined;
     const budget = left ?? this.#newBudget(client, this.#kit.config.connectAttemptsMax, this.#kit.config.connectDeadlineMs);
     budget.tried.push(from);
-    this.#searches.set(client, newSearch({ ...how, from }, budget, false));
+    this.#searches.set(client, newSearch({ ...how, from }, budget));
     this.#words[row + WORD.peer] = -1;
     this.#words[row + WORD.slot] = -1;
     this.#words[row + WORD.moves] = this.#words[row + WORD.moves] & MOVES_MASK | from + 1 << FROM_SHIFT;
@@ -206,8 +208,8 @@ export class Dialer {
     if (index < 0) return DIAL.lost; // it has left the pool
     const budget = this.#newBudget(client, 0, this.#kit.config.connectTimeoutMs);
     const departure = { loss: "end", state: "idle", isReplay: false, from, kept: this.#words[row + WORD.peer] } as const;
-    const search = newSearch(departure, budget, true);
-    this.#searches.set(client, search);
+    const previous = this.#searches.get(client);
+    this.#searches.set(client, { ...newSearch(departure, budget), isProbe: true, previous });
     this.#words[row + WORD.peer] = -1;
     if (this.#tryServer(client, index, budget.deadlineMs)) return DIAL.pending;
     return this.#endProbe(client, departure, resultOf(this.#words[row + WORD.errno]));
@@ -347,7 +349,9 @@ export class Dialer {
   /** Gives the client back the server that it was leaving, and that server's socket if it was kept. */
   #return(client: number, { from, kept }: Departure): void {
     const row = rowOf(client);
-    this.#searches.delete(client);
+    const previous = this.#searches.get(client)?.previous;
+    if (previous === undefined) this.#searches.delete(client);
+    else this.#searches.set(client, previous);
     this.#words[row + WORD.peer] = kept;
     this.#words[row + WORD.slot] = from;
     this.#words[row + WORD.moves] &= MOVES_MASK;
@@ -367,7 +371,7 @@ export class Dialer {
     if (search !== undefined) return search;
     const { connectAttemptsMax } = this.#kit.config;
     const budget = { deadlineMs: this.#deadlineOf(client, undefined), attemptsMax: connectAttemptsMax, tried: [] };
-    const first = newSearch(undefined, budget, false);
+    const first = newSearch(undefined, budget);
     this.#searches.set(client, first);
     return first;
   }
@@ -467,12 +471,17 @@ export class Dialer {
     const { libc, sockets, descriptors, clock } = this.#kit;
     const row = rowOf(client);
     const server = openSocket(libc, bytes[at + SOCKADDR.family]);
-    if (server < 0) return this.#failToConnect(row, libc.errno());
+    if (server < 0) {
+      this.#words[row + WORD.errno] = libc.errno();
+      if (USED_UP.includes(this.#words[row + WORD.errno])) this.#shortage = this.#words[row + WORD.errno];
+      return false;
+    }
     if (libc.call.connect(server, address, bytes[at + ADDRESS_LENGTH_AT]) < 0) {
       const errno = libc.errno();
       if (errno !== ERRNO.EINPROGRESS) {
         libc.call.close(server);
-        return this.#failToConnect(row, errno);
+        this.#words[row + WORD.errno] = errno;
+        return false;
       }
     }
     sockets.set(server, SOCKET.SOL_SOCKET, SOCKET.SO_OOBINLINE, 1);
@@ -484,12 +493,6 @@ export class Dialer {
     this.#words[rowOf(server) + WORD.port] = bytes[at + SOCKADDR.port] << 8 | bytes[at + SOCKADDR.port + 1];
     this.#words[row + WORD.peer] = server;
     return true;
-  }
-
-  #failToConnect(row: number, errno: number): false {
-    this.#words[row + WORD.errno] = errno;
-    if (USED_UP.includes(errno)) this.#shortage = errno;
-    return false;
   }
 
   /** Closes the dialled server, counts its failure, and does not try it again in this search. */
@@ -520,9 +523,9 @@ export class Dialer {
   }
 }
 
-function newSearch(departure: Departure | undefined, budget: Budget, isProbe: boolean): Search {
+function newSearch(departure: Departure | undefined, budget: Budget): Search {
   const dialled = { awaitedName: undefined, addresses: undefined, addressIndex: -1 };
-  return { departure, isProbe, acceptedMs: undefined, budget, isOver: false, ...dialled };
+  return { departure, isProbe: false, previous: undefined, acceptedMs: undefined, budget, isOver: false, ...dialled };
 }
 
 function openSocket(libc: Libc, family: number): number {

@@ -44,7 +44,7 @@ export class EpollLoop {
     this.#eventsAddress = libc.addressOf(this.#events.buffer);
     this.#commandsAddress = libc.addressOf(this.#commands.buffer);
     this.#connections = new Connections(this.#kit);
-    this.#kit.descriptors.watch(setup.mailbox, EPOLL.IN);
+    assert(this.#kit.descriptors.watch(setup.mailbox, EPOLL.IN), "cannot watch the mailbox");
     this.#acceptor = new Acceptor(this.#kit);
     this.setTables(setup.tables, setup.generation);
     this.#kit.workerTable.setEpoch(setup.index, setup.epoch); // from now on other workers may hand clients over
@@ -61,12 +61,14 @@ export class EpollLoop {
   setAddresses(server: string, addresses: Uint8Array): void {
     this.#kit.clock.tick();
     this.#connections.setAddresses(server, addresses);
+    this.#heedShortage();
   }
 
   /** Serves until a command announces a message or the end. */
   run(): Pause {
     this.#pause = undefined;
     this.#readCommands();
+    this.#heedShortage();
     while (this.#pause === undefined) this.#turn();
     if (this.#pause === "exit") this.#kit.pipes.clear();
     return this.#pause;

@@ -356,14 +356,11 @@ export class StreamsConnection {
 
   /** The server has sent FIN. Passes it on, unless the connection may move and a probe finds the server dead. */
   async #hearEnd(leg: Leg): Promise<void> {
-    if (this.#departure !== undefined) {
-      await this.#departure.over.promise; // the connection is leaving anyway; the FIN matters only if it stays
-      if (!this.#isCurrent(leg)) return;
-    }
+    if (!await this.#staysWith(leg)) return; // the FIN matters only if the connection does not leave anyway
     if (this.#conversation.state(leg.isWriting) !== "busy") this.context.lastEndsMs.set(leg.server.slot, performance.now());
     if (this.#conversation.decide("end", leg.isWriting) === "probe") {
       const { result, reason } = await this.#probe(leg);
-      if (!this.#isCurrent(leg) || this.#departure !== undefined) return;
+      if (!await this.#staysWith(leg)) return;
       if (PROBES[result].countsAsFailure) this.context.onServerFailed(leg.server.slot, reason);
       if (!PROBES[result].endWasMeant) return await this.#loseServer(leg, reason);
       leg.release();
@@ -375,8 +372,16 @@ export class StreamsConnection {
     });
   }
 
+  /** Waits until the connection is not leaving its server. False if it has left, or ended. */
+  async #staysWith(leg: Leg): Promise<boolean> {
+    while (this.#departure !== undefined) await this.#departure.over.promise;
+    return this.#isCurrent(leg);
+  }
+
   /** Dials the server again, to learn whether it is alive. Nothing is sent to it during the probe. */
   async #probe(leg: Leg): Promise<Probed> {
+    const { servers } = this.context.table(this.#service);
+    if (!servers.some(({ slot }) => slot === leg.server.slot)) return { result: "gone", reason: "it was removed" };
     leg.hold();
     leg.isProbed = true;
     const probed = await probeServer(this.context, leg.server.slot, leg.socket.remoteAddr as Deno.NetAddr, leg.signal);
@@ -500,7 +505,8 @@ export class StreamsConnection {
   #stay(why: Parameters<typeof retryAfterMs>[0]): void {
     if (this.#departure === undefined) return;
     const { search, leg, over } = this.#departure;
-    this.#patientUntilMs = performance.now() + retryAfterMs(why, this.context.config.quietMs);
+    // After a call-off the connection is not quiet, so it cannot leave before it is.
+    if (why === "nobodyTookIt") this.#patientUntilMs = performance.now() + retryAfterMs(why, this.context.config.quietMs);
     this.#departure = undefined;
     this.#search = undefined;
     search.cancel();
