@@ -123,11 +123,11 @@ async function play(stage: Stage, stack: AsyncDisposableStack, over: AbortSignal
   stage.scene(`Server e is killed while ${CLIENTS} connections are open`);
   const killed = await kill(second, company, stack);
   const { itsConnections, itsBusy, kept, moved, reset, servedAgain, slowestMs } = killed;
-  const outcome = `connected again, ${servedAgain} of ${reset} were served within ${slowestMs} ms`;
+  const outcome = `${servedAgain} of ${reset} reconnected and were served within ${slowestMs} ms`;
   stage.say(`${itsConnections} of them are with e, ${itsBusy} in the middle of an answer`);
   stage.say(`kept   ${kept}  on other servers: they noticed nothing`);
   stage.say(`moved  ${moved}  another server answers their next request, on the same connection`);
-  stage.say(`reset  ${reset}  their answer was cut off; they ${outcome}`);
+  stage.say(`reset  ${reset}  answer cut off; ${outcome}`);
   await stage.pause(800);
 
   stage.scene("Try it yourself");
