@@ -227,9 +227,9 @@ export class Connections {
     if (server >= 0 && (reset === "both" || reset === "server" || this.#isCut(client))) sockets.resetOnClose(server);
     if (reset === "both" || reset === "client" || (server >= 0 && this.#isCut(server))) sockets.resetOnClose(client);
     else if (fate !== "done") this.#sayEnd(client);
+    words[row + WORD.state] = 0; // before the socket is closed: the row may be another worker's afterwards
     if (server >= 0) descriptors.release(server);
     descriptors.release(client);
-    words[row + WORD.state] = 0;
     recorder.forget(client); // after #isCut, which looks at the bytes still to be replayed
     workerTable.addOpen(setup.index, -1);
     this.#tellEnd();
