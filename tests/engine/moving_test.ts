@@ -70,7 +70,7 @@ const CASES: Record<string, Case> = {
       await using both = await startPair(kind, options);
       const { test, client, first, a, b } = both;
       first.reset();
-      assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "unsent", 0));
+      assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "reset", state: "unsent", replayedBytes: 0 }));
       await writeText(client, "ping");
       assertEquals(await hear(client, 6), "b:ping");
       assertEquals(counted(test), { movedUnsent: 1, movedUnanswered: 0, movedIdle: 0, replayOverflows: 0 });
@@ -96,7 +96,7 @@ const CASES: Record<string, Case> = {
         continue;
       }
       assertEquals(await hear(client, 6), "b:ping");
-      assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "unanswered", 4));
+      assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "reset", state: "unanswered", replayedBytes: 4 }));
       assertEquals(counted(test), { movedUnsent: 0, movedUnanswered: 1, movedIdle: 0, replayOverflows: 0 });
       client.close();
       assertEnded(await test.ended.take(), { fate: "done", server: b.name, moves: 1, sentBytes: 4, receivedBytes: 6 });
@@ -112,7 +112,7 @@ const CASES: Record<string, Case> = {
     await a.stopListening();
     first.end();
     assertEquals(await hear(client, 6), "b:ping");
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "unanswered", 4));
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "reset", state: "unanswered", replayedBytes: 4 }));
     assertEquals((await test.failed.take()).slot, 0);
     assertEquals(test.counters.getOf(0, "connectFailures"), 0);
   },
@@ -148,7 +148,7 @@ const CASES: Record<string, Case> = {
     await exchange(client, first);
     await a.stopListening();
     first.end();
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "idle", 0));
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "reset", state: "idle", replayedBytes: 0 }));
     await writeText(client, "ping");
     assertEquals(await hear(client, 6), "b:ping");
     assertEquals(counted(test), { movedUnsent: 0, movedUnanswered: 0, movedIdle: 1, replayOverflows: 0 });
@@ -205,7 +205,7 @@ const CASES: Record<string, Case> = {
         assertEnded(await test.ended.take(), { fate: "server_lost", server: a.name, moves: 0 });
         continue;
       }
-      assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "idle", 0));
+      assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "reset", state: "idle", replayedBytes: 0 }));
       await writeText(client, "ping");
       assertEquals(await hear(client, 6), "b:ping");
     }
@@ -219,7 +219,7 @@ const CASES: Record<string, Case> = {
     await first.heard("firstsecond");
     first.reset();
     assertEquals(await hear(client, 8), "b:second");
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "unanswered", 6));
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "reset", state: "unanswered", replayedBytes: 6 }));
   },
 
   async "a reset in the middle of an answer is never anything but a cut"(kind, can) {
@@ -286,7 +286,7 @@ const CASES: Record<string, Case> = {
       if (answered) {
         first.say(final);
         assertEquals(await hear(client, final.length), final);
-        assertEquals(await test.moved.take(), movedFrom(client, a, b, "drain", "idle", 0));
+        assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "drain", state: "idle", replayedBytes: 0 }));
       } else {
         await quiet();
         first.reset();
@@ -320,7 +320,10 @@ const CASES: Record<string, Case> = {
     await first.heard(HELLO);
     first.reset();
     assertEquals(await hear(client, HELLO.length + 2), `b:${HELLO}`);
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "unanswered", HELLO.length));
+    assertEquals(
+      await test.moved.take(),
+      movedFrom(client, a, b, { loss: "reset", state: "unanswered", replayedBytes: HELLO.length }),
+    );
     await quiet();
     (await b.clients.take()).reset();
     await assertCut(client, can);
@@ -477,7 +480,7 @@ const CASES: Record<string, Case> = {
     const { test, client, first, a, b } = both;
     await test.publish([b.at(1)]);
     test.leave(0, "draining");
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "drain", "unsent", 0));
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "drain", state: "unsent", replayedBytes: 0 }));
     assertEquals(await test.emptied.take(), 0);
     await first.ended();
     await writeText(client, "ping");
@@ -491,7 +494,10 @@ const CASES: Record<string, Case> = {
       if (state === "idle") await exchange(client, first);
       else await writeText(client, "ping").then(() => first.heard("ping"));
       test.leave(0, "draining");
-      assertEquals(await test.moved.take(), movedFrom(client, a, b, "drain", state, state === "idle" ? 0 : 4));
+      assertEquals(
+        await test.moved.take(),
+        movedFrom(client, a, b, { loss: "drain", state, replayedBytes: state === "idle" ? 0 : 4 }),
+      );
       if (state === "idle") await writeText(client, "ping");
       assertEquals(await hear(client, 6), "b:ping");
       assertEquals(test.counters.getOf(0, "serverOpen"), 0);
@@ -508,7 +514,7 @@ const CASES: Record<string, Case> = {
     assertEquals(b.accepted, 0);
     first.say("answer");
     assertEquals(await hear(client, 6), "answer");
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "drain", "idle", 0));
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "drain", state: "idle", replayedBytes: 0 }));
     await writeText(client, "ping");
     assertEquals(await hear(client, 6), "b:ping");
   },
@@ -574,7 +580,7 @@ const CASES: Record<string, Case> = {
     await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
     await test.publish([b.at(1)]);
     test.leave(0, "expired");
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "expired", "idle", 0));
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "expired", state: "idle", replayedBytes: 0 }));
     await writeText(client, "ping");
     assertEquals(await hear(client, 6), "b:ping");
   },
@@ -611,7 +617,7 @@ const CASES: Record<string, Case> = {
     await exchange(client, first);
     await test.publish([b.at(1)]);
     test.leave(0, "expired");
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "expired", "idle", 0));
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "expired", state: "idle", replayedBytes: 0 }));
     await assertCut(busy, can);
     assertEnded(await test.ended.take(), { fate: "removed", server: a.name, moves: 0 });
     assertEquals([await test.emptied.take(), await test.emptied.take()], [1, 0]);
@@ -643,7 +649,7 @@ const CASES: Record<string, Case> = {
     await exchange(client, first);
     await test.publish([a.at(0), b.at(1)]);
     test.engine.lose(0, 60_000, 0);
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "silent", "idle", 0));
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "silent", state: "idle", replayedBytes: 0 }));
     second.say("!");
     assertEquals(await hear(waiting, 1), "!");
     await turn(5);
@@ -665,7 +671,7 @@ const CASES: Record<string, Case> = {
     await writeText(client, "more");
     await first.heard("firstmore");
     lose();
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "silent", "unanswered", 4));
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "silent", state: "unanswered", replayedBytes: 4 }));
     assertEquals(await hear(client, 6), "b:more");
   },
 
@@ -721,7 +727,7 @@ const CASES: Record<string, Case> = {
     test.availabilities.set(1, AVAILABILITY.full);
     test.availabilities.set(0, AVAILABILITY.none);
     test.engine.sendToOwner(connection.id);
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "rebalance", "idle", 0));
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "rebalance", state: "idle", replayedBytes: 0 }));
     await writeText(client, "ping");
     assertEquals(await hear(client, 6), "b:ping");
     assertEquals([...test.engine.connections()].map(({ slot }) => slot), [1]);
@@ -748,12 +754,12 @@ const CASES: Record<string, Case> = {
     const { test, client, first, a, b } = both;
     await exchange(client, first);
     first.reset();
-    assertEquals(await test.moved.take(), movedFrom(client, a, b, "reset", "idle", 0));
+    assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "reset", state: "idle", replayedBytes: 0 }));
     const second = await b.clients.take();
     second.onText = () => {};
     await exchange(client, second);
     test.leave(1, "draining");
-    assertEquals(await test.moved.take(), movedFrom(client, b, a, "drain", "idle", 0));
+    assertEquals(await test.moved.take(), movedFrom(client, b, a, { loss: "drain", state: "idle", replayedBytes: 0 }));
     test.availabilities.set(1, AVAILABILITY.full);
     const third = await a.clients.take();
     await writeText(client, "again");

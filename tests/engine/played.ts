@@ -261,16 +261,16 @@ export function assertEnded(ended: EndedConnection, expected: Partial<EndedConne
   assertEquals(got, { ...expected }, ended.reason);
 }
 
-export function movedFrom(
-  client: Deno.TcpConn,
-  from: Server,
-  to: Server,
-  loss: Loss,
-  state: ConnectionState,
-  replayedBytes: number,
-) {
+/** Why a connection moved, what it was doing, and what was sent again. */
+interface How {
+  readonly loss: Loss;
+  readonly state: ConnectionState;
+  readonly replayedBytes: number;
+}
+
+export function movedFrom(client: Deno.TcpConn, from: Server, to: Server, how: How) {
   const { hostname: host, port } = client.localAddr as Deno.NetAddr;
-  return { client: formatAddress({ host, port }), from: from.name, to: to.name, loss, state, replayedBytes };
+  return { client: formatAddress({ host, port }), from: from.name, to: to.name, ...how };
 }
 
 export function counted({ counters }: TestEngine) {

@@ -66,7 +66,7 @@ async function measureRow(contender: Contender, loss: LossName, index: number, p
   const done: Round[] = [];
   try {
     if (contender.tool !== undefined && !(contender.tool in place.tools)) throw new Error(`${contender.tool} is not there`);
-    await playRow(contender, loss, `lost-${index}`, place, options, done);
+    await playRow({ contender, loss, name: `lost-${index}` }, place, options, done);
     return { contender: named(contender), loss, rounds: done };
   } catch (error) {
     place.signal.throwIfAborted();
@@ -75,10 +75,15 @@ async function measureRow(contender: Contender, loss: LossName, index: number, p
   }
 }
 
+/** A contender whose server is lost so, under a name of its own. */
+interface Play {
+  readonly contender: Contender;
+  readonly loss: LossName;
+  readonly name: string;
+}
+
 async function playRow(
-  contender: Contender,
-  loss: LossName,
-  name: string,
+  { contender, loss, name }: Play,
   place: Place,
   { clients, rounds, seed, mode, servers: count }: Options,
   done: Round[],
