@@ -1,7 +1,7 @@
 /** The state of an epoll engine's workers, in shared memory: their epochs, open connections and adopted tables. */
 
 const COLUMNS = 4;
-const INCARNATION = 0;
+const EPOCH = 0;
 const OPEN = 1;
 const GENERATION = 2;
 const STOPPED = 3;
@@ -23,11 +23,11 @@ export class WorkerTable {
 
   /** The epoch of a worker; 0: the worker is not running. */
   epoch(worker: number): number {
-    return Atomics.load(this.#cells, worker * COLUMNS + INCARNATION);
+    return Atomics.load(this.#cells, worker * COLUMNS + EPOCH);
   }
 
   setEpoch(worker: number, epoch: number): void {
-    Atomics.store(this.#cells, worker * COLUMNS + INCARNATION, epoch);
+    Atomics.store(this.#cells, worker * COLUMNS + EPOCH, epoch);
   }
 
   /** A worker's open connections, including clients on their way to it. */
