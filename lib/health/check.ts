@@ -3,10 +3,10 @@
  * its time limit. Knows no pool and no clients, and does not decide what follows from the result.
  */
 
-import { lookup } from "node:dns/promises";
 import { abortable } from "@std/async";
-import { type Address, formatAddress, isIp } from "../values/address.ts";
+import { type Address, formatAddress } from "../values/address.ts";
 import { connectTo } from "./connect.ts";
+import { type FindIps, findIps as findBySystem } from "./find_ips.ts";
 import { isOwnShortage } from "./shortage.ts";
 import { afterSockets } from "./socket_timer.ts";
 import { formatDuration } from "../values/duration.ts";
@@ -27,9 +27,6 @@ export interface FailedCheck {
   readonly isOwnFault?: true;
 }
 
-/** Finds the IP addresses of a host, at least one. */
-export type FindIps = (host: string) => Promise<readonly string[]>;
-
 /** Options of `runCheck`. */
 export interface CheckOptions {
   /** Aborts the check; its result is then meaningless. */
@@ -41,8 +38,6 @@ export interface CheckOptions {
 export const ANSWER_BYTES_MAX: number = 4 * 1024;
 /** The most bytes that are shown of a wrong answer. */
 const SHOWN_BYTES = 32;
-/** Concurrent look-ups. Deno has 32 threads for look-ups and files, and a look-up cannot be cancelled. */
-const LOOKUPS_MAX = 8;
 
 const PASSED: CheckResult = { passed: true };
 
@@ -229,33 +224,4 @@ function escapeByte(byte: number): string {
 
 async function writeAll(socket: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
   for (let sent = 0; sent < bytes.length;) sent += await socket.write(bytes.subarray(sent));
-}
-
-/** Look-ups that are queued or running, by host. */
-const lookups = new Map<string, Promise<readonly string[]>>();
-const turns: (() => void)[] = [];
-let lookupsUnderWay = 0;
-
-/**
- * Asks the system's resolver. A look-up continues after its check has ended, so all checks of a host share one look-up, and only
- * LOOKUPS_MAX run at a time; the others are queued.
- */
-function findBySystem(host: string): Promise<readonly string[]> {
-  if (isIp(host)) return Promise.resolve([host]);
-  const found = lookups.get(host) ?? lookUp(host);
-  lookups.set(host, found);
-  return found;
-}
-
-async function lookUp(host: string): Promise<readonly string[]> {
-  if (lookupsUnderWay < LOOKUPS_MAX) lookupsUnderWay++;
-  else await new Promise<void>((resolve) => turns.push(resolve));
-  try {
-    return (await lookup(host, { all: true })).map(({ address }) => address);
-  } finally {
-    lookups.delete(host);
-    const next = turns.shift(); // the next look-up takes over this place
-    if (next === undefined) lookupsUnderWay--;
-    else next();
-  }
 }

@@ -44,6 +44,11 @@ export function isCalledOff(loss: Loss, by: Interruption): boolean {
 /** Pause before other servers are tried again, after none has accepted the connection, in ms. */
 const RETRY_MS = 1000;
 
+/** Whether a departure waits for the end of the pause after nobody took the connection. `expired` waits for nothing. */
+export function isPausing(loss: Loss, nowMs: number, retryAtMs: number): boolean {
+  return loss !== "expired" && DEPARTURES[loss].keepsServer && nowMs < retryAtMs;
+}
+
 /** When a connection that stays may depart again, in ms from now. After either side has sent, it can be quiet after `quietMs`. */
 export function retryAfterMs(why: "nobodyTookIt" | "calledOff", quietMs: number): number {
   return why === "calledOff" ? Math.min(quietMs, RETRY_MS) : RETRY_MS;

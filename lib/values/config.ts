@@ -23,6 +23,8 @@ export const LIMITS = {
   replayBytesMax: 16 * 1024 ** 2,
   replayBytesTotalMax: 256 * 1024 ** 2,
   restMaxMs: 60_000,
+  /** How long engines cache the addresses of a name: shorter than the TTLs of name servers, longer than a burst of clients. */
+  namesCachedMs: 5000,
   rebalanceRateMax: 100_000,
   successorsMax: 1000,
   /** Recently ended connections in one answer. */

@@ -1,15 +1,14 @@
 // The departure policy as a table that every engine runs: an idle connection is to leave its server, another one is being dialled
-// and
-// does not accept yet, and then something happens.
+// and does not accept yet, and then something happens.
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertLess } from "@std/assert";
 import { ENGINES } from "../../lib/engine/mod.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
 import { AVAILABILITY } from "../../lib/routing/availability.ts";
 import { INTERRUPTIONS, isCalledOff } from "../../lib/routing/departure.ts";
 import type { Loss } from "../../lib/routing/redistribution.ts";
-import { type SilentListener, soon, tableServer, writeText } from "../helpers.ts";
-import { until } from "../raw_socket.ts";
+import { type SilentListener, soon, tableServer, unusedAddress, writeText } from "../helpers.ts";
+import { turn, until } from "../raw_socket.ts";
 import { exchange, hear, HEAVY, IDLE, open, type Pair, silentOwner, startPair } from "./played.ts";
 
 /** Longer than the test. */
@@ -72,8 +71,30 @@ async function runRow(kind: EngineKind, loss: Loss, happening: Happening): Promi
   else await assertMoved(both, loss, late);
 }
 
+/** However often the connection is told to leave, servers that do not accept are dialled once a second. */
+async function testPause(kind: EngineKind): Promise<void> {
+  await using both = await startPair(kind, IDLE);
+  const { a, test, client, first } = both;
+  await exchange(client, first);
+  await test.publish([a.at(0), tableServer(unusedAddress(), 2, { weight: HEAVY })]);
+  test.leave(0, "draining");
+  await soon(test.failed.take(), "the first attempt");
+  for (let i = 0; i < 10; i++) {
+    for (const cause of Object.keys(CAUSES) as Loss[]) if (cause !== "expired") CAUSES[cause]!(both);
+    await turn(IDLE.quietMs);
+  }
+  assertLess(test.counters.getOf(2, "connectFailures"), 5);
+  await writeText(client, "again");
+  await first.heard("firstagain");
+}
+
 for (const [name, kind] of Object.entries(ENGINES)) {
   const ignore = kind.unsupported() !== undefined;
+  Deno.test({
+    name: `[${name}] a connection that nobody takes tries other servers once a second`,
+    ignore,
+    fn: () => testPause(kind),
+  });
   for (const happening of HAPPENINGS) {
     const losses = Object.keys(CAUSES) as Loss[];
     Deno.test({

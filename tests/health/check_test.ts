@@ -4,7 +4,8 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows }
 import fc from "fast-check";
 import { createServer } from "node:net";
 import type { Address } from "../../lib/values/address.ts";
-import { ANSWER_BYTES_MAX, type CheckResult, type FindIps, runCheck } from "../../lib/health/check.ts";
+import { ANSWER_BYTES_MAX, type CheckResult, runCheck } from "../../lib/health/check.ts";
+import type { FindIps } from "../../lib/health/find_ips.ts";
 import { type Check, parseCheck } from "../../lib/values/check_spec.ts";
 import { LATE_MS } from "../../lib/health/connect.ts";
 import { OperatorError } from "../../lib/values/errors.ts";

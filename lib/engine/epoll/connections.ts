@@ -4,14 +4,14 @@
  * redistributor do their part and return the outcome; this class decides what follows.
  */
 
-import { fateOfEnds, fateOfUnserved, fateOfUntaken, isCalledOff, retryAfterMs } from "../../routing/departure.ts";
+import { fateOfEnds, fateOfUnserved, fateOfUntaken, isCalledOff, isPausing, retryAfterMs } from "../../routing/departure.ts";
 import type { Loss } from "../../routing/redistribution.ts";
 import { AVAILABILITY, isDraining } from "../../routing/availability.ts";
 import { assert } from "../../values/errors.ts";
 import type { Fate } from "../../values/fates.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKET } from "../system/libc.ts";
-import { FLAG, FLOAT, floatsOf, ROLE, ROW_SHIFT, rowOf, STATE, type State, WORD } from "./descriptor_table.ts";
+import { FLAG, FLOAT, floatsOf, ROLE, ROW_SHIFT, rowOf, SERVER_FLOAT, STATE, type State, WORD } from "./descriptor_table.ts";
 import { DIAL, type Dial, Dialer, type Search } from "./dialer.ts";
 import { REASON } from "./reasons.ts";
 import { Redistributor } from "./redistributor.ts";
@@ -371,8 +371,11 @@ export class Connections {
     }
     const { loss, state, kept } = departure;
     const fate = fateOfUntaken(loss, state, kept >= 0);
-    if (kept >= 0) this.#stay(client, retryAfterMs("nobodyTookIt", this.#kit.config.quietMs), fate);
-    else {
+    if (kept >= 0) {
+      const pauseMs = retryAfterMs("nobodyTookIt", this.#kit.config.quietMs);
+      this.#floats[floatsOf(kept) + SERVER_FLOAT.retryAtMs] = this.#kit.clock.nowMs + pauseMs;
+      this.#stay(client, pauseMs, fate);
+    } else {
       this.#dialer.cancel(client); // so that the end counts for the server that was lost
       this.#close(client, fate!, "client");
     }
@@ -542,6 +545,9 @@ export class Connections {
 
   /** The connection leaves a server that may be alive; that server is kept until another has accepted. */
   #depart(client: number, loss: Loss, verdict: "move" | "replay"): void {
+    const { clock, wheel } = this.#kit;
+    const retryAtMs = this.#floats[floatsOf(this.#words[rowOf(client) + WORD.peer]) + SERVER_FLOAT.retryAtMs];
+    if (isPausing(loss, clock.nowMs, retryAtMs)) return wheel.sooner(client, retryAtMs);
     this.#become(client, STATE.departing);
     this.#onDial(client, this.#redistributor.depart(client, loss, verdict));
   }

@@ -67,11 +67,17 @@ export const FLOAT = {
   earlierBytes: 15,
 } as const;
 
-/**
- * Floats of a server's row, in the place of a client's IP address: when the server's host, and when the client's host, last sent a
- * segment or owed no acknowledgement. Valid only for sockets with FLAG.watched.
- */
-export const SERVER_FLOAT = { serverHeardMs: 4, clientHeardMs: 5 } as const;
+/** Floats of a server's row, in the place of words that only a client's row uses. */
+export const SERVER_FLOAT = {
+  /**
+   * When the server's host, and when the client's host, last sent a segment or owed no acknowledgement. Valid only for sockets with
+   * FLAG.watched.
+   */
+  serverHeardMs: 4,
+  clientHeardMs: 5,
+  /** Nobody took the connection when it was to leave this server: the end of the pause before others are tried again. */
+  retryAtMs: 11,
+} as const;
 
 /** The first bit of the service's number in a client's `WORD.port`. */
 export const SERVICE_SHIFT = 16;

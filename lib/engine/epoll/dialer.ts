@@ -5,6 +5,7 @@
  */
 
 import { clientKey, formatAddress } from "../../values/address.ts";
+import { LIMITS } from "../../values/config.ts";
 import { OWN_SHORTAGES } from "../../health/shortage.ts";
 import { liveLoad } from "../../observe/live_load.ts";
 import { DEPARTURES, type ProbeResult, PROBES } from "../../routing/departure.ts";
@@ -13,7 +14,19 @@ import { type Choice, type Load, nextServer, routeFirst } from "../../routing/ro
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, type Libc, SOCKADDR, SOCKET } from "../system/libc.ts";
 import { ADDRESS_LENGTH_AT, ADDRESS_STRIDE } from "../system/sockaddr.ts";
-import { FLAG, FLOAT, floatsOf, FROM_SHIFT, MOVES_MASK, PORT_MASK, ROLE, rowOf, SERVICE_SHIFT, WORD } from "./descriptor_table.ts";
+import {
+  FLAG,
+  FLOAT,
+  floatsOf,
+  FROM_SHIFT,
+  MOVES_MASK,
+  PORT_MASK,
+  ROLE,
+  rowOf,
+  SERVER_FLOAT,
+  SERVICE_SHIFT,
+  WORD,
+} from "./descriptor_table.ts";
 import { REASON } from "./reasons.ts";
 import type { SharedTable } from "./shared_table.ts";
 import type { WorkerKit } from "./worker_kit.ts";
@@ -32,9 +45,6 @@ export const DIAL = {
   lost: 4,
 } as const;
 export type Dial = typeof DIAL[keyof typeof DIAL];
-
-/** How long the answer to a look-up is cached. */
-const ANSWER_MS = 5000;
 
 /** The lowest local port that Linux chooses for an outgoing connection (the default of ip_local_port_range). */
 const EPHEMERAL_PORT_MIN = 32_768;
@@ -270,8 +280,7 @@ export class Dialer {
     const waiting = named.waiting;
     named.waiting = undefined;
     named.addresses = addresses;
-    named.expiresMs = this.#kit.clock.nowMs + ANSWER_MS;
-    if (addresses.length === 0) this.#names.delete(server);
+    named.expiresMs = this.#kit.clock.nowMs + LIMITS.namesCachedMs;
     return waiting;
   }
 
@@ -282,8 +291,8 @@ export class Dialer {
     search.awaitedName = undefined;
     search.addresses = addresses;
     search.addressIndex = -1;
-    if (this.#tryNextAddress(client, search)) return DIAL.pending;
-    return this.fail(client, addresses.length === 0 ? REASON.nameNotFound : this.#words[rowOf(client) + WORD.errno]);
+    if (this.#tryFound(client, search)) return DIAL.pending;
+    return this.fail(client, this.#words[rowOf(client) + WORD.errno]);
   }
 
   /** The client has the server that accepted: ends the search and returns its departure, if any. */
@@ -436,7 +445,7 @@ export class Dialer {
     search.addressIndex = -1;
     if (named !== undefined && named.waiting === undefined && this.#kit.clock.nowMs < named.expiresMs) {
       search.addresses = named.addresses;
-      return this.#tryNextAddress(client, search);
+      return this.#tryFound(client, search);
     }
     search.awaitedName = server;
     if (named?.waiting !== undefined) {
@@ -446,6 +455,12 @@ export class Dialer {
     this.#names.set(server, { addresses: new Uint8Array(), expiresMs: 0, waiting: [client] });
     this.#kit.post({ kind: "find", address });
     return true;
+  }
+
+  /** Begins to dial the first of the addresses that a look-up has found. False: there are none, or each failed at once. */
+  #tryFound(client: number, search: Search): boolean {
+    if (search.addresses!.length === 0) this.#words[rowOf(client) + WORD.errno] = REASON.nameNotFound;
+    return this.#tryNextAddress(client, search);
   }
 
   /** Begins to dial the next address of a server known by name. Each but the last gets an equal part of the connect timeout. */
@@ -490,6 +505,7 @@ export class Dialer {
       return false;
     }
     this.#floats[floatsOf(server) + FLOAT.startedMs] = clock.nowMs;
+    this.#floats[floatsOf(server) + SERVER_FLOAT.retryAtMs] = 0;
     this.#words[rowOf(server) + WORD.port] = bytes[at + SOCKADDR.port] << 8 | bytes[at + SOCKADDR.port + 1];
     this.#words[row + WORD.peer] = server;
     return true;

@@ -7,11 +7,11 @@
 import { type Address, formatAddress } from "../../values/address.ts";
 import { FATE_NAMES } from "../../values/fates.ts";
 import { messageOf } from "../../values/errors.ts";
+import { findIps } from "../../health/find_ips.ts";
 import { logger } from "../../observe/log.ts";
 import type { RoutingTable } from "../../routing/routing_table.ts";
 import { assert } from "../../values/errors.ts";
 import type { Engine, EngineConfig, EngineKind, EngineOptions, OpenConnection } from "../engine.ts";
-import { NameLookup } from "../name_lookup.ts";
 import { RetiredSlots } from "../retired_slots.ts";
 import { errnoText, type Libc, openLibc } from "../system/libc.ts";
 import { ADDRESS_STRIDE, encodeSockaddr } from "../system/sockaddr.ts";
@@ -83,7 +83,6 @@ class EpollEngine implements Engine {
   readonly #workerTable: WorkerTable;
   readonly #workers: readonly WorkerHandle[];
   readonly #common: Omit<CommonSetup, "tables" | "generation">;
-  readonly #names = new NameLookup();
   /** By slot: the name of the last server in any table that had this slot. */
   readonly #serverNames: string[] = [];
   readonly #handlers: ReportHandlers;
@@ -324,7 +323,7 @@ class EpollEngine implements Engine {
   }
 
   async #find(worker: WorkerHandle, address: Address): Promise<void> {
-    const ips = await this.#names.find(address.host).catch(() => []);
+    const ips = await findIps(address.host).catch(() => []);
     const addresses = new Uint8Array(ips.length * ADDRESS_STRIDE);
     for (const [i, host] of ips.entries()) addresses.set(encodeSockaddr({ host, port: address.port }), i * ADDRESS_STRIDE);
     worker.send({ kind: "found", server: formatAddress(address), addresses });

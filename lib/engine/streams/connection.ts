@@ -14,6 +14,7 @@ import {
   fateOfUnserved,
   fateOfUntaken,
   isCalledOff,
+  isPausing,
   MOVED_COUNTERS,
   PROBES,
   retryAfterMs,
@@ -81,7 +82,8 @@ export class StreamsConnection {
   readonly #tally: Tally = { attempts: 0, reason: undefined };
   /** The client accepts no more bytes. */
   #clientBroken = false;
-  #patientUntilMs = 0;
+  /** Nobody took the connection: the end of the pause before other servers are tried again. */
+  #retryAtMs = 0;
   #moves = 0;
   #sentBytes = 0;
   #receivedBytes = 0;
@@ -430,11 +432,8 @@ export class StreamsConnection {
    * search. So the verdict stays valid whatever the client sends, as long as this server sends nothing.
    */
   #depart(loss: Loss, leg: Leg): void {
-    const { choice } = DEPARTURES[loss];
-    const canStay = choice !== "any";
-    if (canStay && performance.now() < this.#patientUntilMs) return;
-    const search = this.#newSearch(choice, [leg.server.name], this.#budgetFor(loss, leg));
-    if (canStay && search.next() === undefined) return;
+    if (isPausing(loss, performance.now(), this.#retryAtMs)) return;
+    const search = this.#newSearch(DEPARTURES[loss].choice, [leg.server.name], this.#budgetFor(loss, leg));
     const state = this.#conversation.state(leg.isUp && leg.isWriting);
     assert(state !== "busy", "a busy connection cannot leave its server");
     const departure = { leg, search, loss, state, over: Promise.withResolvers<void>() };
@@ -506,7 +505,7 @@ export class StreamsConnection {
     if (this.#departure === undefined) return;
     const { search, leg, over } = this.#departure;
     // After a call-off the connection is not quiet, so it cannot leave before it is.
-    if (why === "nobodyTookIt") this.#patientUntilMs = performance.now() + retryAfterMs(why, this.context.config.quietMs);
+    if (why === "nobodyTookIt") this.#retryAtMs = performance.now() + retryAfterMs(why, this.context.config.quietMs);
     this.#departure = undefined;
     this.#search = undefined;
     search.cancel();

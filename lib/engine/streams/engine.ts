@@ -14,7 +14,7 @@ import type { Engine, EngineKind, EngineOptions, OpenConnection, ServiceListener
 import { AcceptBackoff } from "../accept_backoff.ts";
 import type { EndedConnection } from "../../observe/connections.ts";
 import { StreamsListener } from "./listener.ts";
-import { NameLookup } from "../name_lookup.ts";
+import { NameCache } from "./name_cache.ts";
 import { RetiredSlots } from "../retired_slots.ts";
 import { type ConnectionContext, StreamsConnection } from "./connection.ts";
 import { RecordingRoom } from "./conversation.ts";
@@ -70,7 +70,7 @@ class StreamsEngine implements Engine {
       load: liveLoad(counters, availabilities),
       availabilities,
       recordingRoom: new RecordingRoom(LIMITS.replayBytesTotalMax),
-      names: new NameLookup(),
+      names: new NameCache(),
       lastEndsMs: new Map(),
       table: (service) => this.#tables[service],
       onEnded: (connection, ended) => this.#forget(connection, ended),

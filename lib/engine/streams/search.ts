@@ -16,14 +16,14 @@ import { type Choice, type Load, nextServer } from "../../routing/route.ts";
 import type { RoutingTable, TableServer } from "../../routing/routing_table.ts";
 import { closeSocket } from "./conn_streams.ts";
 import type { EngineConfig } from "../engine.ts";
-import type { NameLookup } from "../name_lookup.ts";
+import type { NameCache } from "./name_cache.ts";
 
 /** The parts of the engine that dialling uses. */
 export interface DialContext {
   readonly config: EngineConfig;
   readonly counters: Counters;
   readonly load: Load;
-  readonly names: NameLookup;
+  readonly names: NameCache;
   /** The current table of a service. */
   readonly table: (service: number) => RoutingTable;
   /** By slot: when the server last ended a connection that was waiting or quiet, by performance.now. */

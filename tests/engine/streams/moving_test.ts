@@ -19,7 +19,6 @@ import {
   tableServer,
   type TestEngine,
   type TestEngineOptions,
-  unusedAddress,
   writeText,
 } from "../../helpers.ts";
 
@@ -276,24 +275,6 @@ Deno.test("[streams] what an earlier search has spent does not count for a conne
   await test.publish([a.at(0), other.at(2)]);
   (await a.clients.take()).reset();
   assertEquals((await test.moved.take()).to, other.name);
-});
-
-Deno.test("[streams] a connection that should leave looks for another server once a second", async () => {
-  await using both = await startPair(IDLE);
-  const { a, test, client, first } = both;
-  await exchange(client, first);
-  await test.publish([a.at(0), tableServer(unusedAddress(), 2, { weight: 200 })]);
-  test.leave(0, "draining");
-  await test.failed.take();
-  for (let i = 0; i < 10; i++) {
-    test.leave(0, "draining");
-    test.engine.lose(0, 1, 0);
-    for (const { id } of test.engine.connections()) test.engine.sendToOwner(id);
-    await turn(QUIET_MS);
-  }
-  assertLess(test.counters.getOf(2, "connectFailures"), 5);
-  await writeText(client, "again");
-  await first.heard("firstagain");
 });
 
 Deno.test("[streams] a client that closes without a word is let go at once, nobody being asked", async () => {
