@@ -98,12 +98,14 @@ export class Connections {
 
   /** Begins the connection of a client that is accepted and counted. */
   begin(client: number): void {
-    if (!this.#kit.descriptors.adopt(client, ROLE.client, -1, FLAG.writable)) {
-      this.#kit.workerTable.addOpen(this.#kit.setup.index, -1);
-      return this.#tellUnbegun(client, "failed", ERRNO.ENOMEM); // epoll_ctl(2) failed; the socket is closed already
-    }
+    const isInTable = this.#kit.descriptors.adopt(client, ROLE.client, -1, FLAG.writable);
+    assert(isInTable, "the acceptor refuses clients beyond the table");
     this.#become(client, STATE.dialling);
-    this.#onDial(client, this.#dialer.dial(client));
+    this.#relay.readAhead(client, this.#kit.clock.nowMs);
+    const outcome = this.#dialer.dial(client);
+    if (outcome === DIAL.nobody) return this.#findNobody(client);
+    if (outcome === DIAL.connected) return this.#openAtOnce(client);
+    this.#register(client);
   }
 
   /** Ends a client that is accepted and counted but exceeds the limit on connections. Its address is in the row of `noted`. */
@@ -311,8 +313,11 @@ export class Connections {
   #onEventWhileDialling(socket: number, client: number, events: number): boolean {
     const words = this.#words;
     if (socket !== client && words[rowOf(client) + WORD.peer] === socket) {
+      const generation = words[rowOf(socket) + WORD.generation];
       const outcome = this.#dialer.onEvent(socket, events);
-      if (outcome === DIAL.connected) return this.#arrive(client);
+      // If this server has failed and the next one accepted at once, that one may have the same number, but another generation.
+      const isThisOne = words[rowOf(socket) + WORD.generation] === generation;
+      if (outcome === DIAL.connected && isThisOne) return this.#arrive(client);
       this.#onDial(client, outcome);
       return false;
     }
@@ -329,9 +334,35 @@ export class Connections {
     return false;
   }
 
+  /**
+   * A server accepted a new client at once. Both sockets are registered only after the client's first bytes have gone on, so that
+   * these cause no event.
+   */
+  #openAtOnce(client: number): void {
+    const { words } = this.#kit.table;
+    const row = rowOf(client);
+    const generation = words[row + WORD.generation];
+    this.#arrive(client);
+    if (this.#kit.descriptors.isHolding(client)) this.#transfer(client, words[row + WORD.peer]);
+    if (words[row + WORD.generation] === generation) this.#register(client); // otherwise it has ended
+  }
+
+  /** Registers the client's sockets with epoll, as far as they are not registered yet. If the system cannot, the client ends. */
+  #register(client: number): void {
+    const { descriptors } = this.#kit;
+    const server = this.#words[rowOf(client) + WORD.peer];
+    if (descriptors.register(client) && (server < 0 || descriptors.register(server))) return;
+    this.#words[rowOf(client) + WORD.errno] = ERRNO.ENOMEM;
+    this.#close(client, "failed", "both");
+  }
+
   /** Acts on the outcome of a step of the client's search. */
   #onDial(client: number, outcome: Dial): void {
-    if (outcome === DIAL.nobody) this.#findNobody(client);
+    if (outcome === DIAL.connected) {
+      if (!this.#arrive(client)) return;
+      this.#register(client);
+      this.#queueUp(client);
+    } else if (outcome === DIAL.nobody) this.#findNobody(client);
     else if (outcome === DIAL.meant || outcome === DIAL.lost) this.#onProbed(client, outcome);
   }
 
@@ -349,7 +380,6 @@ export class Connections {
     else this.#redistributor.arrive(client, departure);
     this.#become(client, STATE.open);
     wheel.set(client, clock.nowMs + Math.min(KEEP_ALIVE_AFTER_MS, config.idleTimeoutMs));
-    if ((words[row + WORD.flags] & (FLAG.readable | FLAG.replaying)) !== 0) this.#queueUp(client);
     return true;
   }
 

@@ -40,7 +40,7 @@ export const WORD = {
   pipeBytes: 18,
   /** Bytes read in large pieces since the last small one. */
   score: 19,
-  /** The events that epoll was last told to report. */
+  /** The events that epoll was last told to report; 0: the socket is not registered with epoll yet. */
   interest: 20,
   /** Client: its STATE, which only `Connections` changes. */
   state: 21,

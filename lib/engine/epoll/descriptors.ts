@@ -1,5 +1,5 @@
 /**
- * The descriptors of one worker: adds each to the table and to epoll, tells epoll which events to report, and closes it. Closing
+ * The descriptors of one worker: adds each to the table, registers it with epoll, tells epoll which events to report, and closes it. Closing
  * also frees the chunk or pipe of bytes not yet sent. Knows nothing about connections.
  */
 
@@ -7,8 +7,10 @@ import { EPOLL, EPOLL_EVENT, type Libc } from "../system/libc.ts";
 import { type DescriptorTable, FLAG, FLOAT, floatsOf, rowOf, WORD } from "./descriptor_table.ts";
 import type { ChunkPool, PipePool } from "./pools.ts";
 
-/** Every event that a socket can be watched for. */
-const ALL_EVENTS = EPOLL.IN | EPOLL.PRI | EPOLL.OUT | EPOLL.RDHUP | EPOLL.ET;
+/** The events that every socket is watched for. */
+const INPUT_EVENTS = EPOLL.IN | EPOLL.PRI | EPOLL.RDHUP | EPOLL.ET;
+/** What `WORD.interest` is before a socket is registered with epoll. */
+const NOT_REGISTERED = 0;
 
 /** The generation of listeners and the mailbox in epoll's events. A socket's generation is never 0. */
 const NO_GENERATION = 0;
@@ -46,7 +48,7 @@ export class Descriptors {
     return this.#highest;
   }
 
-  /** Adds a descriptor to the table and to epoll. On failure, closes it and returns false. */
+  /** Adds a descriptor to the table. If the table is too small, closes it and returns false. */
   adopt(descriptor: number, role: number, peer: number, flags: number): boolean {
     const { libc, table, epoch, clock } = this.#options;
     const words = this.#words;
@@ -66,13 +68,32 @@ export class Descriptors {
     words[row + WORD.pipe] = 0;
     words[row + WORD.pipeBytes] = 0;
     words[row + WORD.score] = 0;
-    words[row + WORD.interest] = ALL_EVENTS;
+    words[row + WORD.interest] = NOT_REGISTERED;
     this.#floats[floatsOf(descriptor) + FLOAT.bytes] = 0;
     this.#floats[floatsOf(descriptor) + FLOAT.lastActivityMs] = clock.nowMs;
     if (descriptor > this.#highest) this.#highest = descriptor;
-    if (this.#control(EPOLL.CTL_ADD, descriptor, ALL_EVENTS, words[row + WORD.generation])) return true;
-    this.release(descriptor);
-    return false;
+    return true;
+  }
+
+  /**
+   * Registers an adopted socket with epoll, if it is not registered yet. The later the better: what has been read or written by then
+   * causes no event. False if the system cannot.
+   */
+  register(socket: number): boolean {
+    const words = this.#words;
+    const row = rowOf(socket);
+    if (words[row + WORD.interest] !== NOT_REGISTERED) return true;
+    const interest = (words[row + WORD.flags] & FLAG.writable) !== 0 ? INPUT_EVENTS : INPUT_EVENTS | EPOLL.OUT;
+    if (!this.#control(EPOLL.CTL_ADD, socket, interest, words[row + WORD.generation])) return false;
+    words[row + WORD.interest] = interest;
+    return true;
+  }
+
+  /** The socket accepts no more bytes now: epoll is to report when it does. Most sockets never get so far. */
+  awaitRoom(socket: number): void {
+    const row = rowOf(socket);
+    this.#words[row + WORD.flags] &= ~FLAG.writable;
+    if ((this.#words[row + WORD.interest] & EPOLL.OUT) === 0) this.#report(socket, this.#words[row + WORD.interest] | EPOLL.OUT);
   }
 
   /** Closes a descriptor of this worker. */
@@ -109,11 +130,18 @@ export class Descriptors {
     const row = rowOf(socket);
     const peer = words[row + WORD.peer];
     const readsOn = (words[row + WORD.flags] & FLAG.bulk) === 0 || !this.isHolding(socket);
-    const writesOn = (words[rowOf(peer) + WORD.flags] & FLAG.bulk) === 0 || this.isHolding(peer);
-    const interest = EPOLL.RDHUP | EPOLL.ET | (readsOn ? EPOLL.IN | EPOLL.PRI : 0) | (writesOn ? EPOLL.OUT : 0);
-    if (interest === words[row + WORD.interest]) return;
-    words[row + WORD.interest] = interest;
-    this.#control(EPOLL.CTL_MOD, socket, interest, words[row + WORD.generation]);
+    const outputs = (words[rowOf(peer) + WORD.flags] & FLAG.bulk) === 0 ? words[row + WORD.interest] & EPOLL.OUT : 0;
+    const inputs = readsOn ? EPOLL.IN | EPOLL.PRI : 0;
+    this.#report(socket, EPOLL.RDHUP | EPOLL.ET | inputs | (this.isHolding(peer) ? EPOLL.OUT : outputs));
+  }
+
+  /** Changes the events that epoll reports of a registered socket. */
+  #report(socket: number, interest: number): void {
+    const row = rowOf(socket);
+    const before = this.#words[row + WORD.interest];
+    if (before === NOT_REGISTERED || interest === before) return;
+    this.#words[row + WORD.interest] = interest;
+    this.#control(EPOLL.CTL_MOD, socket, interest, this.#words[row + WORD.generation]);
   }
 
   /** Adds a listener or the mailbox to epoll. False if the system cannot. */

@@ -37,7 +37,7 @@ export const DIAL = {
   pending: 0,
   /** The server has accepted. */
   connected: 1,
-  /** No server has accepted the client. */
+  /** Neither this server nor, at the end of the search, any other has accepted. */
   nobody: 2,
   /** The probed server is alive: it meant its FIN. */
   meant: 3,
@@ -172,7 +172,7 @@ export class Dialer {
     return shortage;
   }
 
-  /** Begins to dial the next server for a client that has none. Returns `pending` or `nobody`. */
+  /** Dials the next server for a client that has none. Returns `pending`, `connected` or `nobody`. */
   dial(client: number): Dial {
     const row = rowOf(client);
     let search = this.searchOf(client);
@@ -185,15 +185,16 @@ export class Dialer {
       const index = this.#choose(client, search);
       if (index < 0) return DIAL.nobody;
       this.#words[row + WORD.attempts]++;
-      if (this.#tryServer(client, index, deadlineMs)) return DIAL.pending;
+      const outcome = this.#tryServer(client, index, deadlineMs);
+      if (outcome !== DIAL.nobody) return outcome;
       search = this.#giveUpServer(client);
     }
     return DIAL.nobody;
   }
 
   /**
-   * Begins to dial another server for a client that leaves its own, which counts the client until it has arrived. With
-   * `sharesBudget`, the search may spend only what the previous one left. Returns `pending` or `nobody`.
+   * Dials another server for a client that leaves its own, which counts the client until it has arrived. With `sharesBudget`, the
+   * search may spend only what the previous one left. Returns `pending`, `connected` or `nobody`.
    */
   depart(client: number, how: Omit<Departure, "from">, sharesBudget: boolean): Dial {
     const row = rowOf(client);
@@ -221,20 +222,17 @@ export class Dialer {
     const previous = this.#searches.get(client);
     this.#searches.set(client, { ...newSearch(departure, budget), isProbe: true, previous });
     this.#words[row + WORD.peer] = -1;
-    if (this.#tryServer(client, index, budget.deadlineMs)) return DIAL.pending;
+    if (this.#tryServer(client, index, budget.deadlineMs) === DIAL.pending) return DIAL.pending;
     return this.#endProbe(client, departure, resultOf(this.#words[row + WORD.errno]));
   }
 
   /** Handles an event of the socket of a server that is being dialled. */
   onEvent(server: number, events: number): Dial {
-    const { sockets, counters, clock, wheel } = this.#kit;
-    const row = rowOf(server);
-    const client = this.#words[row + WORD.peer];
+    const { sockets, clock, wheel } = this.#kit;
+    const client = this.#words[rowOf(server) + WORD.peer];
     if ((events & (EPOLL.ERR | EPOLL.HUP)) !== 0) return this.fail(client, sockets.takeError(server) || ERRNO.ECONNRESET);
     if ((events & EPOLL.OUT) === 0) return DIAL.pending;
-    if (this.#words[row + WORD.port] >= EPHEMERAL_PORT_MIN && sockets.isItsOwnPeer(server)) {
-      return this.fail(client, ERRNO.ECONNREFUSED);
-    }
+    if (this.#isItsOwnPeer(server)) return this.fail(client, ERRNO.ECONNREFUSED);
     const search = this.searchOf(client);
     if (search?.isProbe === true) {
       if (search.acceptedMs !== undefined) return DIAL.pending;
@@ -242,10 +240,7 @@ export class Dialer {
       wheel.set(client, this.#probedUntilMs(search.departure!.from, clock.nowMs));
       return DIAL.pending;
     }
-    this.#words[rowOf(client) + WORD.errno] = 0;
-    counters.addTo(this.#words[rowOf(client) + WORD.slot], "connects");
-    counters.addConnectSeconds((clock.nowMs - this.#floats[floatsOf(server) + FLOAT.startedMs]) / 1000);
-    return DIAL.connected;
+    return this.#onAccepted(client, server);
   }
 
   /** The time for the dialled server, for one of its addresses, or for a probe is over. */
@@ -267,7 +262,8 @@ export class Dialer {
     this.#words[rowOf(client) + WORD.errno] = errno;
     const search = this.searchOf(client);
     // A probed server that accepted and then reset is lost. Another address of its name would say nothing about it.
-    if (errno >= 0 && search?.acceptedMs === undefined && this.#tryNextAddress(client, search)) return DIAL.pending;
+    const outcome = errno >= 0 && search?.acceptedMs === undefined ? this.#tryNextAddress(client, search) : DIAL.nobody;
+    if (outcome !== DIAL.nobody) return outcome;
     if (search?.isProbe === true) return this.#endProbe(client, search.departure!, resultOf(errno));
     this.#giveUpServer(client);
     return this.dial(client);
@@ -291,8 +287,8 @@ export class Dialer {
     search.awaitedName = undefined;
     search.addresses = addresses;
     search.addressIndex = -1;
-    if (this.#tryFound(client, search)) return DIAL.pending;
-    return this.fail(client, this.#words[rowOf(client) + WORD.errno]);
+    const outcome = this.#tryFound(client, search);
+    return outcome === DIAL.nobody ? this.fail(client, this.#words[rowOf(client) + WORD.errno]) : outcome;
   }
 
   /** The client has the server that accepted: ends the search and returns its departure, if any. */
@@ -427,8 +423,8 @@ export class Dialer {
     return clientKey(this.#routingOf(client).table.key, ip, this.#words[row + WORD.port] & PORT_MASK);
   }
 
-  /** Begins to dial a server. False: it failed at once. */
-  #tryServer(client: number, index: number, deadlineMs: number): boolean {
+  /** Dials a server. Returns `pending`, `connected`, or `nobody` if it failed at once. So do the methods that it calls. */
+  #tryServer(client: number, index: number, deadlineMs: number): Dial {
     const { config, wheel, clock } = this.#kit;
     const { bytes, address } = this.#routingOf(client);
     wheel.set(client, Math.min(clock.nowMs + config.connectTimeoutMs, deadlineMs));
@@ -437,7 +433,7 @@ export class Dialer {
     return this.#connect(client, bytes, at, address + BigInt(at));
   }
 
-  #tryNamed(client: number, index: number): boolean {
+  #tryNamed(client: number, index: number): Dial {
     const address = this.#routingOf(client).table.names.get(index)!;
     const server = formatAddress(address);
     const named = this.#names.get(server);
@@ -450,23 +446,23 @@ export class Dialer {
     search.awaitedName = server;
     if (named?.waiting !== undefined) {
       named.waiting.push(client);
-      return true;
+      return DIAL.pending;
     }
     this.#names.set(server, { addresses: new Uint8Array(), expiresMs: 0, waiting: [client] });
     this.#kit.post({ kind: "find", address });
-    return true;
+    return DIAL.pending;
   }
 
-  /** Begins to dial the first of the addresses that a look-up has found. False: there are none, or each failed at once. */
-  #tryFound(client: number, search: Search): boolean {
+  /** Dials the first of the addresses that a look-up has found, if any. */
+  #tryFound(client: number, search: Search): Dial {
     if (search.addresses!.length === 0) this.#words[rowOf(client) + WORD.errno] = REASON.nameNotFound;
     return this.#tryNextAddress(client, search);
   }
 
-  /** Begins to dial the next address of a server known by name. Each but the last gets an equal part of the connect timeout. */
-  #tryNextAddress(client: number, search: Search | undefined): boolean {
+  /** Dials the next address of a server known by name. Each but the last gets an equal part of the connect timeout. */
+  #tryNextAddress(client: number, search: Search | undefined): Dial {
     const { config, wheel, clock } = this.#kit;
-    if (search?.addresses === undefined) return false;
+    if (search?.addresses === undefined) return DIAL.nobody;
     const { addresses } = search;
     const count = addresses.length / ADDRESS_STRIDE;
     const { deadlineMs } = search.budget;
@@ -476,39 +472,69 @@ export class Dialer {
       this.#sockaddr.set(addresses.subarray(at, at + ADDRESS_STRIDE));
       const isLast = search.addressIndex + 1 === count;
       wheel.set(client, Math.min(clock.nowMs + config.connectTimeoutMs / (isLast ? 1 : count), deadlineMs));
-      if (this.#connect(client, this.#sockaddr, 0, this.#sockaddrAddress)) return true;
+      const outcome = this.#connect(client, this.#sockaddr, 0, this.#sockaddrAddress);
+      if (outcome !== DIAL.nobody) return outcome;
     }
-    return false;
+    return DIAL.nobody;
   }
 
-  /** Begins to connect to the sockaddr at `bytes[at]`, whose memory address is `address`. False: it failed at once. */
-  #connect(client: number, bytes: Uint8Array, at: number, address: bigint): boolean {
+  /** Connects to the sockaddr at `bytes[at]`, whose memory address is `address`. */
+  #connect(client: number, bytes: Uint8Array, at: number, address: bigint): Dial {
     const { libc, sockets, descriptors, clock } = this.#kit;
     const row = rowOf(client);
     const server = openSocket(libc, bytes[at + SOCKADDR.family]);
     if (server < 0) {
-      this.#words[row + WORD.errno] = libc.errno();
-      if (USED_UP.includes(this.#words[row + WORD.errno])) this.#shortage = this.#words[row + WORD.errno];
-      return false;
+      const errno = libc.errno();
+      if (USED_UP.includes(errno)) this.#shortage = errno;
+      return this.#failAtOnce(row, errno);
+    }
+    if (!descriptors.adopt(server, ROLE.server, client, 0)) return this.#failAtOnce(row, ERRNO.EMFILE);
+    this.#floats[floatsOf(server) + FLOAT.startedMs] = clock.nowMs;
+    this.#floats[floatsOf(server) + SERVER_FLOAT.retryAtMs] = 0;
+    this.#words[rowOf(server) + WORD.port] = bytes[at + SOCKADDR.port] << 8 | bytes[at + SOCKADDR.port + 1];
+    const search = this.searchOf(client);
+    sockets.set(server, SOCKET.SOL_SOCKET, SOCKET.SO_OOBINLINE, 1);
+    // The acknowledgement of the handshake is delayed, and the bytes that wait for the server carry it: one segment less.
+    if (descriptors.isHolding(client) || search?.departure?.isReplay) {
+      sockets.set(server, SOCKET.IPPROTO_TCP, SOCKET.TCP_QUICKACK, 0);
     }
     if (libc.call.connect(server, address, bytes[at + ADDRESS_LENGTH_AT]) < 0) {
       const errno = libc.errno();
       if (errno !== ERRNO.EINPROGRESS) {
-        libc.call.close(server);
-        this.#words[row + WORD.errno] = errno;
-        return false;
+        descriptors.release(server);
+        return this.#failAtOnce(row, errno);
       }
     }
-    sockets.set(server, SOCKET.SOL_SOCKET, SOCKET.SO_OOBINLINE, 1);
-    if (!descriptors.adopt(server, ROLE.server, client, FLAG.writable)) {
-      this.#words[row + WORD.errno] = ERRNO.EMFILE;
-      return false;
-    }
-    this.#floats[floatsOf(server) + FLOAT.startedMs] = clock.nowMs;
-    this.#floats[floatsOf(server) + SERVER_FLOAT.retryAtMs] = 0;
-    this.#words[rowOf(server) + WORD.port] = bytes[at + SOCKADDR.port] << 8 | bytes[at + SOCKADDR.port + 1];
     this.#words[row + WORD.peer] = server;
-    return true;
+    if (search?.isProbe !== true && sockets.isConnected(server) && !this.#isItsOwnPeer(server)) {
+      this.#words[rowOf(server) + WORD.flags] |= FLAG.writable;
+      return this.#onAccepted(client, server);
+    }
+    if (descriptors.register(server)) return DIAL.pending;
+    this.#closeServer(client);
+    return this.#failAtOnce(row, ERRNO.ENOMEM);
+  }
+
+  #failAtOnce(row: number, errno: number): Dial {
+    this.#words[row + WORD.errno] = errno;
+    return DIAL.nobody;
+  }
+
+  /** Counts that a server has accepted. */
+  #onAccepted(client: number, server: number): Dial {
+    const { counters, clock } = this.#kit;
+    const row = rowOf(client);
+    this.#words[row + WORD.errno] = 0;
+    counters.addTo(this.#words[row + WORD.slot], "connects");
+    counters.addConnectSeconds((clock.nowMs - this.#floats[floatsOf(server) + FLOAT.startedMs]) / 1000);
+    return DIAL.connected;
+  }
+
+  /** Whether a dialled socket has found itself, which is possible only where the kernel chooses local ports. */
+  #isItsOwnPeer(server: number): boolean {
+    const { sockets } = this.#kit;
+    const port = this.#words[rowOf(server) + WORD.port];
+    return port >= EPHEMERAL_PORT_MIN && sockets.ownPortOf(server) === port && sockets.isItsOwnPeer(server);
   }
 
   /** Closes the dialled server, counts its failure, and does not try it again in this search. */

@@ -18,6 +18,11 @@ export class ChunkPool {
 
   constructor(readonly libc: Libc) {}
 
+  /** Chunks that are lent now. */
+  get used(): number {
+    return this.addresses.length - this.#free.length;
+  }
+
   /** Borrows a chunk. Returns its number. */
   take(): number {
     if (this.#free.length === 0) this.#grow();

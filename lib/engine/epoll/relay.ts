@@ -41,6 +41,8 @@ const READS_PER_TURN = 8;
 /** A direction is spliced after BULK_BYTES in large pieces, until it brings a piece smaller than SMALL_BYTES. */
 const BULK_BYTES = 256 * 1024;
 const SMALL_BYTES = 8 * 1024;
+/** With more chunks in use than this, nothing is read from clients ahead of their server. */
+const AHEAD_MAX = 64;
 /** Bytes discarded by one call. */
 const DISCARD_BYTES = 1024 * 1024;
 
@@ -116,6 +118,20 @@ export class Relay {
     return OUTCOME.more;
   }
 
+  /**
+   * Reads what a client has sent before a server is dialled for it, and keeps it for that server. Not if many chunks are in use:
+   * clients of a server that does not answer must not use up the memory. What stays unread is read once a server has accepted.
+   */
+  readAhead(client: number, nowMs: number): void {
+    if (this.#chunks.used > AHEAD_MAX) return;
+    const row = rowOf(client);
+    const got = this.#call.recv(client, this.#chunks.addresses[this.#scratch], CHUNK_SIZE, 0);
+    if (got <= 0) return; // nothing yet, or an end or a failure, which epoll will report
+    this.#hear(row, client, got, nowMs);
+    this.#keepScore(row, got);
+    this.#hold(row, 0, got);
+  }
+
   /** Whether this socket sends bulk data, which is spliced. */
   isBulk(socket: number): boolean {
     return this.#words[rowOf(socket) + WORD.score] >= BULK_BYTES;
@@ -147,11 +163,16 @@ export class Relay {
     if (sent > 0) this.#count(row, from, sent, nowMs);
     if (isLast) words[row + WORD.flags] |= FLAG.atEnd;
     if (sent === got) return isLast ? this.#finish(row, to) : isDrained ? OUTCOME.idle : OUTCOME.more;
-    words[row + WORD.chunk] = this.#scratch + 1;
-    words[row + WORD.chunkStart] = Math.max(0, sent);
-    words[row + WORD.chunkEnd] = got;
-    this.#scratch = this.#chunks.take();
+    this.#hold(row, Math.max(0, sent), got);
     return sent < 0 ? OUTCOME.receiverFailed : OUTCOME.blocked; // kept in both cases: another server may take it
+  }
+
+  /** Keeps the bytes in the scratch chunk from `start` to `end` until they can be sent. */
+  #hold(row: number, start: number, end: number): void {
+    this.#words[row + WORD.chunk] = this.#scratch + 1;
+    this.#words[row + WORD.chunkStart] = start;
+    this.#words[row + WORD.chunkEnd] = end;
+    this.#scratch = this.#chunks.take();
   }
 
   /** Sends bytes. Returns how many the socket accepted, possibly 0; -1 if it has failed. */
@@ -160,14 +181,15 @@ export class Relay {
     const toRow = rowOf(to);
     if ((words[toRow + WORD.flags] & FLAG.writable) === 0) return 0;
     const sent = this.#call.send(to, address, sizeOf(size), flags);
-    if (sent < 0) {
-      const errno = this.#kit.libc.errno();
-      words[toRow + WORD.flags] &= ~FLAG.writable;
-      if (errno === ERRNO.EAGAIN) return 0;
-      this.#failWriting(toRow, errno, false);
-      return -1;
+    if (sent < size) {
+      const errno = sent < 0 ? this.#kit.libc.errno() : ERRNO.EAGAIN;
+      this.#kit.descriptors.awaitRoom(to);
+      if (errno !== ERRNO.EAGAIN) {
+        this.#failWriting(toRow, errno, false);
+        return -1;
+      }
+      if (sent < 0) return 0;
     }
-    if (sent < size) words[toRow + WORD.flags] &= ~FLAG.writable;
     if (fromRole === ROLE.client && (words[toRow + WORD.flags] & FLAG.noDelay) === 0) this.#setNoDelay(toRow, to);
     return sent;
   }
@@ -237,7 +259,7 @@ export class Relay {
     const sent = this.#call.splice(this.#kit.pipes.readers[pipe], 0n, to, 0n, sizeOf(bytes), SPLICE_FLAGS);
     if (sent < 0) {
       const errno = this.#kit.libc.errno();
-      words[rowOf(to) + WORD.flags] &= ~FLAG.writable;
+      this.#kit.descriptors.awaitRoom(to);
       if (errno === ERRNO.EAGAIN) return OUTCOME.blocked;
       this.#failWriting(rowOf(to), errno, true);
       return OUTCOME.receiverFailed;
@@ -245,7 +267,7 @@ export class Relay {
     this.#count(row, from, sent, nowMs);
     words[row + WORD.pipeBytes] = bytes - sent;
     if (sent < bytes) {
-      words[rowOf(to) + WORD.flags] &= ~FLAG.writable;
+      this.#kit.descriptors.awaitRoom(to);
       return OUTCOME.blocked;
     }
     words[row + WORD.pipe] = 0;
@@ -316,7 +338,8 @@ export class Relay {
       const isTls = looksLikeTls(bytes[0], got > 1 ? bytes[1] : undefined);
       const server = words[row + WORD.peer];
       // While the client has not received the whole answer, the next exchange cannot have begun.
-      const isAnswering = this.#kit.descriptors.isHolding(server) || (words[rowOf(server) + WORD.flags] & FLAG.readable) !== 0;
+      const isAnswering = server >= 0 &&
+        (this.#kit.descriptors.isHolding(server) || (words[rowOf(server) + WORD.flags] & FLAG.readable) !== 0);
       facts = onClientBytes(this.#kit.config, facts, isAnswering ? 0 : nowMs - this.#kit.table.lastActivityMs(from), isTls);
     }
     if ((facts & FACT.recorded) !== 0 && !this.#kit.recorder.append(from, this.#chunks.addresses[this.#scratch], got)) {

@@ -187,7 +187,7 @@ export class StreamsConnection {
     const leg = this.#leg;
     if (this.#search?.server?.slot === slot && this.#search.next("serving") !== undefined) this.#search.skip(slot, "it is silent");
     if (this.#state !== "open" || leg?.server.slot !== slot || this.#departure !== undefined || !leg.isUp || leg.isProbed) return;
-    if (this.#newSearch("serving", [leg.server.name], this.#newBudget()).next() === undefined) return;
+    if (!this.#hasAnother("serving", leg)) return;
     if (this.#canLeave(leg) && this.#isMovable("silent", leg, sinceHealthyMs)) this.#depart("silent", leg);
     else if (!this.#isHeldUp(leg) && this.#conversation.isCutBySilence(performance.now() - leg.heardMs, silentMs)) {
       this.#cut("silent");
@@ -197,9 +197,13 @@ export class StreamsConnection {
   /** Moves the connection to its owner, if it may move and is not there already. */
   goToOwner(): void {
     const leg = this.#leg;
-    if (this.#state === "open" && leg !== undefined && this.#canLeave(leg) && this.#isMovable("rebalance", leg)) {
-      this.#depart("rebalance", leg);
-    }
+    if (this.#state !== "open" || leg === undefined || !this.#canLeave(leg) || !this.#hasAnother("owner", leg)) return;
+    if (this.#isMovable("rebalance", leg)) this.#depart("rebalance", leg);
+  }
+
+  /** Whether another server may get the client. */
+  #hasAnother(choice: Choice, leg: Leg): boolean {
+    return this.#newSearch(choice, [leg.server.name], this.#newBudget()).next() !== undefined;
   }
 
   get #server(): TableServer | undefined {

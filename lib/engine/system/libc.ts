@@ -90,7 +90,9 @@ export const SOCKET = {
   TCP_KEEPIDLE: 4,
   TCP_KEEPINTVL: 5,
   TCP_KEEPCNT: 6,
+  TCP_DEFER_ACCEPT: 9,
   TCP_INFO: 11,
+  TCP_QUICKACK: 12,
   TCP_RTO_MAX_MS: 44, // since Linux 6.15
   MSG_OOB: 0x1,
   MSG_PEEK: 0x2,

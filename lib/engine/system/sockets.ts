@@ -111,6 +111,12 @@ export class Sockets {
     return portOf(this.#name);
   }
 
+  /** Whether connect(2), which does not wait here, has already succeeded: as a rule on loopback, never over a network. */
+  isConnected(socket: number): boolean {
+    this.#words[2] = this.#name.length;
+    return this.libc.call.getpeername(socket, this.#nameAddress, this.#lengthAddress) === 0;
+  }
+
   /**
    * Whether the socket is connected to itself. This can happen when the dialled port of this machine has no listener and the kernel
    * chooses the same port for the local side (simultaneous open, RFC 9293, section 3.5).
