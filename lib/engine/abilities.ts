@@ -50,6 +50,12 @@ export const ABILITIES = {
     cannot: "keep-alive is on with the system's times (Linux: 2 hours), or off",
     flags: ["keep-alive"],
   },
+  deferAccept: {
+    what: "`--defer-accept`",
+    can: "accepts a client when its first bytes arrive",
+    cannot: "a client is accepted when it connects: Deno has no TCP_DEFER_ACCEPT",
+    flags: ["defer-accept"],
+  },
   threads: {
     what: "`--workers`, `--busy-poll`",
     can: "set the number of threads, and how they wait",

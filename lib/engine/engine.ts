@@ -21,7 +21,7 @@ export interface EngineKind {
   /** Number of threads that the engine starts beside the main thread. */
   threads(config: Pick<EngineConfig, "workers">): number;
   /** Opens a listener for this engine; port 0 takes any free port. Throws `listenError` on failure. */
-  listen(address: Address, config: Pick<EngineConfig, "keepAliveMs" | "userTimeoutMs">): Listener;
+  listen(address: Address, config: ListenerConfig): Listener;
   /** Starts an engine on these listeners. The engine closes them when it stops accepting. */
   create(options: EngineOptions): Engine;
 }
@@ -31,6 +31,9 @@ export interface Listener extends Disposable {
   /** The bound address, with the real port in place of 0. */
   readonly address: Address;
 }
+
+/** The settings of a listener. */
+export type ListenerConfig = Pick<EngineConfig, "keepAliveMs" | "userTimeoutMs" | "deferAcceptMs">;
 
 /** A listener and the service whose clients it accepts. */
 export interface ServiceListener {
@@ -48,6 +51,7 @@ export type EngineConfig =
     | "connectDeadlineMs"
     | "idleTimeoutMs"
     | "keepAliveMs"
+    | "deferAcceptMs"
     | "userTimeoutMs"
     | "serverTimeoutMs"
     | "workers"

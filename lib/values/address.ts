@@ -125,7 +125,18 @@ export function formatIp(bytes: Uint8Array): string {
  * a client keeps its server whether the listener is IPv4 or dual-stack.
  */
 export function clientKey(rule: KeyRule, ip: Uint8Array, port: number): Uint8Array {
-  const key = new Uint8Array(ip.length + (rule.withPort ? 2 : 0));
+  const key = new Uint8Array(clientKeyLength(rule, ip));
+  writeClientKey(rule, ip, port, key);
+  return key;
+}
+
+/** The length of that key in bytes. */
+export function clientKeyLength(rule: KeyRule, ip: Uint8Array): number {
+  return ip.length + (rule.withPort ? 2 : 0);
+}
+
+/** Writes that key into `key`, which has its length. */
+export function writeClientKey(rule: KeyRule, ip: Uint8Array, port: number, key: Uint8Array): void {
   key.set(ip);
   const bits = ip.length === 4 ? rule.ipv4Bits : rule.ipv6Bits;
   for (let i = bits >> 3; i < ip.length; i++) key[i] &= i * 8 < bits ? 0xff << (8 - bits % 8) : 0;
@@ -133,5 +144,4 @@ export function clientKey(rule: KeyRule, ip: Uint8Array, port: number): Uint8Arr
     key[ip.length] = port >> 8;
     key[ip.length + 1] = port;
   }
-  return key;
 }

@@ -38,6 +38,8 @@ export const LIMITS = {
   stateFileBytesMax: 16 * 1024 ** 2,
   workersMax: 64,
   busyPollMaxMicros: 10_000,
+  /** The kernel counts this time in retransmissions of its SYN-ACK: 1, 3, 7, 15, 31 or 63 s (tcp(7), TCP_DEFER_ACCEPT). */
+  deferAcceptMaxMs: 63_000,
   /** The kernel accepts keep-alive times up to 32,767 s, slightly more than this (tcp(7)). */
   tcpTimeMaxMs: 9 * 3_600_000,
   /** Connections that wait in the kernel until the engine accepts them (capped by net.core.somaxconn). */
@@ -277,6 +279,14 @@ export const SETTINGS = {
     default: "off",
     summary: "how long a worker polls before it sleeps; lowers latency and keeps a core busy (epoll engine only)",
     parse: (text): number => text === "off" ? 0 : parseCount(text, "Busy-poll time", LIMITS.busyPollMaxMicros),
+  },
+  deferAcceptMs: {
+    group: "Engine",
+    flag: "defer-accept",
+    value: "TIME|off",
+    default: "off",
+    summary: "accept a client when its first bytes arrive, or after this time; delays servers that speak first (epoll engine only)",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "Time to defer accepting", 1000, LIMITS.deferAcceptMaxMs),
   },
   logLevel: {
     group: "Logging",

@@ -369,8 +369,6 @@ export class Connections {
   /** A server has accepted: the client's bytes go there from now on. False: the client stays with its previous server. */
   #arrive(client: number): boolean {
     const { clock, wheel, config } = this.#kit;
-    const words = this.#words;
-    const row = rowOf(client);
     if (this.#isToStay(this.#dialer.searchOf(client))) {
       this.#callOff(client);
       return false;

@@ -4,7 +4,7 @@
  * own, and the probe of a server that has sent FIN. Returns the outcome of each step; `Connections` decides what follows.
  */
 
-import { clientKey, formatAddress } from "../../values/address.ts";
+import { clientKeyLength, formatAddress, writeClientKey } from "../../values/address.ts";
 import { LIMITS } from "../../values/config.ts";
 import { OWN_SHORTAGES } from "../../health/shortage.ts";
 import { liveLoad } from "../../observe/live_load.ts";
@@ -108,6 +108,8 @@ interface Routing {
   readonly table: SharedTable;
   readonly bytes: Uint8Array;
   readonly address: bigint;
+  /** The address of each server's sockaddr, by index. Filled when it is first needed, because every BigInt is garbage later. */
+  readonly addresses: (bigint | undefined)[];
 }
 
 /** The parts of the worker that dialling uses. */
@@ -129,6 +131,8 @@ export class Dialer {
   readonly #lastEndsMs: Float64Array;
   readonly #ip4 = new Uint8Array(4);
   readonly #ip6 = new Uint8Array(16);
+  /** Memory for a client's key, by its length. */
+  readonly #keys = Array.from({ length: 19 }, (_, length) => new Uint8Array(length));
   readonly #sockaddr = new Uint8Array(new ArrayBuffer(ADDRESS_STRIDE));
   readonly #sockaddrAddress: bigint;
   /** By service. */
@@ -150,6 +154,7 @@ export class Dialer {
       table,
       bytes: new Uint8Array(table.addresses),
       address: this.#kit.libc.addressOf(table.addresses),
+      addresses: new Array(table.slots.length).fill(undefined),
     }));
   }
 
@@ -397,6 +402,12 @@ export class Dialer {
       const index = routeFirst(table, this.#load, key);
       if (index < 0 || this.#reserve(client, table, index)) return index;
     }
+    return this.#chooseNext(client, search, key);
+  }
+
+  /** Apart from `#choose`, because its closure would be garbage of every connection. */
+  #chooseNext(client: number, search: Search | undefined, key: Uint8Array): number {
+    const { table } = this.#routingOf(client);
     const choice = search?.departure === undefined ? "any" : DEPARTURES[search.departure.loss].choice;
     const takes = (index: number) =>
       search?.budget.tried.includes(table.slots[index]) !== true && this.#reserve(client, table, index);
@@ -415,22 +426,26 @@ export class Dialer {
     return true;
   }
 
+  /** The client's key, valid until the next call. */
   #keyOf(client: number): Uint8Array {
     const { bytes } = this.#kit.table;
     const row = rowOf(client);
     const ip = this.#words[row + WORD.ipLength] === 4 ? this.#ip4 : this.#ip6;
     for (let i = 0; i < ip.length; i++) ip[i] = bytes[(row + WORD.ip) * 4 + i];
-    return clientKey(this.#routingOf(client).table.key, ip, this.#words[row + WORD.port] & PORT_MASK);
+    const rule = this.#routingOf(client).table.key;
+    const key = this.#keys[clientKeyLength(rule, ip)];
+    writeClientKey(rule, ip, this.#words[row + WORD.port] & PORT_MASK, key);
+    return key;
   }
 
   /** Dials a server. Returns `pending`, `connected`, or `nobody` if it failed at once. So do the methods that it calls. */
   #tryServer(client: number, index: number, deadlineMs: number): Dial {
     const { config, wheel, clock } = this.#kit;
-    const { bytes, address } = this.#routingOf(client);
+    const { bytes, address, addresses } = this.#routingOf(client);
     wheel.set(client, Math.min(clock.nowMs + config.connectTimeoutMs, deadlineMs));
     const at = index * ADDRESS_STRIDE;
     if (bytes[at + ADDRESS_LENGTH_AT] === 0) return this.#tryNamed(client, index);
-    return this.#connect(client, bytes, at, address + BigInt(at));
+    return this.#connect(client, bytes, at, addresses[index] ??= address + BigInt(at));
   }
 
   #tryNamed(client: number, index: number): Dial {

@@ -2,7 +2,7 @@
 
 import { type Address, isIp } from "../../values/address.ts";
 import { LIMITS } from "../../values/config.ts";
-import type { EngineConfig, Listener } from "../engine.ts";
+import type { Listener, ListenerConfig } from "../engine.ts";
 import { findListenIp, LISTEN_REASONS, listenError } from "../listen.ts";
 import { ERRNO } from "../system/errno.ts";
 import { errnoText, type Libc, openLibc } from "../system/libc.ts";
@@ -16,7 +16,7 @@ export class EpollListener implements Listener {
   #isOpen = true;
 
   /** Opens the socket. Throws `listenError`. */
-  constructor(wanted: Address, config: Pick<EngineConfig, "keepAliveMs" | "userTimeoutMs">) {
+  constructor(wanted: Address, config: ListenerConfig) {
     const sockets = new Sockets(this.#libc);
     try {
       const address = isIp(wanted.host) ? wanted : { host: findListenIp(wanted), port: wanted.port };

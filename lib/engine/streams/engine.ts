@@ -37,7 +37,7 @@ const log = logger("engine");
 
 /** The row of ENGINES. */
 export const streams: EngineKind = {
-  cannot: ["reset", "cut", "lateReset", "stalledReset", "silence", "keepAliveTime", "threads", "urgentData"],
+  cannot: ["reset", "cut", "lateReset", "stalledReset", "silence", "keepAliveTime", "deferAccept", "threads", "urgentData"],
   unsupported: () => undefined,
   threads: () => 0,
   listen: (address) => new StreamsListener(address),

@@ -27,6 +27,12 @@ interface Liveness {
   readonly userTimeoutMs: number;
 }
 
+/** Options of a listening socket. */
+interface ListenOptions extends Liveness {
+  /** How long the kernel waits for a client's first bytes before it hands the client over, in ms; 0: not at all. */
+  readonly deferAcceptMs: number;
+}
+
 /** What the kernel knows about a socket's peer. */
 export interface PeerFacts {
   /** Sent bytes are not acknowledged, or wait because of the peer's window. */
@@ -131,7 +137,7 @@ export class Sockets {
   }
 
   /** Opens a listening socket on an IP address. On failure, returns the errno as a negative number. */
-  listen(address: Address, backlog: number, liveness: Liveness): number {
+  listen(address: Address, backlog: number, options: ListenOptions): number {
     const { call } = this.libc;
     const sockaddr = encodeSockaddr(address);
     const family = ipBytes(address.host).length === 4 ? SOCKET.AF_INET : SOCKET.AF_INET6;
@@ -141,7 +147,10 @@ export class Sockets {
     // Accepted sockets inherit these options.
     this.set(socket, IPPROTO_TCP, SOCKET.TCP_NODELAY, 1);
     this.set(socket, SOL_SOCKET, SOCKET.SO_OOBINLINE, 1);
-    this.setLiveness(socket, liveness);
+    this.setLiveness(socket, options);
+    if (options.deferAcceptMs > 0) {
+      this.set(socket, IPPROTO_TCP, SOCKET.TCP_DEFER_ACCEPT, Math.round(options.deferAcceptMs / 1000));
+    }
     const failed = call.bind(socket, this.libc.addressOf(sockaddr.buffer), sockaddr[ADDRESS_LENGTH_AT]) < 0 ||
       call.listen(socket, backlog) < 0;
     if (!failed) return socket;
