@@ -5,7 +5,7 @@
 
 import type { Address } from "../../lib/values/address.ts";
 import { Service } from "../bench/processes.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../random.ts";
 
 /** How a server behaves. */
 export interface ServerTraits {
