@@ -632,6 +632,30 @@ for (const load of TALKS) {
   });
 }
 
+const measured = await needing("a turn starts, measures and ends a contender and its server", "Linux", "cc");
+Deno.test({
+  ...measured,
+  async fn() {
+    await using place = await makePlace({ cc: { path: "cc", version: "" } }, { isCompiled: false }, new AbortController().signal);
+    const pace = { rounds: 2, sliceSeconds: 0.1, warmUpMaxMs: 20, idlePairs: 1 };
+    const told: string[] = [];
+    const listener = {
+      onSlice: ({ contender, round }: Slice, rounds: number) => told.push(`${contender} ${round}/${rounds}`),
+      onAbsence: () => {},
+    };
+    const plan = { name: "server-first", wanted: ["direct", "floor", "haproxy"], pace, seed: 1 } as const;
+    const { slices, absences } = await runWorkload(plan, place, listener);
+    assertEquals(told.toSorted(), ["direct 1/2", "floor 1/2", "floor 2/2"], "direct has a turn in every fourth round");
+    assertEquals(absences, [{ workload: "server-first", contender: "haproxy", reason: "haproxy is not there" }]);
+    for (const { contender, figures, error } of slices) {
+      assertEquals(error, undefined);
+      const { cpuSeconds = 0, switches = 0, segments = 0 } = figures ?? {};
+      assertEquals([cpuSeconds > 1e-6, switches > 0], [contender === "floor", contender === "floor"], "direct has no process");
+      assert(segments > (contender === "floor" ? 14 : 7), `${contender}: ${segments} segments for a connection`);
+    }
+  },
+});
+
 const wrong = await needing("talk: clients that are refused, cut or answered wrongly give no figure", "Linux", "cc");
 Deno.test({
   ...wrong,

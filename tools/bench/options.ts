@@ -28,12 +28,14 @@ export const HELP = `Measure the balancer against HAProxy and nginx, on this mac
 
 Usage: deno task bench [options]
 
-  --quick                     two rounds, short warm-ups and fewer idle connections: does it work at all?
+  --quick                     two rounds and fewer idle connections: does it work at all? Its warm-ups are too short for figures
   --rounds N                  rounds of each workload (8); each starts new processes
   --slice SECONDS             how long each turn of a contender is measured (1)
   --seed N                    shuffle the turns as a run with this seed did (at random, and printed)
-  --only WORKLOAD,WORKLOAD    these alone: ${WORKLOAD_NAMES.join(", ")}
-  --among NAME,NAME           these contenders alone: ${CONTENDER_NAMES.join(", ")}
+  --only WORKLOAD,WORKLOAD    these alone:
+                              ${WORKLOAD_NAMES.join(", ")}
+  --among NAME,NAME           these contenders alone:
+                              ${CONTENDER_NAMES.join(", ")}
   --against FOLDER            also measure another version of the product, as contender "before"
   --out FOLDER                where bench.md, bench.json and bench.svg go (dist/bench)
   --publish                   also write the short table into docs/performance.md and the chart to docs/bench.svg

@@ -68,8 +68,6 @@ static int new_socket(int flags) {
   return fd;
 }
 
-/* ---- Servers ---- */
-
 static int unanswered[SOCKETS_MAX]; /* bytes of a request of which more must come, by descriptor */
 
 static void accept_all(int listener, int greets) {
@@ -114,8 +112,6 @@ static void serve(int greets) {
     }
   }
 }
-
-/* ---- Clients ---- */
 
 static struct client {
   int fd, received, is_awaiting;
