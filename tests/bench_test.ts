@@ -5,7 +5,8 @@ import { listening } from "../tools/bench/backends.ts";
 import { chart } from "../tools/bench/chart.ts";
 import { balancerArguments, haproxyConfiguration, nginxConfiguration } from "../tools/bench/configurations.ts";
 import { COMPARISONS, CONTENDER_NAMES, exampleConfigurations } from "../tools/bench/contenders.ts";
-import { compileFloor, floorCommand } from "../tools/bench/floor.ts";
+import { compileProgram } from "../tools/bench/compile.ts";
+import { floorCommand } from "../tools/bench/floor.ts";
 import { pairsUnder } from "../tools/bench/idle.ts";
 import { parseIperf3 } from "../tools/bench/iperf3.ts";
 import {
@@ -13,21 +14,25 @@ import {
   parseOpenFilesLimit,
   parseResidentKb,
   parseSchedstat,
+  parseSegments,
+  parseSwitches,
   parseSystemCpuSeconds,
-  parseVoluntarySwitches,
+  parseSystemSwitches,
   usageBetween,
 } from "../tools/bench/measure.ts";
-import { type Figures, formatNumber, formatSeconds } from "../tools/bench/metrics.ts";
+import { type Figures, formatNumber, formatSeconds, usagePerUnit } from "../tools/bench/metrics.ts";
 import { parseOptions } from "../tools/bench/options.ts";
 import { makePlace, programsOf, ROOT } from "../tools/bench/place.ts";
 import { complaintOf, freePort, Service } from "../tools/bench/processes.ts";
 import { formatRatio, markdownTable, reportJson, reportMarkdown, type Run, shortTable, withBench } from "../tools/bench/report.ts";
-import { runWorkload, type Slice } from "../tools/bench/rounds.ts";
+import { runWorkload, type Slice, turnsOf } from "../tools/bench/rounds.ts";
 import { pairedRatios, quantile, spreadOf } from "../tools/bench/statistics.ts";
 import { notesOf, summarize } from "../tools/bench/summary.ts";
+import { driveByTalk, parseTalk, serverCommand, type TalkLoad, warmUpByTalk } from "../tools/bench/talk.ts";
 import { missingTools, nginxStreamModule } from "../tools/bench/tools.ts";
-import { contendersOf, WORKLOAD_NAMES } from "../tools/bench/workloads.ts";
+import { contendersOf, roundsOf, WORKLOAD_NAMES } from "../tools/bench/workloads.ts";
 import { checkBytes, parseWrk } from "../tools/bench/wrk.ts";
+import { Random } from "../tools/random.ts";
 import { needing } from "./tools.ts";
 
 const WRK = `Running 1s test @ http://127.0.0.1:18080/
@@ -102,10 +107,17 @@ Deno.test("parseIperf3() gives no figure where bytes are missing or it failed", 
 Deno.test("the readers of /proc read what proc(5) says", () => {
   assertEquals(parseSchedstat("123456789 73280 1\n"), 123_456_789);
   const status = "Name:\tdeno\nVmRSS:\t   65348 kB\nvoluntary_ctxt_switches:\t150\nnonvoluntary_ctxt_switches:\t7\n";
-  assertEquals(parseVoluntarySwitches(status), 150);
+  assertEquals(parseSwitches(status), 157);
+  assertThrows(() => parseSwitches("voluntary_ctxt_switches:\t150\n"), Error, "does not name its context switches");
   assertEquals(parseResidentKb(status), 65_348);
   assertEquals(parseResidentKb("00400000-7fff [rollup]\nRss:                4321 kB\nPss: 99 kB\n"), 4321);
   assertEquals(parseSystemCpuSeconds("cpu  100 20 300 4000 50 6 70 8 9 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n"), 4.96);
+  assertEquals(parseSystemSwitches("cpu  1 2\nintr 5 6\nctxt 123456\nbtime 7\n"), 123_456);
+  assertThrows(() => parseSystemSwitches("cpu  1 2\n"), Error, "does not name context switches");
+  const snmp =
+    "Ip: Forwarding OutSegs\nIp: 1 2\nTcp: RtoMin MaxConn InSegs OutSegs RetransSegs\nTcp: 200 -1 40 41 3\nUdp: OutSegs\nUdp: 9\n";
+  assertEquals(parseSegments(snmp), 41);
+  assertThrows(() => parseSegments("Tcp: InSegs\nTcp: 40\n"), Error, "does not name the TCP segments");
   assertEquals(
     parseOpenFilesLimit("Limit  Soft  Hard  Units\nMax open files            20000                20001                files\n"),
     20_000,
@@ -121,9 +133,33 @@ Deno.test("the readers of /proc read what proc(5) says", () => {
 
 Deno.test("usageBetween() takes threads that began in between, and none that ended", () => {
   const thread = (cpuNs: number, switches: number) => ({ cpuNs, switches });
-  const before = { threads: new Map([[1, thread(1e9, 10)], [2, thread(5e9, 50)]]), systemCpuSeconds: 100 };
-  const after = { threads: new Map([[1, thread(1.5e9, 14)], [3, thread(0.25e9, 3)]]), systemCpuSeconds: 102 };
-  assertEquals(usageBetween(before, after), { cpuSeconds: 0.75, switches: 7, systemCpuSeconds: 2 });
+  const [earlier, later] = [{ cpuSeconds: 100, switches: 7, segments: 50 }, { cpuSeconds: 102, switches: 27, segments: 80 }];
+  const before = { threads: new Map([[1, thread(1e9, 10)], [2, thread(5e9, 50)]]), system: earlier };
+  const after = { threads: new Map([[1, thread(1.5e9, 14)], [3, thread(0.25e9, 3)]]), system: later };
+  const system = { cpuSeconds: 2, switches: 20, segments: 30 };
+  assertEquals(usageBetween(before, after), { process: { cpuSeconds: 0.75, switches: 7 }, system });
+  assertEquals(usageBetween({ system: earlier }, { system: later }), { system });
+});
+
+Deno.test("usagePerUnit() has a process's figures where there is a process", () => {
+  const system = { cpuSeconds: 2, switches: 20, segments: 30 };
+  const ofSystem = { systemCpuSeconds: 0.2, systemSwitches: 2, segments: 3 };
+  assertEquals(usagePerUnit({ process: { cpuSeconds: 1, switches: 5 }, system }, 10), {
+    cpuSeconds: 0.1,
+    switches: 0.5,
+    ...ofSystem,
+  });
+  assertEquals(usagePerUnit({ system }, 10), ofSystem);
+});
+
+Deno.test("parseTalk() reads the line of the clients", () => {
+  assertEquals(parseTalk("count 3000 seconds 1.500 p50 92150 p99 250000"), {
+    count: 3000,
+    perSecond: 2000,
+    p50Seconds: 92_150 / 1e9,
+    p99Seconds: 250_000 / 1e9,
+  });
+  assertThrows(() => parseTalk("ready"), Error, "not understood");
 });
 
 Deno.test("quantile() and spreadOf() interpolate between values", () => {
@@ -170,7 +206,8 @@ const RUN: Run = {
     openFiles: 20_000,
     versions: { balancer: "0.1.0", haproxy: "2.6", nginx: "1.22" },
   },
-  pace: { starts: 1, rounds: 2, sliceSeconds: 1, warmUpMs: 1, idlePairs: 1 },
+  pace: { rounds: 2, sliceSeconds: 1, warmUpMaxMs: 1, idlePairs: 1 },
+  seed: 42,
   slices: [
     slice("direct", 1, { throughput: 1000 }),
     slice("epoll", 1, { cpuSeconds: 9, throughput: 110 }),
@@ -216,6 +253,9 @@ Deno.test("the report has tables, notes and configurations", () => {
   assertStringIncludes(text, "| Workload  | Compared");
   assertStringIncludes(text, "0.90 (0.90–0.90)");
   assertStringIncludes(text, "## keepalive");
+  const words = text.replaceAll("\n", " ");
+  assertStringIncludes(words, "(--seed 42)");
+  assertStringIncludes(words, '"streams" has one in the first of every 2 rounds.');
   assertStringIncludes(text, "- nginx has no figure: wrk got no answer (keepalive round 2)");
   assertStringIncludes(text, "### haproxy-1.cfg\n\n```text\nglobal\n```");
   assert(!/undefined|NaN|\[object/.test(text), text);
@@ -318,8 +358,9 @@ Deno.test("parseOptions() takes what is known and refuses the rest", () => {
   const options = parseOptions(["--quick", "--rounds", "3", "--only", "idle,keepalive", "--out=x"], "dist/bench");
   assertEquals([options.pace.rounds, options.pace.sliceSeconds, options.out], [3, 1, "x"]);
   assertEquals(options.workloads, ["keepalive", "idle"]);
-  assertEquals([options.pace.starts, parseOptions(["--starts", "5"], "").pace.starts], [1, 5]);
-  assertThrows(() => parseOptions(["--starts", "101"], ""), Error, '--starts "101" is not a whole number from 1 to 100');
+  assertEquals(parseOptions(["--seed", "42"], "").seed, 42);
+  assert(parseOptions([], "").seed >= 1);
+  assertThrows(() => parseOptions(["--seed", "0"], ""), Error, '--seed "0" is not a whole number from 1 to 9999');
   assertEquals(parseOptions([], "dist/bench").pace.rounds, 8);
   assertThrows(() => parseOptions(["--rounds", "0"], ""), Error, '--rounds "0" is not a whole number from 1 to 1000');
   assertThrows(() => parseOptions(["--only", "keepalife"], ""), Error, 'Workload "keepalife" is not one of keepalive, ');
@@ -366,6 +407,39 @@ Deno.test("contenders take part in what they can do", () => {
   }
 });
 
+Deno.test("turns are shuffled for each round, and the same again for the same seed", () => {
+  const pace = { rounds: 8, sliceSeconds: 1, warmUpMaxMs: 0, idlePairs: 1 };
+  const turns = (seed: number, rounds = 8) =>
+    turnsOf({ name: "keepalive", wanted: CONTENDER_NAMES, pace: { ...pace, rounds }, seed });
+  const orderOf = (round: number) => turns(1).filter((turn) => turn.round === round).map(({ contender }) => contender);
+  assertEquals(turns(1), turns(1));
+  assert(orderOf(1).join() !== orderOf(5).join() && orderOf(2).join() !== orderOf(4).join(), "an order for each round");
+  assert(JSON.stringify(turns(1)) !== JSON.stringify(turns(2)), "another seed, another order");
+  assertEquals(turns(1, 3), turns(1).filter(({ round }) => round <= 3), "more rounds leave the first as they are");
+  assertEquals(orderOf(1).toSorted(), CONTENDER_NAMES.toSorted());
+  const roundsWith = (name: string) => turns(1).filter(({ contender }) => contender === name).map(({ round }) => round);
+  assertEquals([roundsWith("direct"), roundsWith("streams")], [[1, 5], [1, 3, 5, 7]]);
+  assertEquals(roundsWith("again").length, 8);
+});
+
+Deno.test("a workload that takes long has few rounds", () => {
+  const rounds = (name: "idle" | "keepalive", rounds: number) => roundsOf(name, { ...RUN.pace, rounds });
+  assertEquals([rounds("idle", 2), rounds("idle", 8), rounds("idle", 20)], [1, 1, 3]);
+  assertEquals([rounds("keepalive", 2), rounds("keepalive", 20)], [2, 20]);
+});
+
+Deno.test("Random.shuffled() puts everybody in every place about equally often", () => {
+  const random = new Random(7);
+  const counts = new Map<string, number>();
+  for (let i = 0; i < 6000; i++) {
+    const order = random.shuffled(["a", "b", "c"]).join("");
+    counts.set(order, (counts.get(order) ?? 0) + 1);
+  }
+  assertEquals([...counts.keys()].toSorted(), ["abc", "acb", "bac", "bca", "cab", "cba"]);
+  for (const [order, count] of counts) assert(count > 850 && count < 1150, `${order}: ${count} of 6000`);
+  assertEquals(random.shuffled([]), []);
+});
+
 /** What is sent through the floor: more than the buffers of the kernel take, so that it has to hold bytes and wait for room. */
 const FLOOR_BYTES = 9_000_000;
 
@@ -398,10 +472,10 @@ for (const workers of [1, 2]) {
       await using stack = new AsyncDisposableStack();
       const folder = await Deno.makeTempDir();
       stack.defer(() => Deno.remove(folder, { recursive: true }));
-      const cc = { path: "cc", version: "of this test" };
-      const program = await compileFloor(cc, folder, signal);
+      const workshop = { cc: { path: "cc", version: "of this test" }, folder, signal };
+      const program = await compileProgram("floor", workshop);
       const { mtime } = await Deno.stat(program);
-      assertEquals(await compileFloor(cc, folder, signal), program, "it is compiled once");
+      assertEquals(await compileProgram("floor", workshop), program, "it is compiled once");
       assertEquals((await Deno.stat(program)).mtime, mtime);
       using server = Deno.listen({ hostname: "127.0.0.1", port: 0 });
       const port = freePort();
@@ -433,7 +507,7 @@ Deno.test({
     await using stack = new AsyncDisposableStack();
     const folder = await Deno.makeTempDir();
     stack.defer(() => Deno.remove(folder, { recursive: true }));
-    const program = await compileFloor({ path: "cc", version: "" }, folder, signal);
+    const program = await compileProgram("floor", { cc: { path: "cc", version: "" }, folder, signal });
     const servers = [1, 2].map(() => stack.use(Deno.listen({ hostname: "127.0.0.1", port: 0 })));
     const port = freePort();
     const addresses = servers.map(({ addr }) => `127.0.0.1:${addr.port}`);
@@ -447,7 +521,7 @@ Deno.test({
   },
 });
 
-const failing = await needing("compileFloor() tells what the compiler said", "Linux", "sh");
+const failing = await needing("compileProgram() tells what the compiler said", "Linux", "sh");
 Deno.test({
   ...failing,
   async fn() {
@@ -456,7 +530,11 @@ Deno.test({
       const path = `${folder}/cc`;
       await Deno.writeTextFile(path, "#!/bin/sh\necho 'fatal error: no headers' >&2\nexit 1\n", { mode: 0o755 });
       const { signal } = new AbortController();
-      await assertRejects(() => compileFloor({ path, version: "" }, folder, signal), Error, "fatal error: no headers");
+      await assertRejects(
+        () => compileProgram("floor", { cc: { path, version: "" }, folder, signal }),
+        Error,
+        "fatal error: no headers",
+      );
       assertEquals((await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name), ["cc"], "nothing half made is left");
     } finally {
       await Deno.remove(folder, { recursive: true });
@@ -474,12 +552,15 @@ Deno.test({
     await using place = await makePlace({}, { isCompiled: false }, new AbortController().signal);
     const told: string[] = [];
     const listener = { onSlice: () => {}, onAbsence: ({ reason }: { reason: string }) => told.push(reason) };
-    const { slices, absences } = await runWorkload({ name: "idle", wanted: ["floor", "before"], pace: RUN.pace }, place, listener);
-    assertEquals([slices, told], [[], ["--against does not name a folder", "cc is not there"]]);
-    assertEquals(notesOf(slices, absences), [
+    const plan = { name: "idle", wanted: ["floor", "before"], pace: RUN.pace, seed: 1 } as const;
+    const { slices, absences } = await runWorkload(plan, place, listener);
+    assertEquals([slices, told.toSorted()], [[], ["--against does not name a folder", "cc is not there"]]);
+    assertEquals(notesOf(slices, absences).toSorted(), [
       "balancer, epoll (--against) is left out: --against does not name a folder (idle)",
       "floor (C) is left out: cc is not there (idle)",
     ]);
+    const nobody = await runWorkload({ ...plan, name: "sparse", wanted: CONTENDER_NAMES }, place, listener);
+    assertEquals(notesOf(nobody.slices, nobody.absences), ["Not measured: cc is not there (sparse)"]);
   },
 });
 
@@ -494,11 +575,100 @@ Deno.test("the report has a column for the floor, and rows for the noise and for
   const [heading, , keepalive, idle] = shortTable({ ...RUN, slices }).split("\n").map((line) =>
     line.split("|").map((cell) => cell.trim())
   );
-  assertEquals(heading.slice(3, 7), ["epoll / HAProxy", "epoll / nginx", "epoll / floor", "epoll / before"]);
-  assertEquals(keepalive.slice(5, 7), ["1.20", "0.90"]);
-  assertEquals(idle.slice(5, 7), ["–", "–"]);
+  assertEquals(heading.slice(3, 8), ["epoll / HAProxy", "epoll / nginx", "epoll / floor", "epoll / before", "epoll / again"]);
+  assertEquals(keepalive.slice(5, 8), ["1.20", "0.90", "1.00"]);
+  assertEquals(idle.slice(5, 8), ["–", "–", "–"]);
   assertEquals(text.match(/^\| epoll \/ again +\| +1\.00 \|/m)?.length, 1);
   assertEquals(text.match(/^\| HAProxy \/ floor +\| +1\.33 \|/m)?.length, 1);
   assertStringIncludes(chart(summarize(slices)), '<rect class="floor"');
   assert(!shortTable(RUN).includes("floor"), "no column without a figure");
+});
+
+Deno.test("the report has a column for what can be counted, and none where nothing was", () => {
+  const counted = { systemCpuSeconds: 30e-6, switches: 1.5, systemSwitches: 6, segments: 18.8 };
+  const slices = [
+    ...RUN.slices,
+    slice("epoll", 1, counted, "connections"),
+    slice("haproxy", 1, { ...counted, segments: 20 }, "connections"),
+  ];
+  const sections = reportMarkdown({ ...RUN, slices }).split(/^## /m);
+  const [connections, idle] = ["connections\n", "idle\n"].map((name) => sections.find((text) => text.startsWith(name)) ?? "");
+  for (const heading of ["Whole system's CPU per connection", "Context switches per connection", "TCP segments per connection"]) {
+    assertStringIncludes(connections, heading);
+  }
+  assertStringIncludes(connections, "18.8 |");
+  assertEquals(connections.match(/^\| epoll \/ HAProxy .* 0\.94 \|$/m)?.length, 1);
+  assert(!/segments|switches/.test(idle), idle);
+});
+
+const TALKS: readonly TalkLoad[] = [
+  { does: "visit", clients: 2 },
+  { does: "ask", clients: 1 },
+  { does: "ask", clients: 20, everyMs: 50 },
+];
+
+for (const load of TALKS) {
+  const { does, clients, everyMs } = load;
+  const about = await needing(
+    `talk: ${clients} clients ${does}${everyMs === undefined ? "" : ` every ${everyMs} ms`}`,
+    "Linux",
+    "cc",
+  );
+  Deno.test({
+    ...about,
+    async fn() {
+      await using place = await makePlace({ cc: { path: "cc", version: "" } }, { isCompiled: false }, new AbortController().signal);
+      await using server = new Service({ words: await serverCommand(place, does === "visit" ? "greet" : "answer") });
+      const target = { place, port: Number(await server.line(1, place.signal)) };
+      await warmUpByTalk(target, load, 50);
+      const figures = await driveByTalk(target, load, 0.2);
+      const { throughput = 0, p50Seconds = 0, p99Seconds = 0, segments = 0, cpuSeconds } = figures;
+      if (everyMs === undefined) assert(throughput > 100, `${throughput} a second`);
+      else assertEquals(throughput, clients * 1000 / everyMs, "each asks when it should, and every answer is counted");
+      assert(p50Seconds > 1e-6 && p50Seconds <= p99Seconds && p99Seconds < 1, `${p50Seconds}, ${p99Seconds}`);
+      assert(segments >= (does === "visit" ? 7 : 2), `${segments} segments`);
+      assertEquals(cpuSeconds, undefined, "there is no process between them");
+    },
+  });
+}
+
+const measured = await needing("a turn starts, measures and ends a contender and its server", "Linux", "cc");
+Deno.test({
+  ...measured,
+  async fn() {
+    await using place = await makePlace({ cc: { path: "cc", version: "" } }, { isCompiled: false }, new AbortController().signal);
+    const pace = { rounds: 2, sliceSeconds: 0.1, warmUpMaxMs: 20, idlePairs: 1 };
+    const told: string[] = [];
+    const listener = {
+      onSlice: ({ contender, round }: Slice, rounds: number) => told.push(`${contender} ${round}/${rounds}`),
+      onAbsence: () => {},
+    };
+    const plan = { name: "server-first", wanted: ["direct", "floor", "haproxy"], pace, seed: 1 } as const;
+    const { slices, absences } = await runWorkload(plan, place, listener);
+    assertEquals(told.toSorted(), ["direct 1/2", "floor 1/2", "floor 2/2"], "direct has a turn in every fourth round");
+    assertEquals(absences, [{ workload: "server-first", contender: "haproxy", reason: "haproxy is not there" }]);
+    for (const { contender, figures, error } of slices) {
+      assertEquals(error, undefined);
+      const { cpuSeconds = 0, switches = 0, segments = 0 } = figures ?? {};
+      assertEquals([cpuSeconds > 1e-6, switches > 0], [contender === "floor", contender === "floor"], "direct has no process");
+      assert(segments > (contender === "floor" ? 14 : 7), `${contender}: ${segments} segments for a connection`);
+    }
+  },
+});
+
+const wrong = await needing("talk: clients that are refused, cut or answered wrongly give no figure", "Linux", "cc");
+Deno.test({
+  ...wrong,
+  async fn() {
+    await using place = await makePlace({ cc: { path: "cc", version: "" } }, { isCompiled: false }, new AbortController().signal);
+    await using server = new Service({ words: await serverCommand(place, "greet") });
+    const port = Number(await server.line(1, place.signal));
+    const drive = (port: number) => () => driveByTalk({ place, port }, { does: "ask", clients: 1 }, 0.05);
+    await assertRejects(drive(port), Error, "A first request got no answer");
+    await assertRejects(drive(freePort()), Error, "A client cannot connect: Connection refused");
+    using mute = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    mute.accept().then((socket) => socket.close());
+    const visit = () => driveByTalk({ place, port: mute.addr.port }, { does: "visit", clients: 1 }, 0.05);
+    await assertRejects(visit, Error, "A connection ended before all had come");
+  },
 });

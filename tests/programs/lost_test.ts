@@ -9,7 +9,7 @@ import { formatAddress } from "../../lib/values/address.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
 import type { LossName } from "../../tools/lost/losses.ts";
 import { MODES } from "../../tools/lost/options.ts";
-import { Random } from "../../tools/lost/random.ts";
+import { Random } from "../../tools/random.ts";
 import { countLost, type Round, runRounds, sumRounds } from "../../tools/lost/rounds.ts";
 import { startServers } from "../../tools/lost/server_process.ts";
 

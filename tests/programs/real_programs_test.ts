@@ -10,7 +10,7 @@ import type { EngineKind } from "../../lib/engine/engine.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
 import { processTree } from "../../tools/bench/measure.ts";
 import { assertFatesAddUp, connect, readChunks, soon, writeText } from "../helpers.ts";
-import { Random } from "../../tools/lost/random.ts";
+import { Random } from "../../tools/random.ts";
 import { quietPorts } from "../../tools/lost/server_process.ts";
 import { until } from "../raw_socket.ts";
 

@@ -4,6 +4,7 @@ import { webConfiguration } from "./configurations.ts";
 import { isListening } from "./measure.ts";
 import type { Place } from "./place.ts";
 import { freePort, Service } from "./processes.ts";
+import { serverCommand } from "./talk.ts";
 import type { ToolName } from "./tools.ts";
 
 /** A server that runs. */
@@ -21,6 +22,10 @@ const ROWS = {
   web: { tool: "nginx", start: startWeb },
   /** The server side of iperf3, one test after the other. */
   iperf3: { tool: "iperf3", start: startIperf3 },
+  /** Sends each client a banner at once, and closes when it leaves. */
+  greeter: { tool: "cc", start: (place: Place) => startTalk(place, "greet") },
+  /** Answers small requests on connections that stay: less than a web server does, so that the proxy is more of the whole. */
+  answerer: { tool: "cc", start: (place: Place) => startTalk(place, "answer") },
   /** Answers a byte with a byte and holds the connection. */
   holder: { start: startHolder },
 } satisfies Record<string, BackendKind>;
@@ -59,10 +64,19 @@ async function startIperf3(place: Place): Promise<Backend> {
   return await listening(new Service({ words }), port, place.signal);
 }
 
+async function startTalk(place: Place, kind: "greet" | "answer"): Promise<Backend> {
+  return await tellingItsPort(new Service({ words: await serverCommand(place, kind) }), place.signal);
+}
+
 async function startHolder({ signal }: Place): Promise<Backend> {
+  return await tellingItsPort(new Service(holderCommand("server")), signal);
+}
+
+/** A server whose first line is its port. */
+async function tellingItsPort(service: Service, signal: AbortSignal): Promise<Backend> {
   await using stack = new AsyncDisposableStack();
-  const service = stack.use(new Service(holderCommand("server")));
-  const port = Number(await service.firstLine(signal));
+  stack.use(service);
+  const port = Number(await service.line(1, signal));
   const kept = stack.move();
   return { port, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }

@@ -9,7 +9,7 @@
  * What a change has cost or gained, old and new version side by side in the same rounds ("epoll / before"):
  *
  *     git worktree add ../old main
- *     deno task bench --against ../old --among epoll,again --only keepalive,connections,idle --starts 5 --rounds 4
+ *     deno task bench --against ../old --among epoll,again --only keepalive,connections,idle --rounds 20
  */
 
 // deno-lint-ignore-file no-console -- a tool speaks to its user
@@ -51,11 +51,20 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   for (const sentence of missingTools(tools)) console.error(sentence);
+  console.error(`The order of turns is that of --seed ${options.seed}`);
   const { signal } = stopWhenAsked();
   try {
     const { slices, absences } = await measure(options, tools, signal);
     const date = new Date().toISOString().slice(0, 10);
-    const run = { date, machine: await describeMachine(tools), pace: options.pace, slices, absences, configurations };
+    const run = {
+      date,
+      machine: await describeMachine(tools),
+      pace: options.pace,
+      seed: options.seed,
+      slices,
+      absences,
+      configurations,
+    };
     await writeReports(run, options.out);
     if (options.publishes) await publish(run, `${ROOT}docs/performance.md`, `${ROOT}docs/bench.svg`);
     return 0;
@@ -68,12 +77,12 @@ async function main(argv: readonly string[]): Promise<number> {
 
 /** All workloads, one after the other. */
 async function measure(options: Options, tools: Tools, signal: AbortSignal): Promise<Outcome> {
-  const { workloads, contenders, pace } = options;
+  const { workloads, contenders, pace, seed } = options;
   await using place: Place = await makePlace(tools, options, signal);
   const outcomes: Outcome[] = [];
   for (const name of workloads) {
     outcomes.push(
-      await runWorkload({ name, wanted: contenders, pace }, place, {
+      await runWorkload({ name, wanted: contenders, pace, seed }, place, {
         onSlice: (slice, rounds) => console.error(describeSlice(slice, rounds)),
         onAbsence: (absence) => console.error(describeAbsence(absence)),
       }),

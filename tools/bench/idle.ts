@@ -44,13 +44,13 @@ export async function driveByIdling({ place, port, pid }: IdleTarget, wanted: nu
   await delay(SETTLE_MS);
   const afterKb = await residentKb(pid);
   const { usage } = await metered(pid, () => delay(seconds * 1000));
-  return { residentKb: (afterKb - beforeKb) / pairs, idleCpuPercent: usage.cpuSeconds / seconds * 100 };
+  return { residentKb: (afterKb - beforeKb) / pairs, idleCpuPercent: (usage.process?.cpuSeconds ?? 0) / seconds * 100 };
 }
 
 async function hold({ signal }: Place, port: number, pairs: number): Promise<AsyncDisposable> {
   await using stack = new AsyncDisposableStack();
   const service = stack.use(new Service(holderCommand("client", String(port), String(pairs))));
-  await service.firstLine(signal);
+  await service.line(1, signal);
   const kept = stack.move();
   return { [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }

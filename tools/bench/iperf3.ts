@@ -1,7 +1,7 @@
 /** Streams of bytes: runs iperf3 and reads its JSON. Its control connection goes through the contender as well. */
 
 import { metered } from "./measure.ts";
-import type { Figures } from "./metrics.ts";
+import { type Figures, usagePerUnit } from "./metrics.ts";
 import type { Place } from "./place.ts";
 import { runTool } from "./processes.ts";
 
@@ -63,12 +63,7 @@ export async function driveByIperf3({ place, port, pid }: Iperf3Target, load: Ip
   const options = { maxMs: seconds * 1000 + OVERTIME_MS, signal: place.signal, tellsFailure: true };
   const { result, usage } = await metered(pid, () => runTool({ words }, options));
   const { receivedBytes, receivedBytesPerSecond } = parseIperf3(result, load.streams);
-  const perGB = (value: number) => value / (receivedBytes / 1e9);
-  return {
-    ...(pid === undefined ? {} : { cpuSeconds: perGB(usage.cpuSeconds), switches: perGB(usage.switches) }),
-    systemCpuSeconds: perGB(usage.systemCpuSeconds),
-    throughput: receivedBytesPerSecond / 1e9,
-  };
+  return { ...usagePerUnit(usage, receivedBytes / 1e9), throughput: receivedBytesPerSecond / 1e9 };
 }
 
 function iperf3Command({ tools }: Place, port: number, { streams, reverse }: Iperf3Load, amount: readonly string[]): string[] {

@@ -1,6 +1,6 @@
 /**
- * What a process and the machine have used, read from /proc (proc(5)): CPU time, voluntary context switches, resident memory, and
- * which ports are listened on. A process stands for itself and all its descendants: nginx works in children. Linux only.
+ * What a process and the machine have used, read from /proc (proc(5)): CPU time, context switches, TCP segments, resident memory,
+ * and which ports are listened on. A process stands for itself and all its descendants: nginx works in children. Linux only.
  */
 
 /** Ticks of /proc/stat per second, USER_HZ: a constant of the interface on every architecture but Alpha. */
@@ -12,17 +12,27 @@ interface ThreadUsage {
   readonly switches: number;
 }
 
+/** What the whole machine has used since its start: the kernel, clients and servers included. */
+interface SystemUsage {
+  readonly cpuSeconds: number;
+  /** From one task to another, or to none. */
+  readonly switches: number;
+  /** Sent: over loopback each is received once, so received ones would be the same again. */
+  readonly segments: number;
+}
+
 /** What had been used at a moment. */
 export interface Snapshot {
-  readonly threads: ReadonlyMap<number, ThreadUsage>;
-  readonly systemCpuSeconds: number;
+  /** Of the process; undefined where none was named. */
+  readonly threads?: ReadonlyMap<number, ThreadUsage>;
+  readonly system: SystemUsage;
 }
 
 /** What was used between two moments. */
 export interface Usage {
-  readonly cpuSeconds: number;
-  readonly systemCpuSeconds: number;
-  readonly switches: number;
+  /** Undefined where no process was named. */
+  readonly process?: { readonly cpuSeconds: number; readonly switches: number };
+  readonly system: SystemUsage;
 }
 
 /** Nanoseconds on a CPU: the first field of a thread's schedstat. */
@@ -32,11 +42,11 @@ export function parseSchedstat(text: string): number {
   return Number(cpuNs);
 }
 
-/** The voluntary context switches that a thread's status names. */
-export function parseVoluntarySwitches(text: string): number {
-  const [, switches] = text.match(/^voluntary_ctxt_switches:\s+(\d+)$/m) ?? [];
-  if (switches === undefined) throw new Error("A thread's status does not name its voluntary context switches");
-  return Number(switches);
+/** The context switches that a thread's status names: those to wait, and those forced by others. */
+export function parseSwitches(text: string): number {
+  const found = [...text.matchAll(/^(?:non)?voluntary_ctxt_switches:\s+(\d+)$/gm)];
+  if (found.length !== 2) throw new Error("A thread's status does not name its context switches");
+  return found.reduce((sum, [, switches]) => sum + Number(switches), 0);
 }
 
 /** Seconds that all CPUs have worked, by /proc/stat: without idle and iowait, and without steal, which others used. */
@@ -45,6 +55,21 @@ export function parseSystemCpuSeconds(text: string): number {
   if (fields === undefined) throw new Error("/proc/stat has no line for all CPUs");
   const [user, nice, system, _idle, _iowait, irq, softirq] = fields.split(" ").map(Number);
   return (user + nice + system + irq + softirq) / TICKS_PER_SECOND;
+}
+
+/** Context switches of all CPUs, by /proc/stat, to idleness and back included. */
+export function parseSystemSwitches(text: string): number {
+  const [, switches] = text.match(/^ctxt (\d+)$/m) ?? [];
+  if (switches === undefined) throw new Error("/proc/stat does not name context switches");
+  return Number(switches);
+}
+
+/** TCP segments that were sent, by /proc/net/snmp: a line of names, then one of numbers. Those sent again do not count. */
+export function parseSegments(text: string): number {
+  const [names = [], numbers = []] = [...text.matchAll(/^Tcp: (.+)$/gm)].map(([, fields]) => fields.split(" "));
+  const sent = Number(numbers[names.indexOf("OutSegs")]);
+  if (Number.isNaN(sent)) throw new Error("/proc/net/snmp does not name the TCP segments that were sent");
+  return sent;
 }
 
 /** Resident kB, by a process's smaps_rollup (`Rss`, exact) or status (`VmRSS`, which lags by some pages per CPU). */
@@ -78,25 +103,32 @@ export async function processTree(pid: number): Promise<number[]> {
 
 /** What the process (none: nobody) and the machine have used until now. Throws if the process is gone. */
 export async function takeSnapshot(pid?: number): Promise<Snapshot> {
-  const systemCpuSeconds = parseSystemCpuSeconds(await Deno.readTextFile("/proc/stat"));
-  if (pid === undefined) return { threads: new Map(), systemCpuSeconds };
+  const system = await systemUsage();
+  if (pid === undefined) return { system };
   const perProcess = await Promise.all((await processTree(pid)).map(threadUsages));
   const threads = new Map(perProcess.flat());
   if (threads.size === 0) throw new Error(`Process ${pid} has ended, or the kernel does not account for its threads`);
-  return { threads, systemCpuSeconds };
+  return { threads, system };
 }
 
 /** What was used from one moment to the other. What a thread that ended in between had used in that time is lost. */
 export function usageBetween(before: Snapshot, after: Snapshot): Usage {
-  const used = [...after.threads].map(([thread, now]) => {
-    const then = before.threads.get(thread) ?? { cpuNs: 0, switches: 0 };
+  const system = {
+    cpuSeconds: after.system.cpuSeconds - before.system.cpuSeconds,
+    switches: after.system.switches - before.system.switches,
+    segments: after.system.segments - before.system.segments,
+  };
+  const { threads } = after;
+  if (threads === undefined) return { system };
+  const used = [...threads].map(([thread, now]) => {
+    const then = before.threads?.get(thread) ?? { cpuNs: 0, switches: 0 };
     return { cpuNs: now.cpuNs - then.cpuNs, switches: now.switches - then.switches };
   });
-  return {
+  const process = {
     cpuSeconds: used.reduce((sum, { cpuNs }) => sum + cpuNs, 0) / 1e9,
     switches: used.reduce((sum, { switches }) => sum + switches, 0),
-    systemCpuSeconds: after.systemCpuSeconds - before.systemCpuSeconds,
   };
+  return { process, system };
 }
 
 /** Does something, and says what the process and the machine used meanwhile. */
@@ -125,12 +157,17 @@ export async function openFilesLimit(): Promise<number> {
   return parseOpenFilesLimit(await Deno.readTextFile("/proc/self/limits"));
 }
 
+async function systemUsage(): Promise<SystemUsage> {
+  const [stat, snmp] = await Promise.all(["/proc/stat", "/proc/net/snmp"].map((path) => Deno.readTextFile(path)));
+  return { cpuSeconds: parseSystemCpuSeconds(stat), switches: parseSystemSwitches(stat), segments: parseSegments(snmp) };
+}
+
 async function threadUsages(pid: number): Promise<[thread: number, usage: ThreadUsage][]> {
   const usages = await Promise.all((await threadsOf(pid)).map(async (thread) => {
     const folder = `/proc/${pid}/task/${thread}`;
     const [schedstat, status] = await Promise.all([readGone(`${folder}/schedstat`), readGone(`${folder}/status`)]);
     if (schedstat === undefined || status === undefined) return [];
-    return [[thread, { cpuNs: parseSchedstat(schedstat), switches: parseVoluntarySwitches(status) }] as [number, ThreadUsage]];
+    return [[thread, { cpuNs: parseSchedstat(schedstat), switches: parseSwitches(status) }] as [number, ThreadUsage]];
   }));
   return usages.flat();
 }

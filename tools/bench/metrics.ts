@@ -1,5 +1,7 @@
 /** The kinds of figures a slice may have: one row each, from which the columns of the reports are derived. */
 
+import type { Usage } from "./measure.ts";
+
 /** What one unit of work is, in the singular. */
 export type Unit = "request" | "connection" | "GB" | "pair";
 
@@ -19,7 +21,13 @@ export const METRICS = {
   throughput: { heading: (unit: Unit): string => `${plural(unit)} per second`, format: formatNumber, compared: true },
   p50Seconds: { heading: (): string => "p50", format: formatSeconds, compared: true },
   p99Seconds: { heading: (): string => "p99", format: formatSeconds, compared: true },
-  switches: { heading: (unit: Unit): string => `Voluntary switches per ${unit}`, format: formatNumber, compared: true },
+  switches: { heading: (unit: Unit): string => `Context switches per ${unit}`, format: formatNumber, compared: true },
+  systemSwitches: {
+    heading: (unit: Unit): string => `Whole system's context switches per ${unit}`,
+    format: formatNumber,
+    compared: true,
+  },
+  segments: { heading: (unit: Unit): string => `TCP segments per ${unit}`, format: formatNumber, compared: true },
   residentKb: { heading: (unit: Unit): string => `Resident kB per ${unit}`, format: formatNumber, compared: true },
   idleCpuPercent: { heading: (): string => "CPU while idle, % of a core", format: formatNumber, compared: false },
 } as const satisfies Record<string, Metric>;
@@ -32,6 +40,16 @@ export type Figures = { readonly [Name in MetricName]?: number };
 
 /** The metrics in order. */
 export const METRIC_NAMES: readonly MetricName[] = Object.keys(METRICS) as MetricName[];
+
+/** What was used for each of so many units. Where there is no process, as without a proxy, the machine's figures are left. */
+export function usagePerUnit({ process, system }: Usage, units: number): Figures {
+  return {
+    ...process === undefined ? {} : { cpuSeconds: process.cpuSeconds / units, switches: process.switches / units },
+    systemCpuSeconds: system.cpuSeconds / units,
+    systemSwitches: system.switches / units,
+    segments: system.segments / units,
+  };
+}
 
 /** Requests, connections, GB, pairs. */
 export function plural(unit: Unit): string {

@@ -7,6 +7,8 @@ import { type Pace, WORKLOAD_NAMES, type WorkloadName, WORKLOADS } from "./workl
 /** What the user wants. */
 export interface Options {
   readonly pace: Pace;
+  /** The order of turns is made from it. */
+  readonly seed: number;
   readonly workloads: readonly WorkloadName[];
   readonly contenders: readonly ContenderName[];
   /** The folder that the reports go to. */
@@ -26,17 +28,23 @@ export const HELP = `Measure the balancer against HAProxy and nginx, on this mac
 
 Usage: deno task bench [options]
 
-  --quick                     one-second slices in two rounds and fewer idle connections: does it work at all?
-  --rounds N                  rounds of each workload (8)
-  --starts N                  run all rounds N times, with new processes each time (1)
-  --slice SECONDS             how long a contender's turn is (2)
-  --only WORKLOAD,WORKLOAD    these alone: ${WORKLOAD_NAMES.join(", ")}
-  --among NAME,NAME           these contenders alone: ${CONTENDER_NAMES.join(", ")}
+  --quick                     two rounds and fewer idle connections: does it work at all? Its warm-ups are too short for figures
+  --rounds N                  rounds of each workload (8); each starts new processes
+  --slice SECONDS             how long each turn of a contender is measured (1)
+  --seed N                    shuffle the turns as a run with this seed did (at random, and printed)
+  --only WORKLOAD,WORKLOAD    these alone:
+                              ${WORKLOAD_NAMES.join(", ")}
+  --among NAME,NAME           these contenders alone:
+                              ${CONTENDER_NAMES.join(", ")}
   --against FOLDER            also measure another version of the product, as contender "before"
   --out FOLDER                where bench.md, bench.json and bench.svg go (dist/bench)
   --publish                   also write the short table into docs/performance.md and the chart to docs/bench.svg
   --compiled                  run dist/balancer, not the checkout
   --print-configs             print what the contenders are told, and measure nothing
+
+A turn starts a contender and a server, warms them up (3 s where connections come and go, else 1 s: the product is compiled while it
+runs), measures and ends them. Their order is shuffled for each round. "direct" has a turn in every fourth round, "streams" in every
+second.
 
 Contenders: "epoll" and "streams" are the engines of this checkout. "again" is a second process with the engine epoll: the ratio
 "epoll / again" shows how much of every other ratio is noise. "floor" is the least that an epoll proxy can do, a C program without
@@ -44,24 +52,24 @@ timers, counters, limits or policy: "epoll / floor" shows what is left to gain. 
 
 Before and after a change, measured in the same rounds:
   git worktree add ../old main
-  deno task bench --against ../old --among epoll,again --only keepalive,connections,idle --starts 5 --rounds 4
+  deno task bench --against ../old --among epoll,again --only keepalive,connections,idle --rounds 20
 "epoll / before" below 1 is a gain, if "epoll / again" is closer to 1. Two processes of the same program differ by a few percent for
-as long as they live, so a small difference needs several starts. FOLDER is a checkout. With --compiled it is a checkout with
+as long as they live, so a small difference needs many rounds. FOLDER is a checkout. With --compiled it is a checkout with
 dist/balancer, or the folder of the compiled programs.`;
 
 /** Two minutes in all are worth more here than figures. */
-const QUICK: Pace = { starts: 1, rounds: 2, sliceSeconds: 1, warmUpMs: 300, idlePairs: 2000 };
-/** Fewer rounds do not tell a difference of 6 points from noise; our code is compiled while it warms up, and that takes seconds. */
-const FULL: Pace = { starts: 1, rounds: 8, sliceSeconds: 2, warmUpMs: 2500, idlePairs: 8000 };
+const QUICK: Pace = { rounds: 2, sliceSeconds: 1, warmUpMaxMs: 300, idlePairs: 2000 };
+/** Fewer rounds do not tell a difference of 6 points from noise. More new processes tell more than longer turns. */
+const FULL: Pace = { rounds: 8, sliceSeconds: 1, warmUpMaxMs: Infinity, idlePairs: 8000 };
 /** Rounds and seconds beyond these are mistakes of typing. */
 const ROUNDS_MAX = 1000;
 /** See ROUNDS_MAX. */
 const SLICE_MAX_SECONDS = 60;
-/** See ROUNDS_MAX. */
-const STARTS_MAX = 100;
+/** Seeds that a person can type: enough to have another order each time. */
+const SEED_MAX = 9999;
 
 const FLAGS = ["quick", "publish", "compiled", "print-configs", "help"] as const;
-const VALUES = ["rounds", "starts", "slice", "only", "among", "out", "against"] as const;
+const VALUES = ["rounds", "slice", "seed", "only", "among", "out", "against"] as const;
 
 /** Reads the command line. Throws a sentence for the first mistake. */
 export function parseOptions(argv: readonly string[], defaultOut: string): Options {
@@ -71,10 +79,10 @@ export function parseOptions(argv: readonly string[], defaultOut: string): Optio
   return {
     pace: {
       ...pace,
-      starts: wholeNumber("--starts", text("starts"), STARTS_MAX) ?? pace.starts,
       rounds: wholeNumber("--rounds", text("rounds"), ROUNDS_MAX) ?? pace.rounds,
       sliceSeconds: wholeNumber("--slice", text("slice"), SLICE_MAX_SECONDS) ?? pace.sliceSeconds,
     },
+    seed: wholeNumber("--seed", text("seed"), SEED_MAX) ?? randomSeed(),
     contenders: parseContenders(text("among"), text("against")),
     workloads: parseNames("Workload", WORKLOAD_NAMES, text("only")) ??
       (parsed.quick ? WORKLOAD_NAMES.filter((name) => !isSlow(name)) : WORKLOAD_NAMES),
@@ -85,6 +93,10 @@ export function parseOptions(argv: readonly string[], defaultOut: string): Optio
     printsConfigurations: parsed["print-configs"] === true,
     wantsHelp: parsed.help === true,
   };
+}
+
+function randomSeed(): number {
+  return 1 + Math.floor(Math.random() * SEED_MAX);
 }
 
 function refuse(arg: string): never {

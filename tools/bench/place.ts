@@ -2,6 +2,7 @@
  * The private folder in which everything runs, and what all contenders and backends are given: programs, limits, the stop signal.
  */
 
+import type { Workshop } from "./compile.ts";
 import { isFile, nginxStreamModule, type Tools, versionText } from "./tools.ts";
 import { openFilesLimit } from "./measure.ts";
 
@@ -26,6 +27,8 @@ export interface Place extends AsyncDisposable {
   readonly openFiles: number;
   /** Aborted when the user wants an end. */
   readonly signal: AbortSignal;
+  /** Where programs in C are compiled. */
+  readonly workshop: Workshop;
   /** The path of a new folder for one service. */
   subfolder(name: string): Promise<string>;
   /** See nginxStreamModule. */
@@ -59,6 +62,7 @@ export async function makePlace(tools: Tools, { isCompiled, against }: PlaceOpti
     env: { ...env, XDG_RUNTIME_DIR: `${folder}/run`, XDG_STATE_HOME: `${folder}/state`, XDG_CACHE_HOME: `${folder}/cache` },
     openFiles,
     signal,
+    workshop: { cc: tools.cc, folder: `${ROOT}dist/c`, signal },
     subfolder,
     streamModule: async () => await nginxStreamModule(await versionText(tools.nginx?.path ?? "nginx", ["-V"])),
     [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),

@@ -52,18 +52,26 @@ export class Service implements AsyncDisposable {
     return this.#process.pid;
   }
 
-  /** The first line of its standard output. */
-  async firstLine(signal: AbortSignal): Promise<string> {
-    await this.until(() => Promise.resolve(this.#output.stdout.includes("\n")), signal);
-    return this.#output.stdout.split("\n", 1)[0];
+  /** A line of its standard output, the first being 1. */
+  async line(number: number, signal: AbortSignal, maxMs: number = START_MAX_MS): Promise<string> {
+    const lines = () => this.#output.stdout.split("\n");
+    await this.until(() => Promise.resolve(lines().length > number), signal, maxMs);
+    return lines()[number - 1];
+  }
+
+  /** Writes to its standard input. */
+  async tell(text: string): Promise<void> {
+    const writer = this.#process.stdin.getWriter();
+    await writer.write(new TextEncoder().encode(text));
+    writer.releaseLock();
   }
 
   /** Waits until it is ready. Throws what it complained of if it ends before. */
-  async until(isReady: () => Promise<boolean>, signal: AbortSignal): Promise<void> {
+  async until(isReady: () => Promise<boolean>, signal: AbortSignal, maxMs: number = START_MAX_MS): Promise<void> {
     for (let waitedMs = 0; !await isReady(); waitedMs += LOOK_EVERY_MS) {
       signal.throwIfAborted();
       if (this.#ended) throw new Error(await this.#complaint());
-      if (waitedMs >= START_MAX_MS) throw new Error(`${this.#name} is not ready after ${START_MAX_MS / 1000} s`);
+      if (waitedMs >= maxMs) throw new Error(`${this.#name} is not ready after ${maxMs / 1000} s`);
       await delay(LOOK_EVERY_MS);
     }
   }

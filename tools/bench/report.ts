@@ -1,7 +1,7 @@
 /** The report as Markdown and as JSON, and the short table that goes into the README. Pure: it is given all that it says. */
 
 import deno from "../../deno.json" with { type: "json" };
-import { COMPARISONS, CONTENDERS, pairHeading, RIVALS } from "./contenders.ts";
+import { COMPARISONS, CONTENDER_NAMES, CONTENDERS, pairHeading, RIVALS } from "./contenders.ts";
 import { METRIC_NAMES, type MetricName, METRICS } from "./metrics.ts";
 import type { Absence, Slice } from "./rounds.ts";
 import type { Spread } from "./statistics.ts";
@@ -24,6 +24,8 @@ export interface Run {
   readonly date: string;
   readonly machine: Machine;
   readonly pace: Pace;
+  /** What the order of turns was made of. */
+  readonly seed: number;
   readonly slices: readonly Slice[];
   readonly absences: readonly Absence[];
   /** Texts by the names of files. */
@@ -41,6 +43,8 @@ const SHORT_COLUMNS: readonly ShortColumn[] = [
     pairHeading(pair),
     (summary) => formatRatio(chiefRatio(summary, pair.of, pair.against)),
   ]),
+  // What a proxy saves it may cost the kernel, the client and the server.
+  ["Whole system's CPU, epoll / HAProxy", (summary) => formatRatio(ratioOf(summary, "systemCpuSeconds", "epoll", "haproxy"))],
   // Little CPU per unit is no merit in a proxy that waits.
   ["Throughput, epoll / HAProxy", (summary) => formatRatio(ratioOf(summary, "throughput", "epoll", "haproxy"))],
 ];
@@ -129,14 +133,17 @@ export function formatRatio(ratio: Spread | undefined): string {
 }
 
 function methodOf({ pace, ...run }: Run): string {
-  const [rounds, slices] = [count(pace.rounds * pace.starts, "round"), count(pace.sliceSeconds, "second")];
   const text = `${describeMachine({ pace, ...run })}. All over loopback, with clients, contenders and servers on the same cores.
 
-In each of ${rounds} every contender has a turn of ${slices}, one after the other; all are started ${
-    count(pace.starts, "time")
-  }. A ratio is that of two turns in the same round. The tables show the median of the ratios with the quartiles around it,
-and the median of absolute figures. CPU is that of all threads and child processes of the contender; the whole system's includes
-the kernel, the client and the server. A turn with socket errors, with refused requests or with missing bytes has no figure.
+In each of ${count(pace.rounds, "round")} every contender has a turn of ${count(pace.sliceSeconds, "second")}, one after the other
+in an order that is shuffled for each round (--seed ${run.seed}). ${rareContenders()} Each turn has new processes of the
+contender and of the server behind it, which are warmed up before they are measured. A ratio is that of two turns in the same
+round. The tables show the median of the ratios with the quartiles around it, and the median of absolute figures. A turn with
+socket errors, with refused requests or with missing bytes has no figure.
+
+CPU and context switches, voluntary or not, are those of all threads and child processes of the contender. The whole system's are
+those of the kernel, the client and the server as well; its CPU is counted in hundredths of a second. TCP segments are all that the
+machine sent: those of both connections, to the proxy and on to the server, in both directions, pure acknowledgements included.
 
 "again" is a second process of the product: "epoll / again" differs from 1 by noise alone, and so may every other ratio. "floor"
 is the least that an epoll proxy can do: a C program that makes the same system calls and has no timers, counters, limits or
@@ -144,11 +151,18 @@ policy. "before" is the version that --against names: "epoll / before" below 1 i
   return text.split("\n\n").map((paragraph) => filled(paragraph)).join("\n\n");
 }
 
+/** Who does not have a turn in every round, a sentence each. */
+function rareContenders(): string {
+  return CONTENDER_NAMES.flatMap((name) => {
+    const { short, onceIn } = CONTENDERS[name];
+    return onceIn === undefined ? [] : [`"${short}" has one in the first of every ${onceIn} rounds.`];
+  }).join(" ");
+}
+
 function describeMachine({ machine, date, pace }: Run): string {
   const { cores, cpu, kernel } = machine;
-  return `${date}, ${cpu}, ${count(cores, "core")}, Linux ${kernel}, ${
-    count(pace.rounds * pace.starts, "round")
-  } of ${pace.sliceSeconds} s`;
+  const rounds = `${count(pace.rounds, "round")} of ${pace.sliceSeconds} s`;
+  return `${date}, ${cpu}, ${count(cores, "core")}, Linux ${kernel}, ${rounds}`;
 }
 
 function count(number: number, noun: string): string {
@@ -196,7 +210,9 @@ function metricsTable(
 /** One line about a slice, for whoever waits. */
 export function describeSlice({ workload, contender, round, figures, error }: Slice, rounds: number): string {
   const { unit } = WORKLOADS[workload];
-  const all = METRIC_NAMES.filter((metric) => ["throughput", "cpuSeconds", "residentKb", "idleCpuPercent"].includes(metric));
+  const all = METRIC_NAMES.filter((metric) =>
+    ["throughput", "cpuSeconds", "p50Seconds", "residentKb", "idleCpuPercent"].includes(metric)
+  );
   const said = all.flatMap((metric) => {
     const value = figures?.[metric];
     return value === undefined ? [] : [`${METRICS[metric].heading(unit)} ${METRICS[metric].format(value)}`];

@@ -1,20 +1,22 @@
 /**
- * The order of events within a workload: all contenders start, warm up, and then take turns, slice by slice and round by round, so
- * that whatever slows the machine down for a while meets all of them. Every second round is in reverse order, so that no contender
- * profits from its place.
+ * The order of events within a workload: in each round every contender has a turn. For a turn a contender and a server behind it
+ * are started, warmed up, measured and ended: two processes of the same program differ by a few percent for as long as they live,
+ * so one of each would tell little. The order is shuffled anew for each round, so that no contender profits from its place.
  */
 
+import { Random } from "../random.ts";
 import { BACKENDS } from "./backends.ts";
 import { type ContenderName, CONTENDERS } from "./contenders.ts";
 import type { Figures } from "./metrics.ts";
 import type { Place } from "./place.ts";
-import { contendersOf, type Pace, type Target, type WorkloadName, WORKLOADS } from "./workloads.ts";
+import type { ToolName } from "./tools.ts";
+import { contendersOf, type Pace, roundsOf, type Target, WORKLOAD_NAMES, type WorkloadName, WORKLOADS } from "./workloads.ts";
 
 /** What one contender did in one round: figures, or a sentence that says why there are none. */
 export interface Slice {
   readonly workload: WorkloadName;
   readonly contender: ContenderName;
-  /** From 1, counted on over all starts. */
+  /** From 1. */
   readonly round: number;
   readonly figures?: Figures;
   readonly error?: string;
@@ -39,117 +41,94 @@ export interface Listener {
   onAbsence(absence: Absence): void;
 }
 
-/** After so many slices in a row without figures a contender has no more turns: each may have waited for its limit. */
+/** After so many turns in a row without figures a contender has no more: each may have waited for its limit. */
 const FAILURES_MAX = 2;
 
-interface Entrant extends Target {
-  readonly contender: ContenderName;
-}
-
-/** What is run: a workload, those of its contenders that are wanted, and how long it takes. */
+/** What is run: a workload, those of its contenders that are wanted, how long it takes, and what the order of turns is made of. */
 export interface Plan {
   readonly name: WorkloadName;
   readonly wanted: readonly ContenderName[];
   readonly pace: Pace;
+  readonly seed: number;
 }
 
-/** Runs one workload, with new processes for each start. Rejects only if the user wants an end. */
+/** One contender's part in one round. */
+export type Turn = Pick<Slice, "workload" | "contender" | "round">;
+
+/** What came of a turn. */
+type Result = { readonly figures: Figures } | { readonly error: string; readonly isReady: boolean };
+
+/** The turns of a workload, in order. The same seed gives the same order, whatever the number of rounds. */
+export function turnsOf({ name: workload, wanted, pace, seed }: Plan): Turn[] {
+  const contenders = contendersOf(workload).filter((contender) => wanted.includes(contender));
+  const random = new Random(seed * WORKLOAD_NAMES.length + WORKLOAD_NAMES.indexOf(workload)); // another order for each workload
+  const rounds = Array.from({ length: roundsOf(workload, pace) }, (_, i) => i + 1);
+  return rounds.flatMap((round) => {
+    const present = contenders.filter((contender) => (round - 1) % (CONTENDERS[contender].onceIn ?? 1) === 0);
+    return random.shuffled(present).map((contender) => ({ workload, contender, round }));
+  });
+}
+
+/** Runs one workload. Rejects only if the user wants an end. */
 export async function runWorkload(plan: Plan, place: Place, listener: Listener): Promise<Outcome> {
-  const outcomes: Outcome[] = [];
-  for (let start = 1; start <= plan.pace.starts; start++) outcomes.push(await runStart(plan, start, place, listener));
-  return { slices: outcomes.flatMap(({ slices }) => slices), absences: outcomes.flatMap(({ absences }) => absences) };
-}
-
-async function runStart({ name, wanted, pace }: Plan, start: number, place: Place, listener: Listener): Promise<Outcome> {
-  const workload = WORKLOADS[name];
+  const { name, pace } = plan;
+  const slices: Slice[] = [];
   const absences: Absence[] = [];
-  const leaveOut = (reason: string, contender?: ContenderName) => {
-    const absence = { workload: name, contender, reason };
+  const leaveOut = (absence: Absence) => {
     absences.push(absence);
     listener.onAbsence(absence);
   };
-  const missing = [workload.tool, BACKENDS[workload.backend].tool].find((tool) => tool !== undefined && !(tool in place.tools));
-  if (missing !== undefined) {
-    leaveOut(`${missing} is not there`);
-    return { slices: [], absences };
-  }
-  await using stack = new AsyncDisposableStack();
-  const contenders = contendersOf(name).filter((contender) => wanted.includes(contender));
-  const started = await Promise.allSettled(contenders.map((contender) => enter(name, contender, start, place, stack)));
-  const entrants: Entrant[] = [];
-  for (const [i, result] of started.entries()) {
-    place.signal.throwIfAborted();
-    const contender = contenders[i];
-    const failed = result.status === "rejected" ? result.reason : await attempt(() => workload.warmUp(result.value, pace), place);
-    if (failed !== undefined) leaveOut(sentenceOf(failed), contender);
-    else if (result.status === "fulfilled") entrants.push(result.value);
-  }
-  return { slices: await takeTurns({ name, wanted, pace }, start, entrants, listener), absences };
-}
-
-async function takeTurns(
-  { name, pace }: Plan,
-  start: number,
-  entrants: readonly Entrant[],
-  listener: Listener,
-): Promise<Slice[]> {
-  const rounds = WORKLOADS[name].once ? 1 : pace.rounds;
-  const last = start * rounds;
-  const failures = new Map<ContenderName, number>();
-  const slices: Slice[] = [];
-  for (let round = last - rounds + 1; round <= last; round++) {
-    for (const entrant of round % 2 === 0 ? entrants.toReversed() : entrants) {
-      const failed = failures.get(entrant.contender) ?? 0;
-      if (failed >= FAILURES_MAX) continue;
-      const slice = await takeTurn(name, entrant, pace, round);
-      failures.set(entrant.contender, slice.error === undefined ? 0 : failed + 1);
-      slices.push(slice);
-      listener.onSlice(slice, rounds * pace.starts);
+  const missing = missingTool(name, place);
+  if (missing !== undefined) leaveOut({ workload: name, reason: `${missing} is not there` });
+  for (const turn of missing === undefined ? turnsOf(plan) : []) {
+    const isAbsent = absences.some(({ contender }) => contender === turn.contender);
+    const earlier = slices.filter(({ contender }) => contender === turn.contender);
+    if (isAbsent || hasFailed(earlier)) continue;
+    const result = await takeTurn(turn, pace, place);
+    if ("error" in result && !result.isReady && earlier.length === 0) {
+      leaveOut({ workload: name, contender: turn.contender, reason: result.error });
+      continue;
     }
+    const slice = { ...turn, ..."error" in result ? { error: result.error } : result };
+    slices.push(slice);
+    listener.onSlice(slice, roundsOf(name, pace));
   }
-  return slices;
+  return { slices, absences };
 }
 
-async function takeTurn(workload: WorkloadName, entrant: Entrant, pace: Pace, round: number): Promise<Slice> {
-  const slice = { workload, contender: entrant.contender, round };
+/** The first program without which nobody can take part. */
+function missingTool(name: WorkloadName, { tools }: Place): ToolName | undefined {
+  const { tool, backend } = WORKLOADS[name];
+  return [tool, BACKENDS[backend].tool].find((one) => one !== undefined && !(one in tools));
+}
+
+function hasFailed(slices: readonly Slice[]): boolean {
+  return slices.length >= FAILURES_MAX && slices.slice(-FAILURES_MAX).every(({ error }) => error !== undefined);
+}
+
+/** Rejects only if the user wants an end. */
+async function takeTurn(turn: Turn, pace: Pace, place: Place): Promise<Result> {
+  const workload = WORKLOADS[turn.workload];
+  let isReady = false;
   try {
-    return { ...slice, figures: await WORKLOADS[workload].drive(entrant, pace) };
+    await using stack = new AsyncDisposableStack();
+    const target = await enter(turn, place, stack);
+    await workload.warmUp(target, Math.min(workload.warmUpMs, pace.warmUpMaxMs));
+    isReady = true;
+    return { figures: await workload.drive(target, pace) };
   } catch (error) {
-    entrant.place.signal.throwIfAborted();
-    return { ...slice, error: sentenceOf(error) };
+    place.signal.throwIfAborted();
+    return { error: error instanceof Error ? error.message : String(error), isReady };
   }
 }
 
-/** Starts a contender with a server behind it; the stack takes both, or neither if one of them fails. */
-async function enter(
-  name: WorkloadName,
-  contender: ContenderName,
-  startNumber: number,
-  place: Place,
-  stack: AsyncDisposableStack,
-): Promise<Entrant> {
-  const { backend, workers, isBulk = false } = WORKLOADS[name];
+/** Starts a contender with a server behind it; the stack takes both. */
+async function enter({ workload, contender, round }: Turn, place: Place, stack: AsyncDisposableStack): Promise<Target> {
+  const { backend, workers, isBulk = false } = WORKLOADS[workload];
   const { tool, start } = CONTENDERS[contender];
   if (tool !== undefined && !(tool in place.tools)) throw new Error(`${tool} is not there`);
-  await using own = new AsyncDisposableStack();
-  const process = `${name}-${contender}-${startNumber}`;
-  const { port: backendPort } = own.use(await BACKENDS[backend].start(place, process, workers));
-  const { port, pid } = own.use(await start({ place, name: process, backendPort, workers, isBulk }));
-  stack.use(own.move());
-  return { place, contender, port, pid };
-}
-
-/** What went wrong, or undefined. Throws only if the user wants an end. */
-async function attempt(act: () => Promise<void>, { signal }: Place): Promise<unknown> {
-  try {
-    await act();
-    return undefined;
-  } catch (error) {
-    signal.throwIfAborted();
-    return error;
-  }
-}
-
-function sentenceOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  const name = `${workload}-${contender}-${round}`;
+  const { port: backendPort } = stack.use(await BACKENDS[backend].start(place, name, workers));
+  const { port, pid } = stack.use(await start({ place, name, backendPort, workers, isBulk }));
+  return { place, port, pid };
 }

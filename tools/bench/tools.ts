@@ -12,7 +12,7 @@ export const TOOLS = {
   wrk: { package: "wrk", use: "the client of the request workloads", version: ["-v"], pattern: /^wrk (\S+)/m },
   cc: {
     package: "gcc",
-    use: "compiles the floor, the least that an epoll proxy can do",
+    use: "compiles the floor, the least that an epoll proxy can do, and clients and servers of some workloads",
     version: ["--version"],
     pattern: /(\d+\.\d+\.\d+)/,
   },

@@ -6,6 +6,7 @@ import { driveByIdling, warmUpByIdling } from "./idle.ts";
 import { driveByIperf3, type Iperf3Load, warmUpByIperf3 } from "./iperf3.ts";
 import type { Figures, MetricName, Unit } from "./metrics.ts";
 import type { Place } from "./place.ts";
+import { driveByTalk, type TalkLoad, warmUpByTalk } from "./talk.ts";
 import type { ToolName } from "./tools.ts";
 import { driveByWrk, warmUpByWrk, type WrkLoad } from "./wrk.ts";
 
@@ -18,12 +19,12 @@ export interface Target {
 
 /** How long things take. */
 export interface Pace {
-  /** How often all contenders are started: two processes of the same program differ for as long as they live. */
-  readonly starts: number;
-  /** Rounds after each start. */
+  /** In each round every contender has a turn, with new processes. */
   readonly rounds: number;
+  /** How long a turn is measured. */
   readonly sliceSeconds: number;
-  readonly warmUpMs: number;
+  /** Workloads that would warm up for longer do not. */
+  readonly warmUpMaxMs: number;
   readonly idlePairs: number;
 }
 
@@ -36,7 +37,12 @@ interface Driver {
   readonly isBulk?: boolean;
   /** What is compared in the short table and in the chart. */
   readonly chief: MetricName;
-  warmUp(target: Target, pace: Pace): Promise<void>;
+  /**
+   * How long new processes work before they are measured: our code is compiled while it runs. The same for all, because the
+   * kernel's share of a connection also grows while the first thousands come and go.
+   */
+  readonly warmUpMs: number;
+  warmUp(target: Target, ms: number): Promise<void>;
   drive(target: Target, pace: Pace): Promise<Figures>;
 }
 
@@ -47,11 +53,14 @@ export interface Workload extends Driver {
   readonly workers: 1 | 2;
   /** Direct connections have no part in it: what is measured is the proxy's process. */
   readonly isOfProcess?: boolean;
-  /** Once after each start, whatever the number of rounds. */
-  readonly once?: boolean;
+  /** It has one round where others have so many (1): it takes long. */
+  readonly onceIn?: number;
   /** Left out by --quick. */
   readonly slow?: boolean;
 }
+
+/** In milliseconds. A connection costs us a third more at first; it takes about 40,000 of them until all is compiled. */
+const WARM_UP = { connections: 3000, requests: 1000, bulk: 500 };
 
 const ROWS = {
   keepalive: {
@@ -81,8 +90,18 @@ const ROWS = {
     workers: 1,
   },
   lone: {
-    ...byWrk({ connections: 1 }, "request"),
+    ...byTalk({ does: "ask", clients: 1 }, "request"),
     summary: "One connection with one request at a time: what waking up costs",
+    workers: 1,
+  },
+  "server-first": {
+    ...byTalk({ does: "visit", clients: 1 }, "connection"),
+    summary: "One client at a time connects, reads a banner of 50 bytes and leaves; latency is from connecting to the banner",
+    workers: 1,
+  },
+  sparse: {
+    ...byTalk({ does: "ask", clients: 1000, everyMs: 1000, stretch: 3 }, "request"),
+    summary: "1,000 connections that are kept and mostly wait: each asks once a second",
     workers: 1,
   },
   "keepalive-2": {
@@ -99,13 +118,14 @@ const ROWS = {
     backend: "holder",
     unit: "pair",
     chief: "residentKb",
+    warmUpMs: 0, // it is not time that counts: see warmUpByIdling
     warmUp: warmUpByIdling,
     drive: (target: Target, { idlePairs, sliceSeconds }: Pace) => driveByIdling(target, idlePairs, sliceSeconds),
     summary:
       "Thousands of connections on which one byte went there and back, and then nothing; memory is the proxy's, not the kernel's",
     workers: 1,
     isOfProcess: true,
-    once: true,
+    onceIn: 8,
   },
 } satisfies Record<string, Workload>;
 
@@ -124,14 +144,32 @@ export function contendersOf(name: WorkloadName): ContenderName[] {
   return contendersWith([...abilitiesFor({ workers, isBulk }), ...isOfProcess ? ["process" as const] : []]);
 }
 
+/** How many rounds a workload has. */
+export function roundsOf(name: WorkloadName, { rounds }: Pace): number {
+  return Math.ceil(rounds / (WORKLOADS[name].onceIn ?? 1));
+}
+
 function byWrk(load: WrkLoad, unit: Unit): Driver {
   return {
     tool: "wrk",
     backend: "web",
     unit,
     chief: "cpuSeconds",
-    warmUp: (target, { warmUpMs }) => warmUpByWrk(target, load, warmUpMs),
+    warmUpMs: load.closes ? WARM_UP.connections : WARM_UP.requests,
+    warmUp: (target, ms) => warmUpByWrk(target, load, ms),
     drive: (target, { sliceSeconds }) => driveByWrk(target, load, sliceSeconds),
+  };
+}
+
+function byTalk(load: TalkLoad, unit: Unit): Driver {
+  return {
+    tool: "cc",
+    backend: load.does === "visit" ? "greeter" : "answerer",
+    unit,
+    chief: "cpuSeconds",
+    warmUpMs: load.does === "visit" ? WARM_UP.connections : WARM_UP.requests,
+    warmUp: (target, ms) => warmUpByTalk(target, load, ms),
+    drive: (target, { sliceSeconds }) => driveByTalk(target, load, sliceSeconds),
   };
 }
 
@@ -142,7 +180,8 @@ function byIperf3(load: Iperf3Load): Driver {
     unit: "GB",
     isBulk: true,
     chief: "cpuSeconds",
-    warmUp: (target, { warmUpMs }) => warmUpByIperf3(target, load, warmUpMs),
+    warmUpMs: WARM_UP.bulk,
+    warmUp: (target, ms) => warmUpByIperf3(target, load, ms),
     drive: (target, { sliceSeconds }) => driveByIperf3(target, load, sliceSeconds),
   };
 }

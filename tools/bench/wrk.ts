@@ -1,8 +1,8 @@
 /** Requests of a web client: runs wrk and reads what it prints. Bytes are counted too: an answer cut short is no answer. */
 
 import { WEB_BODY } from "./configurations.ts";
-import type { Figures } from "./metrics.ts";
 import { metered } from "./measure.ts";
+import { type Figures, usagePerUnit } from "./metrics.ts";
 import type { Place } from "./place.ts";
 import { runTool } from "./processes.ts";
 
@@ -76,10 +76,8 @@ export async function driveByWrk({ place, port, pid }: WrkTarget, load: WrkLoad,
   const { result, usage } = await metered(pid, () => runTool({ words }, options));
   const report = parseWrk(result);
   checkBytes(report, bytesPerAnswer);
-  const perRequest = (value: number) => value / report.requests;
   return {
-    ...(pid === undefined ? {} : { cpuSeconds: perRequest(usage.cpuSeconds), switches: perRequest(usage.switches) }),
-    systemCpuSeconds: perRequest(usage.systemCpuSeconds),
+    ...usagePerUnit(usage, report.requests),
     throughput: report.requestsPerSecond,
     p50Seconds: report.p50Seconds,
     p99Seconds: report.p99Seconds,

@@ -7,7 +7,7 @@
 import { createConnection, type Socket } from "node:net";
 import type { Address } from "../../lib/values/address.ts";
 import { checksum, parseAnswer, requestLine } from "./protocol.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../random.ts";
 
 /** What a client may be doing, as far as it can know. */
 export const STATES = {

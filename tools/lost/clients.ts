@@ -3,7 +3,7 @@
 import type { Address } from "../../lib/values/address.ts";
 import { pause, within } from "./bounds.ts";
 import { Client, type Ending, type Manner, type State } from "./client.ts";
-import { Random } from "./random.ts";
+import { Random } from "../random.ts";
 
 /** What a loss was to a client. */
 export const OUTCOMES = {

@@ -105,7 +105,7 @@ async function startOurs({ place, name, servers }: Setting, args: readonly strin
   const { programs, env, signal, folder } = place;
   await using stack = new AsyncDisposableStack();
   const service = stack.use(new Service({ words: [...programs.balancer, ...args, "--name", name], env, cwd: folder }));
-  const address = parseAddress((await service.firstLine(signal)).trim());
+  const address = parseAddress((await service.line(1, signal)).trim());
   const ctl = async (...words: string[]) =>
     await runTool({ words: [...programs.balancerctl, ...words, "--name", name], env, cwd: folder }, {
       maxMs: COMMAND_MAX_MS,

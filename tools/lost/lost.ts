@@ -12,7 +12,7 @@ import { findTools, type Tools } from "../bench/tools.ts";
 import { type Contender, contendersOf, knownFlags } from "./contenders.ts";
 import { LOSSES, type LossName } from "./losses.ts";
 import { HELP, MODES, type Options, parseOptions } from "./options.ts";
-import { Random } from "./random.ts";
+import { Random } from "../random.ts";
 import { describeRow, lossTable, notesOf, reportJson, reportMarkdown, type Row, type Run, stateTable } from "./report.ts";
 import { type Round, runRounds } from "./rounds.ts";
 import { startServers } from "./server_process.ts";

@@ -9,7 +9,7 @@ import { type Manner, type State, STATES } from "./client.ts";
 import { Clients, type Outcome, OUTCOMES, type Sighting } from "./clients.ts";
 import { Ledger } from "./ledger.ts";
 import { type Balancer, type Counts, LOSSES, type LossName } from "./losses.ts";
-import { Random } from "./random.ts";
+import { Random } from "../random.ts";
 import type { ServerProcess } from "./server_process.ts";
 
 /** What rounds are played with. */

@@ -5,7 +5,7 @@
 
 import type { Address } from "../../lib/values/address.ts";
 import { Service } from "../bench/processes.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../random.ts";
 
 /** How a server behaves. */
 export interface ServerTraits {
@@ -52,7 +52,7 @@ export class ServerProcess implements AsyncDisposable {
     this.#service = new Service({
       words: [Deno.execPath(), "run", "-q", "--no-prompt", "--no-config", "--no-lock", ...may, SCRIPT, ...args],
     });
-    await this.#service.firstLine(this.signal);
+    await this.#service.line(1, this.signal);
   }
 
   /** SIGKILL, sent before this returns; resolves when the process is gone. */

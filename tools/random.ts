@@ -29,6 +29,16 @@ export class Random {
     return list.filter(() => this.#next() < chance * 2 ** 32);
   }
 
+  /** The list in another order, each being as likely (Fisher and Yates). */
+  shuffled<T>(list: readonly T[]): T[] {
+    const order = [...list];
+    for (let left = order.length; left > 1; left--) {
+      const chosen = this.below(left);
+      [order[left - 1], order[chosen]] = [order[chosen], order[left - 1]];
+    }
+    return order;
+  }
+
   /** xorshift32 (Marsaglia, 2003). */
   #next(): number {
     let state = this.#state;
