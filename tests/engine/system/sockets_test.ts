@@ -11,7 +11,7 @@ import { needing } from "../../tools.ts";
 
 const ignore = Deno.build.os !== "linux";
 const LOOPBACK = { host: "127.0.0.1", port: 0 };
-const NO_LIVENESS = { keepAliveMs: 0, userTimeoutMs: 0 };
+const NO_OPTIONS = { keepAliveMs: 0, userTimeoutMs: 0, deferAcceptMs: 0 };
 const { SOL_SOCKET, IPPROTO_TCP } = SOCKET;
 
 /** Sockets, and descriptors that are closed with them. */
@@ -59,7 +59,7 @@ for (const [host, ...needs] of [["127.0.0.1", "Linux"], ["::1", "Linux", "IPv6 o
     ...await needing(`listen() gives a socket on a free port of ${host}, with a client on each side of it`, ...needs),
     async fn() {
       using bench = new Bench();
-      const listener = bench.own(bench.sockets.listen({ host, port: 0 }, 8, NO_LIVENESS));
+      const listener = bench.own(bench.sockets.listen({ host, port: 0 }, 8, NO_OPTIONS));
       using client = await connect({ host, port: bench.sockets.ownPortOf(listener) });
       assert(!bench.sockets.isItsOwnPeer(await bench.accept(listener)));
       assertGreater(client.localAddr.port, 0);
@@ -72,11 +72,11 @@ Deno.test({
   ignore,
   fn() {
     using bench = new Bench();
-    const listener = bench.own(bench.sockets.listen(LOOPBACK, 8, NO_LIVENESS));
+    const listener = bench.own(bench.sockets.listen(LOOPBACK, 8, NO_OPTIONS));
     const taken = { ...LOOPBACK, port: bench.sockets.ownPortOf(listener) };
-    assertEquals(bench.sockets.listen(taken, 8, NO_LIVENESS), -ERRNO.EADDRINUSE);
+    assertEquals(bench.sockets.listen(taken, 8, NO_OPTIONS), -ERRNO.EADDRINUSE);
     // TEST-NET-1 (RFC 5737).
-    assertEquals(bench.sockets.listen({ host: "192.0.2.1", port: 0 }, 8, NO_LIVENESS), -ERRNO.EADDRNOTAVAIL);
+    assertEquals(bench.sockets.listen({ host: "192.0.2.1", port: 0 }, 8, NO_OPTIONS), -ERRNO.EADDRNOTAVAIL);
   },
 });
 
@@ -101,7 +101,7 @@ Deno.test({
   ignore,
   fn() {
     using bench = new Bench();
-    const socket = bench.own(bench.sockets.listen(LOOPBACK, 1, NO_LIVENESS));
+    const socket = bench.own(bench.sockets.listen(LOOPBACK, 1, NO_OPTIONS));
     assertEquals(bench.get(socket, SOL_SOCKET, SOCKET.SO_KEEPALIVE), 0);
   },
 });
@@ -127,7 +127,7 @@ Deno.test({
   ignore,
   async fn() {
     using bench = new Bench();
-    const listener = bench.own(bench.sockets.listen(LOOPBACK, 8, NO_LIVENESS));
+    const listener = bench.own(bench.sockets.listen(LOOPBACK, 8, NO_OPTIONS));
     const client = await connect({ ...LOOPBACK, port: bench.sockets.ownPortOf(listener) });
     const socket = await bench.accept(listener);
     bench.sockets.resetOnClose(socket);
@@ -166,6 +166,6 @@ Deno.test({
   ignore,
   fn() {
     using bench = new Bench();
-    assertGreater(descriptorLimit(bench.libc), bench.own(bench.sockets.listen(LOOPBACK, 1, NO_LIVENESS)));
+    assertGreater(descriptorLimit(bench.libc), bench.own(bench.sockets.listen(LOOPBACK, 1, NO_OPTIONS)));
   },
 });
