@@ -142,6 +142,8 @@ export const FLAG = {
   keepAliveSet: 1 << 12,
   /** Client: it has moved, and the recorded bytes are still to be replayed to the new server. */
   replaying: 1 << 14,
+  /** Server: its first bytes are not acknowledged at once, because the handshake was not. */
+  ackDelayed: 1 << 15,
   /** Bytes were sent to it recently: its host is being watched for silence. */
   watched: 1 << 16,
 } as const;

@@ -508,10 +508,11 @@ export class Dialer {
     this.#floats[floatsOf(server) + SERVER_FLOAT.retryAtMs] = 0;
     this.#words[rowOf(server) + WORD.port] = bytes[at + SOCKADDR.port] << 8 | bytes[at + SOCKADDR.port + 1];
     const search = this.searchOf(client);
+    // Bytes wait for the server: they carry the acknowledgement of its handshake, which is one segment less.
+    const hasBytes = search?.isProbe !== true && (descriptors.isHolding(client) || search?.departure?.isReplay === true);
     sockets.set(server, SOCKET.SOL_SOCKET, SOCKET.SO_OOBINLINE, 1);
-    // The acknowledgement of the handshake is delayed, and the bytes that wait for the server carry it: one segment less.
-    if (descriptors.isHolding(client) || search?.departure?.isReplay) {
-      sockets.set(server, SOCKET.IPPROTO_TCP, SOCKET.TCP_QUICKACK, 0);
+    if (hasBytes && sockets.set(server, SOCKET.IPPROTO_TCP, SOCKET.TCP_QUICKACK, 0)) {
+      this.#words[rowOf(server) + WORD.flags] |= FLAG.ackDelayed;
     }
     if (libc.call.connect(server, address, bytes[at + ADDRESS_LENGTH_AT]) < 0) {
       const errno = libc.errno();
@@ -521,7 +522,7 @@ export class Dialer {
       }
     }
     this.#words[row + WORD.peer] = server;
-    if (search?.isProbe !== true && sockets.isConnected(server) && !this.#isItsOwnPeer(server)) {
+    if (hasBytes && sockets.isConnected(server) && !this.#isItsOwnPeer(server)) {
       this.#words[rowOf(server) + WORD.flags] |= FLAG.writable;
       return this.#onAccepted(client, server);
     }

@@ -43,6 +43,8 @@ const BULK_BYTES = 256 * 1024;
 const SMALL_BYTES = 8 * 1024;
 /** With more chunks in use than this, nothing is read from clients ahead of their server. */
 const AHEAD_MAX = 64;
+/** After so many clients in a row that had sent nothing yet, only one in so many is asked: servers seem to speak first here. */
+const MISSES_MAX = 64;
 /** Bytes discarded by one call. */
 const DISCARD_BYTES = 1024 * 1024;
 
@@ -76,6 +78,8 @@ export class Relay {
   readonly #floats: Float64Array;
   /** The chunk for the next read. */
   #scratch: number;
+  /** Clients in a row that had sent nothing when they were accepted. */
+  #misses = 0;
 
   constructor(kit: RelayKit) {
     this.#kit = kit;
@@ -123,9 +127,10 @@ export class Relay {
    * clients of a server that does not answer must not use up the memory. What stays unread is read once a server has accepted.
    */
   readAhead(client: number, nowMs: number): void {
-    if (this.#chunks.used > AHEAD_MAX) return;
+    if (this.#chunks.used > AHEAD_MAX || (this.#misses >= MISSES_MAX && this.#misses++ % MISSES_MAX !== 0)) return;
     const row = rowOf(client);
     const got = this.#call.recv(client, this.#chunks.addresses[this.#scratch], CHUNK_SIZE, 0);
+    this.#misses = got > 0 ? 0 : this.#misses + 1;
     if (got <= 0) return; // nothing yet, or an end or a failure, which epoll will report
     this.#hear(row, client, got, nowMs);
     this.#keepScore(row, got);
@@ -161,10 +166,20 @@ export class Relay {
       words[row + WORD.role],
     );
     if (sent > 0) this.#count(row, from, sent, nowMs);
+    if ((words[row + WORD.flags] & FLAG.ackDelayed) !== 0) this.#acknowledge(row, from, isLast);
     if (isLast) words[row + WORD.flags] |= FLAG.atEnd;
     if (sent === got) return isLast ? this.#finish(row, to) : isDrained ? OUTCOME.idle : OUTCOME.more;
     this.#hold(row, Math.max(0, sent), got);
     return sent < 0 ? OUTCOME.receiverFailed : OUTCOME.blocked; // kept in both cases: another server may take it
+  }
+
+  /**
+   * Acknowledges a server's first bytes: one that writes its answer in two pieces and has not turned off Nagle's algorithm sends the
+   * second only then, 40 ms later if the kernel is left to it. An end that came with the bytes needs no acknowledgement.
+   */
+  #acknowledge(row: number, server: number, isLast: boolean): void {
+    this.#words[row + WORD.flags] &= ~FLAG.ackDelayed;
+    if (!isLast) this.#kit.sockets.set(server, SOCKET.IPPROTO_TCP, SOCKET.TCP_QUICKACK, 1);
   }
 
   /** Keeps the bytes in the scratch chunk from `start` to `end` until they can be sent. */
