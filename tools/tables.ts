@@ -72,6 +72,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   stateFileBytesMax: ["State file", formatSize],
   workersMax: ["Workers (threads of engine `epoll`)", count],
   busyPollMaxMicros: ["`--busy-poll`", (limit) => `${count(limit)} µs`],
+  batchMaxMicros: ["`--batch`", (limit) => `${count(limit)} µs`],
   deferAcceptMaxMs: ["`--defer-accept`", formatDuration],
   tcpTimeMaxMs: ["`--keep-alive`, `--user-timeout`, `--server-timeout`", formatDuration],
   acceptBacklog: ["Clients that wait to be accepted, if `net.core.somaxconn` permits", count],

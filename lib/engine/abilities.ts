@@ -57,10 +57,10 @@ export const ABILITIES = {
     flags: ["defer-accept"],
   },
   threads: {
-    what: "`--workers`, `--busy-poll`",
+    what: "`--workers`, `--busy-poll`, `--batch`",
     can: "set the number of threads, and how they wait",
     cannot: "everything runs on one thread",
-    flags: ["workers", "busy-poll"],
+    flags: ["workers", "busy-poll", "batch"],
   },
   urgentData: {
     what: "TCP urgent data",

@@ -56,6 +56,7 @@ export type EngineConfig =
     | "serverTimeoutMs"
     | "workers"
     | "busyPollMicros"
+    | "batchMicros"
   >
   & RedistributionPolicy
   & { readonly connectionsMax: number };

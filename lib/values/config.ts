@@ -38,6 +38,7 @@ export const LIMITS = {
   stateFileBytesMax: 16 * 1024 ** 2,
   workersMax: 64,
   busyPollMaxMicros: 10_000,
+  batchMaxMicros: 1000,
   /** The kernel counts this time in retransmissions of its SYN-ACK: 1, 3, 7, 15, 31 or 63 s (tcp(7), TCP_DEFER_ACCEPT). */
   deferAcceptMaxMs: 63_000,
   /** The kernel accepts keep-alive times up to 32,767 s, slightly more than this (tcp(7)). */
@@ -48,6 +49,8 @@ export const LIMITS = {
 
 /** The most workers that `auto` starts, however many cores the machine has. */
 const WORKERS_DEFAULT_MAX = 4;
+/** How long a worker gathers events with `--batch auto`. A shorter sleep saved nothing, and a longer one costs more latency. */
+const BATCH_MICROS = 50;
 
 /** Levels of the log, the most severe last. */
 const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
@@ -279,6 +282,17 @@ export const SETTINGS = {
     default: "off",
     summary: "how long a worker polls before it sleeps; lowers latency and keeps a core busy (epoll engine only)",
     parse: (text): number => text === "off" ? 0 : parseCount(text, "Busy-poll time", LIMITS.busyPollMaxMicros),
+  },
+  batchMicros: {
+    group: "Engine",
+    flag: "batch",
+    value: "auto|off|MICROSECONDS",
+    default: "off",
+    summary: "how long a saturated worker gathers events; saves CPU, adds latency; auto: 50 µs (epoll engine only)",
+    parse: (text): number => {
+      if (text === "auto") return BATCH_MICROS;
+      return text === "off" ? 0 : parseCount(text, "Time to gather events", LIMITS.batchMaxMicros);
+    },
   },
   deferAcceptMs: {
     group: "Engine",

@@ -35,6 +35,7 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     engine: "auto",
     workers: Math.min(4, navigator.hardwareConcurrency),
     busyPollMicros: 0,
+    batchMicros: 0,
     deferAcceptMs: 0,
     logLevel: "info",
   });
@@ -110,6 +111,9 @@ const GOOD: readonly [flag: string, text: string, name: keyof Config, value: unk
   ["workers", "64", "workers", 64],
   ["busy-poll", "50", "busyPollMicros", 50],
   ["busy-poll", "off", "busyPollMicros", 0],
+  ["batch", "off", "batchMicros", 0],
+  ["batch", "auto", "batchMicros", 50],
+  ["batch", "1000", "batchMicros", 1000],
   ["defer-accept", "off", "deferAcceptMs", 0],
   ["defer-accept", "1s", "deferAcceptMs", 1000],
   ["defer-accept", "63s", "deferAcceptMs", 63_000],

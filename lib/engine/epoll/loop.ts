@@ -9,6 +9,7 @@ import { FATE_NAMES } from "../../values/fates.ts";
 import { EPOLL, EPOLL_EVENT, type Libc } from "../system/libc.ts";
 import { ACCEPT, type Accept, Acceptor } from "./acceptor.ts";
 import { Connections } from "./connections.ts";
+import { Gathering } from "./gathering.ts";
 import { COMMAND, COMMAND_BYTES, COMMAND_WORDS } from "./mailbox.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { makeWorkerKit, type WorkerKit } from "./worker_kit.ts";
@@ -38,6 +39,9 @@ export class EpollLoop {
   #commandAt = 0;
   #acceptBatch = 1;
   #pause: Pause | undefined;
+  /** Undefined: the worker never gathers. */
+  readonly #gathering: Gathering | undefined;
+  #isGathering = false;
 
   constructor(libc: Libc, setup: WorkerSetup, post: (message: FromWorker) => void) {
     this.#kit = makeWorkerKit(libc, setup, post);
@@ -46,6 +50,10 @@ export class EpollLoop {
     this.#connections = new Connections(this.#kit);
     assert(this.#kit.descriptors.watch(setup.mailbox, EPOLL.IN), "cannot watch the mailbox");
     this.#acceptor = new Acceptor(this.#kit);
+    if (setup.config.batchMicros > 0) {
+      this.#kit.sleep.beExact();
+      this.#gathering = new Gathering(this.#kit.clock.nowMs);
+    }
     this.setTables(setup.tables, setup.generation);
     this.#kit.workerTable.setEpoch(setup.index, setup.epoch); // from now on other workers may hand clients over
   }
@@ -79,7 +87,7 @@ export class EpollLoop {
    */
   #turn(): void {
     const { setup, clock, wheel } = this.#kit;
-    const count = this.#wait();
+    const count = this.#gathering === undefined ? this.#wait() : this.#gatherAndWait(this.#gathering);
     clock.tick();
     let hasClients = false;
     let hasCommands = false;
@@ -98,6 +106,17 @@ export class EpollLoop {
     if (clock.nowMs >= this.#acceptor.resumeMs) this.#acceptor.listen();
     if (hasCommands) this.#readCommands();
     this.#heedShortage();
+  }
+
+  /** Waits for events. Gathers some first if that pays. */
+  #gatherAndWait(gathering: Gathering): number {
+    const { clock, config, sleep } = this.#kit;
+    if (this.#isGathering && !this.#connections.isBusy) sleep.forMicros(config.batchMicros);
+    const startMs = clock.read();
+    const count = this.#wait();
+    const nowMs = clock.read();
+    this.#isGathering = gathering.next(nowMs, nowMs - startMs, count);
+    return count;
   }
 
   /** Waits for events. Polls first if `busyPollMicros` is set: sleeping and waking take longer than a short poll. */

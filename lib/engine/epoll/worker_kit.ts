@@ -4,6 +4,7 @@ import { Counters } from "../../observe/counters.ts";
 import { AvailabilityTable } from "../../routing/availability.ts";
 import type { EngineConfig } from "../engine.ts";
 import type { Libc } from "../system/libc.ts";
+import { Sleep } from "../system/sleep.ts";
 import { Sockets } from "../system/sockets.ts";
 import { DescriptorTable } from "./descriptor_table.ts";
 import { Descriptors } from "./descriptors.ts";
@@ -44,6 +45,7 @@ export interface WorkerKit {
   readonly clock: Clock;
   readonly libc: Libc;
   readonly sockets: Sockets;
+  readonly sleep: Sleep;
   readonly table: DescriptorTable;
   readonly descriptors: Descriptors;
   readonly chunks: ChunkPool;
@@ -73,6 +75,7 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
     clock,
     libc,
     sockets,
+    sleep: new Sleep(libc),
     table,
     descriptors: new Descriptors({ libc, table, chunks, pipes, clock, epoll: setup.epoll, epoch: setup.epoch }),
     chunks,

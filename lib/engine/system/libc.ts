@@ -64,6 +64,10 @@ const SYMBOLS = {
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
   /** ssize_t splice(int fd_in, off_t *off_in, int fd_out, off_t *off_out, size_t len, unsigned int flags) */
   splice: { parameters: ["i32", "usize", "i32", "usize", "usize", "i32"], result: "i32" },
+  /** int nanosleep(const struct timespec *duration, struct timespec *rem) */
+  nanosleep: { parameters: ["usize", "usize"], result: "i32" },
+  /** int prctl(int op, unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5) */
+  prctl: { parameters: ["i32", "usize", "usize", "usize", "usize"], result: "i32" },
   /** int epoll_create1(int flags) */
   epoll_create1: { parameters: ["i32"], result: "i32" },
   /** int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) */
@@ -105,6 +109,9 @@ export const SOCKET = {
 
 /** RLIMIT_NOFILE of <sys/resource.h>; struct rlimit { rlim_t rlim_cur; rlim_t rlim_max; } is two unsigned 64-bit numbers. */
 export const RLIMIT_NOFILE = 7;
+
+/** PR_SET_TIMERSLACK of <sys/prctl.h>. */
+export const PR_SET_TIMERSLACK = 29;
 
 /** Constants of <fcntl.h> for pipes and splice(2). */
 export const FILE = {

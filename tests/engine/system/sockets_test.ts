@@ -85,7 +85,7 @@ Deno.test({
   ignore,
   async fn() {
     using bench = new Bench();
-    const listener = bench.own(bench.sockets.listen(LOOPBACK, 8, { keepAliveMs: 30_000, userTimeoutMs: 20_000 }));
+    const listener = bench.own(bench.sockets.listen(LOOPBACK, 8, { keepAliveMs: 30_000, userTimeoutMs: 20_000, deferAcceptMs: 0 }));
     using _client = await connect({ ...LOOPBACK, port: bench.sockets.ownPortOf(listener) });
     const socket = await bench.accept(listener);
     const { SO_KEEPALIVE, SO_OOBINLINE, TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT } = SOCKET;
