@@ -1,6 +1,6 @@
 /**
- * The descriptors of one worker: adds each to the table, registers it with epoll, tells epoll which events to report, and closes it. Closing
- * also frees the chunk or pipe of bytes not yet sent. Knows nothing about connections.
+ * The descriptors of one worker: adds each to the table, registers it with epoll, tells epoll which events to report, and closes
+ * it. Closing also frees the chunk or pipe of bytes not yet sent. Knows nothing about connections.
  */
 
 import { EPOLL, EPOLL_EVENT, type Libc } from "../system/libc.ts";
@@ -76,8 +76,8 @@ export class Descriptors {
   }
 
   /**
-   * Registers an adopted socket with epoll, if it is not registered yet. The later the better: what has been read or written by then
-   * causes no event. False if the system cannot.
+   * Registers an adopted socket with epoll, if it is not registered yet. The later the better: what has been read or written by
+   * then causes no event. False if the system cannot.
    */
   register(socket: number): boolean {
     const words = this.#words;
@@ -93,7 +93,7 @@ export class Descriptors {
   awaitRoom(socket: number): void {
     const row = rowOf(socket);
     this.#words[row + WORD.flags] &= ~FLAG.writable;
-    if ((this.#words[row + WORD.interest] & EPOLL.OUT) === 0) this.#report(socket, this.#words[row + WORD.interest] | EPOLL.OUT);
+    this.#report(socket, this.#words[row + WORD.interest] | EPOLL.OUT);
   }
 
   /** Closes a descriptor of this worker. */

@@ -42,7 +42,7 @@ export class Gathering {
     this.#windowMs = nowMs;
   }
 
-  /** A turn is over, before which the worker waited for `waitedMs` and found so many events. Whether to pause before the next one. */
+  /** The worker waited for `waitedMs` and found so many events for its next turn. Whether to pause before it waits again. */
   next(nowMs: number, waitedMs: number, events: number): boolean {
     this.#waitedMs += waitedMs;
     this.#turns++;

@@ -174,8 +174,8 @@ export class Relay {
   }
 
   /**
-   * Acknowledges a server's first bytes: one that writes its answer in two pieces and has not turned off Nagle's algorithm sends the
-   * second only then, 40 ms later if the kernel is left to it. An end that came with the bytes needs no acknowledgement.
+   * Acknowledges a server's first bytes. A server that writes its answer in two pieces and has not turned off Nagle's algorithm
+   * sends the second piece only then; the kernel alone would wait 40 ms. If the end came with the bytes, nothing will follow.
    */
   #acknowledge(row: number, server: number, isLast: boolean): void {
     this.#words[row + WORD.flags] &= ~FLAG.ackDelayed;

@@ -1,5 +1,5 @@
-// Turns of a worker with one server on a machine with two cores, recorded while wrk sent requests: for each turn the time at work, the
-// time waiting for events, both in µs, and the number of events.
+// Turns of a worker with one server on a machine with two cores, recorded while wrk sent requests: for each turn the time at work,
+// the time waiting for events, both in µs, and the number of events.
 
 /** Recorded turns, by what the clients did. */
 export const RECORDED_TURNS: Readonly<
