@@ -2,7 +2,7 @@
  * The control API: every route with the schemas of its requests and responses. One schema validates, types both sides and generates
  * the OpenAPI document (`openapi.ts`). `balancerctl` imports only the types, so it never loads the library.
  *
- * The schemas are those of zod's small variant. The usual one gives every schema all its methods, and the daemon 20 MB.
+ * The schemas are those of zod's small variant. The usual one, with all methods on every schema, takes 9 MB more.
  */
 
 import * as z from "zod/mini";

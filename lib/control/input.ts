@@ -1,4 +1,4 @@
-/** A request's parts, checked and parsed by the schemas of its route, and the status of the answer. Knows nothing of HTTP's texts. */
+/** A request's parts, checked and parsed by the schemas of its route, and the status of the answer. Knows no HTTP. */
 
 import { OperatorError } from "../values/errors.ts";
 import type { Route, RouteRequest, Schema } from "./api.ts";
@@ -9,7 +9,7 @@ const PARTS = ["query", "params", "body"] as const;
 /** The parts of a request as they came. */
 export type RawInput = Readonly<Record<keyof RouteRequest, unknown>>;
 
-/** The parts of a request as the route's schemas make them of what came. Throws an operator error for the first that does not fit. */
+/** The parts of a request as the schemas of its route parse them. Throws an operator error for the first that does not fit. */
 export function parseInput({ request = {} }: Route, came: RawInput): unknown {
   return Object.fromEntries(PARTS.map((part) => {
     const schema = request[part];

@@ -1,4 +1,4 @@
-/** Types for the part of prom-client that is used: the registry, which writes metrics as text. The whole library keeps metrics, too. */
+/** Types for the part of prom-client that is used: the registry, which writes metrics as text. */
 
 /** A metric as the registry reads it. */
 interface ReadMetric {
