@@ -36,7 +36,7 @@ const WORKER = "lib/engine/epoll/worker.ts";
 
 /** Files that must not reach others, through any number of imports that run (not `import type`). */
 const OUT_OF_REACH: readonly [from: string, never: RegExp][] = [
-  ["ctl.ts", /^lib\/(engine\/|balancer\/|control\/(api|server)\.ts)|^(hono|@hono|prom-client|@logtape)/],
+  ["ctl.ts", /^lib\/(engine\/|balancer\/|control\/(api|openapi|server)\.ts)|^(hono|zod|prom-client|@logtape)/],
   ["lib/balancer/balancer.ts", /^lib\/engine\/(?!engine\.ts$)|^lib\/control\//],
   ["lib/engine/mod.ts", /^lib\/(balancer\/|control\/)/],
   [WORKER, /^lib\/(balancer\/|control\/|observe\/(metrics|log)\.ts|engine\/(epoll\/engine|mod)\.ts|engine\/streams\/)/],
@@ -49,8 +49,9 @@ const GATEKEEPERS: readonly [specifier: RegExp, allowed: RegExp][] = [
   [/^deno-std\//, /^lib\/std\//],
   [/^@logtape\//, /^lib\/observe\/log\.ts$/],
   [/^xxhash-wasm$/, /^lib\/routing\/hash\.ts$/],
-  [/^(@hono\/|hono)/, /^lib\/control\/(api|server)\.ts$/],
-  [/^prom-client$/, /^lib\/observe\/metrics\.ts$/],
+  [/^hono/, /^lib\/control\/server\.ts$/],
+  [/^zod/, /^lib\/control\/(api|openapi)\.ts$/],
+  [/^prom-client/, /^lib\/observe\/metrics\.ts$/],
 ];
 
 /** A reader decides in a minute. */

@@ -3,7 +3,8 @@
  * becomes an answer with a sentence. Decides nothing about balancing.
  */
 
-import { OpenAPIHono, type RouteHandler } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { Hono } from "hono/tiny";
 import { type Address, formatAddress } from "../values/address.ts";
 import type { Balancer, ServerView } from "../balancer/balancer.ts";
 import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, LIMITS } from "../values/config.ts";
@@ -12,8 +13,10 @@ import type { Plan } from "../routing/plan.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
 import { logger } from "../observe/log.ts";
 import { writeMetrics } from "../observe/metrics.ts";
-import { type Answers, ROUTES } from "./api.ts";
+import { type Answers, type InputOf, type OutputOf, ROUTES } from "./api.ts";
 import { type HttpRequest, HttpServer } from "./http.ts";
+import { parseInput, type RawInput, statusOf } from "./input.ts";
+import { describeApi } from "./openapi.ts";
 import { Door } from "./socket.ts";
 
 /** Facts about the daemon, for `status` and the metrics. */
@@ -66,7 +69,10 @@ interface RecentQuery {
   readonly limit?: number;
 }
 
-type Handlers = { [Name in keyof typeof ROUTES]: RouteHandler<(typeof ROUTES)[Name]> };
+type RouteName = keyof typeof ROUTES;
+
+/** What answers each route: the value of its answer, or the whole answer where that is no JSON. */
+type Handlers = { [Name in RouteName]: (input: InputOf<Name>) => OutputOf<Name> | Response | Promise<OutputOf<Name> | Response> };
 
 /** Serves the API on the Unix socket at `path` (mode 0600), which `claimSocket` has made free. */
 export async function serveControl(options: ControlOptions): Promise<ControlServer> {
@@ -86,7 +92,7 @@ export async function serveControl(options: ControlOptions): Promise<ControlServ
 }
 
 /** Answers a request. Its body is JSON, whatever its content type says. */
-async function answerBy(api: OpenAPIHono, { method, target, host, body }: HttpRequest): Promise<Response> {
+async function answerBy(api: Hono, { method, target, host, body }: HttpRequest): Promise<Response> {
   if (NEVER_ALLOWED.has(method)) return notAllowed(method);
   const url = urlOf(target, host);
   if (method === "GET" || method === "HEAD") return await api.fetch(new Request(url, { method }));
@@ -118,62 +124,16 @@ function requireJson(body: string): void {
 }
 
 /** The API as one function from request to answer. */
-function createApi({ balancer, facts, stop }: ControlOptions): OpenAPIHono {
-  const handlers: Handlers = {
-    status: (c) => c.json(viewStatus(balancer, facts), 200),
-    listServers: (c) => c.json({ servers: balancer.list().map(viewServer), ring: balancer.ring() }, 200),
-    addServer: async (c) => {
-      const { address, port, weight, connectionsMax } = c.req.valid("json");
-      return c.json(viewServer(await balancer.add({ host: address, port }, { weight, connectionsMax })), 201);
-    },
-    getServer: (c) => c.json(viewServer(balancer.get(formatAddress(c.req.valid("param").server))), 200),
-    changeServer: async (c) => {
-      const name = formatAddress(c.req.valid("param").server);
-      return c.json(viewServer(await balancer.change(name, c.req.valid("json"))), 200);
-    },
-    removeServer: async (c) => {
-      const name = formatAddress(c.req.valid("param").server);
-      return c.json(await balancer.remove(name, c.req.valid("query").drain ?? DEFAULT_DRAIN_MS), 200);
-    },
-    startRebalance: (c) => c.json(balancer.rebalancer.start(c.req.valid("json").rate), 202),
-    showRebalance: (c) => c.json(balancer.rebalancer.state, 200),
-    stopRebalance: (c) => c.json(balancer.rebalancer.stop(), 200),
-    plan: (c) => {
-      const { change, server, weight = 1 } = c.req.valid("query");
-      const name = formatAddress(server);
-      return c.json(
-        viewPlan(balancer.plan(change === "remove" ? { kind: change, server: name } : { kind: change, server: name, weight })),
-        200,
-      );
-    },
-    explain: (c) => {
-      const { client, successors = DEFAULT_SUCCESSORS } = c.req.valid("query");
-      return c.json(viewExplanation(balancer.explain(client, successors)), 200);
-    },
-    listRecent: (c) => c.json(viewRecent(balancer, c.req.valid("query")), 200),
-    listEnds: (c) => c.json(viewRecent(balancer, c.req.valid("query")), 200),
-    stop: (c) => {
-      const graceMs = c.req.valid("json").grace ?? DEFAULT_GRACE_MS;
-      stop(graceMs);
-      return c.json({ open: balancer.counters.get("open"), graceMs, lockFile: facts.lockFile }, 202);
-    },
-    openapi: (c) => c.json(app.getOpenAPI31Document(describeApi(facts.version)) as unknown as Record<string, unknown>, 200),
-    metrics: async (c) => {
-      const { text, contentType } = await writeMetrics(balancer.counters, {
-        version: facts.version,
-        engine: facts.engine,
-        startedAtSeconds: facts.startedAt.getTime() / 1000,
-        connectionsMax: balancer.connectionsMax,
-        servers: balancer.list().map(({ server, slot, state, weight }) => ({ name: server, slot, state, weight })),
-      });
-      return c.text(text, 200, { "content-type": contentType });
-    },
-  };
-  const app = new OpenAPIHono({
-    defaultHook: (result) => result.success ? undefined : failure(new OperatorError("usage", explain(result.error.issues[0]))),
-  });
-  for (const name of Object.keys(ROUTES) as (keyof typeof ROUTES)[]) {
-    app.openapi({ ...ROUTES[name], operationId: name }, handlers[name] as never);
+function createApi(options: ControlOptions): Hono {
+  const handlers = handlersOf(options);
+  const app = new Hono();
+  for (const name of Object.keys(ROUTES) as RouteName[]) {
+    const { method, path } = ROUTES[name];
+    const handle = handlers[name] as (input: unknown) => unknown; // each takes what its own route's schemas give
+    app.on(method.toUpperCase(), path.replaceAll(/\{(\w+)\}/g, ":$1"), async (c) => {
+      const answer = await handle(parseInput(ROUTES[name], await readParts(c)));
+      return answer instanceof Response ? answer : Response.json(answer, { status: statusOf(ROUTES[name]) });
+    });
   }
   app.onError((error) => failure(error));
   app.notFound((c) =>
@@ -182,8 +142,51 @@ function createApi({ balancer, facts, stop }: ControlOptions): OpenAPIHono {
   return app;
 }
 
-function describeApi(version: string) {
-  return { openapi: "3.1.0", info: { title: "balancer", version, license: { name: "MIT" } } };
+/** The parts of a request as they came. A query parameter that is given twice is a list. */
+async function readParts({ req }: Context): Promise<RawInput> {
+  const query = Object.entries(req.queries()).map(([name, values]) => [name, values.length === 1 ? values[0] : values]);
+  const hasBody = req.method !== "GET" && req.method !== "HEAD";
+  return { query: Object.fromEntries(query), params: req.param(), body: hasBody ? await req.json() : undefined };
+}
+
+function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
+  return {
+    status: () => viewStatus(balancer, facts),
+    listServers: () => ({ servers: balancer.list().map(viewServer), ring: balancer.ring() }),
+    addServer: async ({ body: { address, port, weight, connectionsMax } }) =>
+      viewServer(await balancer.add({ host: address, port }, { weight, connectionsMax })),
+    getServer: ({ params: { server } }) => viewServer(balancer.get(formatAddress(server))),
+    changeServer: async ({ params: { server }, body }) => viewServer(await balancer.change(formatAddress(server), body)),
+    removeServer: async ({ params: { server }, query: { drain = DEFAULT_DRAIN_MS } }) =>
+      await balancer.remove(formatAddress(server), drain),
+    startRebalance: ({ body: { rate } }) => balancer.rebalancer.start(rate),
+    showRebalance: () => balancer.rebalancer.state,
+    stopRebalance: () => balancer.rebalancer.stop(),
+    plan: ({ query: { change, server, weight = 1 } }) => {
+      const name = formatAddress(server);
+      return viewPlan(balancer.plan(change === "remove" ? { kind: change, server: name } : { kind: change, server: name, weight }));
+    },
+    explain: ({ query: { client, successors = DEFAULT_SUCCESSORS } }) => viewExplanation(balancer.explain(client, successors)),
+    listRecent: ({ query }) => viewRecent(balancer, query),
+    listEnds: ({ query }) => viewRecent(balancer, query),
+    stop: ({ body: { grace: graceMs = DEFAULT_GRACE_MS } }) => {
+      stop(graceMs);
+      return { open: balancer.counters.get("open"), graceMs, lockFile: facts.lockFile };
+    },
+    openapi: () => describeApi(facts.version),
+    metrics: () => answerMetrics(balancer, facts),
+  };
+}
+
+async function answerMetrics(balancer: Balancer, { version, engine, startedAt }: DaemonFacts): Promise<Response> {
+  const { text, contentType } = await writeMetrics(balancer.counters, {
+    version,
+    engine,
+    startedAtSeconds: startedAt.getTime() / 1000,
+    connectionsMax: balancer.connectionsMax,
+    servers: balancer.list().map(({ server, slot, state, weight }) => ({ name: server, slot, state, weight })),
+  });
+  return new Response(text, { headers: { "content-type": contentType } });
 }
 
 function viewServer({ slot: _, since, lastFailure, ...view }: ServerView): Answers["server"] {
@@ -222,11 +225,6 @@ function viewStatus(balancer: Balancer, facts: DaemonFacts): Answers["status"] {
     connections: { accepted: counters.get("accepted"), open: counters.get("open"), max: connectionsMax },
     fates: countFates((fate) => counters.get(fate)),
   };
-}
-
-/** The sentence for a value that a schema refused. The sentences of our own parsers already name the value. */
-function explain({ code, path, message }: { code?: string; path: PropertyKey[]; message: string }): string {
-  return code === "custom" || path.length === 0 ? message : `Cannot use ${path.join(".")}: ${message}`;
 }
 
 /** The answer for an error. Any error but an operator error is internal and is logged with its stack. */

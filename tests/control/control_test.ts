@@ -288,6 +288,7 @@ const BAD_REQUESTS: readonly [method: string, path: string, body: string | undef
   ["GET", "/v1/recent?limit=ten", undefined, 400, 'Limit "ten"'],
   ["GET", "/v1/recent?server=nonsense", undefined, 400, '"nonsense"'],
   ["GET", "/v1/recent?colour=red", undefined, 400, "colour"],
+  ["GET", "/v1/recent?limit=1&limit=2", undefined, 400, "limit"],
   ["POST", "/v1/rebalance", '{"rate":0}', 400, "rate"],
   ["POST", "/v1/rebalance", '{"rate":"x"}', 400, "rate"],
   ["POST", "/v1/rebalance", '{"rate":1.5}', 400, "rate"],

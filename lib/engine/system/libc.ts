@@ -26,6 +26,8 @@ const SYMBOLS = {
   memcpy: { parameters: ["buffer", "usize", "usize"], result: "usize" },
   /** void *memmove(void *dest, const void *src, size_t n): between two addresses */
   memmove: { parameters: ["usize", "usize", "usize"], result: "usize" },
+  /** int malloc_trim(size_t pad): glibc alone has it */
+  malloc_trim: { parameters: ["usize"], result: "i32", optional: true },
   /** int close(int fd) */
   close: { parameters: ["i32"], result: "i32" },
   /** ssize_t read(int fd, void *buf, size_t count) */
@@ -182,6 +184,8 @@ export interface Libc extends Disposable {
   errno(): number;
   /** The address of a buffer's first byte. It is valid as long as the buffer is referenced: V8 does not move ArrayBuffers. */
   addressOf(buffer: ArrayBuffer | SharedArrayBuffer): bigint;
+  /** Gives memory that the whole process has freed back to the system. Does nothing where libc has no such function. */
+  trim(): void;
 }
 
 /** Opens libc. Throws if none of these files can be loaded. */
@@ -197,6 +201,7 @@ export function openLibc(paths: readonly string[] = LIBC_PATHS): Libc {
       return errno[0];
     },
     addressOf: (buffer) => BigInt(call.memcpy(new Uint8Array(buffer as ArrayBuffer), errnoAddress, 0n)), // memcpy(3) returns dest
+    trim: () => void call.malloc_trim?.(0n),
     [Symbol.dispose]: () => library.close(),
   };
 }
