@@ -148,8 +148,9 @@ export function progressOf(facts: number): number {
  * of its request, and another server could not understand the rest without the beginning.
  */
 export function onServerBytes(facts: number, answer: number): number {
-  const spokeFirst = (facts & (FACT.awaitingAnswer | FACT.sent | FACT.answered)) === 0;
-  const pins = spokeFirst || (facts & FACT.tls) !== 0 || answer === UPGRADE;
+  // A server that was sent nothing greets: what the client may have said already is still to be answered.
+  if ((facts & (FACT.sent | FACT.answered)) === 0) return facts & ~FACT.recorded | FACT.answered | FACT.pinned;
+  const pins = (facts & FACT.tls) !== 0 || answer === UPGRADE;
   const goesOn = answer >= 0 ? FACT.interim | FACT.awaitingAnswer | answer << PROGRESS_SHIFT : 0;
   return facts & ~(FACT.awaitingAnswer | FACT.recorded | FACT.interim | FACT.progress) | FACT.answered | (pins ? FACT.pinned : 0) |
     goesOn;

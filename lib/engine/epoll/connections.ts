@@ -250,9 +250,9 @@ export class Connections {
   }
 
   /** Counts and reports the end of a client that is accepted and counted but whose connection did not begin. */
-  #tellUnbegun(client: number, fate: Fate, errno = 0): void {
+  #tellUnbegun(client: number, fate: Fate): void {
     this.#noteClient(client);
-    Object.assign(this.#end, { fate, slot: -1, errno, sentBytes: 0, receivedBytes: 0, durationMs: 0 });
+    Object.assign(this.#end, { fate, slot: -1, errno: 0, sentBytes: 0, receivedBytes: 0, durationMs: 0 });
     this.#tellEnd();
   }
 
@@ -328,7 +328,7 @@ export class Connections {
         this.#callOff(client);
       }
     } else if ((events & FAILED_EVENTS) !== 0) {
-      words[rowOf(client) + WORD.errno] = this.#kit.sockets.takeError(client);
+      words[rowOf(client) + WORD.errno] = this.#kit.sockets.takeError(client) || ERRNO.ECONNRESET; // reading ahead may have taken it
       this.#close(client, "client_gone", "both");
     } else if ((events & INPUT_EVENTS) !== 0 && this.#redistributor.isCalledOffByClient(client)) this.#callOff(client);
     return false;
@@ -347,7 +347,7 @@ export class Connections {
     if (words[row + WORD.generation] === generation) this.#register(client); // otherwise it has ended
   }
 
-  /** Registers the client's sockets with epoll, as far as they are not registered yet. If the system cannot, the client ends. */
+  /** Registers a new client's sockets with epoll, as far as they are not registered yet. If the system cannot, the client ends. */
   #register(client: number): void {
     const { descriptors } = this.#kit;
     const server = this.#words[rowOf(client) + WORD.peer];
@@ -359,9 +359,7 @@ export class Connections {
   /** Acts on the outcome of a step of the client's search. */
   #onDial(client: number, outcome: Dial): void {
     if (outcome === DIAL.connected) {
-      if (!this.#arrive(client)) return;
-      this.#register(client);
-      this.#queueUp(client);
+      if (this.#arrive(client)) this.#queueUp(client);
     } else if (outcome === DIAL.nobody) this.#findNobody(client);
     else if (outcome === DIAL.meant || outcome === DIAL.lost) this.#onProbed(client, outcome);
   }

@@ -82,11 +82,16 @@ export class Descriptors {
   register(socket: number): boolean {
     const words = this.#words;
     const row = rowOf(socket);
-    if (words[row + WORD.interest] !== NOT_REGISTERED) return true;
+    if (this.isRegistered(socket)) return true;
     const interest = (words[row + WORD.flags] & FLAG.writable) !== 0 ? INPUT_EVENTS : INPUT_EVENTS | EPOLL.OUT;
     if (!this.#control(EPOLL.CTL_ADD, socket, interest, words[row + WORD.generation])) return false;
     words[row + WORD.interest] = interest;
     return true;
+  }
+
+  /** Whether a socket is registered with epoll. */
+  isRegistered(socket: number): boolean {
+    return this.#words[rowOf(socket) + WORD.interest] !== NOT_REGISTERED;
   }
 
   /** The socket accepts no more bytes now: epoll is to report when it does. Most sockets never get so far. */

@@ -150,6 +150,7 @@ export class Dialer {
 
   /** Routes new connections by these tables, one for each service. */
   setTables(tables: readonly SharedTable[]): void {
+    this.#forgetNames();
     this.#routings = tables.map((table) => ({
       table,
       bytes: new Uint8Array(table.addresses),
@@ -337,6 +338,13 @@ export class Dialer {
     this.#lastEndsMs[slot] = this.#kit.clock.nowMs;
   }
 
+  /** Forgets the addresses that are no longer valid. Their servers may have left the pool. */
+  #forgetNames(): void {
+    for (const [server, { waiting, expiresMs }] of this.#names) {
+      if (waiting === undefined && this.#kit.clock.nowMs >= expiresMs) this.#names.delete(server);
+    }
+  }
+
   #hasAnother(client: number, choice: Choice): boolean {
     const { table } = this.#routingOf(client);
     const slot = this.#words[rowOf(client) + WORD.slot];
@@ -522,12 +530,13 @@ export class Dialer {
       }
     }
     this.#words[row + WORD.peer] = server;
-    if (hasBytes && sockets.isConnected(server) && !this.#isItsOwnPeer(server)) {
-      this.#words[rowOf(server) + WORD.flags] |= FLAG.writable;
-      return this.#onAccepted(client, server);
-    }
-    if (descriptors.register(server)) return DIAL.pending;
+    const isConnected = hasBytes && sockets.isConnected(server) && !this.#isItsOwnPeer(server);
+    if (isConnected) this.#words[rowOf(server) + WORD.flags] |= FLAG.writable;
+    // The server of a new client is registered after its first bytes have gone out, together with the client.
+    if (isConnected && !descriptors.isRegistered(client)) return this.#onAccepted(client, server);
+    if (descriptors.register(server)) return isConnected ? this.#onAccepted(client, server) : DIAL.pending;
     this.#closeServer(client);
+    this.#shortage = ERRNO.ENOMEM;
     return this.#failAtOnce(row, ERRNO.ENOMEM);
   }
 

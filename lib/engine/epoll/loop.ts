@@ -124,7 +124,7 @@ export class EpollLoop {
     const { setup, config, clock, libc } = this.#kit;
     const waitMs = this.#waitMs();
     if (waitMs !== 0 && config.busyPollMicros > 0) {
-      const untilMs = clock.nowMs + config.busyPollMicros / 1000;
+      const untilMs = clock.read() + config.busyPollMicros / 1000;
       do {
         const count = libc.call.epoll_wait(setup.epoll, this.#eventsAddress, EVENTS_MAX, 0);
         if (count !== 0) return count;

@@ -131,7 +131,7 @@ export class Relay {
     const row = rowOf(client);
     const got = this.#call.recv(client, this.#chunks.addresses[this.#scratch], CHUNK_SIZE, 0);
     this.#misses = got > 0 ? 0 : this.#misses + 1;
-    if (got <= 0) return; // nothing yet, or an end or a failure, which epoll will report
+    if (got <= 0) return; // nothing yet, or an end or a reset, which epoll will report, though a reset without its errno
     this.#hear(row, client, got, nowMs);
     this.#keepScore(row, got);
     this.#hold(row, 0, got);

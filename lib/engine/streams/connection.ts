@@ -355,7 +355,7 @@ export class StreamsConnection {
   #onServerBytes(leg: Leg, chunk: Uint8Array): void {
     if (!this.#isHeard(leg)) return;
     leg.heardMs = performance.now();
-    this.#conversation.serverSaid(chunk);
+    this.#conversation.serverSaid(chunk, leg.isWriting);
     this.#budget = undefined;
     if (this.#departure !== undefined && isCalledOff(this.#departure.loss, "server")) this.#callOff();
   }

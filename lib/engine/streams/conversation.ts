@@ -108,9 +108,10 @@ export class Conversation {
     this.#lastActivityMs = performance.now();
   }
 
-  serverSaid(chunk: Uint8Array): void {
+  /** Bytes of the server were read. `isWriting`: bytes of the client are being written to it. */
+  serverSaid(chunk: Uint8Array, isWriting: boolean): void {
     this.forget();
-    this.#facts = onServerBytes(this.#facts, this.#classify(chunk));
+    this.#facts = onServerBytes(isWriting ? this.#facts | FACT.sent : this.#facts, this.#classify(chunk));
     this.#replays = 0;
     this.#serverUntaken += chunk.length;
     this.#lastActivityMs = performance.now();

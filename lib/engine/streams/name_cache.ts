@@ -4,6 +4,7 @@
  */
 
 import { type FindIps, findIps } from "../../health/find_ips.ts";
+import { isIp } from "../../values/address.ts";
 import { LIMITS } from "../../values/config.ts";
 
 /** Finds and caches IP addresses. */
@@ -14,6 +15,7 @@ export class NameCache {
 
   /** The host's IP addresses, at least one, in the system's order of preference. Rejects if there is none. */
   find(host: string): Promise<readonly string[]> {
+    if (isIp(host)) return Promise.resolve([host]);
     const known = this.#answers.get(host);
     if (known !== undefined) return known;
     const answer = this.ask(host);

@@ -54,7 +54,7 @@ Deno.test("a Conversation forgets what was recorded when a server speaks, and gi
   conversation.serverTook(3000);
   const repeated = conversation.repeat();
   assertEquals(freeBytes(room), before - 4 * KIB);
-  conversation.serverSaid(new Uint8Array(10));
+  conversation.serverSaid(new Uint8Array(10), false);
   assertEquals(freeBytes(room), before);
   assertEquals(repeated, someBytes(3000)); // whoever still writes it has it
   assertEquals([conversation.repeat().length, conversation.replays], [0, 0]);
