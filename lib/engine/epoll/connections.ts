@@ -328,7 +328,8 @@ export class Connections {
         this.#callOff(client);
       }
     } else if ((events & FAILED_EVENTS) !== 0) {
-      words[rowOf(client) + WORD.errno] = this.#kit.sockets.takeError(client) || ERRNO.ECONNRESET; // reading ahead may have taken it
+      // Reading ahead may have taken the errno of a reset.
+      words[rowOf(client) + WORD.errno] = this.#kit.sockets.takeError(client) || ERRNO.ECONNRESET;
       this.#close(client, "client_gone", "both");
     } else if ((events & INPUT_EVENTS) !== 0 && this.#redistributor.isCalledOffByClient(client)) this.#callOff(client);
     return false;
