@@ -62,6 +62,11 @@ export const LEVELS = ["new", "unanswered", "idle"] as const;
 /** One of LEVELS. */
 export type Level = typeof LEVELS[number];
 
+/** Whether servers are told the client's address by the PROXY protocol, and in which version. */
+export const PROXY_CHOICES = ["v1", "v2", "off"] as const;
+/** One of PROXY_CHOICES. */
+export type ProxyChoice = typeof PROXY_CHOICES[number];
+
 /** Names of engines, and `auto`. `engine/mod.ts` has the engines; a test compares the two. */
 const ENGINE_NAMES = ["auto", "epoll", "streams"] as const;
 
@@ -217,6 +222,14 @@ export const SETTINGS = {
     default: "off",
     summary: "how long a recovered server takes to ramp up to its full share",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "Slow start", 10),
+  },
+  proxy: {
+    group: "Client addresses",
+    flag: "proxy",
+    value: PROXY_CHOICES.join("|"),
+    default: "off",
+    summary: "header that tells servers the client's address; a server can have its own choice",
+    parse: (text): ProxyChoice => parseChoice(text, { what: "PROXY protocol version", choices: PROXY_CHOICES, help: HELPER }),
   },
   connectionsMax: {
     group: "Limits and timeouts",

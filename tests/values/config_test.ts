@@ -28,6 +28,7 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     fall: 3,
     restMs: 1000,
     slowStartMs: 0,
+    proxy: "off",
     connectionsMax: "auto",
     keepAliveMs: 30_000,
     userTimeoutMs: 30_000,

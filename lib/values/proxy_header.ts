@@ -1,0 +1,2 @@
+/** The PROXY protocol. */
+export type ProxyVersion = "v1" | "v2";
