@@ -4,7 +4,8 @@
  */
 
 import { type Address, clientKey, formatAddress, parseAddress, reaches } from "../values/address.ts";
-import { Admission, type ServerCondition } from "../health/admission.ts";
+import { Admission, type KnownCondition, type ServerCondition } from "../health/admission.ts";
+import { Authorities } from "../health/authorities.ts";
 import { type Config, LIMITS } from "../values/config.ts";
 import { allocateCounters, Counters } from "../observe/counters.ts";
 import { countFates, type Fate, FATE_NAMES, FATES } from "../values/fates.ts";
@@ -25,10 +26,12 @@ import { peakToMean, ringFingerprint, ringShares } from "../routing/ring.ts";
 import { type Load, routeFirst } from "../routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
 import { allocateAvailabilities, AvailabilityTable, type ServerState } from "../routing/availability.ts";
+import type { ServerCheck } from "../values/check_spec.ts";
+import { checkOf } from "../values/server_check.ts";
 import { DEFAULT_SERVER_SETTINGS, type ServerSettings } from "../values/server_settings.ts";
 import { type SavedServer, toSaved } from "./state_file.ts";
 
-/** A connection that a server did not accept. */
+/** A connection that a server did not accept, or lost before it answered. */
 interface ConnectFailure {
   readonly at: Date;
   readonly reason: string;
@@ -51,7 +54,7 @@ export interface ServerView extends ServerSettings {
   readonly connectFailures: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;
-  /** The last connection that it did not accept; null for none. */
+  /** The last connection that it did not accept, or lost before it answered; null for none. */
   readonly lastFailure: ConnectFailure | null;
   /** Its share of all keys, from 0 to 1. */
   readonly share: number;
@@ -86,6 +89,10 @@ export interface BalancerOptions {
   /** Limit on concurrent health checks. */
   readonly checksMax?: number;
   readonly servers?: readonly SavedServer[];
+  /** What is known of these servers from before a restart, by name. */
+  readonly known?: ReadonlyMap<string, KnownCondition>;
+  /** The authorities that HTTPS checks of these servers trust. */
+  readonly authorities?: Authorities;
   /** The IP addresses of this machine, to refuse servers that are the balancer itself. */
   readonly ownIps?: () => readonly string[];
   /** Saves the pool; a change is not made if this rejects. */
@@ -143,6 +150,7 @@ export class Balancer implements AsyncDisposable {
   readonly #config: Config;
   readonly #availabilities: AvailabilityTable;
   readonly #admission: Admission;
+  readonly #authorities: Authorities;
   readonly #recent = new RecentEnds();
   readonly #rebalancer: Rebalancer;
   #pool: Pool = new Map();
@@ -162,13 +170,18 @@ export class Balancer implements AsyncDisposable {
     this.#save = save;
     this.#ownIps = ownIps;
     this.#config = config;
+    this.#authorities = options.authorities ?? new Authorities();
     this.#availabilities = new AvailabilityTable(allocateAvailabilities(this.counters.slots));
     this.#admission = new Admission({
       config,
       availabilities: this.#availabilities,
       checksMax: options.checksMax ?? CHECKS_UNDER_WAY_MAX,
-      connectsOf: (slot) => this.counters.getOf(slot, "connects"),
-      onChange: logCondition,
+      serviceOf: (slot) => ({
+        connects: this.counters.getOf(slot, "connects"),
+        receivedBytes: this.counters.getOf(slot, "receivedBytes"),
+      }),
+      trustOf: (ca) => this.#authorities.trustOf(ca),
+      onChange: (server, condition) => this.#onCondition(server, condition),
       onSilent: (slot, { silentMs, sinceHealthyMs }) => this.#engine.lose(slot, silentMs, sinceHealthyMs),
     });
     this.#pool = new Map(
@@ -195,9 +208,9 @@ export class Balancer implements AsyncDisposable {
         if (moved.loss === "rebalance") this.#rebalancer.countMove();
         logMove(moved);
       },
-      onServerFailed: (slot, reason) => {
+      onServerFailed: (slot, reason, kind) => {
         this.#failures.set(slot, { at: new Date(), reason });
-        this.#admission.trafficFailed(slot, reason);
+        this.#admission.trafficFailed(slot, reason, kind);
       },
       onServerEmpty: (slot) => this.#finishRemoval(slot, true),
     });
@@ -209,7 +222,10 @@ export class Balancer implements AsyncDisposable {
         return index < 0 ? undefined : this.#table.slots[index];
       },
     });
-    for (const { server, draining } of servers) this.#admission.enter(this.#pool.get(server)!, { draining });
+    for (const { server: name, draining } of servers) {
+      const server = this.#pool.get(name)!;
+      this.#admission.enter(server, this.#checkOf(server), { draining, known: options.known?.get(name) });
+    }
   }
 
   /** Where clients connect. */
@@ -240,12 +256,13 @@ export class Balancer implements AsyncDisposable {
         const why = `the pool is at its limit of ${LIMITS.serversMax} servers; remove one first`;
         throw new OperatorError("conflict", `${cannot}: ${why}`);
       }
+      await this.#requireTrust(address, settings);
       const removing = this.#removing.get(name);
       const server = this.#newServer({ name, address }, settings, removing?.server.slot);
       this.#removing.delete(name); // otherwise its last connection could end now and free the slot
       const onSaved = () => {
         if (removing !== undefined) cancelRemoval(removing);
-        this.#admission.enter(server); // before the first question about its state
+        this.#admission.enter(server, this.#checkOf(server)); // before the first question about its state
       };
       try {
         await this.#publish(new Map(this.#pool).set(name, server), cannot, { onSaved });
@@ -271,10 +288,11 @@ export class Balancer implements AsyncDisposable {
       const old = this.#inPool(name, "change");
       const wasDraining = this.#admission.isDraining(old.slot);
       const { draining = wasDraining, ...changed } = settings;
+      await this.#requireTrust(old.address, { ...old.settings, ...changed });
       const server = this.#newServer(old, { ...old.settings, ...changed }, old.slot);
       const pool = new Map(this.#pool).set(name, server);
       await this.#publish(pool, `Cannot change server ${JSON.stringify(name)}`, { draining: new Map([[name, draining]]) });
-      this.#admission.change(server);
+      this.#admission.change(server, this.#checkOf(server));
       if (draining && !wasDraining) this.#admission.drain(server.slot);
       if (!draining && wasDraining) this.#admission.undrain(server.slot);
       if (draining) this.#engine.vacate(server.slot);
@@ -401,6 +419,22 @@ export class Balancer implements AsyncDisposable {
     });
     this.#lastChange = made.catch(() => {});
     return made;
+  }
+
+  #checkOf(server: PoolServer): ServerCheck {
+    return checkOf(server.settings, this.#config, server);
+  }
+
+  /** Reads the authorities that the checks of a server with these settings need. Throws an operator error if they cannot be used. */
+  async #requireTrust(address: Address, settings: Partial<ServerSettings>): Promise<void> {
+    const { question, ca } = checkOf({ ...DEFAULT_SERVER_SETTINGS, ...settings }, this.#config, { address });
+    if (question.kind === "https" || settings.checkCa !== undefined) await this.#authorities.load(ca);
+  }
+
+  /** Checks or traffic have changed the condition of a server. */
+  #onCondition(server: TableServer, condition: ServerCondition): void {
+    logCondition(server.name, condition);
+    if (condition.state === "draining") this.#engine.vacate(server.slot);
   }
 
   /** Validates, saves and publishes a pool. Its error messages begin with `cannot`. */
@@ -577,6 +611,7 @@ function endLogger(): (ended: EndedConnection) => void {
 /** Logs a change of state by health. */
 function logCondition(server: string, { state, reason }: ServerCondition): void {
   if (state === "up") log.info("Server {server} is up again", { server });
+  else if (state === "draining") log.info("Server {server} is draining: {reason}", { server, reason });
   else log.warn("Server {server} is {state}: {reason}", { server, state, reason });
 }
 

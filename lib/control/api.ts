@@ -23,12 +23,15 @@ import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DURATION_MAX_MS, formatDuration, parseDuration } from "../values/duration.ts";
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../values/errors.ts";
 import { PLANNED_STATES } from "../routing/plan.ts";
-import type { ServerSettingName } from "../values/server_settings.ts";
+import { SERVER_SETTINGS, type ServerSettingName } from "../values/server_settings.ts";
 
 z.config(en()); // the sentences for values that do not fit; the small variant has none by itself
 
 /** The longest text that is taken for a name, an address or a time. */
 const text = z.string().check(z.maxLength(300));
+
+/** The longest text of a check. */
+const LONG_TEXT_MAX = 9000;
 
 /** A string that our parser accepts, transformed to the result of the parser. */
 function parsed<T>(parse: (text: string) => T, description: string, example: string) {
@@ -41,6 +44,24 @@ function parsed<T>(parse: (text: string) => T, description: string, example: str
     }
   });
   return z.pipe(text, transform).check(z.meta({ description, example }));
+}
+
+/** A string that `parse` reads and gives back as it is. Others are refused, with the sentence of `parse` or the right form. */
+function canonical(parse: (text: string) => string | null, description: string, example: string) {
+  const check = z.superRefine((text: string, context) => {
+    const fault = faultOfText(parse, text);
+    if (fault !== undefined) context.addIssue({ code: "custom", message: fault, input: text });
+  });
+  return z.string().check(z.maxLength(LONG_TEXT_MAX), check, z.meta({ description, example }));
+}
+
+function faultOfText(parse: (text: string) => string | null, text: string): string | undefined {
+  try {
+    const form = parse(text);
+    return form === text ? undefined : `Value ${JSON.stringify(text)} must be written as ${JSON.stringify(form)}`;
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 function duration(what: string, defaultMs: number) {
@@ -66,6 +87,23 @@ const serverSettings = {
   connectionsMax,
   proxy: z.nullable(z.enum(PROXY_CHOICES)).check(
     z.describe("Version of the PROXY header that connections to the server begin with; null for the daemon's setting"),
+  ),
+  check: z.nullable(
+    canonical(SERVER_SETTINGS.check.parse, "How the server is checked; null for the daemon's setting", "http:/primary"),
+  ),
+  checkPort: z.nullable(whole(1, 65535)).check(z.describe("The port that checks connect to; null for the daemon's setting")),
+  checkHost: z.nullable(
+    canonical(SERVER_SETTINGS.checkHost.parse, "The name in HTTP checks; null for the daemon's setting", "db.example"),
+  ),
+  checkCa: z.nullable(
+    canonical(
+      SERVER_SETTINGS.checkCa.parse,
+      "The authorities that HTTPS checks trust: system, none or the absolute path of a file; null for the daemon's setting",
+      "/etc/balancer/ca.pem",
+    ),
+  ),
+  checkStatus: z.nullable(
+    canonical(SERVER_SETTINGS.checkStatus.parse, "The statuses that pass HTTP checks; null for the daemon's setting", "200-399"),
   ),
 } satisfies Record<ServerSettingName, Schema>;
 const serverName = z.string().check(z.meta({ description: "address:port", example: "10.0.0.1:8001" }));

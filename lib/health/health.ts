@@ -9,6 +9,7 @@ import type { ServerCheck } from "../values/check_spec.ts";
 import { LIMITS } from "../values/config.ts";
 import { type CheckOptions, type CheckResult, type FailedCheck, runCheck } from "./check.ts";
 import { assert } from "../values/errors.ts";
+import type { TrafficFailure } from "../routing/early_loss.ts";
 
 /** `up`: may get clients. `resting`: connections of clients failed, and it is probed after the rest. `down`: its checks fail. */
 export type HealthState = "up" | "resting" | "down";
@@ -34,12 +35,6 @@ export interface Service {
   readonly connects: number;
   readonly receivedBytes: number;
 }
-
-/**
- * How a client's connection fails: the server does not accept it or is dead (`connect`), or it accepts and soon loses the
- * connection without an answer (`answer`).
- */
-export type TrafficFailure = "connect" | "answer";
 
 /** The state of a server and what the next state depends on. Times in ms are of a monotonic clock. */
 export interface HealthRecord extends ServerHealth {
@@ -231,7 +226,7 @@ interface HealthOptions {
   readonly onChange: (slot: number, health: ServerHealth) => void;
   /** Called for every failed check from the `fall`-th in a row on, except for trials where checks are off. */
   readonly onCheckFailed: (slot: number, failure: CheckFailure) => void;
-  /** Called for every check that passed, after `onChange`, with whether the server asks to be drained. */
+  /** Called for every check that passed, before the state changes, with whether the server asks to be drained. */
   readonly onAnswer?: (slot: number, asksToDrain: boolean) => void;
   /** What the server has done for clients so far. */
   readonly serviceOf: (slot: number) => Service;
@@ -473,8 +468,8 @@ export class Health implements Disposable {
     if (result.passed) {
       watched.failingSinceMs = Infinity;
       watched.wellMs = startedMs;
+      this.#options.onAnswer?.(watched.slot, result.asksToDrain === true);
       this.#become(watched, afterPassedCheck(record, startedMs, this.#rulesOf(watched), moment));
-      if (this.#isCurrent(watched)) this.#options.onAnswer?.(watched.slot, result.asksToDrain === true);
     } else if (result.isOwnFault) {
       this.#become(watched, afterVoidCheck(record, startedMs, moment));
     } else {

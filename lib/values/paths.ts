@@ -110,3 +110,13 @@ function given(world: PathsWorld, variable: string): string | undefined {
 function absolute(path: string | undefined): string | undefined {
   return path?.startsWith("/") ? path.replace(/\/+$/, "") : undefined;
 }
+
+/** Whether a path means the same file in every working directory. */
+export function isAbsolute(path: string): boolean {
+  return Deno.build.os === "windows" ? /^([a-z]:)?[\\/]/i.test(path) : path.startsWith("/");
+}
+
+/** The path that means this file in every working directory. */
+export function absolutePath(path: string): string {
+  return isAbsolute(path) ? path : `${Deno.cwd()}/${path}`;
+}

@@ -4,9 +4,9 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows }
 import fc from "fast-check";
 import { createServer } from "node:net";
 import type { Address } from "../../lib/values/address.ts";
-import { ANSWER_BYTES_MAX, type CheckResult, runCheck } from "../../lib/health/check.ts";
+import { ANSWER_BYTES_MAX, type CheckOptions, type CheckResult, runCheck as runServerCheck } from "../../lib/health/check.ts";
 import type { FindIps } from "../../lib/health/find_ips.ts";
-import { type Check, parseCheck } from "../../lib/values/check_spec.ts";
+import { type Check, parseCheck, plainCheck } from "../../lib/values/check_spec.ts";
 import { LATE_MS } from "../../lib/health/connect.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import {
@@ -42,6 +42,11 @@ const SHORT_MS = 100;
 const PASSED: CheckResult = { passed: true };
 const HTTP = parseCheck("http:/health");
 const PING = parseCheck(String.raw`send:PING\r\n expect:+PONG`);
+
+/** A check of the server itself, with this question. */
+function runCheck(check: Check, address: Address, timeoutMs: number, options?: CheckOptions): Promise<CheckResult> {
+  return runServerCheck(plainCheck(check), address, timeoutMs, options);
+}
 
 function bytes(text: string): Uint8Array {
   return new TextEncoder().encode(text);
@@ -154,7 +159,7 @@ for (const value of BAD) {
   Deno.test(`parseCheck() refuses ${JSON.stringify(value.slice(0, 60))}, ${value.length} characters long`, () => {
     const error = assertThrows(() => parseCheck(value), OperatorError, JSON.stringify(value));
     assertEquals(error.kind, "usage");
-    assertStringIncludes(error.message, "is not off, tcp, http:/path");
+    assertStringIncludes(error.message, "is not off, tcp, http:/path or https:/path");
   });
 }
 
@@ -231,13 +236,13 @@ testWithoutLeaks("runCheck() by http sends a request for the path, to the server
   );
 });
 
-for (const line of ["HTTP/1.1 200 OK\r\n", "HTTP/1.0 204\r\n", "HTTP/1.1 399 \n", "HTTP/1.1 301 Moved\r\nLocation: /\r\n\r\n"]) {
+for (const line of ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 204\r\n\r\n", "HTTP/1.1 399 \n\n", "HTTP/1.1 301 Moved\r\nLocation: /\r\n\r\n"]) {
   testWithoutLeaks(`runCheck() by http is content with ${JSON.stringify(line)}`, async () => {
     assertEquals(await checkOf(answer(line), HTTP), PASSED);
   });
 }
 
-for (const status of ["503 Service Unavailable", "400", "404 Not Found", "500", "199", "100 Continue"]) {
+for (const status of ["503 Service Unavailable", "400", "405 Not Allowed", "500", "199", "100 Continue"]) {
   testWithoutLeaks(`runCheck() by http tells a status of ${status}`, async () => {
     const reason = `it answered HTTP ${status.slice(0, 3)}`;
     assertEquals(await checkOf(answer(`HTTP/1.1 ${status}\r\n\r\n`), HTTP), { passed: false, reason, isGone: false });
@@ -252,7 +257,7 @@ for (const line of [...NOT_HTTP, "HTTP/1.1 OK 200\r\n", "HTTP/1.1 600\r\n", "htt
 }
 
 testWithoutLeaks("runCheck() by http takes a status line that comes letter by letter", async () => {
-  assertEquals(await checkOf(answer(..."HTTP/1.1 204 No Content\r\n"), HTTP), PASSED);
+  assertEquals(await checkOf(answer(..."HTTP/1.1 204 No Content\r\n\r\n"), HTTP), PASSED);
 });
 
 testWithoutLeaks("runCheck() by http reads a status line of 4 KiB and none that is longer", async () => {

@@ -14,7 +14,7 @@ import fc from "fast-check";
 import type { Address } from "../../lib/values/address.ts";
 import type { CheckResult } from "../../lib/health/check.ts";
 import { LIMITS } from "../../lib/values/config.ts";
-import type { Check } from "../../lib/values/check_spec.ts";
+import { type Check, plainCheck, type ServerCheck } from "../../lib/values/check_spec.ts";
 import {
   afterFailedCheck,
   afterFailedClient,
@@ -54,12 +54,17 @@ const EVENTS: readonly Event[] = ["pass", "fail", "void", "client fails", "clien
 class Story {
   nowMs = 5000;
   connects = 7;
-  record: HealthRecord = newRecord(this.connects, this.#moment);
+  receivedBytes = 0;
+  record: HealthRecord = newRecord(this.#service, this.#moment);
 
   constructor(readonly rules: HealthRules = RULES) {}
 
   get #moment() {
     return { nowMs: this.nowMs, date: new Date(this.nowMs) };
+  }
+
+  get #service() {
+    return { connects: this.connects, receivedBytes: this.receivedBytes };
   }
 
   get state(): string {
@@ -88,7 +93,8 @@ class Story {
     if (event === "fail") return afterFailedCheck(record, { reason: "connection refused", startedMs }, rules, this.#moment);
     if (event === "void") return afterVoidCheck(record, startedMs, this.#moment);
     if (event === "client fails") {
-      return afterFailedClient(record, { reason: "no answer", connects: this.connects }, rules, this.#moment);
+      const fault = { reason: "no answer", kind: "connect", service: this.#service, roomToRest: 1 } as const;
+      return afterFailedClient(record, fault, rules, this.#moment);
     }
     this.connects++;
     return record;
@@ -146,7 +152,7 @@ for (const [what, rules, events, state] of SEQUENCES) {
 }
 
 Deno.test("newRecord() is of a server that is up, for no reason, since now", () => {
-  const { state, since, reason } = newRecord(0, { nowMs: 12, date: new Date(99) });
+  const { state, since, reason } = newRecord({ connects: 0, receivedBytes: 0 }, { nowMs: 12, date: new Date(99) });
   assertEquals({ state, since, reason }, { state: "up", since: new Date(99), reason: null });
 });
 
@@ -297,22 +303,26 @@ async function settled(): Promise<void> {
   for (let i = 0; i < 8; i++) await Promise.resolve();
 }
 
-const CONFIG: HealthConfig = { check: { kind: "tcp" }, checkIntervalMs: 1000, checkTimeoutMs: 500, rise: 2, fall: 3, restMs: 1000 };
+const CONFIG: HealthConfig = { checkIntervalMs: 1000, checkTimeoutMs: 500, rise: 2, fall: 3, restMs: 1000, restShare: 1 };
+const TCP: Check = { kind: "tcp" };
 const OFF: Check = { kind: "off" };
 
 /** A Health of servers whose addresses' ports are their slots, and what it did. */
 class Ward implements Disposable {
   readonly clock = new FakeClock();
-  readonly checks: { readonly slot: number; readonly atMs: number; readonly check: Check; readonly signal: AbortSignal }[] = [];
+  readonly checks: { readonly slot: number; readonly atMs: number; readonly check: ServerCheck; readonly signal: AbortSignal }[] = [];
   readonly changes: (readonly [slot: number, state: string])[] = [];
   readonly failures: (CheckFailure & { readonly slot: number })[] = [];
   readonly results = new Map<number, CheckResult | Promise<CheckResult>>();
   readonly connects = new Map<number, number>();
+  readonly receivedBytes = new Map<number, number>();
+  readonly check: ServerCheck;
   underWay = 0;
   underWayMax = 0;
   readonly health: Health;
 
-  constructor(config: Partial<HealthConfig> = {}) {
+  constructor({ check = TCP, ...config }: Partial<HealthConfig> & { readonly check?: Check } = {}) {
+    this.check = plainCheck(check);
     this.health = new Health({
       config: { ...CONFIG, ...config },
       clock: this.clock,
@@ -329,12 +339,12 @@ class Ward implements Disposable {
         this.changes.push([slot, health.state]);
       },
       onCheckFailed: (slot, failure) => this.failures.push({ slot, ...failure }),
-      connectsOf: (slot) => this.connects.get(slot) ?? 0,
+      serviceOf: (slot) => ({ connects: this.connects.get(slot) ?? 0, receivedBytes: this.receivedBytes.get(slot) ?? 0 }),
     });
   }
 
   watch(first: number, count = 1): this {
-    for (let slot = first; slot < first + count; slot++) this.health.watch(slot, address(slot));
+    for (let slot = first; slot < first + count; slot++) this.health.watch(slot, address(slot), this.check);
     return this;
   }
 
@@ -529,7 +539,7 @@ Deno.test("a server that clients fail at rests, is tried once by itself, and is 
   await ward.clock.goOn(999);
   assertEquals(ward.checks.length, 0);
   await ward.clock.goOn(1);
-  assertEquals(ward.checks.map(({ slot, check }) => ({ slot, check })), [{ slot: 1, check: { kind: "tcp" } }]);
+  assertEquals(ward.checks.map(({ slot, check }) => ({ slot, check })), [{ slot: 1, check: plainCheck(TCP) }]);
   assertEquals(ward.changes, [[1, "resting"], [1, "up"]]);
   assert(ward.clock.isIdle);
 });
@@ -548,7 +558,7 @@ Deno.test("the trial of a server is the check that is configured", async () => {
   const check: Check = { kind: "http", path: "/health" };
   using ward = new Ward({ check, checkIntervalMs: 60_000 }).watch(1).fail(1);
   await ward.clock.goOn(1000);
-  assertEquals(ward.checks.map(({ check }) => check), [check]);
+  assertEquals(ward.checks.map(({ check }) => check.question), [check]);
   assertEquals(ward.health.stateOf(1).state, "up");
 });
 
@@ -626,9 +636,9 @@ Deno.test("a server may be forgotten when it is told that it is down", async () 
       health.forget(slot);
     },
     onCheckFailed: () => told.push("failed"),
-    connectsOf: () => 0,
+    serviceOf: () => ({ connects: 0, receivedBytes: 0 }),
   });
-  health.watch(1, address(1));
+  health.watch(1, address(1), plainCheck(TCP));
   await clock.goOn(5000);
   assertEquals(told, ["down"]);
   assert(clock.isIdle);
@@ -663,11 +673,11 @@ testWithoutLeaks("Health checks real servers by itself", async () => {
     config: { ...CONFIG, checkIntervalMs: 20, fall: 2, rise: 1 },
     onChange: (slot: number, { state }: ServerHealth) => changes.put([slot, state]),
     onCheckFailed: () => {},
-    connectsOf: () => 0,
+    serviceOf: () => ({ connects: 0, receivedBytes: 0 }),
   });
   await using server = startServer(() => Promise.resolve());
-  health.watch(1, server.address);
-  health.watch(2, addresses.dead);
+  health.watch(1, server.address, plainCheck(TCP));
+  health.watch(2, addresses.dead, plainCheck(TCP));
   assertEquals(await changes.take(), [2, "down"]);
   await using _late = startServer(() => Promise.resolve(), addresses.dead);
   assertEquals(await changes.take(), [2, "up"]);

@@ -27,7 +27,7 @@ import {
   SERVICE_SHIFT,
   WORD,
 } from "./descriptor_table.ts";
-import { REASON } from "./reasons.ts";
+import { isPassedOver, REASON } from "./reasons.ts";
 import type { SharedTable } from "./shared_table.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 
@@ -601,11 +601,11 @@ function openSocket(libc: Libc, family: number): number {
 
 /** Whether this machine or the operator caused the failure of a dial, so that it says nothing about the server. */
 function isOurs(errno: number): boolean {
-  return SHORTAGES.includes(errno) || errno === REASON.removed || errno === REASON.silent;
+  return SHORTAGES.includes(errno) || isPassedOver(errno);
 }
 
 /** The result of a probe that ended with this errno or REASON. */
 function resultOf(errno: number): ProbeResult {
-  if (errno === REASON.removed || errno === REASON.silent) return "gone";
+  if (isPassedOver(errno)) return "gone";
   return isOurs(errno) ? "unasked" : "failed";
 }

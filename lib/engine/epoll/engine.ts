@@ -32,6 +32,7 @@ import { EpollListener } from "./listener.ts";
 import { COMMAND } from "./mailbox.ts";
 import type { ReportHandlers } from "./reports.ts";
 import { type SharedTable, SharedTables } from "./shared_table.ts";
+import { isEarlyReason } from "./reasons.ts";
 import { formatClient, OpenRow, parseId, reasonOf, ReportedEnd, ReportedMove } from "./views.ts";
 import { type CommonSetup, WorkerHandle } from "./worker_handle.ts";
 import type { WorkerListener } from "./worker_setup.ts";
@@ -250,7 +251,8 @@ class EpollEngine implements Engine {
     return {
       onEnd: (report) => onEnded(ended.of(report)),
       onMove: (report) => onMoved(moved.of(report)),
-      onFailure: (slot, errno) => onServerFailed(slot, reasonOf(errno) ?? "it did not accept"),
+      onFailure: (slot, errno) =>
+        onServerFailed(slot, reasonOf(errno) ?? "it did not accept", isEarlyReason(errno) ? "answer" : "connect"),
     };
   }
 

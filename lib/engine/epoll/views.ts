@@ -3,6 +3,7 @@
 import { formatAddress, formatIp } from "../../values/address.ts";
 import type { Fate } from "../../values/fates.ts";
 import type { EndedConnection, MovedConnection } from "../../observe/connections.ts";
+import { EARLY_LOSSES } from "../../routing/early_loss.ts";
 import type { ConnectionState, Loss } from "../../routing/redistribution.ts";
 import type { OpenConnection } from "../engine.ts";
 import { errnoText } from "../system/libc.ts";
@@ -147,5 +148,8 @@ export function reasonOf(errno: number): string | undefined {
   if (errno === REASON.nameNotFound) return "its name was not found";
   if (errno === REASON.removed) return "it was removed";
   if (errno === REASON.silent) return "its checks get no answer";
+  if (errno === REASON.asking) return "its check asks to drain it";
+  if (errno === REASON.closedEarly) return EARLY_LOSSES.end;
+  if (errno === REASON.resetEarly) return EARLY_LOSSES.reset;
   return errnoText(errno);
 }
