@@ -1,2 +1,0 @@
-/** The PROXY protocol. */
-export type ProxyVersion = "v1" | "v2";
