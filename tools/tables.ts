@@ -65,6 +65,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   rebalanceRateMax: ["Connections per second that `rebalance` moves", count],
   successorsMax: ["Servers that `explain --successors` shows", count],
   recentMax: ["Ended connections in one answer", count],
+  proxyHeaderBytesMax: ["PROXY protocol header", formatSize],
   requestBytesMax: ["Body of a request on the control socket", formatSize],
   requestTimeMaxMs: ["Time for a request to arrive on the control socket", formatDuration],
   controlConnectionsMax: ["Connections to the control socket", count],
