@@ -148,6 +148,14 @@ export const FLAG = {
   watched: 1 << 16,
 } as const;
 
+/** A connection's id is its client's descriptor, which is below this number, plus the generation of its row times this number. */
+const ID_DESCRIPTORS = 2 ** 21;
+
+/** The descriptor and the generation that an id stands for. */
+export function parseId(id: number): { readonly client: number; readonly generation: number } {
+  return { client: id % ID_DESCRIPTORS, generation: Math.floor(id / ID_DESCRIPTORS) };
+}
+
 /** The first word of a descriptor's row. */
 export function rowOf(descriptor: number): number {
   return descriptor << ROW_SHIFT;
@@ -178,6 +186,14 @@ export class DescriptorTable {
     const server = this.words[rowOf(client) + WORD.peer];
     const clientMs = this.floats[floatsOf(client) + FLOAT.lastActivityMs];
     return server < 0 ? clientMs : Math.max(clientMs, this.floats[floatsOf(server) + FLOAT.lastActivityMs]);
+  }
+
+  /**
+   * The id of a client's connection: below 2⁵³. The same from the adoption of the client to its release, and unique until the
+   * descriptor was used 2³¹ times, which takes half a year at 10,000 connections a second, 64 of them open.
+   */
+  idOf(client: number): number {
+    return (this.words[rowOf(client) + WORD.generation] >>> 0) * ID_DESCRIPTORS + client;
   }
 
   /** A copy of a client's IP address. */

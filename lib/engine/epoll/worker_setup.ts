@@ -26,6 +26,8 @@ export interface WorkerSetup {
   readonly counters: SharedCounters;
   readonly availabilities: SharedArrayBuffer;
   readonly config: EngineConfig;
+  /** The start id of the daemon, for `formatConnectionId`. */
+  readonly startId: string;
   readonly pipesMax: number;
   /** By service. */
   readonly tables: readonly SharedTable[];
