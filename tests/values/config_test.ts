@@ -29,6 +29,8 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     restMs: 1000,
     slowStartMs: 0,
     proxy: "off",
+    acceptProxy: null,
+    proxyTimeoutMs: 3000,
     connectionsMax: "auto",
     keepAliveMs: 30_000,
     userTimeoutMs: 30_000,
