@@ -33,6 +33,8 @@ export const HEADER = {
 } as const;
 export type Header = typeof HEADER[keyof typeof HEADER];
 
+/** Time between two malformed headers of which main is told the reason; all are counted by their fate. */
+const COMPLAINT_PAUSE_MS = 1000;
 const PEEK_SIZE = BigInt(CHUNK_BYTES);
 const NO_TLVS = new Uint8Array(0);
 
@@ -47,7 +49,7 @@ interface Outgoing {
 }
 
 /** The parts of the worker that headers use. */
-type HeadersKit = Pick<WorkerKit, "libc" | "sockets" | "table" | "chunks" | "config" | "setup">;
+type HeadersKit = Pick<WorkerKit, "libc" | "sockets" | "table" | "chunks" | "config" | "setup" | "clock" | "post">;
 
 /** The headers of one worker. */
 export class ProxyHeaders {
@@ -60,6 +62,7 @@ export class ProxyHeaders {
   readonly #encoder = new TextEncoder();
   /** The chunk that is read into; borrowed for good at the first header. */
   #chunk = -1;
+  #complainedMs = -Infinity;
 
   constructor(kit: HeadersKit) {
     this.#kit = kit;
@@ -88,7 +91,7 @@ export class ProxyHeaders {
     if (got <= 0) return HEADER.gone;
     const parsed = parseProxyHeader(chunks.views[this.#chunk].subarray(0, got));
     if (parsed.kind === "incomplete") return HEADER.incomplete;
-    if (parsed.kind === "malformed") return HEADER.malformed;
+    if (parsed.kind === "malformed") return this.#complain(client, parsed.reason);
     libc.call.recv(client, chunks.addresses[this.#chunk], BigInt(parsed.length), 0);
     this.#take(client, parsed.header);
     return HEADER.complete;
@@ -99,7 +102,8 @@ export class ProxyHeaders {
     const header = this.receive(client);
     if (header !== HEADER.incomplete) return header;
     const { libc, chunks } = this.#kit;
-    return libc.call.recv(client, chunks.addresses[this.#chunk], 1n, SOCKET.MSG_PEEK) > 0 ? HEADER.malformed : HEADER.gone;
+    if (libc.call.recv(client, chunks.addresses[this.#chunk], 1n, SOCKET.MSG_PEEK) <= 0) return HEADER.gone;
+    return this.#complain(client, "the client closed the connection before its end");
   }
 
   /** Whether a client that may not send a header has sent one. The bytes in this chunk follow `before` earlier ones. */
@@ -148,6 +152,16 @@ export class ProxyHeaders {
   forget(client: number): void {
     if (this.#received.size > 0) this.#received.delete(client);
     if (this.#outgoing.size > 0) this.#outgoing.delete(client);
+  }
+
+  /** Says what is wrong with a header, not more often than the log can take. */
+  #complain(client: number, reason: string): typeof HEADER.malformed {
+    const { clock, post, table } = this.#kit;
+    if (clock.nowMs >= this.#complainedMs + COMPLAINT_PAUSE_MS) {
+      this.#complainedMs = clock.nowMs;
+      post({ kind: "malformedHeader", ip: table.ipOf(client), port: this.#words[rowOf(client) + WORD.port] & PORT_MASK, reason });
+    }
+    return HEADER.malformed;
   }
 
   /** The received addresses are the connection's from now on. */

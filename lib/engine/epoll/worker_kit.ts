@@ -88,7 +88,7 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
     wheel,
     reports: new ReportWriter(setup.reports, () => post({ kind: "news" })),
     recorder: new Recorder(libc, config.replayBytesMax),
-    headers: new ProxyHeaders({ libc, sockets, table, chunks, config, setup }),
+    headers: new ProxyHeaders({ libc, sockets, table, chunks, config, setup, clock, post }),
     silence: new SilenceWatch(sockets, table, wheel, config),
   };
 }
