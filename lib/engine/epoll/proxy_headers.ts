@@ -118,9 +118,10 @@ export class ProxyHeaders {
   /** The client has a new server: notes the header that it gets, if it gets one. */
   announce(client: number): void {
     const row = rowOf(client);
-    this.#outgoing.delete(client);
-    this.#words[row + WORD.flags] &= ~FLAG.announcing;
     const version = versionOf(this.#words[rowOf(this.#words[row + WORD.peer]) + WORD.flags]);
+    if (version === undefined && (this.#words[row + WORD.flags] & FLAG.announcing) === 0) return;
+    this.#outgoing.delete(client); // of a server that was lost before it was sent its header
+    this.#words[row + WORD.flags] &= ~FLAG.announcing;
     if (version === undefined) return;
     const bytes = Uint8Array.from(writeProxyHeader(version, this.#announcementOf(client)));
     this.#outgoing.set(client, { bytes, address: this.#kit.libc.addressOf(bytes.buffer), sent: 0 });
