@@ -7,6 +7,7 @@ import { type Address, clientKey, formatAddress, parseAddress, reaches } from ".
 import { Admission, type KnownCondition, type ServerCondition } from "../health/admission.ts";
 import { Authorities } from "../health/authorities.ts";
 import { type Config, LIMITS } from "../values/config.ts";
+import { newStartId } from "../values/connection_id.ts";
 import { allocateCounters, Counters } from "../observe/counters.ts";
 import { countFates, type Fate, FATE_NAMES, FATES } from "../values/fates.ts";
 import type { Engine, EngineKind, Listener } from "../engine/engine.ts";
@@ -195,6 +196,7 @@ export class Balancer implements AsyncDisposable {
     for (const { address } of this.#pool.values()) refuseLoop(address, listener.address, ownIps());
     const logEnd = endLogger();
     this.#engine = engine.create({
+      startId: newStartId(),
       listeners: [{ listener, service: 0 }],
       tables: [this.#table],
       config: engineConfig,

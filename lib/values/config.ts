@@ -14,6 +14,7 @@ import {
   parseStatuses,
   type StatusRange,
 } from "./check_spec.ts";
+import { type CidrList, parseCidrs } from "./cidr_list.ts";
 import { parseChoice } from "./choice.ts";
 import { parseCount } from "./count.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
@@ -48,6 +49,8 @@ export const LIMITS = {
   controlWaitingMax: 256,
   stateFileBytesMax: 16 * 1024 ** 2,
   caFileBytesMax: 1024 ** 2,
+  /** Prefixes of --accept-proxy. */
+  acceptProxyMax: 1000,
   workersMax: 64,
   busyPollMaxMicros: 10_000,
   batchMaxMicros: 1000,
@@ -282,6 +285,22 @@ export const SETTINGS = {
     default: "off",
     summary: "header that tells servers the client's address; a server can have its own choice",
     parse: (text): ProxyChoice => parseChoice(text, { what: "PROXY protocol version", choices: PROXY_CHOICES, help: HELPER }),
+  },
+  acceptProxy: {
+    group: "Client addresses",
+    flag: "accept-proxy",
+    value: "PREFIX,...|off",
+    default: "off",
+    summary: "clients from these addresses must begin with a PROXY header, which names the client; others may not send one",
+    parse: (text): CidrList | null => text === "off" ? null : parseCidrs(text, LIMITS.acceptProxyMax),
+  },
+  proxyTimeoutMs: {
+    group: "Client addresses",
+    flag: "proxy-timeout",
+    value: "TIME",
+    default: "3s",
+    summary: "maximum time for a client's PROXY header to arrive",
+    parse: (text): number => parseDuration(text, "PROXY timeout", 10),
   },
   connectionsMax: {
     group: "Limits and timeouts",

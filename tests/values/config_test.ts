@@ -34,6 +34,8 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     restShare: 0.5,
     slowStartMs: 0,
     proxy: "off",
+    acceptProxy: null,
+    proxyTimeoutMs: 3000,
     connectionsMax: "auto",
     keepAliveMs: 30_000,
     userTimeoutMs: 30_000,
