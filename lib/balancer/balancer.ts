@@ -350,6 +350,16 @@ export class Balancer implements AsyncDisposable {
     return counts;
   }
 
+  /** What is to be known of the servers after a restart: of those that are not up, by name. */
+  known(): ReadonlyMap<string, KnownCondition> {
+    const known = new Map<string, KnownCondition>();
+    for (const { name, slot } of this.#pool.values()) {
+      const one = this.#admission.knownOf(slot);
+      if (one !== undefined) known.set(name, one);
+    }
+    return known;
+  }
+
   /** The interval between two checks of a server. */
   get checkIntervalMs(): number {
     return this.#admission.checkIntervalMs;

@@ -110,10 +110,11 @@ export class Admission implements Disposable {
   /** Admits a server that has entered the table. */
   enter(server: TableServer, check: ServerCheck, { draining = false, known }: EntryOptions = {}): void {
     if (this.#servers.has(server.slot)) this.forget(server.slot);
-    const isAsking = known?.state === "draining";
-    const askingSince = isAsking ? known.since : undefined;
+    const isEndless = check.question.kind === "off" && known?.state !== "resting"; // only a check could end it
+    const meant = isEndless ? undefined : known;
+    const askingSince = meant?.state === "draining" ? meant.since : undefined;
     this.#servers.set(server.slot, { server, takenOut: undefined, askingSince, rampStartMs: undefined, unavailableWeight: 0 });
-    this.#health.watch(server.slot, server.address, check, isAsking ? undefined : known);
+    this.#health.watch(server.slot, server.address, check, meant?.state === "draining" ? undefined : meant);
     if (draining) this.drain(server.slot);
     else this.#write(server.slot);
   }
