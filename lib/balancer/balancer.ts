@@ -15,7 +15,9 @@ import type { EndedConnection, MovedConnection } from "../observe/connections.ts
 import { didYouMean } from "../values/did_you_mean.ts";
 import { formatDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
-import { CHECKS_UNDER_WAY_MAX } from "../health/health.ts";
+import { CHECKS_UNDER_WAY_MAX, runnable } from "../health/health.ts";
+import { runCheck } from "../health/check.ts";
+import type { CheckStep } from "../health/check_steps.ts";
 import { explainClient, type Explanation } from "../routing/explain.ts";
 import { parseClient } from "../values/client_name.ts";
 import { liveLoad } from "../observe/live_load.ts";
@@ -27,7 +29,7 @@ import { peakToMean, ringFingerprint, ringShares } from "../routing/ring.ts";
 import { type Load, routeFirst } from "../routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
 import { allocateAvailabilities, AvailabilityTable, type ServerState } from "../routing/availability.ts";
-import type { ServerCheck } from "../values/check_spec.ts";
+import { formatCheck, type ServerCheck } from "../values/check_spec.ts";
 import { checkOf } from "../values/server_check.ts";
 import { DEFAULT_SERVER_SETTINGS, type ServerSettings } from "../values/server_settings.ts";
 import { type SavedServer, toSaved } from "./state_file.ts";
@@ -75,6 +77,19 @@ interface Removal {
   readonly open: number;
   readonly moved: number;
   readonly ended: number;
+}
+
+/** A check that was made when somebody asked for it. */
+export interface CheckReport {
+  readonly server: string;
+  /** The check in the form of `--check`, and the `address:port` that it asked. */
+  readonly check: string;
+  readonly asked: string;
+  readonly steps: readonly CheckStep[];
+  readonly verdict: "passed" | "asks to be drained" | "failed";
+  /** Why it failed, as a clause; null if it did not. */
+  readonly reason: string | null;
+  readonly durationMs: number;
 }
 
 /** Fates of connections that the balancer cut. */
@@ -336,6 +351,30 @@ export class Balancer implements AsyncDisposable {
   /** One server, of the pool or being removed. Throws `unknown` if there is none with this name. */
   get(name: string): ServerView {
     return this.#view(this.#pool.get(name) ?? this.#removing.get(name)?.server ?? this.#inPool(name, "show"));
+  }
+
+  /**
+   * Checks a server of the pool now. Changes nothing: only the checks at their interval decide its state. Where checks are off, it
+   * is a connection. Throws `unknown` if there is no such server.
+   */
+  async check(name: string): Promise<CheckReport> {
+    const server = this.#inPool(name, "check");
+    const check = runnable(this.#checkOf(server));
+    const steps: CheckStep[] = [];
+    const startedMs = performance.now();
+    const result = await runCheck(check, server.address, this.#config.checkTimeoutMs, {
+      trustOf: (ca) => this.#authorities.trustOf(ca),
+      onStep: (step) => steps.push(step),
+    });
+    return {
+      server: name,
+      check: formatCheck(check.question),
+      asked: formatAddress({ host: server.address.host, port: check.port ?? server.address.port }),
+      steps,
+      verdict: !result.passed ? "failed" : result.asksToDrain ? "asks to be drained" : "passed",
+      reason: result.passed ? null : result.reason,
+      durationMs: performance.now() - startedMs,
+    };
   }
 
   /** The figures of the ring, computed on the first call after a change. */

@@ -9,6 +9,7 @@ import * as z from "zod/mini";
 import en from "zod/v4/locales/en.js";
 import { parseAddress, parseHost } from "../values/address.ts";
 import { listOr } from "../values/choice.ts";
+import { CHECK_STEPS } from "../health/check_steps.ts";
 import { SERVER_STATES } from "../routing/availability.ts";
 import {
   DEFAULT_DRAIN_MS,
@@ -179,6 +180,20 @@ const Change = z.partial(z.strictObject(changeable))
   .check(z.refine((change) => Object.keys(change).length > 0, `Nothing to change: give ${listOr(Object.keys(changeable))}`))
   .check(z.meta({ id: "Change" }));
 
+const CheckReport = z.object({
+  server: serverName,
+  check: z.string().check(z.describe("The check in the form of --check")),
+  asked: z.string().check(z.describe("The address:port that was asked")),
+  steps: z.array(z.object({
+    step: z.enum(CHECK_STEPS),
+    detail: z.string().check(z.describe("What came of the step: addresses, a TLS version, a status line")),
+    atMs: z.number().check(z.describe("When, in ms from the start of the check")),
+  })),
+  verdict: z.enum(["passed", "asks to be drained", "failed"]),
+  reason: z.nullable(z.string()).check(z.describe("Why it failed; null if it did not")),
+  durationMs: z.number(),
+}).check(z.meta({ id: "CheckReport" }));
+
 const Removal = z.object({
   server: serverName,
   open: count.check(z.describe("Connections open when the removal began")),
@@ -279,6 +294,7 @@ export type Answers = {
   servers: z.output<typeof ServerList>;
   server: z.output<typeof Server>;
   removal: z.output<typeof Removal>;
+  check: z.output<typeof CheckReport>;
   rebalance: z.output<typeof Rebalance>;
   plan: z.output<typeof Plan>;
   explanation: z.output<typeof Explanation>;
@@ -378,6 +394,14 @@ export const ROUTES = {
     summary: "Remove a server: no new clients, and the drain time for its open connections",
     request: { params: pathParameters, query: z.strictObject({ drain: duration("Drain time", DEFAULT_DRAIN_MS) }) },
     responses: { 200: json(Removal, "The last connection has ended"), ...failures, ...unknown },
+  },
+  checkServer: {
+    method: "post",
+    path: "/v1/servers/{server}/check",
+    summary: "Check a server now, and show each step",
+    description: "Changes nothing: only the checks at their interval decide the state of the server",
+    request: { params: pathParameters },
+    responses: { 200: json(CheckReport, "What the check has found"), ...failures, ...unknown },
   },
   startRebalance: {
     method: "post",

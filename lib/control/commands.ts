@@ -7,6 +7,7 @@ import { abortable, deadline, delay } from "@std/async";
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
+import { parseCheckCa } from "../values/check_spec.ts";
 import { parseCount } from "../values/count.ts";
 import {
   DEFAULT_DRAIN_MS,
@@ -21,14 +22,14 @@ import {
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
-import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName } from "../values/paths.ts";
+import { absolutePath, DEFAULT_NAME, findLocks, findPaths, findSocket, parseName } from "../values/paths.ts";
 import { printableIn, toJson } from "../values/printable.ts";
 import { formatServerSettings, parseServerSettings, SERVER_SETTINGS } from "../values/server_settings.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
-import { percent, plural, printExplanation, printList, printPlan, printRebalance, printRecent, printStatus } from "./printing.ts";
+import { percent, plural, printCheck, printExplanation, printList, printPlan, printRebalance, printRecent, printStatus } from "./printing.ts";
 
 /** What a command acts on: the balancer of the name given, and the person who waits. */
 export interface CommandContext {
@@ -137,7 +138,7 @@ export const COMMANDS = {
     arguments: SERVER,
     options: Object.values(SERVER_SETTINGS),
     act: ({ arguments: [host, port], options }, { client }) =>
-      client.add({ address: parseHost(host), port: parsePort(port), ...parseServerSettings(options) }),
+      client.add({ address: parseHost(host), port: parsePort(port), ...parseServerSettings(withCaPath(options)) }),
     print: ({ server, share }) => `Added server ${server}: it gets ${percent(share)} of all clients`,
   }),
   remove: command({
@@ -177,7 +178,10 @@ export const COMMANDS = {
     summary: "Put a drained server back into service",
     arguments: SERVER,
     act: (input, { client }) => client.change(serverOf(input), { draining: false }),
-    print: ({ server, share }) => `Server ${server} gets clients again: its share is ${percent(share)}`,
+    print: ({ server, state, reason, share }) =>
+      state === "draining"
+        ? `Server ${server} is no longer drained by hand, and still draining: ${reason}`
+        : `Server ${server} gets clients again: its share is ${percent(share)}`,
   }),
   set: command({
     group: "Pool",
@@ -239,6 +243,18 @@ export const COMMANDS = {
     },
     print: printRecent,
   }),
+  check: command({
+    group: "Explain",
+    summary: "Check a server now, and show each step",
+    description:
+      "Makes the check that the server has, and shows what came of it: addresses, connection, TLS, status line, verdict. Changes " +
+      "nothing: only the checks at their interval decide the state of the server.",
+    examples: ["balancerctl check 10.0.0.1 8001"],
+    reads: true,
+    arguments: SERVER,
+    act: (input, { client }) => client.check(serverOf(input)),
+    print: printCheck,
+  }),
   plan: command({
     group: "Explain",
     summary: "Show what a change of the pool would do",
@@ -286,9 +302,10 @@ export function contextOf(
 }
 
 async function start(
-  { arguments: [host, port], options }: CommandInput,
+  { arguments: [host, port], options: given }: CommandInput,
   { client, name }: CommandContext,
 ): Promise<Answers["status"]> {
+  const options = withCaPath(given);
   const address = { host: parseHost(host), port: parsePort(port, 0) };
   parseConfig(options);
   const running = await client.status().catch((error) => {
@@ -328,6 +345,15 @@ async function stop({ options }: CommandInput, { client, name, say }: CommandCon
   return { name };
 }
 
+/** The options with the absolute path of the file of authorities: the daemon has another working directory. */
+function withCaPath(options: CommandInput["options"]): CommandInput["options"] {
+  const { flag } = SETTINGS.checkCa;
+  const text = options[flag];
+  if (text === undefined || text === "default") return options;
+  const ca = parseCheckCa(text);
+  return ca.kind === "file" ? { ...options, [flag]: absolutePath(ca.path) } : options;
+}
+
 function serverOf({ arguments: [host, port] }: CommandInput): string {
   return formatAddress({ host: parseHost(host), port: parsePort(port) });
 }
@@ -352,7 +378,7 @@ async function remove(input: CommandInput, { client, say, show, takeInterrupts }
 }
 
 function setServer(input: CommandInput, { client }: CommandContext): Promise<Answers["server"]> {
-  const settings = parseServerSettings(input.options);
+  const settings = parseServerSettings(withCaPath(input.options));
   if (Object.keys(settings).length === 0) {
     const flags = Object.values(SERVER_SETTINGS).map(({ flag }) => `--${flag}`);
     throw new OperatorError("usage", `Nothing to change: give ${listOr(flags)}`);

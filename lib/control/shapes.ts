@@ -69,6 +69,17 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
     fields: { servers: { listOf: SERVER }, ring: { fields: { fingerprint: "text", points: "number", peakToMean: "number" } } },
   },
   server: SERVER,
+  check: {
+    fields: {
+      server: "text",
+      check: "text",
+      asked: "text",
+      steps: { listOf: { fields: { step: "text", detail: "text", atMs: "number" } } },
+      verdict: "text",
+      reason: { orNull: "text" },
+      durationMs: "number",
+    },
+  },
   removal: { fields: { server: "text", open: "number", moved: "number", ended: "number" } },
   rebalance: { fields: { running: "boolean", away: "number", busy: "number", moved: "number", rate: "number" } },
   plan: {

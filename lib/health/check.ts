@@ -5,12 +5,13 @@
 
 import { abortable } from "@std/async";
 import { type Address, formatAddress } from "../values/address.ts";
+import type { CheckStep } from "./check_steps.ts";
 import { connectTo } from "./connect.ts";
 import { type FindIps, findIps as findBySystem } from "./find_ips.ts";
 import { isOwnShortage } from "./shortage.ts";
 import { afterSockets } from "./socket_timer.ts";
 import { formatDuration } from "../values/duration.ts";
-import { type CheckCa, ESCAPES, hasStatus, type ServerCheck, type StatusRange } from "../values/check_spec.ts";
+import { type CheckCa, escapeByte, hasStatus, type ServerCheck, type StatusRange } from "../values/check_spec.ts";
 import { messageOf } from "../values/errors.ts";
 import { type HttpHead, readHttpHead } from "./http_head.ts";
 import { writeLocalHeader } from "../values/proxy_header.ts";
@@ -35,18 +36,6 @@ export interface FailedCheck {
   readonly isGone: boolean;
   /** The check could not be made because a local resource, such as a descriptor, was missing. It says nothing about the server. */
   readonly isOwnFault?: true;
-}
-
-/** The steps of a check, in their order. Each address that does not accept is `refused`. */
-export const CHECK_STEPS = ["resolved", "refused", "connected", "announced", "encrypted", "answered"] as const;
-
-/** A step that a check has taken. */
-export interface CheckStep {
-  readonly step: typeof CHECK_STEPS[number];
-  /** What came of it: addresses, a TLS version, a status line. */
-  readonly detail: string;
-  /** When, in ms from the start of the check. */
-  readonly atMs: number;
 }
 
 /** Options of `runCheck`. */
@@ -351,11 +340,4 @@ function startsWith(bytes: Uint8Array, start: Uint8Array): boolean {
 function quote(bytes: Uint8Array): string {
   const shown = Array.from(bytes.subarray(0, SHOWN_BYTES), escapeByte).join("");
   return `"${shown}${bytes.length > SHOWN_BYTES ? "…" : ""}"`;
-}
-
-function escapeByte(byte: number): string {
-  const [letter] = Object.entries(ESCAPES).find(([, escaped]) => escaped === byte) ?? [];
-  if (letter !== undefined) return `\\${letter}`;
-  const isPlain = byte >= 0x20 && byte < 0x7f && byte !== 0x22; // 0x22 is the quote itself
-  return isPlain ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, "0")}`;
 }

@@ -524,7 +524,7 @@ function asksItself({ check, address }: Watched): boolean {
   return check.port === null || check.port === address.port;
 }
 
-/** The check to run: a connection where checks are off, for a server at the end of its rest. */
-function runnable(check: ServerCheck): ServerCheck {
+/** The check to run for a server with this check: a connection where checks are off. */
+export function runnable(check: ServerCheck): ServerCheck {
   return check.question.kind === "off" ? { ...check, question: { kind: "tcp" }, port: null } : check;
 }

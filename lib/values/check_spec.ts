@@ -46,7 +46,7 @@ const TEXT_BYTES_MAX = 1024;
 const STATUS_RANGES_MAX = 20;
 
 /** Bytes with a one-letter escape. */
-export const ESCAPES = { r: 13, n: 10, t: 9, "\\": 92 } as const;
+const ESCAPES = { r: 13, n: 10, t: 9, "\\": 92 } as const;
 /** Visible characters and escapes; the longest escape has four characters. */
 const ESCAPED_TEXT = /^(?:[^\\\p{C}]|\\[rnt\\]|\\x[0-9a-fA-F]{2})*$/u;
 const ESCAPED_LENGTH_MAX = 4 * TEXT_BYTES_MAX;
@@ -162,4 +162,20 @@ export const PLAIN_TERMS: CheckTerms = {
 /** A check with this question and otherwise the daemon's defaults. */
 export function plainCheck(question: Check): ServerCheck {
   return { question, ...PLAIN_TERMS };
+}
+
+/** A question in the form that `parseCheck` reads. */
+export function formatCheck(question: Check): string {
+  if (question.kind === "off" || question.kind === "tcp") return question.kind;
+  if (question.kind !== "text") return `${question.kind}:${question.path}`;
+  const [send, expect] = [question.send, question.expect].map((bytes) => Array.from(bytes, escapeByte).join(""));
+  return send === "" ? `expect:${expect}` : `send:${send} expect:${expect}`;
+}
+
+/** A byte as a text shows it: visible ASCII but for the quote as it is, any other with an escape that `parseCheck` reads. */
+export function escapeByte(byte: number): string {
+  const [letter] = Object.entries(ESCAPES).find(([, escaped]) => escaped === byte) ?? [];
+  if (letter !== undefined) return `\\${letter}`;
+  const isPlain = byte >= 0x20 && byte < 0x7f && byte !== 0x22; // 0x22 is the quote itself
+  return isPlain ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, "0")}`;
 }

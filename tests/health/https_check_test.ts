@@ -2,7 +2,8 @@
 
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { Authorities } from "../../lib/health/authorities.ts";
-import { type CheckOptions, type CheckResult, type CheckStep, runCheck } from "../../lib/health/check.ts";
+import { type CheckOptions, type CheckResult, runCheck } from "../../lib/health/check.ts";
+import type { CheckStep } from "../../lib/health/check_steps.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import { parseCheck, parseCheckCa, plainCheck, type ServerCheck } from "../../lib/values/check_spec.ts";
 import { CA, EXPIRED, OTHER_CA, SERVER } from "../certificates.ts";
