@@ -9,7 +9,7 @@ import { plainCheck } from "../../lib/values/check_spec.ts";
 import { parseConfig } from "../../lib/values/config.ts";
 import type { TableServer } from "../../lib/routing/routing_table.ts";
 import { allocateAvailabilities, AVAILABILITY, AvailabilityTable } from "../../lib/routing/availability.ts";
-import { echo, Queue, startServer, tableServer, unusedAddress } from "../helpers.ts";
+import { echo, Queue, startServer, tableServer, unusedAddress, writeText } from "../helpers.ts";
 import { until } from "../raw_socket.ts";
 
 const SLOTS = 8;
@@ -337,4 +337,101 @@ test("after any steps in any order availabilities and the unavailable weight are
       }
     }),
   );
+});
+
+/** A server of HTTP that answers with what the test says last. */
+function startHttp(): { answer: string } & ReturnType<typeof startServer> {
+  const server = startServer(async (socket) => {
+    await socket.read(new Uint8Array(4096));
+    await writeText(socket, http.answer);
+  });
+  const http = Object.assign(server, { answer: "HTTP/1.1 200 OK\r\n\r\n" });
+  return http;
+}
+
+const DRAIN = "HTTP/1.1 200 OK\r\nDrain: 1\r\n\r\n";
+const NOT_FOUND = "HTTP/1.1 404 no\r\n\r\n";
+const OK = "HTTP/1.1 200 OK\r\n\r\n";
+const HTTP_FLAGS = { check: "http:/", "check-interval": "50ms", "check-timeout": "50ms" };
+
+for (const asking of [DRAIN, NOT_FOUND]) {
+  test(`a server whose check is answered with ${JSON.stringify(asking)} drains, and comes back by itself`, async () => {
+    await using server = startHttp();
+    using one = start(HTTP_FLAGS);
+    const { read, changes, admission } = one;
+    one.enter(tableServer(server.address, 0, { weight: 3 }));
+    server.answer = asking;
+    const { state, reason, since } = await changes.take();
+    assertEquals([state, reason], ["draining", "its check asks for it"]);
+    assertEquals(admission.conditionOf(0), { state, reason, since });
+    assertEquals(read(0), [AVAILABILITY.asking, 3]);
+    server.answer = OK;
+    const back = await changes.take();
+    assertEquals([back.state, back.reason], ["up", null]);
+    assertEquals(read(0), [AVAILABILITY.full, 0]);
+  });
+}
+
+test("a drain by hand and one that the check asks for are two things", async () => {
+  await using server = startHttp();
+  using one = start(HTTP_FLAGS);
+  const { read, admission } = one;
+  one.enter(tableServer(server.address, 0));
+  admission.drain(0);
+  server.answer = DRAIN;
+  await until(() => admission.knownOf(0) !== undefined, "the check to ask");
+  assertEquals(admission.conditionOf(0).reason, "balancerctl drain, and its check asks for it");
+  assertEquals(read(0)[0], AVAILABILITY.draining);
+  admission.undrain(0);
+  assertEquals([admission.conditionOf(0).state, admission.conditionOf(0).reason], ["draining", "its check asks for it"]);
+  assertEquals([read(0)[0], admission.isDraining(0)], [AVAILABILITY.asking, false]);
+  admission.drain(0);
+  server.answer = OK;
+  await until(() => admission.knownOf(0) === undefined, "the check to ask no more");
+  assertEquals(admission.conditionOf(0).reason, "balancerctl drain");
+  admission.undrain(0);
+  assertEquals(read(0)[0], AVAILABILITY.full);
+});
+
+test("a server that asked to be drained and then fails is down, and up again when it passes", async () => {
+  await using server = startHttp();
+  using one = start(HTTP_FLAGS);
+  one.enter(tableServer(server.address, 0));
+  server.answer = DRAIN;
+  assertEquals((await one.changes.take()).state, "draining");
+  server.answer = "HTTP/1.1 500 no\r\n\r\n";
+  assertEquals((await one.changes.take()).state, "down");
+  assertEquals(one.read(0)[0], AVAILABILITY.fallback);
+  server.answer = OK;
+  assertEquals((await one.changes.take()).state, "up");
+});
+
+test("a server that comes up and asks to be drained is told of as draining, not as up", async () => {
+  await using server = startHttp();
+  using one = start({ ...HTTP_FLAGS, rise: "2" });
+  server.answer = "HTTP/1.1 500 no\r\n\r\n";
+  one.enter(tableServer(server.address, 0));
+  assertEquals((await one.changes.take()).state, "down");
+  server.answer = NOT_FOUND;
+  assertEquals((await one.changes.take()).state, "draining");
+});
+
+test("what is known of a server from before is where it begins, unless no check could end it", () => {
+  using one = start({ check: "tcp" });
+  const { read, admission } = one;
+  const since = new Date(5);
+  const down = { state: "down", since, reason: "it was", restMs: 0, restLeftMs: 0 } as const;
+  const draining = { state: "draining", since } as const;
+  one.enter(tableServer(NOWHERE, 0), { known: down });
+  one.enter(tableServer(NOWHERE, 1), { known: draining });
+  one.enter(tableServer(NOWHERE, 2), { known: down, draining: true });
+  assertEquals([0, 1, 2].map((slot) => read(slot)[0]), [AVAILABILITY.fallback, AVAILABILITY.asking, AVAILABILITY.draining]);
+  assertEquals([0, 1, 2].map((slot) => admission.knownOf(slot)), [down, draining, down]);
+  assertEquals(admission.conditionOf(1), { state: "draining", since, reason: "its check asks for it" });
+  for (const known of [down, draining]) {
+    admission.enter(tableServer(NOWHERE, 3), plainCheck({ kind: "off" }), { known });
+    assertEquals([read(3)[0], admission.knownOf(3)], [AVAILABILITY.full, undefined]);
+  }
+  admission.change(tableServer(NOWHERE, 1), plainCheck({ kind: "off" }));
+  assertEquals(read(1)[0], AVAILABILITY.full);
 });
