@@ -7,6 +7,7 @@ import { allocateCounters, Counters } from "../lib/observe/counters.ts";
 import { type Fate, FATES } from "../lib/values/fates.ts";
 import type { Engine, EngineConfig, EngineKind } from "../lib/engine/engine.ts";
 import type { EndedConnection, MovedConnection } from "../lib/observe/connections.ts";
+import type { TrafficFailure } from "../lib/routing/early_loss.ts";
 import { allocateAvailabilities, AVAILABILITY, AvailabilityTable } from "../lib/routing/availability.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../lib/routing/routing_table.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -238,7 +239,7 @@ export interface TestEngine extends AsyncDisposable {
   readonly counters: Counters;
   readonly ended: Queue<EndedConnection>;
   readonly emptied: Queue<number>;
-  readonly failed: Queue<{ slot: number; reason: string }>;
+  readonly failed: Queue<ServerFailure>;
   readonly moved: Queue<MovedConnection>;
   readonly availabilities: AvailabilityTable;
   /** Has the connections of a server leave it: `leaving` as they may, `expired` at once or be cut. */
@@ -254,6 +255,13 @@ export interface TestEngineOptions extends Partial<EngineConfig> {
   readonly host?: string;
 }
 
+/** A failure of a server, as an engine reports it. */
+export interface ServerFailure {
+  readonly slot: number;
+  readonly reason: string;
+  readonly kind: TrafficFailure;
+}
+
 /** An engine on a free port of loopback that serves a table of these servers. */
 export function startEngine(kind: EngineKind, servers: readonly TableServer[], options: TestEngineOptions = {}): TestEngine {
   const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", ...config } = options;
@@ -261,7 +269,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   const counters = new Counters(allocateCounters(kind.threads(engineConfig), 20_000));
   const ended = new Queue<EndedConnection>();
   const emptied = new Queue<number>();
-  const failed = new Queue<{ slot: number; reason: string }>();
+  const failed = new Queue<ServerFailure>();
   const moved = new Queue<MovedConnection>();
   const availabilities = new AvailabilityTable(allocateAvailabilities(counters.slots));
   let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
@@ -274,7 +282,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     counters,
     onEnded: (end) => ended.put(copyOf(end)),
     availabilities,
-    onServerFailed: (slot, reason) => failed.put({ slot, reason }),
+    onServerFailed: (slot, reason, kind) => failed.put({ slot, reason, kind }),
     onMoved: ({ client, from, to, loss, state, replayedBytes }) => moved.put({ client, from, to, loss, state, replayedBytes }),
     onServerEmpty: (slot) => emptied.put(slot),
   });

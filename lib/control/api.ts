@@ -120,7 +120,8 @@ const Server = z.object({
   state: z.enum(SERVER_STATES).check(
     z.describe(
       "up: gets its clients. resting (after failed connections), down (by health checks): gets clients only if no other " +
-        "server can take them. draining (out for maintenance), removing (on its way out of the pool): gets no new clients",
+        "server can take them. draining (out for maintenance, or because its check asks for it), removing (on its way out of the " +
+        "pool): gets no new clients",
     ),
   ),
   since: timestamp.check(z.describe("When this state began")),
