@@ -335,6 +335,18 @@ const CASES: Record<string, Case> = {
     for (const client of clients) close(client);
   },
 
+  async "the time to find a server begins when the header is there"(kind) {
+    await using server = await Server.start(answer("a"));
+    await using test = start(kind, [server.at(0)], { acceptProxy: LOOPBACK, connectDeadlineMs: 200 });
+    using client = await connect(test.address);
+    await turn(400);
+    await writeAll(client, headerOf("v2"));
+    await turn(50);
+    await writeText(client, "hello");
+    assertEquals(await hear(client, 7), "a:hello");
+    assertEquals(test.counters.getOf(0, "connectFailures"), 0);
+  },
+
   async "who has sent nothing of its header is ended when the engine stops"(kind) {
     await using server = await Server.start();
     await using test = start(kind, [server.at(0)], { acceptProxy: LOOPBACK });
