@@ -347,6 +347,17 @@ const CASES: Record<string, Case> = {
     assertEquals(test.counters.getOf(0, "connectFailures"), 0);
   },
 
+  async "an engine that stops while headers become too late ends those clients, each once"(kind) {
+    await using server = await Server.start();
+    await using test = start(kind, [server.at(0)], { acceptProxy: LOOPBACK, proxyTimeoutMs: 300 });
+    const clients: Deno.TcpConn[] = [];
+    for (; clients.length < 50; await turn(1)) clients.push(await connect(test.address));
+    await until(() => test.counters.get("proxy_timeout") > 0, "the first that is too late");
+    await soon(test.engine.stop(15), "the engine to stop");
+    assertEquals(test.counters.get("stopped") + test.counters.get("proxy_timeout"), 50);
+    for (const client of clients) close(client);
+  },
+
   async "who has sent nothing of its header is ended when the engine stops"(kind) {
     await using server = await Server.start();
     await using test = start(kind, [server.at(0)], { acceptProxy: LOOPBACK });
