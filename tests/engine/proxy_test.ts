@@ -358,6 +358,19 @@ const CASES: Record<string, Case> = {
     for (const client of clients) close(client);
   },
 
+  async "an IPv4 client of a listener for both families is an IPv4 client"(kind) {
+    const told = await Told.start("a");
+    await using _server = told.server;
+    await using test = start(kind, [{ ...told.server.at(0), proxy: "v1" }], { acceptProxy: LOOPBACK, host: "::" });
+    using client = await connect({ host: "127.0.0.1", port: test.address.port });
+    await writeAll(client, join(writeLocalHeader("v1"), encoder.encode("hello")));
+    assertEquals(await hear(client, 7), "a:hello");
+    const { port } = client.localAddr as Deno.NetAddr;
+    assertEquals(told.connections[0].text, `PROXY TCP4 127.0.0.1 127.0.0.1 ${port} ${test.address.port}\r\nhello`);
+    client.close();
+    assertEnded(await test.ended.take(), { client: `127.0.0.1:${port}` });
+  },
+
   async "who has sent nothing of its header is ended when the engine stops"(kind) {
     await using server = await Server.start();
     await using test = start(kind, [server.at(0)], { acceptProxy: LOOPBACK });

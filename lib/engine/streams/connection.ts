@@ -629,7 +629,8 @@ async function discard(socket: Deno.TcpConn): Promise<void> {
   } catch { /* closed or reset: no more bytes */ }
 }
 
+/** The client's address. An IPv4 client of a listener for both families has an IPv4 address. */
 function addressOf(socket: Deno.TcpConn): Address {
   const { hostname, port } = socket.remoteAddr as Deno.NetAddr;
-  return { host: hostname, port };
+  return { host: formatIp(ipBytes(hostname)), port };
 }
