@@ -79,7 +79,7 @@ export class StreamsConnection {
   #ip: Uint8Array;
   #address: Address;
   /** What the client's PROXY header said beside its address. */
-  #header: ReceivedHeader | undefined;
+  #header: Pick<ReceivedHeader, "destination" | "tlvs"> | undefined;
   /** What its first bytes may be, if it may not send a PROXY header (`screen`), and how many there were. */
   #screened: number;
   #screenedBytes = 0;
@@ -178,9 +178,8 @@ export class StreamsConnection {
   }
 
   /** The received addresses are the connection's from now on. */
-  #takeHeader(header: ReceivedHeader): void {
-    this.#header = header;
-    const { source } = header;
+  #takeHeader({ source, destination, tlvs }: ReceivedHeader): void {
+    this.#header = { destination, tlvs }; // and not the bytes behind it, which would stay in memory
     if (source === undefined) return;
     this.#address = { host: formatIp(source.ip), port: source.port };
     this.#ip = ipBytes(this.#address.host);
