@@ -62,7 +62,7 @@ export class Redistributor {
 
   /** Whether the client may have sent bytes that are not read yet. The edge-triggered event for them will not come again. */
   hasUnread(client: number): boolean {
-    return (this.#words[rowOf(client) + WORD.flags] & FLAG.readable) !== 0;
+    return (this.#words[rowOf(client) + WORD.flags] & (FLAG.readable | FLAG.atEnd)) === FLAG.readable;
   }
 
   /** Whether the kept server has sent bytes while another was being dialled. A FIN does not count. */
