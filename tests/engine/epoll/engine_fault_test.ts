@@ -437,7 +437,7 @@ test("a client that has ended and resets before the last piece of its answer is 
   }
 });
 
-test("a PROXY header that may not be sent is found, though its middle is sent to the next server with what is replayed", async () => {
+test("a PROXY header that may not be sent is found, though its middle first goes out in a replay", async () => {
   const header = writeLocalHeader("v2");
   for (let round = 0; round < 5; round++) { // in most of them the reset comes between the client's bytes and their sending
     await using one = startPlayedServer();
