@@ -12,7 +12,16 @@ import {
   type ServerSettingName,
   type ServerSettings,
 } from "../values/server_settings.ts";
-import { formatSealed, isRecord, readSealed, removeLeftover, replaceFile, type SealedFormat, syncFolder, writeNew } from "./sealed_file.ts";
+import {
+  formatSealed,
+  isRecord,
+  readSealed,
+  removeLeftover,
+  replaceFile,
+  type SealedFormat,
+  syncFolder,
+  writeNew,
+} from "./sealed_file.ts";
 
 /** Settings that every saved server has. The others were added later, and are saved where a server has them. */
 const ALWAYS_SAVED = ["weight", "connectionsMax"] as const;

@@ -29,7 +29,17 @@ import { PLAIN, type Style } from "../values/terminal.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
-import { percent, plural, printCheck, printExplanation, printList, printPlan, printRebalance, printRecent, printStatus } from "./printing.ts";
+import {
+  percent,
+  plural,
+  printCheck,
+  printExplanation,
+  printList,
+  printPlan,
+  printRebalance,
+  printRecent,
+  printStatus,
+} from "./printing.ts";
 
 /** What a command acts on: the balancer of the name given, and the person who waits. */
 export interface CommandContext {
@@ -245,7 +255,7 @@ export const COMMANDS = {
   }),
   check: command({
     group: "Explain",
-    summary: "Check a server now, and show each step",
+    summary: "Run a server's check now, step by step",
     description:
       "Makes the check that the server has, and shows what came of it: addresses, connection, TLS, status line, verdict. Changes " +
       "nothing: only the checks at their interval decide the state of the server.",

@@ -57,7 +57,10 @@ function paintState(state: string, style: Style): string {
 }
 
 /** A check: its steps, each with its time, and what it has found. */
-export function printCheck({ server, check, asked, steps, verdict, reason, durationMs }: Answers["check"], style: Style = PLAIN): string {
+export function printCheck(
+  { server, check, asked, steps, verdict, reason, durationMs }: Answers["check"],
+  style: Style = PLAIN,
+): string {
   const rows = steps.map(({ step, detail, atMs }) => [`${atMs.toFixed(1)} ms`, step, detail]);
   const found = verdict === "passed" ? style.good("passed") : style[verdict === "failed" ? "bad" : "warning"](verdict);
   const why = reason === null ? "" : `: ${reason}`;

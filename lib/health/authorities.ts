@@ -53,7 +53,8 @@ export class Authorities {
   trustOf(ca: CheckCa): Trust | Distrust {
     if (ca.kind === "none") return { verifies: false };
     const loaded = this.#loaded.get(ca.kind === "file" ? ca.path : "");
-    return loaded ?? (ca.kind === "file" ? { fault: `${JSON.stringify(ca.path)} was not read` } : { verifies: true, authorities: undefined });
+    return loaded ??
+      (ca.kind === "file" ? { fault: `${JSON.stringify(ca.path)} was not read` } : { verifies: true, authorities: undefined });
   }
 }
 
@@ -71,7 +72,9 @@ async function readAuthorities(path: string): Promise<readonly string[]> {
   const cannot = `Cannot use the CA file ${JSON.stringify(path)}`;
   const bytes = await readPlain(path, LIMITS.caFileBytesMax, cannot).catch(ifMissing(undefined)).catch(failWith(cannot));
   if (bytes === undefined) throw new OperatorError("failed", `${cannot}: it does not exist; give the path of a file in PEM format`);
-  if (bytes === null) throw new OperatorError("failed", `${cannot}: it is larger than the limit of ${formatSize(LIMITS.caFileBytesMax)}`);
+  if (bytes === null) {
+    throw new OperatorError("failed", `${cannot}: it is larger than the limit of ${formatSize(LIMITS.caFileBytesMax)}`);
+  }
   const certificates = new TextDecoder().decode(bytes).match(CERTIFICATE) ?? [];
   if (certificates.length === 0) throw new OperatorError("failed", `${cannot}: it has no certificate in PEM format`);
   const { X509Certificate } = await import("node:crypto");

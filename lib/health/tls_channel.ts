@@ -103,9 +103,7 @@ export class TlsChannel implements Channel {
   }
 
   write(bytes: Uint8Array): Promise<number> {
-    return new Promise((resolve, reject) =>
-      this.#socket.write(bytes, (error) => error ? reject(error) : resolve(bytes.length))
-    );
+    return new Promise((resolve, reject) => this.#socket.write(bytes, (error) => error ? reject(error) : resolve(bytes.length)));
   }
 
   close(): void {
@@ -152,7 +150,9 @@ export async function writeAll(channel: Channel, bytes: Uint8Array): Promise<voi
 function failureOf(error: unknown, name: string): unknown {
   if (error instanceof HandshakeError || !(error instanceof Error)) return error;
   const code = "code" in error && typeof error.code === "string" ? error.code : "";
-  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return new HandshakeError(`its certificate is not for the name ${JSON.stringify(name)}`);
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
+    return new HandshakeError(`its certificate is not for the name ${JSON.stringify(name)}`);
+  }
   if (UNTRUSTED.test(code)) return new HandshakeError("its certificate has expired or no authority of --check-ca has signed it");
   return /tls|ssl|alert|cert|handshake/i.test(`${code} ${error.message}`) ? new HandshakeError(error.message) : error;
 }

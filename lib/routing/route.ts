@@ -32,8 +32,9 @@ const GOLDEN = 0x9e3779b1;
 /**
  * The servers to try for the client with this key (indexes in the table), each once and in ring order within each rank: servers
  * under the load bound, then servers over it, then ramping servers that do not take this client yet, then servers whose checks ask
- * to be drained, and last servers that are down or resting, so that clients are not refused while all are. The bound only changes the order, since it counts servers that may be
- * dead. A server at its own limit (`connectionsMax`) and a server that is draining or being removed are never tried.
+ * to be drained, and last servers that are down or resting, so that clients are not refused while all are. The bound only changes
+ * the order, since it counts servers that may be dead. A server at its own limit (`connectionsMax`) and a server that the operator
+ * drains or removes are never tried.
  *
  * Consistent hashing with bounded loads: Mirrokni, Thorup, Zadimoghaddam, 2016 (arXiv 1608.01350).
  */

@@ -757,7 +757,14 @@ const CASES: Record<string, Case> = {
       });
     await using statusOfOne = startStatus(one.name);
     await using statusOfTwo = startStatus(two.name);
-    const flags = { check: "http:/primary", "check-interval": "50ms", "check-timeout": "50ms", fall: "1", rise: "1", key: "ip:port" };
+    const flags = {
+      check: "http:/primary",
+      "check-interval": "50ms",
+      "check-timeout": "50ms",
+      fall: "1",
+      rise: "1",
+      key: "ip:port",
+    };
     await using balancer = startBalancer({ engine, flags });
     await balancer.add(one.address, { checkPort: statusOfOne.address.port });
     await balancer.add(two.address, { checkPort: statusOfTwo.address.port });

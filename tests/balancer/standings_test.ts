@@ -61,7 +61,10 @@ const BROKEN = [
     '{"format":"balancer-standings","version":1,"standings":{"at":"2026-11-28T12:00:00Z","servers":[{"server":"a","state":"up"}]}}',
     "its list of servers is not valid",
   ],
-  ['{"format":"balancer-standings","version":1,"sha256":"00","standings":{"at":"2026-11-28T12:00:00Z","servers":[]}}', "its checksum"],
+  [
+    '{"format":"balancer-standings","version":1,"sha256":"00","standings":{"at":"2026-11-28T12:00:00Z","servers":[]}}',
+    "its checksum",
+  ],
 ] as const;
 
 for (const [text, why] of BROKEN) {

@@ -155,7 +155,7 @@ test("a server whose rest is over and that accepts is up again", async () => {
 test("a server that fails its checks is down, its silence is told time after time, and it comes back", async () => {
   const address = unusedAddress();
   using one = start({ check: "tcp", "check-interval": "50ms", "check-timeout": "50ms" });
-  const { admission, read, changes, silences } = one;
+  const { read, changes, silences } = one;
   one.enter(tableServer(address, 0, { weight: 3 }));
   const down = await changes.take();
   assertEquals(down.state, "down");

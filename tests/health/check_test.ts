@@ -221,7 +221,9 @@ Deno.test("the terms of a check are read from text, or refused in a sentence", (
     ...["0", "65536", "", "http", "+80"].map((text): [typeof parseCheckPort, string] => [parseCheckPort, text]),
     ...["", "a b", "-"].map((text): [typeof parseCheckHost, string] => [parseCheckHost, text]),
     ...["", "a\nb"].map((text): [typeof parseCheckCa, string] => [parseCheckCa, text]),
-    ...["", "200-", "399-200", "99", "600", "200,,300", "200 300"].map((text): [typeof parseStatuses, string] => [parseStatuses, text]),
+    ...["", "200-", "399-200", "99", "600", "200,,300", "200 300"].map((
+      text,
+    ): [typeof parseStatuses, string] => [parseStatuses, text]),
     [parseStatuses, Array(21).fill("200").join(",")],
   ];
   for (const [parse, text] of bad) {
@@ -278,7 +280,14 @@ testWithoutLeaks("runCheck() by http sends a request for the path, to the server
   );
 });
 
-for (const line of ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 204\r\n\r\n", "HTTP/1.1 399 \n\n", "HTTP/1.1 301 Moved\r\nLocation: /\r\n\r\n"]) {
+for (
+  const line of [
+    "HTTP/1.1 200 OK\r\n\r\n",
+    "HTTP/1.0 204\r\n\r\n",
+    "HTTP/1.1 399 \n\n",
+    "HTTP/1.1 301 Moved\r\nLocation: /\r\n\r\n",
+  ]
+) {
   testWithoutLeaks(`runCheck() by http is content with ${JSON.stringify(line)}`, async () => {
     assertEquals(await checkOf(answer(line), HTTP), PASSED);
   });

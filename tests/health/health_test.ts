@@ -311,7 +311,8 @@ const OFF: Check = { kind: "off" };
 /** A Health of servers whose addresses' ports are their slots, and what it did. */
 class Ward implements Disposable {
   readonly clock = new FakeClock();
-  readonly checks: { readonly slot: number; readonly atMs: number; readonly check: ServerCheck; readonly signal: AbortSignal }[] = [];
+  readonly checks: { readonly slot: number; readonly atMs: number; readonly check: ServerCheck; readonly signal: AbortSignal }[] =
+    [];
   readonly changes: (readonly [slot: number, state: string])[] = [];
   readonly failures: (CheckFailure & { readonly slot: number })[] = [];
   readonly results = new Map<number, CheckResult | Promise<CheckResult>>();

@@ -132,7 +132,11 @@ Deno.test("runCheck() by https says that the server closed during the handshake"
 for (
   const [what, content, why] of [
     ["no certificate", "hello", "it has no certificate in PEM format"],
-    ["a damaged certificate", `${CA}\n-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n`, "its certificate number 2 is damaged"],
+    [
+      "a damaged certificate",
+      `${CA}\n-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n`,
+      "its certificate number 2 is damaged",
+    ],
   ] as const
 ) {
   Deno.test(`Authorities refuse a file with ${what}, in a sentence`, async () => {

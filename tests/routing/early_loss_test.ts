@@ -13,7 +13,9 @@ const CASES = [
 ] as const;
 
 for (const [connectedForMs, hasAnswered, hasClientEnded, isFailure] of CASES) {
-  const what = `after ${connectedForMs} ms, ${hasAnswered ? "answered" : "unanswered"}, client ${hasClientEnded ? "ended" : "there"}`;
+  const what = `after ${connectedForMs} ms, ${hasAnswered ? "answered" : "unanswered"}, client ${
+    hasClientEnded ? "ended" : "there"
+  }`;
   Deno.test(`a connection lost ${what} is ${isFailure ? "a" : "no"} failure of the server`, () => {
     assertEquals(isEarlyLoss({ connectedForMs, hasAnswered, hasClientEnded }), isFailure);
   });

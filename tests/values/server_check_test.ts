@@ -31,7 +31,13 @@ Deno.test("checkOf() without settings of its own is the daemon's", () => {
 });
 
 Deno.test("checkOf() takes each setting from the server where it has one", () => {
-  const own = { check: "http:/primary", "check-port": "8008", "check-host": "a.example", "check-ca": "none", "check-status": "200,404" };
+  const own = {
+    check: "http:/primary",
+    "check-port": "8008",
+    "check-host": "a.example",
+    "check-ca": "none",
+    "check-status": "200,404",
+  };
   assertEquals(check(own, DAEMON), {
     question: { kind: "http", path: "/primary" },
     port: 8008,

@@ -35,7 +35,13 @@ Deno.test("settings are read from options and shown as options", () => {
 });
 
 Deno.test("the settings of a server's check are kept as text, in one form", () => {
-  const options = { check: "https:/up", "check-port": "8008", "check-host": "DB.example", "check-ca": "none", "check-status": "200,404" };
+  const options = {
+    check: "https:/up",
+    "check-port": "8008",
+    "check-host": "DB.example",
+    "check-ca": "none",
+    "check-status": "200,404",
+  };
   const given = parseServerSettings(options);
   const expected = { check: "https:/up", checkPort: 8008, checkHost: "db.example", checkCa: "none", checkStatus: "200,404" };
   assertEquals(given, expected);
