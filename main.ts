@@ -212,7 +212,7 @@ function describe(
   const rows: readonly OptionSpec[] = Object.values(SETTINGS);
   const settings = rows.flatMap(({ flag, aliases = [], default: usual = "" }) =>
     // an alias that was a key stays one
-    [flag, ...aliases].map((key) => [key, options[flag] ?? usual])
+    [flag, ...aliases].map((key) => [key, options[flag] === "" ? "on" : options[flag] ?? usual])
   );
   return {
     name,

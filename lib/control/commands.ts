@@ -315,7 +315,10 @@ async function start(
       `Cannot start balancer ${JSON.stringify(name)}: ${where}; stop it first or choose another --name`,
     );
   }
-  const flags = Object.values(SETTINGS).flatMap(({ flag }) => options[flag] === undefined ? [] : [`--${flag}=${options[flag]}`]);
+  const flags = Object.values(SETTINGS).flatMap(({ flag }) => {
+    if (options[flag] === undefined) return [];
+    return options[flag] === "" ? [`--${flag}`] : [`--${flag}=${options[flag]}`]; // "": a switch
+  });
   const keepsState = options[NO_STATE.flag] === undefined;
   const { log } = findPaths(name, { keepsState });
   const switches = keepsState ? [] : [`--${NO_STATE.flag}`];

@@ -142,7 +142,7 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
     ["Servers", states.map(([state, count]) => `${count} ${state}`).join(", ")],
     ["Connections", `${connections.open} open of at most ${connections.max}, ${connections.accepted} accepted`],
     ["Ended", fates.join(", ") || "none"],
-    ["Settings", settingsOf(status).map(([flag, value]) => `--${flag} ${quoted(value)}`).join(" ")],
+    ["Settings", settingsOf(status).join(" ")],
     ["State", status.stateFile ?? "not kept (--no-state)"],
     ["Log", status.logFile ?? "standard error"],
     ...status.warnings.map((warning) => ["Warning", warning]),
@@ -150,11 +150,15 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
   return indent(alignColumns(rows.map(([name, text]) => [style.heading(name), text]))).join("\n");
 }
 
-/** The settings by their proper flags alone: an answer has those with an alias twice. */
-function settingsOf({ settings }: Answers["status"]): [flag: string, value: string][] {
+/** The settings by their proper flags alone (an answer has those with an alias twice), and of the switches those that are on. */
+function settingsOf({ settings }: Answers["status"]): string[] {
   const rows: readonly OptionSpec[] = Object.values(SETTINGS);
   const aliases = new Set(rows.flatMap(({ aliases = [] }) => aliases));
-  return Object.entries(settings).filter(([flag]) => !aliases.has(flag));
+  const switches = new Set(rows.filter(({ value }) => value === undefined).map(({ flag }) => flag));
+  return Object.entries(settings).filter(([flag]) => !aliases.has(flag)).flatMap(([flag, value]) => {
+    if (!switches.has(flag)) return [`--${flag} ${quoted(value)}`];
+    return value === "on" ? [`--${flag}`] : [];
+  });
 }
 
 /** `1 server`, `2 servers`. */
