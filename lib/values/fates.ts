@@ -19,6 +19,12 @@ export const FATES = {
   client_limit: { level: "debug", help: "clients with the same address or prefix had --client-connections already" },
   client_rate: { level: "debug", help: "too many new connections from the same address or prefix (--client-rate)" },
   first_byte_timeout: { level: "info", help: "neither side had sent anything within --first-byte-timeout" },
+  proxy_refused: { level: "warning", help: "the client sent a PROXY header, and its address is not in --accept-proxy" },
+  proxy_malformed: {
+    level: "warning",
+    help: "the client did not begin with a valid PROXY header, and its address is in --accept-proxy",
+  },
+  proxy_timeout: { level: "warning", help: "the client's PROXY header did not arrive within --proxy-timeout" },
   idle_timeout: { level: "info", help: "no data passed in either direction for the idle timeout" },
   removed: { level: "info", help: "the server was removed and the drain time ended" },
   stopped: { level: "info", help: "the balancer was stopped and the grace time ended" },

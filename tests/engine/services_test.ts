@@ -26,6 +26,7 @@ function startServices(kind: EngineKind, services: readonly number[], pools: rea
   const listeners = services.map(() => kind.listen({ host: "127.0.0.1", port: 0 }, config));
   let tables = pools.map((servers) => nextTable(emptyTable(parseKeyRule("ip:port"), Infinity), servers));
   const engine = kind.create({
+    startId: "00000000000000ff",
     listeners: listeners.map((listener, i) => ({ listener, service: services[i] })),
     tables,
     config,
