@@ -28,7 +28,17 @@ import { PLAIN, type Style } from "../values/terminal.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
-import { percent, plural, printExplanation, printList, printPlan, printRebalance, printRecent, printStatus } from "./printing.ts";
+import {
+  percent,
+  plural,
+  printClients,
+  printExplanation,
+  printList,
+  printPlan,
+  printRebalance,
+  printRecent,
+  printStatus,
+} from "./printing.ts";
 
 /** What a command acts on: the balancer of the name given, and the person who waits. */
 export interface CommandContext {
@@ -238,6 +248,21 @@ export const COMMANDS = {
       return client.recent({ server, fate, limit });
     },
     print: printRecent,
+  }),
+  clients: command({
+    group: "Observe",
+    summary: "List the clients with the most connections",
+    description:
+      "Clients are counted with --client-connections or --client-rate; with --limits-dry-run as well, nobody is refused. " +
+      "What stands under NEXT would refuse the client's next connection.",
+    examples: ["balancerctl clients --top 50"],
+    reads: true,
+    options: [{ flag: "top", value: "N", default: "20", summary: "maximum number of clients" }],
+    act: ({ options: { top } }, { client }) => {
+      if (top !== undefined) parseCount(top, "Number of clients", LIMITS.clientsShownMax);
+      return client.clients({ top });
+    },
+    print: printClients,
   }),
   plan: command({
     group: "Explain",

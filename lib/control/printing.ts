@@ -118,6 +118,38 @@ export function printRecent({ ends, leftOut }: Answers["recent"], style: Style =
   return [...alignColumns([heading, ...rows]), ...more].join("\n");
 }
 
+/** Columns of the list of clients. */
+const CLIENT_SIDES: readonly Side[] = ["left", "right", "right", "right", "right", "right", "left", "left"];
+
+/** The clients that have most, a line each. */
+export function printClients(answer: Answers["clients"], style: Style = PLAIN): string {
+  const { counted, dryRun, windowMs, tracked, untracked, clients } = answer;
+  if (!counted) {
+    return "Clients are not counted: start the balancer with --client-connections or --client-rate; " +
+      "with --limits-dry-run it counts and refuses nobody";
+  }
+  const isMixed = new Set(clients.map(({ limit }) => limit)).size > 1;
+  const arrived = `NEW/${formatDuration(windowMs)}`;
+  const heading = ["CLIENT", "OPEN", arrived, dryRun ? "WOULD REFUSE" : "REFUSED", "SENT", "RECEIVED", "NEXT"];
+  const rows = clients.map((client) => [
+    client.client,
+    String(client.open),
+    String(client.arrivals),
+    String(client.refused),
+    formatBytes(client.sentBytes),
+    formatBytes(client.receivedBytes),
+    client.next ?? "-",
+    ...(isMixed ? [client.limit] : []),
+  ]);
+  const table = alignColumns([[...heading, ...(isMixed ? ["LIMIT"] : [])].map(style.heading), ...rows], CLIENT_SIDES);
+  const missed = untracked > 0 ? `; ${plural(untracked, "connection")} could not be counted: the table was full` : "";
+  return [
+    ...(clients.length > 0 ? table : ["No client has connected yet"]),
+    `${plural(clients.length, "client")} of ${tracked} known${missed}`,
+    ...(dryRun ? ["Dry run: nobody is refused"] : []),
+  ].join("\n");
+}
+
 /** The result of moving connections to their owners. */
 export function printRebalance({ away, busy, moved }: Answers["rebalance"]): string {
   const left = busy === 0 ? "" : `; ${busy} more ${busy === 1 ? "was" : "were"} busy and stayed: run it again later`;

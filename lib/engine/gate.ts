@@ -4,13 +4,14 @@
  * no socket. Engines without lists and limits have none.
  */
 
-import { ipv4Start, wordAt } from "../values/address.ts";
 import { assert } from "../values/errors.ts";
-import { ClientTable, KEY_WORDS, UNTRACKED } from "../observe/client_table.ts";
+import { ClientTable, UNTRACKED } from "../observe/client_table.ts";
 import type { Counters } from "../observe/counters.ts";
 import {
+  type ClientAddress,
   type ClientLimits,
   type ClientLists,
+  COUNT_KEY_WORDS,
   type CountRule,
   countRulesOf,
   isPermitted,
@@ -19,19 +20,8 @@ import {
   type Refusal,
   refusalBy,
   windowMsOf,
+  writeCountKey,
 } from "../routing/client_limits.ts";
-
-/** The word of a key that says what kind of address it is, and for which rule it is counted. */
-const KIND = KEY_WORDS - 1;
-/** Its bits. The first makes it other than 0. */
-const KIND_BITS = { used: 1, ipv6: 2, ruleShift: 2 } as const;
-
-/** Where a client's address is: `length` bytes (4 or 16) at `bytes[at]`. */
-export interface ClientAddress {
-  bytes: Uint8Array;
-  at: number;
-  length: number;
-}
 
 /** What a gate needs. */
 interface GateOptions {
@@ -55,7 +45,7 @@ export class Gate {
   readonly #counters: Counters;
   /** There is one if there is a rule. */
   readonly #table: ClientTable | undefined;
-  readonly #key = new Int32Array(KEY_WORDS);
+  readonly #key = new Int32Array(COUNT_KEY_WORDS);
   #lists: ClientLists;
   /** Whether refusals are only counted and told. */
   readonly isDryRun: boolean;
@@ -82,7 +72,7 @@ export class Gate {
    */
   enter(client: ClientAddress, nowMs: number): Refusal | undefined {
     this.counted = 0;
-    const denied = isPermitted(this.#lists, client.bytes, client.at, client.length) ? undefined : "denied";
+    const denied = isPermitted(this.#lists, client) ? undefined : "denied";
     if (denied !== undefined && !this.isDryRun) return denied;
     const limited = this.#count(client, nowMs);
     const refusal = denied ?? limited;
@@ -157,28 +147,8 @@ export class Gate {
   }
 
   /** The key by which a rule counts this client, valid until the next call. */
-  #keyOf(rule: number, { bytes, at, length }: ClientAddress): Int32Array {
-    const key = this.#key;
-    const { ipv4Bits, ipv6Bits } = this.#rules[rule].lengths;
-    const start = ipv4Start(bytes, at, length);
-    const isIpv6 = start < 0;
-    const bits = isIpv6 ? ipv6Bits : ipv4Bits;
-    for (let word = 0; word < KIND; word++) {
-      const free = 32 * (word + 1) - bits; // bits of this word beyond the prefix
-      const isBeyond = free >= 32 || (!isIpv6 && word > 0);
-      key[word] = isBeyond ? 0 : wordAt(bytes, (isIpv6 ? at : start) + 4 * word) & (free > 0 ? -1 << free : -1);
-    }
-    key[KIND] = KIND_BITS.used | (isIpv6 ? KIND_BITS.ipv6 : 0) | rule << KIND_BITS.ruleShift;
-    return key;
+  #keyOf(rule: number, client: ClientAddress): Int32Array {
+    writeCountKey(this.#rules, rule, client, this.#key);
+    return this.#key;
   }
-}
-
-/** What a key of the table means: the first address of the prefix, its length, and the number of the rule. */
-export function readKey(rules: readonly CountRule[], key: Int32Array): { bytes: Uint8Array; bits: number; rule: number } {
-  const isIpv6 = (key[KIND] & KIND_BITS.ipv6) !== 0;
-  const rule = key[KIND] >> KIND_BITS.ruleShift;
-  const view = new DataView(new ArrayBuffer(isIpv6 ? 16 : 4));
-  for (let at = 0; at < view.byteLength; at += 4) view.setInt32(at, key[at / 4]);
-  const { ipv4Bits, ipv6Bits } = rules[rule].lengths;
-  return { bytes: new Uint8Array(view.buffer), bits: isIpv6 ? ipv6Bits : ipv4Bits, rule };
 }

@@ -19,6 +19,7 @@
  */
 
 import { LIMITS } from "../values/config.ts";
+import { COUNT_KEY_WORDS } from "../routing/client_limits.ts";
 
 /** Words of the header, and of a bucket and an entry: 64 bytes each, a cache line. */
 const LINE_WORDS = 16;
@@ -29,7 +30,7 @@ const HEADER = { entries: 0, seed: 1, used: 2 } as const;
 
 /** Words of an entry. */
 const AT = {
-  /** The prefix, and what it is a prefix of (see KEY_WORDS). */
+  /** The key by which it is found (`writeCountKey`). */
   key: 0,
   open: 5,
   /** The window of the last arrival. */
@@ -44,8 +45,8 @@ const AT = {
   receivedBytes: 14,
 } as const;
 
-/** A key: four words of address, and a number other than 0 that says what kind of address it is, and for what it is counted. */
-export const KEY_WORDS = 5;
+/** A key; its last word is never 0. */
+const KEY_WORDS = COUNT_KEY_WORDS;
 
 /** Entries per bucket on the average when the table is full: half of its places, so that few buckets have no place left. */
 const ENTRIES_PER_BUCKET = 8;
@@ -93,7 +94,7 @@ export function allocateClients(seed: number, entries: number = LIMITS.clientsTr
   return shared;
 }
 
-/** One thread's access to the counts. An entry is the number of its first word. No method allocates, except `snapshot`. */
+/** One thread's access to the counts. An entry is the number of its first word. No method allocates, except `top`. */
 export class ClientTable {
   readonly #words: Int32Array;
   readonly #entries: number;
@@ -175,25 +176,52 @@ export class ClientTable {
     this.#add64(entry + AT.receivedBytes, receivedBytes);
   }
 
-  /** What each prefix has, as it is in this window. */
-  *snapshot(window: number): Generator<ClientCount, void, undefined> {
-    const words = this.#words;
-    for (let number = 0; number < this.used; number++) {
+  /** The prefixes that have most, at most `max`: by open connections, then by arrivals, then by refusals. */
+  top(max: number, window: number): ClientCount[] {
+    const best: number[] = [];
+    for (let number = 0, used = this.used; number < used; number++) {
       const entry = this.#start + (number << LINE_SHIFT);
-      const open = Atomics.load(words, entry + AT.open);
-      const key = words.slice(entry + AT.key, entry + AT.key + KEY_WORDS);
-      const count = {
-        key,
-        open,
-        arrivals: [this.#countOf(entry, AT.admitted, window), this.#countOf(entry, AT.admitted, window - 1)],
-        refusedArrivals: [this.#countOf(entry, AT.refused, window), this.#countOf(entry, AT.refused, window - 1)],
-        refusals: words[entry + AT.refusals] >>> 0,
-        sentBytes: this.#get64(entry + AT.sentBytes),
-        receivedBytes: this.#get64(entry + AT.receivedBytes),
-      } as const;
-      // An entry that is being given to another client meanwhile is left out.
-      if (open >= 0 && key[KEY_WORDS - 1] !== 0 && this.#isOf(entry, key)) yield count;
+      if (best.length === max && !this.#outranks(entry, best[max - 1], window)) continue;
+      let [low, high] = [0, best.length];
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if (this.#outranks(entry, best[middle], window)) high = middle;
+        else low = middle + 1;
+      }
+      best.splice(low, 0, entry);
+      if (best.length > max) best.pop();
     }
+    return best.map((entry) => this.#read(entry, window)).filter((count) => count !== undefined);
+  }
+
+  #outranks(entry: number, other: number, window: number): boolean {
+    const difference = this.#rank(entry, window) - this.#rank(other, window);
+    if (difference !== 0) return difference > 0;
+    return this.#words[entry + AT.refusals] >>> 0 > this.#words[other + AT.refusals] >>> 0;
+  }
+
+  /** Open connections, then arrivals of two windows, which are at most four counts. */
+  #rank(entry: number, window: number): number {
+    const arrivals = this.#countOf(entry, AT.admitted, window) + this.#countOf(entry, AT.admitted, window - 1) +
+      this.#countOf(entry, AT.refused, window) + this.#countOf(entry, AT.refused, window - 1);
+    return this.#words[entry + AT.open] * (4 << COUNT_BITS) + arrivals;
+  }
+
+  /** What an entry says; undefined: it is being given to another client. */
+  #read(entry: number, window: number): ClientCount | undefined {
+    const words = this.#words;
+    const open = Atomics.load(words, entry + AT.open);
+    const key = words.slice(entry + AT.key, entry + AT.key + KEY_WORDS);
+    const count = {
+      key,
+      open,
+      arrivals: [this.#countOf(entry, AT.admitted, window), this.#countOf(entry, AT.admitted, window - 1)],
+      refusedArrivals: [this.#countOf(entry, AT.refused, window), this.#countOf(entry, AT.refused, window - 1)],
+      refusals: words[entry + AT.refusals] >>> 0,
+      sentBytes: this.#get64(entry + AT.sentBytes),
+      receivedBytes: this.#get64(entry + AT.receivedBytes),
+    } as const;
+    return open >= 0 && key[KEY_WORDS - 1] !== 0 && this.#isOf(entry, key) ? count : undefined;
   }
 
   /** Looks without the bucket's lock: an entry that is not found may be there, and one that is found may have changed hands. */
