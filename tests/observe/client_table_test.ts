@@ -182,7 +182,7 @@ Deno.test("Threads that take each other's entries away never count for the wrong
 Deno.test("Threads that see a new client at the same moment give it one entry", async () => {
   const shared = allocateClients(SEED, 2 ** 15);
   const done = await hammer(shared, ROUNDS, "together");
-  const top = new ClientTable(shared).top(ROUNDS, 0);
+  const top = new ClientTable(shared).top(THREADS * ROUNDS, 0);
   assertEquals(new Set(top.map(({ key }) => key[0])).size, top.length);
   // A thread that was interrupted while it added a client makes others give up on clients of that bucket.
   const acquired = done.reduce((sum, { acquired }) => sum + acquired, 0);
