@@ -251,7 +251,7 @@ export const COMMANDS = {
   }),
   clients: command({
     group: "Observe",
-    summary: "List the clients with the most connections",
+    summary: "List clients by their connections",
     description:
       "Clients are counted with --client-connections or --client-rate; with --limits-dry-run as well, nobody is refused. " +
       "What stands under NEXT would refuse the client's next connection.",

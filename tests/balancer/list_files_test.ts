@@ -9,7 +9,9 @@ import { LIMITS } from "../../lib/values/config.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 
 /** A file of a folder of its own, with this content. */
-async function listFile(content: string | Uint8Array): Promise<{ path: string; write(content: string): Promise<void> } & AsyncDisposable> {
+async function listFile(
+  content: string | Uint8Array,
+): Promise<{ path: string; write(content: string): Promise<void> } & AsyncDisposable> {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/list.txt`;
   const write = (content: string | Uint8Array) =>
@@ -65,7 +67,8 @@ Deno.test("A file that is broken in line 4,711 is refused at the start, and chan
   const files = await load(`@${file.path}`);
   lines[4710] = "10.0.0.300";
   await file.write(lines.join("\n"));
-  const sentence = `Cannot use list ${JSON.stringify(file.path)}: line 4711: "10.0.0.300" is not an IP address or a prefix such as ` +
+  const sentence =
+    `Cannot use list ${JSON.stringify(file.path)}: line 4711: "10.0.0.300" is not an IP address or a prefix such as ` +
     "10.0.0.0/8 or 2001:db8::/32";
   assertEquals(await files.reload(), [{ path: file.path, entries: 5000, fault: sentence }]);
   assert(denies(files, "10.0.18.102"));
@@ -75,7 +78,10 @@ Deno.test("A file that is broken in line 4,711 is refused at the start, and chan
 Deno.test("A file that is missing or cannot be read is refused, and later the old list stays", async () => {
   await using file = await listFile("10.0.0.0/8\n");
   assertMatch(await refusal(`@${file.path}.not`), /^Cannot use list ".*list\.txt\.not": No such file/);
-  assertMatch(await refusal(`@${file.path.replace(/\/[^/]*$/, "")}`), /^Cannot use list ".*": it is a folder and must be a plain file/);
+  assertMatch(
+    await refusal(`@${file.path.replace(/\/[^/]*$/, "")}`),
+    /^Cannot use list ".*": it is a folder and must be a plain file/,
+  );
   const files = await load(`@${file.path}`);
   await Deno.remove(file.path);
   const [{ entries, fault }] = await files.reload();
