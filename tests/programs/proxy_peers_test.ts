@@ -1,5 +1,5 @@
-// HAProxy and nginx as peers of the PROXY protocol, with their own logs and answers as the witness: HAProxy in front of the balancer
-// and nginx behind it, HAProxy behind it, and the log of a second server after the first was killed.
+// HAProxy and nginx as peers of the PROXY protocol, with their own logs and answers as the witness: HAProxy in front of the
+// balancer and nginx behind it, HAProxy behind it, and the log of a second server after the first was killed.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Address, formatAddress } from "../../lib/values/address.ts";
@@ -63,7 +63,8 @@ class Stage implements AsyncDisposable {
 events {}
 http {
   ${temporary.join(" ")}
-  log_format one '$proxy_protocol_addr:$proxy_protocol_port to $proxy_protocol_server_addr:$proxy_protocol_server_port $request_uri';
+  log_format one '$proxy_protocol_addr:$proxy_protocol_port to '
+    '$proxy_protocol_server_addr:$proxy_protocol_server_port $request_uri';
   access_log ${log} one;
   server {
     listen 127.0.0.1:${port} proxy_protocol;

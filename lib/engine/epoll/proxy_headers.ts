@@ -5,7 +5,7 @@
  */
 
 import { type CidrList, includesIp } from "../../values/cidr_list.ts";
-import { formatConnectionId } from "../../values/connection_id.ts";
+import { ConnectionIdWriter } from "../../values/connection_id.ts";
 import {
   type Announcement,
   parseProxyHeader,
@@ -59,7 +59,7 @@ export class ProxyHeaders {
   /** By client. */
   readonly #received = new Map<number, Received>();
   readonly #outgoing = new Map<number, Outgoing>();
-  readonly #encoder = new TextEncoder();
+  readonly #ids: ConnectionIdWriter;
   /** The chunk that is read into; borrowed for good at the first header. */
   #chunk = -1;
   #complainedMs = -Infinity;
@@ -68,6 +68,7 @@ export class ProxyHeaders {
     this.#kit = kit;
     this.#words = kit.table.words;
     this.#trusted = kit.config.acceptProxy;
+    this.#ids = new ConnectionIdWriter(kit.setup.startId);
   }
 
   /** Whether this client must begin with a header, by the address of its socket. */
@@ -118,9 +119,10 @@ export class ProxyHeaders {
   /** The client has a new server: notes the header that it gets, if it gets one. */
   announce(client: number): void {
     const row = rowOf(client);
-    this.#outgoing.delete(client);
-    this.#words[row + WORD.flags] &= ~FLAG.announcing;
     const version = versionOf(this.#words[rowOf(this.#words[row + WORD.peer]) + WORD.flags]);
+    if (version === undefined && (this.#words[row + WORD.flags] & FLAG.announcing) === 0) return;
+    this.#outgoing.delete(client); // of a server that was lost before it was sent its header
+    this.#words[row + WORD.flags] &= ~FLAG.announcing;
     if (version === undefined) return;
     const bytes = Uint8Array.from(writeProxyHeader(version, this.#announcementOf(client)));
     this.#outgoing.set(client, { bytes, address: this.#kit.libc.addressOf(bytes.buffer), sent: 0 });
@@ -176,13 +178,13 @@ export class ProxyHeaders {
   }
 
   #announcementOf(client: number): Announcement {
-    const { table, sockets, setup } = this.#kit;
+    const { table, sockets } = this.#kit;
     const received = this.#received.get(client);
     return {
       source: { ip: table.ipOf(client), port: this.#words[rowOf(client) + WORD.port] & PORT_MASK },
       destination: received?.destination ?? sockets.ownEndpoint(client),
       tlvs: received?.tlvs ?? NO_TLVS,
-      uniqueId: this.#encoder.encode(formatConnectionId(setup.startId, table.idOf(client))),
+      uniqueId: this.#ids.bytesOf(table.idOf(client)),
     };
   }
 }
