@@ -1,6 +1,6 @@
 /**
- * The lists of clients that the operator names: taken from the command line, or read from files, again on request. A file that cannot
- * be used changes nothing: the list that was read before stays in force.
+ * The lists of clients that the operator names: taken from the command line, or read from files, again on request. A file that
+ * cannot be used changes nothing: the list that was read before stays in force.
  */
 
 import { delay } from "@std/async";

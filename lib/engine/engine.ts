@@ -101,8 +101,8 @@ export interface EngineOptions {
 export interface Engine extends AsyncDisposable {
   /**
    * Routes new connections by these tables, one for each service, and lets clients in by these lists, or by those that it had.
-   * Resolves once every new connection uses them. Open connections stay, and stay where they are. An engine that was made without lists
-   * takes none.
+   * Resolves once every new connection uses them. Open connections stay, and stay where they are. An engine that was made without
+   * lists takes none.
    */
   update(tables: readonly RoutingTable[], lists?: ClientLists): Promise<void>;
   /** Whether a server that is no longer in any table has no connection left and will get none. */

@@ -1,7 +1,7 @@
 /**
- * The gate of an engine: whether a client may connect, by the operator's lists and limits. Counts every client that it lets in until
- * it leaves. One per thread; what clients have is counted over all threads. Allocates nothing for a client. Reads no clock and knows
- * no socket. Engines without lists and limits have none.
+ * The gate of an engine: whether a client may connect, by the operator's lists and limits. Counts every client that it lets in
+ * until it leaves. One per thread; what clients have is counted over all threads. Allocates nothing for a client. Reads no clock
+ * and knows no socket. Engines without lists and limits have none.
  */
 
 import { assert } from "../values/errors.ts";
@@ -67,8 +67,8 @@ export class Gate {
   }
 
   /**
-   * Why this client must be refused; undefined: it is let in. It is then counted, by the rules in `counted`. In a dry run it is counted
-   * in any case.
+   * Why this client must be refused; undefined: it is let in. It is then counted, by the rules in `counted`. In a dry run it is
+   * counted in any case.
    */
   enter(client: ClientAddress, nowMs: number): Refusal | undefined {
     this.counted = 0;
@@ -115,7 +115,9 @@ export class Gate {
     return refusal;
   }
 
-  /** Counts an arrival for a client that is counted already, and judges both. A refused one is no arrival, so that others may come. */
+  /**
+   * Counts an arrival for a client that is counted already, and judges both. A refused one is no arrival, so that others may come.
+   */
   #judge(rule: number, entry: number, window: number, share: number): Refusal | undefined {
     const table = this.#table!;
     const limits = this.#rules[rule];

@@ -3,17 +3,17 @@
  * shared memory, without a lock on the path of a known client. Decides nothing: `routing/client_limits.ts` has the rules.
  *
  * The memory is an index of buckets and a list of entries. A bucket is one cache line: a version, and up to 15 words that name an
- * entry and hold 11 bits of its key's hash. An entry is one cache line, too. Entries are given out in order, so that pages are backed
- * only as clients come, and an entry stays in its bucket for good: later its place is taken by another client of the bucket, once
- * nobody is counted in it and its last arrival is two windows ago.
+ * entry and hold 11 bits of its key's hash. An entry is one cache line, too. Entries are given out in order, so that pages are
+ * backed only as clients come, and an entry stays in its bucket for good: later its place is taken by another client of the bucket,
+ * once nobody is counted in it and its last arrival is two windows ago.
  *
  * How threads agree:
  * - A thread raises the open connections of an entry first and looks at its key afterwards. While they are above 0 the entry cannot
- *   change hands, so a key that still fits stays; if it does not fit, the thread lowers them again and looks anew. Within that moment
- *   the other client appears to have one connection more.
- * - Only the thread that has made a bucket's version odd may add a client to it or give an entry to another one, and it looks for the
- *   client again before. So no client has two entries. It marks the entry by a negative number of open connections, which it can only
- *   do while they are 0.
+ *   change hands, so a key that still fits stays; if it does not fit, the thread lowers them again and looks anew. Within that
+ *   moment the other client appears to have one connection more.
+ * - Only the thread that has made a bucket's version odd may add a client to it or give an entry to another one, and it looks for
+ *   the client again before. So no client has two entries. It marks the entry by a negative number of open connections, which it can
+ *   only do while they are 0.
  * - A thread that finds the version odd for SPINS_MAX looks, or no place, gives up: that connection is not tracked. A full table
  *   refuses nobody and blocks nobody.
  */

@@ -1,6 +1,6 @@
 /**
- * Tells the operator of refused clients without a line for each: the first is told at once, and those of the pause after it together,
- * by their number. Knows no log.
+ * Tells the operator of refused clients without a line for each: the first is told at once, and those of the pause after it
+ * together, by their number. Knows no log.
  */
 
 /** How long refusals are gathered. */

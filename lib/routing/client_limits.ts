@@ -59,7 +59,9 @@ const DEFAULT_WINDOW_MS = 10_000;
 /** The most rules that limits make: one for each of them. */
 export const COUNT_RULES_MAX = 2;
 
-/** What is to be counted for these limits: one rule if they have the same prefix lengths, otherwise one each; none without limits. */
+/**
+ * What is to be counted for these limits: one rule if they have the same prefix lengths, otherwise one each; none without limits.
+ */
 export function countRulesOf({ clientConnections, clientRate }: ClientLimits): readonly CountRule[] {
   const connections = clientConnections && { lengths: clientConnections.lengths, connectionsMax: clientConnections.max };
   const rate = clientRate && { lengths: clientRate.lengths, arrivalsMax: clientRate.max };
@@ -69,8 +71,8 @@ export function countRulesOf({ clientConnections, clientRate }: ClientLimits): r
 }
 
 /**
- * Words of the key by which a client is counted: its address with the bits beyond the rule's prefix cleared, and a word that says what
- * kind of address that is and for which rule it is counted. That word is never 0.
+ * Words of the key by which a client is counted: its address with the bits beyond the rule's prefix cleared, and a word that says
+ * what kind of address that is and for which rule it is counted. That word is never 0.
  */
 export const COUNT_KEY_WORDS = 5;
 const KIND = COUNT_KEY_WORDS - 1;

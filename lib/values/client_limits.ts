@@ -61,8 +61,9 @@ export function parseClientRate(text: string, max: number): ClientRate | null {
 }
 
 /**
- * Reads `off` (null), prefixes separated by commas, or `@` and the absolute path of a file with one prefix per line. The path must be
- * absolute because a daemon goes on where it was started, which its operator may have left. Throws a `usage` error that names `flag`.
+ * Reads `off` (null), prefixes separated by commas, or `@` and the absolute path of a file with one prefix per line. The path must
+ * be absolute because a daemon goes on where it was started, which its operator may have left. Throws a `usage` error that names
+ * `flag`.
  */
 export function parseListSource(text: string, flag: string, entriesMax: number): ListSource | null {
   if (text === "off") return null;

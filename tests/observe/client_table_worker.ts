@@ -18,8 +18,8 @@ interface Task {
 }
 
 /**
- * `random`: clients come at random, all within one window. `changing`: the same, but each round is a window of its own, so that entries
- * are soon free for others. `together`: every thread has the same clients in the same order.
+ * `random`: clients come at random, all within one window. `changing`: the same, but each round is a window of its own, so that
+ * entries are soon free for others. `together`: every thread has the same clients in the same order.
  */
 export type Mode = "random" | "changing" | "together";
 

@@ -11,7 +11,7 @@ import {
   countRulesOf,
   isPermitted,
   isRefusal,
-  NO_LISTS,
+  type NO_LISTS,
   readCountKey,
   recentArrivals,
   refusalBy,

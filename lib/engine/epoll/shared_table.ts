@@ -1,6 +1,6 @@
 /**
- * Routing tables and lists of clients for the epoll engine's workers: numbers in shared memory, so that publishing a pool of 10,000 servers copies
- * nothing per worker, with each server's address as a sockaddr for connect(2).
+ * Routing tables and lists of clients for the epoll engine's workers: numbers in shared memory, so that publishing a pool of 10,000
+ * servers copies nothing per worker, with each server's address as a sockaddr for connect(2).
  */
 
 import { type Address, isIp, type KeyRule } from "../../values/address.ts";
@@ -78,7 +78,9 @@ export class SharedTables {
     return tables.map((table) => published.get(table)!.shared);
   }
 
-  /** Returns these lists in shared memory, as part of publication `generation`. Lists that were published last are not copied again. */
+  /**
+   * Returns these lists in shared memory, as part of publication `generation`. Lists that were published last are not copied again.
+   */
   publishLists(lists: ClientLists | undefined, generation: number): ClientLists | undefined {
     const last = this.#lists;
     if (lists === undefined || lists === last?.lists) return last?.shared;

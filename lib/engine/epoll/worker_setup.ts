@@ -67,8 +67,8 @@ export type ToWorker = WorkerSetup | FoundName | TablesMessage;
 
 /**
  * Messages from a worker to main. `here`: it can receive messages. `ready`: its loop runs. `news`: there are reports. `find`: look
- * up the name of a server. `acceptFailed`: accepting is paused. `malformedHeader`: what is wrong with the PROXY header of the client
- * with this address; not sent for every client. `gone`: it has closed everything.
+ * up the name of a server. `acceptFailed`: accepting is paused. `malformedHeader`: what is wrong with the PROXY header of the
+ * client with this address; not sent for every client. `gone`: it has closed everything.
  */
 export type FromWorker =
   | { readonly kind: "here" }
