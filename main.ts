@@ -200,8 +200,8 @@ async function reloadLists(balancer: Balancer, lists: ListFiles): Promise<void> 
   if (reloaded.length === 0 || balancer.stopping) return;
   await balancer.setLists(lists.lists!).catch((error) => log.warn("SIGHUP: {why}", { why: messageOf(error) }));
   for (const { path, entries, fault } of reloaded) {
-    if (fault === undefined) log.info("SIGHUP: read list {path} again: {entries} prefixes", { path, entries });
-    else log.error("SIGHUP: {fault}; the old list of {entries} prefixes stays in force", { fault, entries });
+    if (fault === undefined) log.info("SIGHUP: read list {path} again; its number of prefixes is {entries}", { path, entries });
+    else log.error("SIGHUP: {fault}; the old list stays in force; its number of prefixes is {entries}", { fault, entries });
   }
 }
 

@@ -12,8 +12,8 @@
  *   change hands, so a key that still fits stays; if it does not fit, the thread lowers them again and looks anew. Within that
  *   moment the other client appears to have one connection more.
  * - Only the thread that has made a bucket's version odd may add a client to it or give an entry to another one, and it looks for
- *   the client again before. So no client has two entries. It marks the entry by a negative number of open connections, which it can
- *   only do while they are 0.
+ *   the client again before that. So no client has two entries. It marks the entry by a negative number of open connections, which
+ *   it can only do while they are 0.
  * - A thread that finds the version odd for SPINS_MAX looks, or no place, gives up: that connection is not tracked. A full table
  *   refuses nobody and blocks nobody.
  */

@@ -39,7 +39,18 @@ const log = logger("engine");
 
 /** The row of ENGINES. */
 export const streams: EngineKind = {
-  cannot: ["reset", "cut", "lateReset", "stalledReset", "silence", "keepAliveTime", "deferAccept", "threads", "urgentData"],
+  cannot: [
+    "reset",
+    "cut",
+    "lateReset",
+    "stalledReset",
+    "silence",
+    "keepAliveTime",
+    "deferAccept",
+    "threads",
+    "refusal",
+    "urgentData",
+  ],
   unsupported: () => undefined,
   threads: () => 0,
   listen: (address) => new StreamsListener(address),
