@@ -27,6 +27,7 @@ import { Lock } from "./lib/control/lock.ts";
 import { endLogging, logger, reopenLog, setUpLogging } from "./lib/observe/log.ts";
 import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/values/paths.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
+import { ListFiles } from "./lib/balancer/list_files.ts";
 import { loadState, saveState, tryToSave } from "./lib/balancer/state_file.ts";
 import { pageOf } from "./lib/values/terminal.ts";
 
@@ -83,6 +84,7 @@ async function main(argv: readonly string[]): Promise<number> {
 async function run({ arguments: [host, port], options }: CommandInput): Promise<number> {
   const listen = { host: parseHost(host), port: parsePort(port, 0) };
   const config = parseConfig(options);
+  const lists = await ListFiles.load(config);
   const name = parseName(options.name ?? DEFAULT_NAME);
   const paths = findPaths(name, { keepsState: options[NO_STATE.flag] === undefined });
   const engine = chooseEngine(config.engine);
@@ -113,10 +115,12 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     connectionsMax,
     checksMax: checksUnder(descriptors),
     servers,
+    lists: lists.lists,
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     save: (servers) => state === null ? Promise.resolve() : saveState(state, servers),
   });
   const stopping = stopWhenAsked(balancer);
+  reloadListsWhenAsked(balancer, lists);
   await using control = await serveControl({
     path: paths.socket,
     balancer,
@@ -184,6 +188,23 @@ function mindSignals(): void {
   }
 }
 
+/** Reads the files of the lists again at SIGHUP, one time after another. */
+function reloadListsWhenAsked(balancer: Balancer, lists: ListFiles): void {
+  if (Deno.build.os === "windows") return;
+  let last = Promise.resolve();
+  Deno.addSignalListener("SIGHUP", () => last = last.then(() => reloadLists(balancer, lists)));
+}
+
+async function reloadLists(balancer: Balancer, lists: ListFiles): Promise<void> {
+  const reloaded = await lists.reload();
+  if (reloaded.length === 0 || balancer.stopping) return;
+  await balancer.setLists(lists.lists!).catch((error) => log.warn("SIGHUP: {why}", { why: messageOf(error) }));
+  for (const { path, entries, fault } of reloaded) {
+    if (fault === undefined) log.info("SIGHUP: read list {path} again; its number of prefixes is {entries}", { path, entries });
+    else log.error("SIGHUP: {fault}; the old list stays in force; its number of prefixes is {entries}", { fault, entries });
+  }
+}
+
 /** Opens the log file again, after logrotate(8) has moved it away. */
 async function reopen(): Promise<void> {
   try {
@@ -212,7 +233,7 @@ function describe(
   const rows: readonly OptionSpec[] = Object.values(SETTINGS);
   const settings = rows.flatMap(({ flag, aliases = [], default: usual = "" }) =>
     // an alias that was a key stays one
-    [flag, ...aliases].map((key) => [key, options[flag] ?? usual])
+    [flag, ...aliases].map((key) => [key, options[flag] === "" ? "on" : options[flag] ?? usual])
   );
   return {
     name,

@@ -7,6 +7,8 @@ import { allocateCounters, Counters } from "../lib/observe/counters.ts";
 import { type Fate, FATES } from "../lib/values/fates.ts";
 import type { Engine, EngineConfig, EngineKind } from "../lib/engine/engine.ts";
 import type { EndedConnection, MovedConnection } from "../lib/observe/connections.ts";
+import { allocateClients, ClientTable } from "../lib/observe/client_table.ts";
+import { type ClientLists, countRulesOf, type Refusal } from "../lib/routing/client_limits.ts";
 import { allocateAvailabilities, AVAILABILITY, AvailabilityTable } from "../lib/routing/availability.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../lib/routing/routing_table.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -240,7 +242,13 @@ export interface TestEngine extends AsyncDisposable {
   readonly emptied: Queue<number>;
   readonly failed: Queue<{ slot: number; reason: string }>;
   readonly moved: Queue<MovedConnection>;
+  /** Clients that a dry run let in, and what would have refused them. */
+  readonly wouldBeRefused: Queue<{ client: string; refusal: Refusal }>;
+  /** What clients have, if the engine has limits of clients. */
+  readonly clients: ClientTable | undefined;
   readonly availabilities: AvailabilityTable;
+  /** Lets clients in by these lists; resolves when they hold for every new client. */
+  setLists(lists: ClientLists): Promise<void>;
   /** Has the connections of a server leave it: `leaving` as they may, `expired` at once or be cut. */
   leave(slot: number, availability: "draining" | "expired"): void;
   /** Publishes a table of these servers; resolves when it holds for every new client. */
@@ -252,11 +260,12 @@ export interface TestEngineOptions extends Partial<EngineConfig> {
   readonly key?: string;
   readonly loadBound?: number;
   readonly host?: string;
+  readonly lists?: ClientLists;
 }
 
 /** An engine on a free port of loopback that serves a table of these servers. */
 export function startEngine(kind: EngineKind, servers: readonly TableServer[], options: TestEngineOptions = {}): TestEngine {
-  const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", ...config } = options;
+  const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", lists, ...config } = options;
   const engineConfig = { ...parseConfig({ workers: "2" }), connectionsMax: 10_000, ...config };
   const counters = new Counters(allocateCounters(kind.threads(engineConfig), 20_000));
   const ended = new Queue<EndedConnection>();
@@ -265,6 +274,8 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   const moved = new Queue<MovedConnection>();
   const availabilities = new AvailabilityTable(allocateAvailabilities(counters.slots));
   let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
+  const wouldBeRefused = new Queue<{ client: string; refusal: Refusal }>();
+  const clients = countRulesOf(engineConfig).length > 0 ? new ClientTable(allocateClients(1, 1024)) : undefined;
   const listener = kind.listen({ host, port: 0 }, engineConfig);
   const engine = kind.create({
     startId: "00000000000000ff",
@@ -274,6 +285,9 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     counters,
     onEnded: (end) => ended.put(copyOf(end)),
     availabilities,
+    clients: clients?.shared,
+    lists,
+    onWouldBeRefused: (client, refusal) => wouldBeRefused.put({ client, refusal }),
     onServerFailed: (slot, reason) => failed.put({ slot, reason }),
     onMoved: ({ client, from, to, loss, state, replayedBytes }) => moved.put({ client, from, to, loss, state, replayedBytes }),
     onServerEmpty: (slot) => emptied.put(slot),
@@ -286,7 +300,10 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     emptied,
     failed,
     moved,
+    wouldBeRefused,
+    clients,
     availabilities,
+    setLists: (lists) => engine.update([table], lists),
     leave(slot, availability) {
       availabilities.set(slot, AVAILABILITY[availability]);
       engine.vacate(slot);

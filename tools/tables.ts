@@ -58,6 +58,11 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   weightTotalMax: ["Sum of the weights in a pool", count],
   serverConnectionsMax: ["Connection limit of a server", count],
   connectionsMax: ["Open connections of a balancer, if the limit on open files permits", count],
+  clientConnectionsMax: ["`--client-connections`, and the number of `--client-rate`", count],
+  clientsTrackedMax: ["Addresses or prefixes of clients that are counted at a time", count],
+  listPrefixesMax: ["Prefixes in a list (`--allow`, `--deny`)", count],
+  listFileBytesMax: ["File of a list", formatSize],
+  clientsShownMax: ["Clients that `clients --top` shows", count],
   replayBytesMax: ["Bytes kept for replay, per client (the most that `--replay-buffer` takes)", formatSize],
   replayBytesTotalMax: ["Bytes kept for replay, all clients of a worker together", formatSize],
   restMaxMs: ["Time that a resting server is left alone", formatDuration],
@@ -97,7 +102,11 @@ export const TABLES: Readonly<Record<string, Table>> = {
     heading: ["Setting", "Default", "Meaning"],
     rows: Object.values(SETTINGS).map((setting) => ({
       ...groupOf(setting),
-      cells: [code(`--${setting.flag} ${setting.value}`), code(setting.default), setting.summary],
+      cells: [
+        code(["--" + setting.flag, "value" in setting ? setting.value : ""].join(" ").trim()),
+        code(setting.default),
+        setting.summary,
+      ],
     })),
   },
   engines: {

@@ -15,6 +15,7 @@ import { didYouMean } from "../values/did_you_mean.ts";
 import { formatDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
 import { CHECKS_UNDER_WAY_MAX } from "../health/health.ts";
+import { type ClientLists, isRefusal } from "../routing/client_limits.ts";
 import { explainClient, type Explanation } from "../routing/explain.ts";
 import { parseClient } from "../values/client_name.ts";
 import { liveLoad } from "../observe/live_load.ts";
@@ -27,6 +28,7 @@ import { type Load, routeFirst } from "../routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
 import { allocateAvailabilities, AvailabilityTable, type ServerState } from "../routing/availability.ts";
 import { DEFAULT_SERVER_SETTINGS, type ServerSettings } from "../values/server_settings.ts";
+import { Clients, type ClientsView } from "./clients.ts";
 import { type SavedServer, toSaved } from "./state_file.ts";
 
 /** A connection that a server did not accept. */
@@ -89,6 +91,8 @@ export interface BalancerOptions {
   readonly servers?: readonly SavedServer[];
   /** The IP addresses of this machine, to refuse servers that are the balancer itself. */
   readonly ownIps?: () => readonly string[];
+  /** Who may connect; undefined: everybody, for as long as the balancer runs. */
+  readonly lists?: ClientLists;
   /** Saves the pool; a change is not made if this rejects. */
   readonly save?: (servers: readonly SavedServer[]) => Promise<void>;
 }
@@ -145,6 +149,7 @@ export class Balancer implements AsyncDisposable {
   readonly #availabilities: AvailabilityTable;
   readonly #admission: Admission;
   readonly #recent = new RecentEnds();
+  readonly #clients: Clients;
   readonly #rebalancer: Rebalancer;
   #pool: Pool = new Map();
   #table: RoutingTable;
@@ -158,6 +163,7 @@ export class Balancer implements AsyncDisposable {
     const { config, engine, listener, connectionsMax, servers = [], save = () => Promise.resolve(), ownIps = () => [] } = options;
     const engineConfig = { ...config, connectionsMax };
     this.counters = new Counters(allocateCounters(engine.threads(config)));
+    this.#clients = new Clients(config, this.counters);
     this.connectionsMax = connectionsMax;
     this.#listener = listener;
     this.#save = save;
@@ -189,9 +195,13 @@ export class Balancer implements AsyncDisposable {
       config: engineConfig,
       counters: this.counters,
       availabilities: this.#availabilities,
+      clients: this.#clients.shared,
+      lists: options.lists,
+      onWouldBeRefused: (client, refusal) => this.#clients.noteRefusal(() => client, refusal),
       onEnded: (ended) => {
         this.#recent.add(ended, Date.now());
         logEnd(ended);
+        if (isRefusal(ended.fate)) this.#clients.noteRefusal(() => ended.client, ended.fate);
       },
       onMoved: (moved) => {
         if (moved.loss === "rebalance") this.#rebalancer.countMove();
@@ -368,6 +378,16 @@ export class Balancer implements AsyncDisposable {
     return this.#recent.list(filter);
   }
 
+  /** The clients that have most, at most `max`. */
+  clients(max: number): ClientsView {
+    return this.#clients.view(max, performance.now());
+  }
+
+  /** Lets new clients in by these lists. The balancer must have been made with lists. Open connections stay. */
+  setLists(lists: ClientLists): Promise<void> {
+    return this.#change(() => this.#engine.update([this.#table], lists));
+  }
+
   /** Moves connections to their owners. */
   get rebalancer(): Rebalancer {
     return this.#rebalancer;
@@ -383,6 +403,7 @@ export class Balancer implements AsyncDisposable {
       grace: formatDuration(graceMs),
     });
     await this.#engine.stop(graceMs);
+    this.#clients[Symbol.dispose]();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -391,6 +412,7 @@ export class Balancer implements AsyncDisposable {
     await this.#lastChange;
     this.#admission[Symbol.dispose]();
     await this.#engine.stop(0);
+    this.#clients[Symbol.dispose]();
   }
 
   /** Runs a change after all earlier ones. */

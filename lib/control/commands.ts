@@ -28,7 +28,17 @@ import { PLAIN, type Style } from "../values/terminal.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
-import { percent, plural, printExplanation, printList, printPlan, printRebalance, printRecent, printStatus } from "./printing.ts";
+import {
+  percent,
+  plural,
+  printClients,
+  printExplanation,
+  printList,
+  printPlan,
+  printRebalance,
+  printRecent,
+  printStatus,
+} from "./printing.ts";
 
 /** What a command acts on: the balancer of the name given, and the person who waits. */
 export interface CommandContext {
@@ -239,6 +249,21 @@ export const COMMANDS = {
     },
     print: printRecent,
   }),
+  clients: command({
+    group: "Observe",
+    summary: "List clients by their connections",
+    description:
+      "Clients are counted with --client-connections or --client-rate; with --limits-dry-run as well, nobody is refused. " +
+      "What stands under NEXT would refuse the client's next connection.",
+    examples: ["balancerctl clients --top 50"],
+    reads: true,
+    options: [{ flag: "top", value: "N", default: "20", summary: "maximum number of clients" }],
+    act: ({ options: { top } }, { client }) => {
+      if (top !== undefined) parseCount(top, "Number of clients", LIMITS.clientsShownMax);
+      return client.clients({ top });
+    },
+    print: printClients,
+  }),
   plan: command({
     group: "Explain",
     summary: "Show what a change of the pool would do",
@@ -302,7 +327,10 @@ async function start(
       `Cannot start balancer ${JSON.stringify(name)}: ${where}; stop it first or choose another --name`,
     );
   }
-  const flags = Object.values(SETTINGS).flatMap(({ flag }) => options[flag] === undefined ? [] : [`--${flag}=${options[flag]}`]);
+  const flags = Object.values(SETTINGS).flatMap(({ flag }) => {
+    if (options[flag] === undefined) return [];
+    return options[flag] === "" ? [`--${flag}`] : [`--${flag}=${options[flag]}`]; // "": a switch
+  });
   const keepsState = options[NO_STATE.flag] === undefined;
   const { log } = findPaths(name, { keepsState });
   const switches = keepsState ? [] : [`--${NO_STATE.flag}`];

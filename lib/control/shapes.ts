@@ -110,6 +110,29 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       leftOut: "number",
     },
   },
+  clients: {
+    fields: {
+      counted: "boolean",
+      dryRun: "boolean",
+      windowMs: "number",
+      tracked: "number",
+      untracked: "number",
+      clients: {
+        listOf: {
+          fields: {
+            client: "text",
+            limit: "text",
+            open: "number",
+            arrivals: "number",
+            refused: "number",
+            sentBytes: "number",
+            receivedBytes: "number",
+            next: { orNull: "text" },
+          },
+        },
+      },
+    },
+  },
   stopping: { fields: { open: "number", graceMs: "number", lockFile: "text" } },
   failure: { fields: { error: { fields: { kind: "text", message: "text" } } } },
 };

@@ -62,6 +62,11 @@ export const ABILITIES = {
     cannot: "everything runs on one thread",
     flags: ["workers", "busy-poll", "batch"],
   },
+  refusal: {
+    what: "a client that is refused after it has sent something",
+    can: "gets a FIN",
+    cannot: "gets a reset: Deno cannot discard what it has sent",
+  },
   urgentData: {
     what: "TCP urgent data",
     can: "arrives in order with the other bytes",

@@ -8,6 +8,7 @@ import type { Config } from "../values/config.ts";
 import type { EndedConnection, MovedConnection } from "../observe/connections.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { RedistributionPolicy } from "../routing/redistribution.ts";
+import type { ClientLists, Refusal } from "../routing/client_limits.ts";
 import type { RoutingTable } from "../routing/routing_table.ts";
 import type { AvailabilityTable } from "../routing/availability.ts";
 import type { Ability } from "./abilities.ts";
@@ -50,6 +51,10 @@ export type EngineConfig =
     | "connectAttemptsMax"
     | "connectDeadlineMs"
     | "idleTimeoutMs"
+    | "firstByteTimeoutMs"
+    | "clientConnections"
+    | "clientRate"
+    | "limitsDryRun"
     | "keepAliveMs"
     | "deferAcceptMs"
     | "acceptProxy"
@@ -76,6 +81,12 @@ export interface EngineOptions {
   readonly counters: Counters;
   /** Which servers may get clients. The engine only reads it; its owner keeps it up to date. */
   readonly availabilities: AvailabilityTable;
+  /** The memory in which clients are counted (`client_table.ts`); undefined: no limit of clients is set. */
+  readonly clients?: SharedArrayBuffer;
+  /** Who may connect; undefined: everybody, for as long as the engine runs. */
+  readonly lists?: ClientLists;
+  /** Called for each client that is let in because of `limitsDryRun` alone. */
+  readonly onWouldBeRefused?: (client: string, refusal: Refusal) => void;
   /** Called once for each accepted connection, after it is counted. The engine may reuse the object: copy what you keep. */
   readonly onEnded: (ended: EndedConnection) => void;
   /** Called when a server did not accept a connection, or was found dead during one. */
@@ -89,10 +100,11 @@ export interface EngineOptions {
 /** A running engine. */
 export interface Engine extends AsyncDisposable {
   /**
-   * Routes new connections by these tables, one for each service. Resolves once every new connection uses them. Open connections
-   * stay where they are.
+   * Routes new connections by these tables, one for each service, and lets clients in by these lists, or by those that it had.
+   * Resolves once every new connection uses them. Open connections stay, and stay where they are. An engine that was made without
+   * lists takes none.
    */
-  update(tables: readonly RoutingTable[]): Promise<void>;
+  update(tables: readonly RoutingTable[], lists?: ClientLists): Promise<void>;
   /** Whether a server that is no longer in any table has no connection left and will get none. */
   isEmpty(slot: number): boolean;
   /**

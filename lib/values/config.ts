@@ -7,6 +7,14 @@ import { type KeyRule, parseKeyRule } from "./address.ts";
 import { type Check, parseCheck } from "./check_spec.ts";
 import { type CidrList, parseCidrs } from "./cidr_list.ts";
 import { parseChoice } from "./choice.ts";
+import {
+  type ClientConnections,
+  type ClientRate,
+  type ListSource,
+  parseClientConnections,
+  parseClientRate,
+  parseListSource,
+} from "./client_limits.ts";
 import { parseCount } from "./count.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 import { OperatorError } from "./errors.ts";
@@ -20,6 +28,13 @@ export const LIMITS = {
   weightTotalMax: 32_768,
   serverConnectionsMax: 1_000_000,
   connectionsMax: 10_000_000,
+  /** `--client-connections` and the number of `--client-rate`: 20 bits of the table of clients. */
+  clientConnectionsMax: 1_000_000,
+  /** Addresses or prefixes that are counted at a time: a power of two. */
+  clientsTrackedMax: 2 ** 20,
+  listPrefixesMax: 1_000_000,
+  listFileBytesMax: 64 * 1024 ** 2,
+  clientsShownMax: 1000,
   /** Bytes kept for one client, and for all clients of a thread. */
   replayBytesMax: 16 * 1024 ** 2,
   replayBytesTotalMax: 256 * 1024 ** 2,
@@ -89,7 +104,8 @@ export const DEFAULT_REBALANCE_RATE = 100;
 interface Setting<T> {
   readonly flag: string;
   readonly aliases?: readonly string[];
-  readonly value: string;
+  /** Undefined: the flag is a switch, whose text is "" where it is given. */
+  readonly value?: string;
   readonly default: string;
   readonly summary: string;
   /** The heading it stands under in the help. */
@@ -261,6 +277,53 @@ export const SETTINGS = {
     summary: "maximum number of open connections; auto: what the limit on open files allows",
     parse: (text): number | "auto" => text === "auto" ? text : parseCount(text, "Number of connections", LIMITS.connectionsMax),
   },
+  clientConnections: {
+    group: "Limits and timeouts",
+    flag: "client-connections",
+    value: "N[/24,64]|off",
+    default: "off",
+    summary: "maximum number of open connections of one client: an IPv4 address, an IPv6 /64, or the prefixes given",
+    parse: (text): ClientConnections | null => parseClientConnections(text, LIMITS.clientConnectionsMax),
+  },
+  clientRate: {
+    group: "Limits and timeouts",
+    flag: "client-rate",
+    value: "N/TIME[/24,64]|off",
+    default: "off",
+    summary: "maximum number of new connections of one client within a time, such as 100/10s",
+    parse: (text): ClientRate | null => parseClientRate(text, LIMITS.clientConnectionsMax),
+  },
+  allow: {
+    group: "Limits and timeouts",
+    flag: "allow",
+    value: "PREFIX,…|@FILE|off",
+    default: "off",
+    summary: "accept only clients with these addresses; @FILE: one per line, read again at SIGHUP",
+    parse: (text): ListSource | null => parseListSource(text, "allow", LIMITS.listPrefixesMax),
+  },
+  deny: {
+    group: "Limits and timeouts",
+    flag: "deny",
+    value: "PREFIX,…|@FILE|off",
+    default: "off",
+    summary: "refuse clients with these addresses, also if they are allowed",
+    parse: (text): ListSource | null => parseListSource(text, "deny", LIMITS.listPrefixesMax),
+  },
+  limitsDryRun: {
+    group: "Limits and timeouts",
+    flag: "limits-dry-run",
+    default: "off",
+    summary: "count and log the clients that these lists and limits would refuse, and refuse none",
+    parse: (text): boolean => text !== "off",
+  },
+  firstByteTimeoutMs: {
+    group: "Limits and timeouts",
+    flag: "first-byte-timeout",
+    value: "TIME|off",
+    default: "off",
+    summary: "maximum time after accepting a client until it or its server has sent something",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "First-byte timeout", 10),
+  },
   idleTimeoutMs: {
     group: "Limits and timeouts",
     flag: "idle-timeout",
@@ -359,6 +422,7 @@ export type Config = { readonly [Name in keyof typeof SETTINGS]: ReturnType<(typ
 export function parseConfig(flags: Readonly<Record<string, string | undefined>> = {}): Config {
   const values = Object.entries(SETTINGS).map(([name, setting]) => [name, setting.parse(flags[setting.flag] ?? setting.default)]);
   const config = Object.fromEntries(values) as Config;
+  requireSomethingToTry(config);
   if (config.check.kind === "off" || config.checkTimeoutMs <= config.checkIntervalMs) return config;
   const [timeout, interval] = [config.checkTimeoutMs, config.checkIntervalMs].map(formatDuration);
   throw new OperatorError("usage", `Check timeout ${timeout} is longer than the check interval ${interval}; lower --check-timeout`);
@@ -374,6 +438,16 @@ export function parseWeight(text: string): number {
 /** A server's limit of open connections, from 1. Throws a `usage` error. */
 export function parseServerConnections(text: string): number {
   return parseCount(text, "Number of connections", LIMITS.serverConnectionsMax);
+}
+
+/** A dry run of nothing is a mistake: the operator would wait for counts that never come. */
+function requireSomethingToTry({ limitsDryRun, clientConnections, clientRate, allow, deny }: Config): void {
+  if (!limitsDryRun || [clientConnections, clientRate, allow, deny].some((limit) => limit !== null)) return;
+  const flags = [SETTINGS.clientConnections, SETTINGS.clientRate, SETTINGS.allow, SETTINGS.deny].map(({ flag }) => `--${flag}`);
+  throw new OperatorError(
+    "usage",
+    `--${SETTINGS.limitsDryRun.flag} has nothing to try: give ${flags.join(", ")} or several of them`,
+  );
 }
 
 function defaultWorkers(): number {

@@ -15,6 +15,10 @@ export const FATES = {
   connect_failed: { level: "warning", help: "none of the servers tried accepted the connection" },
   no_server: { level: "warning", help: "the pool was empty" },
   refused_limit: { level: "warning", help: "the balancer, or every server, was at its connection limit" },
+  denied: { level: "debug", help: "the client's address is on the --deny list, or not on the --allow list" },
+  client_limit: { level: "debug", help: "clients with the same address or prefix had --client-connections already" },
+  client_rate: { level: "debug", help: "too many new connections from the same address or prefix (--client-rate)" },
+  first_byte_timeout: { level: "info", help: "neither side had sent anything within --first-byte-timeout" },
   proxy_refused: { level: "warning", help: "the client sent a PROXY header, and its address is not in --accept-proxy" },
   proxy_malformed: {
     level: "warning",

@@ -5,13 +5,17 @@
  */
 
 import { fateOfEnds, fateOfUnserved, fateOfUntaken, isCalledOff, isPausing, retryAfterMs } from "../../routing/departure.ts";
-import type { Loss } from "../../routing/redistribution.ts";
+import type { ClientAddress } from "../../routing/client_limits.ts";
+import { hasBegun, type Loss } from "../../routing/redistribution.ts";
 import { AVAILABILITY, isDraining } from "../../routing/availability.ts";
 import { assert } from "../../values/errors.ts";
 import type { Fate } from "../../values/fates.ts";
+import type { Gate } from "../gate.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKET } from "../system/libc.ts";
 import {
+  COUNTED_MASK,
+  COUNTED_SHIFT,
   FLAG,
   FLOAT,
   floatsOf,
@@ -30,6 +34,7 @@ import { Redistributor } from "./redistributor.ts";
 import { HEADER, type Header } from "./proxy_headers.ts";
 import { OUTCOME, type Outcome, Relay } from "./relay.ts";
 import type { EndRecord } from "./reports.ts";
+import { factsOf } from "./row_facts.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { SILENT } from "./silence.ts";
 import type { WorkerKit } from "./worker_kit.ts";
@@ -76,6 +81,8 @@ export class Connections {
   #nextQueue: number[] = [];
   /** The REPORTED_WORDS of the client that ended last, and the record of its end: reused, so that ending allocates nothing. */
   readonly #ended = { words: new Int32Array(1 << ROW_SHIFT), row: 0 };
+  /** The address of the client that enters or leaves: reused, too. */
+  readonly #address: ClientAddress = { bytes: new Uint8Array(), at: 0, length: 0 };
   readonly #end: EndRecord = { fate: "done", slot: -1, errno: 0, sentBytes: 0, receivedBytes: 0, durationMs: 0 };
 
   constructor(kit: WorkerKit) {
@@ -119,14 +126,42 @@ export class Connections {
     else this.#admit(client);
   }
 
-  /** The client's address is known: dials a server. */
+  /** The client's address is known: dials a server, if the client may connect. */
   #admit(client: number): void {
+    if (this.#kit.gate !== undefined && !this.#enter(client, this.#kit.gate)) return;
     this.#become(client, STATE.dialling);
     if (!this.#relay.readAhead(client, this.#kit.clock.nowMs)) return this.#close(client, "proxy_refused", "both");
     const outcome = this.#dialer.dial(client);
     if (outcome === DIAL.nobody) return this.#findNobody(client);
     if (outcome === DIAL.connected) return this.#openAtOnce(client);
     this.#register(client);
+  }
+
+  /**
+   * Lets a client in, or ends it. False: it has ended. It gets a FIN: a reset looks like a fault of the network, and would be tried
+   * again at once.
+   */
+  #enter(client: number, gate: Gate): boolean {
+    const { table, clock, reports } = this.#kit;
+    const row = rowOf(client);
+    table.pointTo(client, this.#address);
+    const refusal = gate.enter(this.#address, clock.nowMs);
+    this.#words[row + WORD.flags] |= gate.counted << COUNTED_SHIFT;
+    if (refusal === undefined) return true;
+    if (gate.isDryRun) reports.writeRefusal({ words: this.#words, row }, refusal);
+    else this.#close(client, refusal);
+    return gate.isDryRun;
+  }
+
+  /** A client that was counted by the gate is about to end, after the bytes in `#end`. */
+  #leave(client: number): void {
+    const { gate, table } = this.#kit;
+    const flags = rowOf(client) + WORD.flags;
+    const counted = (this.#words[flags] & COUNTED_MASK) >>> COUNTED_SHIFT;
+    if (counted === 0) return;
+    this.#words[flags] &= ~COUNTED_MASK;
+    table.pointTo(client, this.#address);
+    gate!.leave(this.#address, counted, this.#end.sentBytes, this.#end.receivedBytes);
   }
 
   /** Waits for the PROXY header that the client must begin with. */
@@ -219,14 +254,25 @@ export class Connections {
     const server = words[row + WORD.peer];
     const quietForMs = this.#redistributor.quietForMs(client);
     if (quietForMs >= config.idleTimeoutMs) return this.#close(client, "idle_timeout");
+    const firstByteDueMs = this.#firstByteDueMs(client);
+    if (clock.nowMs >= firstByteDueMs) return this.#close(client, "first_byte_timeout");
     if ((words[row + WORD.flags] & FLAG.keepAliveSet) === 0) {
       words[row + WORD.flags] |= FLAG.keepAliveSet;
       sockets.setLiveness(server, { keepAliveMs: config.keepAliveMs, userTimeoutMs: config.serverTimeoutMs });
     }
-    wheel.set(client, clock.nowMs + config.idleTimeoutMs - quietForMs);
+    wheel.set(client, Math.min(clock.nowMs + config.idleTimeoutMs - quietForMs, firstByteDueMs));
     if (this.#isSilent(server, client) || this.#isSilent(client, server)) return;
     if (isDraining(availabilities.get(words[row + WORD.slot]))) this.#leaveServer(client);
   };
+
+  /** When the client ends unless somebody has sent something by then; Infinity: somebody has, or there is no such limit. */
+  #firstByteDueMs(client: number): number {
+    const { firstByteTimeoutMs } = this.#kit.config;
+    if (firstByteTimeoutMs === 0 || this.#redistributor.hasUnread(client) || hasBegun(factsOf(this.#words, client))) {
+      return Infinity;
+    }
+    return this.#floats[floatsOf(client) + FLOAT.startedMs] + firstByteTimeoutMs;
+  }
 
   /** Moves the connections of this server away, according to its availability. */
   vacate(slot: number): void {
@@ -280,6 +326,7 @@ export class Connections {
     // Another worker may have accepted the client at a later reading of the clock.
     end.durationMs = Math.max(0, clock.nowMs - floats[floatsOf(client) + FLOAT.startedMs]);
     this.#noteClient(client);
+    this.#leave(client);
     wheel.clear(client);
     this.#dialer.forget(client);
     if (server >= 0 && (reset === "both" || reset === "server" || this.#isCut(client))) sockets.resetOnClose(server);
@@ -435,7 +482,7 @@ export class Connections {
     else this.#redistributor.arrive(client, departure);
     this.#kit.headers.announce(client);
     this.#become(client, STATE.open);
-    wheel.set(client, clock.nowMs + Math.min(KEEP_ALIVE_AFTER_MS, config.idleTimeoutMs));
+    wheel.set(client, Math.min(clock.nowMs + Math.min(KEEP_ALIVE_AFTER_MS, config.idleTimeoutMs), this.#firstByteDueMs(client)));
     return true;
   }
 

@@ -4,6 +4,7 @@
  * by indexing and allocates nothing for it, and when a worker dies, main finds every descriptor that it held.
  */
 
+import { COUNT_RULES_MAX } from "../../routing/client_limits.ts";
 import type { ProxyVersion } from "../../values/proxy_header.ts";
 
 /** The number of 32-bit words in a row, as a power of two: row `fd` starts at word `fd << ROW_SHIFT`. */
@@ -173,6 +174,11 @@ export function parseId(id: number): { readonly client: number; readonly generat
   return { client: id % ID_DESCRIPTORS, generation: Math.floor(id / ID_DESCRIPTORS) };
 }
 
+/** Client: the first of the flags that say by which rules it is counted (`Gate.counted`). They stand beside FLAG. */
+export const COUNTED_SHIFT = 22;
+/** The mask of these flags. */
+export const COUNTED_MASK: number = (1 << COUNT_RULES_MAX) - 1 << COUNTED_SHIFT;
+
 /** The first word of a descriptor's row. */
 export function rowOf(descriptor: number): number {
   return descriptor << ROW_SHIFT;
@@ -211,6 +217,13 @@ export class DescriptorTable {
    */
   idOf(client: number): number {
     return (this.words[rowOf(client) + WORD.generation] >>> 0) * ID_DESCRIPTORS + client;
+  }
+
+  /** Points `address` to a client's IP address. Allocates nothing. */
+  pointTo(client: number, address: { bytes: Uint8Array; at: number; length: number }): void {
+    address.bytes = this.bytes;
+    address.at = (rowOf(client) + WORD.ip) * 4;
+    address.length = this.words[rowOf(client) + WORD.ipLength];
   }
 
   /** A copy of a client's IP address. */

@@ -9,15 +9,19 @@ import { FATE_NAMES } from "../../values/fates.ts";
 import { messageOf } from "../../values/errors.ts";
 import { findIps } from "../../health/find_ips.ts";
 import { logger } from "../../observe/log.ts";
+import type { ClientAddress, ClientLists, Refusal } from "../../routing/client_limits.ts";
 import type { RoutingTable } from "../../routing/routing_table.ts";
 import { assert } from "../../values/errors.ts";
 import type { Engine, EngineConfig, EngineKind, EngineOptions, OpenConnection } from "../engine.ts";
+import { type Gate, makeGate } from "../gate.ts";
 import { RetiredSlots } from "../retired_slots.ts";
 import { errnoText, type Libc, openLibc } from "../system/libc.ts";
 import { ADDRESS_STRIDE, encodeSockaddr } from "../system/sockaddr.ts";
 import { descriptorLimit, Sockets } from "../system/sockets.ts";
 import {
   allocateDescriptorTable,
+  COUNTED_MASK,
+  COUNTED_SHIFT,
   DescriptorTable,
   FLOAT,
   floatsOf,
@@ -75,6 +79,15 @@ export const epoll: EngineKind = {
   create: (options) => new EpollEngine(options),
 };
 
+/** The tables that new connections are routed by, and the lists by which clients are let in. */
+interface Publication {
+  readonly tables: readonly RoutingTable[];
+  readonly shared: readonly SharedTable[];
+  readonly lists: ClientLists | undefined;
+  /** Counts the publications. */
+  readonly generation: number;
+}
+
 class EpollEngine implements Engine {
   readonly #options: EngineOptions;
   readonly #libc: Libc = openLibc();
@@ -83,14 +96,16 @@ class EpollEngine implements Engine {
   readonly #descriptors: DescriptorTable;
   readonly #workerTable: WorkerTable;
   readonly #workers: readonly WorkerHandle[];
-  readonly #common: Omit<CommonSetup, "tables" | "generation">;
+  readonly #common: Omit<CommonSetup, "tables" | "lists" | "generation">;
   /** By slot: the name of the last server in any table that had this slot. */
   readonly #serverNames: string[] = [];
   readonly #handlers: ReportHandlers;
   readonly #retired = new RetiredSlots();
   readonly #shared = new SharedTables();
-  /** The tables that new connections are routed by. `generation` counts the publications. */
-  #published: { readonly tables: readonly RoutingTable[]; readonly shared: readonly SharedTable[]; readonly generation: number };
+  /** For the clients of workers that have died. */
+  readonly #gate: Gate | undefined;
+  readonly #address: ClientAddress = { bytes: new Uint8Array(), at: 0, length: 0 };
+  #published: Publication;
   /** Publications that not every worker has adopted yet, the oldest first. */
   readonly #updates: { readonly generation: number; readonly known: PromiseWithResolvers<void> }[] = [];
   #deaths = 0;
@@ -113,7 +128,8 @@ class EpollEngine implements Engine {
       assert(listener instanceof EpollListener, "a listener of another engine");
       return { descriptor: listener.descriptor, service };
     });
-    this.#published = { tables, shared: this.#shared.publish(tables, 0), generation: 0 };
+    this.#gate = makeGate({ config, counters, clients: options.clients, lists: options.lists });
+    this.#published = this.#publish(tables, options.lists, 0);
     this.#noteNames(tables);
     this.#descriptors = new DescriptorTable(allocateDescriptorTable(tableSize(this.#libc, config)));
     const workerTable = allocateWorkerTable(config.workers);
@@ -128,6 +144,7 @@ class EpollEngine implements Engine {
       descriptors: this.#descriptors.shared,
       counters: counters.shared,
       availabilities: availabilities.shared,
+      clients: options.clients,
       config,
       startId: options.startId,
       pipesMax: Math.floor(pipes / config.workers),
@@ -135,13 +152,14 @@ class EpollEngine implements Engine {
     for (const worker of this.#workers) this.#spawn(worker);
   }
 
-  update(tables: readonly RoutingTable[]): Promise<void> {
+  update(tables: readonly RoutingTable[], lists?: ClientLists): Promise<void> {
     if (this.#isStopped) return Promise.resolve();
     const generation = this.#published.generation + 1;
     this.#retired.update(this.#published.tables, tables);
-    this.#published = { tables, shared: this.#shared.publish(tables, generation), generation };
+    this.#published = this.#publish(tables, lists, generation);
     this.#noteNames(tables);
-    for (const worker of this.#workers) worker.send({ kind: "tables", tables: this.#published.shared, generation });
+    const message = { kind: "tables", tables: this.#published.shared, lists: this.#published.lists, generation } as const;
+    for (const worker of this.#workers) worker.send(message);
     const known = Promise.withResolvers<void>();
     this.#updates.push({ generation, known });
     queueMicrotask(() => this.#check()); // if no worker runs, no report will trigger the check
@@ -198,6 +216,11 @@ class EpollEngine implements Engine {
     await this.stop(0);
   }
 
+  #publish(tables: readonly RoutingTable[], lists: ClientLists | undefined, generation: number): Publication {
+    const shared = this.#shared.publish(tables, generation);
+    return { tables, shared, lists: this.#shared.publishLists(lists, generation), generation };
+  }
+
   /** Whether any worker has counted an end that it has not reported yet. */
   #isCounting(): boolean {
     return this.#workers.some((worker) => worker.exists && worker.reports.isCounting);
@@ -246,13 +269,14 @@ class EpollEngine implements Engine {
   }
 
   /** Handlers that pass the workers' reports to the engine's callbacks. */
-  #handlersOf({ onEnded, onMoved, onServerFailed }: EngineOptions): ReportHandlers {
+  #handlersOf({ onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {} }: EngineOptions): ReportHandlers {
     const ended = new ReportedEnd(this.#serverNames);
     const moved = new ReportedMove(this.#serverNames);
     return {
       onEnd: (report) => onEnded(ended.of(report)),
       onMove: (report) => onMoved(moved.of(report)),
       onFailure: (slot, errno) => onServerFailed(slot, reasonOf(errno) ?? "it did not accept"),
+      onRefusal: ({ ip, port, fate }) => onWouldBeRefused(formatClient(ip, port), fate as Refusal),
     };
   }
 
@@ -261,7 +285,10 @@ class EpollEngine implements Engine {
     this.#workerTable.setGeneration(worker.index, -1);
     worker.start({
       epoch,
-      setUp: () => ({ ...this.#common, tables: this.#published.shared, generation: this.#published.generation }),
+      setUp: () => {
+        const { shared: tables, lists, generation } = this.#published;
+        return { ...this.#common, tables, lists, generation };
+      },
       onMessage: (message) => {
         switch (message.kind) {
           case "ready":
@@ -389,15 +416,21 @@ class EpollEngine implements Engine {
     const from = (words[row + WORD.moves] >>> FROM_SHIFT) - 1;
     for (const counting of [slot, from]) if (counting >= 0) counters.raiseOf(counting, "serverOpen", -1);
     counters.raise("open", -1);
+    const sentBytes = floats[floatsOf(client) + FLOAT.bytes];
+    const receivedBytes = floats[floatsOf(client) + FLOAT.earlierBytes] +
+      (server < 0 ? 0 : floats[floatsOf(server) + FLOAT.bytes]);
+    const counted = (words[row + WORD.flags] & COUNTED_MASK) >>> COUNTED_SHIFT;
+    words[row + WORD.flags] &= ~COUNTED_MASK;
+    this.#descriptors.pointTo(client, this.#address);
+    if (counted !== 0) this.#gate?.leave(this.#address, counted, sentBytes, receivedBytes);
     onEnded({
       fate: "worker_lost",
       client: formatClient(this.#descriptors.ipOf(client), words[row + WORD.port] & PORT_MASK),
       server: this.#serverNames[slot],
       attempts: words[row + WORD.attempts],
       moves: words[row + WORD.moves] & MOVES_MASK,
-      sentBytes: floats[floatsOf(client) + FLOAT.bytes],
-      receivedBytes: floats[floatsOf(client) + FLOAT.earlierBytes] +
-        (server < 0 ? 0 : floats[floatsOf(server) + FLOAT.bytes]),
+      sentBytes,
+      receivedBytes,
       durationMs: Math.max(0, performance.now() - floats[floatsOf(client) + FLOAT.startedMs]),
       reason: undefined,
     });

@@ -1,7 +1,7 @@
 /**
- * A worker's reports to main: connections that ended or moved, and servers that failed. A ring of fixed-size records in shared
- * memory with one writer and one reader; writing allocates nothing and never waits. If the ring is full, further reports are
- * dropped and counted. The counters stay exact in any case.
+ * A worker's reports to main: connections that ended or moved, servers that failed, and clients that a dry run let in. A ring of
+ * fixed-size records in shared memory with one writer and one reader; writing allocates nothing and never waits. If the ring is
+ * full, further reports are dropped and counted. The counters stay exact in any case.
  */
 
 import { type ConnectionState, type Loss, LOSSES, STATES } from "../../routing/redistribution.ts";
@@ -25,7 +25,7 @@ const COUNTING = 4;
 const FATE_NUMBERS = Object.fromEntries(FATE_NAMES.map((fate, number) => [fate, number])) as Record<Fate, number>;
 
 /** The kinds of record. */
-const KIND = { end: 1, move: 2, failure: 3 } as const;
+const KIND = { end: 1, move: 2, failure: 3, refusal: 4 } as const;
 
 /** The words of every record; its three floats begin at word `floats`. */
 const AT = { kind: 0, slot: 2, ip: 5, ipLength: 9, port: 10, floats: 12 } as const;
@@ -86,12 +86,21 @@ export interface MoveReport {
   readonly replayedBytes: number;
 }
 
+/** A client that would have been refused, as read. */
+export interface RefusalReport {
+  readonly fate: Fate;
+  readonly ip: Uint8Array;
+  readonly port: number;
+}
+
 /** The reader's callbacks, one for each kind of report. */
 export interface ReportHandlers {
   readonly onEnd: (report: EndReport) => void;
   readonly onMove: (report: MoveReport) => void;
   /** A server did not accept a connection, or is dead. */
   readonly onFailure: (slot: number, errno: number) => void;
+  /** A client was let in because of the dry run alone. */
+  readonly onRefusal: (report: RefusalReport) => void;
 }
 
 /** Allocates the ring of one worker. */
@@ -154,6 +163,17 @@ export class ReportWriter {
     this.publish();
   }
 
+  /** Writes that a client would have been refused with this fate, and wakes main. */
+  writeRefusal(client: ClientRow, fate: Fate): void {
+    const at = this.#next(KIND.refusal, -1);
+    if (at >= 0) {
+      this.#words[at + END_AT.fate] = FATE_NUMBERS[fate];
+      this.#putClient(at, client);
+    }
+    this.#finish(at);
+    this.publish();
+  }
+
   /** Begins a record and returns its first word. If the ring is full, counts the record as dropped and returns -1. */
   #next(kind: number, slot: number): number {
     const words = this.#words;
@@ -212,10 +232,11 @@ export class ReportReader {
     return count;
   }
 
-  #handOver(at: number, { onEnd, onMove, onFailure }: ReportHandlers): void {
+  #handOver(at: number, { onEnd, onMove, onFailure, onRefusal }: ReportHandlers): void {
     const kind = this.#words[at + AT.kind];
     if (kind === KIND.end) onEnd(this.#end.of(at));
     else if (kind === KIND.move) onMove(this.#move.of(at));
+    else if (kind === KIND.refusal) onRefusal(this.#end.of(at));
     else onFailure(this.#words[at + AT.slot], this.#words[at + FAILURE_AT.errno]);
   }
 

@@ -3,6 +3,7 @@
 import { Counters } from "../../observe/counters.ts";
 import { AvailabilityTable } from "../../routing/availability.ts";
 import type { EngineConfig } from "../engine.ts";
+import { type Gate, makeGate } from "../gate.ts";
 import type { Libc } from "../system/libc.ts";
 import { Sleep } from "../system/sleep.ts";
 import { Sockets } from "../system/sockets.ts";
@@ -52,6 +53,8 @@ export interface WorkerKit {
   readonly chunks: ChunkPool;
   readonly pipes: PipePool;
   readonly counters: Counters;
+  /** Undefined: every client is let in. */
+  readonly gate: Gate | undefined;
   readonly availabilities: AvailabilityTable;
   readonly workerTable: WorkerTable;
   readonly wheel: TimerWheel;
@@ -69,6 +72,7 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
   const table = new DescriptorTable(setup.descriptors);
   const chunks = new ChunkPool(libc);
   const pipes = new PipePool(libc, table, setup.epoch, setup.pipesMax);
+  const counters = new Counters(setup.counters, setup.index + 1);
   const wheel = new TimerWheel(table.capacity, clock.nowMs);
   return {
     setup,
@@ -82,7 +86,8 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
     descriptors: new Descriptors({ libc, table, chunks, pipes, clock, epoll: setup.epoll, epoch: setup.epoch }),
     chunks,
     pipes,
-    counters: new Counters(setup.counters, setup.index + 1),
+    counters,
+    gate: makeGate({ config, counters, clients: setup.clients, lists: setup.lists }),
     availabilities: new AvailabilityTable(setup.availabilities),
     workerTable: new WorkerTable(setup.workerTable),
     wheel,

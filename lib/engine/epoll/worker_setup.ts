@@ -3,6 +3,7 @@
 import type { Address } from "../../values/address.ts";
 import type { SharedCounters } from "../../observe/counters.ts";
 import type { EngineConfig } from "../engine.ts";
+import type { ClientLists } from "../../routing/client_limits.ts";
 import type { SharedTable } from "./shared_table.ts";
 
 /** The setup of a worker. Main opens the descriptors and closes them after the worker has died. */
@@ -29,6 +30,10 @@ export interface WorkerSetup {
   /** The start id of the daemon, for `formatConnectionId`. */
   readonly startId: string;
   readonly pipesMax: number;
+  /** The memory in which clients are counted; undefined: no limit of clients is set. */
+  readonly clients: SharedArrayBuffer | undefined;
+  /** Who may connect; undefined: there will be no lists. */
+  readonly lists: ClientLists | undefined;
   /** By service. */
   readonly tables: readonly SharedTable[];
   /** The generation of these tables. */
@@ -49,10 +54,11 @@ interface FoundName {
   readonly addresses: Uint8Array;
 }
 
-/** New tables, one for each service. */
+/** New tables, one for each service, and lists. */
 interface TablesMessage {
   readonly kind: "tables";
   readonly tables: readonly SharedTable[];
+  readonly lists: ClientLists | undefined;
   readonly generation: number;
 }
 
@@ -61,8 +67,8 @@ export type ToWorker = WorkerSetup | FoundName | TablesMessage;
 
 /**
  * Messages from a worker to main. `here`: it can receive messages. `ready`: its loop runs. `news`: there are reports. `find`: look
- * up the name of a server. `acceptFailed`: accepting is paused. `malformedHeader`: what is wrong with the PROXY header of the client
- * with this address; not sent for every client. `gone`: it has closed everything.
+ * up the name of a server. `acceptFailed`: accepting is paused. `malformedHeader`: what is wrong with the PROXY header of the
+ * client with this address; not sent for every client. `gone`: it has closed everything.
  */
 export type FromWorker =
   | { readonly kind: "here" }

@@ -24,13 +24,15 @@ import {
   retryAfterMs,
   sharesBudget,
 } from "../../routing/departure.ts";
-import { FACT, type Loss } from "../../routing/redistribution.ts";
+import type { ClientAddress, Refusal } from "../../routing/client_limits.ts";
+import { FACT, hasBegun, type Loss } from "../../routing/redistribution.ts";
 import type { Choice } from "../../routing/route.ts";
 import type { TableServer } from "../../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, isDraining } from "../../routing/availability.ts";
 import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableOf, writeAll } from "./conn_streams.ts";
 import type { EndedConnection, MovedConnection } from "../../observe/connections.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
+import type { Gate } from "../gate.ts";
 import { Leg } from "./leg.ts";
 import { type ReceivedHeader, receiveHeader } from "./proxy_header.ts";
 import { type Budget, type DialContext, type Probed, probeServer, releaseServer, Search, type Tally } from "./search.ts";
@@ -38,6 +40,9 @@ import { type Budget, type DialContext, type Probed, probeServer, releaseServer,
 /** The parts of the engine that a connection uses. */
 export interface ConnectionContext extends DialContext {
   readonly startId: string;
+  /** Undefined: every client is let in. */
+  readonly gate: Gate | undefined;
+  readonly onWouldBeRefused: (client: string, refusal: Refusal) => void;
   readonly availabilities: AvailabilityTable;
   readonly recordingRoom: RecordingRoom;
   readonly onEnded: (connection: StreamsConnection, ended: EndedConnection) => void;
@@ -98,6 +103,8 @@ export class StreamsConnection {
   /** Nobody took the connection: the end of the pause before other servers are tried again. */
   #retryAtMs = 0;
   #moves = 0;
+  /** The rules by which the gate counts it. */
+  #counted = 0;
   #sentBytes = 0;
   #receivedBytes = 0;
 
@@ -151,6 +158,11 @@ export class StreamsConnection {
     return this.#state === "open" && this.#search === undefined && this.#conversation.lastActivityMs < beforeMs;
   }
 
+  /** Whether neither side has sent a byte and the client came before `beforeMs`. One that is dialling has its own deadline. */
+  isSilent(beforeMs: number): boolean {
+    return this.#state === "open" && this.#search === undefined && this.#startedMs < beforeMs && !hasBegun(this.facts);
+  }
+
   /** Reads the client's PROXY header, if it must have one, dials a first server and begins to relay. Never rejects. */
   async run(): Promise<void> {
     await this.#guard(async () => {
@@ -167,7 +179,7 @@ export class StreamsConnection {
 
   /** The client's address is known: dials a server, which is sent `first` and then what the client sends. */
   async #admit(first: Uint8Array<ArrayBuffer>): Promise<void> {
-    if (this.#state === "ended") return;
+    if (this.#state === "ended" || !this.#enter()) return;
     const { config, table } = this.context;
     const budget = { attempts: config.connectAttemptsMax, deadlineMs: performance.now() + config.connectDeadlineMs };
     const search = this.#search = this.#newSearch("any", [], budget);
@@ -175,6 +187,18 @@ export class StreamsConnection {
       this.#open(server, socket, first);
     });
     if (!isFound) this.end(fateOfUnserved(this.#tally.attempts, table(this.#service).servers.length));
+  }
+
+  /** Lets the client in, or ends it. False: it has ended. */
+  #enter(): boolean {
+    const { gate, onWouldBeRefused } = this.context;
+    if (gate === undefined) return true;
+    const refusal = gate.enter(wholeAddress(this.#ip), performance.now());
+    this.#counted = gate.counted;
+    if (refusal === undefined) return true;
+    if (gate.isDryRun) onWouldBeRefused(formatAddress(this.#address), refusal);
+    else this.end(refusal);
+    return gate.isDryRun;
   }
 
   /** The received addresses are the connection's from now on. */
@@ -193,6 +217,7 @@ export class StreamsConnection {
     if (this.#state === "ended") return;
     this.#state = "ended";
     const server = this.#server;
+    if (this.#counted !== 0) this.context.gate?.leave(wholeAddress(this.#ip), this.#counted, this.#sentBytes, this.#receivedBytes);
     this.#leg?.leave();
     this.#departure?.over.resolve();
     if (isCut) abortSocket(this.client);
@@ -626,6 +651,10 @@ async function discard(socket: Deno.TcpConn): Promise<void> {
   try {
     while (await socket.read(buffer) !== null);
   } catch { /* closed or reset: no more bytes */ }
+}
+
+function wholeAddress(bytes: Uint8Array): ClientAddress {
+  return { bytes, at: 0, length: bytes.length };
 }
 
 /** The client's address. An IPv4 client of a listener for both families has an IPv4 address. */

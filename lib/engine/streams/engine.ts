@@ -11,6 +11,8 @@ import { liveLoad } from "../../observe/live_load.ts";
 import type { RoutingTable } from "../../routing/routing_table.ts";
 import { isDraining } from "../../routing/availability.ts";
 import type { Engine, EngineKind, EngineOptions, OpenConnection, ServiceListener } from "../engine.ts";
+import type { ClientLists } from "../../routing/client_limits.ts";
+import { makeGate } from "../gate.ts";
 import { AcceptBackoff } from "../accept_backoff.ts";
 import type { EndedConnection } from "../../observe/connections.ts";
 import { StreamsListener } from "./listener.ts";
@@ -24,7 +26,7 @@ import { RecordingRoom } from "./conversation.ts";
  */
 const CLIENT_ERRORS = [Deno.errors.NotConnected, Deno.errors.ConnectionAborted, Deno.errors.ConnectionReset];
 
-/** Idle connections are checked for this many times per idle timeout, with at least IDLE_SWEEP_MIN_MS between two checks. */
+/** Idle connections are looked for this many times per timeout, with at least IDLE_SWEEP_MIN_MS between two checks. */
 const IDLE_SWEEPS_PER_TIMEOUT = 8;
 const IDLE_SWEEP_MIN_MS = 5;
 
@@ -37,7 +39,18 @@ const log = logger("engine");
 
 /** The row of ENGINES. */
 export const streams: EngineKind = {
-  cannot: ["reset", "cut", "lateReset", "stalledReset", "silence", "keepAliveTime", "deferAccept", "threads", "urgentData"],
+  cannot: [
+    "reset",
+    "cut",
+    "lateReset",
+    "stalledReset",
+    "silence",
+    "keepAliveTime",
+    "deferAccept",
+    "threads",
+    "refusal",
+    "urgentData",
+  ],
   unsupported: () => undefined,
   threads: () => 0,
   listen: (address) => new StreamsListener(address),
@@ -67,6 +80,8 @@ class StreamsEngine implements Engine {
     this.#context = {
       startId: options.startId,
       config,
+      gate: makeGate({ config, counters, clients: options.clients, lists: options.lists }),
+      onWouldBeRefused: options.onWouldBeRefused ?? (() => {}),
       counters,
       load: liveLoad(counters, availabilities),
       availabilities,
@@ -80,12 +95,14 @@ class StreamsEngine implements Engine {
       onServerFailed: options.onServerFailed,
       onServerLeft: () => this.#declareEmpty(),
     };
-    const sweepMs = Math.max(IDLE_SWEEP_MIN_MS, config.idleTimeoutMs / IDLE_SWEEPS_PER_TIMEOUT);
+    const timeoutMs = Math.min(config.idleTimeoutMs, config.firstByteTimeoutMs || Infinity);
+    const sweepMs = Math.max(IDLE_SWEEP_MIN_MS, timeoutMs / IDLE_SWEEPS_PER_TIMEOUT);
     this.#sweep = setInterval(() => this.#endIdle(), sweepMs);
     this.#accepting = Promise.all(listeners.map((listener) => this.#acceptAll(listener)));
   }
 
-  update(tables: readonly RoutingTable[]): Promise<void> {
+  update(tables: readonly RoutingTable[], lists?: ClientLists): Promise<void> {
+    if (lists !== undefined) this.#context.gate?.setLists(lists);
     this.#retired.update(this.#tables, tables);
     this.#tables = tables;
     queueMicrotask(() => this.#declareEmpty()); // not within `update`: its caller must finish publishing first
@@ -180,8 +197,12 @@ class StreamsEngine implements Engine {
   }
 
   #endIdle(): void {
-    const beforeMs = performance.now() - this.#options.config.idleTimeoutMs;
-    for (const connection of this.#all()) if (connection.isIdle(beforeMs)) connection.end("idle_timeout");
+    const { idleTimeoutMs, firstByteTimeoutMs } = this.#options.config;
+    const nowMs = performance.now();
+    for (const connection of this.#all()) {
+      if (connection.isIdle(nowMs - idleTimeoutMs)) connection.end("idle_timeout");
+      else if (connection.isSilent(nowMs - (firstByteTimeoutMs || Infinity))) connection.end("first_byte_timeout");
+    }
   }
 
   /** Sets a timer to try again to move connections that should leave their servers, if there are any. */

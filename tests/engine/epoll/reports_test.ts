@@ -29,7 +29,12 @@ function writeEnd(writer: ReportWriter, port: number): void {
 
 /** Takes the ends, and nothing else may be there. */
 function drain(reader: ReportReader, onEnd: (report: EndReport) => void): number {
-  return reader.drain({ onEnd, onMove: () => assert(false, "a move"), onFailure: () => assert(false, "a failure") });
+  return reader.drain({
+    onEnd,
+    onMove: () => assert(false, "a move"),
+    onFailure: () => assert(false, "a failure"),
+    onRefusal: () => assert(false, "a refusal"),
+  });
 }
 
 function portsOf(reader: ReportReader): number[] {
@@ -59,7 +64,7 @@ Deno.test("drain() gives every field of an end as it was written", () => {
   assertEquals(drain(reader, () => {}), 0);
 });
 
-Deno.test("drain() tells ends, moves and failures apart, in the order in which they were written", () => {
+Deno.test("drain() tells ends, moves, failures and refusals apart, in the order in which they were written", () => {
   const { reader, writer } = makeRing();
   const told: unknown[] = [];
   writer.writeMove(clientRow(Uint8Array.of(127, 0, 0, 1), 80), {
@@ -70,15 +75,17 @@ Deno.test("drain() tells ends, moves and failures apart, in the order in which t
     replayedBytes: 9,
   });
   writer.writeFailure(3, 111);
+  writer.writeRefusal(clientRow(Uint8Array.of(127, 0, 0, 2), 82), "client_rate");
   writeEnd(writer, 81);
   reader.drain({
     onEnd: ({ port }) => told.push({ port }),
     onMove: ({ slot, from, loss, state, replayedBytes, ip, port }) =>
       told.push({ slot, from, loss, state, replayedBytes, ip: [...ip], port }),
     onFailure: (slot, errno) => told.push({ slot, errno }),
+    onRefusal: ({ ip, port, fate }) => told.push({ ip: [...ip], port, fate }),
   });
   const move = { slot: 4, from: 3, loss: "silent", state: "idle", replayedBytes: 9, ip: [127, 0, 0, 1], port: 80 };
-  assertEquals(told, [move, { slot: 3, errno: 111 }, { port: 81 }]);
+  assertEquals(told, [move, { slot: 3, errno: 111 }, { ip: [127, 0, 0, 2], port: 82, fate: "client_rate" }, { port: 81 }]);
 });
 
 Deno.test("a client's port is reported without its service", () => {
