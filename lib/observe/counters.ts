@@ -65,6 +65,12 @@ export const COUNTERS = {
     metric: "balancer_replay_overflows_total",
     help: "Times that an unanswered request was larger than --replay-buffer",
   },
+  accessLogDropped: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_access_log_dropped_total",
+    help: "Lines of the access log that were dropped, because they came too fast or could not be written",
+  },
   serverOpen: {
     scope: "server",
     kind: "gauge",

@@ -9,6 +9,7 @@ import { parseChoice } from "./choice.ts";
 import { parseCount } from "./count.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 import { OperatorError } from "./errors.ts";
+import { parseShare } from "./sampling.ts";
 import { parseSize } from "./size.ts";
 
 /** Limits on what people, files and clients can ask for. */
@@ -310,6 +311,22 @@ export const SETTINGS = {
     summary: "lowest level that is logged",
     parse: (text): LogLevel => parseChoice(text, { what: "log level", choices: LOG_LEVELS, help: HELPER }),
   },
+  accessLog: {
+    group: "Logging",
+    flag: "access-log",
+    value: "PATH|-|off",
+    default: "off",
+    summary: "write a JSON line for every connection at its end, to this file or (-) to standard output",
+    parse: parseAccessLog,
+  },
+  accessLogSample: {
+    group: "Logging",
+    flag: "access-log-sample",
+    value: "PERCENT",
+    default: "100%",
+    summary: "share of the connections in the access log; those that end with another fate than done are always there",
+    parse: (text): number => parseShare(text, "Share of the access log"),
+  },
 } as const satisfies Record<string, Setting<unknown>>;
 
 /** The switch of a daemon that keeps no state file. */
@@ -318,6 +335,16 @@ export const NO_STATE = {
   summary: "keep no state file: the pool is empty after a restart",
 };
 
+/** The switch of an access log that also says when connections begin. */
+export const ACCESS_LOG_START = {
+  group: SETTINGS.accessLog.group,
+  flag: "access-log-start",
+  summary: "write a line to the access log at the beginning of a connection, too",
+};
+
+/** The access log that goes to standard output. */
+export const STANDARD_OUTPUT = "-";
+
 /** The settings as values. */
 export type Config = { readonly [Name in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[Name]["parse"]> };
 
@@ -325,6 +352,9 @@ export type Config = { readonly [Name in keyof typeof SETTINGS]: ReturnType<(typ
 export function parseConfig(flags: Readonly<Record<string, string | undefined>> = {}): Config {
   const values = Object.entries(SETTINGS).map(([name, setting]) => [name, setting.parse(flags[setting.flag] ?? setting.default)]);
   const config = Object.fromEntries(values) as Config;
+  if (config.accessLog === null && flags[ACCESS_LOG_START.flag] !== undefined) {
+    throw new OperatorError("usage", `--${ACCESS_LOG_START.flag} needs an access log; add --${SETTINGS.accessLog.flag} PATH`);
+  }
   if (config.check.kind === "off" || config.checkTimeoutMs <= config.checkIntervalMs) return config;
   const [timeout, interval] = [config.checkTimeoutMs, config.checkIntervalMs].map(formatDuration);
   throw new OperatorError("usage", `Check timeout ${timeout} is longer than the check interval ${interval}; lower --check-timeout`);
@@ -344,6 +374,12 @@ export function parseServerConnections(text: string): number {
 
 function defaultWorkers(): number {
   return Math.min(navigator.hardwareConcurrency, WORKERS_DEFAULT_MAX);
+}
+
+/** A path, STANDARD_OUTPUT, or null for `off`. */
+function parseAccessLog(text: string): string | null {
+  if (text === "") throw new OperatorError("usage", `Access log "" is not a path, - for standard output, or off`);
+  return text === "off" ? null : text;
 }
 
 /** A factor above 1, or Infinity for `off`. With exactly 1, a single connection could find every server full. */

@@ -6,7 +6,7 @@
  */
 
 import { type Address, clientKey, formatAddress, ipBytes } from "../../values/address.ts";
-import type { Fate } from "../../values/fates.ts";
+import { enderOf, type Fate } from "../../values/fates.ts";
 import { assert, messageOf } from "../../values/errors.ts";
 import {
   DEPARTURES,
@@ -25,7 +25,7 @@ import type { Choice } from "../../routing/route.ts";
 import type { TableServer } from "../../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, isDraining } from "../../routing/availability.ts";
 import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableOf, writeAll } from "./conn_streams.ts";
-import type { EndedConnection, MovedConnection } from "../../observe/connections.ts";
+import type { EndedConnection, MovedConnection, StartedConnection } from "../../observe/connections.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
 import { Leg } from "./leg.ts";
 import { type Budget, type DialContext, type Probed, probeServer, releaseServer, Search, type Tally } from "./search.ts";
@@ -36,6 +36,8 @@ export interface ConnectionContext extends DialContext {
   readonly recordingRoom: RecordingRoom;
   readonly onEnded: (connection: StreamsConnection, ended: EndedConnection) => void;
   readonly onMoved: (moved: MovedConnection) => void;
+  /** Undefined unless an access log wants to know. */
+  readonly onStarted: ((started: StartedConnection) => void) | undefined;
   /** Called when a connection has a server that it should leave. */
   readonly onLeaving: () => void;
 }
@@ -58,6 +60,8 @@ export interface Client {
   /** The id of its connection, unique in the engine. */
   readonly id: number;
   readonly client: Deno.TcpConn;
+  /** The index of the listener that accepted it, and the listener's service. */
+  readonly listener: number;
   readonly service: number;
 }
 
@@ -65,8 +69,10 @@ export interface Client {
 export class StreamsConnection {
   #state: "dialling" | "open" | "ended" = "dialling";
   readonly #startedMs = performance.now();
+  readonly #acceptedAt = Date.now();
   readonly id: number;
   readonly client: Deno.TcpConn;
+  readonly #listener: number;
   readonly #service: number;
   readonly ip: Uint8Array;
   readonly #address: Address;
@@ -85,12 +91,17 @@ export class StreamsConnection {
   /** Nobody took the connection: the end of the pause before other servers are tried again. */
   #retryAtMs = 0;
   #moves = 0;
+  /** How long it took until a first server had accepted. */
+  #connectMs: number | undefined;
+  /** Whose FIN was passed on before the other side had ended. */
+  #firstEnd: "client" | "server" | undefined;
   #sentBytes = 0;
   #receivedBytes = 0;
 
-  constructor({ id, client, service }: Client, readonly context: ConnectionContext) {
+  constructor({ id, client, listener, service }: Client, readonly context: ConnectionContext) {
     this.id = id;
     this.client = client;
+    this.#listener = listener;
     this.#service = service;
     this.#address = addressOf(client);
     this.ip = ipBytes(this.#address.host);
@@ -137,6 +148,7 @@ export class StreamsConnection {
   async run(): Promise<void> {
     await this.#guard(async () => {
       const { config, table } = this.context;
+      this.#tellStart();
       const budget = { attempts: config.connectAttemptsMax, deadlineMs: this.#startedMs + config.connectDeadlineMs };
       const search = this.#search = this.#newSearch("any", [], budget);
       if (await search.run((server, socket) => this.#open(server, socket)) || this.#state === "ended") return;
@@ -161,6 +173,12 @@ export class StreamsConnection {
     this.#release(this.#leg);
     this.#conversation.forget();
     this.context.onEnded(this, {
+      id: this.id,
+      listener: this.#listener,
+      acceptedAt: this.#acceptedAt,
+      endedAt: Date.now(),
+      connectMs: this.#connectMs,
+      endedBy: enderOf(fate, this.#firstEnd),
       fate,
       client: formatAddress(this.#address),
       server: server?.name,
@@ -206,6 +224,11 @@ export class StreamsConnection {
     return this.#newSearch(choice, [leg.server.name], this.#newBudget()).next() !== undefined;
   }
 
+  #tellStart(): void {
+    const client = formatAddress(this.#address);
+    this.context.onStarted?.({ id: this.id, client, listener: this.#listener, acceptedAt: this.#acceptedAt });
+  }
+
   get #server(): TableServer | undefined {
     return this.#leg?.isCounted ? this.#leg.server : this.#search?.server;
   }
@@ -223,6 +246,7 @@ export class StreamsConnection {
   /** The first server has accepted. */
   #open(server: TableServer, socket: Deno.TcpConn): void {
     this.#state = "open";
+    this.#connectMs = performance.now() - this.#startedMs;
     this.#conversation.begin();
     this.#prepare(this.client);
     this.#begin(server, socket, new Uint8Array(0));
@@ -282,6 +306,7 @@ export class StreamsConnection {
       const writable = writableOf(this.#receiver(leg, (bytes) => this.#countSent(leg, bytes)));
       await this.#source.stream().pipeTo(writable, { signal: leg.signal, preventCancel: true, preventAbort: true });
       leg.sending = "finished";
+      this.#firstEnd ??= "client";
     } catch (error) {
       if (!this.#isCurrent(leg)) return;
       if (!(error instanceof SocketError)) throw error;
@@ -372,6 +397,7 @@ export class StreamsConnection {
       leg.release();
     }
     leg.endPassed = true;
+    this.#firstEnd ??= "server";
     this.#conversation.serverEnded();
     await this.client.closeWrite().catch((error) => {
       throw new SocketError(this.client, error);
@@ -482,6 +508,8 @@ export class StreamsConnection {
     counters.add(MOVED_COUNTERS[state]);
     this.#countOf(leg, "movedAway");
     this.context.onMoved({
+      id: this.id,
+      movedAt: Date.now(),
       client: formatAddress(this.#address),
       from: leg.server.name,
       to: server.name,
