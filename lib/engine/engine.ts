@@ -52,6 +52,8 @@ export type EngineConfig =
     | "idleTimeoutMs"
     | "keepAliveMs"
     | "deferAcceptMs"
+    | "acceptProxy"
+    | "proxyTimeoutMs"
     | "userTimeoutMs"
     | "serverTimeoutMs"
     | "workers"

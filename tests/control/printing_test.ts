@@ -29,6 +29,7 @@ function server(settings: Partial<Server> = {}): Server {
     reason: null,
     weight: 1,
     connectionsMax: null,
+    proxy: null,
     open: 0,
     movedAway: 0,
     connects: 0,

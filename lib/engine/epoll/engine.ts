@@ -283,6 +283,10 @@ class EpollEngine implements Engine {
             return void this.#find(worker, message.address);
           case "acceptFailed":
             return log.error("Cannot accept clients for now: {reason}", { reason: errnoText(message.errno) });
+          case "malformedHeader": {
+            const facts = { client: formatClient(message.ip, message.port), reason: message.reason };
+            return log.warn("The PROXY header of {client} is malformed: {reason}", facts);
+          }
         }
       },
       onDeath: (reason) => this.#onDeath(worker, epoch, reason),

@@ -11,6 +11,7 @@ import { Descriptors } from "./descriptors.ts";
 import { LogColumns } from "./log_columns.ts";
 import { ChunkPool, PipePool } from "./pools.ts";
 import { Recorder } from "./recorder.ts";
+import { ProxyHeaders } from "./proxy_headers.ts";
 import { ReportWriter } from "./reports.ts";
 import { SilenceWatch } from "./silence.ts";
 import { TimerWheel } from "./timer_wheel.ts";
@@ -64,6 +65,7 @@ export interface WorkerKit {
   readonly wheel: TimerWheel;
   readonly reports: ReportWriter;
   readonly recorder: Recorder;
+  readonly headers: ProxyHeaders;
   readonly silence: SilenceWatch;
 }
 
@@ -95,6 +97,7 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
     wheel,
     reports: new ReportWriter(setup.reports, () => post({ kind: "news" })),
     recorder: new Recorder(libc, config.replayBytesMax),
+    headers: new ProxyHeaders({ libc, sockets, table, chunks, config, setup, clock, post }),
     silence: new SilenceWatch(sockets, table, wheel, config),
   };
 }
