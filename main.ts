@@ -207,17 +207,17 @@ function mindSignals(accessOutput: AccessOutput | undefined): void {
 async function reopen(accessOutput: AccessOutput | undefined): Promise<void> {
   await tryToReopen("the access log", () => accessOutput?.reopen() ?? Promise.resolve(false));
   if (await tryToReopen("the log file", reopenLog)) return;
-  log.info("SIGHUP: the log goes to standard error, which cannot be opened again");
+  log.info("SIGHUP: nothing to reopen, the log goes to standard error");
 }
 
 /** Returns false if there was nothing to reopen. */
 async function tryToReopen(what: string, open: () => Promise<boolean>): Promise<boolean> {
   try {
     const isFile = await open();
-    if (isFile) log.info("SIGHUP: opened {what} again", { what });
+    if (isFile) log.info(`SIGHUP: opened ${what} again`);
     return isFile;
   } catch (error) {
-    log.error("SIGHUP: {why}; {what} continues in the old file", { why: messageOf(error), what });
+    log.error(`SIGHUP: {why}; ${what} continues in the old file`, { why: messageOf(error) });
     return true;
   }
 }

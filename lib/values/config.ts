@@ -351,7 +351,8 @@ export const SETTINGS = {
     value: "PATH|-|off",
     default: "off",
     summary: "write a JSON line for every connection at its end, to this file or (-) to standard output",
-    parse: parseAccessLog,
+    // a path, STANDARD_OUTPUT, or null
+    parse: (text): string | null => text === "off" ? null : text,
   },
   accessLogSample: {
     group: "Logging",
@@ -408,12 +409,6 @@ export function parseServerConnections(text: string): number {
 
 function defaultWorkers(): number {
   return Math.min(navigator.hardwareConcurrency, WORKERS_DEFAULT_MAX);
-}
-
-/** A path, STANDARD_OUTPUT, or null for `off`. */
-function parseAccessLog(text: string): string | null {
-  if (text === "") throw new OperatorError("usage", `Access log "" is not a path, - for standard output, or off`);
-  return text === "off" ? null : text;
 }
 
 /** A factor above 1, or Infinity for `off`. With exactly 1, a single connection could find every server full. */
