@@ -15,8 +15,9 @@ import { logger } from "./log.ts";
 /** Limit on lines that wait to be written, in characters: about two seconds at 10,000 connections a second. */
 const WAITING_MAX = 8 * 1024 ** 2;
 
-/** Moves in the line of one connection, and open connections whose moves are kept. Further ones are only counted. */
+/** Moves in the line of one connection. Further ones are only counted. */
 export const MOVES_LISTED_MAX = 32;
+/** Open connections whose moves are kept. */
 export const MOVED_KEPT_MAX = 100_000;
 
 /** Time between two messages that lines were dropped. */

@@ -1,6 +1,6 @@
 /**
- * A worker's reports to main: connections that began, moved or ended, and servers that failed. A ring of fixed-size records in shared
- * memory with one writer and one reader; writing allocates nothing and never waits. If the ring is full, further reports are
+ * A worker's reports to main: connections that began, moved or ended, and servers that failed. A ring of fixed-size records in
+ * shared memory with one writer and one reader; writing allocates nothing and never waits. If the ring is full, further reports are
  * dropped and counted. The counters stay exact in any case.
  */
 
