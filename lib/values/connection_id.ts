@@ -6,9 +6,6 @@
 /** Random bytes of a start id. With 64 bits, two of a million starts are alike with a chance of one in 37 million. */
 const START_ID_BYTES = 8;
 
-/** Numbers below this one have at most seven hexadecimal digits. */
-const LOW = 2 ** 28;
-
 /** A random id for one run of the daemon: 16 hexadecimal digits. */
 export function newStartId(): string {
   return crypto.getRandomValues(new Uint8Array(START_ID_BYTES)).toHex();
@@ -19,12 +16,36 @@ export function newStartId(): string {
  * of the connection (`id` of an OpenConnection): an integer from 0 to 2⁵³ - 1 that the engine gives to one connection only.
  */
 export function formatConnectionId(startId: string, number: number): string {
-  return `${startId}-${hex(number)}`;
+  // In two halves: V8 writes a number of more than 32 bits ten times more slowly.
+  const high = Math.floor(number / 2 ** 32);
+  const low = (number >>> 0).toString(16);
+  return high === 0 ? `${startId}-${low}` : `${startId}-${high.toString(16)}${low.padStart(8, "0")}`;
 }
 
-/** Like `toString(16)`, which takes three times as long for integers beyond 31 bits. */
-function hex(number: number): string {
-  const high = Math.floor(number / LOW);
-  const low = number - high * LOW;
-  return high === 0 ? low.toString(16) : high.toString(16) + (LOW + low).toString(16).slice(1);
+/** The most hexadecimal digits of a number. */
+const DIGITS_MAX = 14;
+
+/** Writes ids as ASCII without making a text of each: for headers, which every connection may need. */
+export class ConnectionIdWriter {
+  readonly #bytes: Uint8Array;
+  readonly #start: number;
+
+  constructor(startId: string) {
+    this.#start = startId.length + 1;
+    this.#bytes = new Uint8Array(this.#start + DIGITS_MAX);
+    this.#bytes.set(new TextEncoder().encode(`${startId}-`));
+  }
+
+  /** The bytes of `formatConnectionId`, valid until the next call. */
+  bytesOf(number: number): Uint8Array {
+    let digits = 1;
+    for (let rest = number; rest >= 16; rest = Math.floor(rest / 16)) digits++;
+    let rest = number;
+    for (let at = this.#start + digits - 1; at >= this.#start; at--) {
+      const digit = rest % 16;
+      this.#bytes[at] = digit < 10 ? 0x30 + digit : 0x57 + digit;
+      rest = Math.floor(rest / 16);
+    }
+    return this.#bytes.subarray(0, this.#start + digits);
+  }
 }

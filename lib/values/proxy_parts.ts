@@ -73,7 +73,9 @@ export function beginsWith(bytes: Uint8Array, signature: Uint8Array): "yes" | "n
 
 /** The characters as bytes. */
 export function ascii(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
 }
 
 /** Both addresses in one family: as they are where they agree, else as IPv6, the IPv4 address mapped (RFC 4291, 2.5.5.2). */

@@ -3,6 +3,7 @@
  * is judged by what it may still become, so the first byte that cannot be right is told at once.
  */
 
+import { formatIp } from "./address.ts";
 import ipaddr from "ipaddr.js";
 import {
   type Announcement,
@@ -139,12 +140,17 @@ function portOf(text: string): number | undefined {
   return /^(0|[1-9][0-9]{0,4})$/.test(text) && Number(text) <= PORT_MAX ? Number(text) : undefined;
 }
 
-/** The line for a server. IPv6 addresses are written as RFC 5952 says, mapped ones in hexadecimal too: the specification knows no other form. */
+/** The line for a server. IPv6 addresses are written as RFC 5952 says, mapped ones in hexadecimal, too: there is no other form. */
 export function writeV1(announcement: Announcement): Uint8Array {
   const [source, destination] = ofOneFamily(announcement);
   const protocol = source.length === 4 ? "TCP4" : "TCP6";
-  const ips = [source, destination].map((ip) => ipaddr.fromByteArray([...ip]).toString()).join(" ");
-  return ascii(`PROXY ${protocol} ${ips} ${announcement.source.port} ${announcement.destination.port}\r\n`);
+  return ascii(
+    `PROXY ${protocol} ${textOf(source)} ${textOf(destination)} ${announcement.source.port} ${announcement.destination.port}\r\n`,
+  );
+}
+
+function textOf(ip: Uint8Array): string {
+  return ip.length === 4 ? formatIp(ip) : ipaddr.fromByteArray([...ip]).toString();
 }
 
 /** The line of a connection that no client asked for. */

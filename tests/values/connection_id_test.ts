@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { formatConnectionId, newStartId } from "../../lib/values/connection_id.ts";
+import { ConnectionIdWriter, formatConnectionId, newStartId } from "../../lib/values/connection_id.ts";
 
 Deno.test("newStartId() is 16 hexadecimal digits, and another one each time", () => {
   assertMatch(newStartId(), /^[0-9a-f]{16}$/);
@@ -15,4 +15,27 @@ Deno.test("formatConnectionId() writes the start and the number, however large",
 
 Deno.test("formatConnectionId() writes every number in hexadecimal", () => {
   fc.assert(fc.property(fc.maxSafeNat(), (number) => assertEquals(formatConnectionId("", number), `-${number.toString(16)}`)));
+});
+
+Deno.test("ConnectionIdWriter writes the same ids as bytes, and keeps none from the one before", () => {
+  const ids = new ConnectionIdWriter("00000000000000ff");
+  const numbers = [
+    2 ** 53 - 1,
+    0,
+    9,
+    10,
+    15,
+    16,
+    2 ** 31 - 1,
+    2 ** 31,
+    2 ** 32 - 1,
+    2 ** 32,
+    2 ** 32 + 1,
+    2 ** 40 + 37,
+    2 ** 52,
+    255,
+  ];
+  for (const number of numbers) {
+    assertEquals(new TextDecoder().decode(ids.bytesOf(number)), formatConnectionId("00000000000000ff", number));
+  }
 });

@@ -5,7 +5,7 @@
  */
 
 import { type CidrList, includesIp } from "../../values/cidr_list.ts";
-import { formatConnectionId } from "../../values/connection_id.ts";
+import { ConnectionIdWriter } from "../../values/connection_id.ts";
 import {
   type Announcement,
   parseProxyHeader,
@@ -59,7 +59,7 @@ export class ProxyHeaders {
   /** By client. */
   readonly #received = new Map<number, Received>();
   readonly #outgoing = new Map<number, Outgoing>();
-  readonly #encoder = new TextEncoder();
+  readonly #ids: ConnectionIdWriter;
   /** The chunk that is read into; borrowed for good at the first header. */
   #chunk = -1;
   #complainedMs = -Infinity;
@@ -68,6 +68,7 @@ export class ProxyHeaders {
     this.#kit = kit;
     this.#words = kit.table.words;
     this.#trusted = kit.config.acceptProxy;
+    this.#ids = new ConnectionIdWriter(kit.setup.startId);
   }
 
   /** Whether this client must begin with a header, by the address of its socket. */
@@ -177,13 +178,13 @@ export class ProxyHeaders {
   }
 
   #announcementOf(client: number): Announcement {
-    const { table, sockets, setup } = this.#kit;
+    const { table, sockets } = this.#kit;
     const received = this.#received.get(client);
     return {
       source: { ip: table.ipOf(client), port: this.#words[rowOf(client) + WORD.port] & PORT_MASK },
       destination: received?.destination ?? sockets.ownEndpoint(client),
       tlvs: received?.tlvs ?? NO_TLVS,
-      uniqueId: this.#encoder.encode(formatConnectionId(setup.startId, table.idOf(client))),
+      uniqueId: this.#ids.bytesOf(table.idOf(client)),
     };
   }
 }
