@@ -29,6 +29,8 @@ const NEEDS = {
       `ip netns add "$0" && ip -n "$0" link add one type veth peer name two; looked=$?; ip netns del "$0"; exit $looked`,
       `balancer_look_${Deno.pid}`,
     ),
+  "file systems in memory": () =>
+    runs("sh", "-c", 'place=$(mktemp -d) && mount -t tmpfs -o size=64k none "$place"; looked=$?; umount "$place"; exit $looked'),
   "mkfifo": () => runs("mkfifo", "--version"),
   "nginx": () => runs("sh", "-c", "PATH=$PATH:/usr/sbin nginx -v"),
   "npm": () => runs("npm", "--version"),

@@ -18,6 +18,7 @@ import {
 import { parseCount } from "./count.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 import { OperatorError } from "./errors.ts";
+import { parseShare } from "./sampling.ts";
 import { parseSize } from "./size.ts";
 
 /** Limits on what people, files and clients can ask for. */
@@ -407,6 +408,23 @@ export const SETTINGS = {
     summary: "lowest level that is logged",
     parse: (text): LogLevel => parseChoice(text, { what: "log level", choices: LOG_LEVELS, help: HELPER }),
   },
+  accessLog: {
+    group: "Logging",
+    flag: "access-log",
+    value: "PATH|-|off",
+    default: "off",
+    summary: "write a JSON line for every connection at its end, to this file or (-) to standard output",
+    // a path, STANDARD_OUTPUT, or null
+    parse: (text): string | null => text === "off" ? null : text,
+  },
+  accessLogSample: {
+    group: "Logging",
+    flag: "access-log-sample",
+    value: "PERCENT",
+    default: "100%",
+    summary: "share of the connections in the access log; those that end with another fate than done are always there",
+    parse: (text): number => parseShare(text, "Share of the access log"),
+  },
 } as const satisfies Record<string, Setting<unknown>>;
 
 /** The switch of a daemon that keeps no state file. */
@@ -414,6 +432,16 @@ export const NO_STATE = {
   flag: "no-state",
   summary: "keep no state file: the pool is empty after a restart",
 };
+
+/** The switch of an access log that also says when connections begin. */
+export const ACCESS_LOG_START = {
+  group: SETTINGS.accessLog.group,
+  flag: "access-log-start",
+  summary: "write a line to the access log at the beginning of a connection, too",
+};
+
+/** The access log that goes to standard output. */
+export const STANDARD_OUTPUT = "-";
 
 /** The settings as values. */
 export type Config = { readonly [Name in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[Name]["parse"]> };
@@ -423,6 +451,9 @@ export function parseConfig(flags: Readonly<Record<string, string | undefined>> 
   const values = Object.entries(SETTINGS).map(([name, setting]) => [name, setting.parse(flags[setting.flag] ?? setting.default)]);
   const config = Object.fromEntries(values) as Config;
   requireSomethingToTry(config);
+  if (config.accessLog === null && flags[ACCESS_LOG_START.flag] !== undefined) {
+    throw new OperatorError("usage", `--${ACCESS_LOG_START.flag} needs an access log; add --${SETTINGS.accessLog.flag} PATH`);
+  }
   if (config.check.kind === "off" || config.checkTimeoutMs <= config.checkIntervalMs) return config;
   const [timeout, interval] = [config.checkTimeoutMs, config.checkIntervalMs].map(formatDuration);
   throw new OperatorError("usage", `Check timeout ${timeout} is longer than the check interval ${interval}; lower --check-timeout`);

@@ -47,6 +47,8 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     batchMicros: 0,
     deferAcceptMs: 0,
     logLevel: "info",
+    accessLog: null,
+    accessLogSample: 1,
   });
 });
 

@@ -19,12 +19,12 @@ import {
   FLOAT,
   floatsOf,
   FROM_SHIFT,
+  LISTENER_SHIFT,
   MOVES_MASK,
   PORT_MASK,
   ROLE,
   rowOf,
   SERVER_FLOAT,
-  SERVICE_SHIFT,
   WORD,
 } from "./descriptor_table.ts";
 import { REASON } from "./reasons.ts";
@@ -116,7 +116,19 @@ interface Routing {
 /** The parts of the worker that dialling uses. */
 type DialerKit = Pick<
   WorkerKit,
-  "libc" | "sockets" | "table" | "descriptors" | "counters" | "wheel" | "config" | "availabilities" | "reports" | "clock" | "post"
+  | "setup"
+  | "libc"
+  | "sockets"
+  | "table"
+  | "logColumns"
+  | "descriptors"
+  | "counters"
+  | "wheel"
+  | "config"
+  | "availabilities"
+  | "reports"
+  | "clock"
+  | "post"
 >;
 
 /** The searches of one worker. */
@@ -136,6 +148,8 @@ export class Dialer {
   readonly #keys = Array.from({ length: 19 }, (_, length) => new Uint8Array(length));
   readonly #sockaddr = new Uint8Array(new ArrayBuffer(ADDRESS_STRIDE));
   readonly #sockaddrAddress: bigint;
+  /** By listener. */
+  readonly #services: readonly number[];
   /** By service. */
   #routings: readonly Routing[] = [];
   #shortage = 0;
@@ -144,6 +158,7 @@ export class Dialer {
     this.#kit = kit;
     this.#words = kit.table.words;
     this.#floats = kit.table.floats;
+    this.#services = kit.setup.listeners.map(({ service }) => service);
     this.#load = liveLoad(kit.counters, kit.availabilities);
     this.#lastEndsMs = new Float64Array(kit.counters.slots).fill(-Infinity);
     this.#sockaddrAddress = kit.libc.addressOf(this.#sockaddr.buffer);
@@ -401,7 +416,7 @@ export class Dialer {
   }
 
   #routingOf(client: number): Routing {
-    return this.#routings[this.#words[rowOf(client) + WORD.port] >>> SERVICE_SHIFT];
+    return this.#routings[this.#services[this.#words[rowOf(client) + WORD.port] >>> LISTENER_SHIFT]];
   }
 
   /** Chooses the next server to try and reserves a connection there. Returns its index in the table; -1: none. */
@@ -551,9 +566,10 @@ export class Dialer {
 
   /** Counts that a server has accepted. */
   #onAccepted(client: number, server: number): Dial {
-    const { counters, clock } = this.#kit;
+    const { counters, clock, logColumns } = this.#kit;
     const row = rowOf(client);
     this.#words[row + WORD.errno] = 0;
+    logColumns?.connected(client, clock.nowMs - this.#floats[floatsOf(client) + FLOAT.startedMs]);
     counters.addTo(this.#words[row + WORD.slot], "connects");
     counters.addConnectSeconds((clock.nowMs - this.#floats[floatsOf(server) + FLOAT.startedMs]) / 1000);
     return DIAL.connected;

@@ -26,6 +26,7 @@ import {
   FLOAT,
   floatsOf,
   FROM_SHIFT,
+  LISTENER_SHIFT,
   MOVES_MASK,
   parseId,
   PORT_MASK,
@@ -35,9 +36,10 @@ import {
 } from "./descriptor_table.ts";
 import { EpollListener } from "./listener.ts";
 import { COMMAND } from "./mailbox.ts";
+import { allocateLogColumns, LogColumns } from "./log_columns.ts";
 import type { ReportHandlers } from "./reports.ts";
 import { type SharedTable, SharedTables } from "./shared_table.ts";
-import { formatClient, OpenRow, reasonOf, ReportedEnd, ReportedMove } from "./views.ts";
+import { formatClient, knownOf, OpenRow, reasonOf, ReportedEnd, ReportedMove, ReportedStart } from "./views.ts";
 import { type CommonSetup, WorkerHandle } from "./worker_handle.ts";
 import type { WorkerListener } from "./worker_setup.ts";
 import { allocateWorkerTable, WorkerTable } from "./worker_table.ts";
@@ -94,6 +96,8 @@ class EpollEngine implements Engine {
   readonly #sockets = new Sockets(this.#libc);
   readonly #listeners: readonly WorkerListener[];
   readonly #descriptors: DescriptorTable;
+  /** Undefined without an access log. */
+  readonly #logColumns: LogColumns | undefined;
   readonly #workerTable: WorkerTable;
   readonly #workers: readonly WorkerHandle[];
   readonly #common: Omit<CommonSetup, "tables" | "lists" | "generation">;
@@ -124,14 +128,15 @@ class EpollEngine implements Engine {
     const { config, listeners, tables, counters, availabilities } = options;
     this.#options = options;
     this.#handlers = this.#handlersOf(options);
-    this.#listeners = listeners.map(({ listener, service }) => {
+    this.#listeners = listeners.map(({ listener, service }, index) => {
       assert(listener instanceof EpollListener, "a listener of another engine");
-      return { descriptor: listener.descriptor, service };
+      return { index, descriptor: listener.descriptor, service };
     });
     this.#gate = makeGate({ config, counters, clients: options.clients, lists: options.lists });
     this.#published = this.#publish(tables, options.lists, 0);
     this.#noteNames(tables);
     this.#descriptors = new DescriptorTable(allocateDescriptorTable(tableSize(this.#libc, config)));
+    if (options.accessLog !== undefined) this.#logColumns = new LogColumns(allocateLogColumns(this.#descriptors.capacity));
     const workerTable = allocateWorkerTable(config.workers);
     this.#workerTable = new WorkerTable(workerTable);
     this.#workers = this.#makeWorkers(config.workers);
@@ -142,6 +147,8 @@ class EpollEngine implements Engine {
       mailboxes: this.#workers.map(({ mailbox }) => mailbox.writer),
       workerTable,
       descriptors: this.#descriptors.shared,
+      logColumns: this.#logColumns?.shared,
+      reportsStarts: options.accessLog?.onStarted !== undefined,
       counters: counters.shared,
       availabilities: availabilities.shared,
       clients: options.clients,
@@ -269,10 +276,12 @@ class EpollEngine implements Engine {
   }
 
   /** Handlers that pass the workers' reports to the engine's callbacks. */
-  #handlersOf({ onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {} }: EngineOptions): ReportHandlers {
+  #handlersOf({ onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {}, accessLog }: EngineOptions): ReportHandlers {
+    const started = new ReportedStart();
     const ended = new ReportedEnd(this.#serverNames);
     const moved = new ReportedMove(this.#serverNames);
     return {
+      onStart: (report) => accessLog?.onStarted?.(started.of(report)),
       onEnd: (report) => onEnded(ended.of(report)),
       onMove: (report) => onMoved(moved.of(report)),
       onFailure: (slot, errno) => onServerFailed(slot, reasonOf(errno) ?? "it did not accept"),
@@ -330,6 +339,8 @@ class EpollEngine implements Engine {
     const count = worker.reports.drain(this.#handlers);
     const dropped = worker.reports.takeDropped();
     if (dropped > 0) log.warn("{dropped} ended connections were counted but not logged: too many ended at once", { dropped });
+    const unreported = worker.reports.takeUnreported();
+    if (unreported > 0) this.#options.accessLog?.onUnreported(unreported);
     return count;
   }
 
@@ -410,6 +421,7 @@ class EpollEngine implements Engine {
     const { counters, onEnded } = this.#options;
     const { words, floats } = this.#descriptors;
     const row = rowOf(client);
+    if (words[row + WORD.state] === 0) words[row + WORD.generation]++; // it had not begun, and gets an id of its own
     const slot = words[row + WORD.slot];
     const server = words[row + WORD.peer];
     counters.addFate("worker_lost", slot < 0 ? undefined : slot);
@@ -423,7 +435,14 @@ class EpollEngine implements Engine {
     words[row + WORD.flags] &= ~COUNTED_MASK;
     this.#descriptors.pointTo(client, this.#address);
     if (counted !== 0) this.#gate?.leave(this.#address, counted, sentBytes, receivedBytes);
+    const isLogged = this.#logColumns !== undefined;
     onEnded({
+      id: this.#descriptors.idOf(client),
+      listener: words[row + WORD.port] >>> LISTENER_SHIFT,
+      acceptedAt: this.#logColumns?.acceptedAt(client),
+      endedAt: isLogged ? Date.now() : undefined,
+      connectMs: knownOf(this.#logColumns?.connectMs(client) ?? NaN),
+      endedBy: "balancer",
       fate: "worker_lost",
       client: formatClient(this.#descriptors.ipOf(client), words[row + WORD.port] & PORT_MASK),
       server: this.#serverNames[slot],

@@ -23,6 +23,10 @@ export interface WorkerSetup {
   /** The memory of the WorkerTable. */
   readonly workerTable: SharedArrayBuffer;
   readonly descriptors: SharedArrayBuffer;
+  /** The memory of the LogColumns; undefined without an access log. */
+  readonly logColumns: SharedArrayBuffer | undefined;
+  /** Whether to report the beginnings of connections. */
+  readonly reportsStarts: boolean;
   readonly reports: SharedArrayBuffer;
   readonly counters: SharedCounters;
   readonly availabilities: SharedArrayBuffer;
@@ -40,9 +44,12 @@ export interface WorkerSetup {
   readonly generation: number;
 }
 
-/** A listener as workers see it: its descriptor, and the service whose clients it accepts. */
+/** A listener as workers see it. */
 export interface WorkerListener {
+  /** Its index among the listeners of the engine. */
+  readonly index: number;
   readonly descriptor: number;
+  /** The service whose clients it accepts. */
   readonly service: number;
 }
 
