@@ -11,6 +11,7 @@ import { parseCount } from "./count.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 import { OperatorError } from "./errors.ts";
 import { parseSize } from "./size.ts";
+import { parseSources, type SourceAddresses } from "./source_addresses.ts";
 
 /** Limits on what people, files and clients can ask for. */
 export const LIMITS = {
@@ -41,6 +42,8 @@ export const LIMITS = {
   stateFileBytesMax: 16 * 1024 ** 2,
   /** Prefixes of --accept-proxy. */
   acceptProxyMax: 1000,
+  /** Addresses of --source. */
+  sourcesMax: 256,
   workersMax: 64,
   busyPollMaxMicros: 10_000,
   batchMaxMicros: 1000,
@@ -71,6 +74,8 @@ export type Level = typeof LEVELS[number];
 export const PROXY_CHOICES = ["v1", "v2", "off"] as const;
 /** One of PROXY_CHOICES. */
 export type ProxyChoice = typeof PROXY_CHOICES[number];
+
+const SWITCH = ["on", "off"] as const;
 
 /** Names of engines, and `auto`. `engine/mod.ts` has the engines; a test compares the two. */
 const ENGINE_NAMES = ["auto", "epoll", "streams"] as const;
@@ -138,6 +143,14 @@ export const SETTINGS = {
     default: "15s",
     summary: "maximum time to find a server for a client",
     parse: (text): number => parseDuration(text, "Connect deadline", 1),
+  },
+  sources: {
+    group: "Connecting",
+    flag: "source",
+    value: "IP,...|off",
+    default: "off",
+    summary: "local addresses that server connections come from, in turn; more of them give more local ports (epoll engine only)",
+    parse: (text): SourceAddresses | null => text === "off" ? null : parseSources(text, LIMITS.sourcesMax),
   },
   redistribute: {
     group: "Redistribution",
@@ -252,6 +265,14 @@ export const SETTINGS = {
     summary: "maximum time for a client's PROXY header to arrive",
     parse: (text): number => parseDuration(text, "PROXY timeout", 10),
   },
+  transparent: {
+    group: "Client addresses",
+    flag: "transparent",
+    value: SWITCH.join("|"),
+    default: "off",
+    summary: "servers see the client's own address as the source; needs routing and CAP_NET_ADMIN (epoll engine only)",
+    parse: (text): boolean => parseChoice(text, { what: "transparent mode", choices: SWITCH, help: HELPER }) === "on",
+  },
   connectionsMax: {
     group: "Limits and timeouts",
     flag: "max-connections",
@@ -359,6 +380,9 @@ export type Config = { readonly [Name in keyof typeof SETTINGS]: ReturnType<(typ
 export function parseConfig(flags: Readonly<Record<string, string | undefined>> = {}): Config {
   const values = Object.entries(SETTINGS).map(([name, setting]) => [name, setting.parse(flags[setting.flag] ?? setting.default)]);
   const config = Object.fromEntries(values) as Config;
+  if (config.transparent && config.sources !== null) {
+    throw new OperatorError("usage", "--source and --transparent exclude each other: a connection has one source address");
+  }
   if (config.check.kind === "off" || config.checkTimeoutMs <= config.checkIntervalMs) return config;
   const [timeout, interval] = [config.checkTimeoutMs, config.checkIntervalMs].map(formatDuration);
   throw new OperatorError("usage", `Check timeout ${timeout} is longer than the check interval ${interval}; lower --check-timeout`);

@@ -37,9 +37,22 @@ const log = logger("engine");
 
 /** The row of ENGINES. */
 export const streams: EngineKind = {
-  cannot: ["reset", "cut", "lateReset", "stalledReset", "silence", "keepAliveTime", "deferAccept", "threads", "urgentData"],
+  cannot: [
+    "reset",
+    "cut",
+    "lateReset",
+    "stalledReset",
+    "silence",
+    "keepAliveTime",
+    "deferAccept",
+    "threads",
+    "urgentData",
+    "sources",
+    "transparent",
+  ],
   unsupported: () => undefined,
   threads: () => 0,
+  checkConfig: () => {},
   listen: (address) => new StreamsListener(address),
   create: (options) => new StreamsEngine(options),
 };
