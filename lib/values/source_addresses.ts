@@ -1,6 +1,6 @@
 /**
- * The local addresses that server connections come from, as an operator lists them, and how many ports they have. Whether an address
- * is this machine's is not asked here: the engine tries it.
+ * The local addresses that server connections come from, as an operator lists them, and how many ports they have. Whether an
+ * address is this machine's is not asked here: the engine tries it.
  */
 
 import ipaddr from "ipaddr.js";
@@ -46,8 +46,8 @@ function ipOrUndefined(text: string): string | undefined {
 }
 
 /**
- * From how many local addresses the server with this host can be dialled: 1 where the kernel chooses. The addresses of a name may be
- * of either family: the family with fewer addresses counts.
+ * From how many local addresses the server with this host can be dialled: 1 where the kernel chooses. The addresses of a name may
+ * be of either family: the family with fewer addresses counts.
  */
 export function countSources(sources: SourceAddresses | null, host: string): number {
   if (sources === null) return 1;

@@ -79,6 +79,7 @@ async function exhaust(name: keyof typeof ENGINES): Promise<Exhausted> {
 
 if (import.meta.main) {
   await setUpLogging("info"); // to standard error
+  // deno-lint-ignore no-console -- its output is its result
   console.log(JSON.stringify(await exhaust(Deno.args[0] as keyof typeof ENGINES)));
   Deno.exit();
 }

@@ -1,6 +1,6 @@
 /**
- * Run by transparent_test.ts in three network namespaces: a client, the balancer's host between two networks, and a server that tells
- * each client the address it sees. Each role says one line of JSON; `server` and `balancer` end with their standard input.
+ * Run by transparent_test.ts in three network namespaces: a client, the balancer's host between two networks, and a server that
+ * tells each client the address it sees. Each role says one line of JSON; `server` and `balancer` end with their standard input.
  */
 
 import { epoll } from "../../../lib/engine/epoll/engine.ts";
@@ -42,6 +42,7 @@ export interface Refused {
 const tellSource: Handler = async (socket) => await writeText(socket, (socket.remoteAddr as Deno.NetAddr).hostname);
 
 function say(line: unknown): void {
+  // deno-lint-ignore no-console -- its output is its result
   console.log(JSON.stringify(line));
 }
 

@@ -1,5 +1,5 @@
-// With --transparent a server sees the client's own address, by the routing that docs/operating.md describes. Network namespaces play
-// the hosts.
+// With --transparent a server sees the client's own address, by the routing that docs/operating.md describes. Network namespaces
+// play the hosts.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { epoll } from "../../../lib/engine/epoll/engine.ts";
