@@ -90,6 +90,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   const name = parseName(options.name ?? DEFAULT_NAME);
   const paths = findPaths(name, { keepsState: options[NO_STATE.flag] === undefined });
   const engine = chooseEngine(config.engine);
+  engine.kind.checkConfig(config);
   const descriptors = await readDescriptorLimit();
   const limit = connectionsUnder(descriptors, engine.kind.threads(config));
   const connectionsMax = config.connectionsMax === "auto" ? limit : config.connectionsMax;

@@ -46,6 +46,7 @@ const NEEDS = {
   "a user whom permissions bind, and who can run the programs": () =>
     Deno.build.os !== "windows" &&
     succeeds("sh", { args: ["-c", 'test -x "$0"', `${ROOT}dist/balancer`], cwd: "/", ...OTHER_USER }),
+  "setpriv as root": () => runs("setpriv", "--bounding-set=-net_admin,-net_raw", "true"),
   "a user other than root": () => Deno.build.os !== "windows" && Deno.uid() !== 0,
   "5,000 descriptors": () => runs("sh", "-c", '[ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 5000 ]'),
 } as const satisfies Record<string, () => boolean | Promise<boolean>>;

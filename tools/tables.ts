@@ -78,6 +78,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   controlWaitingMax: ["Connections to the control socket that have sent no request", count],
   stateFileBytesMax: ["State file", formatSize],
   acceptProxyMax: ["Prefixes of `--accept-proxy`", count],
+  sourcesMax: ["Addresses of `--source`", count],
   workersMax: ["Workers (threads of engine `epoll`)", count],
   busyPollMaxMicros: ["`--busy-poll`", (limit) => `${count(limit)} µs`],
   batchMaxMicros: ["`--batch`", (limit) => `${count(limit)} µs`],

@@ -21,6 +21,8 @@ export interface EngineKind {
   unsupported(): string | undefined;
   /** Number of threads that the engine starts beside the main thread. */
   threads(config: Pick<EngineConfig, "workers">): number;
+  /** Throws an operator error if this machine does not allow what the settings ask of the engine. */
+  checkConfig(config: Pick<EngineConfig, "sources" | "transparent">): void;
   /** Opens a listener for this engine; port 0 takes any free port. Throws `listenError` on failure. */
   listen(address: Address, config: ListenerConfig): Listener;
   /** Starts an engine on these listeners. The engine closes them when it stops accepting. */
@@ -59,6 +61,8 @@ export type EngineConfig =
     | "deferAcceptMs"
     | "acceptProxy"
     | "proxyTimeoutMs"
+    | "sources"
+    | "transparent"
     | "userTimeoutMs"
     | "serverTimeoutMs"
     | "workers"

@@ -20,6 +20,7 @@ import { formatDuration, parseDuration } from "./duration.ts";
 import { OperatorError } from "./errors.ts";
 import { parseShare } from "./sampling.ts";
 import { parseSize } from "./size.ts";
+import { parseSources, type SourceAddresses } from "./source_addresses.ts";
 
 /** Limits on what people, files and clients can ask for. */
 export const LIMITS = {
@@ -57,6 +58,8 @@ export const LIMITS = {
   stateFileBytesMax: 16 * 1024 ** 2,
   /** Prefixes of --accept-proxy. */
   acceptProxyMax: 1000,
+  /** Addresses of --source. */
+  sourcesMax: 256,
   workersMax: 64,
   busyPollMaxMicros: 10_000,
   batchMaxMicros: 1000,
@@ -87,6 +90,8 @@ export type Level = typeof LEVELS[number];
 export const PROXY_CHOICES = ["v1", "v2", "off"] as const;
 /** One of PROXY_CHOICES. */
 export type ProxyChoice = typeof PROXY_CHOICES[number];
+
+const SWITCH = ["on", "off"] as const;
 
 /** Names of engines, and `auto`. `engine/mod.ts` has the engines; a test compares the two. */
 const ENGINE_NAMES = ["auto", "epoll", "streams"] as const;
@@ -155,6 +160,14 @@ export const SETTINGS = {
     default: "15s",
     summary: "maximum time to find a server for a client",
     parse: (text): number => parseDuration(text, "Connect deadline", 1),
+  },
+  sources: {
+    group: "Connecting",
+    flag: "source",
+    value: "IP,...|off",
+    default: "off",
+    summary: "local addresses that server connections come from, in turn; more of them give more local ports (epoll engine only)",
+    parse: (text): SourceAddresses | null => text === "off" ? null : parseSources(text, LIMITS.sourcesMax),
   },
   redistribute: {
     group: "Redistribution",
@@ -268,6 +281,14 @@ export const SETTINGS = {
     default: "3s",
     summary: "maximum time for a client's PROXY header to arrive",
     parse: (text): number => parseDuration(text, "PROXY timeout", 10),
+  },
+  transparent: {
+    group: "Client addresses",
+    flag: "transparent",
+    value: SWITCH.join("|"),
+    default: "off",
+    summary: "servers see the client's own address as the source; needs routing and CAP_NET_ADMIN (epoll engine only)",
+    parse: (text): boolean => parseChoice(text, { what: "transparent mode", choices: SWITCH, help: HELPER }) === "on",
   },
   connectionsMax: {
     group: "Limits and timeouts",
@@ -453,6 +474,9 @@ export function parseConfig(flags: Readonly<Record<string, string | undefined>> 
   requireSomethingToTry(config);
   if (config.accessLog === null && flags[ACCESS_LOG_START.flag] !== undefined) {
     throw new OperatorError("usage", `--${ACCESS_LOG_START.flag} needs an access log; add --${SETTINGS.accessLog.flag} PATH`);
+  }
+  if (config.transparent && config.sources !== null) {
+    throw new OperatorError("usage", "--source and --transparent exclude each other: a connection has one source address");
   }
   if (config.check.kind === "off" || config.checkTimeoutMs <= config.checkIntervalMs) return config;
   const [timeout, interval] = [config.checkTimeoutMs, config.checkIntervalMs].map(formatDuration);

@@ -29,6 +29,7 @@ import {
 } from "./descriptor_table.ts";
 import { REASON } from "./reasons.ts";
 import type { SharedTable } from "./shared_table.ts";
+import { Sources } from "./sources.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 
 /** The outcome of a step of a search. */
@@ -152,6 +153,7 @@ export class Dialer {
   readonly #services: readonly number[];
   /** By service. */
   #routings: readonly Routing[] = [];
+  readonly #sources: Sources;
   #shortage = 0;
 
   constructor(kit: DialerKit) {
@@ -161,6 +163,7 @@ export class Dialer {
     this.#services = kit.setup.listeners.map(({ service }) => service);
     this.#load = liveLoad(kit.counters, kit.availabilities);
     this.#lastEndsMs = new Float64Array(kit.counters.slots).fill(-Infinity);
+    this.#sources = new Sources(kit);
     this.#sockaddrAddress = kit.libc.addressOf(this.#sockaddr.buffer);
   }
 
@@ -541,12 +544,10 @@ export class Dialer {
     if (hasBytes && sockets.set(server, SOCKET.IPPROTO_TCP, SOCKET.TCP_QUICKACK, 0)) {
       this.#words[rowOf(server) + WORD.flags] |= FLAG.ackDelayed;
     }
-    if (libc.call.connect(server, address, bytes[at + ADDRESS_LENGTH_AT]) < 0) {
-      const errno = libc.errno();
-      if (errno !== ERRNO.EINPROGRESS) {
-        descriptors.release(server);
-        return this.#failAtOnce(row, errno);
-      }
+    const failure = this.#sources.connect(client, server, address, bytes[at + ADDRESS_LENGTH_AT]);
+    if (failure !== 0) {
+      descriptors.release(server);
+      return this.#failAtOnce(row, failure);
     }
     this.#words[row + WORD.peer] = server;
     const isConnected = hasBytes && sockets.isConnected(server) && !this.#isItsOwnPeer(server);
@@ -621,7 +622,7 @@ function openSocket(libc: Libc, family: number): number {
 
 /** Whether this machine or the operator caused the failure of a dial, so that it says nothing about the server. */
 function isOurs(errno: number): boolean {
-  return SHORTAGES.includes(errno) || errno === REASON.removed || errno === REASON.silent;
+  return SHORTAGES.includes(errno) || errno < 0 && errno !== REASON.nameNotFound;
 }
 
 /** The result of a probe that ended with this errno or REASON. */

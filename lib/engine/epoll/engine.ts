@@ -8,6 +8,7 @@ import { type Address, formatAddress } from "../../values/address.ts";
 import { FATE_NAMES } from "../../values/fates.ts";
 import { messageOf } from "../../values/errors.ts";
 import { findIps } from "../../health/find_ips.ts";
+import { noLocalPort } from "../../health/shortage.ts";
 import { logger } from "../../observe/log.ts";
 import type { ClientAddress, ClientLists, Refusal } from "../../routing/client_limits.ts";
 import type { RoutingTable } from "../../routing/routing_table.ts";
@@ -39,6 +40,7 @@ import { COMMAND } from "./mailbox.ts";
 import { allocateLogColumns, LogColumns } from "./log_columns.ts";
 import type { ReportHandlers } from "./reports.ts";
 import { type SharedTable, SharedTables } from "./shared_table.ts";
+import { checkSources } from "./sources.ts";
 import { formatClient, knownOf, OpenRow, reasonOf, ReportedEnd, ReportedMove, ReportedStart } from "./views.ts";
 import { type CommonSetup, WorkerHandle } from "./worker_handle.ts";
 import type { WorkerListener } from "./worker_setup.ts";
@@ -77,6 +79,10 @@ export const epoll: EngineKind = {
     }
   },
   threads: ({ workers }) => workers,
+  checkConfig(config) {
+    using libc = openLibc();
+    checkSources(new Sockets(libc), config);
+  },
   listen: (address, config) => new EpollListener(address, config),
   create: (options) => new EpollEngine(options),
 };
@@ -310,6 +316,8 @@ class EpollEngine implements Engine {
             return void this.#find(worker, message.address);
           case "acceptFailed":
             return log.error("Cannot accept clients for now: {reason}", { reason: errnoText(message.errno) });
+          case "noLocalPort":
+            return this.#sayNoLocalPort(message.slot);
           case "malformedHeader": {
             const facts = { client: formatClient(message.ip, message.port), reason: message.reason };
             return log.warn("The PROXY header of {client} is malformed: {reason}", facts);
@@ -318,6 +326,11 @@ class EpollEngine implements Engine {
       },
       onDeath: (reason) => this.#onDeath(worker, epoch, reason),
     });
+  }
+
+  #sayNoLocalPort(slot: number): void {
+    const inUse = this.#options.counters.getOf(slot, "serverOpen");
+    log.warn("A client could not be connected: {reason}", { reason: noLocalPort(this.#serverNames[slot], inUse) });
   }
 
   /**

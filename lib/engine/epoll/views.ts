@@ -5,6 +5,8 @@ import { type Ender, enderOf, type Fate } from "../../values/fates.ts";
 import type { EndedConnection, MovedConnection, StartedConnection } from "../../observe/connections.ts";
 import type { ConnectionState, Loss } from "../../routing/redistribution.ts";
 import type { OpenConnection } from "../engine.ts";
+import { NO_LOCAL_PORT } from "../../health/shortage.ts";
+import { ERRNO } from "../system/errno.ts";
 import { errnoText } from "../system/libc.ts";
 import { type DescriptorTable, PORT_MASK, REPLAYS_SHIFT, rowOf, WORD } from "./descriptor_table.ts";
 import { REASON } from "./reasons.ts";
@@ -198,5 +200,9 @@ export function reasonOf(errno: number): string | undefined {
   if (errno === REASON.nameNotFound) return "its name was not found";
   if (errno === REASON.removed) return "it was removed";
   if (errno === REASON.silent) return "its checks get no answer";
+  if (errno === REASON.sourceGone) return "its --source address is no longer an address of this machine";
+  if (errno === REASON.otherFamily) return "it has no address of the client's family, which --transparent needs";
+  if (errno === REASON.badSource) return "it cannot be reached from the source address";
+  if (errno === ERRNO.EADDRNOTAVAIL) return NO_LOCAL_PORT;
   return errnoText(errno);
 }

@@ -74,8 +74,9 @@ export type ToWorker = WorkerSetup | FoundName | TablesMessage;
 
 /**
  * Messages from a worker to main. `here`: it can receive messages. `ready`: its loop runs. `news`: there are reports. `find`: look
- * up the name of a server. `acceptFailed`: accepting is paused. `malformedHeader`: what is wrong with the PROXY header of the
- * client with this address; not sent for every client. `gone`: it has closed everything.
+ * up the name of a server. `acceptFailed`: accepting is paused. `noLocalPort`: no local port is free for connections to the server
+ * of this slot; not sent every time. `malformedHeader`: what is wrong with the PROXY header of the client with this address; not
+ * sent for every client. `gone`: it has closed everything.
  */
 export type FromWorker =
   | { readonly kind: "here" }
@@ -83,5 +84,6 @@ export type FromWorker =
   | { readonly kind: "news" }
   | { readonly kind: "find"; readonly address: Address }
   | { readonly kind: "acceptFailed"; readonly errno: number }
+  | { readonly kind: "noLocalPort"; readonly slot: number }
   | { readonly kind: "malformedHeader"; readonly ip: Uint8Array; readonly port: number; readonly reason: string }
   | { readonly kind: "gone" };

@@ -50,9 +50,12 @@ export const streams: EngineKind = {
     "threads",
     "refusal",
     "urgentData",
+    "sources",
+    "transparent",
   ],
   unsupported: () => undefined,
   threads: () => 0,
+  checkConfig: () => {},
   listen: (address) => new StreamsListener(address),
   create: (options) => new StreamsEngine(options),
 };
