@@ -14,6 +14,7 @@ import { FATES } from "../lib/values/fates.ts";
 import { DURATION_MAX_MS, formatDuration } from "../lib/values/duration.ts";
 import { EXIT } from "../lib/values/errors.ts";
 import { formatSize } from "../lib/values/size.ts";
+import { ACCESS_FIELDS } from "../lib/observe/access_line.ts";
 import { FAMILIES } from "../lib/observe/metrics.ts";
 import { WORKLOADS } from "./bench/workloads.ts";
 
@@ -58,6 +59,11 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   weightTotalMax: ["Sum of the weights in a pool", count],
   serverConnectionsMax: ["Connection limit of a server", count],
   connectionsMax: ["Open connections of a balancer, if the limit on open files permits", count],
+  clientConnectionsMax: ["`--client-connections`, and the number of `--client-rate`", count],
+  clientsTrackedMax: ["Addresses or prefixes of clients that are counted at a time", count],
+  listPrefixesMax: ["Prefixes in a list (`--allow`, `--deny`)", count],
+  listFileBytesMax: ["File of a list", formatSize],
+  clientsShownMax: ["Clients that `clients --top` shows", count],
   replayBytesMax: ["Bytes kept for replay, per client (the most that `--replay-buffer` takes)", formatSize],
   replayBytesTotalMax: ["Bytes kept for replay, all clients of a worker together", formatSize],
   restMaxMs: ["Time that a resting server is left alone", formatDuration],
@@ -73,6 +79,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   stateFileBytesMax: ["State file", formatSize],
   caFileBytesMax: ["File of authorities for HTTPS checks", formatSize],
   acceptProxyMax: ["Prefixes of `--accept-proxy`", count],
+  sourcesMax: ["Addresses of `--source`", count],
   workersMax: ["Workers (threads of engine `epoll`)", count],
   busyPollMaxMicros: ["`--busy-poll`", (limit) => `${count(limit)} µs`],
   batchMaxMicros: ["`--batch`", (limit) => `${count(limit)} µs`],
@@ -98,7 +105,11 @@ export const TABLES: Readonly<Record<string, Table>> = {
     heading: ["Setting", "Default", "Meaning"],
     rows: Object.values(SETTINGS).map((setting) => ({
       ...groupOf(setting),
-      cells: [code(`--${setting.flag} ${setting.value}`), code(setting.default), setting.summary],
+      cells: [
+        code(["--" + setting.flag, "value" in setting ? setting.value : ""].join(" ").trim()),
+        code(setting.default),
+        setting.summary,
+      ],
     })),
   },
   engines: {
@@ -114,6 +125,12 @@ export const TABLES: Readonly<Record<string, Table>> = {
   metrics: {
     heading: ["Metric", "Type", "Meaning"],
     rows: FAMILIES.map(({ name, type, help }) => ({ cells: [code(name), type, help] })),
+  },
+  access: {
+    heading: ["Field", "Lines", "Type", "Meaning"],
+    rows: Object.entries(ACCESS_FIELDS).map(([name, field]) => ({
+      cells: [code(name), "atStart" in field ? "start, end" : "end", field.type, field.help],
+    })),
   },
   exits: {
     heading: ["Exit code", "Meaning"],

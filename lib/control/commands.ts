@@ -10,6 +10,7 @@ import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_li
 import { parseCheckCa } from "../values/check_spec.ts";
 import { parseCount } from "../values/count.ts";
 import {
+  ACCESS_LOG_START,
   DEFAULT_DRAIN_MS,
   DEFAULT_GRACE_MS,
   DEFAULT_REBALANCE_RATE,
@@ -18,11 +19,12 @@ import {
   parseConfig,
   parseWeight,
   SETTINGS,
+  STANDARD_OUTPUT,
 } from "../values/config.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
-import { absolutePath, DEFAULT_NAME, findLocks, findPaths, findSocket, parseName } from "../values/paths.ts";
+import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName, pathFrom } from "../values/paths.ts";
 import { printableIn, toJson } from "../values/printable.ts";
 import { formatServerSettings, parseServerSettings, SERVER_SETTINGS } from "../values/server_settings.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
@@ -33,6 +35,7 @@ import {
   percent,
   plural,
   printCheck,
+  printClients,
   printExplanation,
   printList,
   printPlan,
@@ -116,7 +119,7 @@ export const COMMANDS = {
       "balancerctl start :: 80 --redistribute idle --check http:/health",
     ],
     arguments: SERVER,
-    options: [...Object.values(SETTINGS), NO_STATE],
+    options: [...Object.values(SETTINGS), ACCESS_LOG_START, NO_STATE],
     act: start,
     print: ({ name, address, pid, warnings, servers, stateFile }) => {
       const count = Object.values(servers).reduce((sum, count) => sum + count, 0); // a restored server may be draining
@@ -265,6 +268,21 @@ export const COMMANDS = {
     act: (input, { client }) => client.check(serverOf(input)),
     print: printCheck,
   }),
+  clients: command({
+    group: "Observe",
+    summary: "List clients by their connections",
+    description:
+      "Clients are counted with --client-connections or --client-rate; with --limits-dry-run as well, nobody is refused. " +
+      "What stands under NEXT would refuse the client's next connection.",
+    examples: ["balancerctl clients --top 50"],
+    reads: true,
+    options: [{ flag: "top", value: "N", default: "20", summary: "maximum number of clients" }],
+    act: ({ options: { top } }, { client }) => {
+      if (top !== undefined) parseCount(top, "Number of clients", LIMITS.clientsShownMax);
+      return client.clients({ top });
+    },
+    print: printClients,
+  }),
   plan: command({
     group: "Explain",
     summary: "Show what a change of the pool would do",
@@ -312,12 +330,16 @@ export function contextOf(
 }
 
 async function start(
-  { arguments: [host, port], options: given }: CommandInput,
+  { arguments: [host, port], options: typed }: CommandInput,
   { client, name }: CommandContext,
 ): Promise<Answers["status"]> {
-  const options = withCaPath(given);
+  const options = withCaPath(typed);
   const address = { host: parseHost(host), port: parsePort(port, 0) };
-  parseConfig(options);
+  const { accessLog } = parseConfig(options);
+  if (accessLog === STANDARD_OUTPUT) {
+    const wayOut = "give it a path, or run the daemon in the foreground with balancer run";
+    throw new OperatorError("usage", `Access log - is standard output, which a daemon in the background does not have; ${wayOut}`);
+  }
   const running = await client.status().catch((error) => {
     if (error instanceof OperatorError && error.kind === "notRunning") return undefined;
     throw error;
@@ -329,10 +351,14 @@ async function start(
       `Cannot start balancer ${JSON.stringify(name)}: ${where}; stop it first or choose another --name`,
     );
   }
-  const flags = Object.values(SETTINGS).flatMap(({ flag }) => options[flag] === undefined ? [] : [`--${flag}=${options[flag]}`]);
+  const given = accessLog === null ? options : { ...options, [SETTINGS.accessLog.flag]: pathFrom(Deno.cwd(), accessLog) };
+  const flags = Object.values(SETTINGS).flatMap(({ flag }) => {
+    if (given[flag] === undefined) return [];
+    return given[flag] === "" ? [`--${flag}`] : [`--${flag}=${given[flag]}`]; // "": a switch
+  });
   const keepsState = options[NO_STATE.flag] === undefined;
   const { log } = findPaths(name, { keepsState });
-  const switches = keepsState ? [] : [`--${NO_STATE.flag}`];
+  const switches = [ACCESS_LOG_START, NO_STATE].filter(({ flag }) => options[flag] !== undefined).map(({ flag }) => `--${flag}`);
   const args = ["run", address.host, String(address.port), `--name=${name}`, `--log-file=${log}`, ...switches, ...flags];
   const { daemon } = await launchDaemon(args, { detached: true });
   return await client.status().catch((error) => {
@@ -361,7 +387,7 @@ function withCaPath(options: CommandInput["options"]): CommandInput["options"] {
   const text = options[flag];
   if (text === undefined || text === "default") return options;
   const ca = parseCheckCa(text);
-  return ca.kind === "file" ? { ...options, [flag]: absolutePath(ca.path) } : options;
+  return ca.kind === "file" ? { ...options, [flag]: pathFrom(Deno.cwd(), ca.path) } : options;
 }
 
 function serverOf({ arguments: [host, port] }: CommandInput): string {

@@ -31,6 +31,8 @@ export interface DaemonFacts {
   /** Locked until the process has ended. */
   readonly lockFile: string;
   readonly logFile: string | null;
+  /** A path, STANDARD_OUTPUT, or null without an access log. */
+  readonly accessLog: string | null;
   readonly warnings: readonly string[];
 }
 
@@ -52,7 +54,7 @@ interface ControlServer extends AsyncDisposable {
 /** How long running requests may still take when the control server is disposed of. */
 const SHUTDOWN_MAX_MS = 500;
 
-/** Defaults of the queries: servers after the chosen one, ended connections. */
+/** Defaults of the queries: servers after the chosen one; ended connections, and clients. */
 const DEFAULT_SUCCESSORS = 3;
 const DEFAULT_LIMIT = 20;
 
@@ -170,6 +172,10 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
     explain: ({ query: { client, successors = DEFAULT_SUCCESSORS } }) => viewExplanation(balancer.explain(client, successors)),
     listRecent: ({ query }) => viewRecent(balancer, query),
     listEnds: ({ query }) => viewRecent(balancer, query),
+    listClients: ({ query: { top = DEFAULT_LIMIT } }) => {
+      const { clients, ...view } = balancer.clients(top);
+      return { ...view, clients: [...clients] };
+    },
     stop: ({ body: { grace: graceMs = DEFAULT_GRACE_MS } }) => {
       stop(graceMs);
       return { open: balancer.counters.get("open"), graceMs, lockFile: facts.lockFile };

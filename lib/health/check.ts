@@ -8,7 +8,7 @@ import { type Address, formatAddress } from "../values/address.ts";
 import type { CheckStep } from "./check_steps.ts";
 import { connectTo } from "./connect.ts";
 import { type FindIps, findIps as findBySystem } from "./find_ips.ts";
-import { isOwnShortage } from "./shortage.ts";
+import { isNoLocalPort, isOwnShortage, NO_LOCAL_PORT } from "./shortage.ts";
 import { afterSockets } from "./socket_timer.ts";
 import { formatDuration } from "../values/duration.ts";
 import { type CheckCa, escapeByte, hasStatus, type ServerCheck, type StatusRange } from "../values/check_spec.ts";
@@ -258,7 +258,9 @@ class Attempt {
     if (this.#soFar !== undefined) return this.#soFar;
     if (this.#options.deadline.aborted) return this.#late();
     if (this.#waitingFor === "name") return gone("its name was not found");
-    if (isOwnShortage(error)) return { passed: false, reason: clauseOf(error), isGone: false, isOwnFault: true };
+    if (isOwnShortage(error)) {
+      return { passed: false, reason: isNoLocalPort(error) ? NO_LOCAL_PORT : clauseOf(error), isGone: false, isOwnFault: true };
+    }
     if (error instanceof HandshakeError) return this.#failed(error.message);
     if (this.#waitingFor === "handshake") return this.#failed(`${clauseOf(error)} during the TLS handshake`);
     return this.#waitingFor === "answer" ? this.#cutShort(clauseOf(error)) : gone(clauseOf(error));

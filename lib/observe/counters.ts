@@ -65,6 +65,24 @@ export const COUNTERS = {
     metric: "balancer_replay_overflows_total",
     help: "Times that an unanswered request was larger than --replay-buffer",
   },
+  wouldBeRefused: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_would_be_refused_connections_total",
+    help: "Connections of clients that a list or limit would have refused without --limits-dry-run",
+  },
+  untrackedClients: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_untracked_connections_total",
+    help: "Connections that no limit of clients counted, because the table of clients was full",
+  },
+  accessLogDropped: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_access_log_dropped_total",
+    help: "Lines of the access log that were dropped, because they came too fast or could not be written",
+  },
   serverOpen: {
     scope: "server",
     kind: "gauge",

@@ -76,6 +76,16 @@ export function findLocks(name: string, world: PathsWorld = PROCESS_WORLD): stri
   });
 }
 
+/** Whether a path stands for the same file in every folder. */
+export function isAbsolute(path: string): boolean {
+  return /^(\/|\\\\|[A-Za-z]:)/.test(path); // the last two are Windows'
+}
+
+/** The absolute path that `path` stands for in a folder. */
+export function pathFrom(folder: string, path: string): string {
+  return isAbsolute(path) ? path : `${folder}/${path}`;
+}
+
 /** The folder that a file with an absolute path is in. */
 export function folderOf(path: string): string {
   return path.slice(0, path.lastIndexOf("/")) || "/";
@@ -109,14 +119,4 @@ function given(world: PathsWorld, variable: string): string | undefined {
 /** An absolute path without trailing slashes; undefined for any other path (the XDG specification says to ignore those). */
 function absolute(path: string | undefined): string | undefined {
   return path?.startsWith("/") ? path.replace(/\/+$/, "") : undefined;
-}
-
-/** Whether a path means the same file in every working directory. */
-export function isAbsolute(path: string): boolean {
-  return Deno.build.os === "windows" ? /^([a-z]:)?[\\/]/i.test(path) : path.startsWith("/");
-}
-
-/** The path that means this file in every working directory. */
-export function absolutePath(path: string): string {
-  return isAbsolute(path) ? path : `${Deno.cwd()}/${path}`;
 }
