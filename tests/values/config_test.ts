@@ -50,6 +50,7 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     deferAcceptMs: 0,
     logLevel: "info",
     accessLog: null,
+    accessLogStart: false,
     accessLogSample: 1,
   });
 });
