@@ -31,6 +31,7 @@ import type { TableServer } from "../../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, isDraining } from "../../routing/availability.ts";
 import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableOf, writeAll } from "./conn_streams.ts";
 import type { EndedConnection, MovedConnection, StartedConnection } from "../../observe/connections.ts";
+import { describeProxy } from "../../observe/received_proxy.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
 import type { Gate } from "../gate.ts";
 import { Leg } from "./leg.ts";
@@ -245,6 +246,7 @@ export class StreamsConnection {
       endedAt: Date.now(),
       connectMs: this.#connectMs,
       endedBy: enderOf(fate, this.#firstEnd),
+      proxy: this.#header && describeProxy(addressOf(this.client), this.#header.tlvs),
       fate,
       client: formatAddress(this.#address),
       server: server?.name,
