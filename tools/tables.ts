@@ -77,6 +77,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   controlConnectionsMax: ["Connections to the control socket", count],
   controlWaitingMax: ["Connections to the control socket that have sent no request", count],
   stateFileBytesMax: ["State file", formatSize],
+  caFileBytesMax: ["File of authorities for HTTPS checks", formatSize],
   acceptProxyMax: ["Prefixes of `--accept-proxy`", count],
   sourcesMax: ["Addresses of `--source`", count],
   workersMax: ["Workers (threads of engine `epoll`)", count],

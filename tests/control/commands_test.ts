@@ -28,7 +28,7 @@ const MISTAKES: readonly [words: readonly string[], code: number, says: readonly
   [[], 2, ["Missing command: see balancerctl --help"]],
   [["lsit"], 2, ['Unknown command "lsit": did you mean "list"?']],
   [["frobnicate"], 2, ['Unknown command "frobnicate": see balancerctl --help']],
-  [["start", "127.0.0.1", "0", "--check-timout", "1s"], 2, ['Unknown option "--check-timout": did you mean "--check-timeout"?']],
+  [["start", "127.0.0.1", "0", "--check-timout", "1s"], 2, ['Unknown option "--check-timout": did you mean "--check-timeout"']],
   [["list", "--color", "blue"], 2, ['Unknown color choice "blue": use auto, always or never']],
   [["constructor"], 2, ['Unknown command "constructor"']],
   [["--nope"], 2, ['Unknown option "--nope"']],

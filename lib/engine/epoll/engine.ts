@@ -41,6 +41,7 @@ import { allocateLogColumns, LogColumns } from "./log_columns.ts";
 import { ReceivedHeaders } from "./received_headers.ts";
 import type { ReportHandlers } from "./reports.ts";
 import { type SharedTable, SharedTables } from "./shared_table.ts";
+import { isEarlyReason } from "./reasons.ts";
 import { checkSources } from "./sources.ts";
 import { formatClient, knownOf, OpenRow, reasonOf, ReportedEnd, ReportedMove, ReportedStart } from "./views.ts";
 import { type CommonSetup, WorkerHandle } from "./worker_handle.ts";
@@ -295,7 +296,8 @@ class EpollEngine implements Engine {
       onEnd: (report) => onEnded(ended.of(report, headers.take(report.id))),
       onHeader: (report) => headers.add(report),
       onMove: (report) => onMoved(moved.of(report)),
-      onFailure: (slot, errno) => onServerFailed(slot, reasonOf(errno) ?? "it did not accept"),
+      onFailure: (slot, errno) =>
+        onServerFailed(slot, reasonOf(errno) ?? "it did not accept", isEarlyReason(errno) ? "answer" : "connect"),
       onRefusal: ({ ip, port, fate }) => onWouldBeRefused(formatClient(ip, port), fate as Refusal),
     };
   }
