@@ -13,6 +13,7 @@ import type { EndedConnection, MovedConnection } from "../observe/connections.ts
 import { didYouMean } from "../values/did_you_mean.ts";
 import { formatDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
+import { counterOf } from "../health/check.ts";
 import { CHECKS_UNDER_WAY_MAX } from "../health/health.ts";
 import { explainClient, type Explanation } from "../routing/explain.ts";
 import { parseClient } from "../values/client_name.ts";
@@ -169,6 +170,7 @@ export class Balancer implements AsyncDisposable {
       checksMax: options.checksMax ?? CHECKS_UNDER_WAY_MAX,
       connectsOf: (slot) => this.counters.getOf(slot, "connects"),
       onChange: logCondition,
+      onChecked: (slot, result) => this.counters.addTo(slot, counterOf(result)),
       onSilent: (slot, { silentMs, sinceHealthyMs }) => this.#engine.lose(slot, silentMs, sinceHealthyMs),
     });
     this.#pool = new Map(

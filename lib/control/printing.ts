@@ -145,6 +145,7 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
     ["Settings", settingsOf(status).map(([flag, value]) => `--${flag} ${quoted(value)}`).join(" ")],
     ["State", status.stateFile ?? "not kept (--no-state)"],
     ["Log", status.logFile ?? "standard error"],
+    ...(status.http === null ? [] : [["HTTP", `http://${status.http}/metrics, /live and /ready`]]),
     ...status.warnings.map((warning) => ["Warning", warning]),
   ];
   return indent(alignColumns(rows.map(([name, text]) => [style.heading(name), text]))).join("\n");

@@ -5,6 +5,7 @@
 
 import type { Config } from "../values/config.ts";
 import { assert } from "../values/errors.ts";
+import type { CheckResult } from "./check.ts";
 import { type CheckFailure, Health, type HealthClock, type ServerHealth, SYSTEM_CLOCK } from "./health.ts";
 import type { TableServer } from "../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, type ServerState } from "../routing/availability.ts";
@@ -26,6 +27,8 @@ interface AdmissionOptions {
   readonly connectsOf: (slot: number) => number;
   /** Called when health has changed the state of a server. It must not change anything here. */
   readonly onChange: (server: string, condition: ServerCondition) => void;
+  /** Called for every check that has a result. */
+  readonly onChecked?: (slot: number, result: CheckResult) => void;
   /** Called for each check without an answer, from the `fall`-th failure in a row on. */
   readonly onSilent: (slot: number, failure: CheckFailure) => void;
 }
@@ -67,6 +70,7 @@ export class Admission implements Disposable {
       config: { ...options.config, checksMax: options.checksMax },
       clock: this.#clock,
       connectsOf: options.connectsOf,
+      onChecked: options.onChecked,
       onChange: (slot, health) => this.#onHealth(slot, health),
       onCheckFailed: (slot, failure) => this.#onCheckFailed(slot, failure),
     });

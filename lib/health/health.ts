@@ -187,6 +187,8 @@ interface HealthOptions {
   readonly onChange: (slot: number, health: ServerHealth) => void;
   /** Called for every failed check from the `fall`-th in a row on, except for trials where checks are off. */
   readonly onCheckFailed: (slot: number, failure: CheckFailure) => void;
+  /** Called for every check that has a result. */
+  readonly onChecked?: (slot: number, result: CheckResult) => void;
   /** The number of connections of clients that the server has accepted so far. */
   readonly connectsOf: (slot: number) => number;
 }
@@ -240,7 +242,7 @@ export class Health implements Disposable {
 
   constructor(options: HealthOptions) {
     const { check, rise, fall, restMs } = options.config;
-    this.#options = { run: runCheck, clock: SYSTEM_CLOCK, ...options };
+    this.#options = { run: runCheck, clock: SYSTEM_CLOCK, ...options, onChecked: options.onChecked ?? (() => {}) };
     this.#underWayMax = options.config.checksMax ?? CHECKS_UNDER_WAY_MAX;
     this.#rules = { rise, fall, restMs, isChecked: check.kind !== "off" };
     this.#check = check.kind === "off" ? { kind: "tcp" } : check;
@@ -381,6 +383,7 @@ export class Health implements Disposable {
 
   #learn(watched: Watched, result: CheckResult, startedMs: number, moment: Moment): void {
     const { record } = watched;
+    this.#options.onChecked(watched.slot, result);
     if (result.passed) {
       watched.failingSinceMs = Infinity;
       watched.wellMs = startedMs;

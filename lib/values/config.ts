@@ -3,7 +3,7 @@
  * and the fixed limits.
  */
 
-import { type KeyRule, parseKeyRule } from "./address.ts";
+import { type Address, type KeyRule, parseAddress, parseKeyRule } from "./address.ts";
 import { type Check, parseCheck } from "./check_spec.ts";
 import { parseChoice } from "./choice.ts";
 import { parseCount } from "./count.ts";
@@ -35,6 +35,10 @@ export const LIMITS = {
   controlConnectionsMax: 1024,
   /** Connections to the control socket whose next request has not begun to arrive. */
   controlWaitingMax: 256,
+  /** Connections to the address of --http. A scraper or a probe has one. */
+  httpConnectionsMax: 64,
+  /** Lines in the head of a request, on the control socket and on --http. */
+  requestHeadersMax: 100,
   stateFileBytesMax: 16 * 1024 ** 2,
   workersMax: 64,
   busyPollMaxMicros: 10_000,
@@ -301,6 +305,14 @@ export const SETTINGS = {
     default: "off",
     summary: "accept a client when its first bytes arrive, or after this time; delays servers that speak first (epoll engine only)",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "Time to defer accepting", 1000, LIMITS.deferAcceptMaxMs),
+  },
+  http: {
+    group: "Monitoring",
+    flag: "http",
+    value: "ADDRESS:PORT|off",
+    default: "off",
+    summary: "serve /metrics, /live and /ready over HTTP on this address, to everybody who can reach it",
+    parse: (text): Address | null => text === "off" ? null : parseAddress(text, "HTTP address", 0),
   },
   logLevel: {
     group: "Logging",

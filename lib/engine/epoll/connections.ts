@@ -111,6 +111,7 @@ export class Connections {
   /** Ends a client that is accepted and counted but exceeds the limit on connections. Its address is in the row of `noted`. */
   refuse(client: number, noted: number): void {
     this.#sayEnd(client);
+    this.#kit.counters.add("limitBalancer");
     this.#tellUnbegun(noted, "refused_limit");
     this.#kit.libc.call.close(client);
   }
@@ -240,9 +241,9 @@ export class Connections {
   /** Counts the end in `#end` and reports it to main. */
   #tellEnd(): void {
     const { counters, reports } = this.#kit;
-    const { fate, slot } = this.#end;
+    const { fate, slot, durationMs } = this.#end;
     reports.begin();
-    counters.addFate(fate, slot < 0 ? undefined : slot);
+    counters.addFate(fate, slot < 0 ? undefined : slot, durationMs / 1000);
     if (slot >= 0) counters.raiseOf(slot, "serverOpen", -1);
     counters.raise("open", -1);
     reports.writeEnd(this.#ended, this.#end);
@@ -394,7 +395,9 @@ export class Connections {
     const row = rowOf(client);
     const departure = this.#dialer.searchOf(client)?.departure;
     if (departure === undefined) {
-      return this.#close(client, fateOfUnserved(words[row + WORD.attempts], this.#dialer.serverCount(client)));
+      const fate = fateOfUnserved(words[row + WORD.attempts], this.#dialer.serverCount(client));
+      if (fate === "refused_limit") this.#kit.counters.add("limitServers");
+      return this.#close(client, fate);
     }
     const { loss, state, kept } = departure;
     const fate = fateOfUntaken(loss, state, kept >= 0);

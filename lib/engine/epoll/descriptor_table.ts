@@ -29,7 +29,7 @@ export const WORD = {
   /** Client: the IP address, up to four words in network byte order, and its length in bytes. */
   ip: 8,
   ipLength: 12,
-  /** The port of the peer; client: with the number of its service from bit SERVICE_SHIFT on. */
+  /** The port of the peer; client: with the number of its listener from bit LISTENER_SHIFT on. */
   port: 13,
   /** Bytes read here and not yet sent on: the number of their chunk plus 1 (0: none), and their start and end in it. */
   chunk: 14,
@@ -79,10 +79,10 @@ export const SERVER_FLOAT = {
   retryAtMs: 11,
 } as const;
 
-/** The first bit of the service's number in a client's `WORD.port`. */
-export const SERVICE_SHIFT = 16;
+/** The first bit of the listener's number in a client's `WORD.port`. */
+export const LISTENER_SHIFT = 16;
 /** The mask of the port in that word. */
-export const PORT_MASK: number = (1 << SERVICE_SHIFT) - 1;
+export const PORT_MASK: number = (1 << LISTENER_SHIFT) - 1;
 
 /** The first bit of the upper half of `WORD.moves`. */
 export const FROM_SHIFT = 16;

@@ -20,11 +20,11 @@ import {
   floatsOf,
   FROM_SHIFT,
   MOVES_MASK,
+  LISTENER_SHIFT,
   PORT_MASK,
   ROLE,
   rowOf,
   SERVER_FLOAT,
-  SERVICE_SHIFT,
   WORD,
 } from "./descriptor_table.ts";
 import { REASON } from "./reasons.ts";
@@ -115,7 +115,7 @@ interface Routing {
 /** The parts of the worker that dialling uses. */
 type DialerKit = Pick<
   WorkerKit,
-  "libc" | "sockets" | "table" | "descriptors" | "counters" | "wheel" | "config" | "availabilities" | "reports" | "clock" | "post"
+  "setup" | "libc" | "sockets" | "table" | "descriptors" | "counters" | "wheel" | "config" | "availabilities" | "reports" | "clock" | "post"
 >;
 
 /** The searches of one worker. */
@@ -399,7 +399,8 @@ export class Dialer {
   }
 
   #routingOf(client: number): Routing {
-    return this.#routings[this.#words[rowOf(client) + WORD.port] >>> SERVICE_SHIFT];
+    const { listeners } = this.#kit.setup;
+    return this.#routings[listeners[this.#words[rowOf(client) + WORD.port] >>> LISTENER_SHIFT].service];
   }
 
   /** Chooses the next server to try and reserves a connection there. Returns its index in the table; -1: none. */
@@ -550,8 +551,8 @@ export class Dialer {
     const { counters, clock } = this.#kit;
     const row = rowOf(client);
     this.#words[row + WORD.errno] = 0;
-    counters.addTo(this.#words[row + WORD.slot], "connects");
-    counters.addConnectSeconds((clock.nowMs - this.#floats[floatsOf(server) + FLOAT.startedMs]) / 1000);
+    const seconds = (clock.nowMs - this.#floats[floatsOf(server) + FLOAT.startedMs]) / 1000;
+    counters.addConnect(this.#words[row + WORD.slot], seconds);
     return DIAL.connected;
   }
 

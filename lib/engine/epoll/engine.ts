@@ -108,9 +108,9 @@ class EpollEngine implements Engine {
     const { config, listeners, tables, counters, availabilities } = options;
     this.#options = options;
     this.#handlers = this.#handlersOf(options);
-    this.#listeners = listeners.map(({ listener, service }) => {
+    this.#listeners = listeners.map(({ listener, service }, index) => {
       assert(listener instanceof EpollListener, "a listener of another engine");
-      return { descriptor: listener.descriptor, service };
+      return { index, descriptor: listener.descriptor, service };
     });
     this.#published = { tables, shared: this.#shared.publish(tables, 0), generation: 0 };
     this.#noteNames(tables);
@@ -379,7 +379,8 @@ class EpollEngine implements Engine {
     const row = rowOf(client);
     const slot = words[row + WORD.slot];
     const server = words[row + WORD.peer];
-    counters.addFate("worker_lost", slot < 0 ? undefined : slot);
+    const durationMs = Math.max(0, performance.now() - floats[floatsOf(client) + FLOAT.startedMs]);
+    counters.addFate("worker_lost", slot < 0 ? undefined : slot, durationMs / 1000);
     const from = (words[row + WORD.moves] >>> FROM_SHIFT) - 1;
     for (const counting of [slot, from]) if (counting >= 0) counters.raiseOf(counting, "serverOpen", -1);
     counters.raise("open", -1);
@@ -392,7 +393,7 @@ class EpollEngine implements Engine {
       sentBytes: floats[floatsOf(client) + FLOAT.bytes],
       receivedBytes: floats[floatsOf(client) + FLOAT.earlierBytes] +
         (server < 0 ? 0 : floats[floatsOf(server) + FLOAT.bytes]),
-      durationMs: Math.max(0, performance.now() - floats[floatsOf(client) + FLOAT.startedMs]),
+      durationMs,
       reason: undefined,
     });
   }

@@ -35,6 +35,8 @@ export interface WorkerSetup {
 
 /** A listener as workers see it: its descriptor, and the service whose clients it accepts. */
 export interface WorkerListener {
+  /** Its number: its place among the listeners of the engine. */
+  readonly index: number;
   readonly descriptor: number;
   readonly service: number;
 }

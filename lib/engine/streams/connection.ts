@@ -58,6 +58,8 @@ export interface Client {
   /** The id of its connection, unique in the engine. */
   readonly id: number;
   readonly client: Deno.TcpConn;
+  /** The number of its listener: its place among the listeners of the engine. */
+  readonly listener: number;
   readonly service: number;
 }
 
@@ -67,6 +69,7 @@ export class StreamsConnection {
   readonly #startedMs = performance.now();
   readonly id: number;
   readonly client: Deno.TcpConn;
+  readonly #listener: number;
   readonly #service: number;
   readonly ip: Uint8Array;
   readonly #address: Address;
@@ -88,9 +91,10 @@ export class StreamsConnection {
   #sentBytes = 0;
   #receivedBytes = 0;
 
-  constructor({ id, client, service }: Client, readonly context: ConnectionContext) {
+  constructor({ id, client, listener, service }: Client, readonly context: ConnectionContext) {
     this.id = id;
     this.client = client;
+    this.#listener = listener;
     this.#service = service;
     this.#address = addressOf(client);
     this.ip = ipBytes(this.#address.host);
@@ -140,7 +144,9 @@ export class StreamsConnection {
       const budget = { attempts: config.connectAttemptsMax, deadlineMs: this.#startedMs + config.connectDeadlineMs };
       const search = this.#search = this.#newSearch("any", [], budget);
       if (await search.run((server, socket) => this.#open(server, socket)) || this.#state === "ended") return;
-      this.end(fateOfUnserved(this.#tally.attempts, table(this.#service).servers.length));
+      const fate = fateOfUnserved(this.#tally.attempts, table(this.#service).servers.length);
+      if (fate === "refused_limit") this.context.counters.add("limitServers");
+      this.end(fate);
     });
   }
 
@@ -156,7 +162,8 @@ export class StreamsConnection {
     this.#departure?.over.resolve();
     if (isCut) abortSocket(this.client);
     else closeSocket(this.client);
-    this.context.counters.addFate(fate, server?.slot);
+    const durationMs = performance.now() - this.#startedMs;
+    this.context.counters.addFate(fate, server?.slot, durationMs / 1000);
     this.#search?.cancel();
     this.#release(this.#leg);
     this.#conversation.forget();
@@ -168,7 +175,7 @@ export class StreamsConnection {
       moves: this.#moves,
       sentBytes: this.#sentBytes,
       receivedBytes: this.#receivedBytes,
-      durationMs: performance.now() - this.#startedMs,
+      durationMs,
       reason: this.#tally.reason,
     });
   }
@@ -527,6 +534,7 @@ export class StreamsConnection {
     this.#source.take(bytes);
     this.#conversation.serverTook(bytes);
     this.#sentBytes += bytes;
+    this.context.counters.addToListener(this.#listener, "listenerReceivedBytes", bytes);
     this.#countOf(leg, "sentBytes", bytes);
   }
 
@@ -540,6 +548,7 @@ export class StreamsConnection {
     leg.heardMs = performance.now(); // it could not send while the client did not read
     this.#conversation.clientTook(bytes);
     this.#receivedBytes += bytes;
+    this.context.counters.addToListener(this.#listener, "listenerSentBytes", bytes);
     this.#countOf(leg, "receivedBytes", bytes);
   }
 

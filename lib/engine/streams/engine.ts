@@ -81,7 +81,7 @@ class StreamsEngine implements Engine {
     };
     const sweepMs = Math.max(IDLE_SWEEP_MIN_MS, config.idleTimeoutMs / IDLE_SWEEPS_PER_TIMEOUT);
     this.#sweep = setInterval(() => this.#endIdle(), sweepMs);
-    this.#accepting = Promise.all(listeners.map((listener) => this.#acceptAll(listener)));
+    this.#accepting = Promise.all(listeners.map((listener, index) => this.#acceptAll(listener, index)));
   }
 
   update(tables: readonly RoutingTable[]): Promise<void> {
@@ -130,12 +130,12 @@ class StreamsEngine implements Engine {
     await this.stop(0);
   }
 
-  async #acceptAll({ listener, service }: ServiceListener): Promise<void> {
+  async #acceptAll({ listener, service }: ServiceListener, index: number): Promise<void> {
     assert(listener instanceof StreamsListener, "a listener of another engine");
     const backoff = new AcceptBackoff();
     while (!this.#stopping) {
       try {
-        this.#serve(await listener.socket.accept(), service);
+        this.#serve(await listener.socket.accept(), index, service);
       } catch (error) {
         if (this.#stopping) return;
         if (CLIENT_ERRORS.some((kind) => error instanceof kind)) {
@@ -157,14 +157,16 @@ class StreamsEngine implements Engine {
     await Promise.race([over, this.#stopped.promise]).finally(() => clearTimeout(timer));
   }
 
-  #serve(client: Deno.TcpConn, service: number): void {
+  #serve(client: Deno.TcpConn, listener: number, service: number): void {
     const { counters, config } = this.#options;
     counters.add("accepted");
+    counters.addToListener(listener, "listenerAccepted");
     const open = counters.raise("open");
-    const connection = new StreamsConnection({ id: ++this.#lastId, client, service }, this.#context);
+    const connection = new StreamsConnection({ id: ++this.#lastId, client, listener, service }, this.#context);
     this.#connections.set(connection.id, connection);
-    if (open > config.connectionsMax) connection.end("refused_limit");
-    else void connection.run();
+    if (open <= config.connectionsMax) return void connection.run();
+    counters.add("limitBalancer");
+    connection.end("refused_limit");
   }
 
   #forget(connection: StreamsConnection, ended: EndedConnection): void {
