@@ -368,10 +368,13 @@ Deno.test("parseOptions() takes what is known and refuses the rest", () => {
   assertThrows(() => parseOptions(["keepalive"], ""), Error, '"keepalive" is no option');
 });
 
-Deno.test("parseOptions() has the contender `before` exactly if there is a folder for it", () => {
+Deno.test("parseOptions() has the contenders `before` and `variant` exactly if their options are given", () => {
   const contenders = (...argv: string[]) => parseOptions(argv, "").contenders;
-  assertEquals(contenders(), CONTENDER_NAMES.filter((name) => name !== "before"));
-  assertEquals(contenders("--against", "../old"), CONTENDER_NAMES);
+  assertEquals(contenders(), CONTENDER_NAMES.filter((name) => name !== "before" && name !== "variant"));
+  assertEquals(contenders("--against", "../old"), CONTENDER_NAMES.filter((name) => name !== "variant"));
+  assertEquals(contenders("--variant=--proxy v2", "--among", "epoll"), ["epoll", "variant"]);
+  assertEquals(parseOptions(["--variant=--proxy v2"], "").variant, ["--proxy", "v2"]);
+  assertThrows(() => contenders("--among", "variant"), Error, 'Contender "variant" needs --variant SETTINGS');
   assertEquals(contenders("--against", "../old", "--among", "again,epoll"), ["epoll", "again", "before"]);
   assertEquals(parseOptions(["--against", "../old"], "").against, "../old");
   assertThrows(() => contenders("--among", "before"), Error, 'Contender "before" needs --against FOLDER');

@@ -267,6 +267,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
   const listener = kind.listen({ host, port: 0 }, engineConfig);
   const engine = kind.create({
+    startId: "00000000000000ff",
     listeners: [{ listener, service: 0 }],
     tables: [table],
     config: engineConfig,

@@ -20,6 +20,7 @@ const NEEDS = {
   "dash": () => runs("dash", "-c", ":"),
   // Git refuses to read what belongs to another user, and a downloaded archive has nothing for it to read.
   "git in a checkout of one's own": () => runs("git", "-C", ROOT, "rev-parse"),
+  "haproxy": () => runs("sh", "-c", "PATH=$PATH:/usr/sbin haproxy -v"),
   "Linux": () => Deno.build.os === "linux",
   "network namespaces": () =>
     runs(
@@ -29,6 +30,7 @@ const NEEDS = {
       `balancer_look_${Deno.pid}`,
     ),
   "mkfifo": () => runs("mkfifo", "--version"),
+  "nginx": () => runs("sh", "-c", "PATH=$PATH:/usr/sbin nginx -v"),
   "npm": () => runs("npm", "--version"),
   "python3": () => runs("python3", "--version"),
   "pseudo-terminals": () => runs("sh", "-c", ": <>/dev/ptmx && test -c /dev/pts/ptmx"),

@@ -6,6 +6,7 @@
 import { type Address, clientKey, formatAddress, parseAddress, reaches } from "../values/address.ts";
 import { Admission, type ServerCondition } from "../health/admission.ts";
 import { type Config, LIMITS } from "../values/config.ts";
+import { newStartId } from "../values/connection_id.ts";
 import { allocateCounters, Counters } from "../observe/counters.ts";
 import { countFates, type Fate, FATE_NAMES, FATES } from "../values/fates.ts";
 import type { Engine, EngineKind, Listener } from "../engine/engine.ts";
@@ -26,13 +27,8 @@ import { peakToMean, ringFingerprint, ringShares } from "../routing/ring.ts";
 import { type Load, routeFirst } from "../routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
 import { allocateAvailabilities, AvailabilityTable, type ServerState } from "../routing/availability.ts";
-import type { SavedServer } from "./state_file.ts";
-
-/** The settings of a server. `connectionsMax` is null for no limit. */
-interface ServerSettings {
-  readonly weight: number;
-  readonly connectionsMax: number | null;
-}
+import { DEFAULT_SERVER_SETTINGS, type ServerSettings } from "../values/server_settings.ts";
+import { type SavedServer, toSaved } from "./state_file.ts";
 
 /** A connection that a server did not accept. */
 interface ConnectFailure {
@@ -100,7 +96,7 @@ export interface BalancerOptions {
 
 /** A server that is being removed: it is no longer in the pool and still has connections. */
 interface Removing {
-  readonly server: TableServer;
+  readonly server: PoolServer;
   readonly openBefore: number;
   readonly movedBefore: number;
   readonly fatesBefore: Readonly<Record<Fate, number>>;
@@ -116,6 +112,11 @@ interface PublishOptions {
 
 type ServerIdentity = Pick<TableServer, "name" | "address">;
 
+/** A server of the pool, with its settings as the operator gave them. */
+interface PoolServer extends TableServer {
+  readonly settings: ServerSettings;
+}
+
 /** Figures of a routing table, computed when they are first shown. */
 interface Shown {
   readonly generation: number;
@@ -123,7 +124,7 @@ interface Shown {
   readonly ring: RingView;
 }
 
-type Pool = ReadonlyMap<string, TableServer>;
+type Pool = ReadonlyMap<string, PoolServer>;
 
 const log = logger("pool");
 const connectionLog = logger("connection");
@@ -174,13 +175,17 @@ export class Balancer implements AsyncDisposable {
       onSilent: (slot, { silentMs, sinceHealthyMs }) => this.#engine.lose(slot, silentMs, sinceHealthyMs),
     });
     this.#pool = new Map(
-      servers.map(({ server: name, ...settings }) => [name, this.#newServer({ name, address: parseAddress(name) }, settings)]),
+      servers.map(({ server: name, draining: _, ...settings }) => [
+        name,
+        this.#newServer({ name, address: parseAddress(name) }, settings),
+      ]),
     );
     const empty = emptyTable(config.key, config.loadBound);
     this.#table = this.#pool.size === 0 ? empty : nextTable(empty, [...this.#pool.values()]);
     for (const { address } of this.#pool.values()) refuseLoop(address, listener.address, ownIps());
     const logEnd = endLogger();
     this.#engine = engine.create({
+      startId: newStartId(),
       listeners: [{ listener, service: 0 }],
       tables: [this.#table],
       config: engineConfig,
@@ -229,7 +234,7 @@ export class Balancer implements AsyncDisposable {
    * Adds a server to the pool. If the server is being removed, the removal is cancelled and its connections stay. Throws `conflict`
    * if it is already in the pool or not allowed.
    */
-  add(address: Address, settings: ServerSettings): Promise<ServerView> {
+  add(address: Address, settings: Partial<ServerSettings> = {}): Promise<ServerView> {
     const name = formatAddress(address);
     return this.#change(async () => {
       const cannot = `Cannot add server ${JSON.stringify(name)}`;
@@ -256,7 +261,7 @@ export class Balancer implements AsyncDisposable {
         this.#finishRemoval(server.slot);
         throw error;
       }
-      log.info("Added server {server}", { server: name, ...settings });
+      log.info("Added server {server}", { server: name, ...server.settings });
       return this.#view(server);
     });
   }
@@ -269,15 +274,15 @@ export class Balancer implements AsyncDisposable {
     return this.#change(async () => {
       const old = this.#inPool(name, "change");
       const wasDraining = this.#admission.isDraining(old.slot);
-      const { weight = old.weight, connectionsMax = limitOrNull(old.connectionsMax), draining = wasDraining } = settings;
-      const server = this.#newServer(old, { weight, connectionsMax }, old.slot);
+      const { draining = wasDraining, ...changed } = settings;
+      const server = this.#newServer(old, { ...old.settings, ...changed }, old.slot);
       const pool = new Map(this.#pool).set(name, server);
       await this.#publish(pool, `Cannot change server ${JSON.stringify(name)}`, { draining: new Map([[name, draining]]) });
       this.#admission.change(server);
       if (draining && !wasDraining) this.#admission.drain(server.slot);
       if (!draining && wasDraining) this.#admission.undrain(server.slot);
       if (draining) this.#engine.vacate(server.slot);
-      log.info("Changed server {server}", { server: name, weight, connectionsMax, draining });
+      log.info("Changed server {server}", { server: name, ...server.settings, draining });
       return this.#view(server);
     });
   }
@@ -308,7 +313,8 @@ export class Balancer implements AsyncDisposable {
 
   /** Every server: those of the pool by name, then those that are being removed. */
   list(): ServerView[] {
-    return [...this.#table.servers, ...this.#removing.values().map(({ server }) => server)].map((server) => this.#view(server));
+    const inPool = this.#table.servers.map(({ name }) => this.#pool.get(name)!);
+    return [...inPool, ...this.#removing.values().map(({ server }) => server)].map((server) => this.#view(server));
   }
 
   /** One server, of the pool or being removed. Throws `unknown` if there is none with this name. */
@@ -416,12 +422,7 @@ export class Balancer implements AsyncDisposable {
     }
     const isDraining = ({ name, slot }: TableServer) =>
       draining.get(name) ?? (this.#pool.has(name) && this.#admission.isDraining(slot));
-    const saved = servers.map((server) => ({
-      server: server.name,
-      weight: server.weight,
-      connectionsMax: limitOrNull(server.connectionsMax),
-      ...(isDraining(server) ? { draining: true } : {}),
-    }));
+    const saved = servers.map((server) => toSaved(server.name, server.settings, isDraining(server)));
     await this.#save(saved);
     onSaved();
     this.#pool = pool;
@@ -429,7 +430,7 @@ export class Balancer implements AsyncDisposable {
     await this.#engine.update([this.#table]);
   }
 
-  #inPool(name: string, verb: string): TableServer {
+  #inPool(name: string, verb: string): PoolServer {
     const server = this.#pool.get(name);
     if (server !== undefined) return server;
     const quoted = JSON.stringify(name);
@@ -440,9 +441,18 @@ export class Balancer implements AsyncDisposable {
     throw new OperatorError("unknown", `Server ${quoted} is not in the pool: ${wayOut}`);
   }
 
-  #newServer({ name, address }: ServerIdentity, settings: ServerSettings, slot = this.#takeSlot()): TableServer {
-    const { weight, connectionsMax } = settings;
-    return { name, address, weight, connectionsMax: connectionsMax ?? Infinity, slot };
+  #newServer({ name, address }: ServerIdentity, given: Partial<ServerSettings>, slot = this.#takeSlot()): PoolServer {
+    const settings = { ...DEFAULT_SERVER_SETTINGS, ...given };
+    const proxy = settings.proxy ?? this.#config.proxy;
+    return {
+      name,
+      address,
+      weight: settings.weight,
+      connectionsMax: settings.connectionsMax ?? Infinity,
+      slot,
+      proxy: proxy === "off" ? undefined : proxy,
+      settings,
+    };
   }
 
   #takeSlot(): number {
@@ -453,7 +463,7 @@ export class Balancer implements AsyncDisposable {
     return slot;
   }
 
-  async #startRemoval(server: TableServer): Promise<Removing> {
+  async #startRemoval(server: PoolServer): Promise<Removing> {
     const pool = new Map(this.#pool);
     pool.delete(server.name);
     const removing: Removing = {
@@ -509,15 +519,13 @@ export class Balancer implements AsyncDisposable {
     return countFates((fate) => this.counters.getOf(slot, fate));
   }
 
-  #view(server: TableServer): ServerView {
-    const { name, weight, connectionsMax, slot } = server;
+  #view({ name, slot, settings }: PoolServer): ServerView {
     const count = (counter: Parameters<Counters["getOf"]>[1]) => this.counters.getOf(slot, counter);
     return {
       server: name,
       slot,
       ...this.#admission.conditionOf(slot),
-      weight,
-      connectionsMax: limitOrNull(connectionsMax),
+      ...settings,
       open: count("serverOpen"),
       movedAway: count("movedAway"),
       connects: count("connects"),
@@ -540,10 +548,6 @@ export class Balancer implements AsyncDisposable {
       ring: { fingerprint: ringFingerprint(ring), points: ring.points.length, peakToMean: peakToMean(ring, shares) },
     };
   }
-}
-
-function limitOrNull(connectionsMax: number): number | null {
-  return connectionsMax === Infinity ? null : connectionsMax;
 }
 
 function refuseLoop(server: Address, listener: Address, ownIps: readonly string[]): void {

@@ -20,8 +20,11 @@ const DESCRIPTORS_PER_CHECKS = 33;
 /** Assumed if the limit is unknown (Deno raises the soft limit to the hard limit when it starts; macOS has at least this). */
 const DESCRIPTORS_ASSUMED = 10_240;
 
-/** Prints the limit on open files and, on Linux, the lowest and the highest local port. */
-const LOOK = "ulimit -n; read -r low high < /proc/sys/net/ipv4/ip_local_port_range && echo $low $high";
+/**
+ * Prints the limit on open files and, on Linux, the lowest and the highest local port. The shell's `read` takes one byte at a time,
+ * and such a file gives no more than the first.
+ */
+const LOOK = "ulimit -n; cat /proc/sys/net/ipv4/ip_local_port_range";
 
 /** What the system allows the process. */
 interface SystemLimits {
@@ -41,7 +44,7 @@ export async function readSystemLimits(): Promise<SystemLimits> {
   try {
     const { stdout } = await new Deno.Command("sh", { args: ["-c", LOOK], stdin: "null", stderr: "null" }).output();
     const [limit, range = ""] = new TextDecoder().decode(stdout).trim().split("\n");
-    const [, low, high] = range.match(/^([0-9]+) ([0-9]+)$/) ?? [];
+    const [, low, high] = range.match(/^([0-9]+)\s+([0-9]+)$/) ?? [];
     return {
       descriptors: limit === "unlimited" ? Infinity : /^[0-9]+$/.test(limit) ? Number(limit) : DESCRIPTORS_ASSUMED,
       localPorts: high === undefined ? null : Number(high) - Number(low) + 1,

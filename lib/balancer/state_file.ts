@@ -9,15 +9,29 @@ import { LIMITS } from "../values/config.ts";
 import { failWith, messageOf, OperatorError } from "../values/errors.ts";
 import { folderOf } from "../values/paths.ts";
 import { ifMissing, readPlain } from "../values/plain_file.ts";
+import {
+  DEFAULT_SERVER_SETTINGS,
+  faultOfSettings,
+  type ServerSettingName,
+  type ServerSettings,
+} from "../values/server_settings.ts";
 import { formatSize } from "../values/size.ts";
 
-/** A saved server. `connectionsMax` is null for no limit. */
-export interface SavedServer {
-  readonly server: string;
-  readonly weight: number;
-  readonly connectionsMax: number | null;
-  /** Whether it is draining. */
-  readonly draining?: boolean;
+/** Settings that every saved server has. The others were added later, and are saved where a server has them. */
+const ALWAYS_SAVED = ["weight", "connectionsMax"] as const;
+
+/** A saved server, and whether it is draining. */
+export type SavedServer =
+  & Partial<ServerSettings>
+  & Pick<ServerSettings, typeof ALWAYS_SAVED[number]>
+  & { readonly server: string; readonly draining?: boolean };
+
+/** A server as it is saved. */
+export function toSaved(server: string, settings: ServerSettings, isDraining: boolean): SavedServer {
+  const names = Object.keys(settings) as ServerSettingName[];
+  const own = names.filter((name) => isAlwaysSaved(name) || settings[name] !== DEFAULT_SERVER_SETTINGS[name]);
+  const saved = Object.fromEntries(own.map((name) => [name, settings[name]])) as unknown as ServerSettings;
+  return { server, ...saved, ...(isDraining ? { draining: true } : {}) };
 }
 
 /** The state that was found. `warning` is a sentence for the operator if a file existed but could not be used. */
@@ -160,18 +174,17 @@ function poolFault(servers: readonly SavedServer[]): string | undefined {
 /** What is invalid about a server, as a clause. */
 function serverFault(value: unknown): string | undefined {
   if (!isRecord(value)) return "is not an object";
-  const { server, weight, connectionsMax, draining } = value;
+  const { server, draining } = value;
   if (!isCanonical(server)) return `has the name ${shortened(server)}, which is not an address:port as the daemon writes it`;
-  if (!isCount(weight, LIMITS.weightMax)) {
-    return `has the weight ${shortened(weight)}, which is not a whole number from 1 to ${LIMITS.weightMax}`;
-  }
-  if (connectionsMax !== null && !isCount(connectionsMax, LIMITS.serverConnectionsMax)) {
-    const limits = `neither null nor a whole number from 1 to ${LIMITS.serverConnectionsMax}`;
-    return `has the connection limit ${shortened(connectionsMax)}, which is ${limits}`;
-  }
+  const wrong = faultOfSettings(value, isAlwaysSaved);
+  if (wrong !== undefined) return `has the ${wrong.what} ${shortened(wrong.value)}, which is ${wrong.fault}`;
   if (draining !== undefined && typeof draining !== "boolean") {
     return `has ${shortened(draining)} for draining, which is neither true nor false`;
   }
+}
+
+function isAlwaysSaved(name: ServerSettingName): boolean {
+  return (ALWAYS_SAVED as readonly ServerSettingName[]).includes(name);
 }
 
 function isCanonical(name: unknown): boolean {
@@ -186,10 +199,6 @@ function isCanonical(name: unknown): boolean {
 function shortened(value: unknown): string {
   const text = JSON.stringify(value) ?? "none";
   return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}…` : text;
-}
-
-function isCount(value: unknown, max: number): boolean {
-  return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= max;
 }
 
 async function keepAside(path: string, why: string): Promise<LoadedState> {

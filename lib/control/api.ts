@@ -8,13 +8,22 @@
 import * as z from "zod/mini";
 import en from "zod/v4/locales/en.js";
 import { parseAddress, parseHost } from "../values/address.ts";
+import { listOr } from "../values/choice.ts";
 import { SERVER_STATES } from "../routing/availability.ts";
-import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, DEFAULT_REBALANCE_RATE, LIMITS, parseWeight } from "../values/config.ts";
+import {
+  DEFAULT_DRAIN_MS,
+  DEFAULT_GRACE_MS,
+  DEFAULT_REBALANCE_RATE,
+  LIMITS,
+  parseWeight,
+  PROXY_CHOICES,
+} from "../values/config.ts";
 import { parseCount } from "../values/count.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DURATION_MAX_MS, formatDuration, parseDuration } from "../values/duration.ts";
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../values/errors.ts";
 import { PLANNED_STATES } from "../routing/plan.ts";
+import type { ServerSettingName } from "../values/server_settings.ts";
 
 z.config(en()); // the sentences for values that do not fit; the small variant has none by itself
 
@@ -51,6 +60,14 @@ const weight = whole(1, LIMITS.weightMax).check(z.describe("Share of the clients
 const connectionsMax = z.nullable(whole(1, LIMITS.serverConnectionsMax)).check(
   z.describe("Limit on open connections to the server; null for no limit"),
 );
+/** The settings of a server: a schema for each row of SERVER_SETTINGS. */
+const serverSettings = {
+  weight,
+  connectionsMax,
+  proxy: z.nullable(z.enum(PROXY_CHOICES)).check(
+    z.describe("Version of the PROXY header that connections to the server begin with; null for the daemon's setting"),
+  ),
+} satisfies Record<ServerSettingName, Schema>;
 const serverName = z.string().check(z.meta({ description: "address:port", example: "10.0.0.1:8001" }));
 const pathParameters = z.object({
   server: parsed(parseAddress, "address:port, percent-encoded; an IPv6 address is in brackets", "10.0.0.1:8001"),
@@ -69,8 +86,7 @@ const Server = z.object({
   ),
   since: timestamp.check(z.describe("When this state began")),
   reason: z.nullable(z.string()).check(z.describe("Reason of the state; null while the server is up")),
-  weight,
-  connectionsMax,
+  ...serverSettings,
   open: count,
   movedAway: count.check(z.describe("Connections that moved to another server")),
   connects: count,
@@ -115,15 +131,15 @@ const Status = z.object({
 const NewServer = z.strictObject({
   address: parsed(parseHost, "An IPv4 address, an IPv6 address or a host name", "10.0.0.1"),
   port: whole(1, 65535),
-  weight: z._default(weight, 1),
-  connectionsMax: z._default(connectionsMax, null),
+  ...z.partial(z.strictObject(serverSettings)).shape,
 }).check(z.meta({ id: "NewServer" }));
 
 const draining = z.boolean().check(
   z.describe("Out for maintenance: no new clients, and open connections move to other servers where that is safe"),
 );
-const Change = z.partial(z.strictObject({ weight, connectionsMax, draining }))
-  .check(z.refine((change) => Object.keys(change).length > 0, "Nothing to change: give weight, connectionsMax or draining"))
+const changeable = { ...serverSettings, draining };
+const Change = z.partial(z.strictObject(changeable))
+  .check(z.refine((change) => Object.keys(change).length > 0, `Nothing to change: give ${listOr(Object.keys(changeable))}`))
   .check(z.meta({ id: "Change" }));
 
 const Removal = z.object({

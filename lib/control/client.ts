@@ -6,6 +6,7 @@
 import { ERROR_KINDS, failWith, messageOf, OperatorError } from "../values/errors.ts";
 import { isLocked } from "./lock.ts";
 import { printableIn } from "../values/printable.ts";
+import type { ServerSettings } from "../values/server_settings.ts";
 import { formatSize } from "../values/size.ts";
 import type { Answers } from "./api.ts";
 import { peerUid } from "./peer.ts";
@@ -18,17 +19,13 @@ const ANSWER_MAX_MS = 10_000;
 const ANSWER_BYTES_MAX = 64 * 1024 ** 2;
 
 /** A server to add, as the API takes it. */
-interface NewServer {
+interface NewServer extends Partial<ServerSettings> {
   readonly address: string;
   readonly port: number;
-  readonly weight?: number;
-  readonly connectionsMax?: number;
 }
 
 /** The settings of a server to change. */
-interface ServerChange {
-  readonly weight?: number;
-  readonly connectionsMax?: number | null;
+interface ServerChange extends Partial<ServerSettings> {
   readonly draining?: boolean;
 }
 

@@ -5,7 +5,7 @@
 
 import { abortable, deadline, delay } from "@std/async";
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
-import { parseChoice } from "../values/choice.ts";
+import { listOr, parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
 import { parseCount } from "../values/count.ts";
 import {
@@ -15,7 +15,6 @@ import {
   LIMITS,
   NO_STATE,
   parseConfig,
-  parseServerConnections,
   parseWeight,
   SETTINGS,
 } from "../values/config.ts";
@@ -24,6 +23,7 @@ import { OperatorError } from "../values/errors.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName } from "../values/paths.ts";
 import { printableIn, toJson } from "../values/printable.ts";
+import { formatServerSettings, parseServerSettings, SERVER_SETTINGS } from "../values/server_settings.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
@@ -135,21 +135,9 @@ export const COMMANDS = {
     summary: "Add a server to the pool",
     examples: ["balancerctl add 10.0.0.1 8001 --weight 2"],
     arguments: SERVER,
-    options: [
-      { flag: "weight", value: "N", default: "1", summary: "share of the clients, relative to other servers" },
-      {
-        flag: "max-connections",
-        value: "N",
-        summary: "maximum number of open connections; above it, new clients go to the next server",
-      },
-    ],
+    options: Object.values(SERVER_SETTINGS),
     act: ({ arguments: [host, port], options }, { client }) =>
-      client.add({
-        address: parseHost(host),
-        port: parsePort(port),
-        weight: options.weight === undefined ? undefined : parseWeight(options.weight),
-        connectionsMax: options["max-connections"] === undefined ? undefined : parseServerConnections(options["max-connections"]),
-      }),
+      client.add({ address: parseHost(host), port: parsePort(port), ...parseServerSettings(options) }),
     print: ({ server, share }) => `Added server ${server}: it gets ${percent(share)} of all clients`,
   }),
   remove: command({
@@ -193,17 +181,16 @@ export const COMMANDS = {
   }),
   set: command({
     group: "Pool",
-    summary: "Change a server's weight or limit",
+    summary: "Change the settings of a server",
     examples: ["balancerctl set 10.0.0.1 8001 --max-connections 500"],
     arguments: SERVER,
-    options: [
-      { flag: "weight", value: "N", summary: "share of the clients, relative to other servers" },
-      { flag: "max-connections", value: "N|off", summary: "maximum number of open connections" },
-    ],
+    options: Object.values(SERVER_SETTINGS).map(({ flag, value, summary }) => ({ flag, value, summary })),
     act: setServer,
-    print: ({ server, weight, connectionsMax, share }) => {
+    print: ({ server, share, ...settings }) => {
+      const { weight, connectionsMax } = settings;
       const limit = connectionsMax === null ? "no limit of connections" : `at most ${plural(connectionsMax, "connection")}`;
-      return `Server ${server} has weight ${weight} (${percent(share)} of all clients) and ${limit}`;
+      const others = formatServerSettings({ ...settings, weight: 1, connectionsMax: null }).map((words) => words.join(" "));
+      return `Server ${server} has weight ${weight} (${percent(share)} of all clients) and ${[limit, ...others].join(", ")}`;
     },
   }),
   rebalance: command({
@@ -365,14 +352,12 @@ async function remove(input: CommandInput, { client, say, show, takeInterrupts }
 }
 
 function setServer(input: CommandInput, { client }: CommandContext): Promise<Answers["server"]> {
-  const { weight, "max-connections": max } = input.options;
-  if (weight === undefined && max === undefined) {
-    throw new OperatorError("usage", "Nothing to change: give --weight or --max-connections");
+  const settings = parseServerSettings(input.options);
+  if (Object.keys(settings).length === 0) {
+    const flags = Object.values(SERVER_SETTINGS).map(({ flag }) => `--${flag}`);
+    throw new OperatorError("usage", `Nothing to change: give ${listOr(flags)}`);
   }
-  return client.change(serverOf(input), {
-    ...(weight === undefined ? {} : { weight: parseWeight(weight) }),
-    ...(max === undefined ? {} : { connectionsMax: max === "off" ? null : parseServerConnections(max) }),
-  });
+  return client.change(serverOf(input), settings);
 }
 
 function plan({ arguments: [text, host, port], options }: CommandInput, { client }: CommandContext): Promise<Answers["plan"]> {

@@ -109,7 +109,9 @@ export class Monitor implements AsyncDisposable {
   async #answer(request: HttpRequest): Promise<Response> {
     const { method } = request;
     if (!ALLOWED.includes(method)) {
-      const answer = failure(new OperatorError("notAllowed", `Method ${method} is not allowed; there are ${ALLOWED.join(" and ")}`));
+      const answer = failure(
+        new OperatorError("notAllowed", `Method ${method} is not allowed; there are ${ALLOWED.join(" and ")}`),
+      );
       answer.headers.set("allow", ALLOWED.join(", "));
       return answer;
     }

@@ -153,8 +153,8 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
   return {
     status: () => viewStatus(balancer, facts),
     listServers: () => ({ servers: balancer.list().map(viewServer), ring: balancer.ring() }),
-    addServer: async ({ body: { address, port, weight, connectionsMax } }) =>
-      viewServer(await balancer.add({ host: address, port }, { weight, connectionsMax })),
+    addServer: async ({ body: { address, port, ...settings } }) =>
+      viewServer(await balancer.add({ host: address, port }, settings)),
     getServer: ({ params: { server } }) => viewServer(balancer.get(formatAddress(server))),
     changeServer: async ({ params: { server }, body }) => viewServer(await balancer.change(formatAddress(server), body)),
     removeServer: async ({ params: { server }, query: { drain = DEFAULT_DRAIN_MS } }) =>

@@ -22,6 +22,7 @@ const SERVER: Shape<Answers["server"]> = {
     reason: { orNull: "text" },
     weight: "number",
     connectionsMax: { orNull: "number" },
+    proxy: { orNull: "text" },
     open: "number",
     movedAway: "number",
     connects: "number",

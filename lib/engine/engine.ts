@@ -52,6 +52,8 @@ export type EngineConfig =
     | "idleTimeoutMs"
     | "keepAliveMs"
     | "deferAcceptMs"
+    | "acceptProxy"
+    | "proxyTimeoutMs"
     | "userTimeoutMs"
     | "serverTimeoutMs"
     | "workers"
@@ -65,6 +67,8 @@ export type EngineConfig =
  * Options of a new engine. Callbacks must not throw. They must not call the engine, except that `onServerEmpty` may call `isEmpty`.
  */
 export interface EngineOptions {
+  /** The random id of this run of the daemon, which begins the ids of its connections (`formatConnectionId`). */
+  readonly startId: string;
   readonly listeners: readonly ServiceListener[];
   /** One for each service. */
   readonly tables: readonly RoutingTable[];
@@ -116,7 +120,7 @@ export interface Engine extends AsyncDisposable {
 
 /** An open connection, as plans and rebalancing see it. */
 export interface OpenConnection {
-  /** Unique among the open connections. */
+  /** The engine's number of the connection: an integer below 2⁵³, unique in the life of the daemon. See `formatConnectionId`. */
   readonly id: number;
   /** The slot of its server, or of the server being dialled; -1: none. */
   readonly slot: number;

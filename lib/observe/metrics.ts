@@ -3,7 +3,7 @@
  * FATES, except for a few that describe the balancer itself. `exposition.ts` knows how they are written.
  */
 
-import { COUNTERS, type Counters, HISTOGRAMS, type HistogramName, type ListenerCounter } from "./counters.ts";
+import { COUNTERS, type Counters, type HistogramName, HISTOGRAMS, type ListenerCounter } from "./counters.ts";
 import type { ProcessCounter, ProcessGauge, ServerCounter, ServerGauge } from "./counters.ts";
 import {
   type FamilyHead,
@@ -212,7 +212,10 @@ function histogramsOf(scope: "process" | "server"): Family[] {
     const { metric: name, help, bounds } = HISTOGRAMS[histogram];
     const head = { name, type: "histogram", help } as const;
     if (scope === "process") return { ...head, samples: (counters) => histogramSamples(bounds, counters.histogram(histogram)) };
-    return { ...head, samplesOf: (counters, { slot, label }) => histogramSamples(bounds, counters.histogram(histogram, slot), label) };
+    return {
+      ...head,
+      samplesOf: (counters, { slot, label }) => histogramSamples(bounds, counters.histogram(histogram, slot), label),
+    };
   });
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type { Address, KeyRule } from "../values/address.ts";
+import type { ProxyVersion } from "../values/proxy_header.ts";
 import { buildRing, type Circle, EMPTY_RING, type Ring } from "./ring.ts";
 
 /** A server as the engines see it. */
@@ -17,6 +18,8 @@ export interface TableServer {
   readonly connectionsMax: number;
   /** The index of its counters. */
   readonly slot: number;
+  /** The version of the PROXY header that each connection to it begins with; undefined: none. */
+  readonly proxy?: ProxyVersion;
 }
 
 /**

@@ -82,28 +82,43 @@ function listensOnAll(host: string, ip: string, ownIps: readonly string[]): bool
   return host === "::" || host === "0.0.0.0" && !ip.includes(":");
 }
 
+/** How many leading bits of an address count: for IPv4 from 1 to 32, for IPv6 from 1 to 128. */
+export interface PrefixLengths {
+  readonly ipv4Bits: number;
+  readonly ipv6Bits: number;
+}
+
+/**
+ * Reads `24` (IPv4 addresses), `64` (above 32: IPv6 addresses) or `24,64` (both). What is not given is taken from `others`.
+ * Undefined: the text is nothing of the kind.
+ */
+export function parsePrefixLengths(text: string, others: PrefixLengths): PrefixLengths | undefined {
+  const [, first, second] = text.match(/^([0-9]{1,3})(?:,([0-9]{1,3}))?$/) ?? [];
+  const isForIpv6 = second === undefined && Number(first) > 32;
+  const ipv4Bits = isForIpv6 ? others.ipv4Bits : Number(first);
+  const ipv6Bits = isForIpv6 ? Number(first) : Number(second ?? others.ipv6Bits);
+  return ipv4Bits >= 1 && ipv4Bits <= 32 && ipv6Bits >= 1 && ipv6Bits <= 128 ? { ipv4Bits, ipv6Bits } : undefined;
+}
+
 /**
  * Which part of a client's address is its key: the prefix lengths for IPv4 and IPv6, and whether the port is included. Clients with
  * equal keys get the same server.
  */
-export interface KeyRule {
-  readonly ipv4Bits: number;
-  readonly ipv6Bits: number;
+export interface KeyRule extends PrefixLengths {
   readonly withPort: boolean;
 }
+
+const WHOLE: PrefixLengths = { ipv4Bits: 32, ipv6Bits: 128 };
 
 /**
  * Reads `ip`, `ip:port`, `ip/24` (the first 24 bits of IPv4 addresses, whole IPv6 addresses), `ip/64` (above 32: the prefix of IPv6
  * addresses, whole IPv4 addresses) or `ip/24,64` (both). Throws a `usage` error.
  */
 export function parseKeyRule(text: string): KeyRule {
-  if (text === "ip") return { ipv4Bits: 32, ipv6Bits: 128, withPort: false };
-  if (text === "ip:port") return { ipv4Bits: 32, ipv6Bits: 128, withPort: true };
-  const [, first, second] = text.match(/^ip\/([0-9]{1,3})(?:,([0-9]{1,3}))?$/) ?? [];
-  const isForIpv6 = second === undefined && Number(first) > 32;
-  const ipv4Bits = isForIpv6 ? 32 : Number(first);
-  const ipv6Bits = isForIpv6 ? Number(first) : Number(second ?? 128);
-  if (ipv4Bits >= 1 && ipv4Bits <= 32 && ipv6Bits >= 1 && ipv6Bits <= 128) return { ipv4Bits, ipv6Bits, withPort: false };
+  if (text === "ip") return { ...WHOLE, withPort: false };
+  if (text === "ip:port") return { ...WHOLE, withPort: true };
+  const lengths = text.startsWith("ip/") ? parsePrefixLengths(text.slice("ip/".length), WHOLE) : undefined;
+  if (lengths !== undefined) return { ...lengths, withPort: false };
   throw new OperatorError("usage", `Key ${JSON.stringify(text)} is not ip, ip:port or a prefix such as ip/24, ip/64 or ip/24,64`);
 }
 
@@ -119,7 +134,23 @@ export function ipBytes(ip: string): Uint8Array {
 
 /** The canonical form of an IP address of 4 or 16 bytes. An IPv4 address mapped into IPv6 is written as IPv4. */
 export function formatIp(bytes: Uint8Array): string {
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
   return ipaddr.process(ipaddr.fromByteArray([...bytes]).toString()).toString();
+}
+
+/**
+ * Where the IPv4 address begins in the address of `length` bytes (4 or 16) at `bytes[at]`; -1 if it is an IPv6 address. An IPv4
+ * address mapped into IPv6 (::ffff:0:0/96, RFC 4291) is an IPv4 address.
+ */
+export function ipv4Start(bytes: Uint8Array, at: number, length: number): number {
+  if (length === 4) return at;
+  for (let i = 0; i < 10; i++) if (bytes[at + i] !== 0) return -1;
+  return bytes[at + 10] === 0xff && bytes[at + 11] === 0xff ? at + 12 : -1;
+}
+
+/** The four bytes at `bytes[at]` as a number, the first one the highest. */
+export function wordAt(bytes: Uint8Array, at: number): number {
+  return (bytes[at] << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 | bytes[at + 3]) >>> 0;
 }
 
 /**

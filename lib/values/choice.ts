@@ -19,10 +19,11 @@ export interface Choice<T extends string> {
 export function parseChoice<T extends string>(text: string, { what, choices, help }: Choice<T>): T {
   const choice = choices.find((choice) => choice === text);
   if (choice !== undefined) return choice;
-  const wayOut = didYouMean(text, choices) ?? (choices.length > SHORT_LIST_MAX ? `see ${help} --help` : `use ${listOf(choices)}`);
+  const wayOut = didYouMean(text, choices) ?? (choices.length > SHORT_LIST_MAX ? `see ${help} --help` : `use ${listOr(choices)}`);
   throw new OperatorError("usage", `Unknown ${what} ${JSON.stringify(text)}: ${wayOut}`);
 }
 
-function listOf(words: readonly string[]): string {
+/** `a, b or c`. */
+export function listOr(words: readonly string[]): string {
   return [words.slice(0, -1).join(", "), ...words.slice(-1)].filter((part) => part !== "").join(" or ");
 }

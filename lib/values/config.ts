@@ -5,6 +5,7 @@
 
 import { type Address, type KeyRule, parseAddress, parseKeyRule } from "./address.ts";
 import { type Check, parseCheck } from "./check_spec.ts";
+import { type CidrList, parseCidrs } from "./cidr_list.ts";
 import { parseChoice } from "./choice.ts";
 import { parseCount } from "./count.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
@@ -29,6 +30,8 @@ export const LIMITS = {
   successorsMax: 1000,
   /** Recently ended connections in one answer. */
   recentMax: 1000,
+  /** A PROXY header. The specification's own parts take under 1 KiB; a client's certificate (a TLV) takes some KiB more. */
+  proxyHeaderBytesMax: 16 * 1024,
   requestBytesMax: 64 * 1024,
   requestTimeMaxMs: 10_000,
   /** Connections to the control socket. Each running command has one, `remove --drain` for as long as the server drains. */
@@ -40,6 +43,8 @@ export const LIMITS = {
   /** Lines in the head of a request, on the control socket and on --http. */
   requestHeadersMax: 100,
   stateFileBytesMax: 16 * 1024 ** 2,
+  /** Prefixes of --accept-proxy. */
+  acceptProxyMax: 1000,
   workersMax: 64,
   busyPollMaxMicros: 10_000,
   batchMaxMicros: 1000,
@@ -65,6 +70,11 @@ export type LogLevel = typeof LOG_LEVELS[number];
 export const LEVELS = ["new", "unanswered", "idle"] as const;
 /** One of LEVELS. */
 export type Level = typeof LEVELS[number];
+
+/** Whether servers are told the client's address by the PROXY protocol, and in which version. */
+export const PROXY_CHOICES = ["v1", "v2", "off"] as const;
+/** One of PROXY_CHOICES. */
+export type ProxyChoice = typeof PROXY_CHOICES[number];
 
 /** Names of engines, and `auto`. `engine/mod.ts` has the engines; a test compares the two. */
 const ENGINE_NAMES = ["auto", "epoll", "streams"] as const;
@@ -221,6 +231,30 @@ export const SETTINGS = {
     default: "off",
     summary: "how long a recovered server takes to ramp up to its full share",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "Slow start", 10),
+  },
+  proxy: {
+    group: "Client addresses",
+    flag: "proxy",
+    value: PROXY_CHOICES.join("|"),
+    default: "off",
+    summary: "header that tells servers the client's address; a server can have its own choice",
+    parse: (text): ProxyChoice => parseChoice(text, { what: "PROXY protocol version", choices: PROXY_CHOICES, help: HELPER }),
+  },
+  acceptProxy: {
+    group: "Client addresses",
+    flag: "accept-proxy",
+    value: "PREFIX,...|off",
+    default: "off",
+    summary: "clients from these addresses must begin with a PROXY header, which names the client; others may not send one",
+    parse: (text): CidrList | null => text === "off" ? null : parseCidrs(text, LIMITS.acceptProxyMax),
+  },
+  proxyTimeoutMs: {
+    group: "Client addresses",
+    flag: "proxy-timeout",
+    value: "TIME",
+    default: "3s",
+    summary: "maximum time for a client's PROXY header to arrive",
+    parse: (text): number => parseDuration(text, "PROXY timeout", 10),
   },
   connectionsMax: {
     group: "Limits and timeouts",

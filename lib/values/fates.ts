@@ -15,6 +15,12 @@ export const FATES = {
   connect_failed: { level: "warning", help: "none of the servers tried accepted the connection" },
   no_server: { level: "warning", help: "the pool was empty" },
   refused_limit: { level: "warning", help: "the balancer, or every server, was at its connection limit" },
+  proxy_refused: { level: "warning", help: "the client sent a PROXY header, and its address is not in --accept-proxy" },
+  proxy_malformed: {
+    level: "warning",
+    help: "the client did not begin with a valid PROXY header, and its address is in --accept-proxy",
+  },
+  proxy_timeout: { level: "warning", help: "the client's PROXY header did not arrive within --proxy-timeout" },
   idle_timeout: { level: "info", help: "no data passed in either direction for the idle timeout" },
   removed: { level: "info", help: "the server was removed and the drain time ended" },
   stopped: { level: "info", help: "the balancer was stopped and the grace time ended" },

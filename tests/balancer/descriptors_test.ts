@@ -38,17 +38,19 @@ for (const [descriptors, checks] of [[0, 1], [64, 1], [1024, 31], [10_240, 256],
 }
 
 Deno.test("readSystemLimits() gives a number under which connections fit", async () => {
-  const limit = await readSystemLimits();
+  const { descriptors: limit, localPorts } = await readSystemLimits();
+  assertEquals(localPorts !== null, Deno.build.os === "linux");
+  assert(localPorts === null || localPorts > 0 && localPorts < 65_536);
   assert(limit === Infinity || Number.isInteger(limit));
   assert(connectionsUnder(limit, 0) >= 1);
 });
 
 Deno.test({
-  name: "readSystemLimits() gives back the permission to run the shell, and then assumes a limit",
+  name: "readSystemLimits() gives back the permission to run the shell, and then assumes limits",
   permissions: { run: ["sh"] },
   async fn() {
     await readSystemLimits();
     assertNotEquals((await Deno.permissions.query({ name: "run", command: "sh" })).state, "granted");
-    assertEquals(await readSystemLimits(), 10_240);
+    assertEquals(await readSystemLimits(), { descriptors: 10_240, localPorts: null });
   },
 });

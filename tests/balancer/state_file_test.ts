@@ -67,6 +67,7 @@ Deno.test("loadState() reads back any servers", async () => {
     weight: fc.integer({ min: 1, max: LIMITS.weightMax }),
     connectionsMax: fc.option(fc.integer({ min: 1, max: LIMITS.serverConnectionsMax })),
     draining: fc.boolean(),
+    proxy: fc.constantFrom("v1", "v2", "off"),
   }, { noNullPrototype: true, requiredKeys: ["server", "weight", "connectionsMax"] });
   await fc.assert(
     fc.asyncProperty(fc.uniqueArray(server, { selector: ({ server }) => server }), async (servers) => {
@@ -292,6 +293,11 @@ const FOREIGN = [
     "its list of servers is not valid",
   ],
   ["a limit of 0 connections", withServers([{ ...anyServer, connectionsMax: 0 }]), "its list of servers is not valid"],
+  [
+    "a version of the PROXY protocol that does not exist",
+    withServers([{ ...anyServer, proxy: "v3" }]),
+    "its list of servers is not valid",
+  ],
   ["a server without port", withServers([{ ...anyServer, server: "10.0.0.1" }]), "its list of servers is not valid"],
   ["a server not in canonical form", withServers([{ ...anyServer, server: "DB.example:80" }]), "its list of servers is not valid"],
   ["a draining that is a text", withServers([{ ...anyServer, draining: "yes" }]), "its list of servers is not valid"],

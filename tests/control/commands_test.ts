@@ -78,11 +78,13 @@ const MISTAKES: readonly [words: readonly string[], code: number, says: readonly
   [["drain", "127.0.0.1"], 2, ["Missing <inet_port>"]],
   [["drain", "127.0.0.1", "80", "--drain", "5s"], 2, ['Unknown option "--drain"']],
   [["undrain", "127.0.0.1", "0"], 2, ['Port "0"']],
-  [["set", "127.0.0.1", "80"], 2, ["Nothing to change: give --weight or --max-connections"]],
+  [["set", "127.0.0.1", "80"], 2, ["Nothing to change: give --weight, --max-connections or --proxy"]],
   [["set", "127.0.0.1", "80", "--weight", "0"], 2, ['Weight "0"']],
   [["set", "127.0.0.1", "80", "--max-connections", "none"], 2, ['Number of connections "none"']],
   [["rebalance", "--rate", "0"], 2, ['Rate "0"']],
   [["rebalance", "--rate", "fast"], 2, ['Rate "fast"']],
+  [["add", "127.0.0.1", "80", "--proxy", "v3"], 2, ['Unknown PROXY protocol version "v3"', '"v1"']],
+  [["set", "127.0.0.1", "80", "--proxy", "2"], 2, ['Unknown PROXY protocol version "2"']],
   [["plan", "swap", "127.0.0.1", "80"], 2, ['Unknown change "swap": use add, remove or weight']],
   [["plan", "weight", "127.0.0.1", "80"], 2, ["Missing --weight"]],
   [["plan", "add", "127.0.0.1", "80", "--weight", "-1"], 2, ['Weight "-1"']],
@@ -362,7 +364,7 @@ async function startTerminal(flags: Record<string, string> = {}) {
   const config = parseConfig({ check: "off", key: "ip:port", "load-bound": "off", ...flags });
   const listener = streams.listen({ host: "127.0.0.1", port: 0 }, config);
   const balancer = stack.use(new Balancer({ engine: streams, listener, config, connectionsMax: 1000 }));
-  const files = { stateFile: "/nowhere", lockFile: "/nowhere", logFile: null };
+  const files = { stateFile: "/nowhere", lockFile: "/nowhere", logFile: null, http: null, localPorts: null };
   const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), settings: {}, warnings: [], ...files };
   await claimSocket(path);
   stack.use(await serveControl({ path, balancer, facts, stop: () => {} }));

@@ -29,6 +29,7 @@ function server(settings: Partial<Server> = {}): Server {
     reason: null,
     weight: 1,
     connectionsMax: null,
+    proxy: null,
     open: 0,
     movedAway: 0,
     connects: 0,
@@ -245,6 +246,7 @@ const STATUS: Answers["status"] = {
   stateFile: "/state.json",
   lockFile: "/lock",
   logFile: null,
+  http: null,
   warnings: [],
 };
 
@@ -256,7 +258,7 @@ Deno.test("printStatus() says what runs, servers by state, fates that there are"
   assertMatch(text, /^ *Ended +done 96, server_lost 1$/m);
   assertMatch(text, /^ *Settings +--key ip --check http:\/health --max-connections auto$/m);
   assertMatch(text, /^ *Log +standard error$/m);
-  assert(!text.includes("Warning"));
+  assert(!/Warning|HTTP/.test(text));
 });
 
 Deno.test("printStatus() of a balancer that stops, has no server up, and something to warn of", () => {
@@ -267,11 +269,13 @@ Deno.test("printStatus() of a balancer that stops, has no server up, and somethi
     fates: countFates(() => 0),
     warnings: ["Beware", "Of the dog"],
     logFile: "/log",
+    http: "[::1]:9190",
   });
   assertMatch(text, /^ *Balancer +default \(stopping\), version/m);
   assertMatch(text, /^ *Servers +0 up, 1 resting$/m);
   assertMatch(text, /^ *Ended +none$/m);
   assertMatch(text, /^ *Log +\/log$/m);
+  assertMatch(text, /^ *HTTP +http:\/\/\[::1\]:9190\/metrics, \/live and \/ready$/m);
   assertMatch(text, /^ *Warning +Beware\n *Warning +Of the dog$/m);
 });
 

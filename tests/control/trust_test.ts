@@ -185,6 +185,7 @@ const SERVER = {
   reason: "refused",
   weight: 1,
   connectionsMax: null,
+  proxy: null,
   open: 0,
   movedAway: 0,
   connects: 0,

@@ -10,6 +10,8 @@ import type { ToolName } from "./tools.ts";
 /** A server that runs. */
 export interface Backend extends AsyncDisposable {
   readonly port: number;
+  /** Where it expects connections to begin with a PROXY header, if it can. */
+  readonly proxyPort?: number;
 }
 
 interface BackendKind {
@@ -54,8 +56,10 @@ export async function nginxCommand(place: Place, name: string, configuration: st
 
 async function startWeb(place: Place, name: string, workers: number): Promise<Backend> {
   const port = freePort();
-  const words = await nginxCommand(place, `${name}-web`, webConfiguration({ port, workers, openFiles: place.openFiles }));
-  return await listening(new Service({ words }), port, place.signal);
+  const proxyPort = freePort();
+  const text = webConfiguration({ port, proxyPort, workers, openFiles: place.openFiles });
+  const words = await nginxCommand(place, `${name}-web`, text);
+  return { ...await listening(new Service({ words }), port, place.signal), proxyPort };
 }
 
 async function startIperf3(place: Place): Promise<Backend> {

@@ -86,7 +86,9 @@ stream {
 }
 
 /** The web server behind all contenders. */
-export function webConfiguration({ port, workers, openFiles }: Omit<Wiring, "backendPort" | "isBulk">): string {
+export function webConfiguration(
+  { port, proxyPort, workers, openFiles }: Omit<Wiring, "backendPort" | "isBulk"> & { readonly proxyPort: number },
+): string {
   const folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `  ${name}_temp_path temp_${name};`);
   return `daemon off;
 pid nginx.pid;
@@ -106,6 +108,7 @@ ${folders.join("\n")}
 
   server {
     listen 127.0.0.1:${port}${workers > 1 ? " reuseport" : ""} backlog=4096;
+    listen 127.0.0.1:${proxyPort} proxy_protocol${workers > 1 ? " reuseport" : ""} backlog=4096;
     location / {
       default_type text/plain;
       return 200 "${WEB_BODY}";

@@ -27,6 +27,8 @@ export interface Setting {
   /** Unlike that of any other process of the run: for files, and as a balancer's `--name`. */
   readonly name: string;
   readonly backendPort: number;
+  /** Where the same server expects a PROXY header, if it can. */
+  readonly backendProxyPort?: number;
   readonly workers: number;
   readonly isBulk: boolean;
 }
@@ -78,6 +80,12 @@ const ROWS = {
     short: "before",
     lacks: [],
     start: startBefore,
+  },
+  variant: {
+    title: "balancer, epoll (--variant)",
+    short: "variant",
+    lacks: [],
+    start: startVariant,
   },
   floor: {
     title: "floor (C)",
@@ -141,6 +149,7 @@ export const COMPARISONS: readonly Pair[] = [
   { of: "epoll", against: "floor", isShort: true },
   { of: "epoll", against: "before", isShort: true },
   { of: "epoll", against: "again", isShort: true },
+  { of: "variant", against: "epoll", isShort: true },
   { of: "streams", against: "haproxy", isShort: true },
   { of: "nginx", against: "haproxy" },
   { of: "floor", against: "haproxy" },
@@ -165,7 +174,7 @@ export function exampleConfigurations(openFiles: number, loadModule: string): Re
   const wiring = { port: 8080, backendPort: 8000, workers: 1, openFiles, isBulk: false };
   const texts = [1, 2].flatMap((workers) => [
     ...toldTexts({ ...wiring, workers }, loadModule, String(workers)),
-    [`web-${workers}.conf`, webConfiguration({ ...wiring, port: 8000, workers })],
+    [`web-${workers}.conf`, webConfiguration({ ...wiring, port: 8000, proxyPort: 8001, workers })],
   ]);
   const known = new Set(texts.map(([, text]) => text));
   const bulk = toldTexts({ ...wiring, isBulk: true }, loadModule, "1-bulk").filter(([, text]) => !known.has(text));
@@ -193,10 +202,15 @@ function startDirect({ backendPort }: Setting): Promise<Running> {
 }
 
 /** Ours prints its address when clients can connect; its server is added over its control socket. */
-async function startOurs(engine: EngineName, programs: Programs, { place, name, backendPort, workers }: Setting): Promise<Running> {
+async function startOurs(
+  engine: EngineName,
+  programs: Programs,
+  { place, name, backendPort, workers }: Setting,
+  flags: readonly string[] = [],
+): Promise<Running> {
   const { env, signal, folder } = place;
   await using stack = new AsyncDisposableStack();
-  const words = [...programs.balancer, ...balancerArguments(engine, { port: freePort(), workers }), "--name", name];
+  const words = [...programs.balancer, ...balancerArguments(engine, { port: freePort(), workers }), "--name", name, ...flags];
   const service = stack.use(new Service({ words, env, cwd: folder }));
   const port = Number((await service.line(1, signal)).replace(/^.*:/, ""));
   const add = [...programs.balancerctl, "add", "127.0.0.1", String(backendPort), "--name", name];
@@ -209,6 +223,15 @@ async function startBefore(setting: Setting): Promise<Running> {
   const { programsBefore } = setting.place;
   if (programsBefore === undefined) throw new Error("--against does not name a folder");
   return await startOurs("epoll", programsBefore, setting);
+}
+
+/** Ours with the settings of --variant, in front of a server that expects a PROXY header if one of them is --proxy. */
+async function startVariant(setting: Setting): Promise<Running> {
+  const { variant = [], programs } = setting.place;
+  const hasHeader = variant.includes("--proxy");
+  if (hasHeader && setting.backendProxyPort === undefined) throw new Error("the server of this workload reads no PROXY header");
+  const backendPort = hasHeader ? setting.backendProxyPort! : setting.backendPort;
+  return await startOurs("epoll", programs, { ...setting, backendPort }, variant);
 }
 
 async function startFloor({ place, ...wiring }: Setting): Promise<Running> {

@@ -20,6 +20,8 @@ export interface Options {
   readonly printsConfigurations: boolean;
   /** The folder of another version of the product, which takes part as `before`. */
   readonly against?: string;
+  /** Settings of the balancer that takes part as `variant`. */
+  readonly variant?: readonly string[];
   readonly wantsHelp: boolean;
 }
 
@@ -37,6 +39,7 @@ Usage: deno task bench [options]
   --among NAME,NAME           these contenders alone:
                               ${CONTENDER_NAMES.join(", ")}
   --against FOLDER            also measure another version of the product, as contender "before"
+  --variant="SETTINGS"        also measure the balancer with these settings, as contender "variant"
   --out FOLDER                where bench.md, bench.json and bench.svg go (dist/bench)
   --publish                   also write the short table into docs/performance.md and the chart to docs/bench.svg
   --compiled                  run dist/balancer, not the checkout
@@ -55,7 +58,10 @@ Before and after a change, measured in the same rounds:
   deno task bench --against ../old --among epoll,again --only keepalive,connections,idle --rounds 20
 "epoll / before" below 1 is a gain, if "epoll / again" is closer to 1. Two processes of the same program differ by a few percent for
 as long as they live, so a small difference needs many rounds. FOLDER is a checkout. With --compiled it is a checkout with
-dist/balancer, or the folder of the compiled programs.`;
+dist/balancer, or the folder of the compiled programs.
+
+What a setting costs ("variant / epoll"):
+  deno task bench --variant="--proxy v2" --among epoll,again --only connections,keepalive --rounds 20`;
 
 /** Two minutes in all are worth more here than figures. */
 const QUICK: Pace = { rounds: 2, sliceSeconds: 1, warmUpMaxMs: 300, idlePairs: 2000 };
@@ -69,7 +75,7 @@ const SLICE_MAX_SECONDS = 60;
 const SEED_MAX = 9999;
 
 const FLAGS = ["quick", "publish", "compiled", "print-configs", "help"] as const;
-const VALUES = ["rounds", "slice", "seed", "only", "among", "out", "against"] as const;
+const VALUES = ["rounds", "slice", "seed", "only", "among", "out", "against", "variant"] as const;
 
 /** Reads the command line. Throws a sentence for the first mistake. */
 export function parseOptions(argv: readonly string[], defaultOut: string): Options {
@@ -83,11 +89,12 @@ export function parseOptions(argv: readonly string[], defaultOut: string): Optio
       sliceSeconds: wholeNumber("--slice", text("slice"), SLICE_MAX_SECONDS) ?? pace.sliceSeconds,
     },
     seed: wholeNumber("--seed", text("seed"), SEED_MAX) ?? randomSeed(),
-    contenders: parseContenders(text("among"), text("against")),
+    contenders: parseContenders(text("among"), { before: text("against"), variant: text("variant") }),
     workloads: parseNames("Workload", WORKLOAD_NAMES, text("only")) ??
       (parsed.quick ? WORKLOAD_NAMES.filter((name) => !isSlow(name)) : WORKLOAD_NAMES),
     out: text("out") ?? defaultOut,
     against: text("against"),
+    variant: text("variant")?.split(" ").filter((word) => word !== ""),
     publishes: parsed.publish === true,
     isCompiled: parsed.compiled === true,
     printsConfigurations: parsed["print-configs"] === true,
@@ -119,13 +126,27 @@ function parseNames<T extends string>(what: string, all: readonly T[], text: str
   return all.filter((name) => wanted.includes(name));
 }
 
-/** The contenders; `before` is one of them exactly if there is a folder for it. */
-function parseContenders(among: string | undefined, against: string | undefined): ContenderName[] {
-  if (against === "") throw new Error("--against does not name a folder");
+/** Contenders that take part exactly if their option is given. */
+const OPTIONAL = {
+  before: { option: "--against", value: "FOLDER", what: "a folder" },
+  variant: { option: "--variant", value: "SETTINGS", what: "settings" },
+} as const;
+
+/** The contenders. `given` has the values of the options of OPTIONAL. */
+function parseContenders(
+  among: string | undefined,
+  given: Readonly<Record<keyof typeof OPTIONAL, string | undefined>>,
+): ContenderName[] {
   const named = parseNames("Contender", CONTENDER_NAMES, among);
-  if (against === undefined && named?.includes("before")) throw new Error('Contender "before" needs --against FOLDER');
+  for (const name of Object.keys(OPTIONAL) as (keyof typeof OPTIONAL)[]) {
+    const { option, value, what } = OPTIONAL[name];
+    if (given[name] === "") throw new Error(`${option} does not name ${what}`);
+    if (given[name] === undefined && named?.includes(name)) throw new Error(`Contender "${name}" needs ${option} ${value}`);
+  }
   const wanted = named ?? CONTENDER_NAMES;
-  return CONTENDER_NAMES.filter((name) => name === "before" ? against !== undefined : wanted.includes(name));
+  return CONTENDER_NAMES.filter((name) =>
+    name in OPTIONAL ? given[name as keyof typeof OPTIONAL] !== undefined : wanted.includes(name)
+  );
 }
 
 function isSlow(name: WorkloadName): boolean {

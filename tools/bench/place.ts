@@ -22,6 +22,8 @@ export interface Place extends AsyncDisposable {
   readonly programs: Programs;
   /** Those of the version that `programs` are compared with. */
   readonly programsBefore?: Programs;
+  /** Settings of the contender `variant`. */
+  readonly variant?: readonly string[];
   /** The environment of our programs: all that they write goes into the folder. */
   readonly env: Readonly<Record<string, string>>;
   readonly openFiles: number;
@@ -41,10 +43,11 @@ export interface PlaceOptions {
   readonly isCompiled: boolean;
   /** The folder of another version: see programsOf. */
   readonly against?: string;
+  readonly variant?: readonly string[];
 }
 
 /** Makes the place. Throws a sentence if the other version is not there. */
-export async function makePlace(tools: Tools, { isCompiled, against }: PlaceOptions, signal: AbortSignal): Promise<Place> {
+export async function makePlace(tools: Tools, { isCompiled, against, variant }: PlaceOptions, signal: AbortSignal): Promise<Place> {
   const programsBefore = against === undefined ? undefined : await programsOf(against, isCompiled);
   const env = { NO_COLOR: "1", DENO_DIR: await denoFolder() };
   const openFiles = await openFilesLimit();
@@ -59,6 +62,7 @@ export async function makePlace(tools: Tools, { isCompiled, against }: PlaceOpti
     tools,
     programs: isCompiled ? compiledPrograms(`${ROOT}dist`) : checkoutPrograms(ROOT),
     programsBefore,
+    variant,
     env: { ...env, XDG_RUNTIME_DIR: `${folder}/run`, XDG_STATE_HOME: `${folder}/state`, XDG_CACHE_HOME: `${folder}/cache` },
     openFiles,
     signal,

@@ -128,7 +128,7 @@ async function enter({ workload, contender, round }: Turn, place: Place, stack: 
   const { tool, start } = CONTENDERS[contender];
   if (tool !== undefined && !(tool in place.tools)) throw new Error(`${tool} is not there`);
   const name = `${workload}-${contender}-${round}`;
-  const { port: backendPort } = stack.use(await BACKENDS[backend].start(place, name, workers));
-  const { port, pid } = stack.use(await start({ place, name, backendPort, workers, isBulk }));
+  const { port: backendPort, proxyPort: backendProxyPort } = stack.use(await BACKENDS[backend].start(place, name, workers));
+  const { port, pid } = stack.use(await start({ place, name, backendPort, backendProxyPort, workers, isBulk }));
   return { place, port, pid };
 }

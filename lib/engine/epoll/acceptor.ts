@@ -7,7 +7,7 @@ import { AcceptBackoff } from "../accept_backoff.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKADDR, SOCKET } from "../system/libc.ts";
 import { ipLength, ipStart, portOf } from "../system/sockaddr.ts";
-import { FLOAT, floatsOf, ROLE, rowOf, LISTENER_SHIFT, WORD } from "./descriptor_table.ts";
+import { FLOAT, floatsOf, LISTENER_SHIFT, ROLE, rowOf, WORD } from "./descriptor_table.ts";
 import { COMMAND, COMMAND_BYTES, COMMAND_SIZE } from "./mailbox.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 import type { WorkerListener } from "./worker_setup.ts";

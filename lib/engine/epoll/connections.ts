@@ -11,10 +11,23 @@ import { assert } from "../../values/errors.ts";
 import type { Fate } from "../../values/fates.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKET } from "../system/libc.ts";
-import { FLAG, FLOAT, floatsOf, ROLE, ROW_SHIFT, rowOf, SERVER_FLOAT, STATE, type State, WORD } from "./descriptor_table.ts";
+import {
+  FLAG,
+  FLOAT,
+  floatsOf,
+  ROLE,
+  ROW_SHIFT,
+  rowOf,
+  SCREENED_MASK,
+  SERVER_FLOAT,
+  STATE,
+  type State,
+  WORD,
+} from "./descriptor_table.ts";
 import { DIAL, type Dial, Dialer, type Search } from "./dialer.ts";
 import { REASON } from "./reasons.ts";
 import { Redistributor } from "./redistributor.ts";
+import { HEADER, type Header } from "./proxy_headers.ts";
 import { OUTCOME, type Outcome, Relay } from "./relay.ts";
 import type { EndRecord } from "./reports.ts";
 import type { SharedTable } from "./shared_table.ts";
@@ -41,7 +54,8 @@ type Reset = "nobody" | "client" | "server" | "both";
 
 /** The legal transitions; 0 is a client whose connection has not begun. */
 const NEXT_STATES: Readonly<Record<State | 0, readonly State[]>> = {
-  0: [STATE.dialling],
+  0: [STATE.dialling, STATE.awaitingHeader],
+  [STATE.awaitingHeader]: [STATE.dialling],
   [STATE.dialling]: [STATE.open],
   [STATE.open]: [STATE.dialling, STATE.departing, STATE.probing],
   [STATE.departing]: [STATE.open],
@@ -98,14 +112,52 @@ export class Connections {
 
   /** Begins the connection of a client that is accepted and counted. */
   begin(client: number): void {
-    const isInTable = this.#kit.descriptors.adopt(client, ROLE.client, -1, FLAG.writable);
+    const { descriptors, headers } = this.#kit;
+    const isInTable = descriptors.adopt(client, ROLE.client, -1, FLAG.writable | headers.screeningFlags);
     assert(isInTable, "the acceptor refuses clients beyond the table");
+    if (headers.isRequired(client)) this.#awaitHeader(client);
+    else this.#admit(client);
+  }
+
+  /** The client's address is known: dials a server. */
+  #admit(client: number): void {
     this.#become(client, STATE.dialling);
-    this.#relay.readAhead(client, this.#kit.clock.nowMs);
+    if (!this.#relay.readAhead(client, this.#kit.clock.nowMs)) return this.#close(client, "proxy_refused", "both");
     const outcome = this.#dialer.dial(client);
     if (outcome === DIAL.nobody) return this.#findNobody(client);
     if (outcome === DIAL.connected) return this.#openAtOnce(client);
     this.#register(client);
+  }
+
+  /** Waits for the PROXY header that the client must begin with. */
+  #awaitHeader(client: number): void {
+    const { clock, config, wheel } = this.#kit;
+    this.#words[rowOf(client) + WORD.flags] &= ~SCREENED_MASK;
+    this.#become(client, STATE.awaitingHeader);
+    wheel.set(client, clock.nowMs + config.proxyTimeoutMs);
+    this.#onHeader(client, this.#kit.headers.receive(client));
+  }
+
+  /** Handles an event of a client whose PROXY header has not arrived. */
+  #onEventBeforeHeader(client: number, events: number): void {
+    const { headers } = this.#kit;
+    this.#noteEvents(rowOf(client), events);
+    if ((events & FAILED_EVENTS) !== 0) this.#onHeader(client, HEADER.gone);
+    else this.#onHeader(client, (events & EPOLL.RDHUP) !== 0 ? headers.receiveLast(client) : headers.receive(client));
+  }
+
+  /** Acts on the outcome of looking for the PROXY header. */
+  #onHeader(client: number, header: Header): void {
+    if (header === HEADER.incomplete) return this.#register(client);
+    if (header === HEADER.malformed) return this.#close(client, "proxy_malformed", "client");
+    if (header === HEADER.gone) {
+      this.#words[rowOf(client) + WORD.errno] = this.#kit.sockets.takeError(client);
+      return this.#close(client, "client_gone");
+    }
+    this.#kit.wheel.clear(client);
+    // The bytes behind the header cause no further event.
+    this.#words[rowOf(client) + WORD.flags] |= FLAG.readable;
+    this.#admit(client);
   }
 
   /** Ends a client that is accepted and counted but exceeds the limit on connections. Its address is in the row of `noted`. */
@@ -130,6 +182,7 @@ export class Connections {
     const row = rowOf(socket);
     if (words[row + WORD.generation] !== generation || words[row + WORD.owner] !== this.#epoch) return;
     const client = this.#clientOf(socket);
+    if (words[rowOf(client) + WORD.state] === STATE.awaitingHeader) return this.#onEventBeforeHeader(client, events);
     if (words[rowOf(client) + WORD.state] !== STATE.open && !this.#onEventWhileDialling(socket, client, events)) return;
     const hasRoom = this.#noteEvents(row, events);
     const peer = words[row + WORD.peer];
@@ -159,6 +212,7 @@ export class Connections {
   readonly onTimer = (client: number): void => {
     const words = this.#words;
     const row = rowOf(client);
+    if (words[row + WORD.state] === STATE.awaitingHeader) return this.#close(client, "proxy_timeout", "client");
     if (words[row + WORD.state] !== STATE.open) return this.#onDial(client, this.#dialer.onTimeout(client));
     const { config, wheel, sockets, clock, availabilities } = this.#kit;
     const server = words[row + WORD.peer];
@@ -209,7 +263,7 @@ export class Connections {
 
   /** The one place where a connection ends. `reset` says which sides get a reset. */
   #close(client: number, fate: Fate, reset: Reset = "nobody"): void {
-    const { descriptors, sockets, wheel, recorder, workerTable, setup, clock } = this.#kit;
+    const { descriptors, sockets, wheel, recorder, headers, workerTable, setup, clock } = this.#kit;
     const words = this.#words;
     const floats = this.#floats;
     const row = rowOf(client);
@@ -233,6 +287,7 @@ export class Connections {
     words[row + WORD.state] = 0; // before the socket is closed: the row may be another worker's afterwards
     if (server >= 0) descriptors.release(server);
     descriptors.release(client);
+    headers.forget(client);
     recorder.forget(client); // after #isCut, which looks at the bytes still to be replayed
     workerTable.addOpen(setup.index, -1);
     this.#tellEnd();
@@ -345,7 +400,8 @@ export class Connections {
     const row = rowOf(client);
     const generation = words[row + WORD.generation];
     this.#arrive(client);
-    if (this.#kit.descriptors.isHolding(client)) this.#transfer(client, words[row + WORD.peer]);
+    const isDue = this.#kit.descriptors.isHolding(client) || (words[row + WORD.flags] & (FLAG.readable | FLAG.announcing)) !== 0;
+    if (isDue) this.#transfer(client, words[row + WORD.peer]);
     if (words[row + WORD.generation] === generation) this.#register(client); // otherwise it has ended
   }
 
@@ -376,6 +432,7 @@ export class Connections {
     const departure = this.#dialer.settle(client);
     if (departure === undefined) this.#floats[floatsOf(client) + FLOAT.lastActivityMs] = clock.nowMs;
     else this.#redistributor.arrive(client, departure);
+    this.#kit.headers.announce(client);
     this.#become(client, STATE.open);
     wheel.set(client, clock.nowMs + Math.min(KEEP_ALIVE_AFTER_MS, config.idleTimeoutMs));
     return true;
@@ -462,6 +519,9 @@ export class Connections {
         return this.#onServerEnd(from, to);
       case OUTCOME.senderFailed:
         this.#endReset(from, to);
+        return false;
+      case OUTCOME.forbidden:
+        this.#close(from, "proxy_refused", "both");
         return false;
       case OUTCOME.receiverFailed:
         // Read both again: the receiver for bytes that it sent before it failed, the sender because its FIN may have come with

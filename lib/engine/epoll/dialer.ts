@@ -19,8 +19,8 @@ import {
   FLOAT,
   floatsOf,
   FROM_SHIFT,
-  MOVES_MASK,
   LISTENER_SHIFT,
+  MOVES_MASK,
   PORT_MASK,
   ROLE,
   rowOf,
@@ -91,9 +91,10 @@ export interface Search {
   awaitedName: string | undefined;
   /** Probe: the finished search before it, whose budget the next departure may share. */
   readonly previous: Search | undefined;
-  /** The addresses of the server being dialled, if it is known by name, and the index of the current one. */
+  /** The addresses of the server being dialled, if it is known by name, the index of the current one, and its PROXY_FLAGS. */
   addresses: Uint8Array | undefined;
   addressIndex: number;
+  proxy: number;
 }
 
 /** The cached addresses of a server known by name, or the clients that wait for the look-up. */
@@ -115,7 +116,18 @@ interface Routing {
 /** The parts of the worker that dialling uses. */
 type DialerKit = Pick<
   WorkerKit,
-  "setup" | "libc" | "sockets" | "table" | "descriptors" | "counters" | "wheel" | "config" | "availabilities" | "reports" | "clock" | "post"
+  | "setup"
+  | "libc"
+  | "sockets"
+  | "table"
+  | "descriptors"
+  | "counters"
+  | "wheel"
+  | "config"
+  | "availabilities"
+  | "reports"
+  | "clock"
+  | "post"
 >;
 
 /** The searches of one worker. */
@@ -450,11 +462,11 @@ export class Dialer {
   /** Dials a server. Returns `pending`, `connected`, or `nobody` if it failed at once. So do the methods that it calls. */
   #tryServer(client: number, index: number, deadlineMs: number): Dial {
     const { config, wheel, clock } = this.#kit;
-    const { bytes, address, addresses } = this.#routingOf(client);
+    const { table, bytes, address, addresses } = this.#routingOf(client);
     wheel.set(client, Math.min(clock.nowMs + config.connectTimeoutMs, deadlineMs));
     const at = index * ADDRESS_STRIDE;
     if (bytes[at + ADDRESS_LENGTH_AT] === 0) return this.#tryNamed(client, index);
-    return this.#connect(client, bytes, at, addresses[index] ??= address + BigInt(at));
+    return this.#connect(client, bytes, at, addresses[index] ??= address + BigInt(at), table.proxies[index]);
   }
 
   #tryNamed(client: number, index: number): Dial {
@@ -463,6 +475,7 @@ export class Dialer {
     const named = this.#names.get(server);
     const search = this.#searchFor(client);
     search.addressIndex = -1;
+    search.proxy = this.#routingOf(client).table.proxies[index];
     if (named !== undefined && named.waiting === undefined && this.#kit.clock.nowMs < named.expiresMs) {
       search.addresses = named.addresses;
       return this.#tryFound(client, search);
@@ -496,14 +509,14 @@ export class Dialer {
       this.#sockaddr.set(addresses.subarray(at, at + ADDRESS_STRIDE));
       const isLast = search.addressIndex + 1 === count;
       wheel.set(client, Math.min(clock.nowMs + config.connectTimeoutMs / (isLast ? 1 : count), deadlineMs));
-      const outcome = this.#connect(client, this.#sockaddr, 0, this.#sockaddrAddress);
+      const outcome = this.#connect(client, this.#sockaddr, 0, this.#sockaddrAddress, search.proxy);
       if (outcome !== DIAL.nobody) return outcome;
     }
     return DIAL.nobody;
   }
 
-  /** Connects to the sockaddr at `bytes[at]`, whose memory address is `address`. */
-  #connect(client: number, bytes: Uint8Array, at: number, address: bigint): Dial {
+  /** Connects to the sockaddr at `bytes[at]`, whose memory address is `address`. `proxy`: PROXY_FLAGS of the server. */
+  #connect(client: number, bytes: Uint8Array, at: number, address: bigint, proxy: number): Dial {
     const { libc, sockets, descriptors, clock } = this.#kit;
     const row = rowOf(client);
     const server = openSocket(libc, bytes[at + SOCKADDR.family]);
@@ -512,13 +525,14 @@ export class Dialer {
       if (USED_UP.includes(errno)) this.#shortage = errno;
       return this.#failAtOnce(row, errno);
     }
-    if (!descriptors.adopt(server, ROLE.server, client, 0)) return this.#failAtOnce(row, ERRNO.EMFILE);
+    if (!descriptors.adopt(server, ROLE.server, client, proxy)) return this.#failAtOnce(row, ERRNO.EMFILE);
     this.#floats[floatsOf(server) + FLOAT.startedMs] = clock.nowMs;
     this.#floats[floatsOf(server) + SERVER_FLOAT.retryAtMs] = 0;
     this.#words[rowOf(server) + WORD.port] = bytes[at + SOCKADDR.port] << 8 | bytes[at + SOCKADDR.port + 1];
     const search = this.searchOf(client);
     // Bytes wait for the server: they carry the acknowledgement of its handshake, which is one segment less.
-    const hasBytes = search?.isProbe !== true && (descriptors.isHolding(client) || search?.departure?.isReplay === true);
+    const hasBytes = search?.isProbe !== true &&
+      (proxy !== 0 || descriptors.isHolding(client) || search?.departure?.isReplay === true);
     sockets.set(server, SOCKET.SOL_SOCKET, SOCKET.SO_OOBINLINE, 1);
     if (hasBytes && sockets.set(server, SOCKET.IPPROTO_TCP, SOCKET.TCP_QUICKACK, 0)) {
       this.#words[rowOf(server) + WORD.flags] |= FLAG.ackDelayed;
@@ -592,7 +606,7 @@ export class Dialer {
 }
 
 function newSearch(departure: Departure | undefined, budget: Budget): Search {
-  const dialled = { awaitedName: undefined, addresses: undefined, addressIndex: -1 };
+  const dialled = { awaitedName: undefined, addresses: undefined, addressIndex: -1, proxy: 0 };
   return { departure, isProbe: false, previous: undefined, acceptedMs: undefined, budget, isOver: false, ...dialled };
 }
 

@@ -23,6 +23,7 @@ import {
   floatsOf,
   FROM_SHIFT,
   MOVES_MASK,
+  parseId,
   PORT_MASK,
   ROLE,
   rowOf,
@@ -32,7 +33,7 @@ import { EpollListener } from "./listener.ts";
 import { COMMAND } from "./mailbox.ts";
 import type { ReportHandlers } from "./reports.ts";
 import { type SharedTable, SharedTables } from "./shared_table.ts";
-import { formatClient, OpenRow, parseId, reasonOf, ReportedEnd, ReportedMove } from "./views.ts";
+import { formatClient, OpenRow, reasonOf, ReportedEnd, ReportedMove } from "./views.ts";
 import { type CommonSetup, WorkerHandle } from "./worker_handle.ts";
 import type { WorkerListener } from "./worker_setup.ts";
 import { allocateWorkerTable, WorkerTable } from "./worker_table.ts";
@@ -128,6 +129,7 @@ class EpollEngine implements Engine {
       counters: counters.shared,
       availabilities: availabilities.shared,
       config,
+      startId: options.startId,
       pipesMax: Math.floor(pipes / config.workers),
     };
     for (const worker of this.#workers) this.#spawn(worker);
@@ -272,6 +274,10 @@ class EpollEngine implements Engine {
             return void this.#find(worker, message.address);
           case "acceptFailed":
             return log.error("Cannot accept clients for now: {reason}", { reason: errnoText(message.errno) });
+          case "malformedHeader": {
+            const facts = { client: formatClient(message.ip, message.port), reason: message.reason };
+            return log.warn("The PROXY header of {client} is malformed: {reason}", facts);
+          }
         }
       },
       onDeath: (reason) => this.#onDeath(worker, epoch, reason),

@@ -7,7 +7,7 @@
 import type { Counters } from "../../observe/counters.ts";
 import { classifyAnswer } from "../../routing/http_answer.ts";
 import { FACT, forgetRecording, looksLikeTls, onClientBytes, onServerBytes, progressOf } from "../../routing/redistribution.ts";
-import { FACTS_MASK, FLAG, FLOAT, floatsOf, LISTENER_SHIFT, ROLE, rowOf, WORD } from "./descriptor_table.ts";
+import { FACTS_MASK, FLAG, FLOAT, floatsOf, LISTENER_SHIFT, ROLE, rowOf, SCREENED_MASK, WORD } from "./descriptor_table.ts";
 import { ERRNO } from "../system/errno.ts";
 import { FILE, type Libc, SOCKET } from "../system/libc.ts";
 import { CHUNK_BYTES, type ChunkPool, PIPE_BYTES } from "./pools.ts";
@@ -30,6 +30,8 @@ export const OUTCOME = {
   receiverFailed: 5,
   /** The server's FIN was read. The caller decides whether to pass it on. */
   atEnd: 6,
+  /** The client has sent a PROXY header, and may not. */
+  forbidden: 7,
 } as const;
 export type Outcome = typeof OUTCOME[keyof typeof OUTCOME];
 
@@ -54,6 +56,9 @@ const DISCARD_SIZE = BigInt(DISCARD_BYTES);
 /** Small sizes as BigInt, made once. */
 const SIZES: readonly bigint[] = Array.from({ length: 4097 }, (_, size) => BigInt(size));
 
+/** Flags of a client whose server is to be sent something before the client's bytes. */
+const LEADING = FLAG.announcing | FLAG.replaying;
+
 /** Stands for spliced bytes, which are not seen. Where an interim answer would matter, nothing is spliced. */
 const NOTHING_SEEN = new Uint8Array(1);
 
@@ -64,7 +69,7 @@ function sizeOf(bytes: number): bigint {
 /** The parts of the worker that relaying uses. */
 type RelayKit = Pick<
   WorkerKit,
-  "libc" | "sockets" | "table" | "descriptors" | "counters" | "chunks" | "pipes" | "recorder" | "silence" | "config"
+  "libc" | "sockets" | "table" | "descriptors" | "counters" | "chunks" | "pipes" | "recorder" | "headers" | "silence" | "config"
 >;
 
 /** Relays the bytes of one worker's connections. */
@@ -99,8 +104,8 @@ export class Relay {
     const to = words[row + WORD.peer];
     const toFlags = rowOf(to) + WORD.flags;
     if ((words[toFlags] & FLAG.broken) !== 0) return this.#discard(from, row);
-    if ((words[row + WORD.flags] & FLAG.replaying) !== 0) {
-      const outcome = this.#repeat(row, from, to, nowMs);
+    if ((words[row + WORD.flags] & LEADING) !== 0) {
+      const outcome = this.#lead(row, from, to, nowMs);
       if (outcome !== OUTCOME.more) return outcome;
     }
     if (words[row + WORD.chunk] !== 0 || words[row + WORD.pipeBytes] !== 0) {
@@ -125,16 +130,19 @@ export class Relay {
   /**
    * Reads what a client has sent before a server is dialled for it, and keeps it for that server. Not if many chunks are in use:
    * clients of a server that does not answer must not use up the memory. What stays unread is read once a server has accepted.
+   * False: the client has sent a PROXY header, and may not.
    */
-  readAhead(client: number, nowMs: number): void {
-    if (this.#chunks.used > AHEAD_MAX || (this.#misses >= MISSES_MAX && this.#misses++ % MISSES_MAX !== 0)) return;
+  readAhead(client: number, nowMs: number): boolean {
+    if (this.#chunks.used > AHEAD_MAX || (this.#misses >= MISSES_MAX && this.#misses++ % MISSES_MAX !== 0)) return true;
     const row = rowOf(client);
     const got = this.#call.recv(client, this.#chunks.addresses[this.#scratch], CHUNK_SIZE, 0);
     this.#misses = got > 0 ? 0 : this.#misses + 1;
-    if (got <= 0) return; // nothing yet, or an end or a reset, which epoll will report, though a reset without its errno
+    if (got <= 0) return true; // nothing yet, or an end or a reset, which epoll will report, though a reset without its errno
+    if ((this.#words[row + WORD.flags] & SCREENED_MASK) !== 0 && this.#isForbidden(client, got)) return false;
     this.#hear(row, client, got, nowMs);
     this.#keepScore(row, got);
     this.#hold(row, 0, got);
+    return true;
   }
 
   /** Whether this socket sends bulk data, which is spliced. */
@@ -152,6 +160,7 @@ export class Relay {
     const words = this.#words;
     const got = this.#call.recv(from, this.#chunks.addresses[this.#scratch], CHUNK_SIZE, 0);
     if (got <= 0) return this.#stopReading(row, to, got);
+    if ((words[row + WORD.flags] & SCREENED_MASK) !== 0 && this.#isForbidden(from, got)) return OUTCOME.forbidden;
     this.#hear(row, from, got, nowMs);
     const flags = words[row + WORD.flags];
     const isDrained = got < CHUNK_BYTES && (flags & (FLAG.urgent | FLAG.broken)) === 0;
@@ -383,6 +392,47 @@ export class Relay {
         (words[rowOf(words[row + WORD.peer]) + WORD.facts] & FACT.awaitingAnswer) === 0;
     }
     return (words[row + WORD.facts] & (FACT.awaitingAnswer | FACT.recorded)) === FACT.awaitingAnswer;
+  }
+
+  /** Whether the bytes just read complete a PROXY header's signature, of a client that may not send one. */
+  #isForbidden(client: number, got: number): boolean {
+    return this.#kit.headers.isForbidden(client, this.#scratch, got, this.#floats[floatsOf(client) + FLOAT.bytes]);
+  }
+
+  /** Sends what comes before the client's bytes: a PROXY header, then the recorded bytes. */
+  #lead(row: number, client: number, to: number, nowMs: number): Outcome {
+    const words = this.#words;
+    if ((words[row + WORD.flags] & FLAG.announcing) !== 0) {
+      const outcome = this.#announce(row, client, to, nowMs);
+      if (outcome !== OUTCOME.more) return outcome;
+    }
+    return (words[row + WORD.flags] & FLAG.replaying) === 0 ? OUTCOME.more : this.#repeat(row, client, to, nowMs);
+  }
+
+  /** Sends the PROXY header to a new server, in one segment with the bytes that follow, if they are there. */
+  #announce(row: number, client: number, to: number, nowMs: number): Outcome {
+    const { headers, recorder, descriptors, sockets } = this.#kit;
+    const toFlags = rowOf(to) + WORD.flags;
+    if ((this.#words[toFlags] & FLAG.writable) === 0) return OUTCOME.blocked;
+    const isReplaying = (this.#words[row + WORD.flags] & FLAG.replaying) !== 0 && recorder.pending(client) > 0;
+    const isAlone = !isReplaying && !descriptors.isHolding(client);
+    if (isAlone && (this.#words[toFlags] & FLAG.noDelay) === 0) {
+      // Otherwise the client's first bytes would wait until the header is acknowledged.
+      this.#words[toFlags] |= FLAG.noDelay;
+      sockets.set(to, SOCKET.IPPROTO_TCP, SOCKET.TCP_NODELAY, 1);
+    }
+    const bytes = headers.pending(client);
+    const sent = this.#send(
+      to,
+      headers.pendingAddress(client),
+      bytes,
+      isAlone ? MSG_NOSIGNAL : MSG_NOSIGNAL | MSG_MORE,
+      ROLE.server,
+    );
+    if (sent < 0) return OUTCOME.receiverFailed;
+    if (sent > 0) headers.advance(client, sent);
+    if ((this.#words[toFlags] & FLAG.watched) === 0) this.#silence.begin(to, nowMs);
+    return sent < bytes ? OUTCOME.blocked : OUTCOME.more;
   }
 
   /** Replays the recorded bytes to a new server. */

@@ -6,6 +6,7 @@
 import { type Address, isIp, type KeyRule } from "../../values/address.ts";
 import type { RoutingColumns, RoutingTable, TableServer } from "../../routing/routing_table.ts";
 import { ADDRESS_STRIDE, encodeSockaddr } from "../system/sockaddr.ts";
+import { PROXY_FLAGS } from "./descriptor_table.ts";
 
 /** The smallest buffer. */
 const BUFFER_BYTES_MIN = 1024;
@@ -14,6 +15,8 @@ const BUFFER_BYTES_MIN = 1024;
 export interface SharedTable extends RoutingColumns {
   readonly key: KeyRule;
   readonly addresses: SharedArrayBuffer;
+  /** By index: PROXY_FLAGS of the header that the server's connections begin with; 0: none. */
+  readonly proxies: Int32Array;
   /** Servers known by name, by index. Their names are looked up when they are dialled. */
   readonly names: ReadonlyMap<number, Address>;
 }
@@ -98,6 +101,7 @@ export class SharedTables {
       weights: share(table.weights),
       connectionsMax: share(table.connectionsMax),
       addresses,
+      proxies: share(Int32Array.from(servers, ({ proxy }) => proxy === undefined ? 0 : PROXY_FLAGS[proxy])),
       names: new Map(named.map(([index, { address }]) => [index, address])),
     };
     return { shared, buffers };

@@ -11,14 +11,6 @@ import { REASON } from "./reasons.ts";
 import type { EndReport, MoveReport } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
 
-/** A connection's id is its descriptor, which is below this number, plus the generation of its row times this number. */
-const ID_DESCRIPTORS = 2 ** 21;
-
-/** The descriptor and the generation that an id stands for. */
-export function parseId(id: number): { readonly client: number; readonly generation: number } {
-  return { client: id % ID_DESCRIPTORS, generation: Math.floor(id / ID_DESCRIPTORS) };
-}
-
 /** The end of a connection, as a worker reported it. Its texts are made only when they are read; most never are. */
 export class ReportedEnd implements EndedConnection {
   #report!: EndReport;
@@ -113,7 +105,7 @@ export class OpenRow implements OpenConnection {
   }
 
   get id(): number {
-    return (this.#word(WORD.generation) >>> 0) * ID_DESCRIPTORS + this.#client;
+    return this.descriptors.idOf(this.#client);
   }
   get slot(): number {
     return this.#word(WORD.slot);

@@ -10,6 +10,7 @@ import { DescriptorTable } from "./descriptor_table.ts";
 import { Descriptors } from "./descriptors.ts";
 import { ChunkPool, PipePool } from "./pools.ts";
 import { Recorder } from "./recorder.ts";
+import { ProxyHeaders } from "./proxy_headers.ts";
 import { ReportWriter } from "./reports.ts";
 import { SilenceWatch } from "./silence.ts";
 import { TimerWheel } from "./timer_wheel.ts";
@@ -56,6 +57,7 @@ export interface WorkerKit {
   readonly wheel: TimerWheel;
   readonly reports: ReportWriter;
   readonly recorder: Recorder;
+  readonly headers: ProxyHeaders;
   readonly silence: SilenceWatch;
 }
 
@@ -86,6 +88,7 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
     wheel,
     reports: new ReportWriter(setup.reports, () => post({ kind: "news" })),
     recorder: new Recorder(libc, config.replayBytesMax),
+    headers: new ProxyHeaders({ libc, sockets, table, chunks, config, setup, clock, post }),
     silence: new SilenceWatch(sockets, table, wheel, config),
   };
 }

@@ -26,6 +26,8 @@ export interface WorkerSetup {
   readonly counters: SharedCounters;
   readonly availabilities: SharedArrayBuffer;
   readonly config: EngineConfig;
+  /** The start id of the daemon, for `formatConnectionId`. */
+  readonly startId: string;
   readonly pipesMax: number;
   /** By service. */
   readonly tables: readonly SharedTable[];
@@ -61,7 +63,8 @@ export type ToWorker = WorkerSetup | FoundName | TablesMessage;
 
 /**
  * Messages from a worker to main. `here`: it can receive messages. `ready`: its loop runs. `news`: there are reports. `find`: look
- * up the name of a server. `acceptFailed`: accepting is paused. `gone`: it has closed everything.
+ * up the name of a server. `acceptFailed`: accepting is paused. `malformedHeader`: what is wrong with the PROXY header of the client
+ * with this address; not sent for every client. `gone`: it has closed everything.
  */
 export type FromWorker =
   | { readonly kind: "here" }
@@ -69,4 +72,5 @@ export type FromWorker =
   | { readonly kind: "news" }
   | { readonly kind: "find"; readonly address: Address }
   | { readonly kind: "acceptFailed"; readonly errno: number }
+  | { readonly kind: "malformedHeader"; readonly ip: Uint8Array; readonly port: number; readonly reason: string }
   | { readonly kind: "gone" };

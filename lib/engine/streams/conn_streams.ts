@@ -59,6 +59,13 @@ export class Source {
     }, { highWaterMark: 0 });
   }
 
+  /** Bytes that were read from the socket before any stream: the first stream begins with them. */
+  begin(bytes: Uint8Array<ArrayBuffer>): void {
+    if (bytes.length === 0) return;
+    this.#untaken = bytes;
+    this.observer.onRead(bytes);
+  }
+
   /** Confirms that this many bytes were written. */
   take(bytes: number): void {
     this.#untaken = bytes === this.#untaken.length ? NOTHING : this.#untaken.subarray(bytes);

@@ -5,7 +5,11 @@
  * also be searching for another server.
  */
 
-import { type Address, clientKey, formatAddress, ipBytes } from "../../values/address.ts";
+import { type Address, clientKey, formatAddress, formatIp, ipBytes } from "../../values/address.ts";
+import { includesIp } from "../../values/cidr_list.ts";
+import { formatConnectionId } from "../../values/connection_id.ts";
+import { writeProxyHeader } from "../../values/proxy_header.ts";
+import { screen, SCREENED } from "../../values/proxy_screening.ts";
 import type { Fate } from "../../values/fates.ts";
 import { assert, messageOf } from "../../values/errors.ts";
 import {
@@ -28,10 +32,12 @@ import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableO
 import type { EndedConnection, MovedConnection } from "../../observe/connections.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
 import { Leg } from "./leg.ts";
+import { type ReceivedHeader, receiveHeader } from "./proxy_header.ts";
 import { type Budget, type DialContext, type Probed, probeServer, releaseServer, Search, type Tally } from "./search.ts";
 
 /** The parts of the engine that a connection uses. */
 export interface ConnectionContext extends DialContext {
+  readonly startId: string;
   readonly availabilities: AvailabilityTable;
   readonly recordingRoom: RecordingRoom;
   readonly onEnded: (connection: StreamsConnection, ended: EndedConnection) => void;
@@ -53,6 +59,8 @@ interface Departure {
 /** Size of the buffer for discarded bytes. */
 const DISCARD_BYTES = 64 * 1024;
 
+const NOTHING = new Uint8Array(0);
+
 /** An accepted client. */
 export interface Client {
   /** The id of its connection, unique in the engine. */
@@ -71,8 +79,13 @@ export class StreamsConnection {
   readonly client: Deno.TcpConn;
   readonly #listener: number;
   readonly #service: number;
-  readonly ip: Uint8Array;
-  readonly #address: Address;
+  #ip: Uint8Array;
+  #address: Address;
+  /** What the client's PROXY header said beside its address. */
+  #header: ReceivedHeader | undefined;
+  /** What its first bytes may be, if it may not send a PROXY header (`screen`), and how many there were. */
+  #screened: number;
+  #screenedBytes = 0;
   readonly #conversation: Conversation;
   /** The client's bytes. */
   readonly #source: Source;
@@ -97,12 +110,17 @@ export class StreamsConnection {
     this.#listener = listener;
     this.#service = service;
     this.#address = addressOf(client);
-    this.ip = ipBytes(this.#address.host);
+    this.#ip = ipBytes(this.#address.host);
+    this.#screened = context.config.acceptProxy === null ? SCREENED.none : SCREENED.any;
     this.#conversation = new Conversation(context.config, context.counters, context.recordingRoom);
     this.#source = new Source(client, {
       onRead: (chunk) => this.#onClientBytes(chunk),
       onEnd: () => this.#onClientBytes(undefined),
     });
+  }
+
+  get ip(): Uint8Array {
+    return this.#ip;
   }
 
   /** The client's port. */
@@ -137,17 +155,42 @@ export class StreamsConnection {
     return this.#state === "open" && this.#search === undefined && this.#conversation.lastActivityMs < beforeMs;
   }
 
-  /** Dials a first server and begins to relay. Never rejects. */
+  /** Reads the client's PROXY header, if it must have one, dials a first server and begins to relay. Never rejects. */
   async run(): Promise<void> {
     await this.#guard(async () => {
-      const { config, table } = this.context;
-      const budget = { attempts: config.connectAttemptsMax, deadlineMs: this.#startedMs + config.connectDeadlineMs };
-      const search = this.#search = this.#newSearch("any", [], budget);
-      if (await search.run((server, socket) => this.#open(server, socket)) || this.#state === "ended") return;
-      const fate = fateOfUnserved(this.#tally.attempts, table(this.#service).servers.length);
-      if (fate === "refused_limit") this.context.counters.add("limitServers");
-      this.end(fate);
+      const { acceptProxy, proxyTimeoutMs } = this.context.config;
+      if (acceptProxy === null || !includesIp(acceptProxy, this.#ip, 0, this.#ip.length)) return await this.#admit(NOTHING);
+      this.#screened = SCREENED.none;
+      const received = await receiveHeader(this.client, proxyTimeoutMs);
+      if ("reason" in received) this.#tally.reason = received.reason;
+      if ("fate" in received) return this.end(received.fate, received.fate !== "client_gone");
+      this.#takeHeader(received);
+      await this.#admit(received.rest);
     });
+  }
+
+  /** The client's address is known: dials a server, which is sent `first` and then what the client sends. */
+  async #admit(first: Uint8Array<ArrayBuffer>): Promise<void> {
+    if (this.#state === "ended") return;
+    const { config, table } = this.context;
+    const budget = { attempts: config.connectAttemptsMax, deadlineMs: performance.now() + config.connectDeadlineMs };
+    const search = this.#search = this.#newSearch("any", [], budget);
+    const isFound = await search.run((server, socket) => {
+      this.#open(server, socket, first);
+    });
+    if (isFound) return;
+    const fate = fateOfUnserved(this.#tally.attempts, table(this.#service).servers.length);
+    if (fate === "refused_limit") this.context.counters.add("limitServers");
+    this.end(fate);
+  }
+
+  /** The received addresses are the connection's from now on. */
+  #takeHeader(header: ReceivedHeader): void {
+    this.#header = header;
+    const { source } = header;
+    if (source === undefined) return;
+    this.#address = { host: formatIp(source.ip), port: source.port };
+    this.#ip = ipBytes(this.#address.host);
   }
 
   /**
@@ -228,11 +271,12 @@ export class StreamsConnection {
   }
 
   /** The first server has accepted. */
-  #open(server: TableServer, socket: Deno.TcpConn): void {
+  #open(server: TableServer, socket: Deno.TcpConn, first: Uint8Array<ArrayBuffer>): void {
     this.#state = "open";
     this.#conversation.begin();
     this.#prepare(this.client);
-    this.#begin(server, socket, new Uint8Array(0));
+    this.#source.begin(first);
+    this.#begin(server, socket, NOTHING);
   }
 
   /** Sends small pieces at once, and turns keep-alive on or off, so that a vanished peer is noticed eventually. */
@@ -283,8 +327,22 @@ export class StreamsConnection {
     return leg.source.untakenBytes > 0 && !this.#clientBroken;
   }
 
+  /** Sends the PROXY header, if the server gets one. Those bytes are not the client's: they count for nothing. */
+  async #announce({ server, socket }: Leg): Promise<void> {
+    if (server.proxy === undefined) return;
+    const { hostname, port } = this.client.localAddr as Deno.NetAddr;
+    const header = writeProxyHeader(server.proxy, {
+      source: { ip: this.#ip, port: this.port },
+      destination: this.#header?.destination ?? { ip: ipBytes(hostname), port },
+      tlvs: this.#header?.tlvs ?? NOTHING,
+      uniqueId: new TextEncoder().encode(formatConnectionId(this.context.startId, this.id)),
+    });
+    await writeAll({ socket, write: (bytes) => socket.write(bytes), closeWrite: () => socket.closeWrite() }, header);
+  }
+
   async #send(leg: Leg, repeated: Uint8Array): Promise<void> {
     try {
+      await this.#announce(leg);
       await writeAll(this.#receiver(leg, (bytes) => this.#countRepeated(leg, bytes)), repeated);
       const writable = writableOf(this.#receiver(leg, (bytes) => this.#countSent(leg, bytes)));
       await this.#source.stream().pipeTo(writable, { signal: leg.signal, preventCancel: true, preventAbort: true });
@@ -353,10 +411,20 @@ export class StreamsConnection {
 
   /** Bytes of the client were read; undefined: its FIN. */
   #onClientBytes(chunk: Uint8Array | undefined): void {
-    if (this.#state === "ended") return;
+    if (this.#state === "ended" || this.#isForbidden(chunk)) return;
     if (chunk === undefined) this.#conversation.clientEnded();
     else this.#conversation.clientSaid(chunk);
     if (this.#departure !== undefined && isCalledOff(this.#departure.loss, "client")) this.#callOff();
+  }
+
+  /** Ends the connection if the client has sent a PROXY header and may not. */
+  #isForbidden(chunk: Uint8Array | undefined): boolean {
+    if (this.#screened === SCREENED.none || chunk === undefined) return false;
+    this.#screened = screen(this.#screened, chunk, this.#screenedBytes);
+    this.#screenedBytes += chunk.length;
+    if (this.#screened !== SCREENED.header) return false;
+    this.end("proxy_refused", true);
+    return true;
   }
 
   #onServerBytes(leg: Leg, chunk: Uint8Array): void {

@@ -65,6 +65,7 @@ class StreamsEngine implements Engine {
     this.#options = options;
     this.#tables = options.tables;
     this.#context = {
+      startId: options.startId,
       config,
       counters,
       load: liveLoad(counters, availabilities),

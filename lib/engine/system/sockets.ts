@@ -3,8 +3,9 @@
  */
 
 import { type Address, ipBytes } from "../../values/address.ts";
+import type { Endpoint } from "../../values/proxy_header.ts";
 import { ERRNO } from "./errno.ts";
-import { ADDRESS_LENGTH_AT, encodeSockaddr, portOf } from "./sockaddr.ts";
+import { ADDRESS_LENGTH_AT, encodeSockaddr, ipLength, ipStart, portOf } from "./sockaddr.ts";
 import { type Libc, RLIMIT_NOFILE, SOCKADDR, SOCKET, TCP_INFO } from "./libc.ts";
 
 const { SOL_SOCKET, IPPROTO_TCP } = SOCKET;
@@ -115,6 +116,13 @@ export class Sockets {
     this.#words[2] = this.#name.length;
     this.libc.call.getsockname(socket, this.#nameAddress, this.#lengthAddress);
     return portOf(this.#name);
+  }
+
+  /** The address that a socket is bound to. An IPv4 address mapped into IPv6 is given as IPv4. */
+  ownEndpoint(socket: number): Endpoint {
+    const port = this.ownPortOf(socket);
+    const start = ipStart(this.#name);
+    return { ip: this.#name.slice(start, start + ipLength(this.#name)), port };
   }
 
   /** Whether connect(2), which does not wait here, has already succeeded: as a rule on loopback, never over a network. */

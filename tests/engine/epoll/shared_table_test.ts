@@ -35,9 +35,11 @@ Deno.test("encodeSockaddr() gives a name the length 0", () => {
 
 Deno.test("publish() has every column of the table, all in shared memory", () => {
   const table = makeTable("192.0.2.1:80", "[2001:db8::1]:80");
-  const { addresses, circle, slots, weights, connectionsMax, ...rest } = publish(table);
+  const { addresses, circle, slots, weights, connectionsMax, proxies, ...rest } = publish(table);
   const { points, owners, starts, serverCount, arcShift } = circle;
-  for (const column of [points, owners, starts, slots, weights, connectionsMax]) assert(column.buffer instanceof SharedArrayBuffer);
+  for (const column of [points, owners, starts, slots, weights, connectionsMax, proxies]) {
+    assert(column.buffer instanceof SharedArrayBuffer);
+  }
   assertEquals({ points, owners, starts }, { points: table.ring.points, owners: table.ring.owners, starts: table.ring.starts });
   assertEquals({ serverCount, arcShift }, { serverCount: 2, arcShift: table.ring.arcShift });
   assertEquals({ slots, weights, connectionsMax }, {
@@ -46,6 +48,7 @@ Deno.test("publish() has every column of the table, all in shared memory", () =>
     connectionsMax: table.connectionsMax,
   });
   assertEquals(rest, { key: table.key, weightTotal: 3, loadBound: 1.25, names: new Map() });
+  assertEquals([...proxies], [0, 0]);
   assert(addresses.byteLength >= 2 * ADDRESS_STRIDE);
 });
 
