@@ -15,6 +15,7 @@ import { DURATION_MAX_MS, formatDuration } from "../lib/values/duration.ts";
 import { EXIT } from "../lib/values/errors.ts";
 import { formatSize } from "../lib/values/size.ts";
 import { FAMILIES } from "../lib/observe/metrics.ts";
+import { ALERTS } from "./contrib/alerts.ts";
 import { WORKLOADS } from "./bench/workloads.ts";
 
 const ROOT = `${import.meta.dirname}/../`;
@@ -115,6 +116,10 @@ export const TABLES: Readonly<Record<string, Table>> = {
   metrics: {
     heading: ["Metric", "Type", "Meaning"],
     rows: FAMILIES.map(({ name, type, help }) => ({ cells: [code(name), type, help] })),
+  },
+  alerts: {
+    heading: ["Alert", "Fires when", "For", "Severity"],
+    rows: Object.entries(ALERTS).map(([name, { when, for: wait, severity }]) => ({ cells: [code(name), when, wait, severity] })),
   },
   exits: {
     heading: ["Exit code", "Meaning"],

@@ -4,7 +4,9 @@
  * dashboard.
  */
 
-import { FAMILIES, type Family } from "../../lib/observe/metrics.ts";
+import { allocateCounters, Counters } from "../../lib/observe/counters.ts";
+import { label } from "../../lib/observe/exposition.ts";
+import { FAMILIES, type Family, type Measured } from "../../lib/observe/metrics.ts";
 import { SERVER_STATES, type ServerState } from "../../lib/routing/availability.ts";
 import { DATASOURCE, layOut, type Panel, type Query, type Row } from "./panels.ts";
 import { IS_BAD, select } from "./queries.ts";
@@ -256,7 +258,8 @@ function panelsOf(families: readonly Family[], owner: string): Panel[] {
 }
 
 /** The panel that a metric gets by itself. */
-function panelOf({ name, type, help }: Family, owner: string): Panel {
+function panelOf(family: Family, owner: string): Panel {
+  const { name, type, help } = family;
   const matchers = owner === "server" ? SERVER : HERE;
   const common = { title: help, description: name, width: 12, height: 8 };
   if (type === "histogram") {
@@ -264,20 +267,28 @@ function panelOf({ name, type, help }: Family, owner: string): Panel {
     return { ...common, type: "heatmap", queries: [{ expr, legend: "{{le}}", format: "heatmap" }], unit: "short" };
   }
   const value = type === "counter" ? `rate(${select(name, matchers)}${RATE})` : select(name, matchers);
-  const labels = ["instance", ...(owner === "" ? [] : [owner]), ...(OWN_LABELS[name] ?? [])];
-  const legend = labels.map((label) => `{{${label}}}`).join(" ");
+  const legend = ["instance", ...labelsOf(family)].map((label) => `{{${label}}}`).join(" ");
   return { ...common, type: "timeseries", queries: [{ expr: value, legend }], unit: unitOf(name) };
 }
 
-/** Labels that tell the series of one owner apart, read from a sample of each metric. */
-const OWN_LABELS: Readonly<Record<string, readonly string[]>> = {
-  balancer_connection_fates_total: ["fate"],
-  balancer_limit_hits_total: ["limit"],
-  balancer_servers: ["state"],
-  balancer_server_checks_total: ["outcome"],
-  balancer_server_fates_total: ["fate"],
-  balancer_server_state: ["state"],
+const EXAMPLE: Measured = {
+  version: "",
+  engine: "",
+  startedAtSeconds: 0,
+  connectionsMax: 1,
+  fingerprint: "",
+  localPorts: 1,
+  listeners: [{ address: "", service: "" }],
+  servers: [{ name: "", slot: 0, state: "up", weight: 1 }],
 };
+
+/** The labels of a metric, read from an example of it. */
+function labelsOf(family: Family): string[] {
+  const counters = new Counters(allocateCounters(0, 1));
+  const server = { ...EXAMPLE.servers[0], label: label("server", "") };
+  const [[labels]] = "samples" in family ? family.samples(counters, EXAMPLE) : family.samplesOf(counters, server, EXAMPLE);
+  return [...labels.matchAll(/([a-z]+)="/g)].map(([, name]) => name);
+}
 
 function unitOf(name: string): string {
   if (name.endsWith("_bytes_total")) return "Bps";
