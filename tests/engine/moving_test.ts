@@ -504,6 +504,22 @@ const CASES: Record<string, Case> = {
     }
   },
 
+  async "draining moves who waits for an answer and has ended its half"(kind) {
+    for (const pauseMs of [0, QUIET_MS]) { // its end comes with the question, or behind it
+      await using pair = await startPair(kind, UNANSWERED);
+      const { test, client, first } = pair;
+      first.endsToo = false;
+      await writeText(client, "question");
+      await turn(pauseMs);
+      await client.closeWrite();
+      await first.ended();
+      await quiet();
+      test.leave(0, "draining");
+      assertEquals(await soon(readText(client), "the answer"), "b:question");
+      assertEquals((await test.moved.take()).state, "unanswered");
+    }
+  },
+
   async "draining moves a connection when it has come to where it may"(kind) {
     await using both = await startPair(kind, { ...IDLE, replayBytesMax: 4 });
     const { test, client, first, a, b } = both;

@@ -335,6 +335,42 @@ const CASES: Record<string, Case> = {
     for (const client of clients) close(client);
   },
 
+  async "the time to find a server begins when the header is there"(kind) {
+    await using server = await Server.start(answer("a"));
+    await using test = start(kind, [server.at(0)], { acceptProxy: LOOPBACK, connectDeadlineMs: 200 });
+    using client = await connect(test.address);
+    await turn(400);
+    await writeAll(client, headerOf("v2"));
+    await turn(50);
+    await writeText(client, "hello");
+    assertEquals(await hear(client, 7), "a:hello");
+    assertEquals(test.counters.getOf(0, "connectFailures"), 0);
+  },
+
+  async "an engine that stops while headers become too late ends those clients, each once"(kind) {
+    await using server = await Server.start();
+    await using test = start(kind, [server.at(0)], { acceptProxy: LOOPBACK, proxyTimeoutMs: 300 });
+    const clients: Deno.TcpConn[] = [];
+    for (; clients.length < 50; await turn(1)) clients.push(await connect(test.address));
+    await until(() => test.counters.get("proxy_timeout") > 0, "the first that is too late");
+    await soon(test.engine.stop(15), "the engine to stop");
+    assertEquals(test.counters.get("stopped") + test.counters.get("proxy_timeout"), 50);
+    for (const client of clients) close(client);
+  },
+
+  async "an IPv4 client of a listener for both families is an IPv4 client"(kind) {
+    const told = await Told.start("a");
+    await using _server = told.server;
+    await using test = start(kind, [{ ...told.server.at(0), proxy: "v1" }], { acceptProxy: LOOPBACK, host: "::" });
+    using client = await connect({ host: "127.0.0.1", port: test.address.port });
+    await writeAll(client, join(writeLocalHeader("v1"), encoder.encode("hello")));
+    assertEquals(await hear(client, 7), "a:hello");
+    const { port } = client.localAddr as Deno.NetAddr;
+    assertEquals(told.connections[0].text, `PROXY TCP4 127.0.0.1 127.0.0.1 ${port} ${test.address.port}\r\nhello`);
+    client.close();
+    assertEnded(await test.ended.take(), { client: `127.0.0.1:${port}` });
+  },
+
   async "who has sent nothing of its header is ended when the engine stops"(kind) {
     await using server = await Server.start();
     await using test = start(kind, [server.at(0)], { acceptProxy: LOOPBACK });

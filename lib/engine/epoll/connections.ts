@@ -154,7 +154,9 @@ export class Connections {
       this.#words[rowOf(client) + WORD.errno] = this.#kit.sockets.takeError(client);
       return this.#close(client, "client_gone");
     }
-    this.#kit.wheel.clear(client);
+    const { wheel, clock } = this.#kit;
+    wheel.clear(client);
+    this.#floats[floatsOf(client) + FLOAT.lastActivityMs] = clock.nowMs; // the time to find a server begins now
     // The bytes behind the header cause no further event.
     this.#words[rowOf(client) + WORD.flags] |= FLAG.readable;
     this.#admit(client);

@@ -406,8 +406,9 @@ export class Dialer {
     return first;
   }
 
+  /** A client's first search has its time from when the client was taken over, or its PROXY header was read. */
   #deadlineOf(client: number, search: Search | undefined): number {
-    return search?.budget.deadlineMs ?? this.#floats[floatsOf(client) + FLOAT.startedMs] + this.#kit.config.connectDeadlineMs;
+    return search?.budget.deadlineMs ?? this.#floats[floatsOf(client) + FLOAT.lastActivityMs] + this.#kit.config.connectDeadlineMs;
   }
 
   #routingOf(client: number): Routing {

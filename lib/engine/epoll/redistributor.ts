@@ -62,7 +62,7 @@ export class Redistributor {
 
   /** Whether the client may have sent bytes that are not read yet. The edge-triggered event for them will not come again. */
   hasUnread(client: number): boolean {
-    return (this.#words[rowOf(client) + WORD.flags] & FLAG.readable) !== 0;
+    return (this.#words[rowOf(client) + WORD.flags] & (FLAG.readable | FLAG.atEnd)) === FLAG.readable;
   }
 
   /** Whether the kept server has sent bytes while another was being dialled. A FIN does not count. */
@@ -143,7 +143,11 @@ export class Redistributor {
   /** Begins the replay of the recorded bytes. Returns their number. */
   #rewind(client: number): number {
     const row = rowOf(client);
-    if (this.#words[row + WORD.chunk] !== 0) this.#kit.descriptors.drop(client); // the recording contains these bytes
+    if (this.#words[row + WORD.chunk] !== 0) {
+      // The recording contains these bytes: they are sent with it, and count as bytes of the client that were sent.
+      this.#floats[floatsOf(client) + FLOAT.bytes] += this.#words[row + WORD.chunkEnd] - this.#words[row + WORD.chunkStart];
+      this.#kit.descriptors.drop(client);
+    }
     this.#words[row + WORD.facts] += REPLAY_ONE;
     return this.#kit.recorder.rewind(client);
   }

@@ -82,7 +82,7 @@ export class StreamsConnection {
   #ip: Uint8Array;
   #address: Address;
   /** What the client's PROXY header said beside its address. */
-  #header: ReceivedHeader | undefined;
+  #header: Pick<ReceivedHeader, "destination" | "tlvs"> | undefined;
   /** What its first bytes may be, if it may not send a PROXY header (`screen`), and how many there were. */
   #screened: number;
   #screenedBytes = 0;
@@ -185,9 +185,8 @@ export class StreamsConnection {
   }
 
   /** The received addresses are the connection's from now on. */
-  #takeHeader(header: ReceivedHeader): void {
-    this.#header = header;
-    const { source } = header;
+  #takeHeader({ source, destination, tlvs }: ReceivedHeader): void {
+    this.#header = { destination, tlvs }; // and not the bytes behind it, which would stay in memory
     if (source === undefined) return;
     this.#address = { host: formatIp(source.ip), port: source.port };
     this.#ip = ipBytes(this.#address.host);
@@ -639,7 +638,8 @@ async function discard(socket: Deno.TcpConn): Promise<void> {
   } catch { /* closed or reset: no more bytes */ }
 }
 
+/** The client's address. An IPv4 client of a listener for both families has an IPv4 address. */
 function addressOf(socket: Deno.TcpConn): Address {
   const { hostname, port } = socket.remoteAddr as Deno.NetAddr;
-  return { host: hostname, port };
+  return { host: formatIp(ipBytes(hostname)), port };
 }

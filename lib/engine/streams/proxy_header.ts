@@ -4,6 +4,7 @@ import { afterSockets } from "../../health/socket_timer.ts";
 import type { Fate } from "../../values/fates.ts";
 import { messageOf } from "../../values/errors.ts";
 import { LIMITS } from "../../values/config.ts";
+import { closeSocket } from "./conn_streams.ts";
 import { parseProxyHeader, type ProxyHeader } from "../../values/proxy_header.ts";
 
 /** A header, and the client's bytes that were read behind it. */
@@ -22,7 +23,7 @@ export async function receiveHeader(client: Deno.TcpConn, timeoutMs: number): Pr
   let isLate = false;
   const cancel = afterSockets(timeoutMs, () => {
     isLate = true;
-    client.close(); // ends the read
+    closeSocket(client); // ends the read; the connection may have ended a moment ago, which the read has not noticed yet
   });
   try {
     return await readHeader(client);

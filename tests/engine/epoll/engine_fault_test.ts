@@ -5,6 +5,8 @@ import { assert, assertEquals, assertLess } from "@std/assert";
 import type { Address } from "../../../lib/values/address.ts";
 import { type Fate, FATE_NAMES } from "../../../lib/values/fates.ts";
 import { epoll } from "../../../lib/engine/epoll/engine.ts";
+import { parseCidrs } from "../../../lib/values/cidr_list.ts";
+import { writeLocalHeader } from "../../../lib/values/proxy_header.ts";
 import {
   assertFatesAddUp,
   Queue,
@@ -432,5 +434,27 @@ test("a client that has ended and resets before the last piece of its answer is 
     await turn(20);
     client.reset();
     await engine.ended.take();
+  }
+});
+
+test("a PROXY header that may not be sent is found, though its middle first goes out in a replay", async () => {
+  const header = writeLocalHeader("v2");
+  for (let round = 0; round < 5; round++) { // in most of them the reset comes between the client's bytes and their sending
+    await using one = startPlayedServer();
+    await using other = startPlayedServer();
+    const options = { redistribute: "unanswered", acceptProxy: parseCidrs("192.0.2.0/24", 1) } as const;
+    await using engine = startWorker(one, options);
+    using both = await open(engine, one);
+    const { client, server } = both;
+    client.setNoDelay();
+    client.send(header.subarray(0, 4));
+    await until(() => engine.counters.getOf(0, "sentBytes") === 4, "the first bytes");
+    await engine.publish([one, other].map(({ address }, slot) => tableServer(address, slot)));
+    client.send(header.subarray(4, 9));
+    server.reset();
+    await until(() => engine.counters.getOf(1, "sentBytes") === 9, "the replay");
+    client.send(header.subarray(9));
+    const { fate, sentBytes } = await engine.ended.take();
+    assertEquals({ fate, sentBytes }, { fate: "proxy_refused", sentBytes: 9 });
   }
 });
