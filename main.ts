@@ -15,7 +15,7 @@ import {
   parseCommandLine,
   type ProgramSpec,
 } from "./lib/values/command_line.ts";
-import { DEFAULT_GRACE_MS, NO_STATE, parseConfig, SETTINGS } from "./lib/values/config.ts";
+import { ACCESS_LOG_START, type Config, DEFAULT_GRACE_MS, NO_STATE, parseConfig, SETTINGS } from "./lib/values/config.ts";
 import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
@@ -26,9 +26,11 @@ import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors
 import { answerMetrics, Monitor } from "./lib/control/monitor.ts";
 import { whyNotReady } from "./lib/balancer/readiness.ts";
 import { Lock } from "./lib/control/lock.ts";
+import { type AccessOutput, openAccessOutput } from "./lib/observe/access_output.ts";
 import { endLogging, logger, reopenLog, setUpLogging } from "./lib/observe/log.ts";
 import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/values/paths.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
+import { ListFiles } from "./lib/balancer/list_files.ts";
 import { loadState, saveState, tryToSave } from "./lib/balancer/state_file.ts";
 import { pageOf } from "./lib/values/terminal.ts";
 
@@ -44,6 +46,7 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
       arguments: ["inet_address", "inet_port"],
       options: [
         ...Object.values(SETTINGS),
+        ACCESS_LOG_START,
         {
           flag: "log-file",
           value: "PATH",
@@ -86,9 +89,11 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   const listen = { host: parseHost(host), port: parsePort(port, 0) };
   const config = parseConfig(options);
   refuseClientsAddress(config.http, listen);
+  const lists = await ListFiles.load(config);
   const name = parseName(options.name ?? DEFAULT_NAME);
   const paths = findPaths(name, { keepsState: options[NO_STATE.flag] === undefined });
   const engine = chooseEngine(config.engine);
+  engine.kind.checkConfig(config);
   const { descriptors, localPorts } = await readSystemLimits();
   const limit = connectionsUnder(descriptors, engine.kind.threads(config));
   const connectionsMax = config.connectionsMax === "auto" ? limit : config.connectionsMax;
@@ -96,8 +101,10 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   await makePrivateFolder(folderOf(paths.socket));
   const lock = await makePrivateFolder(folderOf(paths.lock)).then(() => takeLock(name, paths.lock)).catch(orWithoutState(paths));
   await setUpLogging(config.logLevel, options["log-file"]);
+  const listening = Promise.withResolvers<void>();
+  await using accessOutput = await openAccessLog(config, options["log-file"], listening.promise);
   endOnFault();
-  mindSignals();
+  mindSignals(accessOutput);
   const { state } = paths;
   if (state !== null) await tryToSave(state);
   const { servers, warning } = state === null ? { servers: [], warning: undefined } : await loadState(state);
@@ -117,16 +124,23 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     connectionsMax,
     checksMax: checksUnder(descriptors),
     servers,
+    lists: lists.lists,
+    accessLog: accessOutput && {
+      output: accessOutput,
+      sample: config.accessLogSample,
+      starts: options[ACCESS_LOG_START.flag] !== undefined,
+    },
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     save: (servers) => state === null ? Promise.resolve() : saveState(state, servers),
   });
   const http = monitor === undefined ? null : formatAddress(monitor.address);
-  const facts = { ...describe(name, engine.name, options, paths, warnings), http, localPorts };
+  const facts = { ...describe(name, engine.name, options, paths, warnings), http, localPorts: { perAddress: localPorts, sources: config.sources } };
   monitor?.show({
     metrics: (format) => answerMetrics(balancer, facts, format),
     whyNotReady: () => whyNotReady({ stopping: balancer.stopping, servers: balancer.countServers() }),
   });
   const stopping = stopWhenAsked(balancer);
+  reloadListsWhenAsked(balancer, lists);
   await using control = await serveControl({
     path: paths.socket,
     balancer,
@@ -142,6 +156,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   });
   if (http !== null) log.info("Serving metrics and readiness by HTTP on {http}", { http });
   console.log(address);
+  listening.resolve();
   if (options["stop-at-eof"] !== undefined) awaitEof().then(() => stopping.stop(0));
   await stopping.stopped;
   log.info("Stopped");
@@ -154,6 +169,15 @@ function refuseClientsAddress(http: Address | null, listen: Address): void {
   if (http === null || listen.port === 0 || !reaches(http, listen)) return;
   const why = "clients connect there; choose another port for one of them";
   throw new OperatorError("usage", `Cannot serve --${SETTINGS.http.flag} on ${formatAddress(http)}: ${why}`);
+}
+
+/** Opens the access log, if there is to be one. `listening`: the address is on standard output. */
+async function openAccessLog(
+  { accessLog }: Config,
+  logFile: string | undefined,
+  listening: Promise<void>,
+): Promise<AccessOutput | undefined> {
+  return accessLog === null ? undefined : await openAccessOutput(accessLog, { logFile, ready: listening });
 }
 
 /** Two daemons of one name would overwrite each other's state. */
@@ -194,23 +218,47 @@ function stopWhenAsked(balancer: Balancer): { stop: (graceMs: number) => void; s
 }
 
 /** Handles signals that would otherwise end the program at once. Windows has none of them. */
-function mindSignals(): void {
+function mindSignals(accessOutput: AccessOutput | undefined): void {
   if (Deno.build.os === "windows") return;
-  Deno.addSignalListener("SIGHUP", () => void reopen());
+  Deno.addSignalListener("SIGHUP", () => void reopen(accessOutput));
   for (const signal of ["SIGUSR1", "SIGUSR2"] as const) {
     Deno.addSignalListener(signal, () => log.warn("Signal {signal} is ignored: it has no meaning here", { signal }));
   }
 }
 
-/** Opens the log file again, after logrotate(8) has moved it away. */
-async function reopen(): Promise<void> {
+/** Reads the files of the lists again at SIGHUP, one time after another. */
+function reloadListsWhenAsked(balancer: Balancer, lists: ListFiles): void {
+  if (Deno.build.os === "windows") return;
+  let last = Promise.resolve();
+  Deno.addSignalListener("SIGHUP", () => last = last.then(() => reloadLists(balancer, lists)));
+}
+
+async function reloadLists(balancer: Balancer, lists: ListFiles): Promise<void> {
+  const reloaded = await lists.reload();
+  if (reloaded.length === 0 || balancer.stopping) return;
+  await balancer.setLists(lists.lists!).catch((error) => log.warn("SIGHUP: {why}", { why: messageOf(error) }));
+  for (const { path, entries, fault } of reloaded) {
+    if (fault === undefined) log.info("SIGHUP: read list {path} again; its number of prefixes is {entries}", { path, entries });
+    else log.error("SIGHUP: {fault}; the old list stays in force; its number of prefixes is {entries}", { fault, entries });
+  }
+}
+
+/** Opens the log files again, after logrotate(8) has moved them away. */
+async function reopen(accessOutput: AccessOutput | undefined): Promise<void> {
+  await tryToReopen("the access log", () => accessOutput?.reopen() ?? Promise.resolve(false));
+  if (await tryToReopen("the log file", reopenLog)) return;
+  log.info("SIGHUP: nothing to reopen, the log goes to standard error");
+}
+
+/** Returns false if there was nothing to reopen. */
+async function tryToReopen(what: string, open: () => Promise<boolean>): Promise<boolean> {
   try {
-    const isFile = await reopenLog();
-    log.info(
-      isFile ? "SIGHUP: opened the log file again" : "SIGHUP: nothing to reopen, the log goes to standard error",
-    );
+    const isFile = await open();
+    if (isFile) log.info(`SIGHUP: opened ${what} again`);
+    return isFile;
   } catch (error) {
-    log.error("SIGHUP: {why}; logging continues in the old file", { why: messageOf(error) });
+    log.error(`SIGHUP: {why}; ${what} continues in the old file`, { why: messageOf(error) });
+    return true;
   }
 }
 
@@ -230,7 +278,7 @@ function describe(
   const rows: readonly OptionSpec[] = Object.values(SETTINGS);
   const settings = rows.flatMap(({ flag, aliases = [], default: usual = "" }) =>
     // an alias that was a key stays one
-    [flag, ...aliases].map((key) => [key, options[flag] ?? usual])
+    [flag, ...aliases].map((key) => [key, options[flag] === "" ? "on" : options[flag] ?? usual])
   );
   return {
     name,
@@ -241,6 +289,7 @@ function describe(
     stateFile: paths.state,
     lockFile: paths.lock,
     logFile: options["log-file"] ?? null,
+    accessLog: SETTINGS.accessLog.parse(options[SETTINGS.accessLog.flag] ?? SETTINGS.accessLog.default),
     warnings,
   };
 }

@@ -3,10 +3,13 @@
 import { type AddressInfo, createConnection, createServer, type Socket } from "node:net";
 import { type Address, formatAddress, parseKeyRule } from "../lib/values/address.ts";
 import { parseConfig } from "../lib/values/config.ts";
+import type { AccessLog } from "../lib/observe/access_log.ts";
 import { allocateCounters, Counters } from "../lib/observe/counters.ts";
 import { type Fate, FATES } from "../lib/values/fates.ts";
 import type { Engine, EngineConfig, EngineKind } from "../lib/engine/engine.ts";
 import type { EndedConnection, MovedConnection } from "../lib/observe/connections.ts";
+import { allocateClients, ClientTable } from "../lib/observe/client_table.ts";
+import { type ClientLists, countRulesOf, type Refusal } from "../lib/routing/client_limits.ts";
 import { allocateAvailabilities, AVAILABILITY, AvailabilityTable } from "../lib/routing/availability.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../lib/routing/routing_table.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -231,6 +234,9 @@ export function tableServer(address: Address, slot: number, settings: Partial<Ta
   return { name: formatAddress(address), address, weight: 1, connectionsMax: Infinity, slot, ...settings };
 }
 
+/** A move, without what only logs show of it. */
+export type Move = Omit<MovedConnection, "id" | "movedAt">;
+
 /** An engine without a balancer. Disposing of it checks that its fates add up. */
 export interface TestEngine extends AsyncDisposable {
   readonly engine: Engine;
@@ -239,8 +245,14 @@ export interface TestEngine extends AsyncDisposable {
   readonly ended: Queue<EndedConnection>;
   readonly emptied: Queue<number>;
   readonly failed: Queue<{ slot: number; reason: string }>;
-  readonly moved: Queue<MovedConnection>;
+  readonly moved: Queue<Move>;
+  /** Clients that a dry run let in, and what would have refused them. */
+  readonly wouldBeRefused: Queue<{ client: string; refusal: Refusal }>;
+  /** What clients have, if the engine has limits of clients. */
+  readonly clients: ClientTable | undefined;
   readonly availabilities: AvailabilityTable;
+  /** Lets clients in by these lists; resolves when they hold for every new client. */
+  setLists(lists: ClientLists): Promise<void>;
   /** Has the connections of a server leave it: `leaving` as they may, `expired` at once or be cut. */
   leave(slot: number, availability: "draining" | "expired"): void;
   /** Publishes a table of these servers; resolves when it holds for every new client. */
@@ -252,19 +264,24 @@ export interface TestEngineOptions extends Partial<EngineConfig> {
   readonly key?: string;
   readonly loadBound?: number;
   readonly host?: string;
+  readonly lists?: ClientLists;
+  /** Is told of everything; of beginnings only if it has `starts`. */
+  readonly accessLog?: { readonly log: AccessLog; readonly starts: boolean };
 }
 
 /** An engine on a free port of loopback that serves a table of these servers. */
 export function startEngine(kind: EngineKind, servers: readonly TableServer[], options: TestEngineOptions = {}): TestEngine {
-  const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", ...config } = options;
+  const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", lists, accessLog, ...config } = options;
   const engineConfig = { ...parseConfig({ workers: "2" }), connectionsMax: 10_000, ...config };
   const counters = new Counters(allocateCounters(kind.threads(engineConfig), 20_000));
   const ended = new Queue<EndedConnection>();
   const emptied = new Queue<number>();
   const failed = new Queue<{ slot: number; reason: string }>();
-  const moved = new Queue<MovedConnection>();
+  const moved = new Queue<Move>();
   const availabilities = new AvailabilityTable(allocateAvailabilities(counters.slots));
   let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
+  const wouldBeRefused = new Queue<{ client: string; refusal: Refusal }>();
+  const clients = countRulesOf(engineConfig).length > 0 ? new ClientTable(allocateClients(1, 1024)) : undefined;
   const listener = kind.listen({ host, port: 0 }, engineConfig);
   const engine = kind.create({
     startId: "00000000000000ff",
@@ -272,10 +289,24 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     tables: [table],
     config: engineConfig,
     counters,
-    onEnded: (end) => ended.put(copyOf(end)),
+    onEnded: (end) => {
+      accessLog?.log.ended(end);
+      ended.put(copyOf(end));
+    },
     availabilities,
+    clients: clients?.shared,
+    lists,
+    onWouldBeRefused: (client, refusal) => wouldBeRefused.put({ client, refusal }),
     onServerFailed: (slot, reason) => failed.put({ slot, reason }),
-    onMoved: ({ client, from, to, loss, state, replayedBytes }) => moved.put({ client, from, to, loss, state, replayedBytes }),
+    onMoved: (move) => {
+      accessLog?.log.moved(move);
+      const { client, from, to, loss, state, replayedBytes } = move;
+      moved.put({ client, from, to, loss, state, replayedBytes });
+    },
+    accessLog: accessLog && {
+      onStarted: accessLog.starts ? (started) => accessLog.log.started(started) : undefined,
+      onUnreported: (count) => accessLog.log.drop(count, "the ring was full"),
+    },
     onServerEmpty: (slot) => emptied.put(slot),
   });
   return {
@@ -286,7 +317,10 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     emptied,
     failed,
     moved,
+    wouldBeRefused,
+    clients,
     availabilities,
+    setLists: (lists) => engine.update([table], lists),
     leave(slot, availability) {
       availabilities.set(slot, AVAILABILITY[availability]);
       engine.vacate(slot);
@@ -303,8 +337,10 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
 }
 
 function copyOf(ended: EndedConnection): EndedConnection {
+  const { id, listener, acceptedAt, endedAt, connectMs, endedBy } = ended;
   const { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason } = ended;
-  return { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason };
+  const facts = { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason };
+  return { id, listener, acceptedAt, endedAt, connectMs, endedBy, ...facts };
 }
 
 /** The invariant of the fates: their sum is accepted minus open, always. */

@@ -14,6 +14,7 @@ import { FATES } from "../lib/values/fates.ts";
 import { DURATION_MAX_MS, formatDuration } from "../lib/values/duration.ts";
 import { EXIT } from "../lib/values/errors.ts";
 import { formatSize } from "../lib/values/size.ts";
+import { ACCESS_FIELDS } from "../lib/observe/access_line.ts";
 import { FAMILIES } from "../lib/observe/metrics.ts";
 import { ALERTS } from "./contrib/alerts.ts";
 import { WORKLOADS } from "./bench/workloads.ts";
@@ -59,6 +60,11 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   weightTotalMax: ["Sum of the weights in a pool", count],
   serverConnectionsMax: ["Connection limit of a server", count],
   connectionsMax: ["Open connections of a balancer, if the limit on open files permits", count],
+  clientConnectionsMax: ["`--client-connections`, and the number of `--client-rate`", count],
+  clientsTrackedMax: ["Addresses or prefixes of clients that are counted at a time", count],
+  listPrefixesMax: ["Prefixes in a list (`--allow`, `--deny`)", count],
+  listFileBytesMax: ["File of a list", formatSize],
+  clientsShownMax: ["Clients that `clients --top` shows", count],
   replayBytesMax: ["Bytes kept for replay, per client (the most that `--replay-buffer` takes)", formatSize],
   replayBytesTotalMax: ["Bytes kept for replay, all clients of a worker together", formatSize],
   restMaxMs: ["Time that a resting server is left alone", formatDuration],
@@ -75,6 +81,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   requestHeadersMax: ["Header lines of a request, on the control socket and on `--http`", count],
   stateFileBytesMax: ["State file", formatSize],
   acceptProxyMax: ["Prefixes of `--accept-proxy`", count],
+  sourcesMax: ["Addresses of `--source`", count],
   workersMax: ["Workers (threads of engine `epoll`)", count],
   busyPollMaxMicros: ["`--busy-poll`", (limit) => `${count(limit)} µs`],
   batchMaxMicros: ["`--batch`", (limit) => `${count(limit)} µs`],
@@ -100,7 +107,11 @@ export const TABLES: Readonly<Record<string, Table>> = {
     heading: ["Setting", "Default", "Meaning"],
     rows: Object.values(SETTINGS).map((setting) => ({
       ...groupOf(setting),
-      cells: [code(`--${setting.flag} ${setting.value}`), code(setting.default), setting.summary],
+      cells: [
+        code(["--" + setting.flag, "value" in setting ? setting.value : ""].join(" ").trim()),
+        code(setting.default),
+        setting.summary,
+      ],
     })),
   },
   engines: {
@@ -120,6 +131,12 @@ export const TABLES: Readonly<Record<string, Table>> = {
   alerts: {
     heading: ["Alert", "Fires when", "For", "Severity"],
     rows: Object.entries(ALERTS).map(([name, { when, for: wait, severity }]) => ({ cells: [code(name), when, wait, severity] })),
+  },
+  access: {
+    heading: ["Field", "Lines", "Type", "Meaning"],
+    rows: Object.entries(ACCESS_FIELDS).map(([name, field]) => ({
+      cells: [code(name), "atStart" in field ? "start, end" : "end", field.type, field.help],
+    })),
   },
   exits: {
     heading: ["Exit code", "Meaning"],

@@ -3,10 +3,13 @@
  * engine and only then answered. Knows engines only by their interface, and nothing of HTTP, sockets or flags.
  */
 
+import { deadline } from "@std/async";
+import { AccessLog, type AccessLogTarget } from "../observe/access_log.ts";
 import { type Address, clientKey, formatAddress, parseAddress, reaches } from "../values/address.ts";
+
 import { Admission, type ServerCondition } from "../health/admission.ts";
 import { type Config, LIMITS } from "../values/config.ts";
-import { newStartId } from "../values/connection_id.ts";
+import { formatConnectionId, newStartId } from "../values/connection_id.ts";
 import { allocateCounters, Counters } from "../observe/counters.ts";
 import { countFates, type Fate, FATE_NAMES, FATES } from "../values/fates.ts";
 import type { Engine, EngineKind, Listener } from "../engine/engine.ts";
@@ -16,6 +19,7 @@ import { formatDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
 import { counterOf } from "../health/check.ts";
 import { CHECKS_UNDER_WAY_MAX } from "../health/health.ts";
+import { type ClientLists, isRefusal } from "../routing/client_limits.ts";
 import { explainClient, type Explanation } from "../routing/explain.ts";
 import { parseClient } from "../values/client_name.ts";
 import { liveLoad } from "../observe/live_load.ts";
@@ -28,6 +32,7 @@ import { type Load, routeFirst } from "../routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
 import { allocateAvailabilities, AvailabilityTable, type ServerState } from "../routing/availability.ts";
 import { DEFAULT_SERVER_SETTINGS, type ServerSettings } from "../values/server_settings.ts";
+import { Clients, type ClientsView } from "./clients.ts";
 import { type SavedServer, toSaved } from "./state_file.ts";
 
 /** A connection that a server did not accept. */
@@ -90,6 +95,10 @@ export interface BalancerOptions {
   readonly servers?: readonly SavedServer[];
   /** The IP addresses of this machine, to refuse servers that are the balancer itself. */
   readonly ownIps?: () => readonly string[];
+  /** Who may connect; undefined: everybody, for as long as the balancer runs. */
+  readonly lists?: ClientLists;
+  /** Undefined for no access log. */
+  readonly accessLog?: AccessLogTarget;
   /** Saves the pool; a change is not made if this rejects. */
   readonly save?: (servers: readonly SavedServer[]) => Promise<void>;
 }
@@ -126,6 +135,12 @@ interface Shown {
 
 type Pool = ReadonlyMap<string, PoolServer>;
 
+/** The name of the only service. */
+const DEFAULT_SERVICE = "default";
+
+/** How long the last lines of the access log may take to be written. */
+const LAST_LINES_MAX_MS = 1000;
+
 const log = logger("pool");
 const connectionLog = logger("connection");
 
@@ -145,7 +160,10 @@ export class Balancer implements AsyncDisposable {
   readonly #config: Config;
   readonly #availabilities: AvailabilityTable;
   readonly #admission: Admission;
-  readonly #recent = new RecentEnds();
+  readonly #startId = newStartId();
+  readonly #recent = new RecentEnds(this.#startId);
+  readonly #accessLog: AccessLog | undefined;
+  readonly #clients: Clients;
   readonly #rebalancer: Rebalancer;
   #pool: Pool = new Map();
   #table: RoutingTable;
@@ -159,6 +177,7 @@ export class Balancer implements AsyncDisposable {
     const { config, engine, listener, connectionsMax, servers = [], save = () => Promise.resolve(), ownIps = () => [] } = options;
     const engineConfig = { ...config, connectionsMax };
     this.counters = new Counters(allocateCounters(engine.threads(config)));
+    this.#clients = new Clients(config, this.counters);
     this.connectionsMax = connectionsMax;
     this.#listener = listener;
     this.#save = save;
@@ -183,27 +202,39 @@ export class Balancer implements AsyncDisposable {
     const empty = emptyTable(config.key, config.loadBound);
     this.#table = this.#pool.size === 0 ? empty : nextTable(empty, [...this.#pool.values()]);
     for (const { address } of this.#pool.values()) refuseLoop(address, listener.address, ownIps());
-    const logEnd = endLogger();
+    const logEnd = endLogger(this.#startId);
+    const logMove = moveLogger(this.#startId);
+    const accessLog = this.#accessLog = this.#openAccessLog(options.accessLog);
     this.#engine = engine.create({
-      startId: newStartId(),
+      startId: this.#startId,
       listeners: [{ listener, service: 0 }],
       tables: [this.#table],
       config: engineConfig,
       counters: this.counters,
       availabilities: this.#availabilities,
+      clients: this.#clients.shared,
+      lists: options.lists,
+      onWouldBeRefused: (client, refusal) => this.#clients.noteRefusal(() => client, refusal),
       onEnded: (ended) => {
         this.#recent.add(ended, Date.now());
         logEnd(ended);
+        if (isRefusal(ended.fate)) this.#clients.noteRefusal(() => ended.client, ended.fate);
+        accessLog?.ended(ended);
       },
       onMoved: (moved) => {
         if (moved.loss === "rebalance") this.#rebalancer.countMove();
         logMove(moved);
+        accessLog?.moved(moved);
       },
       onServerFailed: (slot, reason) => {
         this.#failures.set(slot, { at: new Date(), reason });
         this.#admission.trafficFailed(slot, reason);
       },
       onServerEmpty: (slot) => this.#finishRemoval(slot, true),
+      accessLog: accessLog && {
+        onStarted: options.accessLog?.starts === true ? (started) => accessLog.started(started) : undefined,
+        onUnreported: (count) => accessLog.drop(count, "too many connections began and ended at once"),
+      },
     });
     this.#rebalancer = new Rebalancer({
       policy: config,
@@ -370,6 +401,16 @@ export class Balancer implements AsyncDisposable {
     return this.#recent.list(filter);
   }
 
+  /** The clients that have most, at most `max`. */
+  clients(max: number): ClientsView {
+    return this.#clients.view(max, performance.now());
+  }
+
+  /** Lets new clients in by these lists. The balancer must have been made with lists. Open connections stay. */
+  setLists(lists: ClientLists): Promise<void> {
+    return this.#change(() => this.#engine.update([this.#table], lists));
+  }
+
   /** Moves connections to their owners. */
   get rebalancer(): Rebalancer {
     return this.#rebalancer;
@@ -385,6 +426,7 @@ export class Balancer implements AsyncDisposable {
       grace: formatDuration(graceMs),
     });
     await this.#engine.stop(graceMs);
+    this.#clients[Symbol.dispose]();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -393,6 +435,14 @@ export class Balancer implements AsyncDisposable {
     await this.#lastChange;
     this.#admission[Symbol.dispose]();
     await this.#engine.stop(0);
+    this.#clients[Symbol.dispose]();
+    if (this.#accessLog !== undefined) await deadline(this.#accessLog.flush(), LAST_LINES_MAX_MS).catch(() => {}); // the disk hangs
+  }
+
+  #openAccessLog(target: AccessLogTarget | undefined): AccessLog | undefined {
+    if (target === undefined) return undefined;
+    const place = { listener: formatAddress(this.#listener.address), service: DEFAULT_SERVICE };
+    return new AccessLog({ ...target, startId: this.#startId, places: [place], counters: this.counters });
   }
 
   /** Runs a change after all earlier ones. */
@@ -567,13 +617,14 @@ function cancelRemoval({ server, timer, gone }: Removing): void {
 }
 
 /** The logger of ended connections. Log levels are looked up once, since thousands of connections may end per second. */
-function endLogger(): (ended: EndedConnection) => void {
+function endLogger(startId: string): (ended: EndedConnection) => void {
   const wanted = new Set(FATE_NAMES.filter((fate) => connectionLog.isEnabledFor(FATES[fate].level)));
   return (ended) => {
     const { fate } = ended;
     if (!wanted.has(fate)) return;
     const { client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason } = ended;
-    const facts = { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason };
+    const id = formatConnectionId(startId, ended.id);
+    const facts = { id, fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason };
     connectionLog[FATES[fate].level]("Connection from {client} ended: {fate}", facts);
   };
 }
@@ -584,8 +635,12 @@ function logCondition(server: string, { state, reason }: ServerCondition): void 
   else log.warn("Server {server} is {state}: {reason}", { server, state, reason });
 }
 
-/** Logs a connection that moved to another server. */
-function logMove({ client, from, to, loss, state, replayedBytes }: MovedConnection): void {
-  if (!connectionLog.isEnabledFor("info")) return;
-  connectionLog.info("Connection from {client} moved from {from} to {to}", { client, from, to, loss, state, replayedBytes });
+/** The logger of connections that moved to another server. */
+function moveLogger(startId: string): (moved: MovedConnection) => void {
+  return (moved) => {
+    if (!connectionLog.isEnabledFor("info")) return;
+    const { client, from, to, loss, state, replayedBytes } = moved;
+    const facts = { id: formatConnectionId(startId, moved.id), client, from, to, loss, state, replayedBytes };
+    connectionLog.info("Connection from {client} moved from {from} to {to}", facts);
+  };
 }

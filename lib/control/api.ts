@@ -125,6 +125,7 @@ const Status = z.object({
   lockFile: z.string(),
   logFile: z.nullable(z.string()).check(z.describe("null if the log goes to standard error")),
   http: z.nullable(z.string()).check(z.describe("Address of --http, with the real port: address:port; null if it is off")),
+  accessLog: z.nullable(z.string()).check(z.describe("Path of the access log; - for standard output, null if there is none")),
   warnings: z.array(z.string()).check(z.describe("Problems found at start-up")),
 }).check(z.meta({ id: "Status" }));
 
@@ -211,6 +212,7 @@ const RecentQuery = z.strictObject({
 });
 const Recent = z.object({
   ends: z.array(z.object({
+    id: z.string().check(z.describe("Id of the connection, also in the log and the access log")),
     at: timestamp,
     fate: z.enum(FATE_NAMES),
     client: z.string(),
@@ -224,6 +226,29 @@ const Recent = z.object({
   })),
   leftOut: count.check(z.describe("Connections that were not recorded because too many ended in the same second")),
 }).check(z.meta({ id: "Recent" }));
+
+const ClientsQuery = z.strictObject({
+  top: z.optional(
+    parsed((text) => parseCount(text, "Number of clients", LIMITS.clientsShownMax), "The most clients to list", "20"),
+  ),
+});
+const Clients = z.object({
+  counted: z.boolean().check(z.describe("Whether clients are counted: only with --client-connections or --client-rate")),
+  dryRun: z.boolean().check(z.describe("Whether nobody is refused (--limits-dry-run)")),
+  windowMs: count.check(z.describe("The time in which arrivals are counted")),
+  tracked: count.check(z.describe("Addresses or prefixes that the table of clients holds")),
+  untracked: count.check(z.describe("Connections that were not counted, because the table was full")),
+  clients: z.array(z.object({
+    client: z.string().check(z.meta({ description: "An address, or a prefix", example: "192.0.2.0/24" })),
+    limit: z.enum(["connections", "rate", "both"]).check(z.describe("The limit that counts this prefix")),
+    open: count,
+    arrivals: count.check(z.describe("New connections within that time until now, refused ones included; an estimate")),
+    refused: count.check(z.describe("Connections that were refused, or would have been without the dry run")),
+    sentBytes: count.check(z.describe("Bytes sent to servers by connections that have ended")),
+    receivedBytes: count.check(z.describe("Bytes received from servers by connections that have ended")),
+    next: z.nullable(z.enum(FATE_NAMES)).check(z.describe("The fate of the next connection, if it would be refused now")),
+  })),
+}).check(z.meta({ id: "Clients" }));
 
 const Stop = z.strictObject({ grace: duration("Grace time", DEFAULT_GRACE_MS) }).check(z.meta({ id: "Stop" }));
 const Stopping = z.object({
@@ -246,6 +271,7 @@ export type Answers = {
   plan: z.output<typeof Plan>;
   explanation: z.output<typeof Explanation>;
   recent: z.output<typeof Recent>;
+  clients: z.output<typeof Clients>;
   stopping: z.output<typeof Stopping>;
   failure: z.output<typeof Failure>;
 };
@@ -384,6 +410,13 @@ export const ROUTES = {
   },
   listRecent: { ...listRecent, path: "/v1/recent" },
   listEnds: { ...listRecent, path: "/v1/ends", deprecated: true, description: "Use /v1/recent" },
+  listClients: {
+    method: "get",
+    path: "/v1/clients",
+    summary: "List the clients that have most: connections, arrivals, refusals",
+    request: { query: ClientsQuery },
+    responses: { 200: json(Clients, "The clients, the one with most connections first"), ...failures },
+  },
   stop: {
     method: "post",
     path: "/v1/stop",

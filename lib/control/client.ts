@@ -94,6 +94,10 @@ export class ControlClient implements Disposable {
     return this.#call("recent", "GET", `/v1/recent?${format(query)}`);
   }
 
+  clients(query: Query): Promise<Answers["clients"]> {
+    return this.#call("clients", "GET", `/v1/clients?${format(query)}`);
+  }
+
   /** `server` is `address:port`, `drain` a time such as `10s`, `waitMs` the same time in milliseconds. */
   remove(server: string, drain: string, waitMs: number): Promise<Answers["removal"]> {
     return this.#call("removal", "DELETE", `/v1/servers/${encodeURIComponent(server)}?drain=${drain}`, { waitMs });

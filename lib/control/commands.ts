@@ -9,6 +9,7 @@ import { listOr, parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
 import { parseCount } from "../values/count.ts";
 import {
+  ACCESS_LOG_START,
   DEFAULT_DRAIN_MS,
   DEFAULT_GRACE_MS,
   DEFAULT_REBALANCE_RATE,
@@ -17,18 +18,29 @@ import {
   parseConfig,
   parseWeight,
   SETTINGS,
+  STANDARD_OUTPUT,
 } from "../values/config.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
-import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName } from "../values/paths.ts";
+import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName, pathFrom } from "../values/paths.ts";
 import { printableIn, toJson } from "../values/printable.ts";
 import { formatServerSettings, parseServerSettings, SERVER_SETTINGS } from "../values/server_settings.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
-import { percent, plural, printExplanation, printList, printPlan, printRebalance, printRecent, printStatus } from "./printing.ts";
+import {
+  percent,
+  plural,
+  printClients,
+  printExplanation,
+  printList,
+  printPlan,
+  printRebalance,
+  printRecent,
+  printStatus,
+} from "./printing.ts";
 
 /** What a command acts on: the balancer of the name given, and the person who waits. */
 export interface CommandContext {
@@ -105,7 +117,7 @@ export const COMMANDS = {
       "balancerctl start :: 80 --redistribute idle --check http:/health",
     ],
     arguments: SERVER,
-    options: [...Object.values(SETTINGS), NO_STATE],
+    options: [...Object.values(SETTINGS), ACCESS_LOG_START, NO_STATE],
     act: start,
     print: ({ name, address, pid, warnings, servers, stateFile }) => {
       const count = Object.values(servers).reduce((sum, count) => sum + count, 0); // a restored server may be draining
@@ -239,6 +251,21 @@ export const COMMANDS = {
     },
     print: printRecent,
   }),
+  clients: command({
+    group: "Observe",
+    summary: "List clients by their connections",
+    description:
+      "Clients are counted with --client-connections or --client-rate; with --limits-dry-run as well, nobody is refused. " +
+      "What stands under NEXT would refuse the client's next connection.",
+    examples: ["balancerctl clients --top 50"],
+    reads: true,
+    options: [{ flag: "top", value: "N", default: "20", summary: "maximum number of clients" }],
+    act: ({ options: { top } }, { client }) => {
+      if (top !== undefined) parseCount(top, "Number of clients", LIMITS.clientsShownMax);
+      return client.clients({ top });
+    },
+    print: printClients,
+  }),
   plan: command({
     group: "Explain",
     summary: "Show what a change of the pool would do",
@@ -290,7 +317,11 @@ async function start(
   { client, name }: CommandContext,
 ): Promise<Answers["status"]> {
   const address = { host: parseHost(host), port: parsePort(port, 0) };
-  parseConfig(options);
+  const { accessLog } = parseConfig(options);
+  if (accessLog === STANDARD_OUTPUT) {
+    const wayOut = "give it a path, or run the daemon in the foreground with balancer run";
+    throw new OperatorError("usage", `Access log - is standard output, which a daemon in the background does not have; ${wayOut}`);
+  }
   const running = await client.status().catch((error) => {
     if (error instanceof OperatorError && error.kind === "notRunning") return undefined;
     throw error;
@@ -302,10 +333,14 @@ async function start(
       `Cannot start balancer ${JSON.stringify(name)}: ${where}; stop it first or choose another --name`,
     );
   }
-  const flags = Object.values(SETTINGS).flatMap(({ flag }) => options[flag] === undefined ? [] : [`--${flag}=${options[flag]}`]);
+  const given = accessLog === null ? options : { ...options, [SETTINGS.accessLog.flag]: pathFrom(Deno.cwd(), accessLog) };
+  const flags = Object.values(SETTINGS).flatMap(({ flag }) => {
+    if (given[flag] === undefined) return [];
+    return given[flag] === "" ? [`--${flag}`] : [`--${flag}=${given[flag]}`]; // "": a switch
+  });
   const keepsState = options[NO_STATE.flag] === undefined;
   const { log } = findPaths(name, { keepsState });
-  const switches = keepsState ? [] : [`--${NO_STATE.flag}`];
+  const switches = [ACCESS_LOG_START, NO_STATE].filter(({ flag }) => options[flag] !== undefined).map(({ flag }) => `--${flag}`);
   const args = ["run", address.host, String(address.port), `--name=${name}`, `--log-file=${log}`, ...switches, ...flags];
   const { daemon } = await launchDaemon(args, { detached: true });
   return await client.status().catch((error) => {

@@ -6,10 +6,11 @@
 
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type Address, formatAddress } from "../values/address.ts";
+import { type Address, formatAddress, parseAddress } from "../values/address.ts";
 import { LIMITS } from "../values/config.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
 import { LISTEN_REASONS, listenError } from "../engine/listen.ts";
+import { countSources, type SourceAddresses } from "../values/source_addresses.ts";
 import type { Balancer } from "../balancer/balancer.ts";
 import { chooseFormat, type Format } from "../observe/exposition.ts";
 import { logger } from "../observe/log.ts";
@@ -22,8 +23,15 @@ interface MeasuredFacts {
   readonly version: string;
   readonly engine: string;
   readonly startedAt: Date;
-  /** See `readSystemLimits`. */
-  readonly localPorts: number | null;
+  readonly localPorts: LocalPorts;
+}
+
+/** What connections to servers can come from. */
+export interface LocalPorts {
+  /** How many ports each address has; null: unknown (`readSystemLimits`). */
+  readonly perAddress: number | null;
+  /** The addresses of --source; null: the kernel chooses one. */
+  readonly sources: SourceAddresses | null;
 }
 
 /** What a monitor tells about. */
@@ -132,9 +140,15 @@ export async function answerMetrics(balancer: Balancer, facts: MeasuredFacts, fo
     startedAtSeconds: startedAt.getTime() / 1000,
     connectionsMax: balancer.connectionsMax,
     fingerprint: balancer.ring().fingerprint,
-    localPorts,
+    localPorts: localPorts.perAddress,
     listeners: [{ address: formatAddress(balancer.address), service: SERVICE }],
-    servers: balancer.list().map(({ server, slot, state, weight }) => ({ name: server, slot, state, weight })),
+    servers: balancer.list().map(({ server, slot, state, weight }) => ({
+      name: server,
+      slot,
+      state,
+      weight,
+      sources: localPorts.sources === null ? 1 : countSources(localPorts.sources, parseAddress(server).host),
+    })),
   }, format);
   return new Response(text, { headers: { "content-type": contentType } });
 }

@@ -2,7 +2,7 @@
 
 import { formatBytes } from "@std/fmt";
 import type { OptionSpec } from "../values/command_line.ts";
-import { SETTINGS } from "../values/config.ts";
+import { SETTINGS, STANDARD_OUTPUT } from "../values/config.ts";
 import { formatDuration } from "../values/duration.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
 import { alignColumns, indent, type Side } from "../values/text_layout.ts";
@@ -118,6 +118,38 @@ export function printRecent({ ends, leftOut }: Answers["recent"], style: Style =
   return [...alignColumns([heading, ...rows]), ...more].join("\n");
 }
 
+/** Columns of the list of clients. */
+const CLIENT_SIDES: readonly Side[] = ["left", "right", "right", "right", "right", "right", "left", "left"];
+
+/** The clients that have most, a line each. */
+export function printClients(answer: Answers["clients"], style: Style = PLAIN): string {
+  const { counted, dryRun, windowMs, tracked, untracked, clients } = answer;
+  if (!counted) {
+    return "Clients are not counted: start the balancer with --client-connections or --client-rate; " +
+      "with --limits-dry-run it counts and refuses nobody";
+  }
+  const isMixed = new Set(clients.map(({ limit }) => limit)).size > 1;
+  const arrived = `NEW/${formatDuration(windowMs)}`;
+  const heading = ["CLIENT", "OPEN", arrived, dryRun ? "WOULD REFUSE" : "REFUSED", "SENT", "RECEIVED", "NEXT"];
+  const rows = clients.map((client) => [
+    client.client,
+    String(client.open),
+    String(client.arrivals),
+    String(client.refused),
+    formatBytes(client.sentBytes),
+    formatBytes(client.receivedBytes),
+    client.next ?? "-",
+    ...(isMixed ? [client.limit] : []),
+  ]);
+  const table = alignColumns([[...heading, ...(isMixed ? ["LIMIT"] : [])].map(style.heading), ...rows], CLIENT_SIDES);
+  const missed = untracked > 0 ? `; ${plural(untracked, "connection")} could not be counted: the table was full` : "";
+  return [
+    ...(clients.length > 0 ? table : ["No client has connected yet"]),
+    `${plural(clients.length, "client")} of ${tracked} known${missed}`,
+    ...(dryRun ? ["Dry run: nobody is refused"] : []),
+  ].join("\n");
+}
+
 /** The result of moving connections to their owners. */
 export function printRebalance({ away, busy, moved }: Answers["rebalance"]): string {
   const left = busy === 0 ? "" : `; ${busy} more ${busy === 1 ? "was" : "were"} busy and stayed: run it again later`;
@@ -142,20 +174,25 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
     ["Servers", states.map(([state, count]) => `${count} ${state}`).join(", ")],
     ["Connections", `${connections.open} open of at most ${connections.max}, ${connections.accepted} accepted`],
     ["Ended", fates.join(", ") || "none"],
-    ["Settings", settingsOf(status).map(([flag, value]) => `--${flag} ${quoted(value)}`).join(" ")],
+    ["Settings", settingsOf(status).join(" ")],
     ["State", status.stateFile ?? "not kept (--no-state)"],
     ["Log", status.logFile ?? "standard error"],
+    ["Access log", status.accessLog === STANDARD_OUTPUT ? "standard output" : status.accessLog ?? "off"],
     ...(status.http === null ? [] : [["HTTP", `http://${status.http}/metrics, /live and /ready`]]),
     ...status.warnings.map((warning) => ["Warning", warning]),
   ];
   return indent(alignColumns(rows.map(([name, text]) => [style.heading(name), text]))).join("\n");
 }
 
-/** The settings by their proper flags alone: an answer has those with an alias twice. */
-function settingsOf({ settings }: Answers["status"]): [flag: string, value: string][] {
+/** The settings by their proper flags alone (an answer has those with an alias twice), and of the switches those that are on. */
+function settingsOf({ settings }: Answers["status"]): string[] {
   const rows: readonly OptionSpec[] = Object.values(SETTINGS);
   const aliases = new Set(rows.flatMap(({ aliases = [] }) => aliases));
-  return Object.entries(settings).filter(([flag]) => !aliases.has(flag));
+  const switches = new Set(rows.filter(({ value }) => value === undefined).map(({ flag }) => flag));
+  return Object.entries(settings).filter(([flag]) => !aliases.has(flag)).flatMap(([flag, value]) => {
+    if (!switches.has(flag)) return [`--${flag} ${quoted(value)}`];
+    return value === "on" ? [`--${flag}`] : [];
+  });
 }
 
 /** `1 server`, `2 servers`. */
@@ -170,5 +207,5 @@ export function percent(share: number): string {
 
 /** A word quoted for a shell. */
 function quoted(word: string): string {
-  return /^[\w:/.,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+  return /^[\w:/.,%-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -15,7 +15,7 @@ import { logger } from "../observe/log.ts";
 import { type Answers, type InputOf, type OutputOf, ROUTES } from "./api.ts";
 import { type HttpRequest, HttpServer } from "./http.ts";
 import { parseInput, type RawInput, statusOf } from "./input.ts";
-import { answerMetrics } from "./monitor.ts";
+import { answerMetrics, type LocalPorts } from "./monitor.ts";
 import { describeApi } from "./openapi.ts";
 import { urlOf } from "./request_url.ts";
 import { Door } from "./socket.ts";
@@ -34,8 +34,10 @@ export interface DaemonFacts {
   readonly logFile: string | null;
   /** Where --http serves; null: nowhere. */
   readonly http: string | null;
-  /** See `readSystemLimits`. Null: unknown. */
-  readonly localPorts: number | null;
+  /** Not for `status`: its settings say it. */
+  readonly localPorts: LocalPorts;
+  /** A path, STANDARD_OUTPUT, or null without an access log. */
+  readonly accessLog: string | null;
   readonly warnings: readonly string[];
 }
 
@@ -57,7 +59,7 @@ interface ControlServer extends AsyncDisposable {
 /** How long running requests may still take when the control server is disposed of. */
 const SHUTDOWN_MAX_MS = 500;
 
-/** Defaults of the queries: servers after the chosen one, ended connections. */
+/** Defaults of the queries: servers after the chosen one; ended connections, and clients. */
 const DEFAULT_SUCCESSORS = 3;
 const DEFAULT_LIMIT = 20;
 
@@ -169,6 +171,10 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
     explain: ({ query: { client, successors = DEFAULT_SUCCESSORS } }) => viewExplanation(balancer.explain(client, successors)),
     listRecent: ({ query }) => viewRecent(balancer, query),
     listEnds: ({ query }) => viewRecent(balancer, query),
+    listClients: ({ query: { top = DEFAULT_LIMIT } }) => {
+      const { clients, ...view } = balancer.clients(top);
+      return { ...view, clients: [...clients] };
+    },
     stop: ({ body: { grace: graceMs = DEFAULT_GRACE_MS } }) => {
       stop(graceMs);
       return { open: balancer.counters.get("open"), graceMs, lockFile: facts.lockFile };

@@ -58,6 +58,7 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       lockFile: "text",
       logFile: { orNull: "text" },
       http: { orNull: "text" },
+      accessLog: { orNull: "text" },
       warnings: { listOf: "text" },
     },
   },
@@ -95,6 +96,7 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       ends: {
         listOf: {
           fields: {
+            id: "text",
             at: "text",
             fate: "text",
             client: "text",
@@ -109,6 +111,29 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
         },
       },
       leftOut: "number",
+    },
+  },
+  clients: {
+    fields: {
+      counted: "boolean",
+      dryRun: "boolean",
+      windowMs: "number",
+      tracked: "number",
+      untracked: "number",
+      clients: {
+        listOf: {
+          fields: {
+            client: "text",
+            limit: "text",
+            open: "number",
+            arrivals: "number",
+            refused: "number",
+            sentBytes: "number",
+            receivedBytes: "number",
+            next: { orNull: "text" },
+          },
+        },
+      },
     },
   },
   stopping: { fields: { open: "number", graceMs: "number", lockFile: "text" } },

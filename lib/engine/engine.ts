@@ -5,9 +5,10 @@
 
 import type { Address } from "../values/address.ts";
 import type { Config } from "../values/config.ts";
-import type { EndedConnection, MovedConnection } from "../observe/connections.ts";
+import type { EndedConnection, MovedConnection, StartedConnection } from "../observe/connections.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { RedistributionPolicy } from "../routing/redistribution.ts";
+import type { ClientLists, Refusal } from "../routing/client_limits.ts";
 import type { RoutingTable } from "../routing/routing_table.ts";
 import type { AvailabilityTable } from "../routing/availability.ts";
 import type { Ability } from "./abilities.ts";
@@ -20,6 +21,8 @@ export interface EngineKind {
   unsupported(): string | undefined;
   /** Number of threads that the engine starts beside the main thread. */
   threads(config: Pick<EngineConfig, "workers">): number;
+  /** Throws an operator error if this machine does not allow what the settings ask of the engine. */
+  checkConfig(config: Pick<EngineConfig, "sources" | "transparent">): void;
   /** Opens a listener for this engine; port 0 takes any free port. Throws `listenError` on failure. */
   listen(address: Address, config: ListenerConfig): Listener;
   /** Starts an engine on these listeners. The engine closes them when it stops accepting. */
@@ -50,10 +53,16 @@ export type EngineConfig =
     | "connectAttemptsMax"
     | "connectDeadlineMs"
     | "idleTimeoutMs"
+    | "firstByteTimeoutMs"
+    | "clientConnections"
+    | "clientRate"
+    | "limitsDryRun"
     | "keepAliveMs"
     | "deferAcceptMs"
     | "acceptProxy"
     | "proxyTimeoutMs"
+    | "sources"
+    | "transparent"
     | "userTimeoutMs"
     | "serverTimeoutMs"
     | "workers"
@@ -76,6 +85,12 @@ export interface EngineOptions {
   readonly counters: Counters;
   /** Which servers may get clients. The engine only reads it; its owner keeps it up to date. */
   readonly availabilities: AvailabilityTable;
+  /** The memory in which clients are counted (`client_table.ts`); undefined: no limit of clients is set. */
+  readonly clients?: SharedArrayBuffer;
+  /** Who may connect; undefined: everybody, for as long as the engine runs. */
+  readonly lists?: ClientLists;
+  /** Called for each client that is let in because of `limitsDryRun` alone. */
+  readonly onWouldBeRefused?: (client: string, refusal: Refusal) => void;
   /** Called once for each accepted connection, after it is counted. The engine may reuse the object: copy what you keep. */
   readonly onEnded: (ended: EndedConnection) => void;
   /** Called when a server did not accept a connection, or was found dead during one. */
@@ -84,15 +99,26 @@ export interface EngineOptions {
   readonly onMoved: (moved: MovedConnection) => void;
   /** Called when a server that is no longer in any table has become empty (see `isEmpty`). */
   readonly onServerEmpty: (slot: number) => void;
+  /** Present if there is an access log: only then are times by the wall clock and connect times reported. */
+  readonly accessLog?: AccessLogReports;
+}
+
+/** What an engine reports for an access log alone. */
+export interface AccessLogReports {
+  /** Called when a connection begins. Engines do not report it without this. The engine may reuse the object. */
+  readonly onStarted?: (started: StartedConnection) => void;
+  /** Called with a number of beginnings and ends that could not be reported, because too many came at once. */
+  readonly onUnreported: (count: number) => void;
 }
 
 /** A running engine. */
 export interface Engine extends AsyncDisposable {
   /**
-   * Routes new connections by these tables, one for each service. Resolves once every new connection uses them. Open connections
-   * stay where they are.
+   * Routes new connections by these tables, one for each service, and lets clients in by these lists, or by those that it had.
+   * Resolves once every new connection uses them. Open connections stay, and stay where they are. An engine that was made without
+   * lists takes none.
    */
-  update(tables: readonly RoutingTable[]): Promise<void>;
+  update(tables: readonly RoutingTable[], lists?: ClientLists): Promise<void>;
   /** Whether a server that is no longer in any table has no connection left and will get none. */
   isEmpty(slot: number): boolean;
   /**

@@ -26,7 +26,7 @@ const LIMIT_HITS = {
   scope: "process",
   kind: "counter",
   metric: "balancer_limit_hits_total",
-  help: "Clients refused because a limit was reached, by limit",
+  help: "Clients refused because the balancer, or every server, was at its limit of connections",
 } as const;
 const CHECKS = {
   scope: "server",
@@ -101,6 +101,24 @@ export const COUNTERS = {
     kind: "counter",
     metric: "balancer_listener_sent_bytes_total",
     help: "Bytes sent to clients of the listener",
+  },
+  wouldBeRefused: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_would_be_refused_connections_total",
+    help: "Connections of clients that a list or limit would have refused without --limits-dry-run",
+  },
+  untrackedClients: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_untracked_connections_total",
+    help: "Connections that no limit of clients counted, because the table of clients was full",
+  },
+  accessLogDropped: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_access_log_dropped_total",
+    help: "Lines of the access log that were dropped, because they came too fast or could not be written",
   },
   serverOpen: {
     scope: "server",

@@ -17,6 +17,7 @@ import {
   writeSample,
 } from "./exposition.ts";
 import { FATE_NAMES } from "../values/fates.ts";
+import { localPortsRatio } from "../values/source_addresses.ts";
 import { SERVER_STATES, type ServerState } from "../routing/availability.ts";
 
 /** A server: its label, the slot of its counters, and its gauges. */
@@ -25,6 +26,8 @@ interface MeasuredServer {
   readonly slot: number;
   readonly state: ServerState;
   readonly weight: number;
+  /** From how many local addresses it can be dialled. */
+  readonly sources: number;
 }
 
 /** A listener, at its place in the engine's list: its address, and the name of its service. */
@@ -40,7 +43,7 @@ export interface Measured {
   readonly startedAtSeconds: number;
   readonly connectionsMax: number;
   readonly fingerprint: string;
-  /** How many ports this machine has for connections to one server; null: unknown. */
+  /** How many ports this machine has for connections from one address to one server; null: unknown. */
   readonly localPorts: number | null;
   readonly listeners: readonly MeasuredListener[];
   readonly servers: readonly MeasuredServer[];
@@ -160,8 +163,8 @@ export const FAMILIES: readonly Family[] = [
     name: "balancer_server_local_ports_ratio",
     type: "gauge",
     help: "Open connections of the server, as a share of the local ports that connections to it can have (Linux only)",
-    samplesOf: (counters, { label, slot }, { localPorts }) =>
-      localPorts === null ? [] : [[label, counters.getOf(slot, "serverOpen") / localPorts]],
+    samplesOf: (counters, { label, slot, sources }, { localPorts }) =>
+      localPorts === null ? [] : [[label, localPortsRatio(counters.getOf(slot, "serverOpen"), localPorts, sources)]],
   },
 ];
 

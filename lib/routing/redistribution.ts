@@ -47,6 +47,11 @@ export const FACT = {
   progress: 31 << 9,
 } as const;
 
+/** Whether the client or a server has sent a byte. A FIN is none. */
+export function hasBegun(facts: number): boolean {
+  return (facts & (FACT.sent | FACT.answered | FACT.awaitingAnswer | FACT.moving)) !== 0;
+}
+
 const PROGRESS_SHIFT = 9;
 
 /** S0 to S3: nothing sent; sent but not answered; between two exchanges; in the middle of one. */

@@ -7,10 +7,20 @@ import { type Address, type KeyRule, parseAddress, parseKeyRule } from "./addres
 import { type Check, parseCheck } from "./check_spec.ts";
 import { type CidrList, parseCidrs } from "./cidr_list.ts";
 import { parseChoice } from "./choice.ts";
+import {
+  type ClientConnections,
+  type ClientRate,
+  type ListSource,
+  parseClientConnections,
+  parseClientRate,
+  parseListSource,
+} from "./client_limits.ts";
 import { parseCount } from "./count.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 import { OperatorError } from "./errors.ts";
+import { parseShare } from "./sampling.ts";
 import { parseSize } from "./size.ts";
+import { parseSources, type SourceAddresses } from "./source_addresses.ts";
 
 /** Limits on what people, files and clients can ask for. */
 export const LIMITS = {
@@ -20,6 +30,13 @@ export const LIMITS = {
   weightTotalMax: 32_768,
   serverConnectionsMax: 1_000_000,
   connectionsMax: 10_000_000,
+  /** `--client-connections` and the number of `--client-rate`: 20 bits of the table of clients. */
+  clientConnectionsMax: 1_000_000,
+  /** Addresses or prefixes that are counted at a time: a power of two. */
+  clientsTrackedMax: 2 ** 20,
+  listPrefixesMax: 1_000_000,
+  listFileBytesMax: 64 * 1024 ** 2,
+  clientsShownMax: 1000,
   /** Bytes kept for one client, and for all clients of a thread. */
   replayBytesMax: 16 * 1024 ** 2,
   replayBytesTotalMax: 256 * 1024 ** 2,
@@ -45,6 +62,8 @@ export const LIMITS = {
   stateFileBytesMax: 16 * 1024 ** 2,
   /** Prefixes of --accept-proxy. */
   acceptProxyMax: 1000,
+  /** Addresses of --source. */
+  sourcesMax: 256,
   workersMax: 64,
   busyPollMaxMicros: 10_000,
   batchMaxMicros: 1000,
@@ -76,6 +95,8 @@ export const PROXY_CHOICES = ["v1", "v2", "off"] as const;
 /** One of PROXY_CHOICES. */
 export type ProxyChoice = typeof PROXY_CHOICES[number];
 
+const SWITCH = ["on", "off"] as const;
+
 /** Names of engines, and `auto`. `engine/mod.ts` has the engines; a test compares the two. */
 const ENGINE_NAMES = ["auto", "epoll", "streams"] as const;
 
@@ -93,7 +114,8 @@ export const DEFAULT_REBALANCE_RATE = 100;
 interface Setting<T> {
   readonly flag: string;
   readonly aliases?: readonly string[];
-  readonly value: string;
+  /** Undefined: the flag is a switch, whose text is "" where it is given. */
+  readonly value?: string;
   readonly default: string;
   readonly summary: string;
   /** The heading it stands under in the help. */
@@ -142,6 +164,14 @@ export const SETTINGS = {
     default: "15s",
     summary: "maximum time to find a server for a client",
     parse: (text): number => parseDuration(text, "Connect deadline", 1),
+  },
+  sources: {
+    group: "Connecting",
+    flag: "source",
+    value: "IP,...|off",
+    default: "off",
+    summary: "local addresses that server connections come from, in turn; more of them give more local ports (epoll engine only)",
+    parse: (text): SourceAddresses | null => text === "off" ? null : parseSources(text, LIMITS.sourcesMax),
   },
   redistribute: {
     group: "Redistribution",
@@ -256,6 +286,14 @@ export const SETTINGS = {
     summary: "maximum time for a client's PROXY header to arrive",
     parse: (text): number => parseDuration(text, "PROXY timeout", 10),
   },
+  transparent: {
+    group: "Client addresses",
+    flag: "transparent",
+    value: SWITCH.join("|"),
+    default: "off",
+    summary: "servers see the client's own address as the source; needs routing and CAP_NET_ADMIN (epoll engine only)",
+    parse: (text): boolean => parseChoice(text, { what: "transparent mode", choices: SWITCH, help: HELPER }) === "on",
+  },
   connectionsMax: {
     group: "Limits and timeouts",
     flag: "max-connections",
@@ -264,6 +302,53 @@ export const SETTINGS = {
     default: "auto",
     summary: "maximum number of open connections; auto: what the limit on open files allows",
     parse: (text): number | "auto" => text === "auto" ? text : parseCount(text, "Number of connections", LIMITS.connectionsMax),
+  },
+  clientConnections: {
+    group: "Limits and timeouts",
+    flag: "client-connections",
+    value: "N[/24,64]|off",
+    default: "off",
+    summary: "maximum number of open connections of one client: an IPv4 address, an IPv6 /64, or the prefixes given",
+    parse: (text): ClientConnections | null => parseClientConnections(text, LIMITS.clientConnectionsMax),
+  },
+  clientRate: {
+    group: "Limits and timeouts",
+    flag: "client-rate",
+    value: "N/TIME[/24,64]|off",
+    default: "off",
+    summary: "maximum number of new connections of one client within a time, such as 100/10s",
+    parse: (text): ClientRate | null => parseClientRate(text, LIMITS.clientConnectionsMax),
+  },
+  allow: {
+    group: "Limits and timeouts",
+    flag: "allow",
+    value: "PREFIX,…|@FILE|off",
+    default: "off",
+    summary: "accept only clients with these addresses; @FILE: one per line, read again at SIGHUP",
+    parse: (text): ListSource | null => parseListSource(text, "allow", LIMITS.listPrefixesMax),
+  },
+  deny: {
+    group: "Limits and timeouts",
+    flag: "deny",
+    value: "PREFIX,…|@FILE|off",
+    default: "off",
+    summary: "refuse clients with these addresses, also if they are allowed",
+    parse: (text): ListSource | null => parseListSource(text, "deny", LIMITS.listPrefixesMax),
+  },
+  limitsDryRun: {
+    group: "Limits and timeouts",
+    flag: "limits-dry-run",
+    default: "off",
+    summary: "count and log the clients that these lists and limits would refuse, and refuse none",
+    parse: (text): boolean => text !== "off",
+  },
+  firstByteTimeoutMs: {
+    group: "Limits and timeouts",
+    flag: "first-byte-timeout",
+    value: "TIME|off",
+    default: "off",
+    summary: "maximum time after accepting a client until it or its server has sent something",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "First-byte timeout", 10),
   },
   idleTimeoutMs: {
     group: "Limits and timeouts",
@@ -356,6 +441,23 @@ export const SETTINGS = {
     summary: "lowest level that is logged",
     parse: (text): LogLevel => parseChoice(text, { what: "log level", choices: LOG_LEVELS, help: HELPER }),
   },
+  accessLog: {
+    group: "Logging",
+    flag: "access-log",
+    value: "PATH|-|off",
+    default: "off",
+    summary: "write a JSON line for every connection at its end, to this file or (-) to standard output",
+    // a path, STANDARD_OUTPUT, or null
+    parse: (text): string | null => text === "off" ? null : text,
+  },
+  accessLogSample: {
+    group: "Logging",
+    flag: "access-log-sample",
+    value: "PERCENT",
+    default: "100%",
+    summary: "share of the connections in the access log; those that end with another fate than done are always there",
+    parse: (text): number => parseShare(text, "Share of the access log"),
+  },
 } as const satisfies Record<string, Setting<unknown>>;
 
 /** The switch of a daemon that keeps no state file. */
@@ -364,6 +466,16 @@ export const NO_STATE = {
   summary: "keep no state file: the pool is empty after a restart",
 };
 
+/** The switch of an access log that also says when connections begin. */
+export const ACCESS_LOG_START = {
+  group: SETTINGS.accessLog.group,
+  flag: "access-log-start",
+  summary: "write a line to the access log at the beginning of a connection, too",
+};
+
+/** The access log that goes to standard output. */
+export const STANDARD_OUTPUT = "-";
+
 /** The settings as values. */
 export type Config = { readonly [Name in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[Name]["parse"]> };
 
@@ -371,6 +483,13 @@ export type Config = { readonly [Name in keyof typeof SETTINGS]: ReturnType<(typ
 export function parseConfig(flags: Readonly<Record<string, string | undefined>> = {}): Config {
   const values = Object.entries(SETTINGS).map(([name, setting]) => [name, setting.parse(flags[setting.flag] ?? setting.default)]);
   const config = Object.fromEntries(values) as Config;
+  requireSomethingToTry(config);
+  if (config.accessLog === null && flags[ACCESS_LOG_START.flag] !== undefined) {
+    throw new OperatorError("usage", `--${ACCESS_LOG_START.flag} needs an access log; add --${SETTINGS.accessLog.flag} PATH`);
+  }
+  if (config.transparent && config.sources !== null) {
+    throw new OperatorError("usage", "--source and --transparent exclude each other: a connection has one source address");
+  }
   if (config.check.kind === "off" || config.checkTimeoutMs <= config.checkIntervalMs) return config;
   const [timeout, interval] = [config.checkTimeoutMs, config.checkIntervalMs].map(formatDuration);
   throw new OperatorError("usage", `Check timeout ${timeout} is longer than the check interval ${interval}; lower --check-timeout`);
@@ -386,6 +505,16 @@ export function parseWeight(text: string): number {
 /** A server's limit of open connections, from 1. Throws a `usage` error. */
 export function parseServerConnections(text: string): number {
   return parseCount(text, "Number of connections", LIMITS.serverConnectionsMax);
+}
+
+/** A dry run of nothing is a mistake: the operator would wait for counts that never come. */
+function requireSomethingToTry({ limitsDryRun, clientConnections, clientRate, allow, deny }: Config): void {
+  if (!limitsDryRun || [clientConnections, clientRate, allow, deny].some((limit) => limit !== null)) return;
+  const flags = [SETTINGS.clientConnections, SETTINGS.clientRate, SETTINGS.allow, SETTINGS.deny].map(({ flag }) => `--${flag}`);
+  throw new OperatorError(
+    "usage",
+    `--${SETTINGS.limitsDryRun.flag} has nothing to try: give ${flags.join(", ")} or several of them`,
+  );
 }
 
 function defaultWorkers(): number {

@@ -44,7 +44,8 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
     lockFile: "/nowhere",
     logFile: null,
     http: null,
-    localPorts: null,
+    localPorts: { perAddress: null, sources: null },
+    accessLog: null,
     warnings: [],
   };
   await claimSocket(path);

@@ -16,11 +16,11 @@ const MEASURED: Measured = {
   localPorts: 28_232,
   listeners: [{ address: "127.0.0.1:8080", service: "default" }, { address: "[::1]:8080", service: "default" }],
   servers: [
-    { name: "10.0.0.1:80", slot: 0, state: "up", weight: 1 },
-    { name: "[2001:db8::1]:443", slot: 3, state: "draining", weight: 7 },
-    { name: "db.example:80", slot: 2, state: "down", weight: 1 },
-    { name: "db.example:81", slot: 1, state: "down", weight: 1 },
-    { name: "db.example:82", slot: 1, state: "removing", weight: 1 },
+    { name: "10.0.0.1:80", slot: 0, state: "up", weight: 1, sources: 1 },
+    { name: "[2001:db8::1]:443", slot: 3, state: "draining", weight: 7, sources: 2 },
+    { name: "db.example:80", slot: 2, state: "down", weight: 1, sources: 1 },
+    { name: "db.example:81", slot: 1, state: "down", weight: 1, sources: 1 },
+    { name: "db.example:82", slot: 1, state: "removing", weight: 1, sources: 1 },
   ],
 };
 
@@ -171,7 +171,7 @@ Deno.test("writeMetrics() says the state of each server in words", async () => {
 
 Deno.test("writeMetrics() relates open connections to the local ports, where those are known", async () => {
   const counters = new Counters(allocateCounters(0, 4));
-  counters.raiseOf(3, "serverOpen", 7058);
+  counters.raiseOf(3, "serverOpen", 2 * 7058); // from two addresses
   const metric = 'balancer_server_local_ports_ratio{server="[2001:db8::1]:443"}';
   assertEquals((await readSamples(counters)).get(metric), 0.25);
   assertEquals((await readSamples(counters, { ...MEASURED, localPorts: null })).get(metric), undefined);
@@ -203,7 +203,7 @@ Deno.test("writeMetrics() in OpenMetrics has the same samples, families without 
 });
 
 Deno.test("writeMetrics() lets other work through while it writes of very many servers", async () => {
-  const servers = Array.from({ length: 4000 }, (_, i) => ({ name: `10.0.0.1:${i + 1}`, slot: i, state: "up" as const, weight: 1 }));
+  const servers = Array.from({ length: 4000 }, (_, i) => ({ name: `10.0.0.1:${i + 1}`, slot: i, state: "up" as const, weight: 1, sources: 1 }));
   let turns = 0;
   const counting = setInterval(() => turns++, 0);
   const { text } = await writeMetrics(new Counters(allocateCounters(0, 4000)), { ...MEASURED, servers });

@@ -17,6 +17,7 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     connectAttemptsMax: 10,
     connectDeadlineMs: 15_000,
     idleTimeoutMs: 600_000,
+    sources: null,
     redistribute: "new",
     replayBytesMax: 65_536,
     replaysMax: 3,
@@ -31,7 +32,14 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     proxy: "off",
     acceptProxy: null,
     proxyTimeoutMs: 3000,
+    transparent: false,
     connectionsMax: "auto",
+    clientConnections: null,
+    clientRate: null,
+    allow: null,
+    deny: null,
+    limitsDryRun: false,
+    firstByteTimeoutMs: 0,
     keepAliveMs: 30_000,
     userTimeoutMs: 30_000,
     serverTimeoutMs: 5000,
@@ -42,6 +50,8 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     deferAcceptMs: 0,
     http: null,
     logLevel: "info",
+    accessLog: null,
+    accessLogSample: 1,
   });
 });
 

@@ -279,7 +279,7 @@ const EXAMPLE: Measured = {
   fingerprint: "",
   localPorts: 1,
   listeners: [{ address: "", service: "" }],
-  servers: [{ name: "", slot: 0, state: "up", weight: 1 }],
+  servers: [{ name: "", slot: 0, state: "up", weight: 1, sources: 1 }],
 };
 
 /** The labels of a metric, read from an example of it. */

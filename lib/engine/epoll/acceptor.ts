@@ -41,7 +41,7 @@ const CLIENT_ERRORS: readonly number[] = [
 /** The parts of the worker that accepting uses. */
 type AcceptorKit = Pick<
   WorkerKit,
-  "setup" | "libc" | "table" | "descriptors" | "counters" | "config" | "workerTable" | "clock" | "post"
+  "setup" | "libc" | "table" | "logColumns" | "descriptors" | "counters" | "config" | "workerTable" | "clock" | "post"
 >;
 
 /** Accepts the clients of a worker. */
@@ -198,7 +198,7 @@ export class Acceptor {
 
   /** Writes the address and the listener of the last accepted client into its row. */
   #note(client: number, listener: number): void {
-    const { table, clock } = this.#kit;
+    const { table, clock, logColumns } = this.#kit;
     const words = this.#words;
     const row = rowOf(client);
     const name = this.#name;
@@ -214,6 +214,7 @@ export class Acceptor {
     words[row + WORD.moves] = 0;
     words[row + WORD.ipLength] = ipLength(name);
     words[row + WORD.port] = portOf(name) | listener << LISTENER_SHIFT;
+    logColumns?.begin(client, clock.wallMs());
     const start = ipStart(name);
     for (let i = 0; i < ipLength(name); i++) table.bytes[(row + WORD.ip) * 4 + i] = name[start + i];
   }

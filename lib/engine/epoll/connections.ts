@@ -5,16 +5,21 @@
  */
 
 import { fateOfEnds, fateOfUnserved, fateOfUntaken, isCalledOff, isPausing, retryAfterMs } from "../../routing/departure.ts";
-import type { Loss } from "../../routing/redistribution.ts";
+import type { ClientAddress } from "../../routing/client_limits.ts";
+import { hasBegun, type Loss } from "../../routing/redistribution.ts";
 import { AVAILABILITY, isDraining } from "../../routing/availability.ts";
 import { assert } from "../../values/errors.ts";
 import type { Fate } from "../../values/fates.ts";
+import type { Gate } from "../gate.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKET } from "../system/libc.ts";
 import {
+  COUNTED_MASK,
+  COUNTED_SHIFT,
   FLAG,
   FLOAT,
   floatsOf,
+  makeId,
   ROLE,
   ROW_SHIFT,
   rowOf,
@@ -29,7 +34,8 @@ import { REASON } from "./reasons.ts";
 import { Redistributor } from "./redistributor.ts";
 import { HEADER, type Header } from "./proxy_headers.ts";
 import { OUTCOME, type Outcome, Relay } from "./relay.ts";
-import type { EndRecord } from "./reports.ts";
+import { type EndRecord, FIRST_END, type FirstEnd } from "./reports.ts";
+import { factsOf } from "./row_facts.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { SILENT } from "./silence.ts";
 import type { WorkerKit } from "./worker_kit.ts";
@@ -76,7 +82,21 @@ export class Connections {
   #nextQueue: number[] = [];
   /** The REPORTED_WORDS of the client that ended last, and the record of its end: reused, so that ending allocates nothing. */
   readonly #ended = { words: new Int32Array(1 << ROW_SHIFT), row: 0 };
-  readonly #end: EndRecord = { fate: "done", slot: -1, errno: 0, sentBytes: 0, receivedBytes: 0, durationMs: 0 };
+  /** The address of the client that enters or leaves: reused, too. */
+  readonly #address: ClientAddress = { bytes: new Uint8Array(), at: 0, length: 0 };
+  readonly #end: EndRecord = {
+    id: 0,
+    fate: "done",
+    slot: -1,
+    errno: 0,
+    first: FIRST_END.none,
+    sentBytes: 0,
+    receivedBytes: 0,
+    durationMs: 0,
+    acceptedAt: NaN,
+    endedAt: NaN,
+    connectMs: NaN,
+  };
 
   constructor(kit: WorkerKit) {
     this.#kit = kit;
@@ -119,14 +139,43 @@ export class Connections {
     else this.#admit(client);
   }
 
-  /** The client's address is known: dials a server. */
+  /** The client's address is known: dials a server, if the client may connect. */
   #admit(client: number): void {
+    if (this.#kit.gate !== undefined && !this.#enter(client, this.#kit.gate)) return;
     this.#become(client, STATE.dialling);
+    if (this.#kit.setup.reportsStarts) this.#tellStart(client);
     if (!this.#relay.readAhead(client, this.#kit.clock.nowMs)) return this.#close(client, "proxy_refused", "both");
     const outcome = this.#dialer.dial(client);
     if (outcome === DIAL.nobody) return this.#findNobody(client);
     if (outcome === DIAL.connected) return this.#openAtOnce(client);
     this.#register(client);
+  }
+
+  /**
+   * Lets a client in, or ends it. False: it has ended. It gets a FIN: a reset looks like a fault of the network, and would be tried
+   * again at once.
+   */
+  #enter(client: number, gate: Gate): boolean {
+    const { table, clock, reports } = this.#kit;
+    const row = rowOf(client);
+    table.pointTo(client, this.#address);
+    const refusal = gate.enter(this.#address, clock.nowMs);
+    this.#words[row + WORD.flags] |= gate.counted << COUNTED_SHIFT;
+    if (refusal === undefined) return true;
+    if (gate.isDryRun) reports.writeRefusal({ words: this.#words, row }, table.idOf(client), refusal);
+    else this.#close(client, refusal);
+    return gate.isDryRun;
+  }
+
+  /** A client that was counted by the gate is about to end, after the bytes in `#end`. */
+  #leave(client: number): void {
+    const { gate, table } = this.#kit;
+    const flags = rowOf(client) + WORD.flags;
+    const counted = (this.#words[flags] & COUNTED_MASK) >>> COUNTED_SHIFT;
+    if (counted === 0) return;
+    this.#words[flags] &= ~COUNTED_MASK;
+    table.pointTo(client, this.#address);
+    gate!.leave(this.#address, counted, this.#end.sentBytes, this.#end.receivedBytes);
   }
 
   /** Waits for the PROXY header that the client must begin with. */
@@ -220,14 +269,25 @@ export class Connections {
     const server = words[row + WORD.peer];
     const quietForMs = this.#redistributor.quietForMs(client);
     if (quietForMs >= config.idleTimeoutMs) return this.#close(client, "idle_timeout");
+    const firstByteDueMs = this.#firstByteDueMs(client);
+    if (clock.nowMs >= firstByteDueMs) return this.#close(client, "first_byte_timeout");
     if ((words[row + WORD.flags] & FLAG.keepAliveSet) === 0) {
       words[row + WORD.flags] |= FLAG.keepAliveSet;
       sockets.setLiveness(server, { keepAliveMs: config.keepAliveMs, userTimeoutMs: config.serverTimeoutMs });
     }
-    wheel.set(client, clock.nowMs + config.idleTimeoutMs - quietForMs);
+    wheel.set(client, Math.min(clock.nowMs + config.idleTimeoutMs - quietForMs, firstByteDueMs));
     if (this.#isSilent(server, client) || this.#isSilent(client, server)) return;
     if (isDraining(availabilities.get(words[row + WORD.slot]))) this.#leaveServer(client);
   };
+
+  /** When the client ends unless somebody has sent something by then; Infinity: somebody has, or there is no such limit. */
+  #firstByteDueMs(client: number): number {
+    const { firstByteTimeoutMs } = this.#kit.config;
+    if (firstByteTimeoutMs === 0 || this.#redistributor.hasUnread(client) || hasBegun(factsOf(this.#words, client))) {
+      return Infinity;
+    }
+    return this.#floats[floatsOf(client) + FLOAT.startedMs] + firstByteTimeoutMs;
+  }
 
   /** Moves the connections of this server away, according to its availability. */
   vacate(slot: number): void {
@@ -273,14 +333,17 @@ export class Connections {
     const server = words[row + WORD.peer];
     const slot = words[row + WORD.slot];
     const end = this.#end;
+    end.id = this.#kit.table.idOf(client);
     end.fate = fate;
     end.slot = slot;
     end.errno = words[row + WORD.errno] !== 0 || server < 0 ? words[row + WORD.errno] : words[rowOf(server) + WORD.errno];
     end.sentBytes = floats[floatsOf(client) + FLOAT.bytes];
     end.receivedBytes = floats[floatsOf(client) + FLOAT.earlierBytes] + (server < 0 ? 0 : floats[floatsOf(server) + FLOAT.bytes]);
+    end.first = this.#firstEnd(client, server);
     // Another worker may have accepted the client at a later reading of the clock.
     end.durationMs = Math.max(0, clock.nowMs - floats[floatsOf(client) + FLOAT.startedMs]);
     this.#noteClient(client);
+    this.#leave(client);
     wheel.clear(client);
     this.#dialer.forget(client);
     if (server >= 0 && (reset === "both" || reset === "server" || this.#isCut(client))) sockets.resetOnClose(server);
@@ -297,8 +360,9 @@ export class Connections {
 
   /** Counts the end in `#end` and reports it to main. */
   #tellEnd(): void {
-    const { counters, reports } = this.#kit;
+    const { counters, reports, logColumns, clock } = this.#kit;
     const { fate, slot, durationMs } = this.#end;
+    if (logColumns !== undefined) this.#end.endedAt = clock.wallMs();
     reports.begin();
     counters.addFate(fate, slot < 0 ? undefined : slot, durationMs / 1000);
     if (slot >= 0) counters.raiseOf(slot, "serverOpen", -1);
@@ -307,11 +371,40 @@ export class Connections {
     reports.publish();
   }
 
-  /** Counts and reports the end of a client that is accepted and counted but whose connection did not begin. */
-  #tellUnbegun(client: number, fate: Fate): void {
-    this.#noteClient(client);
-    Object.assign(this.#end, { fate, slot: -1, errno: 0, sentBytes: 0, receivedBytes: 0, durationMs: 0 });
+  /**
+   * Counts and reports the end of a client that is accepted and counted but whose connection did not begin. `noted` is the row that
+   * describes it.
+   */
+  #tellUnbegun(noted: number, fate: Fate): void {
+    this.#noteClient(noted);
+    // An id of its own. The last row may be written by several workers at once.
+    const generation = Atomics.add(this.#words, rowOf(noted) + WORD.generation, 1) + 1;
+    const id = makeId(noted, generation);
+    Object.assign(this.#end, {
+      id,
+      fate,
+      slot: -1,
+      errno: 0,
+      first: FIRST_END.none,
+      sentBytes: 0,
+      receivedBytes: 0,
+      durationMs: 0,
+    });
     this.#tellEnd();
+  }
+
+  /** Reports that a connection has begun. */
+  #tellStart(client: number): void {
+    const { table, reports, logColumns } = this.#kit;
+    const { words } = table;
+    reports.writeStart({ words, row: rowOf(client) }, table.idOf(client), logColumns!.acceptedAt(client));
+    reports.publish();
+  }
+
+  /** The side whose FIN was passed on before the other side had ended. */
+  #firstEnd(client: number, server: number): FirstEnd {
+    if ((this.#words[rowOf(client) + WORD.flags] & FLAG.endedFirst) !== 0) return FIRST_END.client;
+    return server >= 0 && (this.#words[rowOf(server) + WORD.flags] & FLAG.endedFirst) !== 0 ? FIRST_END.server : FIRST_END.none;
   }
 
   /**
@@ -322,9 +415,14 @@ export class Connections {
     this.#kit.libc.call.shutdown(client, SOCKET.SHUT_WR);
   }
 
-  /** Copies the REPORTED_WORDS: the row may belong to another worker as soon as the socket is closed. */
+  /** Copies the REPORTED_WORDS and the columns: the row may belong to another worker as soon as the socket is closed. */
   #noteClient(client: number): void {
+    const { logColumns } = this.#kit;
     const row = rowOf(client);
+    if (logColumns !== undefined) {
+      this.#end.acceptedAt = logColumns.acceptedAt(client);
+      this.#end.connectMs = logColumns.connectMs(client);
+    }
     for (let i = 0; i < REPORTED_WORDS.length; i++) this.#ended.words[REPORTED_WORDS[i]] = this.#words[row + REPORTED_WORDS[i]];
   }
 
@@ -436,7 +534,7 @@ export class Connections {
     else this.#redistributor.arrive(client, departure);
     this.#kit.headers.announce(client);
     this.#become(client, STATE.open);
-    wheel.set(client, clock.nowMs + Math.min(KEEP_ALIVE_AFTER_MS, config.idleTimeoutMs));
+    wheel.set(client, Math.min(clock.nowMs + Math.min(KEEP_ALIVE_AFTER_MS, config.idleTimeoutMs), this.#firstByteDueMs(client)));
     return true;
   }
 

@@ -8,20 +8,26 @@ import { type Address, formatAddress } from "../../values/address.ts";
 import { FATE_NAMES } from "../../values/fates.ts";
 import { messageOf } from "../../values/errors.ts";
 import { findIps } from "../../health/find_ips.ts";
+import { noLocalPort } from "../../health/shortage.ts";
 import { logger } from "../../observe/log.ts";
+import type { ClientAddress, ClientLists, Refusal } from "../../routing/client_limits.ts";
 import type { RoutingTable } from "../../routing/routing_table.ts";
 import { assert } from "../../values/errors.ts";
 import type { Engine, EngineConfig, EngineKind, EngineOptions, OpenConnection } from "../engine.ts";
+import { type Gate, makeGate } from "../gate.ts";
 import { RetiredSlots } from "../retired_slots.ts";
 import { errnoText, type Libc, openLibc } from "../system/libc.ts";
 import { ADDRESS_STRIDE, encodeSockaddr } from "../system/sockaddr.ts";
 import { descriptorLimit, Sockets } from "../system/sockets.ts";
 import {
   allocateDescriptorTable,
+  COUNTED_MASK,
+  COUNTED_SHIFT,
   DescriptorTable,
   FLOAT,
   floatsOf,
   FROM_SHIFT,
+  LISTENER_SHIFT,
   MOVES_MASK,
   parseId,
   PORT_MASK,
@@ -31,9 +37,11 @@ import {
 } from "./descriptor_table.ts";
 import { EpollListener } from "./listener.ts";
 import { COMMAND } from "./mailbox.ts";
+import { allocateLogColumns, LogColumns } from "./log_columns.ts";
 import type { ReportHandlers } from "./reports.ts";
 import { type SharedTable, SharedTables } from "./shared_table.ts";
-import { formatClient, OpenRow, reasonOf, ReportedEnd, ReportedMove } from "./views.ts";
+import { checkSources } from "./sources.ts";
+import { formatClient, knownOf, OpenRow, reasonOf, ReportedEnd, ReportedMove, ReportedStart } from "./views.ts";
 import { type CommonSetup, WorkerHandle } from "./worker_handle.ts";
 import type { WorkerListener } from "./worker_setup.ts";
 import { allocateWorkerTable, WorkerTable } from "./worker_table.ts";
@@ -71,9 +79,22 @@ export const epoll: EngineKind = {
     }
   },
   threads: ({ workers }) => workers,
+  checkConfig(config) {
+    using libc = openLibc();
+    checkSources(new Sockets(libc), config);
+  },
   listen: (address, config) => new EpollListener(address, config),
   create: (options) => new EpollEngine(options),
 };
+
+/** The tables that new connections are routed by, and the lists by which clients are let in. */
+interface Publication {
+  readonly tables: readonly RoutingTable[];
+  readonly shared: readonly SharedTable[];
+  readonly lists: ClientLists | undefined;
+  /** Counts the publications. */
+  readonly generation: number;
+}
 
 class EpollEngine implements Engine {
   readonly #options: EngineOptions;
@@ -81,16 +102,20 @@ class EpollEngine implements Engine {
   readonly #sockets = new Sockets(this.#libc);
   readonly #listeners: readonly WorkerListener[];
   readonly #descriptors: DescriptorTable;
+  /** Undefined without an access log. */
+  readonly #logColumns: LogColumns | undefined;
   readonly #workerTable: WorkerTable;
   readonly #workers: readonly WorkerHandle[];
-  readonly #common: Omit<CommonSetup, "tables" | "generation">;
+  readonly #common: Omit<CommonSetup, "tables" | "lists" | "generation">;
   /** By slot: the name of the last server in any table that had this slot. */
   readonly #serverNames: string[] = [];
   readonly #handlers: ReportHandlers;
   readonly #retired = new RetiredSlots();
   readonly #shared = new SharedTables();
-  /** The tables that new connections are routed by. `generation` counts the publications. */
-  #published: { readonly tables: readonly RoutingTable[]; readonly shared: readonly SharedTable[]; readonly generation: number };
+  /** For the clients of workers that have died. */
+  readonly #gate: Gate | undefined;
+  readonly #address: ClientAddress = { bytes: new Uint8Array(), at: 0, length: 0 };
+  #published: Publication;
   /** Publications that not every worker has adopted yet, the oldest first. */
   readonly #updates: { readonly generation: number; readonly known: PromiseWithResolvers<void> }[] = [];
   #deaths = 0;
@@ -113,9 +138,11 @@ class EpollEngine implements Engine {
       assert(listener instanceof EpollListener, "a listener of another engine");
       return { index, descriptor: listener.descriptor, service };
     });
-    this.#published = { tables, shared: this.#shared.publish(tables, 0), generation: 0 };
+    this.#gate = makeGate({ config, counters, clients: options.clients, lists: options.lists });
+    this.#published = this.#publish(tables, options.lists, 0);
     this.#noteNames(tables);
     this.#descriptors = new DescriptorTable(allocateDescriptorTable(tableSize(this.#libc, config)));
+    if (options.accessLog !== undefined) this.#logColumns = new LogColumns(allocateLogColumns(this.#descriptors.capacity));
     const workerTable = allocateWorkerTable(config.workers);
     this.#workerTable = new WorkerTable(workerTable);
     this.#workers = this.#makeWorkers(config.workers);
@@ -126,8 +153,11 @@ class EpollEngine implements Engine {
       mailboxes: this.#workers.map(({ mailbox }) => mailbox.writer),
       workerTable,
       descriptors: this.#descriptors.shared,
+      logColumns: this.#logColumns?.shared,
+      reportsStarts: options.accessLog?.onStarted !== undefined,
       counters: counters.shared,
       availabilities: availabilities.shared,
+      clients: options.clients,
       config,
       startId: options.startId,
       pipesMax: Math.floor(pipes / config.workers),
@@ -135,13 +165,14 @@ class EpollEngine implements Engine {
     for (const worker of this.#workers) this.#spawn(worker);
   }
 
-  update(tables: readonly RoutingTable[]): Promise<void> {
+  update(tables: readonly RoutingTable[], lists?: ClientLists): Promise<void> {
     if (this.#isStopped) return Promise.resolve();
     const generation = this.#published.generation + 1;
     this.#retired.update(this.#published.tables, tables);
-    this.#published = { tables, shared: this.#shared.publish(tables, generation), generation };
+    this.#published = this.#publish(tables, lists, generation);
     this.#noteNames(tables);
-    for (const worker of this.#workers) worker.send({ kind: "tables", tables: this.#published.shared, generation });
+    const message = { kind: "tables", tables: this.#published.shared, lists: this.#published.lists, generation } as const;
+    for (const worker of this.#workers) worker.send(message);
     const known = Promise.withResolvers<void>();
     this.#updates.push({ generation, known });
     queueMicrotask(() => this.#check()); // if no worker runs, no report will trigger the check
@@ -198,6 +229,11 @@ class EpollEngine implements Engine {
     await this.stop(0);
   }
 
+  #publish(tables: readonly RoutingTable[], lists: ClientLists | undefined, generation: number): Publication {
+    const shared = this.#shared.publish(tables, generation);
+    return { tables, shared, lists: this.#shared.publishLists(lists, generation), generation };
+  }
+
   /** Whether any worker has counted an end that it has not reported yet. */
   #isCounting(): boolean {
     return this.#workers.some((worker) => worker.exists && worker.reports.isCounting);
@@ -246,13 +282,16 @@ class EpollEngine implements Engine {
   }
 
   /** Handlers that pass the workers' reports to the engine's callbacks. */
-  #handlersOf({ onEnded, onMoved, onServerFailed }: EngineOptions): ReportHandlers {
+  #handlersOf({ onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {}, accessLog }: EngineOptions): ReportHandlers {
+    const started = new ReportedStart();
     const ended = new ReportedEnd(this.#serverNames);
     const moved = new ReportedMove(this.#serverNames);
     return {
+      onStart: (report) => accessLog?.onStarted?.(started.of(report)),
       onEnd: (report) => onEnded(ended.of(report)),
       onMove: (report) => onMoved(moved.of(report)),
       onFailure: (slot, errno) => onServerFailed(slot, reasonOf(errno) ?? "it did not accept"),
+      onRefusal: ({ ip, port, fate }) => onWouldBeRefused(formatClient(ip, port), fate as Refusal),
     };
   }
 
@@ -261,7 +300,10 @@ class EpollEngine implements Engine {
     this.#workerTable.setGeneration(worker.index, -1);
     worker.start({
       epoch,
-      setUp: () => ({ ...this.#common, tables: this.#published.shared, generation: this.#published.generation }),
+      setUp: () => {
+        const { shared: tables, lists, generation } = this.#published;
+        return { ...this.#common, tables, lists, generation };
+      },
       onMessage: (message) => {
         switch (message.kind) {
           case "ready":
@@ -274,6 +316,8 @@ class EpollEngine implements Engine {
             return void this.#find(worker, message.address);
           case "acceptFailed":
             return log.error("Cannot accept clients for now: {reason}", { reason: errnoText(message.errno) });
+          case "noLocalPort":
+            return this.#sayNoLocalPort(message.slot);
           case "malformedHeader": {
             const facts = { client: formatClient(message.ip, message.port), reason: message.reason };
             return log.warn("The PROXY header of {client} is malformed: {reason}", facts);
@@ -282,6 +326,11 @@ class EpollEngine implements Engine {
       },
       onDeath: (reason) => this.#onDeath(worker, epoch, reason),
     });
+  }
+
+  #sayNoLocalPort(slot: number): void {
+    const inUse = this.#options.counters.getOf(slot, "serverOpen");
+    log.warn("A client could not be connected: {reason}", { reason: noLocalPort(this.#serverNames[slot], inUse) });
   }
 
   /**
@@ -303,6 +352,8 @@ class EpollEngine implements Engine {
     const count = worker.reports.drain(this.#handlers);
     const dropped = worker.reports.takeDropped();
     if (dropped > 0) log.warn("{dropped} ended connections were counted but not logged: too many ended at once", { dropped });
+    const unreported = worker.reports.takeUnreported();
+    if (unreported > 0) this.#options.accessLog?.onUnreported(unreported);
     return count;
   }
 
@@ -383,6 +434,7 @@ class EpollEngine implements Engine {
     const { counters, onEnded } = this.#options;
     const { words, floats } = this.#descriptors;
     const row = rowOf(client);
+    if (words[row + WORD.state] === 0) words[row + WORD.generation]++; // it had not begun, and gets an id of its own
     const slot = words[row + WORD.slot];
     const server = words[row + WORD.peer];
     const durationMs = Math.max(0, performance.now() - floats[floatsOf(client) + FLOAT.startedMs]);
@@ -390,15 +442,28 @@ class EpollEngine implements Engine {
     const from = (words[row + WORD.moves] >>> FROM_SHIFT) - 1;
     for (const counting of [slot, from]) if (counting >= 0) counters.raiseOf(counting, "serverOpen", -1);
     counters.raise("open", -1);
+    const sentBytes = floats[floatsOf(client) + FLOAT.bytes];
+    const receivedBytes = floats[floatsOf(client) + FLOAT.earlierBytes] +
+      (server < 0 ? 0 : floats[floatsOf(server) + FLOAT.bytes]);
+    const counted = (words[row + WORD.flags] & COUNTED_MASK) >>> COUNTED_SHIFT;
+    words[row + WORD.flags] &= ~COUNTED_MASK;
+    this.#descriptors.pointTo(client, this.#address);
+    if (counted !== 0) this.#gate?.leave(this.#address, counted, sentBytes, receivedBytes);
+    const isLogged = this.#logColumns !== undefined;
     onEnded({
+      id: this.#descriptors.idOf(client),
+      listener: words[row + WORD.port] >>> LISTENER_SHIFT,
+      acceptedAt: this.#logColumns?.acceptedAt(client),
+      endedAt: isLogged ? Date.now() : undefined,
+      connectMs: knownOf(this.#logColumns?.connectMs(client) ?? NaN),
+      endedBy: "balancer",
       fate: "worker_lost",
       client: formatClient(this.#descriptors.ipOf(client), words[row + WORD.port] & PORT_MASK),
       server: this.#serverNames[slot],
       attempts: words[row + WORD.attempts],
       moves: words[row + WORD.moves] & MOVES_MASK,
-      sentBytes: floats[floatsOf(client) + FLOAT.bytes],
-      receivedBytes: floats[floatsOf(client) + FLOAT.earlierBytes] +
-        (server < 0 ? 0 : floats[floatsOf(server) + FLOAT.bytes]),
+      sentBytes,
+      receivedBytes,
       durationMs,
       reason: undefined,
     });

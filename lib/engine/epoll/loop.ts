@@ -11,7 +11,6 @@ import { ACCEPT, type Accept, Acceptor } from "./acceptor.ts";
 import { Connections } from "./connections.ts";
 import { Gathering } from "./gathering.ts";
 import { COMMAND, COMMAND_BYTES, COMMAND_WORDS } from "./mailbox.ts";
-import type { SharedTable } from "./shared_table.ts";
 import { makeWorkerKit, type WorkerKit } from "./worker_kit.ts";
 import type { FromWorker, WorkerListener, WorkerSetup } from "./worker_setup.ts";
 
@@ -54,13 +53,14 @@ export class EpollLoop {
       this.#kit.sleep.beExact();
       this.#gathering = new Gathering(this.#kit.clock.nowMs);
     }
-    this.setTables(setup.tables, setup.generation);
+    this.setTables(setup);
     this.#kit.workerTable.setEpoch(setup.index, setup.epoch); // from now on other workers may hand clients over
   }
 
-  /** Routes new connections by these tables, one for each service. */
-  setTables(tables: readonly SharedTable[], generation: number): void {
+  /** Routes new connections by these tables, one for each service, and lets clients in by these lists. */
+  setTables({ tables, lists, generation }: Pick<WorkerSetup, "tables" | "lists" | "generation">): void {
     this.#connections.setTables(tables);
+    if (lists !== undefined) this.#kit.gate?.setLists(lists);
     this.#kit.workerTable.setGeneration(this.#kit.setup.index, generation);
     this.#kit.reports.publish();
   }

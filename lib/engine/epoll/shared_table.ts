@@ -1,9 +1,11 @@
 /**
- * Routing tables for the epoll engine's workers: numbers in shared memory, so that publishing a pool of 10,000 servers copies
- * nothing per worker, with each server's address as a sockaddr for connect(2).
+ * Routing tables and lists of clients for the epoll engine's workers: numbers in shared memory, so that publishing a pool of 10,000
+ * servers copies nothing per worker, with each server's address as a sockaddr for connect(2).
  */
 
 import { type Address, isIp, type KeyRule } from "../../values/address.ts";
+import type { ClientLists } from "../../routing/client_limits.ts";
+import type { CidrList } from "../../values/cidr_list.ts";
 import type { RoutingColumns, RoutingTable, TableServer } from "../../routing/routing_table.ts";
 import { ADDRESS_STRIDE, encodeSockaddr } from "../system/sockaddr.ts";
 import { PROXY_FLAGS } from "./descriptor_table.ts";
@@ -40,6 +42,13 @@ interface Published {
   readonly buffers: readonly SharedArrayBuffer[];
 }
 
+/** Lists, the same in shared memory, and its buffers. */
+interface PublishedLists {
+  readonly lists: ClientLists;
+  readonly shared: ClientLists;
+  readonly buffers: readonly SharedArrayBuffer[];
+}
+
 /** Buffers of tables that were replaced by the publication of this generation. */
 interface Retired {
   readonly generation: number;
@@ -52,6 +61,7 @@ interface Retired {
  */
 export class SharedTables {
   #published: ReadonlyMap<RoutingTable, Published> = new Map();
+  #lists: PublishedLists | undefined;
   /** Oldest first. */
   readonly #retired: Retired[] = [];
   readonly #free: SharedArrayBuffer[] = [];
@@ -68,6 +78,21 @@ export class SharedTables {
     return tables.map((table) => published.get(table)!.shared);
   }
 
+  /**
+   * Returns these lists in shared memory, as part of publication `generation`. Lists that were published last are not copied again.
+   */
+  publishLists(lists: ClientLists | undefined, generation: number): ClientLists | undefined {
+    const last = this.#lists;
+    if (lists === undefined || lists === last?.lists) return last?.shared;
+    const buffers: SharedArrayBuffer[] = [];
+    const shareList = (list: CidrList | undefined) =>
+      list && { ...list, ipv4: this.#copy(list.ipv4, buffers), ipv6: this.#copy(list.ipv6, buffers) };
+    const shared = { allow: shareList(lists.allow), deny: shareList(lists.deny) };
+    if (last !== undefined) this.#retired.push({ generation, buffers: last.buffers });
+    this.#lists = { lists, shared, buffers };
+    return shared;
+  }
+
   /** Frees the buffers that this publication has replaced. Every worker must have adopted it or a later one. */
   releaseBefore(generation: number): void {
     while (this.#retired.length > 0 && this.#retired[0].generation <= generation) {
@@ -82,11 +107,7 @@ export class SharedTables {
       buffers.push(buffer);
       return buffer;
     };
-    const share = <T extends Column>(column: T): T => {
-      const copy = new (column.constructor as new (...args: unknown[]) => T)(take(column.byteLength), 0, column.length);
-      copy.set(column);
-      return copy;
-    };
+    const share = <T extends Column>(column: T): T => this.#copy(column, buffers);
     const { circle, servers } = table;
     const addresses = take(servers.length * ADDRESS_STRIDE);
     const bytes = new Uint8Array(addresses);
@@ -105,6 +126,15 @@ export class SharedTables {
       names: new Map(named.map(([index, { address }]) => [index, address])),
     };
     return { shared, buffers };
+  }
+
+  /** A copy of the column in shared memory, whose buffer is added to `buffers`. */
+  #copy<T extends Column>(column: T, buffers: SharedArrayBuffer[]): T {
+    const buffer = this.#take(column.byteLength);
+    buffers.push(buffer);
+    const copy = new (column.constructor as new (...args: unknown[]) => T)(buffer, 0, column.length);
+    copy.set(column);
+    return copy;
   }
 
   /** A buffer of at least this size, rounded up to a power of two. */

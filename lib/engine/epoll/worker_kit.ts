@@ -3,11 +3,13 @@
 import { Counters } from "../../observe/counters.ts";
 import { AvailabilityTable } from "../../routing/availability.ts";
 import type { EngineConfig } from "../engine.ts";
+import { type Gate, makeGate } from "../gate.ts";
 import type { Libc } from "../system/libc.ts";
 import { Sleep } from "../system/sleep.ts";
 import { Sockets } from "../system/sockets.ts";
 import { DescriptorTable } from "./descriptor_table.ts";
 import { Descriptors } from "./descriptors.ts";
+import { LogColumns } from "./log_columns.ts";
 import { ChunkPool, PipePool } from "./pools.ts";
 import { Recorder } from "./recorder.ts";
 import { ProxyHeaders } from "./proxy_headers.ts";
@@ -36,6 +38,11 @@ class Clock {
   tick(): void {
     this.nowMs = this.read();
   }
+
+  /** The time of day, in ms since 1970. For logs alone: it may be set, and go back. */
+  wallMs(): number {
+    return Date.now();
+  }
 }
 
 /** The shared objects of a worker. Each part takes those that it uses. */
@@ -48,10 +55,14 @@ export interface WorkerKit {
   readonly sockets: Sockets;
   readonly sleep: Sleep;
   readonly table: DescriptorTable;
+  /** Undefined without an access log. */
+  readonly logColumns: LogColumns | undefined;
   readonly descriptors: Descriptors;
   readonly chunks: ChunkPool;
   readonly pipes: PipePool;
   readonly counters: Counters;
+  /** Undefined: every client is let in. */
+  readonly gate: Gate | undefined;
   readonly availabilities: AvailabilityTable;
   readonly workerTable: WorkerTable;
   readonly wheel: TimerWheel;
@@ -69,6 +80,7 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
   const table = new DescriptorTable(setup.descriptors);
   const chunks = new ChunkPool(libc);
   const pipes = new PipePool(libc, table, setup.epoch, setup.pipesMax);
+  const counters = new Counters(setup.counters, setup.index + 1);
   const wheel = new TimerWheel(table.capacity, clock.nowMs);
   return {
     setup,
@@ -79,10 +91,12 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
     sockets,
     sleep: new Sleep(libc),
     table,
+    logColumns: setup.logColumns === undefined ? undefined : new LogColumns(setup.logColumns),
     descriptors: new Descriptors({ libc, table, chunks, pipes, clock, epoll: setup.epoll, epoch: setup.epoch }),
     chunks,
     pipes,
-    counters: new Counters(setup.counters, setup.index + 1),
+    counters,
+    gate: makeGate({ config, counters, clients: setup.clients, lists: setup.lists }),
     availabilities: new AvailabilityTable(setup.availabilities),
     workerTable: new WorkerTable(setup.workerTable),
     wheel,

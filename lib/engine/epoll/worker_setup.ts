@@ -3,6 +3,7 @@
 import type { Address } from "../../values/address.ts";
 import type { SharedCounters } from "../../observe/counters.ts";
 import type { EngineConfig } from "../engine.ts";
+import type { ClientLists } from "../../routing/client_limits.ts";
 import type { SharedTable } from "./shared_table.ts";
 
 /** The setup of a worker. Main opens the descriptors and closes them after the worker has died. */
@@ -22,6 +23,10 @@ export interface WorkerSetup {
   /** The memory of the WorkerTable. */
   readonly workerTable: SharedArrayBuffer;
   readonly descriptors: SharedArrayBuffer;
+  /** The memory of the LogColumns; undefined without an access log. */
+  readonly logColumns: SharedArrayBuffer | undefined;
+  /** Whether to report the beginnings of connections. */
+  readonly reportsStarts: boolean;
   readonly reports: SharedArrayBuffer;
   readonly counters: SharedCounters;
   readonly availabilities: SharedArrayBuffer;
@@ -29,17 +34,22 @@ export interface WorkerSetup {
   /** The start id of the daemon, for `formatConnectionId`. */
   readonly startId: string;
   readonly pipesMax: number;
+  /** The memory in which clients are counted; undefined: no limit of clients is set. */
+  readonly clients: SharedArrayBuffer | undefined;
+  /** Who may connect; undefined: there will be no lists. */
+  readonly lists: ClientLists | undefined;
   /** By service. */
   readonly tables: readonly SharedTable[];
   /** The generation of these tables. */
   readonly generation: number;
 }
 
-/** A listener as workers see it: its descriptor, and the service whose clients it accepts. */
+/** A listener as workers see it. */
 export interface WorkerListener {
-  /** Its number: its place among the listeners of the engine. */
+  /** Its index among the listeners of the engine. */
   readonly index: number;
   readonly descriptor: number;
+  /** The service whose clients it accepts. */
   readonly service: number;
 }
 
@@ -51,10 +61,11 @@ interface FoundName {
   readonly addresses: Uint8Array;
 }
 
-/** New tables, one for each service. */
+/** New tables, one for each service, and lists. */
 interface TablesMessage {
   readonly kind: "tables";
   readonly tables: readonly SharedTable[];
+  readonly lists: ClientLists | undefined;
   readonly generation: number;
 }
 
@@ -63,8 +74,9 @@ export type ToWorker = WorkerSetup | FoundName | TablesMessage;
 
 /**
  * Messages from a worker to main. `here`: it can receive messages. `ready`: its loop runs. `news`: there are reports. `find`: look
- * up the name of a server. `acceptFailed`: accepting is paused. `malformedHeader`: what is wrong with the PROXY header of the client
- * with this address; not sent for every client. `gone`: it has closed everything.
+ * up the name of a server. `acceptFailed`: accepting is paused. `noLocalPort`: no local port is free for connections to the server
+ * of this slot; not sent every time. `malformedHeader`: what is wrong with the PROXY header of the client with this address; not
+ * sent for every client. `gone`: it has closed everything.
  */
 export type FromWorker =
   | { readonly kind: "here" }
@@ -72,5 +84,6 @@ export type FromWorker =
   | { readonly kind: "news" }
   | { readonly kind: "find"; readonly address: Address }
   | { readonly kind: "acceptFailed"; readonly errno: number }
+  | { readonly kind: "noLocalPort"; readonly slot: number }
   | { readonly kind: "malformedHeader"; readonly ip: Uint8Array; readonly port: number; readonly reason: string }
   | { readonly kind: "gone" };

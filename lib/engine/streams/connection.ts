@@ -10,7 +10,7 @@ import { includesIp } from "../../values/cidr_list.ts";
 import { formatConnectionId } from "../../values/connection_id.ts";
 import { writeProxyHeader } from "../../values/proxy_header.ts";
 import { screen, SCREENED } from "../../values/proxy_screening.ts";
-import type { Fate } from "../../values/fates.ts";
+import { enderOf, type Fate } from "../../values/fates.ts";
 import { assert, messageOf } from "../../values/errors.ts";
 import {
   DEPARTURES,
@@ -24,13 +24,15 @@ import {
   retryAfterMs,
   sharesBudget,
 } from "../../routing/departure.ts";
-import { FACT, type Loss } from "../../routing/redistribution.ts";
+import type { ClientAddress, Refusal } from "../../routing/client_limits.ts";
+import { FACT, hasBegun, type Loss } from "../../routing/redistribution.ts";
 import type { Choice } from "../../routing/route.ts";
 import type { TableServer } from "../../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, isDraining } from "../../routing/availability.ts";
 import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableOf, writeAll } from "./conn_streams.ts";
-import type { EndedConnection, MovedConnection } from "../../observe/connections.ts";
+import type { EndedConnection, MovedConnection, StartedConnection } from "../../observe/connections.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
+import type { Gate } from "../gate.ts";
 import { Leg } from "./leg.ts";
 import { type ReceivedHeader, receiveHeader } from "./proxy_header.ts";
 import { type Budget, type DialContext, type Probed, probeServer, releaseServer, Search, type Tally } from "./search.ts";
@@ -38,10 +40,15 @@ import { type Budget, type DialContext, type Probed, probeServer, releaseServer,
 /** The parts of the engine that a connection uses. */
 export interface ConnectionContext extends DialContext {
   readonly startId: string;
+  /** Undefined: every client is let in. */
+  readonly gate: Gate | undefined;
+  readonly onWouldBeRefused: (client: string, refusal: Refusal) => void;
   readonly availabilities: AvailabilityTable;
   readonly recordingRoom: RecordingRoom;
   readonly onEnded: (connection: StreamsConnection, ended: EndedConnection) => void;
   readonly onMoved: (moved: MovedConnection) => void;
+  /** Undefined unless an access log wants to know. */
+  readonly onStarted: ((started: StartedConnection) => void) | undefined;
   /** Called when a connection has a server that it should leave. */
   readonly onLeaving: () => void;
 }
@@ -66,7 +73,7 @@ export interface Client {
   /** The id of its connection, unique in the engine. */
   readonly id: number;
   readonly client: Deno.TcpConn;
-  /** The number of its listener: its place among the listeners of the engine. */
+  /** The index of the listener that accepted it, and the listener's service. */
   readonly listener: number;
   readonly service: number;
 }
@@ -75,6 +82,7 @@ export interface Client {
 export class StreamsConnection {
   #state: "dialling" | "open" | "ended" = "dialling";
   readonly #startedMs = performance.now();
+  readonly #acceptedAt = Date.now();
   readonly id: number;
   readonly client: Deno.TcpConn;
   readonly #listener: number;
@@ -101,6 +109,12 @@ export class StreamsConnection {
   /** Nobody took the connection: the end of the pause before other servers are tried again. */
   #retryAtMs = 0;
   #moves = 0;
+  /** The rules by which the gate counts it. */
+  #counted = 0;
+  /** How long it took until a first server had accepted. */
+  #connectMs: number | undefined;
+  /** Whose FIN was passed on before the other side had ended. */
+  #firstEnd: "client" | "server" | undefined;
   #sentBytes = 0;
   #receivedBytes = 0;
 
@@ -155,6 +169,11 @@ export class StreamsConnection {
     return this.#state === "open" && this.#search === undefined && this.#conversation.lastActivityMs < beforeMs;
   }
 
+  /** Whether neither side has sent a byte and the client came before `beforeMs`. One that is dialling has its own deadline. */
+  isSilent(beforeMs: number): boolean {
+    return this.#state === "open" && this.#search === undefined && this.#startedMs < beforeMs && !hasBegun(this.facts);
+  }
+
   /** Reads the client's PROXY header, if it must have one, dials a first server and begins to relay. Never rejects. */
   async run(): Promise<void> {
     await this.#guard(async () => {
@@ -171,8 +190,9 @@ export class StreamsConnection {
 
   /** The client's address is known: dials a server, which is sent `first` and then what the client sends. */
   async #admit(first: Uint8Array<ArrayBuffer>): Promise<void> {
-    if (this.#state === "ended") return;
+    if (this.#state === "ended" || !this.#enter()) return;
     const { config, table } = this.context;
+    this.#tellStart();
     const budget = { attempts: config.connectAttemptsMax, deadlineMs: performance.now() + config.connectDeadlineMs };
     const search = this.#search = this.#newSearch("any", [], budget);
     const isFound = await search.run((server, socket) => {
@@ -182,6 +202,18 @@ export class StreamsConnection {
     const fate = fateOfUnserved(this.#tally.attempts, table(this.#service).servers.length);
     if (fate === "refused_limit") this.context.counters.add("limitServers");
     this.end(fate);
+  }
+
+  /** Lets the client in, or ends it. False: it has ended. */
+  #enter(): boolean {
+    const { gate, onWouldBeRefused } = this.context;
+    if (gate === undefined) return true;
+    const refusal = gate.enter(wholeAddress(this.#ip), performance.now());
+    this.#counted = gate.counted;
+    if (refusal === undefined) return true;
+    if (gate.isDryRun) onWouldBeRefused(formatAddress(this.#address), refusal);
+    else this.end(refusal);
+    return gate.isDryRun;
   }
 
   /** The received addresses are the connection's from now on. */
@@ -200,6 +232,7 @@ export class StreamsConnection {
     if (this.#state === "ended") return;
     this.#state = "ended";
     const server = this.#server;
+    if (this.#counted !== 0) this.context.gate?.leave(wholeAddress(this.#ip), this.#counted, this.#sentBytes, this.#receivedBytes);
     this.#leg?.leave();
     this.#departure?.over.resolve();
     if (isCut) abortSocket(this.client);
@@ -210,6 +243,12 @@ export class StreamsConnection {
     this.#release(this.#leg);
     this.#conversation.forget();
     this.context.onEnded(this, {
+      id: this.id,
+      listener: this.#listener,
+      acceptedAt: this.#acceptedAt,
+      endedAt: Date.now(),
+      connectMs: this.#connectMs,
+      endedBy: enderOf(fate, this.#firstEnd),
       fate,
       client: formatAddress(this.#address),
       server: server?.name,
@@ -255,6 +294,11 @@ export class StreamsConnection {
     return this.#newSearch(choice, [leg.server.name], this.#newBudget()).next() !== undefined;
   }
 
+  #tellStart(): void {
+    const client = formatAddress(this.#address);
+    this.context.onStarted?.({ id: this.id, client, listener: this.#listener, acceptedAt: this.#acceptedAt });
+  }
+
   get #server(): TableServer | undefined {
     return this.#leg?.isCounted ? this.#leg.server : this.#search?.server;
   }
@@ -272,6 +316,7 @@ export class StreamsConnection {
   /** The first server has accepted. */
   #open(server: TableServer, socket: Deno.TcpConn, first: Uint8Array<ArrayBuffer>): void {
     this.#state = "open";
+    this.#connectMs = performance.now() - this.#startedMs;
     this.#conversation.begin();
     this.#prepare(this.client);
     this.#source.begin(first);
@@ -346,6 +391,7 @@ export class StreamsConnection {
       const writable = writableOf(this.#receiver(leg, (bytes) => this.#countSent(leg, bytes)));
       await this.#source.stream().pipeTo(writable, { signal: leg.signal, preventCancel: true, preventAbort: true });
       leg.sending = "finished";
+      this.#firstEnd ??= "client";
     } catch (error) {
       if (!this.#isCurrent(leg)) return;
       if (!(error instanceof SocketError)) throw error;
@@ -446,6 +492,7 @@ export class StreamsConnection {
       leg.release();
     }
     leg.endPassed = true;
+    this.#firstEnd ??= "server";
     this.#conversation.serverEnded();
     await this.client.closeWrite().catch((error) => {
       throw new SocketError(this.client, error);
@@ -556,6 +603,8 @@ export class StreamsConnection {
     counters.add(MOVED_COUNTERS[state]);
     this.#countOf(leg, "movedAway");
     this.context.onMoved({
+      id: this.id,
+      movedAt: Date.now(),
       client: formatAddress(this.#address),
       from: leg.server.name,
       to: server.name,
@@ -636,6 +685,10 @@ async function discard(socket: Deno.TcpConn): Promise<void> {
   try {
     while (await socket.read(buffer) !== null);
   } catch { /* closed or reset: no more bytes */ }
+}
+
+function wholeAddress(bytes: Uint8Array): ClientAddress {
+  return { bytes, at: 0, length: bytes.length };
 }
 
 /** The client's address. An IPv4 client of a listener for both families has an IPv4 address. */

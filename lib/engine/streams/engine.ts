@@ -11,12 +11,14 @@ import { liveLoad } from "../../observe/live_load.ts";
 import type { RoutingTable } from "../../routing/routing_table.ts";
 import { isDraining } from "../../routing/availability.ts";
 import type { Engine, EngineKind, EngineOptions, OpenConnection, ServiceListener } from "../engine.ts";
+import type { ClientLists } from "../../routing/client_limits.ts";
+import { makeGate } from "../gate.ts";
 import { AcceptBackoff } from "../accept_backoff.ts";
 import type { EndedConnection } from "../../observe/connections.ts";
 import { StreamsListener } from "./listener.ts";
 import { NameCache } from "./name_cache.ts";
 import { RetiredSlots } from "../retired_slots.ts";
-import { type ConnectionContext, StreamsConnection } from "./connection.ts";
+import { type Client, type ConnectionContext, StreamsConnection } from "./connection.ts";
 import { RecordingRoom } from "./conversation.ts";
 
 /**
@@ -24,7 +26,7 @@ import { RecordingRoom } from "./conversation.ts";
  */
 const CLIENT_ERRORS = [Deno.errors.NotConnected, Deno.errors.ConnectionAborted, Deno.errors.ConnectionReset];
 
-/** Idle connections are checked for this many times per idle timeout, with at least IDLE_SWEEP_MIN_MS between two checks. */
+/** Idle connections are looked for this many times per timeout, with at least IDLE_SWEEP_MIN_MS between two checks. */
 const IDLE_SWEEPS_PER_TIMEOUT = 8;
 const IDLE_SWEEP_MIN_MS = 5;
 
@@ -37,9 +39,23 @@ const log = logger("engine");
 
 /** The row of ENGINES. */
 export const streams: EngineKind = {
-  cannot: ["reset", "cut", "lateReset", "stalledReset", "silence", "keepAliveTime", "deferAccept", "threads", "urgentData"],
+  cannot: [
+    "reset",
+    "cut",
+    "lateReset",
+    "stalledReset",
+    "silence",
+    "keepAliveTime",
+    "deferAccept",
+    "threads",
+    "refusal",
+    "urgentData",
+    "sources",
+    "transparent",
+  ],
   unsupported: () => undefined,
   threads: () => 0,
+  checkConfig: () => {},
   listen: (address) => new StreamsListener(address),
   create: (options) => new StreamsEngine(options),
 };
@@ -67,6 +83,8 @@ class StreamsEngine implements Engine {
     this.#context = {
       startId: options.startId,
       config,
+      gate: makeGate({ config, counters, clients: options.clients, lists: options.lists }),
+      onWouldBeRefused: options.onWouldBeRefused ?? (() => {}),
       counters,
       load: liveLoad(counters, availabilities),
       availabilities,
@@ -76,16 +94,19 @@ class StreamsEngine implements Engine {
       table: (service) => this.#tables[service],
       onEnded: (connection, ended) => this.#forget(connection, ended),
       onMoved: options.onMoved,
+      onStarted: options.accessLog?.onStarted,
       onLeaving: () => this.#lookLater(),
       onServerFailed: options.onServerFailed,
       onServerLeft: () => this.#declareEmpty(),
     };
-    const sweepMs = Math.max(IDLE_SWEEP_MIN_MS, config.idleTimeoutMs / IDLE_SWEEPS_PER_TIMEOUT);
+    const timeoutMs = Math.min(config.idleTimeoutMs, config.firstByteTimeoutMs || Infinity);
+    const sweepMs = Math.max(IDLE_SWEEP_MIN_MS, timeoutMs / IDLE_SWEEPS_PER_TIMEOUT);
     this.#sweep = setInterval(() => this.#endIdle(), sweepMs);
     this.#accepting = Promise.all(listeners.map((listener, index) => this.#acceptAll(listener, index)));
   }
 
-  update(tables: readonly RoutingTable[]): Promise<void> {
+  update(tables: readonly RoutingTable[], lists?: ClientLists): Promise<void> {
+    if (lists !== undefined) this.#context.gate?.setLists(lists);
     this.#retired.update(this.#tables, tables);
     this.#tables = tables;
     queueMicrotask(() => this.#declareEmpty()); // not within `update`: its caller must finish publishing first
@@ -136,7 +157,8 @@ class StreamsEngine implements Engine {
     const backoff = new AcceptBackoff();
     while (!this.#stopping) {
       try {
-        this.#serve(await listener.socket.accept(), index, service);
+        const client = await listener.socket.accept();
+        this.#serve({ id: ++this.#lastId, client, listener: index, service });
       } catch (error) {
         if (this.#stopping) return;
         if (CLIENT_ERRORS.some((kind) => error instanceof kind)) {
@@ -158,12 +180,12 @@ class StreamsEngine implements Engine {
     await Promise.race([over, this.#stopped.promise]).finally(() => clearTimeout(timer));
   }
 
-  #serve(client: Deno.TcpConn, listener: number, service: number): void {
+  #serve(client: Client): void {
     const { counters, config } = this.#options;
     counters.add("accepted");
-    counters.addToListener(listener, "listenerAccepted");
+    counters.addToListener(client.listener, "listenerAccepted");
     const open = counters.raise("open");
-    const connection = new StreamsConnection({ id: ++this.#lastId, client, listener, service }, this.#context);
+    const connection = new StreamsConnection(client, this.#context);
     this.#connections.set(connection.id, connection);
     if (open <= config.connectionsMax) return void connection.run();
     counters.add("limitBalancer");
@@ -182,8 +204,12 @@ class StreamsEngine implements Engine {
   }
 
   #endIdle(): void {
-    const beforeMs = performance.now() - this.#options.config.idleTimeoutMs;
-    for (const connection of this.#all()) if (connection.isIdle(beforeMs)) connection.end("idle_timeout");
+    const { idleTimeoutMs, firstByteTimeoutMs } = this.#options.config;
+    const nowMs = performance.now();
+    for (const connection of this.#all()) {
+      if (connection.isIdle(nowMs - idleTimeoutMs)) connection.end("idle_timeout");
+      else if (connection.isSilent(nowMs - (firstByteTimeoutMs || Infinity))) connection.end("first_byte_timeout");
+    }
   }
 
   /** Sets a timer to try again to move connections that should leave their servers, if there are any. */

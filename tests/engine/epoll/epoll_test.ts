@@ -4,6 +4,7 @@
 // (proc(5), fdinfo). It is made to die by a command that nobody would send.
 
 import { assert, assertEquals, assertGreater, assertLess, assertStringIncludes, assertThrows } from "@std/assert";
+import { parseClientConnections, parseClientRate } from "../../../lib/values/client_limits.ts";
 import { epoll } from "../../../lib/engine/epoll/engine.ts";
 import type { EndedConnection } from "../../../lib/observe/connections.ts";
 import { openLibc, SOCKET } from "../../../lib/engine/system/libc.ts";
@@ -142,9 +143,14 @@ test("a worker that dies loses its connections, is replaced, and nobody who wait
     const [worker] = await workersOf(engine, 1);
     const inodes = worker.sockets.map((socket) => Deno.readLinkSync(`/proc/self/fd/${socket}`));
     kill(worker);
-    const { durationMs: _, ...lost } = await engine.ended.take();
+    const { durationMs: _, id: __, ...lost } = await engine.ended.take();
     const waiting = Array.from({ length: 5 }, (_, i) => ask(engine.address, `${i}`));
     assertEquals(lost, {
+      listener: 0,
+      acceptedAt: undefined,
+      endedAt: undefined,
+      connectMs: undefined,
+      endedBy: "balancer",
       fate: "worker_lost",
       client: `127.0.0.1:${client.localAddr.port}`,
       server: server.name,
@@ -181,6 +187,31 @@ test("connections are spread over the workers, and a worker's death ends its own
   const more = await holdClients(engine, 10); // the new one takes them, having none
   assertGreater(Math.min(...look(engine).map(({ sockets }) => sockets.length)), 0);
   for (const client of [...clients, ...more]) close(client);
+});
+
+test("what a worker that dies has counted of its clients is counted back, with their bytes", async () => {
+  await using server = startServer(echo);
+  const limits = { clientConnections: parseClientConnections("20", 1000), clientRate: parseClientRate("1000/1h/24", 1000) };
+  await using engine = startEngine(epoll, [tableServer(server.address, 0)], limits);
+  await workersOf(engine, 2);
+  const openOf = () => engine.clients!.top(9, 0).map(({ open }) => open);
+  const clients = await holdClients(engine, 20);
+  assertEquals(openOf(), [20, 20]); // by the address, and by the network
+  const [{ sockets }] = look(engine);
+  kill(look(engine)[0]);
+  const lost = sockets.length / 2;
+  await takeEnds(engine, lost);
+  assertEquals(openOf(), [20 - lost, 20 - lost]);
+  assertEquals(engine.clients!.top(9, 0).map(({ sentBytes, receivedBytes }) => [sentBytes, receivedBytes]), [
+    [lost, lost],
+    [lost, lost],
+  ]);
+  await workersOf(engine, 2);
+  const more = await holdClients(engine, lost);
+  assertEquals(openOf(), [20, 20]);
+  for (const client of [...clients, ...more]) close(client);
+  await until(() => engine.counters.get("open") === 0, "the ends");
+  assertEquals(openOf(), [0, 0]);
 });
 
 test("clients who wait for a server when their worker dies are ended, and the server is let go", async () => {
