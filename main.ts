@@ -15,7 +15,7 @@ import {
   parseCommandLine,
   type ProgramSpec,
 } from "./lib/values/command_line.ts";
-import { ACCESS_LOG_START, type Config, DEFAULT_GRACE_MS, NO_STATE, parseConfig, SETTINGS } from "./lib/values/config.ts";
+import { type Config, DEFAULT_GRACE_MS, NO_STATE, parseConfig, SETTINGS } from "./lib/values/config.ts";
 import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
@@ -46,7 +46,6 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
       arguments: ["inet_address", "inet_port"],
       options: [
         ...Object.values(SETTINGS),
-        ACCESS_LOG_START,
         {
           flag: "log-file",
           value: "PATH",
@@ -128,7 +127,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     accessLog: accessOutput && {
       output: accessOutput,
       sample: config.accessLogSample,
-      starts: options[ACCESS_LOG_START.flag] !== undefined,
+      starts: config.accessLogStart,
     },
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     save: (servers) => state === null ? Promise.resolve() : saveState(state, servers),

@@ -51,6 +51,7 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     http: null,
     logLevel: "info",
     accessLog: null,
+    accessLogStart: false,
     accessLogSample: 1,
   });
 });
