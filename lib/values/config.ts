@@ -3,7 +3,7 @@
  * and the fixed limits.
  */
 
-import { type KeyRule, parseKeyRule } from "./address.ts";
+import { type Address, type KeyRule, parseAddress, parseKeyRule } from "./address.ts";
 import {
   type Check,
   type CheckCa,
@@ -64,6 +64,10 @@ export const LIMITS = {
   controlConnectionsMax: 1024,
   /** Connections to the control socket whose next request has not begun to arrive. */
   controlWaitingMax: 256,
+  /** Connections to the address of --http. A scraper or a probe has one. */
+  httpConnectionsMax: 64,
+  /** Lines in the head of a request, on the control socket and on --http. */
+  requestHeadersMax: 100,
   stateFileBytesMax: 16 * 1024 ** 2,
   caFileBytesMax: 1024 ** 2,
   /** Prefixes of --accept-proxy. */
@@ -470,6 +474,14 @@ export const SETTINGS = {
     default: "off",
     summary: "accept a client when its first bytes arrive, or after this time; delays servers that speak first (epoll engine only)",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "Time to defer accepting", 1000, LIMITS.deferAcceptMaxMs),
+  },
+  http: {
+    group: "Monitoring",
+    flag: "http",
+    value: "ADDRESS:PORT|off",
+    default: "off",
+    summary: "serve /metrics, /live and /ready over HTTP on this address, to everybody who can reach it",
+    parse: (text): Address | null => text === "off" ? null : parseAddress(text, "HTTP address", 0),
   },
   logLevel: {
     group: "Logging",

@@ -444,7 +444,8 @@ class EpollEngine implements Engine {
     if (words[row + WORD.state] === 0) words[row + WORD.generation]++; // it had not begun, and gets an id of its own
     const slot = words[row + WORD.slot];
     const server = words[row + WORD.peer];
-    counters.addFate("worker_lost", slot < 0 ? undefined : slot);
+    const durationMs = Math.max(0, performance.now() - floats[floatsOf(client) + FLOAT.startedMs]);
+    counters.addFate("worker_lost", slot < 0 ? undefined : slot, durationMs / 1000);
     const from = (words[row + WORD.moves] >>> FROM_SHIFT) - 1;
     for (const counting of [slot, from]) if (counting >= 0) counters.raiseOf(counting, "serverOpen", -1);
     counters.raise("open", -1);
@@ -470,7 +471,7 @@ class EpollEngine implements Engine {
       moves: words[row + WORD.moves] & MOVES_MASK,
       sentBytes,
       receivedBytes,
-      durationMs: Math.max(0, performance.now() - floats[floatsOf(client) + FLOAT.startedMs]),
+      durationMs,
       reason: undefined,
     });
   }
