@@ -11,7 +11,10 @@
 export const SERVER_STATES = ["up", "resting", "down", "draining", "removing"] as const;
 export type ServerState = typeof SERVER_STATES[number];
 
-/** The values of a cell. Every value from `draining` down makes open connections leave. From `full` to `none` it is the part of its clients that a ramping server does not take yet. */
+/**
+ * The values of a cell. Every value from `draining` down makes open connections leave. From `full` to `none` it is the part of its
+ * clients that a ramping server does not take yet.
+ */
 export const AVAILABILITY = {
   /** It takes all its clients. The value of fresh memory. */
   full: 0,
