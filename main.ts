@@ -15,7 +15,7 @@ import {
   parseCommandLine,
   type ProgramSpec,
 } from "./lib/values/command_line.ts";
-import { DEFAULT_GRACE_MS, NO_STATE, parseConfig, SETTINGS } from "./lib/values/config.ts";
+import { type Config, DEFAULT_GRACE_MS, NO_STATE, parseConfig, SETTINGS } from "./lib/values/config.ts";
 import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
@@ -24,6 +24,7 @@ import { warnOfSettings } from "./lib/engine/abilities.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
 import { Lock } from "./lib/control/lock.ts";
+import { type AccessOutput, openAccessOutput } from "./lib/observe/access_output.ts";
 import { endLogging, logger, reopenLog, setUpLogging } from "./lib/observe/log.ts";
 import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/values/paths.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
@@ -88,6 +89,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   const name = parseName(options.name ?? DEFAULT_NAME);
   const paths = findPaths(name, { keepsState: options[NO_STATE.flag] === undefined });
   const engine = chooseEngine(config.engine);
+  engine.kind.checkConfig(config);
   const descriptors = await readDescriptorLimit();
   const limit = connectionsUnder(descriptors, engine.kind.threads(config));
   const connectionsMax = config.connectionsMax === "auto" ? limit : config.connectionsMax;
@@ -95,8 +97,10 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   await makePrivateFolder(folderOf(paths.socket));
   const lock = await makePrivateFolder(folderOf(paths.lock)).then(() => takeLock(name, paths.lock)).catch(orWithoutState(paths));
   await setUpLogging(config.logLevel, options["log-file"]);
+  const listening = Promise.withResolvers<void>();
+  await using accessOutput = await openAccessLog(config, options["log-file"], listening.promise);
   endOnFault();
-  mindSignals();
+  mindSignals(accessOutput);
   const { state } = paths;
   if (state !== null) await tryToSave(state);
   const { servers, warning } = state === null ? { servers: [], warning: undefined } : await loadState(state);
@@ -116,6 +120,11 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     checksMax: checksUnder(descriptors),
     servers,
     lists: lists.lists,
+    accessLog: accessOutput && {
+      output: accessOutput,
+      sample: config.accessLogSample,
+      starts: config.accessLogStart,
+    },
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     save: (servers) => state === null ? Promise.resolve() : saveState(state, servers),
   });
@@ -135,11 +144,21 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     engine: engine.name,
   });
   console.log(address);
+  listening.resolve();
   if (options["stop-at-eof"] !== undefined) awaitEof().then(() => stopping.stop(0));
   await stopping.stopped;
   log.info("Stopped");
   setTimeout(() => Deno.exit(EXIT.done), CLEANUP_MAX_MS); // a hanging look-up or disk must not keep a stopped daemon alive
   return EXIT.done;
+}
+
+/** Opens the access log, if there is to be one. `listening`: the address is on standard output. */
+async function openAccessLog(
+  { accessLog }: Config,
+  logFile: string | undefined,
+  listening: Promise<void>,
+): Promise<AccessOutput | undefined> {
+  return accessLog === null ? undefined : await openAccessOutput(accessLog, { logFile, ready: listening });
 }
 
 /** Two daemons of one name would overwrite each other's state. */
@@ -180,9 +199,9 @@ function stopWhenAsked(balancer: Balancer): { stop: (graceMs: number) => void; s
 }
 
 /** Handles signals that would otherwise end the program at once. Windows has none of them. */
-function mindSignals(): void {
+function mindSignals(accessOutput: AccessOutput | undefined): void {
   if (Deno.build.os === "windows") return;
-  Deno.addSignalListener("SIGHUP", () => void reopen());
+  Deno.addSignalListener("SIGHUP", () => void reopen(accessOutput));
   for (const signal of ["SIGUSR1", "SIGUSR2"] as const) {
     Deno.addSignalListener(signal, () => log.warn("Signal {signal} is ignored: it has no meaning here", { signal }));
   }
@@ -205,15 +224,22 @@ async function reloadLists(balancer: Balancer, lists: ListFiles): Promise<void> 
   }
 }
 
-/** Opens the log file again, after logrotate(8) has moved it away. */
-async function reopen(): Promise<void> {
+/** Opens the log files again, after logrotate(8) has moved them away. */
+async function reopen(accessOutput: AccessOutput | undefined): Promise<void> {
+  await tryToReopen("the access log", () => accessOutput?.reopen() ?? Promise.resolve(false));
+  if (await tryToReopen("the log file", reopenLog)) return;
+  log.info("SIGHUP: nothing to reopen, the log goes to standard error");
+}
+
+/** Returns false if there was nothing to reopen. */
+async function tryToReopen(what: string, open: () => Promise<boolean>): Promise<boolean> {
   try {
-    const isFile = await reopenLog();
-    log.info(
-      isFile ? "SIGHUP: opened the log file again" : "SIGHUP: nothing to reopen, the log goes to standard error",
-    );
+    const isFile = await open();
+    if (isFile) log.info(`SIGHUP: opened ${what} again`);
+    return isFile;
   } catch (error) {
-    log.error("SIGHUP: {why}; logging continues in the old file", { why: messageOf(error) });
+    log.error(`SIGHUP: {why}; ${what} continues in the old file`, { why: messageOf(error) });
+    return true;
   }
 }
 
@@ -244,6 +270,7 @@ function describe(
     stateFile: paths.state,
     lockFile: paths.lock,
     logFile: options["log-file"] ?? null,
+    accessLog: SETTINGS.accessLog.parse(options[SETTINGS.accessLog.flag] ?? SETTINGS.accessLog.default),
     warnings,
   };
 }

@@ -3,6 +3,7 @@
 import { type AddressInfo, createConnection, createServer, type Socket } from "node:net";
 import { type Address, formatAddress, parseKeyRule } from "../lib/values/address.ts";
 import { parseConfig } from "../lib/values/config.ts";
+import type { AccessLog } from "../lib/observe/access_log.ts";
 import { allocateCounters, Counters } from "../lib/observe/counters.ts";
 import { type Fate, FATES } from "../lib/values/fates.ts";
 import type { Engine, EngineConfig, EngineKind } from "../lib/engine/engine.ts";
@@ -233,6 +234,9 @@ export function tableServer(address: Address, slot: number, settings: Partial<Ta
   return { name: formatAddress(address), address, weight: 1, connectionsMax: Infinity, slot, ...settings };
 }
 
+/** A move, without what only logs show of it. */
+export type Move = Omit<MovedConnection, "id" | "movedAt">;
+
 /** An engine without a balancer. Disposing of it checks that its fates add up. */
 export interface TestEngine extends AsyncDisposable {
   readonly engine: Engine;
@@ -241,7 +245,7 @@ export interface TestEngine extends AsyncDisposable {
   readonly ended: Queue<EndedConnection>;
   readonly emptied: Queue<number>;
   readonly failed: Queue<{ slot: number; reason: string }>;
-  readonly moved: Queue<MovedConnection>;
+  readonly moved: Queue<Move>;
   /** Clients that a dry run let in, and what would have refused them. */
   readonly wouldBeRefused: Queue<{ client: string; refusal: Refusal }>;
   /** What clients have, if the engine has limits of clients. */
@@ -261,17 +265,19 @@ export interface TestEngineOptions extends Partial<EngineConfig> {
   readonly loadBound?: number;
   readonly host?: string;
   readonly lists?: ClientLists;
+  /** Is told of everything; of beginnings only if it has `starts`. */
+  readonly accessLog?: { readonly log: AccessLog; readonly starts: boolean };
 }
 
 /** An engine on a free port of loopback that serves a table of these servers. */
 export function startEngine(kind: EngineKind, servers: readonly TableServer[], options: TestEngineOptions = {}): TestEngine {
-  const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", lists, ...config } = options;
+  const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", lists, accessLog, ...config } = options;
   const engineConfig = { ...parseConfig({ workers: "2" }), connectionsMax: 10_000, ...config };
   const counters = new Counters(allocateCounters(kind.threads(engineConfig), 20_000));
   const ended = new Queue<EndedConnection>();
   const emptied = new Queue<number>();
   const failed = new Queue<{ slot: number; reason: string }>();
-  const moved = new Queue<MovedConnection>();
+  const moved = new Queue<Move>();
   const availabilities = new AvailabilityTable(allocateAvailabilities(counters.slots));
   let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
   const wouldBeRefused = new Queue<{ client: string; refusal: Refusal }>();
@@ -283,13 +289,24 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     tables: [table],
     config: engineConfig,
     counters,
-    onEnded: (end) => ended.put(copyOf(end)),
+    onEnded: (end) => {
+      accessLog?.log.ended(end);
+      ended.put(copyOf(end));
+    },
     availabilities,
     clients: clients?.shared,
     lists,
     onWouldBeRefused: (client, refusal) => wouldBeRefused.put({ client, refusal }),
     onServerFailed: (slot, reason) => failed.put({ slot, reason }),
-    onMoved: ({ client, from, to, loss, state, replayedBytes }) => moved.put({ client, from, to, loss, state, replayedBytes }),
+    onMoved: (move) => {
+      accessLog?.log.moved(move);
+      const { client, from, to, loss, state, replayedBytes } = move;
+      moved.put({ client, from, to, loss, state, replayedBytes });
+    },
+    accessLog: accessLog && {
+      onStarted: accessLog.starts ? (started) => accessLog.log.started(started) : undefined,
+      onUnreported: (count) => accessLog.log.drop(count, "the ring was full"),
+    },
     onServerEmpty: (slot) => emptied.put(slot),
   });
   return {
@@ -320,8 +337,10 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
 }
 
 function copyOf(ended: EndedConnection): EndedConnection {
+  const { id, listener, acceptedAt, endedAt, connectMs, endedBy } = ended;
   const { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason } = ended;
-  return { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason };
+  const facts = { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason };
+  return { id, listener, acceptedAt, endedAt, connectMs, endedBy, ...facts };
 }
 
 /** The invariant of the fates: their sum is accepted minus open, always. */

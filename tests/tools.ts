@@ -29,6 +29,8 @@ const NEEDS = {
       `ip netns add "$0" && ip -n "$0" link add one type veth peer name two; looked=$?; ip netns del "$0"; exit $looked`,
       `balancer_look_${Deno.pid}`,
     ),
+  "file systems in memory": () =>
+    runs("sh", "-c", 'place=$(mktemp -d) && mount -t tmpfs -o size=64k none "$place"; looked=$?; umount "$place"; exit $looked'),
   "mkfifo": () => runs("mkfifo", "--version"),
   "nginx": () => runs("sh", "-c", "PATH=$PATH:/usr/sbin nginx -v"),
   "npm": () => runs("npm", "--version"),
@@ -44,6 +46,7 @@ const NEEDS = {
   "a user whom permissions bind, and who can run the programs": () =>
     Deno.build.os !== "windows" &&
     succeeds("sh", { args: ["-c", 'test -x "$0"', `${ROOT}dist/balancer`], cwd: "/", ...OTHER_USER }),
+  "setpriv as root": () => runs("setpriv", "--bounding-set=-net_admin,-net_raw", "true"),
   "a user other than root": () => Deno.build.os !== "windows" && Deno.uid() !== 0,
   "5,000 descriptors": () => runs("sh", "-c", '[ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 5000 ]'),
 } as const satisfies Record<string, () => boolean | Promise<boolean>>;

@@ -14,6 +14,7 @@ import { FATES } from "../lib/values/fates.ts";
 import { DURATION_MAX_MS, formatDuration } from "../lib/values/duration.ts";
 import { EXIT } from "../lib/values/errors.ts";
 import { formatSize } from "../lib/values/size.ts";
+import { ACCESS_FIELDS } from "../lib/observe/access_line.ts";
 import { FAMILIES } from "../lib/observe/metrics.ts";
 import { WORKLOADS } from "./bench/workloads.ts";
 
@@ -77,6 +78,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   controlWaitingMax: ["Connections to the control socket that have sent no request", count],
   stateFileBytesMax: ["State file", formatSize],
   acceptProxyMax: ["Prefixes of `--accept-proxy`", count],
+  sourcesMax: ["Addresses of `--source`", count],
   workersMax: ["Workers (threads of engine `epoll`)", count],
   busyPollMaxMicros: ["`--busy-poll`", (limit) => `${count(limit)} µs`],
   batchMaxMicros: ["`--batch`", (limit) => `${count(limit)} µs`],
@@ -122,6 +124,12 @@ export const TABLES: Readonly<Record<string, Table>> = {
   metrics: {
     heading: ["Metric", "Type", "Meaning"],
     rows: FAMILIES.map(({ name, type, help }) => ({ cells: [code(name), type, help] })),
+  },
+  access: {
+    heading: ["Field", "Lines", "Type", "Meaning"],
+    rows: Object.entries(ACCESS_FIELDS).map(([name, field]) => ({
+      cells: [code(name), "atStart" in field ? "start, end" : "end", field.type, field.help],
+    })),
   },
   exits: {
     heading: ["Exit code", "Meaning"],

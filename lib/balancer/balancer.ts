@@ -3,10 +3,13 @@
  * engine and only then answered. Knows engines only by their interface, and nothing of HTTP, sockets or flags.
  */
 
+import { deadline } from "@std/async";
+import { AccessLog, type AccessLogTarget } from "../observe/access_log.ts";
 import { type Address, clientKey, formatAddress, parseAddress, reaches } from "../values/address.ts";
+
 import { Admission, type ServerCondition } from "../health/admission.ts";
 import { type Config, LIMITS } from "../values/config.ts";
-import { newStartId } from "../values/connection_id.ts";
+import { formatConnectionId, newStartId } from "../values/connection_id.ts";
 import { allocateCounters, Counters } from "../observe/counters.ts";
 import { countFates, type Fate, FATE_NAMES, FATES } from "../values/fates.ts";
 import type { Engine, EngineKind, Listener } from "../engine/engine.ts";
@@ -93,6 +96,8 @@ export interface BalancerOptions {
   readonly ownIps?: () => readonly string[];
   /** Who may connect; undefined: everybody, for as long as the balancer runs. */
   readonly lists?: ClientLists;
+  /** Undefined for no access log. */
+  readonly accessLog?: AccessLogTarget;
   /** Saves the pool; a change is not made if this rejects. */
   readonly save?: (servers: readonly SavedServer[]) => Promise<void>;
 }
@@ -129,6 +134,12 @@ interface Shown {
 
 type Pool = ReadonlyMap<string, PoolServer>;
 
+/** The name of the only service. */
+const DEFAULT_SERVICE = "default";
+
+/** How long the last lines of the access log may take to be written. */
+const LAST_LINES_MAX_MS = 1000;
+
 const log = logger("pool");
 const connectionLog = logger("connection");
 
@@ -148,7 +159,9 @@ export class Balancer implements AsyncDisposable {
   readonly #config: Config;
   readonly #availabilities: AvailabilityTable;
   readonly #admission: Admission;
-  readonly #recent = new RecentEnds();
+  readonly #startId = newStartId();
+  readonly #recent = new RecentEnds(this.#startId);
+  readonly #accessLog: AccessLog | undefined;
   readonly #clients: Clients;
   readonly #rebalancer: Rebalancer;
   #pool: Pool = new Map();
@@ -187,9 +200,11 @@ export class Balancer implements AsyncDisposable {
     const empty = emptyTable(config.key, config.loadBound);
     this.#table = this.#pool.size === 0 ? empty : nextTable(empty, [...this.#pool.values()]);
     for (const { address } of this.#pool.values()) refuseLoop(address, listener.address, ownIps());
-    const logEnd = endLogger();
+    const logEnd = endLogger(this.#startId);
+    const logMove = moveLogger(this.#startId);
+    const accessLog = this.#accessLog = this.#openAccessLog(options.accessLog);
     this.#engine = engine.create({
-      startId: newStartId(),
+      startId: this.#startId,
       listeners: [{ listener, service: 0 }],
       tables: [this.#table],
       config: engineConfig,
@@ -202,16 +217,22 @@ export class Balancer implements AsyncDisposable {
         this.#recent.add(ended, Date.now());
         logEnd(ended);
         if (isRefusal(ended.fate)) this.#clients.noteRefusal(() => ended.client, ended.fate);
+        accessLog?.ended(ended);
       },
       onMoved: (moved) => {
         if (moved.loss === "rebalance") this.#rebalancer.countMove();
         logMove(moved);
+        accessLog?.moved(moved);
       },
       onServerFailed: (slot, reason) => {
         this.#failures.set(slot, { at: new Date(), reason });
         this.#admission.trafficFailed(slot, reason);
       },
       onServerEmpty: (slot) => this.#finishRemoval(slot, true),
+      accessLog: accessLog && {
+        onStarted: options.accessLog?.starts === true ? (started) => accessLog.started(started) : undefined,
+        onUnreported: (count) => accessLog.drop(count, "too many connections began and ended at once"),
+      },
     });
     this.#rebalancer = new Rebalancer({
       policy: config,
@@ -413,6 +434,13 @@ export class Balancer implements AsyncDisposable {
     this.#admission[Symbol.dispose]();
     await this.#engine.stop(0);
     this.#clients[Symbol.dispose]();
+    if (this.#accessLog !== undefined) await deadline(this.#accessLog.flush(), LAST_LINES_MAX_MS).catch(() => {}); // the disk hangs
+  }
+
+  #openAccessLog(target: AccessLogTarget | undefined): AccessLog | undefined {
+    if (target === undefined) return undefined;
+    const place = { listener: formatAddress(this.#listener.address), service: DEFAULT_SERVICE };
+    return new AccessLog({ ...target, startId: this.#startId, places: [place], counters: this.counters });
   }
 
   /** Runs a change after all earlier ones. */
@@ -587,13 +615,14 @@ function cancelRemoval({ server, timer, gone }: Removing): void {
 }
 
 /** The logger of ended connections. Log levels are looked up once, since thousands of connections may end per second. */
-function endLogger(): (ended: EndedConnection) => void {
+function endLogger(startId: string): (ended: EndedConnection) => void {
   const wanted = new Set(FATE_NAMES.filter((fate) => connectionLog.isEnabledFor(FATES[fate].level)));
   return (ended) => {
     const { fate } = ended;
     if (!wanted.has(fate)) return;
     const { client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason } = ended;
-    const facts = { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason };
+    const id = formatConnectionId(startId, ended.id);
+    const facts = { id, fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason };
     connectionLog[FATES[fate].level]("Connection from {client} ended: {fate}", facts);
   };
 }
@@ -604,8 +633,12 @@ function logCondition(server: string, { state, reason }: ServerCondition): void 
   else log.warn("Server {server} is {state}: {reason}", { server, state, reason });
 }
 
-/** Logs a connection that moved to another server. */
-function logMove({ client, from, to, loss, state, replayedBytes }: MovedConnection): void {
-  if (!connectionLog.isEnabledFor("info")) return;
-  connectionLog.info("Connection from {client} moved from {from} to {to}", { client, from, to, loss, state, replayedBytes });
+/** The logger of connections that moved to another server. */
+function moveLogger(startId: string): (moved: MovedConnection) => void {
+  return (moved) => {
+    if (!connectionLog.isEnabledFor("info")) return;
+    const { client, from, to, loss, state, replayedBytes } = moved;
+    const facts = { id: formatConnectionId(startId, moved.id), client, from, to, loss, state, replayedBytes };
+    connectionLog.info("Connection from {client} moved from {from} to {to}", facts);
+  };
 }

@@ -124,6 +124,7 @@ const Status = z.object({
   stateFile: z.nullable(z.string()).check(z.describe("null with --no-state")),
   lockFile: z.string(),
   logFile: z.nullable(z.string()).check(z.describe("null if the log goes to standard error")),
+  accessLog: z.nullable(z.string()).check(z.describe("Path of the access log; - for standard output, null if there is none")),
   warnings: z.array(z.string()).check(z.describe("Problems found at start-up")),
 }).check(z.meta({ id: "Status" }));
 
@@ -210,6 +211,7 @@ const RecentQuery = z.strictObject({
 });
 const Recent = z.object({
   ends: z.array(z.object({
+    id: z.string().check(z.describe("Id of the connection, also in the log and the access log")),
     at: timestamp,
     fate: z.enum(FATE_NAMES),
     client: z.string(),

@@ -17,11 +17,12 @@ import {
   parseConfig,
   parseWeight,
   SETTINGS,
+  STANDARD_OUTPUT,
 } from "../values/config.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
-import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName } from "../values/paths.ts";
+import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName, pathFrom } from "../values/paths.ts";
 import { printableIn, toJson } from "../values/printable.ts";
 import { formatServerSettings, parseServerSettings, SERVER_SETTINGS } from "../values/server_settings.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
@@ -315,7 +316,11 @@ async function start(
   { client, name }: CommandContext,
 ): Promise<Answers["status"]> {
   const address = { host: parseHost(host), port: parsePort(port, 0) };
-  parseConfig(options);
+  const { accessLog } = parseConfig(options);
+  if (accessLog === STANDARD_OUTPUT) {
+    const wayOut = "give it a path, or run the daemon in the foreground with balancer run";
+    throw new OperatorError("usage", `Access log - is standard output, which a daemon in the background does not have; ${wayOut}`);
+  }
   const running = await client.status().catch((error) => {
     if (error instanceof OperatorError && error.kind === "notRunning") return undefined;
     throw error;
@@ -327,9 +332,10 @@ async function start(
       `Cannot start balancer ${JSON.stringify(name)}: ${where}; stop it first or choose another --name`,
     );
   }
+  const given = accessLog === null ? options : { ...options, [SETTINGS.accessLog.flag]: pathFrom(Deno.cwd(), accessLog) };
   const flags = Object.values(SETTINGS).flatMap(({ flag }) => {
-    if (options[flag] === undefined) return [];
-    return options[flag] === "" ? [`--${flag}`] : [`--${flag}=${options[flag]}`]; // "": a switch
+    if (given[flag] === undefined) return [];
+    return given[flag] === "" ? [`--${flag}`] : [`--${flag}=${given[flag]}`]; // "": a switch
   });
   const keepsState = options[NO_STATE.flag] === undefined;
   const { log } = findPaths(name, { keepsState });

@@ -2,7 +2,7 @@
 
 import { formatBytes } from "@std/fmt";
 import type { OptionSpec } from "../values/command_line.ts";
-import { SETTINGS } from "../values/config.ts";
+import { SETTINGS, STANDARD_OUTPUT } from "../values/config.ts";
 import { formatDuration } from "../values/duration.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
 import { alignColumns, indent, type Side } from "../values/text_layout.ts";
@@ -177,6 +177,7 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
     ["Settings", settingsOf(status).join(" ")],
     ["State", status.stateFile ?? "not kept (--no-state)"],
     ["Log", status.logFile ?? "standard error"],
+    ["Access log", status.accessLog === STANDARD_OUTPUT ? "standard output" : status.accessLog ?? "off"],
     ...status.warnings.map((warning) => ["Warning", warning]),
   ];
   return indent(alignColumns(rows.map(([name, text]) => [style.heading(name), text]))).join("\n");
@@ -205,5 +206,5 @@ export function percent(share: number): string {
 
 /** A word quoted for a shell. */
 function quoted(word: string): string {
-  return /^[\w:/.,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+  return /^[\w:/.,%-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -31,6 +31,8 @@ export interface DaemonFacts {
   /** Locked until the process has ended. */
   readonly lockFile: string;
   readonly logFile: string | null;
+  /** A path, STANDARD_OUTPUT, or null without an access log. */
+  readonly accessLog: string | null;
   readonly warnings: readonly string[];
 }
 

@@ -57,6 +57,7 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       stateFile: { orNull: "text" },
       lockFile: "text",
       logFile: { orNull: "text" },
+      accessLog: { orNull: "text" },
       warnings: { listOf: "text" },
     },
   },
@@ -94,6 +95,7 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       ends: {
         listOf: {
           fields: {
+            id: "text",
             at: "text",
             fate: "text",
             client: "text",

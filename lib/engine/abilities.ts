@@ -67,6 +67,18 @@ export const ABILITIES = {
     can: "gets a FIN",
     cannot: "gets a reset: Deno cannot discard what it has sent",
   },
+  sources: {
+    what: "`--source`",
+    can: "server connections come from these addresses in turn",
+    cannot: "the kernel chooses the address: Deno cannot bind a connection",
+    flags: ["source"],
+  },
+  transparent: {
+    what: "`--transparent`",
+    can: "servers see the client's own address as the source",
+    cannot: "servers see an address of the balancer: Deno has no IP_TRANSPARENT",
+    flags: ["transparent"],
+  },
   urgentData: {
     what: "TCP urgent data",
     can: "arrives in order with the other bytes",

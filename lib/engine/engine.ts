@@ -5,7 +5,7 @@
 
 import type { Address } from "../values/address.ts";
 import type { Config } from "../values/config.ts";
-import type { EndedConnection, MovedConnection } from "../observe/connections.ts";
+import type { EndedConnection, MovedConnection, StartedConnection } from "../observe/connections.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { RedistributionPolicy } from "../routing/redistribution.ts";
 import type { ClientLists, Refusal } from "../routing/client_limits.ts";
@@ -21,6 +21,8 @@ export interface EngineKind {
   unsupported(): string | undefined;
   /** Number of threads that the engine starts beside the main thread. */
   threads(config: Pick<EngineConfig, "workers">): number;
+  /** Throws an operator error if this machine does not allow what the settings ask of the engine. */
+  checkConfig(config: Pick<EngineConfig, "sources" | "transparent">): void;
   /** Opens a listener for this engine; port 0 takes any free port. Throws `listenError` on failure. */
   listen(address: Address, config: ListenerConfig): Listener;
   /** Starts an engine on these listeners. The engine closes them when it stops accepting. */
@@ -59,6 +61,8 @@ export type EngineConfig =
     | "deferAcceptMs"
     | "acceptProxy"
     | "proxyTimeoutMs"
+    | "sources"
+    | "transparent"
     | "userTimeoutMs"
     | "serverTimeoutMs"
     | "workers"
@@ -95,6 +99,16 @@ export interface EngineOptions {
   readonly onMoved: (moved: MovedConnection) => void;
   /** Called when a server that is no longer in any table has become empty (see `isEmpty`). */
   readonly onServerEmpty: (slot: number) => void;
+  /** Present if there is an access log: only then are times by the wall clock and connect times reported. */
+  readonly accessLog?: AccessLogReports;
+}
+
+/** What an engine reports for an access log alone. */
+export interface AccessLogReports {
+  /** Called when a connection begins. Engines do not report it without this. The engine may reuse the object. */
+  readonly onStarted?: (started: StartedConnection) => void;
+  /** Called with a number of beginnings and ends that could not be reported, because too many came at once. */
+  readonly onUnreported: (count: number) => void;
 }
 
 /** A running engine. */

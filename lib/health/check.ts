@@ -7,7 +7,7 @@ import { abortable } from "@std/async";
 import { type Address, formatAddress } from "../values/address.ts";
 import { connectTo } from "./connect.ts";
 import { type FindIps, findIps as findBySystem } from "./find_ips.ts";
-import { isOwnShortage } from "./shortage.ts";
+import { isNoLocalPort, isOwnShortage, NO_LOCAL_PORT } from "./shortage.ts";
 import { afterSockets } from "./socket_timer.ts";
 import { formatDuration } from "../values/duration.ts";
 import { type Check, ESCAPES } from "../values/check_spec.ts";
@@ -151,7 +151,9 @@ class Attempt {
   #failure(error: unknown): CheckResult {
     if (this.deadline.aborted) return this.#late();
     if (this.#waitingFor === "name") return gone("its name was not found");
-    if (isOwnShortage(error)) return { passed: false, reason: clauseOf(error), isGone: false, isOwnFault: true };
+    if (isOwnShortage(error)) {
+      return { passed: false, reason: isNoLocalPort(error) ? NO_LOCAL_PORT : clauseOf(error), isGone: false, isOwnFault: true };
+    }
     return this.#waitingFor === "answer" ? this.#cutShort(clauseOf(error)) : gone(clauseOf(error));
   }
 

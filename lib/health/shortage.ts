@@ -7,3 +7,18 @@ export const OWN_SHORTAGES = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOT
 export function isOwnShortage(error: unknown): boolean {
   return error instanceof Error && "code" in error && OWN_SHORTAGES.some((name) => name === error.code);
 }
+
+/** Whether a Deno error says that no local port is free. */
+export function isNoLocalPort(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "EADDRNOTAVAIL";
+}
+
+const WAY_OUT = "add --source addresses or widen net.ipv4.ip_local_port_range";
+
+/** What EADDRNOTAVAIL of connect(2) means, as a clause. */
+export const NO_LOCAL_PORT: string = `no free local address and port; ${WAY_OUT}`;
+
+/** The same for a server with so many open connections. */
+export function noLocalPort(server: string, inUse: number): string {
+  return `no free local address and port towards ${server}: ${inUse.toLocaleString("en-US")} in use; ${WAY_OUT}`;
+}

@@ -1,13 +1,46 @@
 /** What engines report about connections. Types only. */
 
 import type { ConnectionState, Loss } from "../routing/redistribution.ts";
-import type { Fate } from "../values/fates.ts";
+import type { Ender, Fate } from "../values/fates.ts";
 
-/** A connection that has ended, as the log shows it. */
-export interface EndedConnection {
-  readonly fate: Fate;
+/** What all reports about a connection say of it. */
+interface ReportedConnection {
+  /** The engine's number of the connection, as `id` of an OpenConnection. `formatConnectionId` makes a text of it. */
+  readonly id: number;
   /** `ip:port`. */
   readonly client: string;
+}
+
+/** A connection that has begun. */
+export interface StartedConnection extends ReportedConnection {
+  /** The index of the listener that accepted it, among those of the engine. */
+  readonly listener: number;
+  /** When it was accepted, in ms since 1970. */
+  readonly acceptedAt: number;
+}
+
+/** The header of the PROXY protocol that a client's connection began with. */
+export interface ReceivedProxy {
+  /** Who sent it, `ip:port`. */
+  readonly peer: string;
+  /** The fields that followed the addresses, by name or number. */
+  readonly tlvs: Readonly<Record<string, string>>;
+}
+
+/** A connection that has ended, as the log shows it. Times by the wall clock are known only while there is an access log. */
+export interface EndedConnection extends ReportedConnection {
+  readonly fate: Fate;
+  /** The index of the listener that accepted it, among those of the engine. */
+  readonly listener: number;
+  /** When it was accepted and when it ended, in ms since 1970; undefined without an access log. */
+  readonly acceptedAt: number | undefined;
+  readonly endedAt: number | undefined;
+  /** From its acceptance until a first server had accepted it, in ms; undefined if none did, or without an access log. */
+  readonly connectMs: number | undefined;
+  /** Whose FIN or reset came first; the balancer, if it refused or cut the connection. */
+  readonly endedBy: Ender;
+  /** Undefined if it began without one. */
+  readonly proxy?: ReceivedProxy;
   /** Its server, or the server being dialled; undefined if none. */
   readonly server: string | undefined;
   /** Servers dialled for it. */
@@ -22,9 +55,9 @@ export interface EndedConnection {
 }
 
 /** A connection that has moved to another server. */
-export interface MovedConnection {
-  /** `ip:port`. */
-  readonly client: string;
+export interface MovedConnection extends ReportedConnection {
+  /** When it moved, in ms since 1970; undefined without an access log. */
+  readonly movedAt: number | undefined;
   readonly from: string | undefined;
   readonly to: string | undefined;
   /** Why it left its server. */

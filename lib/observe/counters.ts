@@ -77,6 +77,12 @@ export const COUNTERS = {
     metric: "balancer_untracked_connections_total",
     help: "Connections that no limit of clients counted, because the table of clients was full",
   },
+  accessLogDropped: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_access_log_dropped_total",
+    help: "Lines of the access log that were dropped, because they came too fast or could not be written",
+  },
   serverOpen: {
     scope: "server",
     kind: "gauge",

@@ -17,17 +17,14 @@ import {
 import { deadline } from "@std/async";
 import { getPrettyFormatter } from "@logtape/pretty";
 import type { LogLevel } from "../values/config.ts";
-import { LogFile } from "./log_file.ts";
+import { LineBuffer, type LineOutput, streamOutput } from "./line_buffer.ts";
+import { LogFile, ROTATION } from "./log_file.ts";
 
 /** A logger, as `logger` makes it. */
 export type { Logger };
 
-/** The log file is rotated at this size, and this many old files are kept: at most 60 MiB in all. */
-const LOG_FILE_BYTES_MAX = 10 * 1024 ** 2;
-const LOG_FILES_MAX = 5;
-
-/** Limit on buffered log lines. */
-const WAITING_BYTES_MAX = 1024 ** 2;
+/** Limit on log lines that wait to be written, in characters. */
+const WAITING_MAX = 1024 ** 2;
 /** How long the program waits at its end for buffered lines to be written. */
 const LAST_WORDS_MAX_MS = 1000;
 
@@ -41,7 +38,7 @@ let logFile: LogFile | undefined;
 
 /** Logs from `level` up to `file`, with rotation, or to standard error without one. Throws an operator error. */
 export async function setUpLogging(level: LogLevel, file?: string): Promise<void> {
-  logFile = file === undefined ? undefined : await LogFile.open(file, { bytesMax: LOG_FILE_BYTES_MAX, oldFilesMax: LOG_FILES_MAX });
+  logFile = file === undefined ? undefined : await LogFile.open(file, { ...ROTATION, onStuck: (why) => logStuck(file, why) });
   const out = logFile === undefined ? standardErrorSink() : boundedSink(logFile, jsonLinesFormatter);
   await configure({
     sinks: { out },
@@ -51,6 +48,11 @@ export async function setUpLogging(level: LogLevel, file?: string): Promise<void
     ],
     reset: true,
   });
+}
+
+/** Logs that a log file could not be rotated. */
+export function logStuck(path: string, why: string): void {
+  logger("log").error("Cannot rotate {path}, which goes on growing: {why}", { path, why });
 }
 
 /** Reopens the log file after it was moved away. Returns false if the log goes to standard error. Throws an operator error. */
@@ -71,43 +73,16 @@ function standardErrorSink(): Sink & AsyncDisposable {
   const isTerminal = Deno.stderr.isTerminal();
   const colors = isTerminal && !Deno.noColor;
   const pretty = getPrettyFormatter({ colors, timestamp: "date-time", align: false, wordWrap: false });
-  return boundedSink(Deno.stderr, isTerminal ? pretty : jsonLinesFormatter);
+  return boundedSink(streamOutput(Deno.stderr), isTerminal ? pretty : jsonLinesFormatter);
 }
 
-/** A sink that never blocks or fails. It buffers a limited amount, drops lines beyond that, and logs how many it dropped. */
-export function boundedSink(output: { write(bytes: Uint8Array): Promise<number> }, format: TextFormatter): Sink & AsyncDisposable {
-  const encoder = new TextEncoder();
-  let waiting: Uint8Array[] = [];
-  let waitingBytes = 0;
-  let leftOut = 0;
-  let writing: Promise<void> | undefined;
-  let isBroken = false;
-
-  const writeAll = async () => {
-    while (waiting.length > 0) {
-      const bytes = encoder.encode(leftOut > 0 ? `{"level":"WARN","message":"${leftOut} log lines were dropped"}\n` : "");
-      const chunks = [concat(waiting), bytes];
-      [waiting, waitingBytes, leftOut] = [[], 0, 0];
-      for (const chunk of chunks) for (let sent = 0; sent < chunk.length;) sent += await output.write(chunk.subarray(sent));
-    }
-  };
-  const sink = (record: LogRecord) => {
-    if (isBroken) return;
-    const line = encoder.encode(format(record));
-    if (waitingBytes + line.length > WAITING_BYTES_MAX) return void leftOut++;
-    waiting.push(line);
-    waitingBytes += line.length;
-    writing ??= writeAll().catch(() => void (isBroken = true)).finally(() => writing = undefined);
-  };
-  return Object.assign(sink, { [Symbol.asyncDispose]: async () => await writing });
+/** A sink that never blocks or fails. It keeps a limited amount, drops lines beyond that, and logs how many it dropped. */
+export function boundedSink(output: LineOutput, format: TextFormatter): Sink & AsyncDisposable {
+  const lines = new LineBuffer({ output, keptMax: WAITING_MAX, noticeOf });
+  return Object.assign((record: LogRecord) => lines.write(format(record)), { [Symbol.asyncDispose]: () => lines.flush() });
 }
 
-function concat(chunks: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(chunks.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
+/** The line that stands for dropped ones. */
+function noticeOf(count: number, why: string): string {
+  return `${JSON.stringify({ level: "WARN", message: `${count} log lines were dropped: ${why}` })}\n`;
 }

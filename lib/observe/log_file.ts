@@ -1,28 +1,32 @@
 /**
- * The log file: appended to, rotated at a size, and reopened when another program has moved it away. Knows nothing about what is
+ * A log file: appended to, rotated at a size, and reopened when another program has moved it away. Knows nothing about what is
  * logged.
  */
 
 import { failWith, messageOf } from "../values/errors.ts";
 import { openPlain } from "../values/plain_file.ts";
+import { type Appended, type LineOutput, wholeLines } from "./line_buffer.ts";
 
 /** When a log file is rotated, and what is kept. */
 interface Rotation {
   readonly bytesMax: number;
   /** Old files to keep, as `<path>.1` (the newest) and so on. */
   readonly oldFilesMax: number;
+  /** Called when a file could not be rotated, with the reason as a clause. The file grows until the next attempt. */
+  readonly onStuck: (why: string) => void;
 }
 
-/** An open log file. Lines that cannot be written are dropped, and a later line says so. */
-export class LogFile {
+/** How every log file of the daemon is rotated: it and its old files take at most 60 MiB. */
+export const ROTATION = { bytesMax: 10 * 1024 ** 2, oldFilesMax: 5 } as const;
+
+/** An open log file. */
+export class LogFile implements LineOutput {
   /** The last operation: writes and rotations run one after another. */
   #last: Promise<unknown> = Promise.resolve();
   #file: Deno.FsFile;
   #bytes = 0;
   /** The size at which it is rotated. */
   #bytesMax: number;
-  /** Why the last lines were dropped; undefined if they were written. */
-  #fault: string | undefined;
 
   private constructor(readonly path: string, readonly rotation: Rotation, file: Deno.FsFile) {
     this.#file = file;
@@ -36,23 +40,20 @@ export class LogFile {
     return opened;
   }
 
-  /** Appends whole lines. Never rejects. */
-  write(lines: Uint8Array): Promise<number> {
+  /** Appends whole lines, and no part of a line. */
+  append(lines: Uint8Array): Promise<Appended> {
     return this.#next(async () => {
-      try {
-        if (this.#bytes > 0 && this.#bytes + lines.length > this.#bytesMax) await this.#rotate();
-        if (this.#fault !== undefined) {
-          await this.#append(
-            new TextEncoder().encode(faultLine("Log lines were dropped because they could not be written", this.#fault)),
-          );
-        }
-        this.#fault = undefined;
-        await this.#append(lines);
-      } catch (error) {
-        this.#fault = messageOf(error);
-      }
-      return lines.length;
+      if (this.#bytes > 0 && this.#bytes + lines.length > this.#bytesMax) await this.#rotate();
+      const { bytes, fault } = await this.#write(lines);
+      const whole = wholeLines(lines, bytes);
+      if (whole < bytes) await this.#shorten(bytes - whole);
+      return { bytes: whole, fault };
     });
+  }
+
+  /** What kind of file it is, and which one. */
+  stat(): Promise<Deno.FileInfo> {
+    return this.#next(() => this.#file.stat());
   }
 
   /** Reopens the file at the path. If that fails, keeps the current file and throws an operator error. */
@@ -71,12 +72,26 @@ export class LogFile {
     return done;
   }
 
-  async #append(bytes: Uint8Array): Promise<void> {
-    for (let written = 0; written < bytes.length;) {
-      const count = await this.#file.write(bytes.subarray(written));
-      written += count;
-      this.#bytes += count;
+  /** Returns how many bytes were written, and why not all of them. */
+  async #write(lines: Uint8Array): Promise<Appended> {
+    let bytes = 0;
+    try {
+      while (bytes < lines.length) bytes += await this.#file.write(lines.subarray(bytes));
+      return { bytes, fault: undefined };
+    } catch (error) {
+      return { bytes, fault: messageOf(error) };
+    } finally {
+      this.#bytes += bytes;
     }
+  }
+
+  /** Cuts the beginning of a line off: programs that read lines of JSON stop at half a one. */
+  async #shorten(bytes: number): Promise<void> {
+    try {
+      const { size } = await this.#file.stat(); // another program may have emptied the file
+      await this.#file.truncate(Math.max(0, size - bytes));
+      this.#bytes -= bytes;
+    } catch { /* the next line then begins in the middle of this one */ }
   }
 
   /** Rotates the file. If no new file can be created, all files stay, and this one grows until the next attempt. */
@@ -91,8 +106,8 @@ export class LogFile {
       await Deno.rename(next, path);
       await this.#take(file);
     } catch (error) {
-      await this.#append(new TextEncoder().encode(faultLine("The log file could not be rotated", messageOf(error))));
       this.#bytesMax = this.#bytes + rotation.bytesMax;
+      rotation.onStuck(messageOf(error));
     }
   }
 
@@ -111,9 +126,4 @@ export class LogFile {
 async function openLog(path: string): Promise<Deno.FsFile> {
   const cannot = `Cannot log to ${JSON.stringify(path)}`;
   return await openPlain(path, { append: true, create: true, mode: 0o600 }, cannot).catch(failWith(cannot));
-}
-
-function faultLine(what: string, why: string): string {
-  // Starts a new line, since the last line may have been written in part.
-  return `\n${JSON.stringify({ level: "WARN", message: `${what}: ${why}` })}\n`;
 }

@@ -5,6 +5,7 @@
  */
 
 import { LIMITS } from "../values/config.ts";
+import { formatConnectionId } from "../values/connection_id.ts";
 import { type Fate, FATE_NAMES } from "../values/fates.ts";
 import type { EndedConnection } from "./connections.ts";
 
@@ -19,6 +20,8 @@ const SECOND_MS = 1_000;
 
 /** How a connection ended, and when. */
 interface RecentEnd {
+  /** As the access log and PROXY headers show it. */
+  readonly id: string;
   readonly at: Date;
   readonly fate: Fate;
   /** `ip:port`. */
@@ -62,10 +65,20 @@ export class RecentEnds {
   readonly #fates = Object.fromEntries(FATE_NAMES.map((fate) => [fate, new FateEnds(fate)])) as Record<Fate, FateEnds>;
   #added = 0;
 
+  /** `startId` is the daemon's, and begins the ids of its connections. */
+  constructor(readonly startId: string) {}
+
   /** Records an end, or counts it as left out. Copies the object, which the engine may reuse. `nowMs` counts from 1970. */
   add(ended: EndedConnection, nowMs: number): void {
     const ends = this.#fates[ended.fate];
-    if (ends.admit(nowMs)) ends.put({ number: this.#added++, end: copyEnd(ended, nowMs) });
+    if (ends.admit(nowMs)) ends.put({ number: this.#added++, end: this.#copy(ended, nowMs) });
+  }
+
+  /** Copies every field; the getters of `ended` format their texts now. */
+  #copy(ended: EndedConnection, nowMs: number): RecentEnd {
+    const { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason } = ended;
+    const texts = { id: formatConnectionId(this.startId, ended.id), fate, client, server: server ?? null, reason: reason ?? null };
+    return { at: new Date(nowMs), ...texts, attempts, moves, sentBytes, receivedBytes, durationMs };
   }
 
   /** The newest matching ends, at most LIMITS.recentMax. */
@@ -110,11 +123,4 @@ class FateEnds {
     this.kept[this.#next] = kept;
     this.#next = (this.#next + 1) % RECENT_PER_FATE_MAX;
   }
-}
-
-/** Copies every field; the getters of `ended` format their texts now. */
-function copyEnd(ended: EndedConnection, nowMs: number): RecentEnd {
-  const { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason } = ended;
-  const texts = { fate, client, server: server ?? null, reason: reason ?? null };
-  return { at: new Date(nowMs), ...texts, attempts, moves, sentBytes, receivedBytes, durationMs };
 }

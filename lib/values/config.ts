@@ -18,7 +18,9 @@ import {
 import { parseCount } from "./count.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 import { OperatorError } from "./errors.ts";
+import { parseShare } from "./sampling.ts";
 import { parseSize } from "./size.ts";
+import { parseSources, type SourceAddresses } from "./source_addresses.ts";
 
 /** Limits on what people, files and clients can ask for. */
 export const LIMITS = {
@@ -56,6 +58,8 @@ export const LIMITS = {
   stateFileBytesMax: 16 * 1024 ** 2,
   /** Prefixes of --accept-proxy. */
   acceptProxyMax: 1000,
+  /** Addresses of --source. */
+  sourcesMax: 256,
   workersMax: 64,
   busyPollMaxMicros: 10_000,
   batchMaxMicros: 1000,
@@ -86,6 +90,8 @@ export type Level = typeof LEVELS[number];
 export const PROXY_CHOICES = ["v1", "v2", "off"] as const;
 /** One of PROXY_CHOICES. */
 export type ProxyChoice = typeof PROXY_CHOICES[number];
+
+const SWITCH = ["on", "off"] as const;
 
 /** Names of engines, and `auto`. `engine/mod.ts` has the engines; a test compares the two. */
 const ENGINE_NAMES = ["auto", "epoll", "streams"] as const;
@@ -154,6 +160,14 @@ export const SETTINGS = {
     default: "15s",
     summary: "maximum time to find a server for a client",
     parse: (text): number => parseDuration(text, "Connect deadline", 1),
+  },
+  sources: {
+    group: "Connecting",
+    flag: "source",
+    value: "IP,...|off",
+    default: "off",
+    summary: "local addresses that server connections come from, in turn; more of them give more local ports (epoll engine only)",
+    parse: (text): SourceAddresses | null => text === "off" ? null : parseSources(text, LIMITS.sourcesMax),
   },
   redistribute: {
     group: "Redistribution",
@@ -267,6 +281,14 @@ export const SETTINGS = {
     default: "3s",
     summary: "maximum time for a client's PROXY header to arrive",
     parse: (text): number => parseDuration(text, "PROXY timeout", 10),
+  },
+  transparent: {
+    group: "Client addresses",
+    flag: "transparent",
+    value: SWITCH.join("|"),
+    default: "off",
+    summary: "servers see the client's own address as the source; needs routing and CAP_NET_ADMIN (epoll engine only)",
+    parse: (text): boolean => parseChoice(text, { what: "transparent mode", choices: SWITCH, help: HELPER }) === "on",
   },
   connectionsMax: {
     group: "Limits and timeouts",
@@ -407,6 +429,30 @@ export const SETTINGS = {
     summary: "lowest level that is logged",
     parse: (text): LogLevel => parseChoice(text, { what: "log level", choices: LOG_LEVELS, help: HELPER }),
   },
+  accessLog: {
+    group: "Logging",
+    flag: "access-log",
+    value: "PATH|-|off",
+    default: "off",
+    summary: "write a JSON line for every connection at its end, to this file or (-) to standard output",
+    // a path, STANDARD_OUTPUT, or null
+    parse: (text): string | null => text === "off" ? null : text,
+  },
+  accessLogStart: {
+    group: "Logging",
+    flag: "access-log-start",
+    default: "off",
+    summary: "write a line to the access log at the beginning of a connection, too",
+    parse: (text): boolean => text !== "off",
+  },
+  accessLogSample: {
+    group: "Logging",
+    flag: "access-log-sample",
+    value: "PERCENT",
+    default: "100%",
+    summary: "share of the connections in the access log; those that end with another fate than done are always there",
+    parse: (text): number => parseShare(text, "Share of the access log"),
+  },
 } as const satisfies Record<string, Setting<unknown>>;
 
 /** The switch of a daemon that keeps no state file. */
@@ -414,6 +460,9 @@ export const NO_STATE = {
   flag: "no-state",
   summary: "keep no state file: the pool is empty after a restart",
 };
+
+/** The access log that goes to standard output. */
+export const STANDARD_OUTPUT = "-";
 
 /** The settings as values. */
 export type Config = { readonly [Name in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[Name]["parse"]> };
@@ -423,6 +472,10 @@ export function parseConfig(flags: Readonly<Record<string, string | undefined>> 
   const values = Object.entries(SETTINGS).map(([name, setting]) => [name, setting.parse(flags[setting.flag] ?? setting.default)]);
   const config = Object.fromEntries(values) as Config;
   requireSomethingToTry(config);
+  requireAccessLog(config);
+  if (config.transparent && config.sources !== null) {
+    throw new OperatorError("usage", "--source and --transparent exclude each other: a connection has one source address");
+  }
   if (config.check.kind === "off" || config.checkTimeoutMs <= config.checkIntervalMs) return config;
   const [timeout, interval] = [config.checkTimeoutMs, config.checkIntervalMs].map(formatDuration);
   throw new OperatorError("usage", `Check timeout ${timeout} is longer than the check interval ${interval}; lower --check-timeout`);
@@ -438,6 +491,13 @@ export function parseWeight(text: string): number {
 /** A server's limit of open connections, from 1. Throws a `usage` error. */
 export function parseServerConnections(text: string): number {
   return parseCount(text, "Number of connections", LIMITS.serverConnectionsMax);
+}
+
+/** Beginnings without an access log would be written nowhere. */
+function requireAccessLog({ accessLog, accessLogStart }: Config): void {
+  if (accessLog !== null || !accessLogStart) return;
+  const [start, log] = [SETTINGS.accessLogStart, SETTINGS.accessLog].map(({ flag }) => `--${flag}`);
+  throw new OperatorError("usage", `${start} needs an access log; add ${log} PATH`);
 }
 
 /** A dry run of nothing is a mistake: the operator would wait for counts that never come. */

@@ -1,6 +1,6 @@
 /**
- * CRC32C: the 32-bit cyclic redundancy check with Castagnoli's polynomial, as iSCSI (RFC 3720), SCTP (RFC 9260) and the PROXY protocol
- * use it. A table of 256 entries: one look-up a byte, which is enough for the few dozen bytes of a header.
+ * CRC32C: the 32-bit cyclic redundancy check with Castagnoli's polynomial, as iSCSI (RFC 3720), SCTP (RFC 9260) and the PROXY
+ * protocol use it. A table of 256 entries: one look-up a byte, which is enough for the few dozen bytes of a header.
  */
 
 /** Castagnoli's polynomial 0x1edc6f41 with its bits reversed: the register shifts to the right. */

@@ -2,15 +2,30 @@
 
 import { parseChoice } from "./choice.ts";
 
-/** Every fate: the log level of its line, and what it means. */
+/** Who ended a connection. */
+export type Ender = "client" | "server" | "balancer";
+
+interface FateRow {
+  readonly level: "debug" | "info" | "warning" | "error";
+  readonly help: string;
+  /** Who ends a connection with this fate, unless the other side had ended its half before. By default the balancer does. */
+  readonly endedBy?: Exclude<Ender, "balancer">;
+}
+
+/** Every fate: the log level of its line, what it means, and who ended the connection. */
 export const FATES = {
-  done: { level: "debug", help: "both sides finished" },
-  client_gone: { level: "info", help: "the client reset the connection or vanished" },
-  server_closed: { level: "info", help: "the server closed the connection before it had received everything the client sent" },
-  server_lost: { level: "info", help: "the server reset the connection or vanished" },
+  done: { level: "debug", help: "both sides finished", endedBy: "client" },
+  client_gone: { level: "info", help: "the client reset the connection or vanished", endedBy: "client" },
+  server_closed: {
+    level: "info",
+    help: "the server closed the connection before it had received everything the client sent",
+    endedBy: "server",
+  },
+  server_lost: { level: "info", help: "the server reset the connection or vanished", endedBy: "server" },
   redistribute_refused: {
     level: "info",
     help: "the server was lost, and the connection could not move: too many bytes or replays, TLS, or the server spoke first",
+    endedBy: "server",
   },
   connect_failed: { level: "warning", help: "none of the servers tried accepted the connection" },
   no_server: { level: "warning", help: "the pool was empty" },
@@ -30,7 +45,7 @@ export const FATES = {
   stopped: { level: "info", help: "the balancer was stopped and the grace time ended" },
   worker_lost: { level: "error", help: "the worker thread of the connection crashed; the log has the cause" },
   failed: { level: "error", help: "internal error; the log has the cause" },
-} as const;
+} as const satisfies Record<string, FateRow>;
 
 export type Fate = keyof typeof FATES;
 
@@ -40,6 +55,15 @@ export const FATE_NAMES = Object.keys(FATES) as Fate[];
 /** The fate of this name. Throws a `usage` error. */
 export function parseFate(text: string): Fate {
   return parseChoice(text, { what: "fate", choices: FATE_NAMES, help: "balancerctl recent" });
+}
+
+/**
+ * Who ended a connection with this fate. `first` is the side whose FIN was passed on while the other side had not ended; undefined
+ * if neither side's was.
+ */
+export function enderOf(fate: Fate, first: Exclude<Ender, "balancer"> | undefined): Ender {
+  const { endedBy }: FateRow = FATES[fate];
+  return endedBy === undefined ? "balancer" : first ?? endedBy;
 }
 
 /** The record that has `read(fate)` for every fate. */

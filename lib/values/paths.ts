@@ -76,6 +76,11 @@ export function findLocks(name: string, world: PathsWorld = PROCESS_WORLD): stri
   });
 }
 
+/** The absolute path that `path` stands for in a folder. */
+export function pathFrom(folder: string, path: string): string {
+  return /^(\/|\\\\|[A-Za-z]:)/.test(path) ? path : `${folder}/${path}`; // the last two are Windows'
+}
+
 /** The folder that a file with an absolute path is in. */
 export function folderOf(path: string): string {
   return path.slice(0, path.lastIndexOf("/")) || "/";

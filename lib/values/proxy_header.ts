@@ -8,7 +8,9 @@ import { type Announcement, beginsWith, INCOMPLETE, malformed, type ParsedHeader
 import { parseV1, V1_SIGNATURE, writeUnknownV1, writeV1 } from "./proxy_v1.ts";
 import { parseV2, V2_SIGNATURE, writeLocalV2, writeV2 } from "./proxy_v2.ts";
 
+/** What headers say, in both directions. */
 export type { Announcement, Endpoint, ParsedHeader, ProxyHeader, ProxyVersion } from "./proxy_parts.ts";
+/** The TLVs of a header, as the access log shows them. */
 export { listTlvs } from "./proxy_tlvs.ts";
 
 /**
@@ -22,7 +24,9 @@ export function parseProxyHeader(bytes: Uint8Array): ParsedHeader {
   return v1 === "no" && v2 === "no" ? malformed("it begins like neither version") : INCOMPLETE;
 }
 
-/** Whether these first bytes of a connection begin a header: "perhaps" while they are a prefix of the signature of either version. */
+/**
+ * Whether these first bytes of a connection begin a header: "perhaps" while they are a prefix of the signature of either version.
+ */
 export function looksLikeHeader(bytes: Uint8Array): "yes" | "no" | "perhaps" {
   const answers = [beginsWith(bytes, V1_SIGNATURE), beginsWith(bytes, V2_SIGNATURE)];
   return answers.find((answer) => answer !== "no") ?? "no";

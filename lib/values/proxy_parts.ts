@@ -1,6 +1,6 @@
 /**
- * What headers of both versions of the PROXY protocol have in common: the types of what they say, and how their first bytes are told.
- * `proxy_header.ts` is the door; nobody else imports this file.
+ * What headers of both versions of the PROXY protocol have in common: the types of what they say, and how their first bytes are
+ * told. `proxy_header.ts` is the door; nobody else imports this file.
  */
 
 import { assert } from "./errors.ts";
@@ -16,7 +16,8 @@ export interface Endpoint {
 
 /**
  * What a received header says. Without source and destination (LOCAL, UNKNOWN, or a family without IP addresses), the socket's
- * addresses hold. An IPv4 address mapped into IPv6 has 16 bytes, as it was sent. Nothing here shares memory with the received bytes.
+ * addresses hold. An IPv4 address mapped into IPv6 has 16 bytes, as it was sent. Nothing here shares memory with the received
+ * bytes.
  */
 export interface ProxyHeader {
   readonly source: Endpoint | undefined;

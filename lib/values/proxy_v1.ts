@@ -1,6 +1,6 @@
 /**
- * Version 1 of the PROXY protocol: one line of ASCII text (HAProxy, doc/proxy-protocol.txt, section 2.1). A field that has not ended
- * is judged by what it may still become, so the first byte that cannot be right is told at once.
+ * Version 1 of the PROXY protocol: one line of ASCII text (HAProxy, doc/proxy-protocol.txt, section 2.1). A field that has not
+ * ended is judged by what it may still become, so the first byte that cannot be right is told at once.
  */
 
 import { formatIp } from "./address.ts";

@@ -43,6 +43,7 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
     stateFile: "/nowhere",
     lockFile: "/nowhere",
     logFile: null,
+    accessLog: null,
     warnings: [],
   };
   await claimSocket(path);

@@ -45,6 +45,7 @@ function server(settings: Partial<Server> = {}): Server {
 
 function end(settings: Partial<End> = {}): End {
   return {
+    id: "00000000000000ff-1",
     at: "2026-11-22T08:30:00.125Z",
     fate: "done",
     client: "192.0.2.7:5000",
@@ -246,6 +247,7 @@ const STATUS: Answers["status"] = {
   stateFile: "/state.json",
   lockFile: "/lock",
   logFile: null,
+  accessLog: null,
   warnings: [],
 };
 
@@ -257,6 +259,7 @@ Deno.test("printStatus() says what runs, servers by state, fates that there are"
   assertMatch(text, /^ *Ended +done 96, server_lost 1$/m);
   assertMatch(text, /^ *Settings +--key ip --check http:\/health --max-connections auto$/m);
   assertMatch(text, /^ *Log +standard error$/m);
+  assertMatch(text, /^ *Access log +off$/m);
   assert(!text.includes("Warning"));
 });
 
@@ -268,11 +271,14 @@ Deno.test("printStatus() of a balancer that stops, has no server up, and somethi
     fates: countFates(() => 0),
     warnings: ["Beware", "Of the dog"],
     logFile: "/log",
+    accessLog: "/access",
   });
   assertMatch(text, /^ *Balancer +default \(stopping\), version/m);
   assertMatch(text, /^ *Servers +0 up, 1 resting$/m);
   assertMatch(text, /^ *Ended +none$/m);
   assertMatch(text, /^ *Log +\/log$/m);
+  assertMatch(text, /^ *Access log +\/access$/m);
+  assertMatch(printStatus({ ...STATUS, accessLog: "-" }), /^ *Access log +standard output$/m);
   assertMatch(text, /^ *Warning +Beware\n *Warning +Of the dog$/m);
 });
 

@@ -13,12 +13,12 @@ import type { Address } from "../../lib/values/address.ts";
 import { type Level, LEVELS } from "../../lib/values/config.ts";
 import { type Fate, FATE_NAMES } from "../../lib/values/fates.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
-import type { EndedConnection, MovedConnection } from "../../lib/observe/connections.ts";
+import type { EndedConnection } from "../../lib/observe/connections.ts";
 import { openLibc, SOCKADDR, SOCKET } from "../../lib/engine/system/libc.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
 import { messageOf } from "../../lib/values/errors.ts";
 import { AVAILABILITY } from "../../lib/routing/availability.ts";
-import { type Queue, someBytes, soon, startEngine, tableServer, type TestEngine, WAIT_MAX_MS } from "../helpers.ts";
+import { type Move, type Queue, someBytes, soon, startEngine, tableServer, type TestEngine, WAIT_MAX_MS } from "../helpers.ts";
 import { Arrivals, type Errno, HAS_RAW_SOCKETS, RawSocket, turn, until } from "../raw_socket.ts";
 
 /** What differs between the engines, and is no fault. */
@@ -739,7 +739,7 @@ function collect<T>(queue: Queue<T>): readonly T[] {
 /** What an engine has told of its connections. */
 interface Told {
   readonly ended: readonly EndedConnection[];
-  readonly moved: readonly MovedConnection[];
+  readonly moved: readonly Move[];
 }
 
 async function runChaos(kind: EngineKind, can: Ability, level: Level): Promise<void> {

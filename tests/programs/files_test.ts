@@ -20,6 +20,7 @@ const FILES: readonly [what: string, path: (place: Place) => string, args: (plac
   ["state", (place) => place.state(), () => []],
   ["lock", (place) => place.state().replace(/json$/, "lock"), () => []],
   ["log", (place) => `${place.folder}/a.log`, (place) => ["--log-file", `${place.folder}/a.log`]],
+  ["access log", (place) => `${place.folder}/a.log`, (place) => ["--access-log", `${place.folder}/a.log`]],
 ];
 
 const ODD: readonly [what: string, needs: readonly Need[], make: (path: string) => Promise<void>, kind: string][] = [
@@ -31,7 +32,7 @@ const ODD: readonly [what: string, needs: readonly Need[], make: (path: string) 
 for (const [file, pathOf, argsOf] of FILES) {
   for (const [odd, needs, make, kind] of ODD) {
     Deno.test({
-      ...await needing(`a ${file} file that is ${odd} is told and left alone`, ...needs),
+      ...await needing(`${file} file that is ${odd} is told and left alone`, ...needs),
       async fn() {
         await using place = await makePlace();
         await Deno.mkdir(`${place.folder}/state/balancer`, { mode: 0o700 });

@@ -17,6 +17,7 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     connectAttemptsMax: 10,
     connectDeadlineMs: 15_000,
     idleTimeoutMs: 600_000,
+    sources: null,
     redistribute: "new",
     replayBytesMax: 65_536,
     replaysMax: 3,
@@ -31,6 +32,7 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     proxy: "off",
     acceptProxy: null,
     proxyTimeoutMs: 3000,
+    transparent: false,
     connectionsMax: "auto",
     clientConnections: null,
     clientRate: null,
@@ -47,6 +49,9 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     batchMicros: 0,
     deferAcceptMs: 0,
     logLevel: "info",
+    accessLog: null,
+    accessLogStart: false,
+    accessLogSample: 1,
   });
 });
 

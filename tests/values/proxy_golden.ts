@@ -1,6 +1,6 @@
 /**
- * PROXY headers as others write them, and what they say: of the specification (HAProxy, doc/proxy-protocol.txt), recorded from HAProxy
- * 2.6.12 and nginx 1.22.1 over loopback, and made by hand from the specification's structures.
+ * PROXY headers as others write them, and what they say: of the specification (HAProxy, doc/proxy-protocol.txt), recorded from
+ * HAProxy 2.6.12 and nginx 1.22.1 over loopback, and made by hand from the specification's structures.
  */
 
 /** A whole header as its sender wrote it. */

@@ -1,5 +1,5 @@
-// PROXY headers: what others send is read as they mean it, whatever its segmentation; what is wrong is told at its first wrong byte;
-// what the writer makes, the parser reads.
+// PROXY headers: what others send is read as they mean it, whatever its segmentation; what is wrong is told at its first wrong
+// byte; what the writer makes, the parser reads.
 
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";

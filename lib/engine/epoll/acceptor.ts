@@ -7,7 +7,7 @@ import { AcceptBackoff } from "../accept_backoff.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKADDR, SOCKET } from "../system/libc.ts";
 import { ipLength, ipStart, portOf } from "../system/sockaddr.ts";
-import { FLOAT, floatsOf, ROLE, rowOf, SERVICE_SHIFT, WORD } from "./descriptor_table.ts";
+import { FLOAT, floatsOf, LISTENER_SHIFT, ROLE, rowOf, WORD } from "./descriptor_table.ts";
 import { COMMAND, COMMAND_BYTES, COMMAND_SIZE } from "./mailbox.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 import type { WorkerListener } from "./worker_setup.ts";
@@ -41,7 +41,7 @@ const CLIENT_ERRORS: readonly number[] = [
 /** The parts of the worker that accepting uses. */
 type AcceptorKit = Pick<
   WorkerKit,
-  "setup" | "libc" | "table" | "descriptors" | "counters" | "config" | "workerTable" | "clock" | "post"
+  "setup" | "libc" | "table" | "logColumns" | "descriptors" | "counters" | "config" | "workerTable" | "clock" | "post"
 >;
 
 /** Accepts the clients of a worker. */
@@ -137,7 +137,7 @@ export class Acceptor {
     if (this.#client < 0) return this.#onError(libc.errno());
     counters.add("accepted");
     const isTooMany = counters.raise("open") > config.connectionsMax || this.#client >= table.capacity - 1;
-    this.#note(this.noted, listener.service);
+    this.#note(this.noted, listener.index);
     if (isTooMany) return ACCEPT.refused;
     if (this.#handOver(this.#client)) return ACCEPT.elsewhere;
     workerTable.addOpen(setup.index, 1);
@@ -195,9 +195,9 @@ export class Acceptor {
     return Atomics.compareExchange(this.#words, owner, epoch, setup.epoch) !== epoch;
   }
 
-  /** Writes the address and the service of the last accepted client into its row. */
-  #note(client: number, service: number): void {
-    const { table, clock } = this.#kit;
+  /** Writes the address and the listener of the last accepted client into its row. */
+  #note(client: number, listener: number): void {
+    const { table, clock, logColumns } = this.#kit;
     const words = this.#words;
     const row = rowOf(client);
     const name = this.#name;
@@ -212,7 +212,8 @@ export class Acceptor {
     words[row + WORD.facts] = 0;
     words[row + WORD.moves] = 0;
     words[row + WORD.ipLength] = ipLength(name);
-    words[row + WORD.port] = portOf(name) | service << SERVICE_SHIFT;
+    words[row + WORD.port] = portOf(name) | listener << LISTENER_SHIFT;
+    logColumns?.begin(client, clock.wallMs());
     const start = ipStart(name);
     for (let i = 0; i < ipLength(name); i++) table.bytes[(row + WORD.ip) * 4 + i] = name[start + i];
   }

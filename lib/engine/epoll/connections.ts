@@ -19,6 +19,7 @@ import {
   FLAG,
   FLOAT,
   floatsOf,
+  makeId,
   ROLE,
   ROW_SHIFT,
   rowOf,
@@ -33,7 +34,7 @@ import { REASON } from "./reasons.ts";
 import { Redistributor } from "./redistributor.ts";
 import { HEADER, type Header } from "./proxy_headers.ts";
 import { OUTCOME, type Outcome, Relay } from "./relay.ts";
-import type { EndRecord } from "./reports.ts";
+import { type EndRecord, FIRST_END, type FirstEnd } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { SILENT } from "./silence.ts";
@@ -83,7 +84,19 @@ export class Connections {
   readonly #ended = { words: new Int32Array(1 << ROW_SHIFT), row: 0 };
   /** The address of the client that enters or leaves: reused, too. */
   readonly #address: ClientAddress = { bytes: new Uint8Array(), at: 0, length: 0 };
-  readonly #end: EndRecord = { fate: "done", slot: -1, errno: 0, sentBytes: 0, receivedBytes: 0, durationMs: 0 };
+  readonly #end: EndRecord = {
+    id: 0,
+    fate: "done",
+    slot: -1,
+    errno: 0,
+    first: FIRST_END.none,
+    sentBytes: 0,
+    receivedBytes: 0,
+    durationMs: 0,
+    acceptedAt: NaN,
+    endedAt: NaN,
+    connectMs: NaN,
+  };
 
   constructor(kit: WorkerKit) {
     this.#kit = kit;
@@ -130,6 +143,7 @@ export class Connections {
   #admit(client: number): void {
     if (this.#kit.gate !== undefined && !this.#enter(client, this.#kit.gate)) return;
     this.#become(client, STATE.dialling);
+    if (this.#kit.setup.reportsStarts) this.#tellStart(client);
     if (!this.#relay.readAhead(client, this.#kit.clock.nowMs)) return this.#close(client, "proxy_refused", "both");
     const outcome = this.#dialer.dial(client);
     if (outcome === DIAL.nobody) return this.#findNobody(client);
@@ -148,7 +162,7 @@ export class Connections {
     const refusal = gate.enter(this.#address, clock.nowMs);
     this.#words[row + WORD.flags] |= gate.counted << COUNTED_SHIFT;
     if (refusal === undefined) return true;
-    if (gate.isDryRun) reports.writeRefusal({ words: this.#words, row }, refusal);
+    if (gate.isDryRun) reports.writeRefusal({ words: this.#words, row }, table.idOf(client), refusal);
     else this.#close(client, refusal);
     return gate.isDryRun;
   }
@@ -318,11 +332,13 @@ export class Connections {
     const server = words[row + WORD.peer];
     const slot = words[row + WORD.slot];
     const end = this.#end;
+    end.id = this.#kit.table.idOf(client);
     end.fate = fate;
     end.slot = slot;
     end.errno = words[row + WORD.errno] !== 0 || server < 0 ? words[row + WORD.errno] : words[rowOf(server) + WORD.errno];
     end.sentBytes = floats[floatsOf(client) + FLOAT.bytes];
     end.receivedBytes = floats[floatsOf(client) + FLOAT.earlierBytes] + (server < 0 ? 0 : floats[floatsOf(server) + FLOAT.bytes]);
+    end.first = this.#firstEnd(client, server);
     // Another worker may have accepted the client at a later reading of the clock.
     end.durationMs = Math.max(0, clock.nowMs - floats[floatsOf(client) + FLOAT.startedMs]);
     this.#noteClient(client);
@@ -343,8 +359,9 @@ export class Connections {
 
   /** Counts the end in `#end` and reports it to main. */
   #tellEnd(): void {
-    const { counters, reports } = this.#kit;
+    const { counters, reports, logColumns, clock } = this.#kit;
     const { fate, slot } = this.#end;
+    if (logColumns !== undefined) this.#end.endedAt = clock.wallMs();
     reports.begin();
     counters.addFate(fate, slot < 0 ? undefined : slot);
     if (slot >= 0) counters.raiseOf(slot, "serverOpen", -1);
@@ -353,11 +370,40 @@ export class Connections {
     reports.publish();
   }
 
-  /** Counts and reports the end of a client that is accepted and counted but whose connection did not begin. */
-  #tellUnbegun(client: number, fate: Fate): void {
-    this.#noteClient(client);
-    Object.assign(this.#end, { fate, slot: -1, errno: 0, sentBytes: 0, receivedBytes: 0, durationMs: 0 });
+  /**
+   * Counts and reports the end of a client that is accepted and counted but whose connection did not begin. `noted` is the row that
+   * describes it.
+   */
+  #tellUnbegun(noted: number, fate: Fate): void {
+    this.#noteClient(noted);
+    // An id of its own. The last row may be written by several workers at once.
+    const generation = Atomics.add(this.#words, rowOf(noted) + WORD.generation, 1) + 1;
+    const id = makeId(noted, generation);
+    Object.assign(this.#end, {
+      id,
+      fate,
+      slot: -1,
+      errno: 0,
+      first: FIRST_END.none,
+      sentBytes: 0,
+      receivedBytes: 0,
+      durationMs: 0,
+    });
     this.#tellEnd();
+  }
+
+  /** Reports that a connection has begun. */
+  #tellStart(client: number): void {
+    const { table, reports, logColumns } = this.#kit;
+    const { words } = table;
+    reports.writeStart({ words, row: rowOf(client) }, table.idOf(client), logColumns!.acceptedAt(client));
+    reports.publish();
+  }
+
+  /** The side whose FIN was passed on before the other side had ended. */
+  #firstEnd(client: number, server: number): FirstEnd {
+    if ((this.#words[rowOf(client) + WORD.flags] & FLAG.endedFirst) !== 0) return FIRST_END.client;
+    return server >= 0 && (this.#words[rowOf(server) + WORD.flags] & FLAG.endedFirst) !== 0 ? FIRST_END.server : FIRST_END.none;
   }
 
   /**
@@ -368,9 +414,14 @@ export class Connections {
     this.#kit.libc.call.shutdown(client, SOCKET.SHUT_WR);
   }
 
-  /** Copies the REPORTED_WORDS: the row may belong to another worker as soon as the socket is closed. */
+  /** Copies the REPORTED_WORDS and the columns: the row may belong to another worker as soon as the socket is closed. */
   #noteClient(client: number): void {
+    const { logColumns } = this.#kit;
     const row = rowOf(client);
+    if (logColumns !== undefined) {
+      this.#end.acceptedAt = logColumns.acceptedAt(client);
+      this.#end.connectMs = logColumns.connectMs(client);
+    }
     for (let i = 0; i < REPORTED_WORDS.length; i++) this.#ended.words[REPORTED_WORDS[i]] = this.#words[row + REPORTED_WORDS[i]];
   }
 

@@ -32,7 +32,7 @@ export const WORD = {
   /** Client: the IP address, up to four words in network byte order, and its length in bytes. */
   ip: 8,
   ipLength: 12,
-  /** The port of the peer; client: with the number of its service from bit SERVICE_SHIFT on. */
+  /** The port of the peer; client: with the index of its listener from bit LISTENER_SHIFT on. */
   port: 13,
   /** Bytes read here and not yet sent on: the number of their chunk plus 1 (0: none), and their start and end in it. */
   chunk: 14,
@@ -82,10 +82,10 @@ export const SERVER_FLOAT = {
   retryAtMs: 11,
 } as const;
 
-/** The first bit of the service's number in a client's `WORD.port`. */
-export const SERVICE_SHIFT = 16;
+/** The first bit of the listener's index in a client's `WORD.port`. */
+export const LISTENER_SHIFT = 16;
 /** The mask of the port in that word. */
-export const PORT_MASK: number = (1 << SERVICE_SHIFT) - 1;
+export const PORT_MASK: number = (1 << LISTENER_SHIFT) - 1;
 
 /** The first bit of the upper half of `WORD.moves`. */
 export const FROM_SHIFT = 16;
@@ -133,6 +133,8 @@ export const FLAG = {
   done: 1 << 5,
   /** The socket has failed: nothing can be written to it. */
   broken: 1 << 6,
+  /** The peer's FIN was passed on before the other side had ended. */
+  endedFirst: 1 << 7,
   /** The socket is queued for another turn. */
   queued: 1 << 8,
   /** The direction carries so much that epoll reports only the events it waits for. */
@@ -168,6 +170,11 @@ export const SCREENED_MASK: number = 3 << SCREENED_SHIFT;
 
 /** A connection's id is its client's descriptor, which is below this number, plus the generation of its row times this number. */
 const ID_DESCRIPTORS = 2 ** 21;
+
+/** The id of the connection of this client, in whose row is this generation. */
+export function makeId(client: number, generation: number): number {
+  return (generation >>> 0) * ID_DESCRIPTORS + client;
+}
 
 /** The descriptor and the generation that an id stands for. */
 export function parseId(id: number): { readonly client: number; readonly generation: number } {
@@ -216,7 +223,7 @@ export class DescriptorTable {
    * descriptor was used 2³¹ times, which takes half a year at 10,000 connections a second, 64 of them open.
    */
   idOf(client: number): number {
-    return (this.words[rowOf(client) + WORD.generation] >>> 0) * ID_DESCRIPTORS + client;
+    return makeId(client, this.words[rowOf(client) + WORD.generation]);
   }
 
   /** Points `address` to a client's IP address. Allocates nothing. */

@@ -19,16 +19,17 @@ import {
   FLOAT,
   floatsOf,
   FROM_SHIFT,
+  LISTENER_SHIFT,
   MOVES_MASK,
   PORT_MASK,
   ROLE,
   rowOf,
   SERVER_FLOAT,
-  SERVICE_SHIFT,
   WORD,
 } from "./descriptor_table.ts";
 import { REASON } from "./reasons.ts";
 import type { SharedTable } from "./shared_table.ts";
+import { Sources } from "./sources.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 
 /** The outcome of a step of a search. */
@@ -116,7 +117,19 @@ interface Routing {
 /** The parts of the worker that dialling uses. */
 type DialerKit = Pick<
   WorkerKit,
-  "libc" | "sockets" | "table" | "descriptors" | "counters" | "wheel" | "config" | "availabilities" | "reports" | "clock" | "post"
+  | "setup"
+  | "libc"
+  | "sockets"
+  | "table"
+  | "logColumns"
+  | "descriptors"
+  | "counters"
+  | "wheel"
+  | "config"
+  | "availabilities"
+  | "reports"
+  | "clock"
+  | "post"
 >;
 
 /** The searches of one worker. */
@@ -136,16 +149,21 @@ export class Dialer {
   readonly #keys = Array.from({ length: 19 }, (_, length) => new Uint8Array(length));
   readonly #sockaddr = new Uint8Array(new ArrayBuffer(ADDRESS_STRIDE));
   readonly #sockaddrAddress: bigint;
+  /** By listener. */
+  readonly #services: readonly number[];
   /** By service. */
   #routings: readonly Routing[] = [];
+  readonly #sources: Sources;
   #shortage = 0;
 
   constructor(kit: DialerKit) {
     this.#kit = kit;
     this.#words = kit.table.words;
     this.#floats = kit.table.floats;
+    this.#services = kit.setup.listeners.map(({ service }) => service);
     this.#load = liveLoad(kit.counters, kit.availabilities);
     this.#lastEndsMs = new Float64Array(kit.counters.slots).fill(-Infinity);
+    this.#sources = new Sources(kit);
     this.#sockaddrAddress = kit.libc.addressOf(this.#sockaddr.buffer);
   }
 
@@ -401,7 +419,7 @@ export class Dialer {
   }
 
   #routingOf(client: number): Routing {
-    return this.#routings[this.#words[rowOf(client) + WORD.port] >>> SERVICE_SHIFT];
+    return this.#routings[this.#services[this.#words[rowOf(client) + WORD.port] >>> LISTENER_SHIFT]];
   }
 
   /** Chooses the next server to try and reserves a connection there. Returns its index in the table; -1: none. */
@@ -526,12 +544,10 @@ export class Dialer {
     if (hasBytes && sockets.set(server, SOCKET.IPPROTO_TCP, SOCKET.TCP_QUICKACK, 0)) {
       this.#words[rowOf(server) + WORD.flags] |= FLAG.ackDelayed;
     }
-    if (libc.call.connect(server, address, bytes[at + ADDRESS_LENGTH_AT]) < 0) {
-      const errno = libc.errno();
-      if (errno !== ERRNO.EINPROGRESS) {
-        descriptors.release(server);
-        return this.#failAtOnce(row, errno);
-      }
+    const failure = this.#sources.connect(client, server, address, bytes[at + ADDRESS_LENGTH_AT]);
+    if (failure !== 0) {
+      descriptors.release(server);
+      return this.#failAtOnce(row, failure);
     }
     this.#words[row + WORD.peer] = server;
     const isConnected = hasBytes && sockets.isConnected(server) && !this.#isItsOwnPeer(server);
@@ -551,9 +567,10 @@ export class Dialer {
 
   /** Counts that a server has accepted. */
   #onAccepted(client: number, server: number): Dial {
-    const { counters, clock } = this.#kit;
+    const { counters, clock, logColumns } = this.#kit;
     const row = rowOf(client);
     this.#words[row + WORD.errno] = 0;
+    logColumns?.connected(client, clock.nowMs - this.#floats[floatsOf(client) + FLOAT.startedMs]);
     counters.addTo(this.#words[row + WORD.slot], "connects");
     counters.addConnectSeconds((clock.nowMs - this.#floats[floatsOf(server) + FLOAT.startedMs]) / 1000);
     return DIAL.connected;
@@ -605,7 +622,7 @@ function openSocket(libc: Libc, family: number): number {
 
 /** Whether this machine or the operator caused the failure of a dial, so that it says nothing about the server. */
 function isOurs(errno: number): boolean {
-  return SHORTAGES.includes(errno) || errno === REASON.removed || errno === REASON.silent;
+  return SHORTAGES.includes(errno) || errno < 0 && errno !== REASON.nameNotFound;
 }
 
 /** The result of a probe that ended with this errno or REASON. */

@@ -8,6 +8,7 @@ import { type Address, formatAddress } from "../../values/address.ts";
 import { FATE_NAMES } from "../../values/fates.ts";
 import { messageOf } from "../../values/errors.ts";
 import { findIps } from "../../health/find_ips.ts";
+import { noLocalPort } from "../../health/shortage.ts";
 import { logger } from "../../observe/log.ts";
 import type { ClientAddress, ClientLists, Refusal } from "../../routing/client_limits.ts";
 import type { RoutingTable } from "../../routing/routing_table.ts";
@@ -26,6 +27,7 @@ import {
   FLOAT,
   floatsOf,
   FROM_SHIFT,
+  LISTENER_SHIFT,
   MOVES_MASK,
   parseId,
   PORT_MASK,
@@ -35,9 +37,11 @@ import {
 } from "./descriptor_table.ts";
 import { EpollListener } from "./listener.ts";
 import { COMMAND } from "./mailbox.ts";
+import { allocateLogColumns, LogColumns } from "./log_columns.ts";
 import type { ReportHandlers } from "./reports.ts";
 import { type SharedTable, SharedTables } from "./shared_table.ts";
-import { formatClient, OpenRow, reasonOf, ReportedEnd, ReportedMove } from "./views.ts";
+import { checkSources } from "./sources.ts";
+import { formatClient, knownOf, OpenRow, reasonOf, ReportedEnd, ReportedMove, ReportedStart } from "./views.ts";
 import { type CommonSetup, WorkerHandle } from "./worker_handle.ts";
 import type { WorkerListener } from "./worker_setup.ts";
 import { allocateWorkerTable, WorkerTable } from "./worker_table.ts";
@@ -75,6 +79,10 @@ export const epoll: EngineKind = {
     }
   },
   threads: ({ workers }) => workers,
+  checkConfig(config) {
+    using libc = openLibc();
+    checkSources(new Sockets(libc), config);
+  },
   listen: (address, config) => new EpollListener(address, config),
   create: (options) => new EpollEngine(options),
 };
@@ -94,6 +102,8 @@ class EpollEngine implements Engine {
   readonly #sockets = new Sockets(this.#libc);
   readonly #listeners: readonly WorkerListener[];
   readonly #descriptors: DescriptorTable;
+  /** Undefined without an access log. */
+  readonly #logColumns: LogColumns | undefined;
   readonly #workerTable: WorkerTable;
   readonly #workers: readonly WorkerHandle[];
   readonly #common: Omit<CommonSetup, "tables" | "lists" | "generation">;
@@ -124,14 +134,15 @@ class EpollEngine implements Engine {
     const { config, listeners, tables, counters, availabilities } = options;
     this.#options = options;
     this.#handlers = this.#handlersOf(options);
-    this.#listeners = listeners.map(({ listener, service }) => {
+    this.#listeners = listeners.map(({ listener, service }, index) => {
       assert(listener instanceof EpollListener, "a listener of another engine");
-      return { descriptor: listener.descriptor, service };
+      return { index, descriptor: listener.descriptor, service };
     });
     this.#gate = makeGate({ config, counters, clients: options.clients, lists: options.lists });
     this.#published = this.#publish(tables, options.lists, 0);
     this.#noteNames(tables);
     this.#descriptors = new DescriptorTable(allocateDescriptorTable(tableSize(this.#libc, config)));
+    if (options.accessLog !== undefined) this.#logColumns = new LogColumns(allocateLogColumns(this.#descriptors.capacity));
     const workerTable = allocateWorkerTable(config.workers);
     this.#workerTable = new WorkerTable(workerTable);
     this.#workers = this.#makeWorkers(config.workers);
@@ -142,6 +153,8 @@ class EpollEngine implements Engine {
       mailboxes: this.#workers.map(({ mailbox }) => mailbox.writer),
       workerTable,
       descriptors: this.#descriptors.shared,
+      logColumns: this.#logColumns?.shared,
+      reportsStarts: options.accessLog?.onStarted !== undefined,
       counters: counters.shared,
       availabilities: availabilities.shared,
       clients: options.clients,
@@ -269,10 +282,12 @@ class EpollEngine implements Engine {
   }
 
   /** Handlers that pass the workers' reports to the engine's callbacks. */
-  #handlersOf({ onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {} }: EngineOptions): ReportHandlers {
+  #handlersOf({ onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {}, accessLog }: EngineOptions): ReportHandlers {
+    const started = new ReportedStart();
     const ended = new ReportedEnd(this.#serverNames);
     const moved = new ReportedMove(this.#serverNames);
     return {
+      onStart: (report) => accessLog?.onStarted?.(started.of(report)),
       onEnd: (report) => onEnded(ended.of(report)),
       onMove: (report) => onMoved(moved.of(report)),
       onFailure: (slot, errno) => onServerFailed(slot, reasonOf(errno) ?? "it did not accept"),
@@ -301,6 +316,8 @@ class EpollEngine implements Engine {
             return void this.#find(worker, message.address);
           case "acceptFailed":
             return log.error("Cannot accept clients for now: {reason}", { reason: errnoText(message.errno) });
+          case "noLocalPort":
+            return this.#sayNoLocalPort(message.slot);
           case "malformedHeader": {
             const facts = { client: formatClient(message.ip, message.port), reason: message.reason };
             return log.warn("The PROXY header of {client} is malformed: {reason}", facts);
@@ -309,6 +326,11 @@ class EpollEngine implements Engine {
       },
       onDeath: (reason) => this.#onDeath(worker, epoch, reason),
     });
+  }
+
+  #sayNoLocalPort(slot: number): void {
+    const inUse = this.#options.counters.getOf(slot, "serverOpen");
+    log.warn("A client could not be connected: {reason}", { reason: noLocalPort(this.#serverNames[slot], inUse) });
   }
 
   /**
@@ -330,6 +352,8 @@ class EpollEngine implements Engine {
     const count = worker.reports.drain(this.#handlers);
     const dropped = worker.reports.takeDropped();
     if (dropped > 0) log.warn("{dropped} ended connections were counted but not logged: too many ended at once", { dropped });
+    const unreported = worker.reports.takeUnreported();
+    if (unreported > 0) this.#options.accessLog?.onUnreported(unreported);
     return count;
   }
 
@@ -410,6 +434,7 @@ class EpollEngine implements Engine {
     const { counters, onEnded } = this.#options;
     const { words, floats } = this.#descriptors;
     const row = rowOf(client);
+    if (words[row + WORD.state] === 0) words[row + WORD.generation]++; // it had not begun, and gets an id of its own
     const slot = words[row + WORD.slot];
     const server = words[row + WORD.peer];
     counters.addFate("worker_lost", slot < 0 ? undefined : slot);
@@ -423,7 +448,14 @@ class EpollEngine implements Engine {
     words[row + WORD.flags] &= ~COUNTED_MASK;
     this.#descriptors.pointTo(client, this.#address);
     if (counted !== 0) this.#gate?.leave(this.#address, counted, sentBytes, receivedBytes);
+    const isLogged = this.#logColumns !== undefined;
     onEnded({
+      id: this.#descriptors.idOf(client),
+      listener: words[row + WORD.port] >>> LISTENER_SHIFT,
+      acceptedAt: this.#logColumns?.acceptedAt(client),
+      endedAt: isLogged ? Date.now() : undefined,
+      connectMs: knownOf(this.#logColumns?.connectMs(client) ?? NaN),
+      endedBy: "balancer",
       fate: "worker_lost",
       client: formatClient(this.#descriptors.ipOf(client), words[row + WORD.port] & PORT_MASK),
       server: this.#serverNames[slot],

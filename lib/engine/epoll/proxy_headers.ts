@@ -16,7 +16,7 @@ import {
 import { screen, SCREENED } from "../../values/proxy_screening.ts";
 import { ERRNO } from "../system/errno.ts";
 import { SOCKET } from "../system/libc.ts";
-import { FLAG, PORT_MASK, rowOf, SCREENED_MASK, SCREENED_SHIFT, SERVICE_SHIFT, WORD } from "./descriptor_table.ts";
+import { FLAG, LISTENER_SHIFT, PORT_MASK, rowOf, SCREENED_MASK, SCREENED_SHIFT, WORD } from "./descriptor_table.ts";
 import { CHUNK_BYTES } from "./pools.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 
@@ -173,7 +173,7 @@ export class ProxyHeaders {
     const row = rowOf(client);
     const ip = unmapped(source.ip);
     this.#words[row + WORD.ipLength] = ip.length;
-    this.#words[row + WORD.port] = this.#words[row + WORD.port] >>> SERVICE_SHIFT << SERVICE_SHIFT | source.port;
+    this.#words[row + WORD.port] = this.#words[row + WORD.port] >>> LISTENER_SHIFT << LISTENER_SHIFT | source.port;
     this.#kit.table.bytes.set(ip, (row + WORD.ip) * 4);
   }
 

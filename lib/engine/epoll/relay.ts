@@ -322,8 +322,9 @@ export class Relay {
   /** Passes the FIN on. If it is the second one of the connection, closing both sockets sends it. */
   #finish(row: number, to: number): Outcome {
     const words = this.#words;
-    words[row + WORD.flags] |= FLAG.done;
-    if ((words[rowOf(to) + WORD.flags] & FLAG.done) === 0) this.#call.shutdown(to, SOCKET.SHUT_WR);
+    const isSecond = (words[rowOf(to) + WORD.flags] & FLAG.done) !== 0;
+    words[row + WORD.flags] |= isSecond ? FLAG.done : FLAG.done | FLAG.endedFirst;
+    if (!isSecond) this.#call.shutdown(to, SOCKET.SHUT_WR);
     return OUTCOME.ended;
   }
 

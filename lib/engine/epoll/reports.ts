@@ -1,19 +1,19 @@
 /**
- * A worker's reports to main: connections that ended or moved, servers that failed, and clients that a dry run let in. A ring of
- * fixed-size records in shared memory with one writer and one reader; writing allocates nothing and never waits. If the ring is
- * full, further reports are dropped and counted. The counters stay exact in any case.
+ * A worker's reports to main: connections that began, moved or ended, servers that failed, and clients that a dry run let in. A
+ * ring of fixed-size records in shared memory with one writer and one reader; writing allocates nothing and never waits. If the
+ * ring is full, further reports are dropped and counted. The counters stay exact in any case.
  */
 
 import { type ConnectionState, type Loss, LOSSES, STATES } from "../../routing/redistribution.ts";
 import { type Fate, FATE_NAMES } from "../../values/fates.ts";
-import { PORT_MASK, WORD } from "./descriptor_table.ts";
+import { LISTENER_SHIFT, MOVES_MASK, PORT_MASK, WORD } from "./descriptor_table.ts";
 
 /** Records in a ring. At 20,000 ends per second, main may be busy for 400 ms before records are dropped. */
 const RECORDS = 8192;
-const RECORD_WORDS = 24;
+const RECORD_WORDS = 28;
 /**
- * The header: records written and read since the start (modulo 2³²); records dropped; whether main has been woken; and whether an
- * end is being counted whose record is not written yet.
+ * The header: records written and read since the start (modulo 2³²); records dropped; whether main has been woken; whether an end
+ * is being counted whose record is not written yet; and, of the records dropped, the ends and beginnings.
  */
 const HEADER_WORDS = 24;
 const HEAD = 0;
@@ -21,19 +21,40 @@ const TAIL = 1;
 const DROPPED = 2;
 const AWAKE = 3;
 const COUNTING = 4;
+const UNREPORTED = 5;
 
 const FATE_NUMBERS = Object.fromEntries(FATE_NAMES.map((fate, number) => [fate, number])) as Record<Fate, number>;
 
 /** The kinds of record. */
-const KIND = { end: 1, move: 2, failure: 3, refusal: 4 } as const;
+const KIND = { end: 1, move: 2, failure: 3, refusal: 4, start: 5 } as const;
 
-/** The words of every record; its three floats begin at word `floats`. */
-const AT = { kind: 0, slot: 2, ip: 5, ipLength: 9, port: 10, floats: 12 } as const;
+/** The words of every record; its floats begin at word `floats`, and the first one is the id of the connection. */
+const AT = { kind: 0, slot: 2, ip: 5, ipLength: 9, port: 10, floats: 12, id: 0 } as const;
 /** Further words of the end of a connection, and the indices of its floats. */
-const END_AT = { fate: 1, attempts: 3, errno: 4, moves: 11, sentBytes: 0, receivedBytes: 1, durationMs: 2 } as const;
-/** Further words of a move, and the index of its float. Its `slot` is the new server. */
-const MOVE_AT = { loss: 1, from: 3, state: 4, replayedBytes: 0 } as const;
+const END_AT = {
+  fate: 1,
+  attempts: 3,
+  errno: 4,
+  /** In the lower half the number of moves, and from bit FIRST_SHIFT on who ended first. */
+  moves: 11,
+  sentBytes: 1,
+  receivedBytes: 2,
+  durationMs: 3,
+  acceptedAt: 4,
+  endedAt: 5,
+  connectMs: 6,
+} as const;
+/** Further words of a move, and the indices of its floats. Its `slot` is the new server. */
+const MOVE_AT = { loss: 1, from: 3, state: 4, replayedBytes: 1, movedAt: 2 } as const;
+/** The index of the float of a beginning. */
+const START_AT = { acceptedAt: 1 } as const;
 const FAILURE_AT = { errno: 4 } as const;
+
+const FIRST_SHIFT = 16;
+
+/** Which side of a connection ended first. */
+export const FIRST_END = { none: 0, client: 1, server: 2 } as const;
+export type FirstEnd = typeof FIRST_END[keyof typeof FIRST_END];
 
 /** A client's row of the descriptor table, or a copy of it. */
 export interface ClientRow {
@@ -41,49 +62,75 @@ export interface ClientRow {
   readonly row: number;
 }
 
-/** The end of a connection, to be written. `slot` is -1 if it had no server; `errno` is 0 if nothing failed. */
+/**
+ * The end of a connection, to be written. `slot` is -1 if it had no server; `errno` is 0 if nothing failed. The last three are NaN
+ * if they are not known.
+ */
 export interface EndRecord {
+  id: number;
   fate: Fate;
   slot: number;
   errno: number;
+  first: FirstEnd;
   sentBytes: number;
   receivedBytes: number;
   durationMs: number;
+  acceptedAt: number;
+  endedAt: number;
+  connectMs: number;
 }
 
 /** A move of a connection from the server with slot `from` to the server with slot `slot`, to be written. */
 export interface MoveRecord {
+  id: number;
   slot: number;
   from: number;
   loss: Loss;
   state: ConnectionState;
   replayedBytes: number;
+  /** NaN if it is not known. */
+  movedAt: number;
 }
 
-/** The end of a connection, as read. Every report is the same object: its values are valid until the next one is read. */
-export interface EndReport {
+/** What every report about a connection says. Each is the same object: its values are valid until the next one is read. */
+interface ConnectionReport {
+  readonly id: number;
+  readonly ip: Uint8Array;
+  readonly port: number;
+}
+
+/** The beginning of a connection, as read. */
+export interface StartReport extends ConnectionReport {
+  readonly listener: number;
+  readonly acceptedAt: number;
+}
+
+/** The end of a connection, as read. */
+export interface EndReport extends ConnectionReport {
   readonly fate: Fate;
+  readonly listener: number;
   /** -1: none. */
   readonly slot: number;
   readonly attempts: number;
   readonly moves: number;
   readonly errno: number;
-  readonly ip: Uint8Array;
-  readonly port: number;
+  readonly first: FirstEnd;
   readonly sentBytes: number;
   readonly receivedBytes: number;
   readonly durationMs: number;
+  readonly acceptedAt: number;
+  readonly endedAt: number;
+  readonly connectMs: number;
 }
 
 /** A move of a connection, as read. */
-export interface MoveReport {
+export interface MoveReport extends ConnectionReport {
   readonly slot: number;
   readonly from: number;
   readonly loss: Loss;
   readonly state: ConnectionState;
-  readonly ip: Uint8Array;
-  readonly port: number;
   readonly replayedBytes: number;
+  readonly movedAt: number;
 }
 
 /** A client that would have been refused, as read. */
@@ -95,6 +142,7 @@ export interface RefusalReport {
 
 /** The reader's callbacks, one for each kind of report. */
 export interface ReportHandlers {
+  readonly onStart: (report: StartReport) => void;
   readonly onEnd: (report: EndReport) => void;
   readonly onMove: (report: MoveReport) => void;
   /** A server did not accept a connection, or is dead. */
@@ -125,32 +173,47 @@ export class ReportWriter {
   }
 
   /** Writes the end of a client's connection. Does not wake main; `publish` does. */
-  writeEnd(client: ClientRow, { fate, slot, errno, sentBytes, receivedBytes, durationMs }: EndRecord): void {
-    const at = this.#next(KIND.end, slot);
+  writeEnd(client: ClientRow, end: EndRecord): void {
+    const at = this.#next(KIND.end, end.slot);
     if (at >= 0) {
       const words = this.#words;
-      words[at + END_AT.fate] = FATE_NUMBERS[fate];
+      const floats = this.#floats;
+      words[at + END_AT.fate] = FATE_NUMBERS[end.fate];
       words[at + END_AT.attempts] = client.words[client.row + WORD.attempts];
-      words[at + END_AT.moves] = client.words[client.row + WORD.moves];
-      words[at + END_AT.errno] = errno;
+      words[at + END_AT.moves] = client.words[client.row + WORD.moves] & MOVES_MASK | end.first << FIRST_SHIFT;
+      words[at + END_AT.errno] = end.errno;
       const float = (at + AT.floats) >> 1;
-      this.#floats[float + END_AT.sentBytes] = sentBytes;
-      this.#floats[float + END_AT.receivedBytes] = receivedBytes;
-      this.#floats[float + END_AT.durationMs] = durationMs;
-      this.#putClient(at, client);
+      floats[float + END_AT.sentBytes] = end.sentBytes;
+      floats[float + END_AT.receivedBytes] = end.receivedBytes;
+      floats[float + END_AT.durationMs] = end.durationMs;
+      floats[float + END_AT.acceptedAt] = end.acceptedAt;
+      floats[float + END_AT.endedAt] = end.endedAt;
+      floats[float + END_AT.connectMs] = end.connectMs;
+      this.#putClient(at, client, end.id);
+    }
+    this.#finish(at);
+  }
+
+  /** Writes the beginning of a client's connection. Does not wake main. */
+  writeStart(client: ClientRow, id: number, acceptedAt: number): void {
+    const at = this.#next(KIND.start, -1);
+    if (at >= 0) {
+      this.#floats[((at + AT.floats) >> 1) + START_AT.acceptedAt] = acceptedAt;
+      this.#putClient(at, client, id);
     }
     this.#finish(at);
   }
 
   /** Writes a move of a client's connection. Does not wake main. */
-  writeMove(client: ClientRow, { slot, from, loss, state, replayedBytes }: MoveRecord): void {
+  writeMove(client: ClientRow, { id, slot, from, loss, state, replayedBytes, movedAt }: MoveRecord): void {
     const at = this.#next(KIND.move, slot);
     if (at >= 0) {
       this.#words[at + MOVE_AT.from] = from;
       this.#words[at + MOVE_AT.loss] = LOSSES.indexOf(loss);
       this.#words[at + MOVE_AT.state] = STATES.indexOf(state);
       this.#floats[((at + AT.floats) >> 1) + MOVE_AT.replayedBytes] = replayedBytes;
-      this.#putClient(at, client);
+      this.#floats[((at + AT.floats) >> 1) + MOVE_AT.movedAt] = movedAt;
+      this.#putClient(at, client, id);
     }
     this.#finish(at);
   }
@@ -164,11 +227,11 @@ export class ReportWriter {
   }
 
   /** Writes that a client would have been refused with this fate, and wakes main. */
-  writeRefusal(client: ClientRow, fate: Fate): void {
+  writeRefusal(client: ClientRow, id: number, fate: Fate): void {
     const at = this.#next(KIND.refusal, -1);
     if (at >= 0) {
       this.#words[at + END_AT.fate] = FATE_NUMBERS[fate];
-      this.#putClient(at, client);
+      this.#putClient(at, client, id);
     }
     this.#finish(at);
     this.publish();
@@ -180,6 +243,7 @@ export class ReportWriter {
     const head = Atomics.load(words, HEAD);
     if ((head - Atomics.load(words, TAIL) | 0) >= RECORDS) {
       Atomics.add(words, DROPPED, 1);
+      if (kind === KIND.end || kind === KIND.start) Atomics.add(words, UNREPORTED, 1);
       return -1;
     }
     const at = HEADER_WORDS + (head & (RECORDS - 1)) * RECORD_WORDS;
@@ -188,11 +252,12 @@ export class ReportWriter {
     return at;
   }
 
-  #putClient(at: number, { words: from, row }: ClientRow): void {
+  #putClient(at: number, { words: from, row }: ClientRow, id: number): void {
     const words = this.#words;
+    this.#floats[((at + AT.floats) >> 1) + AT.id] = id;
     for (let i = 0; i < 4; i++) words[at + AT.ip + i] = from[row + WORD.ip + i];
     words[at + AT.ipLength] = from[row + WORD.ipLength];
-    words[at + AT.port] = from[row + WORD.port] & PORT_MASK;
+    words[at + AT.port] = from[row + WORD.port];
   }
 
   /** Makes the record visible to the reader, if there is one. */
@@ -210,12 +275,14 @@ export class ReportWriter {
 /** Main's end of the ring. */
 export class ReportReader {
   readonly #words: Int32Array;
+  readonly #start: CurrentStart;
   readonly #end: CurrentEnd;
   readonly #move: CurrentMove;
 
   constructor(shared: SharedArrayBuffer) {
     this.#words = new Int32Array(shared);
     const views = { words: this.#words, floats: new Float64Array(shared), bytes: new Uint8Array(shared) };
+    this.#start = new CurrentStart(views);
     this.#end = new CurrentEnd(views);
     this.#move = new CurrentMove(views);
   }
@@ -232,10 +299,11 @@ export class ReportReader {
     return count;
   }
 
-  #handOver(at: number, { onEnd, onMove, onFailure, onRefusal }: ReportHandlers): void {
+  #handOver(at: number, { onStart, onEnd, onMove, onFailure, onRefusal }: ReportHandlers): void {
     const kind = this.#words[at + AT.kind];
     if (kind === KIND.end) onEnd(this.#end.of(at));
     else if (kind === KIND.move) onMove(this.#move.of(at));
+    else if (kind === KIND.start) onStart(this.#start.of(at));
     else if (kind === KIND.refusal) onRefusal(this.#end.of(at));
     else onFailure(this.#words[at + AT.slot], this.#words[at + FAILURE_AT.errno]);
   }
@@ -250,11 +318,18 @@ export class ReportReader {
     return Atomics.exchange(this.#words, DROPPED, 0);
   }
 
+  /** Returns and clears the number of ends and beginnings among the dropped reports. */
+  takeUnreported(): number {
+    return Atomics.exchange(this.#words, UNREPORTED, 0);
+  }
+
   /** Lets the worker wake main again. Call `drain` afterwards, for records that were written just before. */
   sleep(): void {
     Atomics.store(this.#words, AWAKE, 0);
   }
 }
+
+const NO_IP = new Uint8Array(0);
 
 /** The ring's memory. */
 interface Views {
@@ -266,6 +341,9 @@ interface Views {
 /** The common part of the reports about connections. */
 class CurrentRecord {
   #at = 0;
+  /** Memory for the client's address: `slice` would take as long as all else that is done for a line of the access log. */
+  readonly #ip4 = new Uint8Array(4);
+  readonly #ip6 = new Uint8Array(16);
 
   constructor(readonly views: Views) {}
 
@@ -280,10 +358,19 @@ class CurrentRecord {
   }
   get ip(): Uint8Array {
     const start = (this.#at + AT.ip) * 4;
-    return this.views.bytes.slice(start, start + this.word(AT.ipLength));
+    const length = this.word(AT.ipLength);
+    const ip = length === 4 ? this.#ip4 : length === 16 ? this.#ip6 : NO_IP;
+    for (let i = 0; i < length; i++) ip[i] = this.views.bytes[start + i];
+    return ip;
   }
   get port(): number {
-    return this.word(AT.port);
+    return this.word(AT.port) & PORT_MASK;
+  }
+  get listener(): number {
+    return this.word(AT.port) >>> LISTENER_SHIFT;
+  }
+  get id(): number {
+    return this.float(AT.id);
   }
 
   protected word(word: number): number {
@@ -295,6 +382,12 @@ class CurrentRecord {
   }
 }
 
+class CurrentStart extends CurrentRecord implements StartReport {
+  get acceptedAt(): number {
+    return this.float(START_AT.acceptedAt);
+  }
+}
+
 class CurrentEnd extends CurrentRecord implements EndReport {
   get fate(): Fate {
     return FATE_NAMES[this.word(END_AT.fate)];
@@ -303,7 +396,10 @@ class CurrentEnd extends CurrentRecord implements EndReport {
     return this.word(END_AT.attempts);
   }
   get moves(): number {
-    return this.word(END_AT.moves);
+    return this.word(END_AT.moves) & MOVES_MASK;
+  }
+  get first(): FirstEnd {
+    return this.word(END_AT.moves) >>> FIRST_SHIFT as FirstEnd;
   }
   get errno(): number {
     return this.word(END_AT.errno);
@@ -316,6 +412,15 @@ class CurrentEnd extends CurrentRecord implements EndReport {
   }
   get durationMs(): number {
     return this.float(END_AT.durationMs);
+  }
+  get acceptedAt(): number {
+    return this.float(END_AT.acceptedAt);
+  }
+  get endedAt(): number {
+    return this.float(END_AT.endedAt);
+  }
+  get connectMs(): number {
+    return this.float(END_AT.connectMs);
   }
 }
 
@@ -331,5 +436,8 @@ class CurrentMove extends CurrentRecord implements MoveReport {
   }
   get replayedBytes(): number {
     return this.float(MOVE_AT.replayedBytes);
+  }
+  get movedAt(): number {
+    return this.float(MOVE_AT.movedAt);
   }
 }

@@ -1,15 +1,41 @@
 /** The workers' reports and rows as main shows them: slots as server names, bytes as texts. */
 
 import { formatAddress, formatIp } from "../../values/address.ts";
-import type { Fate } from "../../values/fates.ts";
-import type { EndedConnection, MovedConnection } from "../../observe/connections.ts";
+import { type Ender, enderOf, type Fate } from "../../values/fates.ts";
+import type { EndedConnection, MovedConnection, StartedConnection } from "../../observe/connections.ts";
 import type { ConnectionState, Loss } from "../../routing/redistribution.ts";
 import type { OpenConnection } from "../engine.ts";
+import { NO_LOCAL_PORT } from "../../health/shortage.ts";
+import { ERRNO } from "../system/errno.ts";
 import { errnoText } from "../system/libc.ts";
 import { type DescriptorTable, PORT_MASK, REPLAYS_SHIFT, rowOf, WORD } from "./descriptor_table.ts";
 import { REASON } from "./reasons.ts";
-import type { EndReport, MoveReport } from "./reports.ts";
+import { type EndReport, FIRST_END, type FirstEnd, type MoveReport, type StartReport } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
+
+/** The beginning of a connection, as a worker reported it. */
+export class ReportedStart implements StartedConnection {
+  #report!: StartReport;
+
+  /** Points this view to a report. */
+  of(report: StartReport): this {
+    this.#report = report;
+    return this;
+  }
+
+  get id(): number {
+    return this.#report.id;
+  }
+  get client(): string {
+    return formatClient(this.#report.ip, this.#report.port);
+  }
+  get listener(): number {
+    return this.#report.listener;
+  }
+  get acceptedAt(): number {
+    return this.#report.acceptedAt;
+  }
+}
 
 /** The end of a connection, as a worker reported it. Its texts are made only when they are read; most never are. */
 export class ReportedEnd implements EndedConnection {
@@ -26,6 +52,24 @@ export class ReportedEnd implements EndedConnection {
     return this;
   }
 
+  get id(): number {
+    return this.#report.id;
+  }
+  get listener(): number {
+    return this.#report.listener;
+  }
+  get acceptedAt(): number | undefined {
+    return knownOf(this.#report.acceptedAt);
+  }
+  get endedAt(): number | undefined {
+    return knownOf(this.#report.endedAt);
+  }
+  get connectMs(): number | undefined {
+    return knownOf(this.#report.connectMs);
+  }
+  get endedBy(): Ender {
+    return enderOf(this.#report.fate, sideOf(this.#report.first));
+  }
   get server(): string | undefined {
     return this.#serverNames[this.#report.slot];
   }
@@ -72,6 +116,12 @@ export class ReportedMove implements MovedConnection {
 
   get client(): string {
     return formatClient(this.#report.ip, this.#report.port);
+  }
+  get id(): number {
+    return this.#report.id;
+  }
+  get movedAt(): number | undefined {
+    return knownOf(this.#report.movedAt);
   }
   get from(): string | undefined {
     return this.#serverNames[this.#report.from];
@@ -128,6 +178,17 @@ export class OpenRow implements OpenConnection {
   }
 }
 
+/** A float of a report; undefined for NaN. */
+export function knownOf(float: number): number | undefined {
+  return Number.isNaN(float) ? undefined : float;
+}
+
+/** The side that ended first, in words. */
+export function sideOf(first: FirstEnd): "client" | "server" | undefined {
+  if (first === FIRST_END.none) return undefined;
+  return first === FIRST_END.client ? "client" : "server";
+}
+
 /** A client as logs show it: `ip:port`. */
 export function formatClient(ip: Uint8Array, port: number): string {
   return ip.length === 0 ? "unknown" : formatAddress({ host: formatIp(ip), port });
@@ -139,5 +200,9 @@ export function reasonOf(errno: number): string | undefined {
   if (errno === REASON.nameNotFound) return "its name was not found";
   if (errno === REASON.removed) return "it was removed";
   if (errno === REASON.silent) return "its checks get no answer";
+  if (errno === REASON.sourceGone) return "its --source address is no longer an address of this machine";
+  if (errno === REASON.otherFamily) return "it has no address of the client's family, which --transparent needs";
+  if (errno === REASON.badSource) return "it cannot be reached from the source address";
+  if (errno === ERRNO.EADDRNOTAVAIL) return NO_LOCAL_PORT;
   return errnoText(errno);
 }

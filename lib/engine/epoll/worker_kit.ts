@@ -9,6 +9,7 @@ import { Sleep } from "../system/sleep.ts";
 import { Sockets } from "../system/sockets.ts";
 import { DescriptorTable } from "./descriptor_table.ts";
 import { Descriptors } from "./descriptors.ts";
+import { LogColumns } from "./log_columns.ts";
 import { ChunkPool, PipePool } from "./pools.ts";
 import { Recorder } from "./recorder.ts";
 import { ProxyHeaders } from "./proxy_headers.ts";
@@ -37,6 +38,11 @@ class Clock {
   tick(): void {
     this.nowMs = this.read();
   }
+
+  /** The time of day, in ms since 1970. For logs alone: it may be set, and go back. */
+  wallMs(): number {
+    return Date.now();
+  }
 }
 
 /** The shared objects of a worker. Each part takes those that it uses. */
@@ -49,6 +55,8 @@ export interface WorkerKit {
   readonly sockets: Sockets;
   readonly sleep: Sleep;
   readonly table: DescriptorTable;
+  /** Undefined without an access log. */
+  readonly logColumns: LogColumns | undefined;
   readonly descriptors: Descriptors;
   readonly chunks: ChunkPool;
   readonly pipes: PipePool;
@@ -83,6 +91,7 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
     sockets,
     sleep: new Sleep(libc),
     table,
+    logColumns: setup.logColumns === undefined ? undefined : new LogColumns(setup.logColumns),
     descriptors: new Descriptors({ libc, table, chunks, pipes, clock, epoll: setup.epoll, epoch: setup.epoch }),
     chunks,
     pipes,

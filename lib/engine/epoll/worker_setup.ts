@@ -23,6 +23,10 @@ export interface WorkerSetup {
   /** The memory of the WorkerTable. */
   readonly workerTable: SharedArrayBuffer;
   readonly descriptors: SharedArrayBuffer;
+  /** The memory of the LogColumns; undefined without an access log. */
+  readonly logColumns: SharedArrayBuffer | undefined;
+  /** Whether to report the beginnings of connections. */
+  readonly reportsStarts: boolean;
   readonly reports: SharedArrayBuffer;
   readonly counters: SharedCounters;
   readonly availabilities: SharedArrayBuffer;
@@ -40,9 +44,12 @@ export interface WorkerSetup {
   readonly generation: number;
 }
 
-/** A listener as workers see it: its descriptor, and the service whose clients it accepts. */
+/** A listener as workers see it. */
 export interface WorkerListener {
+  /** Its index among the listeners of the engine. */
+  readonly index: number;
   readonly descriptor: number;
+  /** The service whose clients it accepts. */
   readonly service: number;
 }
 
@@ -67,8 +74,9 @@ export type ToWorker = WorkerSetup | FoundName | TablesMessage;
 
 /**
  * Messages from a worker to main. `here`: it can receive messages. `ready`: its loop runs. `news`: there are reports. `find`: look
- * up the name of a server. `acceptFailed`: accepting is paused. `malformedHeader`: what is wrong with the PROXY header of the
- * client with this address; not sent for every client. `gone`: it has closed everything.
+ * up the name of a server. `acceptFailed`: accepting is paused. `noLocalPort`: no local port is free for connections to the server
+ * of this slot; not sent every time. `malformedHeader`: what is wrong with the PROXY header of the client with this address; not
+ * sent for every client. `gone`: it has closed everything.
  */
 export type FromWorker =
   | { readonly kind: "here" }
@@ -76,5 +84,6 @@ export type FromWorker =
   | { readonly kind: "news" }
   | { readonly kind: "find"; readonly address: Address }
   | { readonly kind: "acceptFailed"; readonly errno: number }
+  | { readonly kind: "noLocalPort"; readonly slot: number }
   | { readonly kind: "malformedHeader"; readonly ip: Uint8Array; readonly port: number; readonly reason: string }
   | { readonly kind: "gone" };

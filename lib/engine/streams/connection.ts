@@ -10,7 +10,7 @@ import { includesIp } from "../../values/cidr_list.ts";
 import { formatConnectionId } from "../../values/connection_id.ts";
 import { writeProxyHeader } from "../../values/proxy_header.ts";
 import { screen, SCREENED } from "../../values/proxy_screening.ts";
-import type { Fate } from "../../values/fates.ts";
+import { enderOf, type Fate } from "../../values/fates.ts";
 import { assert, messageOf } from "../../values/errors.ts";
 import {
   DEPARTURES,
@@ -30,7 +30,7 @@ import type { Choice } from "../../routing/route.ts";
 import type { TableServer } from "../../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, isDraining } from "../../routing/availability.ts";
 import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableOf, writeAll } from "./conn_streams.ts";
-import type { EndedConnection, MovedConnection } from "../../observe/connections.ts";
+import type { EndedConnection, MovedConnection, StartedConnection } from "../../observe/connections.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
 import type { Gate } from "../gate.ts";
 import { Leg } from "./leg.ts";
@@ -47,6 +47,8 @@ export interface ConnectionContext extends DialContext {
   readonly recordingRoom: RecordingRoom;
   readonly onEnded: (connection: StreamsConnection, ended: EndedConnection) => void;
   readonly onMoved: (moved: MovedConnection) => void;
+  /** Undefined unless an access log wants to know. */
+  readonly onStarted: ((started: StartedConnection) => void) | undefined;
   /** Called when a connection has a server that it should leave. */
   readonly onLeaving: () => void;
 }
@@ -71,6 +73,8 @@ export interface Client {
   /** The id of its connection, unique in the engine. */
   readonly id: number;
   readonly client: Deno.TcpConn;
+  /** The index of the listener that accepted it, and the listener's service. */
+  readonly listener: number;
   readonly service: number;
 }
 
@@ -78,8 +82,10 @@ export interface Client {
 export class StreamsConnection {
   #state: "dialling" | "open" | "ended" = "dialling";
   readonly #startedMs = performance.now();
+  readonly #acceptedAt = Date.now();
   readonly id: number;
   readonly client: Deno.TcpConn;
+  readonly #listener: number;
   readonly #service: number;
   #ip: Uint8Array;
   #address: Address;
@@ -105,12 +111,17 @@ export class StreamsConnection {
   #moves = 0;
   /** The rules by which the gate counts it. */
   #counted = 0;
+  /** How long it took until a first server had accepted. */
+  #connectMs: number | undefined;
+  /** Whose FIN was passed on before the other side had ended. */
+  #firstEnd: "client" | "server" | undefined;
   #sentBytes = 0;
   #receivedBytes = 0;
 
-  constructor({ id, client, service }: Client, readonly context: ConnectionContext) {
+  constructor({ id, client, listener, service }: Client, readonly context: ConnectionContext) {
     this.id = id;
     this.client = client;
+    this.#listener = listener;
     this.#service = service;
     this.#address = addressOf(client);
     this.#ip = ipBytes(this.#address.host);
@@ -181,6 +192,7 @@ export class StreamsConnection {
   async #admit(first: Uint8Array<ArrayBuffer>): Promise<void> {
     if (this.#state === "ended" || !this.#enter()) return;
     const { config, table } = this.context;
+    this.#tellStart();
     const budget = { attempts: config.connectAttemptsMax, deadlineMs: performance.now() + config.connectDeadlineMs };
     const search = this.#search = this.#newSearch("any", [], budget);
     const isFound = await search.run((server, socket) => {
@@ -227,6 +239,12 @@ export class StreamsConnection {
     this.#release(this.#leg);
     this.#conversation.forget();
     this.context.onEnded(this, {
+      id: this.id,
+      listener: this.#listener,
+      acceptedAt: this.#acceptedAt,
+      endedAt: Date.now(),
+      connectMs: this.#connectMs,
+      endedBy: enderOf(fate, this.#firstEnd),
       fate,
       client: formatAddress(this.#address),
       server: server?.name,
@@ -272,6 +290,11 @@ export class StreamsConnection {
     return this.#newSearch(choice, [leg.server.name], this.#newBudget()).next() !== undefined;
   }
 
+  #tellStart(): void {
+    const client = formatAddress(this.#address);
+    this.context.onStarted?.({ id: this.id, client, listener: this.#listener, acceptedAt: this.#acceptedAt });
+  }
+
   get #server(): TableServer | undefined {
     return this.#leg?.isCounted ? this.#leg.server : this.#search?.server;
   }
@@ -289,6 +312,7 @@ export class StreamsConnection {
   /** The first server has accepted. */
   #open(server: TableServer, socket: Deno.TcpConn, first: Uint8Array<ArrayBuffer>): void {
     this.#state = "open";
+    this.#connectMs = performance.now() - this.#startedMs;
     this.#conversation.begin();
     this.#prepare(this.client);
     this.#source.begin(first);
@@ -363,6 +387,7 @@ export class StreamsConnection {
       const writable = writableOf(this.#receiver(leg, (bytes) => this.#countSent(leg, bytes)));
       await this.#source.stream().pipeTo(writable, { signal: leg.signal, preventCancel: true, preventAbort: true });
       leg.sending = "finished";
+      this.#firstEnd ??= "client";
     } catch (error) {
       if (!this.#isCurrent(leg)) return;
       if (!(error instanceof SocketError)) throw error;
@@ -463,6 +488,7 @@ export class StreamsConnection {
       leg.release();
     }
     leg.endPassed = true;
+    this.#firstEnd ??= "server";
     this.#conversation.serverEnded();
     await this.client.closeWrite().catch((error) => {
       throw new SocketError(this.client, error);
@@ -573,6 +599,8 @@ export class StreamsConnection {
     counters.add(MOVED_COUNTERS[state]);
     this.#countOf(leg, "movedAway");
     this.context.onMoved({
+      id: this.id,
+      movedAt: Date.now(),
       client: formatAddress(this.#address),
       from: leg.server.name,
       to: server.name,

@@ -18,7 +18,7 @@ import type { EndedConnection } from "../../observe/connections.ts";
 import { StreamsListener } from "./listener.ts";
 import { NameCache } from "./name_cache.ts";
 import { RetiredSlots } from "../retired_slots.ts";
-import { type ConnectionContext, StreamsConnection } from "./connection.ts";
+import { type Client, type ConnectionContext, StreamsConnection } from "./connection.ts";
 import { RecordingRoom } from "./conversation.ts";
 
 /**
@@ -50,9 +50,12 @@ export const streams: EngineKind = {
     "threads",
     "refusal",
     "urgentData",
+    "sources",
+    "transparent",
   ],
   unsupported: () => undefined,
   threads: () => 0,
+  checkConfig: () => {},
   listen: (address) => new StreamsListener(address),
   create: (options) => new StreamsEngine(options),
 };
@@ -91,6 +94,7 @@ class StreamsEngine implements Engine {
       table: (service) => this.#tables[service],
       onEnded: (connection, ended) => this.#forget(connection, ended),
       onMoved: options.onMoved,
+      onStarted: options.accessLog?.onStarted,
       onLeaving: () => this.#lookLater(),
       onServerFailed: options.onServerFailed,
       onServerLeft: () => this.#declareEmpty(),
@@ -98,7 +102,7 @@ class StreamsEngine implements Engine {
     const timeoutMs = Math.min(config.idleTimeoutMs, config.firstByteTimeoutMs || Infinity);
     const sweepMs = Math.max(IDLE_SWEEP_MIN_MS, timeoutMs / IDLE_SWEEPS_PER_TIMEOUT);
     this.#sweep = setInterval(() => this.#endIdle(), sweepMs);
-    this.#accepting = Promise.all(listeners.map((listener) => this.#acceptAll(listener)));
+    this.#accepting = Promise.all(listeners.map((listener, index) => this.#acceptAll(listener, index)));
   }
 
   update(tables: readonly RoutingTable[], lists?: ClientLists): Promise<void> {
@@ -148,12 +152,13 @@ class StreamsEngine implements Engine {
     await this.stop(0);
   }
 
-  async #acceptAll({ listener, service }: ServiceListener): Promise<void> {
+  async #acceptAll({ listener, service }: ServiceListener, index: number): Promise<void> {
     assert(listener instanceof StreamsListener, "a listener of another engine");
     const backoff = new AcceptBackoff();
     while (!this.#stopping) {
       try {
-        this.#serve(await listener.socket.accept(), service);
+        const client = await listener.socket.accept();
+        this.#serve({ id: ++this.#lastId, client, listener: index, service });
       } catch (error) {
         if (this.#stopping) return;
         if (CLIENT_ERRORS.some((kind) => error instanceof kind)) {
@@ -175,11 +180,11 @@ class StreamsEngine implements Engine {
     await Promise.race([over, this.#stopped.promise]).finally(() => clearTimeout(timer));
   }
 
-  #serve(client: Deno.TcpConn, service: number): void {
+  #serve(client: Client): void {
     const { counters, config } = this.#options;
     counters.add("accepted");
     const open = counters.raise("open");
-    const connection = new StreamsConnection({ id: ++this.#lastId, client, service }, this.#context);
+    const connection = new StreamsConnection(client, this.#context);
     this.#connections.set(connection.id, connection);
     if (open > config.connectionsMax) connection.end("refused_limit");
     else void connection.run();

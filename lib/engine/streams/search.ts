@@ -6,7 +6,7 @@
 import type { Address } from "../../values/address.ts";
 import { abortable } from "@std/async";
 import { connectTo } from "../../health/connect.ts";
-import { isOwnShortage } from "../../health/shortage.ts";
+import { isNoLocalPort, isOwnShortage, noLocalPort } from "../../health/shortage.ts";
 import { afterSockets } from "../../health/socket_timer.ts";
 import type { Counters } from "../../observe/counters.ts";
 import { messageOf } from "../../values/errors.ts";
@@ -153,8 +153,10 @@ export class Search {
     } catch (error) {
       if (this.#dialled !== dialled) return undefined;
       this.#dialled = undefined;
+      const inUse = counters.getOf(server.slot, "serverOpen") - 1; // without this one
+      const noPort = isNoLocalPort(error) ? noLocalPort(server.name, inUse) : undefined;
       const reason = `${abort.signal.reason ?? messageOf(error)}`;
-      tally.reason = `${server.name}: ${reason}`;
+      tally.reason = noPort ?? `${server.name}: ${reason}`;
       const isItsFault = !dialled.isSkipped && !isOwnShortage(error);
       if (isItsFault) counters.addTo(server.slot, "connectFailures");
       releaseServer(context, server);

@@ -143,9 +143,14 @@ test("a worker that dies loses its connections, is replaced, and nobody who wait
     const [worker] = await workersOf(engine, 1);
     const inodes = worker.sockets.map((socket) => Deno.readLinkSync(`/proc/self/fd/${socket}`));
     kill(worker);
-    const { durationMs: _, ...lost } = await engine.ended.take();
+    const { durationMs: _, id: __, ...lost } = await engine.ended.take();
     const waiting = Array.from({ length: 5 }, (_, i) => ask(engine.address, `${i}`));
     assertEquals(lost, {
+      listener: 0,
+      acceptedAt: undefined,
+      endedAt: undefined,
+      connectMs: undefined,
+      endedBy: "balancer",
       fate: "worker_lost",
       client: `127.0.0.1:${client.localAddr.port}`,
       server: server.name,

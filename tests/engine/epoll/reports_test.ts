@@ -1,6 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { WORD } from "../../../lib/engine/epoll/descriptor_table.ts";
-import { allocateReports, type EndRecord, type EndReport, ReportReader, ReportWriter } from "../../../lib/engine/epoll/reports.ts";
+import {
+  allocateReports,
+  type EndRecord,
+  type EndReport,
+  FIRST_END,
+  type MoveRecord,
+  ReportReader,
+  ReportWriter,
+} from "../../../lib/engine/epoll/reports.ts";
 
 const RING_RECORDS = 8192;
 
@@ -10,7 +18,19 @@ function makeRing(shared = allocateReports()) {
   return ring;
 }
 
-const END: EndRecord = { fate: "done", slot: 0, errno: 0, sentBytes: 0, receivedBytes: 0, durationMs: 0 };
+const END: EndRecord = {
+  id: 0,
+  fate: "done",
+  slot: 0,
+  errno: 0,
+  first: FIRST_END.none,
+  sentBytes: 0,
+  receivedBytes: 0,
+  durationMs: 0,
+  acceptedAt: NaN,
+  endedAt: NaN,
+  connectMs: NaN,
+};
 
 /** The row of a client, behind another one. */
 function clientRow(ip: Uint8Array, port: number, { attempts = 1, moves = 0 } = {}) {
@@ -29,11 +49,13 @@ function writeEnd(writer: ReportWriter, port: number): void {
 
 /** Takes the ends, and nothing else may be there. */
 function drain(reader: ReportReader, onEnd: (report: EndReport) => void): number {
+  const refuse = (what: string) => () => assert(false, what);
   return reader.drain({
     onEnd,
-    onMove: () => assert(false, "a move"),
-    onFailure: () => assert(false, "a failure"),
-    onRefusal: () => assert(false, "a refusal"),
+    onStart: refuse("a beginning"),
+    onMove: refuse("a move"),
+    onFailure: refuse("a failure"),
+    onRefusal: refuse("a refusal"),
   });
 }
 
@@ -47,48 +69,62 @@ Deno.test("drain() gives every field of an end as it was written", () => {
   const { reader, writer } = makeRing();
   const ip = Uint8Array.from({ length: 16 }, (_, i) => 255 - i);
   const end: EndRecord = {
+    id: 2 ** 53 - 1,
     fate: "server_lost",
     slot: -1,
     errno: -2,
+    first: FIRST_END.server,
     sentBytes: 2 ** 53,
     receivedBytes: 2 ** 40 + 1,
     durationMs: 0.25,
+    acceptedAt: 1.8e12,
+    endedAt: 1.8e12 + 0.5,
+    connectMs: 0.125,
   };
-  writer.writeEnd(clientRow(ip, 65535, { attempts: 7, moves: 5 }), end);
-  const count = drain(reader, ({ fate, slot, attempts, moves, errno, ip: got, port, sentBytes, receivedBytes, durationMs }) => {
-    assertEquals({ fate, slot, errno, sentBytes, receivedBytes, durationMs }, end);
-    assertEquals([attempts, moves, port], [7, 5, 65535]);
-    assertEquals(got, ip);
+  writer.writeEnd(clientRow(ip, 65535 | 3 << 16, { attempts: 7, moves: 65535 }), end);
+  const count = drain(reader, (report) => {
+    const got = Object.fromEntries(Object.keys(end).map((name) => [name, report[name as keyof EndRecord]]));
+    assertEquals(got, { ...end });
+    assertEquals([report.attempts, report.moves, report.port, report.listener], [7, 65535, 65535, 3]);
+    assertEquals(report.ip, ip);
   });
   assertEquals(count, 1);
   assertEquals(drain(reader, () => {}), 0);
 });
 
-Deno.test("drain() tells ends, moves, failures and refusals apart, in the order in which they were written", () => {
+const MOVE: MoveRecord = { id: 8, slot: 4, from: 3, loss: "silent", state: "idle", replayedBytes: 9, movedAt: 1.8e12 };
+
+Deno.test("drain() tells beginnings, ends, moves, failures and refusals apart, in the order in which they were written", () => {
   const { reader, writer } = makeRing();
   const told: unknown[] = [];
-  writer.writeMove(clientRow(Uint8Array.of(127, 0, 0, 1), 80), {
-    slot: 4,
-    from: 3,
-    loss: "silent",
-    state: "idle",
-    replayedBytes: 9,
-  });
+  writer.writeStart(clientRow(Uint8Array.of(127, 0, 0, 1), 79 | 2 << 16), 7, 1.7e12);
+  writer.writeMove(clientRow(Uint8Array.of(127, 0, 0, 1), 80), MOVE);
   writer.writeFailure(3, 111);
-  writer.writeRefusal(clientRow(Uint8Array.of(127, 0, 0, 2), 82), "client_rate");
+  writer.writeRefusal(clientRow(Uint8Array.of(127, 0, 0, 2), 82), 9, "client_rate");
   writeEnd(writer, 81);
   reader.drain({
+    onStart: ({ id, ip, port, listener, acceptedAt }) => told.push({ id, ip: [...ip], port, listener, acceptedAt }),
     onEnd: ({ port }) => told.push({ port }),
-    onMove: ({ slot, from, loss, state, replayedBytes, ip, port }) =>
-      told.push({ slot, from, loss, state, replayedBytes, ip: [...ip], port }),
+    onMove: ({ id, slot, from, loss, state, replayedBytes, movedAt, ip, port }) =>
+      told.push({ id, slot, from, loss, state, replayedBytes, movedAt, ip: [...ip], port }),
     onFailure: (slot, errno) => told.push({ slot, errno }),
     onRefusal: ({ ip, port, fate }) => told.push({ ip: [...ip], port, fate }),
   });
-  const move = { slot: 4, from: 3, loss: "silent", state: "idle", replayedBytes: 9, ip: [127, 0, 0, 1], port: 80 };
-  assertEquals(told, [move, { slot: 3, errno: 111 }, { ip: [127, 0, 0, 2], port: 82, fate: "client_rate" }, { port: 81 }]);
+  const ip = [127, 0, 0, 1];
+  const start = { id: 7, ip, port: 79, listener: 2, acceptedAt: 1.7e12 };
+  const refusal = { ip: [127, 0, 0, 2], port: 82, fate: "client_rate" };
+  assertEquals(told, [start, { ...MOVE, ip, port: 80 }, { slot: 3, errno: 111 }, refusal, { port: 81 }]);
 });
 
-Deno.test("a client's port is reported without its service", () => {
+Deno.test("a full ring counts the ends and beginnings that it drops apart from the others, once", () => {
+  const { reader, writer } = makeRing();
+  for (let i = 0; i < RING_RECORDS + 2; i++) writeEnd(writer, i);
+  writer.writeMove(clientRow(new Uint8Array(4), 80), MOVE);
+  writer.writeStart(clientRow(new Uint8Array(4), 80), 1, 0);
+  assertEquals([reader.takeUnreported(), reader.takeDropped(), reader.takeUnreported()], [3, 4, 0]);
+});
+
+Deno.test("a client's port is reported without its listener", () => {
   const { reader, writer } = makeRing();
   writeEnd(writer, 80 | 3 << 16);
   assertEquals(portsOf(reader), [80]);

@@ -1,0 +1,167 @@
+/**
+ * From which address a worker dials: the one that the kernel chooses, the next of `--source`, or with `--transparent` the client's
+ * own. Binds the socket and connects it; what follows from a failure is the dialer's.
+ */
+
+import { ERRNO } from "../system/errno.ts";
+import { type Libc, SOCKADDR, SOCKET } from "../system/libc.ts";
+import { encodeSockaddr } from "../system/sockaddr.ts";
+import type { Sockets } from "../system/sockets.ts";
+import { OperatorError } from "../../values/errors.ts";
+import type { EngineConfig } from "../engine.ts";
+import { rowOf, WORD } from "./descriptor_table.ts";
+import { errnoText } from "../system/libc.ts";
+import { REASON } from "./reasons.ts";
+import type { WorkerKit } from "./worker_kit.ts";
+
+/** The addresses tried for one dial while they have no free port: looking for one takes the kernel longer the fewer are left. */
+const TRIED_MAX = 4;
+/** A lack of local ports is said at most this often by a worker. */
+const SAY_EVERY_MS = 10_000;
+
+/** Addresses of one family, which take turns. */
+class Turns {
+  #next: number;
+
+  constructor(readonly sockaddrs: readonly Uint8Array<ArrayBuffer>[], first: number) {
+    this.#next = first % Math.max(1, sockaddrs.length);
+  }
+
+  take(): Uint8Array<ArrayBuffer> {
+    const sockaddr = this.sockaddrs[this.#next];
+    this.#next = (this.#next + 1) % this.sockaddrs.length;
+    return sockaddr;
+  }
+}
+
+/** The parts of the worker that dialling from an address uses. */
+type SourcesKit = Pick<WorkerKit, "libc" | "sockets" | "table" | "config" | "setup" | "clock" | "post">;
+
+/** The source addresses of one worker. */
+export class Sources {
+  readonly #kit: SourcesKit;
+  readonly #ipv4: Turns;
+  readonly #ipv6: Turns;
+  /** Memory for the address that a socket is bound to. */
+  readonly #bound = new Uint8Array(new ArrayBuffer(SOCKADDR.length6));
+  readonly #boundAddress: bigint;
+  #saidMs = -Infinity;
+
+  constructor(kit: SourcesKit) {
+    this.#kit = kit;
+    const { ipv4 = [], ipv6 = [] } = kit.config.sources ?? {};
+    const turns = (ips: readonly string[]) => new Turns(ips.map((host) => encodeSockaddr({ host, port: 0 })), kit.setup.index);
+    this.#ipv4 = turns(ipv4);
+    this.#ipv6 = turns(ipv6);
+    this.#boundAddress = kit.libc.addressOf(this.#bound.buffer);
+  }
+
+  /**
+   * connect(2) for this client to the sockaddr of `length` bytes at `address`. Returns 0 if the server has accepted or still may,
+   * otherwise an errno or REASON.
+   */
+  connect(client: number, server: number, address: bigint, length: number): number {
+    const { transparent, sources } = this.#kit.config;
+    if (transparent) return this.#connectAs(client, server, address, length);
+    const failure = sources === null ? this.#connect(server, address, length) : this.#connectInTurn(server, address, length);
+    if (failure === ERRNO.EADDRNOTAVAIL) this.#sayShortage(client);
+    return failure;
+  }
+
+  #connect(server: number, address: bigint, length: number): number {
+    const { libc } = this.#kit;
+    if (libc.call.connect(server, address, length) === 0) return 0;
+    const errno = libc.errno();
+    return errno === ERRNO.EINPROGRESS ? 0 : errno;
+  }
+
+  /** Connects from the next address of the server's family, or from one after it while they have no free port. */
+  #connectInTurn(server: number, address: bigint, length: number): number {
+    const turns = length === SOCKADDR.length4 ? this.#ipv4 : this.#ipv6;
+    const count = Math.min(turns.sockaddrs.length, TRIED_MAX);
+    if (count === 0) return this.#connect(server, address, length);
+    let failure = 0;
+    for (let tried = 0; tried < count; tried++) {
+      this.#bound.set(turns.take().subarray(0, length));
+      failure = this.#connectFrom(server, address, length);
+      if (failure !== ERRNO.EADDRNOTAVAIL && failure !== REASON.sourceGone) break;
+    }
+    return failure;
+  }
+
+  /** Connects from the client's address. */
+  #connectAs(client: number, server: number, address: bigint, length: number): number {
+    const { table, sockets } = this.#kit;
+    const ipLength = table.words[rowOf(client) + WORD.ipLength];
+    const isIpv4 = length === SOCKADDR.length4;
+    if (ipLength !== (isIpv4 ? 4 : 16)) return REASON.otherFamily;
+    if (!allowTransparent(sockets, server, isIpv4)) return this.#kit.libc.errno();
+    const ipAt = (rowOf(client) + WORD.ip) * 4;
+    this.#bound.fill(0)[SOCKADDR.family] = isIpv4 ? SOCKET.AF_INET : SOCKET.AF_INET6;
+    for (let i = 0; i < ipLength; i++) this.#bound[(isIpv4 ? SOCKADDR.address4 : SOCKADDR.address6) + i] = table.bytes[ipAt + i];
+    return this.#connectFrom(server, address, length);
+  }
+
+  /** Connects from the address in `#bound`. */
+  #connectFrom(server: number, address: bigint, length: number): number {
+    const failure = bind(this.#kit, server, this.#boundAddress, length) || this.#connect(server, address, length);
+    return failure === ERRNO.EINVAL ? REASON.badSource : failure;
+  }
+
+  #sayShortage(client: number): void {
+    const { clock, post, table } = this.#kit;
+    if (clock.nowMs < this.#saidMs + SAY_EVERY_MS) return;
+    this.#saidMs = clock.nowMs;
+    post({ kind: "noLocalPort", slot: table.words[rowOf(client) + WORD.slot] });
+  }
+}
+
+/**
+ * Binds a socket to an address, and leaves the port to connect(2): chosen here, it would be taken for every destination. Returns 0,
+ * an errno or REASON.
+ */
+function bind({ libc, sockets }: { libc: Libc; sockets: Sockets }, socket: number, address: bigint, length: number): number {
+  sockets.set(socket, SOCKET.IPPROTO_IP, SOCKET.IP_BIND_ADDRESS_NO_PORT, 1);
+  if (libc.call.bind(socket, address, length) === 0) return 0;
+  const errno = libc.errno();
+  return errno === ERRNO.EADDRNOTAVAIL ? REASON.sourceGone : errno;
+}
+
+/** Allows a socket to be bound to an address of another machine. */
+function allowTransparent(sockets: Sockets, socket: number, isIpv4: boolean): boolean {
+  if (isIpv4) return sockets.set(socket, SOCKET.IPPROTO_IP, SOCKET.IP_TRANSPARENT, 1);
+  return sockets.set(socket, SOCKET.IPPROTO_IPV6, SOCKET.IPV6_TRANSPARENT, 1);
+}
+
+/** Tries what the settings ask for. Throws an operator error if this machine does not allow it. */
+export function checkSources(sockets: Sockets, { sources, transparent }: Pick<EngineConfig, "sources" | "transparent">): void {
+  for (const ip of [...sources?.ipv4 ?? [], ...sources?.ipv6 ?? []]) checkSource(sockets, ip);
+  if (!transparent) return;
+  const errno = withSocket(sockets.libc, "0.0.0.0", (socket) => allowTransparent(sockets, socket, true) ? 0 : sockets.libc.errno());
+  if (errno === 0) return;
+  const wayOut = "give it that (systemd: AmbientCapabilities=CAP_NET_ADMIN), or tell servers the client by --proxy v2";
+  const why = errno === ERRNO.EPERM ? `the process lacks the capability CAP_NET_ADMIN; ${wayOut}` : errnoText(errno);
+  throw new OperatorError("failed", `Cannot use --transparent: ${why}`);
+}
+
+function checkSource(sockets: Sockets, ip: string): void {
+  const { libc } = sockets;
+  const sockaddr = encodeSockaddr({ host: ip, port: 0 });
+  const length = ip.includes(":") ? SOCKADDR.length6 : SOCKADDR.length4;
+  const failure = withSocket(libc, ip, (socket) => bind({ libc, sockets }, socket, libc.addressOf(sockaddr.buffer), length));
+  if (failure === 0) return;
+  const why = failure === REASON.sourceGone ? "it is not an address of this machine" : errnoText(failure);
+  throw new OperatorError("failed", `Cannot connect from --source ${ip}: ${why}`);
+}
+
+/** What the function makes of a TCP socket of the address's family. */
+function withSocket(libc: Libc, ip: string, use: (socket: number) => number): number {
+  const family = ip.includes(":") ? SOCKET.AF_INET6 : SOCKET.AF_INET;
+  const socket = libc.call.socket(family, SOCKET.SOCK_STREAM | SOCKET.SOCK_CLOEXEC, 0);
+  if (socket < 0) return libc.errno();
+  try {
+    return use(socket);
+  } finally {
+    libc.call.close(socket);
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * The access log: which connections are in it, and what becomes of lines that it loses. A connection whose fate is `done` is in it
+ * if it belongs to the sample; every other one is at its end. Moves come one by one before the end and are kept until then, up to
+ * limits. Never delays anybody: lines go to a LineBuffer. Reads no clock but the one that it is given.
+ */
+
+import { formatConnectionId } from "../values/connection_id.ts";
+import { isSampled } from "../values/sampling.ts";
+import { AccessLines, type AccessMoves, type AccessPlace } from "./access_line.ts";
+import type { EndedConnection, MovedConnection, StartedConnection } from "./connections.ts";
+import type { Counters } from "./counters.ts";
+import { LineBuffer, type LineOutput } from "./line_buffer.ts";
+import { logger } from "./log.ts";
+
+/** Limit on lines that wait to be written, in characters: about two seconds at 10,000 connections a second. */
+const WAITING_MAX = 8 * 1024 ** 2;
+
+/** Moves in the line of one connection. Further ones are only counted. */
+export const MOVES_LISTED_MAX = 32;
+/** Open connections whose moves are kept. */
+export const MOVED_KEPT_MAX = 100_000;
+
+/** Time between two messages that lines were dropped. */
+export const WARN_PAUSE_MS = 10_000;
+
+const NO_MOVES: AccessMoves = { list: "", listed: 0, replayedBytes: 0 };
+
+const log = logger("access");
+
+/** Where the access log goes, and what is in it. */
+export interface AccessLogTarget {
+  readonly output: LineOutput;
+  /** The share of the connections with the fate `done` that are logged, from 0 to 1. */
+  readonly sample: number;
+  /** Whether beginnings are logged, too. */
+  readonly starts: boolean;
+}
+
+/** Options of an AccessLog. */
+interface AccessLogOptions extends AccessLogTarget {
+  /** The daemon's, for `formatConnectionId`. */
+  readonly startId: string;
+  /** By the index of the listener. */
+  readonly places: readonly AccessPlace[];
+  readonly counters: Pick<Counters, "add">;
+  readonly nowMs?: () => number;
+}
+
+/** An access log. */
+export class AccessLog {
+  readonly #options: AccessLogOptions;
+  readonly #buffer: LineBuffer;
+  readonly #lines = new AccessLines();
+  /** By the number of the connection. */
+  readonly #moves = new Map<number, AccessMoves>();
+  /** Dropped lines of which the log does not know yet. */
+  #unsaid = { count: 0, why: "" };
+  #saidMs = -Infinity;
+
+  constructor(options: AccessLogOptions) {
+    this.#options = options;
+    const onDropped = (count: number, why: string) => this.drop(count, why);
+    this.#buffer = new LineBuffer({ output: options.output, keptMax: WAITING_MAX, onDropped });
+  }
+
+  /** A connection has begun. */
+  started(started: StartedConnection): void {
+    if (!isSampled(started.id, this.#options.sample)) return;
+    this.#buffer.write(this.#lines.start(this.#idOf(started), started, this.#placeOf(started)));
+  }
+
+  /** A connection has moved. */
+  moved(moved: MovedConnection): void {
+    const before = this.#moves.get(moved.id) ?? NO_MOVES;
+    if (before === NO_MOVES && this.#moves.size >= MOVED_KEPT_MAX) this.#forgetOldest();
+    const isListed = before.listed < MOVES_LISTED_MAX;
+    this.#moves.set(moved.id, {
+      list: isListed ? `${before.list}${before.listed > 0 ? "," : ""}${this.#lines.move(moved)}` : before.list,
+      listed: before.listed + (isListed ? 1 : 0),
+      replayedBytes: before.replayedBytes + moved.replayedBytes,
+    });
+  }
+
+  /** A connection has ended. */
+  ended(ended: EndedConnection): void {
+    const moves = ended.moves === 0 ? NO_MOVES : this.#moves.get(ended.id) ?? NO_MOVES;
+    if (moves !== NO_MOVES) this.#moves.delete(ended.id);
+    if (ended.fate === "done" && !isSampled(ended.id, this.#options.sample)) return;
+    this.#buffer.write(this.#lines.end(this.#idOf(ended), ended, this.#placeOf(ended), moves));
+  }
+
+  /** So many lines were lost, for this reason (a clause). They are counted, and said in the log once in a while. */
+  drop(count: number, why: string): void {
+    const { counters, nowMs = () => performance.now() } = this.#options;
+    counters.add("accessLogDropped", count);
+    this.#unsaid = { count: this.#unsaid.count + count, why };
+    if (nowMs() - this.#saidMs < WARN_PAUSE_MS) return;
+    this.#saidMs = nowMs();
+    this.#sayDropped();
+  }
+
+  /** Resolves when every line is written or dropped, and the log knows of those that were dropped. */
+  async flush(): Promise<void> {
+    await this.#buffer.flush();
+    this.#sayDropped();
+  }
+
+  #sayDropped(): void {
+    const { count, why } = this.#unsaid;
+    if (count > 0) log.warn("{dropped} lines of the access log were dropped: {why}", { dropped: count, why });
+    this.#unsaid = { count: 0, why: "" };
+  }
+
+  #idOf({ id }: { readonly id: number }): string {
+    return formatConnectionId(this.#options.startId, id);
+  }
+
+  #placeOf({ listener }: { readonly listener: number }): AccessPlace {
+    return this.#options.places[listener];
+  }
+
+  /** Its end was not reported, or it has been open longest since it moved. */
+  #forgetOldest(): void {
+    for (const id of this.#moves.keys()) return void this.#moves.delete(id);
+  }
+}

@@ -1,0 +1,45 @@
+/** Where the access log goes: a log file of its own, or standard output. */
+
+import { STANDARD_OUTPUT } from "../values/config.ts";
+import { OperatorError } from "../values/errors.ts";
+import { type LineOutput, streamOutput } from "./line_buffer.ts";
+import { logStuck } from "./log.ts";
+import { LogFile, ROTATION } from "./log_file.ts";
+
+/** An output of the access log. Disposing of it closes its file. */
+export interface AccessOutput extends LineOutput, AsyncDisposable {
+  /** Opens the file again after it was moved away. Returns false if there is none. Throws an operator error. */
+  reopen(): Promise<boolean>;
+}
+
+/** Options of `openAccessOutput`. */
+interface AccessOutputOptions {
+  /** The log file, which must be another one. */
+  readonly logFile?: string;
+  /** Nothing is written to standard output before: its first line is the daemon's address. */
+  readonly ready: Promise<void>;
+}
+
+/** Opens the file with this path, or standard output for STANDARD_OUTPUT. Throws an operator error. */
+export async function openAccessOutput(path: string, { logFile, ready }: AccessOutputOptions): Promise<AccessOutput> {
+  if (path === STANDARD_OUTPUT) return standardOutput(ready);
+  const file = await LogFile.open(path, { ...ROTATION, onStuck: (why) => logStuck(path, why) });
+  if (logFile !== undefined && await Deno.realPath(path) === await Deno.realPath(logFile)) {
+    await file.close();
+    throw new OperatorError("usage", `Access log ${JSON.stringify(path)} is the log file; choose another path for one of them`);
+  }
+  return {
+    append: (lines) => file.append(lines),
+    reopen: () => file.reopen().then(() => true),
+    [Symbol.asyncDispose]: () => file.close(),
+  };
+}
+
+function standardOutput(ready: Promise<void>): AccessOutput {
+  const output = streamOutput(Deno.stdout);
+  return {
+    append: (lines) => ready.then(() => output.append(lines)),
+    reopen: () => Promise.resolve(false),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
