@@ -6,7 +6,7 @@
 // deno-lint-ignore-file no-console -- a program speaks to its user; the rest of the code logs
 
 import deno from "./deno.json" with { type: "json" };
-import { formatAddress, parseHost, parsePort } from "./lib/values/address.ts";
+import { type Address, formatAddress, parseHost, parsePort, reaches } from "./lib/values/address.ts";
 import { Balancer } from "./lib/balancer/balancer.ts";
 import {
   type CommandInput,
@@ -15,14 +15,16 @@ import {
   parseCommandLine,
   type ProgramSpec,
 } from "./lib/values/command_line.ts";
-import { ACCESS_LOG_START, type Config, DEFAULT_GRACE_MS, NO_STATE, parseConfig, SETTINGS } from "./lib/values/config.ts";
+import { type Config, DEFAULT_GRACE_MS, NO_STATE, parseConfig, SETTINGS } from "./lib/values/config.ts";
 import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
-import { checksUnder, connectionsUnder, readDescriptorLimit } from "./lib/balancer/descriptors.ts";
+import { checksUnder, connectionsUnder, readSystemLimits } from "./lib/balancer/descriptors.ts";
 import { warnOfSettings } from "./lib/engine/abilities.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
+import { answerMetrics, Monitor } from "./lib/control/monitor.ts";
+import { whyNotReady } from "./lib/balancer/readiness.ts";
 import { Lock } from "./lib/control/lock.ts";
 import { type AccessOutput, openAccessOutput } from "./lib/observe/access_output.ts";
 import { endLogging, logger, reopenLog, setUpLogging } from "./lib/observe/log.ts";
@@ -46,7 +48,6 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
       arguments: ["inet_address", "inet_port"],
       options: [
         ...Object.values(SETTINGS),
-        ACCESS_LOG_START,
         {
           flag: "log-file",
           value: "PATH",
@@ -88,12 +89,13 @@ async function main(argv: readonly string[]): Promise<number> {
 async function run({ arguments: [host, port], options }: CommandInput): Promise<number> {
   const listen = { host: parseHost(host), port: parsePort(port, 0) };
   const config = parseConfig(options);
+  refuseClientsAddress(config.http, listen);
   const lists = await ListFiles.load(config);
   const name = parseName(options.name ?? DEFAULT_NAME);
   const paths = findPaths(name, { keepsState: options[NO_STATE.flag] === undefined });
   const engine = chooseEngine(config.engine);
   engine.kind.checkConfig(config);
-  const descriptors = await readDescriptorLimit();
+  const { descriptors, localPorts } = await readSystemLimits();
   const limit = connectionsUnder(descriptors, engine.kind.threads(config));
   const connectionsMax = config.connectionsMax === "auto" ? limit : config.connectionsMax;
 
@@ -119,6 +121,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   for (const warning of warnings) log.warn(warning);
 
   await claimSocket(paths.socket); // before clients can connect: if it fails, they would lose their connections
+  await using monitor = config.http === null ? undefined : await Monitor.open(config.http);
   await using balancer = new Balancer({
     engine: engine.kind,
     listener: engine.kind.listen(listen, config),
@@ -132,18 +135,28 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     accessLog: accessOutput && {
       output: accessOutput,
       sample: config.accessLogSample,
-      starts: options[ACCESS_LOG_START.flag] !== undefined,
+      starts: config.accessLogStart,
     },
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     save: (servers) => state === null ? Promise.resolve() : saveState(state, servers),
   });
   await using keeper = standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
+  const http = monitor === undefined ? null : formatAddress(monitor.address);
+  const facts = {
+    ...describe(name, engine.name, options, paths, warnings),
+    http,
+    localPorts: { perAddress: localPorts, sources: config.sources },
+  };
+  monitor?.show({
+    metrics: (format) => answerMetrics(balancer, facts, format),
+    whyNotReady: () => whyNotReady({ stopping: balancer.stopping, servers: balancer.countServers() }),
+  });
   const stopping = stopWhenAsked(balancer, keeper);
   reloadListsWhenAsked(balancer, lists);
   await using control = await serveControl({
     path: paths.socket,
     balancer,
-    facts: describe(name, engine.name, options, paths, warnings),
+    facts,
     stop: stopping.stop,
   });
   await using _guard = new Guard(control.door, lock);
@@ -153,6 +166,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     servers: servers.length,
     engine: engine.name,
   });
+  if (http !== null) log.info("Serving metrics and readiness by HTTP on {http}", { http });
   console.log(address);
   listening.resolve();
   if (options["stop-at-eof"] !== undefined) awaitEof().then(() => stopping.stop(0));
@@ -160,6 +174,13 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   log.info("Stopped");
   setTimeout(() => Deno.exit(EXIT.done), CLEANUP_MAX_MS); // a hanging look-up or disk must not keep a stopped daemon alive
   return EXIT.done;
+}
+
+/** Metrics have a port of their own: the one for clients is relayed whole. */
+function refuseClientsAddress(http: Address | null, listen: Address): void {
+  if (http === null || listen.port === 0 || !reaches(http, listen)) return;
+  const why = "clients connect there; choose another port for one of them";
+  throw new OperatorError("usage", `Cannot serve --${SETTINGS.http.flag} on ${formatAddress(http)}: ${why}`);
 }
 
 /** Opens the access log, if there is to be one. `listening`: the address is on standard output. */
@@ -274,7 +295,7 @@ function describe(
   options: CommandInput["options"],
   paths: Paths,
   warnings: readonly string[],
-): DaemonFacts {
+): Omit<DaemonFacts, "http" | "localPorts"> {
   const rows: readonly OptionSpec[] = Object.values(SETTINGS);
   const settings = rows.flatMap(({ flag, aliases = [], default: usual = "" }) =>
     // an alias that was a key stays one

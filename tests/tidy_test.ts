@@ -36,11 +36,11 @@ const WORKER = "lib/engine/epoll/worker.ts";
 
 /** Files that must not reach others, through any number of imports that run (not `import type`). */
 const OUT_OF_REACH: readonly [from: string, never: RegExp][] = [
-  ["ctl.ts", /^lib\/(engine\/|balancer\/|control\/(api|openapi|server)\.ts)|^(hono|zod|prom-client|@logtape)/],
+  ["ctl.ts", /^lib\/(engine\/|balancer\/|control\/(api|openapi|server)\.ts)|^(hono|zod|@logtape)/],
   ["lib/balancer/balancer.ts", /^lib\/engine\/(?!engine\.ts$)|^lib\/control\//],
   ["lib/engine/mod.ts", /^lib\/(balancer\/|control\/)/],
   [WORKER, /^lib\/(balancer\/|control\/|observe\/(metrics|log)\.ts|engine\/(epoll\/engine|mod)\.ts|engine\/streams\/)/],
-  [WORKER, /^(@logtape|prom-client)/],
+  [WORKER, /^@logtape/],
   ["lib/routing/route.ts", /^lib\/(engine|balancer|control|observe|health)\//],
 ];
 
@@ -51,7 +51,6 @@ const GATEKEEPERS: readonly [specifier: RegExp, allowed: RegExp][] = [
   [/^xxhash-wasm$/, /^lib\/routing\/hash\.ts$/],
   [/^hono/, /^lib\/control\/server\.ts$/],
   [/^zod/, /^lib\/control\/(api|openapi)\.ts$/],
-  [/^prom-client/, /^lib\/observe\/metrics\.ts$/],
 ];
 
 /** A reader decides in a minute. */

@@ -41,7 +41,7 @@ async function runDeno(args: readonly string[]): Promise<{ success: boolean; com
 
 /**
  * Compiles a program for a target triple (undefined: this machine). False where the runtime base cannot be had. What is compiled is
- * the bundled program: given the packages themselves, `deno compile` 2.9.6 overflows its stack on prom-client.
+ * the bundled program: given the packages themselves, `deno compile` 2.9.6 overflowed its stack on one of them.
  */
 export async function compileByDeno(name: ProgramName, output: string, target?: string): Promise<boolean> {
   const folder = await Deno.makeTempDir({ prefix: "balancer_compile_" });

@@ -16,6 +16,7 @@ import { EXIT } from "../lib/values/errors.ts";
 import { formatSize } from "../lib/values/size.ts";
 import { ACCESS_FIELDS } from "../lib/observe/access_line.ts";
 import { FAMILIES } from "../lib/observe/metrics.ts";
+import { ALERTS } from "./contrib/alerts.ts";
 import { WORKLOADS } from "./bench/workloads.ts";
 
 const ROOT = `${import.meta.dirname}/../`;
@@ -73,9 +74,11 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   recentMax: ["Ended connections in one answer", count],
   proxyHeaderBytesMax: ["PROXY protocol header", formatSize],
   requestBytesMax: ["Body of a request on the control socket", formatSize],
-  requestTimeMaxMs: ["Time for a request to arrive on the control socket", formatDuration],
+  requestTimeMaxMs: ["Time for a request to arrive on the control socket or on `--http`", formatDuration],
   controlConnectionsMax: ["Connections to the control socket", count],
   controlWaitingMax: ["Connections to the control socket that have sent no request", count],
+  httpConnectionsMax: ["Connections to the address of `--http`", count],
+  requestHeadersMax: ["Header lines of a request, on the control socket and on `--http`", count],
   stateFileBytesMax: ["State file", formatSize],
   caFileBytesMax: ["File of authorities for HTTPS checks", formatSize],
   acceptProxyMax: ["Prefixes of `--accept-proxy`", count],
@@ -125,6 +128,10 @@ export const TABLES: Readonly<Record<string, Table>> = {
   metrics: {
     heading: ["Metric", "Type", "Meaning"],
     rows: FAMILIES.map(({ name, type, help }) => ({ cells: [code(name), type, help] })),
+  },
+  alerts: {
+    heading: ["Alert", "Fires when", "For", "Severity"],
+    rows: Object.entries(ALERTS).map(([name, { when, for: wait, severity }]) => ({ cells: [code(name), when, wait, severity] })),
   },
   access: {
     heading: ["Field", "Lines", "Type", "Meaning"],

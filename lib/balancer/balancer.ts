@@ -18,7 +18,7 @@ import { didYouMean } from "../values/did_you_mean.ts";
 import { formatDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
 import { CHECKS_UNDER_WAY_MAX, runnable } from "../health/health.ts";
-import { runCheck } from "../health/check.ts";
+import { counterOf, runCheck } from "../health/check.ts";
 import type { CheckStep } from "../health/check_steps.ts";
 import { type ClientLists, isRefusal } from "../routing/client_limits.ts";
 import { explainClient, type Explanation } from "../routing/explain.ts";
@@ -216,6 +216,7 @@ export class Balancer implements AsyncDisposable {
       }),
       trustOf: (ca) => this.#authorities.trustOf(ca),
       onChange: (server, condition) => this.#onCondition(server, condition),
+      onChecked: (slot, result) => this.counters.addTo(slot, counterOf(result)),
       onSilent: (slot, { silentMs, sinceHealthyMs }) => this.#engine.lose(slot, silentMs, sinceHealthyMs),
     });
     this.#pool = new Map(
@@ -525,7 +526,9 @@ export class Balancer implements AsyncDisposable {
     return checkOf(server.settings, this.#config, server);
   }
 
-  /** Reads the authorities that the checks of a server with these settings need. Throws an operator error if they cannot be used. */
+  /**
+   * Reads the authorities that the checks of a server with these settings need. Throws an operator error if they cannot be used.
+   */
   async #requireTrust(address: Address, settings: Partial<ServerSettings>): Promise<void> {
     const { question, ca } = checkOf({ ...DEFAULT_SERVER_SETTINGS, ...settings }, this.#config, { address });
     if (question.kind === "https" || settings.checkCa !== undefined) await this.#authorities.load(ca);

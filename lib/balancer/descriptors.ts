@@ -1,4 +1,4 @@
-/** How many connections fit under the limit on open files. */
+/** What this machine limits: how many connections fit under the limit on open files, and how many local ports there are. */
 
 import { CHECKS_UNDER_WAY_MAX } from "../health/health.ts";
 import { LIMITS } from "../values/config.ts";
@@ -21,17 +21,36 @@ const DESCRIPTORS_PER_CHECKS = 33;
 const DESCRIPTORS_ASSUMED = 10_240;
 
 /**
- * The limit on open files of the process, read with the shell: Deno has no call for getrlimit(2), and /proc/self/limits needs all
- * permissions. Gives up the permission to run the shell afterwards. Throws an operator error if the limit is too low to run it.
+ * Prints the limit on open files and, on Linux, the lowest and the highest local port. The shell's `read` takes one byte at a time,
+ * and such a file gives no more than the first.
  */
-export async function readDescriptorLimit(): Promise<number> {
+const LOOK = "ulimit -n; cat /proc/sys/net/ipv4/ip_local_port_range";
+
+/** What the system allows the process. */
+interface SystemLimits {
+  /** Open files. */
+  readonly descriptors: number;
+  /** Ports that the system can give to connections from one address to one server (ip(7), ip_local_port_range); null: unknown. */
+  readonly localPorts: number | null;
+}
+
+const ASSUMED: SystemLimits = { descriptors: DESCRIPTORS_ASSUMED, localPorts: null };
+
+/**
+ * The limits of the system, read with the shell: Deno has no call for getrlimit(2), and files in /proc need all permissions. Gives
+ * up the permission to run the shell afterwards. Throws an operator error if the limit on open files is too low to run it.
+ */
+export async function readSystemLimits(): Promise<SystemLimits> {
   try {
-    const { stdout } = await new Deno.Command("sh", { args: ["-c", "ulimit -n"], stdin: "null", stderr: "null" }).output();
-    const limit = new TextDecoder().decode(stdout).trim();
-    if (limit === "unlimited") return Infinity;
-    return /^[0-9]+$/.test(limit) ? Number(limit) : DESCRIPTORS_ASSUMED;
+    const { stdout } = await new Deno.Command("sh", { args: ["-c", LOOK], stdin: "null", stderr: "null" }).output();
+    const [limit, range = ""] = new TextDecoder().decode(stdout).trim().split("\n");
+    const [, low, high] = range.match(/^([0-9]+)\s+([0-9]+)$/) ?? [];
+    return {
+      descriptors: limit === "unlimited" ? Infinity : /^[0-9]+$/.test(limit) ? Number(limit) : DESCRIPTORS_ASSUMED,
+      localPorts: high === undefined ? null : Number(high) - Number(low) + 1,
+    };
   } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "EMFILE")) return DESCRIPTORS_ASSUMED;
+    if (!(error instanceof Error && "code" in error && error.code === "EMFILE")) return ASSUMED;
     throw new OperatorError("failed", "The limit on open files is too low to start: raise it (ulimit -n) to 256 or more");
   } finally {
     await Deno.permissions.revoke({ name: "run", command: "sh" });

@@ -164,6 +164,7 @@ const Status = z.object({
   stateFile: z.nullable(z.string()).check(z.describe("null with --no-state")),
   lockFile: z.string(),
   logFile: z.nullable(z.string()).check(z.describe("null if the log goes to standard error")),
+  http: z.nullable(z.string()).check(z.describe("Address of --http, with the real port: address:port; null if it is off")),
   accessLog: z.nullable(z.string()).check(z.describe("Path of the access log; - for standard output, null if there is none")),
   warnings: z.array(z.string()).check(z.describe("Problems found at start-up")),
 }).check(z.meta({ id: "Status" }));

@@ -10,7 +10,6 @@ import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_li
 import { parseCheckCa } from "../values/check_spec.ts";
 import { parseCount } from "../values/count.ts";
 import {
-  ACCESS_LOG_START,
   DEFAULT_DRAIN_MS,
   DEFAULT_GRACE_MS,
   DEFAULT_REBALANCE_RATE,
@@ -119,7 +118,7 @@ export const COMMANDS = {
       "balancerctl start :: 80 --redistribute idle --check http:/health",
     ],
     arguments: SERVER,
-    options: [...Object.values(SETTINGS), ACCESS_LOG_START, NO_STATE],
+    options: [...Object.values(SETTINGS), NO_STATE],
     act: start,
     print: ({ name, address, pid, warnings, servers, stateFile }) => {
       const count = Object.values(servers).reduce((sum, count) => sum + count, 0); // a restored server may be draining
@@ -358,7 +357,7 @@ async function start(
   });
   const keepsState = options[NO_STATE.flag] === undefined;
   const { log } = findPaths(name, { keepsState });
-  const switches = [ACCESS_LOG_START, NO_STATE].filter(({ flag }) => options[flag] !== undefined).map(({ flag }) => `--${flag}`);
+  const switches = keepsState ? [] : [`--${NO_STATE.flag}`];
   const args = ["run", address.host, String(address.port), `--name=${name}`, `--log-file=${log}`, ...switches, ...flags];
   const { daemon } = await launchDaemon(args, { detached: true });
   return await client.status().catch((error) => {

@@ -1,12 +1,14 @@
 /**
- * HTTP on a Unix socket, with limits that Deno.serve does not have: the time in which a request must arrive, its size, and the
- * number of connections. Knows nothing of the API: the body of a request is text, an answer is a Response. hono's `bodyLimit` and
- * `timeout` cannot replace these limits: they see a request only after its head has arrived, and do not close a slow connection.
+ * HTTP on a Unix socket or a TCP port, with limits that Deno.serve does not have: the time in which a request must arrive, its
+ * size, and the number of connections. Knows nothing of the API: the body of a request is text, an answer is a Response. hono's
+ * `bodyLimit` and `timeout` cannot replace these limits: they see a request only after its head has arrived, and do not close a
+ * slow connection.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import { deadline } from "@std/async";
+import type { Address } from "../values/address.ts";
 import { formatDuration } from "../values/duration.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
 
@@ -16,12 +18,16 @@ export interface HttpRequest {
   /** Path and query, as received. */
   readonly target: string;
   readonly host: string;
+  /** The formats that the client takes (RFC 9110, section 12.5.1); empty if it does not say. */
+  readonly accept: string;
   /** Empty without a body. */
   readonly body: string;
 }
 
 /** Handlers and limits of a server. */
 interface HttpOptions {
+  /** What people call what it listens on: `the control socket`. */
+  readonly name: string;
   /** Answers a request. `fail` answers its errors. */
   readonly answer: (request: HttpRequest) => Promise<Response>;
   /** The answer for an error. Must not throw. */
@@ -29,6 +35,8 @@ interface HttpOptions {
   /** How long a request may take to arrive, counted from its connection. */
   readonly requestTimeMaxMs: number;
   readonly requestBytesMax: number;
+  /** Limit on lines in the head of a request. */
+  readonly requestHeadersMax: number;
   /** Limit on connections. */
   readonly connectionsMax: number;
   /** Limit on connections that are not sending or waiting for an answer. */
@@ -56,8 +64,10 @@ export class HttpServer {
     this.#options = options;
   }
 
-  /** Accepts connections on a new socket at the path, where nothing may exist. */
-  async listen(path: string): Promise<Server> {
+  /**
+   * Accepts connections on a new socket: at a path, where nothing may exist, or on a TCP address. Rejects with the system's error.
+   */
+  async listen(where: string | Address): Promise<Server> {
     const server = createServer({ ...NO_TIMES, maxHeaderSize: HEAD_BYTES_MAX }, (request, response) => {
       this.#serve(request, response).catch(() => request.socket.destroy()); // the client has gone
     });
@@ -66,7 +76,7 @@ export class HttpServer {
     server.on("connect", (request: IncomingMessage, socket: Socket) => void this.#answerByHand(request, socket));
     server.on("clientError", (error, socket: Socket) => void this.#refuse(socket, clientFault(error)));
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    server.once("error", reject).listen(path, () => resolve());
+    server.once("error", reject).listen(typeof where === "string" ? { path: where } : where, () => resolve());
     await promise;
     server.on("error", () => {}); // accepting failed without descriptors, and is retried
     return server;
@@ -100,19 +110,19 @@ export class HttpServer {
 
   /** Why another connection is refused; undefined if it is not. Long removals do not use up the places of waiting connections. */
   #busyReason(): string | undefined {
-    const { connectionsMax, waitingMax } = this.#options;
+    const { name, connectionsMax, waitingMax } = this.#options;
     const waiting = this.#visits.values().reduce((sum, { requests }) => sum + (requests === 0 ? 1 : 0), 0);
     if (waiting >= waitingMax) {
-      return `${waitingMax} connections to the control socket are idle, which is the limit; try again later`;
+      return `${waitingMax} connections to ${name} are idle, which is the limit; try again later`;
     }
     if (this.#visits.size < connectionsMax) return undefined;
-    return `${connectionsMax} connections to the control socket are open, which is the limit; try again later`;
+    return `${connectionsMax} connections to ${name} are open, which is the limit; try again later`;
   }
 
   /** Answers CONNECT, for which node:http makes no response object. */
-  async #answerByHand({ method = "", url = "", headers }: IncomingMessage, socket: Socket): Promise<void> {
+  async #answerByHand(request: IncomingMessage, socket: Socket): Promise<void> {
     const { answer, fail } = this.#options;
-    await endWith(socket, await answer({ method, target: url, host: headers.host ?? "", body: "" }).catch(fail));
+    await endWith(socket, await answer(requestOf(request, "")).catch(fail));
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -125,10 +135,7 @@ export class HttpServer {
       visit.end();
       this.#closeIfIdle();
     });
-    const { method = "", url = "", headers } = request;
-    const made = await this.#read(request).then((body) => answer({ method, target: url, host: headers.host ?? "", body })).catch(
-      fail,
-    );
+    const made = await this.#read(request).then((body) => answer(requestOf(request, body))).catch(fail);
     const bytes = new Uint8Array(await made.arrayBuffer());
     response.statusCode = made.status;
     for (const [name, value] of made.headers) response.setHeader(name, value);
@@ -136,13 +143,16 @@ export class HttpServer {
     const isLast = made.status === TOO_SLOW;
     if (isLast) response.setHeader("connection", "close");
     socket.setTimeout(ANSWER_STALLED_MAX_MS);
-    response.end(method === "HEAD" ? undefined : bytes, () => isLast ? socket.destroy() : socket.setTimeout(0));
+    response.end(request.method === "HEAD" ? undefined : bytes, () => isLast ? socket.destroy() : socket.setTimeout(0));
     request.resume(); // drain the rest of a request that is too large, within its time
   }
 
   async #read(request: IncomingMessage): Promise<string> {
-    const { requestBytesMax, requestTimeMaxMs } = this.#options;
-    const { socket } = request;
+    const { requestBytesMax, requestHeadersMax, requestTimeMaxMs } = this.#options;
+    const { socket, rawHeaders } = request;
+    if (rawHeaders.length > 2 * requestHeadersMax) {
+      throw new OperatorError("tooLarge", `The request has more than ${requestHeadersMax} header lines, which is the limit`);
+    }
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     const chunks: Uint8Array<ArrayBuffer>[] = [];
     let bytes = 0;
@@ -200,6 +210,10 @@ class Visit {
     this.#isClosed = true;
     clearTimeout(this.#timer);
   }
+}
+
+function requestOf({ method = "", url = "", headers }: IncomingMessage, body: string): HttpRequest {
+  return { method, target: url, host: headers.host ?? "", accept: headers.accept ?? "", body };
 }
 
 const TOO_SLOW = 408;

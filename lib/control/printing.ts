@@ -193,6 +193,7 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
     ["State", status.stateFile ?? "not kept (--no-state)"],
     ["Log", status.logFile ?? "standard error"],
     ["Access log", status.accessLog === STANDARD_OUTPUT ? "standard output" : status.accessLog ?? "off"],
+    ...(status.http === null ? [] : [["HTTP", `http://${status.http}/metrics, /live and /ready`]]),
     ...status.warnings.map((warning) => ["Warning", warning]),
   ];
   return indent(alignColumns(rows.map(([name, text]) => [style.heading(name), text]))).join("\n");

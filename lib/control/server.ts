@@ -12,11 +12,12 @@ import { countFates, type Fate } from "../values/fates.ts";
 import type { Plan } from "../routing/plan.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
 import { logger } from "../observe/log.ts";
-import { writeMetrics } from "../observe/metrics.ts";
 import { type Answers, type InputOf, type OutputOf, ROUTES } from "./api.ts";
 import { type HttpRequest, HttpServer } from "./http.ts";
 import { parseInput, type RawInput, statusOf } from "./input.ts";
+import { answerMetrics, type LocalPorts } from "./monitor.ts";
 import { describeApi } from "./openapi.ts";
+import { urlOf } from "./request_url.ts";
 import { Door } from "./socket.ts";
 
 /** Facts about the daemon, for `status` and the metrics. */
@@ -31,6 +32,10 @@ export interface DaemonFacts {
   /** Locked until the process has ended. */
   readonly lockFile: string;
   readonly logFile: string | null;
+  /** Where --http serves; null: nowhere. */
+  readonly http: string | null;
+  /** Not for `status`: its settings say it. */
+  readonly localPorts: LocalPorts;
   /** A path, STANDARD_OUTPUT, or null without an access log. */
   readonly accessLog: string | null;
   readonly warnings: readonly string[];
@@ -79,10 +84,11 @@ type Handlers = { [Name in RouteName]: (input: InputOf<Name>) => OutputOf<Name> 
 /** Serves the API on the Unix socket at `path` (mode 0600), which `claimSocket` has made free. */
 export async function serveControl(options: ControlOptions): Promise<ControlServer> {
   const { requestTimeMaxMs = LIMITS.requestTimeMaxMs } = options;
-  const { requestBytesMax, controlConnectionsMax: connectionsMax, controlWaitingMax: waitingMax } = LIMITS;
+  const { requestBytesMax, requestHeadersMax, controlConnectionsMax: connectionsMax, controlWaitingMax: waitingMax } = LIMITS;
   const api = createApi(options);
   const answer = (request: HttpRequest) => answerBy(api, request);
-  const http = new HttpServer({ answer, fail: failure, requestTimeMaxMs, requestBytesMax, connectionsMax, waitingMax });
+  const limits = { requestTimeMaxMs, requestBytesMax, requestHeadersMax, connectionsMax, waitingMax };
+  const http = new HttpServer({ name: "the control socket", answer, fail: failure, ...limits });
   const door = await Door.open(options.path, (path) => http.listen(path));
   return {
     door,
@@ -94,9 +100,10 @@ export async function serveControl(options: ControlOptions): Promise<ControlServ
 }
 
 /** Answers a request. Its body is JSON, whatever its content type says. */
-async function answerBy(api: Hono, { method, target, host, body }: HttpRequest): Promise<Response> {
+async function answerBy(api: Hono, request: HttpRequest): Promise<Response> {
+  const { method, body } = request;
   if (NEVER_ALLOWED.has(method)) return notAllowed(method);
-  const url = urlOf(target, host);
+  const url = urlOf(request);
   if (method === "GET" || method === "HEAD") return await api.fetch(new Request(url, { method }));
   const json = body || "{}";
   requireJson(json);
@@ -108,13 +115,6 @@ function notAllowed(method: string): Response {
   const answer = failure(new OperatorError("notAllowed", `Method ${method} is not allowed; the API has ${ALLOWED}`));
   answer.headers.set("allow", ALLOWED);
   return answer;
-}
-
-/** The URL of a request, from its target and its Host header. */
-function urlOf(target: string, host: string): string {
-  const url = URL.parse(target.startsWith("/") ? `http://${host}${target}` : target);
-  if (url !== null) return url.href;
-  throw new OperatorError("usage", "Invalid request: its target or its Host header is not a valid URL");
 }
 
 function requireJson(body: string): void {
@@ -185,17 +185,6 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
   };
 }
 
-async function answerMetrics(balancer: Balancer, { version, engine, startedAt }: DaemonFacts): Promise<Response> {
-  const { text, contentType } = await writeMetrics(balancer.counters, {
-    version,
-    engine,
-    startedAtSeconds: startedAt.getTime() / 1000,
-    connectionsMax: balancer.connectionsMax,
-    servers: balancer.list().map(({ server, slot, state, weight }) => ({ name: server, slot, state, weight })),
-  });
-  return new Response(text, { headers: { "content-type": contentType } });
-}
-
 function viewServer({ slot: _, since, lastFailure, ...view }: ServerView): Answers["server"] {
   return {
     ...view,
@@ -223,8 +212,9 @@ function viewRecent(balancer: Balancer, { server, fate, limit = DEFAULT_LIMIT }:
 
 function viewStatus(balancer: Balancer, facts: DaemonFacts): Answers["status"] {
   const { counters, connectionsMax } = balancer;
+  const { localPorts: _, ...shown } = facts;
   return {
-    ...facts,
+    ...shown,
     warnings: [...facts.warnings],
     pid: Deno.pid,
     address: formatAddress(balancer.address),

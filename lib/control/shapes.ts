@@ -62,6 +62,7 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       stateFile: { orNull: "text" },
       lockFile: "text",
       logFile: { orNull: "text" },
+      http: { orNull: "text" },
       accessLog: { orNull: "text" },
       warnings: { listOf: "text" },
     },

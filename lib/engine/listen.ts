@@ -14,10 +14,13 @@ const WAYS_OUT = {
 /** The errno names that `listenError` has advice for. */
 export const LISTEN_REASONS = Object.keys(WAYS_OUT) as (keyof typeof WAYS_OUT)[];
 
-/** The operator error for a listener that could not be opened, from a known errno name or the system's own words. */
-export function listenError(address: Address, reason: keyof typeof WAYS_OUT | { readonly words: string }): OperatorError {
+/** A known errno name, or the system's own words. */
+type ListenReason = keyof typeof WAYS_OUT | { readonly words: string };
+
+/** The operator error for a listener that could not be opened. `verb` is what it was to do there. */
+export function listenError(address: Address, reason: ListenReason, verb = "listen"): OperatorError {
   const why = typeof reason === "string" ? WAYS_OUT[reason] : reason.words;
-  return new OperatorError("failed", `Cannot listen on ${formatAddress(address)}: ${why}`);
+  return new OperatorError("failed", `Cannot ${verb} on ${formatAddress(address)}: ${why}`);
 }
 
 /** Opens a Deno listener. Throws `listenError`. */

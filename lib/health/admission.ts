@@ -14,7 +14,7 @@ import {
   type Service,
   SYSTEM_CLOCK,
 } from "./health.ts";
-import type { CheckOptions } from "./check.ts";
+import type { CheckOptions, CheckResult } from "./check.ts";
 import type { ServerCheck } from "../values/check_spec.ts";
 import type { TrafficFailure } from "../routing/early_loss.ts";
 import type { TableServer } from "../routing/routing_table.ts";
@@ -39,6 +39,8 @@ interface AdmissionOptions {
   readonly trustOf?: CheckOptions["trustOf"];
   /** Called when checks or traffic have changed the state of a server. It must not change anything here. */
   readonly onChange: (server: TableServer, condition: ServerCondition) => void;
+  /** Called for every check that has a result. */
+  readonly onChecked?: (slot: number, result: CheckResult) => void;
   /** Called for each check without an answer, from the `fall`-th failure in a row on. */
   readonly onSilent: (slot: number, failure: CheckFailure) => void;
 }
@@ -96,6 +98,7 @@ export class Admission implements Disposable {
       clock: this.#clock,
       serviceOf: options.serviceOf,
       trustOf: options.trustOf,
+      onChecked: options.onChecked,
       onChange: (slot, health) => this.#onHealth(slot, health),
       onCheckFailed: (slot, failure) => this.#onCheckFailed(slot, failure),
       onAnswer: (slot, asksToDrain) => this.#onAnswer(slot, asksToDrain),

@@ -38,6 +38,16 @@ export interface FailedCheck {
   readonly isOwnFault?: true;
 }
 
+/** The counter of each outcome of a check. */
+export type CheckCounter = "checksPassed" | "checksUnanswered" | "checksWrong" | "checksNotMade";
+
+/** The counter that a check with this result raises. */
+export function counterOf(result: CheckResult): CheckCounter {
+  if (result.passed) return "checksPassed";
+  if (result.isOwnFault) return "checksNotMade";
+  return result.isGone ? "checksUnanswered" : "checksWrong";
+}
+
 /** Options of `runCheck`. */
 export interface CheckOptions {
   /** Aborts the check; its result is then meaningless. */
@@ -59,8 +69,8 @@ const PASSED: CheckResult = { passed: true };
 const DRAINS: CheckResult = { passed: true, asksToDrain: true };
 
 /**
- * Runs a check of the server with this address; never rejects. Look-up, connect, handshake and answer have `timeoutMs` together. The
- * connection is closed when the promise resolves; a look-up by `findIps` may still be running.
+ * Runs a check of the server with this address; never rejects. Look-up, connect, handshake and answer have `timeoutMs` together.
+ * The connection is closed when the promise resolves; a look-up by `findIps` may still be running.
  */
 export async function runCheck(
   check: ServerCheck,

@@ -228,6 +228,8 @@ interface HealthOptions {
   readonly onCheckFailed: (slot: number, failure: CheckFailure) => void;
   /** Called for every check that passed, before the state changes, with whether the server asks to be drained. */
   readonly onAnswer?: (slot: number, asksToDrain: boolean) => void;
+  /** Called for every check that has a result. */
+  readonly onChecked?: (slot: number, result: CheckResult) => void;
   /** What the server has done for clients so far. */
   readonly serviceOf: (slot: number) => Service;
   /** Whom HTTPS checks trust. */
@@ -465,6 +467,7 @@ export class Health implements Disposable {
 
   #learn(watched: Watched, result: CheckResult, startedMs: number, moment: Moment): void {
     const { record } = watched;
+    this.#options.onChecked?.(watched.slot, result);
     if (result.passed) {
       watched.failingSinceMs = Infinity;
       watched.wellMs = startedMs;

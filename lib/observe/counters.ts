@@ -1,26 +1,41 @@
 /**
- * The counters of the engines: one row per counter, and the fates, for the process and for every server, in SharedArrayBuffers.
- * Engines write and everyone else reads, without locks. Each writing thread has its own cells for counters, so that an increment is
- * one plain store; a reader adds the cells up. Gauges, which admission of connections depends on, have one atomic cell for all
- * threads. The cells of a server are found by its slot, a small number that it keeps while it has connections. Knows neither the
- * names of servers nor how the numbers are shown.
+ * The counters of the engines: one row per counter, the fates and the histograms, for the process, for every listener and for every
+ * server, in SharedArrayBuffers. Engines write and everyone else reads, without locks. Each writing thread has its own cells for
+ * counters, so that an increment is one plain store; a reader adds the cells up. Gauges, which admission of connections depends on,
+ * have one atomic cell for all threads. The cells of a server are found by its slot, a small number that it keeps while it has
+ * connections. Knows neither the names of servers nor how the numbers are shown.
  */
 
 import { LIMITS } from "../values/config.ts";
 import { assert } from "../values/errors.ts";
 import { type Fate, FATE_NAMES } from "../values/fates.ts";
 
-/** Whether a row is counted for the process or for each server. Fates are counted for both. */
-type Scope = "process" | "server";
+/** What a row is counted for: the process, each listener or each server. Fates are counted for the process and for each server. */
+type Scope = "process" | "listener" | "server";
 
 interface CounterRow {
   readonly scope: Scope;
   readonly kind: "counter" | "gauge";
   readonly metric: string;
+  /** Rows of one metric differ in these labels and have the same help. */
+  readonly labels?: Readonly<Record<string, string>>;
   readonly help: string;
 }
 
-/** All counters and gauges besides fates and connect times. Metric names follow Prometheus: a unit, and `_total` for counters. */
+const LIMIT_HITS = {
+  scope: "process",
+  kind: "counter",
+  metric: "balancer_limit_hits_total",
+  help: "Clients refused because the balancer, or every server, was at its limit of connections",
+} as const;
+const CHECKS = {
+  scope: "server",
+  kind: "counter",
+  metric: "balancer_server_checks_total",
+  help: "Health checks of the server, by outcome",
+} as const;
+
+/** All counters and gauges besides fates and histograms. Metric names follow Prometheus: a unit, and `_total` for counters. */
 export const COUNTERS = {
   accepted: {
     scope: "process",
@@ -64,6 +79,28 @@ export const COUNTERS = {
     kind: "counter",
     metric: "balancer_replay_overflows_total",
     help: "Times that an unanswered request was larger than --replay-buffer",
+  },
+  /** --max-connections. */
+  limitBalancer: { ...LIMIT_HITS, labels: { limit: "balancer_connections" } },
+  /** Every server that the client could have was at its limit of connections or above the load bound. */
+  limitServers: { ...LIMIT_HITS, labels: { limit: "server_connections" } },
+  listenerAccepted: {
+    scope: "listener",
+    kind: "counter",
+    metric: "balancer_listener_accepted_connections_total",
+    help: "Connections accepted from clients of the listener, including those refused at once",
+  },
+  listenerReceivedBytes: {
+    scope: "listener",
+    kind: "counter",
+    metric: "balancer_listener_received_bytes_total",
+    help: "Bytes received from clients of the listener and passed on to servers",
+  },
+  listenerSentBytes: {
+    scope: "listener",
+    kind: "counter",
+    metric: "balancer_listener_sent_bytes_total",
+    help: "Bytes sent to clients of the listener",
   },
   wouldBeRefused: {
     scope: "process",
@@ -114,6 +151,12 @@ export const COUNTERS = {
     metric: "balancer_server_received_bytes_total",
     help: "Bytes received from the server and passed on to clients",
   },
+  checksPassed: { ...CHECKS, labels: { outcome: "passed" } },
+  /** No connection, or not a single byte of an answer. */
+  checksUnanswered: { ...CHECKS, labels: { outcome: "no_answer" } },
+  checksWrong: { ...CHECKS, labels: { outcome: "wrong_answer" } },
+  /** This machine lacked something, such as a descriptor: it says nothing of the server. */
+  checksNotMade: { ...CHECKS, labels: { outcome: "not_made" } },
 } as const satisfies Record<string, CounterRow>;
 
 type RowsOf<S extends Scope, K extends CounterRow["kind"]> = {
@@ -128,37 +171,62 @@ export type ServerCounter = RowsOf<"server", "counter">;
 /** Gauges that every server has. */
 export type ServerGauge = RowsOf<"server", "gauge">;
 
-/** Upper bounds, in seconds, of the histogram of connect times. */
-export const CONNECT_SECONDS_BOUNDS = [
-  0.0001,
-  0.00025,
-  0.0005,
-  0.001,
-  0.0025,
-  0.005,
-  0.01,
-  0.025,
-  0.05,
-  0.1,
-  0.25,
-  0.5,
-  1,
-  2.5,
-  5,
-  10,
-] as const;
+/** Counters that every listener has. */
+export type ListenerCounter = RowsOf<"listener", "counter">;
+
+interface HistogramRow {
+  readonly scope: "process" | "server";
+  readonly metric: string;
+  readonly help: string;
+  /** Upper bounds of the buckets, in seconds, ascending. */
+  readonly bounds: readonly number[];
+}
+
+/**
+ * All histograms. That of each server is coarse, since every bucket is a series per server: it tells a server of this room from one
+ * far away, and both from one that is slow or whose first SYN was lost (1 s, then 3 s).
+ */
+export const HISTOGRAMS = {
+  connectSeconds: {
+    scope: "process",
+    metric: "balancer_connect_seconds",
+    help: "Time that servers took to accept a connection",
+    bounds: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+  },
+  connectionSeconds: {
+    scope: "process",
+    metric: "balancer_connection_seconds",
+    help: "Time from accept to end of connections that had a server",
+    bounds: [0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400],
+  },
+  serverConnectSeconds: {
+    scope: "server",
+    metric: "balancer_server_connect_seconds",
+    help: "Time that the server took to accept a connection",
+    bounds: [0.001, 0.005, 0.025, 0.1, 0.5, 1, 3],
+  },
+} as const satisfies Record<string, HistogramRow>;
+
+/** A row of HISTOGRAMS. */
+export type HistogramName = keyof typeof HISTOGRAMS;
+
+/** Listeners that an engine can have. */
+export const LISTENERS_MAX = 64;
 
 const SERVER_ROWS = [...rowsOf("server", "counter"), ...FATE_NAMES];
 const PROCESS_ROWS = [...rowsOf("process", "counter"), ...FATE_NAMES];
-const HISTOGRAM_START = PROCESS_ROWS.length;
-// One for values beyond the last bound, and one for the sum.
-const SERVERS_START = HISTOGRAM_START + CONNECT_SECONDS_BOUNDS.length + 2;
-const SUM_CELL = SERVERS_START - 1;
+const LISTENER_ROWS = rowsOf("listener", "counter");
+const [PROCESS_HISTOGRAM, LISTENERS_START] = histogramCells("process", PROCESS_ROWS.length);
+const SERVERS_START = LISTENERS_START + LISTENERS_MAX * LISTENER_ROWS.length;
+const [SERVER_HISTOGRAM, FIRST_SERVER_END] = histogramCells("server", SERVERS_START + SERVER_ROWS.length);
+const HISTOGRAM_CELL: Readonly<Record<string, number>> = { ...PROCESS_HISTOGRAM, ...SERVER_HISTOGRAM };
 
-/** Cells per server and writer. */
-const SERVER_CELLS = SERVER_ROWS.length;
+/** Cells per listener, and per server, of a writer. */
+const LISTENER_CELLS = LISTENER_ROWS.length;
+const SERVER_CELLS = FIRST_SERVER_END - SERVERS_START;
 
 const PROCESS_CELL = indexesOf(PROCESS_ROWS, 0);
+const LISTENER_CELL = indexesOf(LISTENER_ROWS, LISTENERS_START);
 const SERVER_CELL = indexesOf(SERVER_ROWS, SERVERS_START);
 
 const PROCESS_GAUGES = rowsOf("process", "gauge");
@@ -175,10 +243,19 @@ function indexesOf(rows: readonly string[], start: number): Readonly<Record<stri
   return Object.fromEntries(rows.map((row, index) => [row, start + index]));
 }
 
-/**
- * The histogram of connect times: the count per bucket (not cumulative), with one beyond the last bound, and the sum in seconds.
- */
-export interface ConnectSeconds {
+/** The first cell of each histogram of this scope, from cell `start` on, and the cell behind the last of them. */
+function histogramCells(scope: Scope, start: number): [first: Record<string, number>, end: number] {
+  const first: Record<string, number> = {};
+  let next = start;
+  for (const [name, row] of Object.entries(HISTOGRAMS).filter(([, row]) => row.scope === scope)) {
+    first[name] = next;
+    next += row.bounds.length + 2; // one for values beyond the last bound, and one for the sum
+  }
+  return [first, next];
+}
+
+/** A histogram: the count per bucket (not cumulative), with one beyond the last bound, and the sum in seconds. */
+export interface Histogram {
   readonly counts: readonly number[];
   readonly sum: number;
 }
@@ -251,22 +328,39 @@ export class Counters {
     return Atomics.load(this.#gauges, this.#serverGauge(slot, counter));
   }
 
-  /** Counts the end of a connection for the process and, if it had a server, for the server. */
-  addFate(fate: Fate, slot?: number): void {
+  addToListener(listener: number, counter: ListenerCounter, amount = 1): void {
+    this.#cells[this.#start + this.#listenerCell(listener, counter)] += amount;
+  }
+
+  /** What was counted for the listener with this index in the engine's list. */
+  getOfListener(listener: number, counter: ListenerCounter): number {
+    return this.#sum(this.#listenerCell(listener, counter));
+  }
+
+  /**
+   * Counts the end of a connection for the process and, if it had a server, for the server, with how long it lasted. A client that
+   * was refused lasted no time, and would hide how long the others did.
+   */
+  addFate(fate: Fate, slot?: number, seconds = 0): void {
     this.#cells[this.#start + PROCESS_CELL[fate]]++;
-    if (slot !== undefined) this.#cells[this.#start + this.#serverCell(slot, fate)]++;
+    if (slot === undefined) return;
+    this.#cells[this.#start + this.#serverCell(slot, fate)]++;
+    this.#observe("connectionSeconds", seconds);
   }
 
-  addConnectSeconds(seconds: number): void {
-    let bucket = 0;
-    while (bucket < CONNECT_SECONDS_BOUNDS.length && seconds > CONNECT_SECONDS_BOUNDS[bucket]) bucket++;
-    this.#cells[this.#start + HISTOGRAM_START + bucket]++;
-    this.#cells[this.#start + SUM_CELL] += seconds;
+  /** Counts that a server has accepted a connection, after so many seconds. */
+  addConnect(slot: number, seconds: number): void {
+    this.addTo(slot, "connects");
+    this.#observe("connectSeconds", seconds);
+    this.#observe("serverConnectSeconds", seconds, slot * SERVER_CELLS);
   }
 
-  connectSeconds(): ConnectSeconds {
-    const counts = Array.from({ length: CONNECT_SECONDS_BOUNDS.length + 1 }, (_, bucket) => this.#sum(HISTOGRAM_START + bucket));
-    return { counts, sum: this.#sum(SUM_CELL) };
+  /** A histogram of the process, or that of the server with this slot. */
+  histogram(name: HistogramName, slot = 0): Histogram {
+    assert(slot === 0 || HISTOGRAMS[name].scope === "server", "the histogram is not a server's");
+    const first = HISTOGRAM_CELL[name] + slot * SERVER_CELLS;
+    const counts = Array.from({ length: HISTOGRAMS[name].bounds.length + 1 }, (_, bucket) => this.#sum(first + bucket));
+    return { counts, sum: this.#sum(first + counts.length) };
   }
 
   /** Zeroes a slot for a new server. No thread may still write to it. The counters of the process keep their values. */
@@ -278,11 +372,26 @@ export class Counters {
     for (const gauge of SERVER_GAUGES) Atomics.store(this.#gauges, this.#serverGauge(slot, gauge), 0);
   }
 
+  /** Adds to a histogram, which starts `offset` cells behind that of the first server. */
+  #observe(name: HistogramName, seconds: number, offset = 0): void {
+    const { bounds } = HISTOGRAMS[name];
+    const first = this.#start + HISTOGRAM_CELL[name] + offset;
+    let bucket = 0;
+    while (bucket < bounds.length && seconds > bounds[bucket]) bucket++;
+    this.#cells[first + bucket]++;
+    this.#cells[first + bounds.length + 1] += seconds;
+  }
+
   /** The sum of a cell over all writers. */
   #sum(cell: number): number {
     let sum = 0;
     for (let at = cell; at < this.#cells.length; at += this.#writerCells) sum += this.#cells[at];
     return sum;
+  }
+
+  #listenerCell(listener: number, row: string): number {
+    assert(listener >= 0 && listener < LISTENERS_MAX, "listener out of range");
+    return LISTENER_CELL[row] + listener * LISTENER_CELLS;
   }
 
   #serverCell(slot: number, row: string): number {

@@ -6,15 +6,14 @@
 
 /**
  * `up` gets its clients. `resting` (after failed connections) and `down` (by health checks) get none while another server is up.
- * `draining` is out for maintenance, `removing` on its way out of the pool: neither gets clients, and open connections move away. A
- * server that only its check asks to drain still gets clients that no other server can take.
+ * `draining` is out for maintenance, `removing` on its way out of the pool: neither gets clients, and open connections move away.
  */
 export const SERVER_STATES = ["up", "resting", "down", "draining", "removing"] as const;
 export type ServerState = typeof SERVER_STATES[number];
 
 /**
- * The values of a cell. From `full` to `none` it is the part of its clients that a ramping server does not take yet. Every value from
- * `draining` down makes open connections leave.
+ * The values of a cell. Every value from `draining` down makes open connections leave. From `full` to `none` it is the part of its
+ * clients that a ramping server does not take yet.
  */
 export const AVAILABILITY = {
   /** It takes all its clients. The value of fresh memory. */

@@ -44,11 +44,14 @@ export function parsePort(text: string, min: 0 | 1 = 1): number {
   throw new OperatorError("usage", `Port ${JSON.stringify(text)} is not a whole number from ${min} to 65535`);
 }
 
-/** Reads what `formatAddress` writes: `10.0.0.1:80`, `[::1]:80`, `db.example:80`. Throws a `usage` error. */
-export function parseAddress(text: string): Address {
+/**
+ * Reads what `formatAddress` writes: `10.0.0.1:80`, `[::1]:80`, `db.example:80`. `what` it is the address of, and the least port as
+ * `parsePort` has it. Throws a `usage` error.
+ */
+export function parseAddress(text: string, what = "Server", portMin: 0 | 1 = 1): Address {
   const [, bracketed, bare, port] = text.match(/^(?:\[(.*)\]|([^:]*)):([^:]*)$/) ?? [];
-  if (port === undefined) throw new OperatorError("usage", `Server ${JSON.stringify(text)} is not of the form address:port`);
-  return { host: parseHost(bracketed ?? bare), port: parsePort(port) };
+  if (port === undefined) throw new OperatorError("usage", `${what} ${JSON.stringify(text)} is not of the form address:port`);
+  return { host: parseHost(bracketed ?? bare), port: parsePort(port, portMin) };
 }
 
 /** `host:port`, an IPv6 address in brackets. A server's name, and so its place on the ring. */

@@ -3,7 +3,7 @@
  * and the fixed limits.
  */
 
-import { type KeyRule, parseKeyRule } from "./address.ts";
+import { type Address, type KeyRule, parseAddress, parseKeyRule } from "./address.ts";
 import {
   type Check,
   type CheckCa,
@@ -64,6 +64,10 @@ export const LIMITS = {
   controlConnectionsMax: 1024,
   /** Connections to the control socket whose next request has not begun to arrive. */
   controlWaitingMax: 256,
+  /** Connections to the address of --http. A scraper or a probe has one. */
+  httpConnectionsMax: 64,
+  /** Lines in the head of a request, on the control socket and on --http. */
+  requestHeadersMax: 100,
   stateFileBytesMax: 16 * 1024 ** 2,
   caFileBytesMax: 1024 ** 2,
   /** Prefixes of --accept-proxy. */
@@ -471,6 +475,14 @@ export const SETTINGS = {
     summary: "accept a client when its first bytes arrive, or after this time; delays servers that speak first (epoll engine only)",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "Time to defer accepting", 1000, LIMITS.deferAcceptMaxMs),
   },
+  http: {
+    group: "Monitoring",
+    flag: "http",
+    value: "ADDRESS:PORT|off",
+    default: "off",
+    summary: "serve /metrics, /live and /ready over HTTP on this address, to everybody who can reach it",
+    parse: (text): Address | null => text === "off" ? null : parseAddress(text, "HTTP address", 0),
+  },
   logLevel: {
     group: "Logging",
     flag: "log-level",
@@ -488,6 +500,13 @@ export const SETTINGS = {
     // a path, STANDARD_OUTPUT, or null
     parse: (text): string | null => text === "off" ? null : text,
   },
+  accessLogStart: {
+    group: "Logging",
+    flag: "access-log-start",
+    default: "off",
+    summary: "write a line to the access log at the beginning of a connection, too",
+    parse: (text): boolean => text !== "off",
+  },
   accessLogSample: {
     group: "Logging",
     flag: "access-log-sample",
@@ -504,13 +523,6 @@ export const NO_STATE = {
   summary: "keep no state file: the pool is empty after a restart",
 };
 
-/** The switch of an access log that also says when connections begin. */
-export const ACCESS_LOG_START = {
-  group: SETTINGS.accessLog.group,
-  flag: "access-log-start",
-  summary: "write a line to the access log at the beginning of a connection, too",
-};
-
 /** The access log that goes to standard output. */
 export const STANDARD_OUTPUT = "-";
 
@@ -522,9 +534,7 @@ export function parseConfig(flags: Readonly<Record<string, string | undefined>> 
   const values = Object.entries(SETTINGS).map(([name, setting]) => [name, setting.parse(flags[setting.flag] ?? setting.default)]);
   const config = Object.fromEntries(values) as Config;
   requireSomethingToTry(config);
-  if (config.accessLog === null && flags[ACCESS_LOG_START.flag] !== undefined) {
-    throw new OperatorError("usage", `--${ACCESS_LOG_START.flag} needs an access log; add --${SETTINGS.accessLog.flag} PATH`);
-  }
+  requireAccessLog(config);
   if (config.transparent && config.sources !== null) {
     throw new OperatorError("usage", "--source and --transparent exclude each other: a connection has one source address");
   }
@@ -543,6 +553,13 @@ export function parseWeight(text: string): number {
 /** A server's limit of open connections, from 1. Throws a `usage` error. */
 export function parseServerConnections(text: string): number {
   return parseCount(text, "Number of connections", LIMITS.serverConnectionsMax);
+}
+
+/** Beginnings without an access log would be written nowhere. */
+function requireAccessLog({ accessLog, accessLogStart }: Config): void {
+  if (accessLog !== null || !accessLogStart) return;
+  const [start, log] = [SETTINGS.accessLogStart, SETTINGS.accessLog].map(({ flag }) => `--${flag}`);
+  throw new OperatorError("usage", `${start} needs an access log; add ${log} PATH`);
 }
 
 /** A dry run of nothing is a mistake: the operator would wait for counts that never come. */

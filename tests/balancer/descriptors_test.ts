@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { LIMITS } from "../../lib/values/config.ts";
-import { checksUnder, connectionsUnder, readDescriptorLimit } from "../../lib/balancer/descriptors.ts";
+import { checksUnder, connectionsUnder, readSystemLimits } from "../../lib/balancer/descriptors.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 
 for (
@@ -37,18 +37,20 @@ for (const [descriptors, checks] of [[0, 1], [64, 1], [1024, 31], [10_240, 256],
   Deno.test(`checksUnder() a limit of ${descriptors} are ${checks}`, () => assertEquals(checksUnder(descriptors), checks));
 }
 
-Deno.test("readDescriptorLimit() gives a number under which connections fit", async () => {
-  const limit = await readDescriptorLimit();
+Deno.test("readSystemLimits() gives a number under which connections fit", async () => {
+  const { descriptors: limit, localPorts } = await readSystemLimits();
+  assertEquals(localPorts !== null, Deno.build.os === "linux");
+  assert(localPorts === null || localPorts > 0 && localPorts < 65_536);
   assert(limit === Infinity || Number.isInteger(limit));
   assert(connectionsUnder(limit, 0) >= 1);
 });
 
 Deno.test({
-  name: "readDescriptorLimit() gives back the permission to run the shell, and then assumes a limit",
+  name: "readSystemLimits() gives back the permission to run the shell, and then assumes limits",
   permissions: { run: ["sh"] },
   async fn() {
-    await readDescriptorLimit();
+    await readSystemLimits();
     assertNotEquals((await Deno.permissions.query({ name: "run", command: "sh" })).state, "granted");
-    assertEquals(await readDescriptorLimit(), 10_240);
+    assertEquals(await readSystemLimits(), { descriptors: 10_240, localPorts: null });
   },
 });

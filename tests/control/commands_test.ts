@@ -78,7 +78,7 @@ const MISTAKES: readonly [words: readonly string[], code: number, says: readonly
   [["drain", "127.0.0.1"], 2, ["Missing <inet_port>"]],
   [["drain", "127.0.0.1", "80", "--drain", "5s"], 2, ['Unknown option "--drain"']],
   [["undrain", "127.0.0.1", "0"], 2, ['Port "0"']],
-  [["set", "127.0.0.1", "80"], 2, ["Nothing to change: give --weight, --max-connections, --proxy, --check, --check-port"]],
+  [["set", "127.0.0.1", "80"], 2, ["Nothing to change: give --weight, --max-connections, --proxy, "]],
   [["set", "127.0.0.1", "80", "--weight", "0"], 2, ['Weight "0"']],
   [["set", "127.0.0.1", "80", "--max-connections", "none"], 2, ['Number of connections "none"']],
   [["rebalance", "--rate", "0"], 2, ['Rate "0"']],
@@ -364,7 +364,14 @@ async function startTerminal(flags: Record<string, string> = {}) {
   const config = parseConfig({ check: "off", key: "ip:port", "load-bound": "off", ...flags });
   const listener = streams.listen({ host: "127.0.0.1", port: 0 }, config);
   const balancer = stack.use(new Balancer({ engine: streams, listener, config, connectionsMax: 1000 }));
-  const files = { stateFile: "/nowhere", lockFile: "/nowhere", logFile: null, accessLog: null };
+  const files = {
+    stateFile: "/nowhere",
+    lockFile: "/nowhere",
+    logFile: null,
+    http: null,
+    localPorts: { perAddress: null, sources: null },
+    accessLog: null,
+  };
   const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), settings: {}, warnings: [], ...files };
   await claimSocket(path);
   stack.use(await serveControl({ path, balancer, facts, stop: () => {} }));

@@ -43,6 +43,8 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
     stateFile: "/nowhere",
     lockFile: "/nowhere",
     logFile: null,
+    http: null,
+    localPorts: { perAddress: null, sources: null },
     accessLog: null,
     warnings: [],
   };

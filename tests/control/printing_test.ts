@@ -252,6 +252,7 @@ const STATUS: Answers["status"] = {
   stateFile: "/state.json",
   lockFile: "/lock",
   logFile: null,
+  http: null,
   accessLog: null,
   warnings: [],
 };
@@ -265,7 +266,7 @@ Deno.test("printStatus() says what runs, servers by state, fates that there are"
   assertMatch(text, /^ *Settings +--key ip --check http:\/health --max-connections auto$/m);
   assertMatch(text, /^ *Log +standard error$/m);
   assertMatch(text, /^ *Access log +off$/m);
-  assert(!text.includes("Warning"));
+  assert(!/Warning|HTTP/.test(text));
 });
 
 Deno.test("printStatus() of a balancer that stops, has no server up, and something to warn of", () => {
@@ -276,12 +277,14 @@ Deno.test("printStatus() of a balancer that stops, has no server up, and somethi
     fates: countFates(() => 0),
     warnings: ["Beware", "Of the dog"],
     logFile: "/log",
+    http: "[::1]:9190",
     accessLog: "/access",
   });
   assertMatch(text, /^ *Balancer +default \(stopping\), version/m);
   assertMatch(text, /^ *Servers +0 up, 1 resting$/m);
   assertMatch(text, /^ *Ended +none$/m);
   assertMatch(text, /^ *Log +\/log$/m);
+  assertMatch(text, /^ *HTTP +http:\/\/\[::1\]:9190\/metrics, \/live and \/ready$/m);
   assertMatch(text, /^ *Access log +\/access$/m);
   assertMatch(printStatus({ ...STATUS, accessLog: "-" }), /^ *Access log +standard output$/m);
   assertMatch(text, /^ *Warning +Beware\n *Warning +Of the dog$/m);

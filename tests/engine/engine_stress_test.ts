@@ -8,7 +8,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Address } from "../../lib/values/address.ts";
 import { type Fate, FATES } from "../../lib/values/fates.ts";
-import { readDescriptorLimit } from "../../lib/balancer/descriptors.ts";
+import { readSystemLimits } from "../../lib/balancer/descriptors.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
 import { messageOf } from "../../lib/values/errors.ts";
@@ -343,7 +343,8 @@ const CASES: Record<string, Case> = {
   },
 
   async "9,000 idle connections are there when they are needed"(kind) {
-    const count = Math.min(9000, Math.floor((await readDescriptorLimit() - 500) / 2)); // here as in the peer: two for each
+    // Here as in the peer: two for each.
+    const count = Math.min(9000, Math.floor(((await readSystemLimits()).descriptors - 500) / 2));
     const script = new URL("../idle_peer.ts", import.meta.url).pathname;
     const args = ["run", "-q", "--no-prompt", "-A", script];
     const peer = new Deno.Command(Deno.execPath(), { args, stdin: "piped", stdout: "piped" }).spawn();
@@ -822,7 +823,7 @@ function openDescriptors(): Map<string, string> {
 /** Runs a case, and sees that it leaves no descriptor behind. */
 async function runCase(name: string, title: string): Promise<void> {
   const kind = (ENGINES as Record<string, EngineKind>)[name];
-  await readDescriptorLimit(); // the first child process makes the runtime open descriptors that it keeps, as does the first worker
+  await readSystemLimits(); // the first child process makes the runtime open descriptors that it keeps, as does the first worker
   await startEngine(kind, [])[Symbol.asyncDispose]();
   const before = openDescriptors();
   await CASES[title](kind, abilityOf(kind));

@@ -42,7 +42,7 @@ const CASES: Record<string, Case> = {
     await using server = startServer(echo);
     await using test = startEngine(kind, [tableServer(server.address, 0)]);
     assertEquals(await ask(test.address, "hello"), "hello");
-    const { fate, server: name, sentBytes, receivedBytes, attempts } = await test.ended.take();
+    const { fate, server: name, sentBytes, receivedBytes, attempts, durationMs } = await test.ended.take();
     assertEquals({ fate, name, sentBytes, receivedBytes, attempts }, {
       fate: "done",
       name: server.name,
@@ -54,7 +54,10 @@ const CASES: Record<string, Case> = {
     assertEquals(test.counters.getOf(0, "sentBytes"), 5);
     assertEquals(test.counters.getOf(0, "receivedBytes"), 5);
     assertEquals(test.counters.getOf(0, "done"), 1);
-    assertEquals(test.counters.connectSeconds().counts.reduce((a, b) => a + b), 1);
+    for (const name of ["connectSeconds", "connectionSeconds", "serverConnectSeconds"] as const) {
+      assertEquals(test.counters.histogram(name, 0).counts.reduce((a, b) => a + b), 1, name);
+    }
+    assertEquals(test.counters.histogram("connectionSeconds").sum, durationMs / 1000);
     await test.publish([]);
     assertEquals(await test.emptied.take(), 0);
     assert(test.engine.isEmpty(0));
@@ -235,6 +238,7 @@ const CASES: Record<string, Case> = {
     }
     assertEquals(await ask(test.address), "");
     assertEquals((await test.ended.take()).fate, "refused_limit");
+    assertEquals([test.counters.get("limitBalancer"), test.counters.get("limitServers")], [1, 0]);
     for (const client of first) close(client);
     await test.ended.take();
     await test.ended.take();
@@ -256,6 +260,7 @@ const CASES: Record<string, Case> = {
     assertEquals([one.accepted, two.accepted], [2, 2]);
     assertEquals(await ask(test.address), "");
     assertEquals((await test.ended.take()).fate, "refused_limit");
+    assertEquals([test.counters.get("limitBalancer"), test.counters.get("limitServers")], [0, 1]);
     for (const client of clients) close(client);
   },
 

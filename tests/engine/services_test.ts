@@ -9,7 +9,17 @@ import { emptyTable, nextTable, type TableServer } from "../../lib/routing/routi
 import { parseKeyRule } from "../../lib/values/address.ts";
 import { parseConfig } from "../../lib/values/config.ts";
 import { until } from "../raw_socket.ts";
-import { ask, assertFatesAddUp, connect, startServer, tableServer, type TestServer, writeText } from "../helpers.ts";
+import {
+  ask,
+  assertFatesAddUp,
+  connect,
+  echo,
+  readBytes,
+  startServer,
+  tableServer,
+  type TestServer,
+  writeText,
+} from "../helpers.ts";
 
 interface Services extends AsyncDisposable {
   readonly engine: Engine;
@@ -73,6 +83,23 @@ const CASES: Record<string, Case> = {
     await using mail = named("mail");
     await using services = startServices(kind, [0, 1, 0], [[tableServer(web.address, 0)], [tableServer(mail.address, 1)]]);
     for (let i = 0; i < 20; i++) assertEquals(await askAll(services), ["web:hi", "mail:hi", "web:hi"]);
+  },
+
+  async "each listener's clients and bytes are counted for it, and those of open connections, too"(kind) {
+    await using web = startServer(echo);
+    await using services = startServices(kind, [0, 0], [[tableServer(web.address, 0)]]);
+    const { counters, listeners } = services;
+    assertEquals(await ask(listeners[1].address, "hi"), "hi");
+    using open = await connect(listeners[0].address);
+    await writeText(open, "hello");
+    await readBytes(open, 5);
+    const read = (listener: number) =>
+      (["listenerAccepted", "listenerReceivedBytes", "listenerSentBytes"] as const).map((name) =>
+        counters.getOfListener(listener, name)
+      );
+    await until(() => read(0)[2] === 5, "the bytes to be counted");
+    assertEquals([read(0), read(1)], [[1, 5, 5], [1, 2, 2]]);
+    assertEquals(counters.getOf(0, "sentBytes"), 7);
   },
 
   async "a change of one service's pool leaves the others alone"(kind) {

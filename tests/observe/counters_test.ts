@@ -4,9 +4,12 @@ import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {
   allocateCounters,
-  CONNECT_SECONDS_BOUNDS,
   COUNTERS,
   Counters,
+  type HistogramName,
+  HISTOGRAMS,
+  type ListenerCounter,
+  LISTENERS_MAX,
   type ProcessCounter,
   type ProcessGauge,
   type ServerCounter,
@@ -21,6 +24,9 @@ const processCounters = namesOf<ProcessCounter>("process", "counter");
 const processGauges = namesOf<ProcessGauge>("process", "gauge");
 const serverCounters = namesOf<ServerCounter>("server", "counter");
 const serverGauges = namesOf<ServerGauge>("server", "gauge");
+const listenerCounters = namesOf<ListenerCounter>("listener", "counter");
+const LISTENERS = [0, 1, LISTENERS_MAX - 1];
+const histograms = Object.keys(HISTOGRAMS) as HistogramName[];
 
 function namesOf<T extends string>(scope: string, kind: string): T[] {
   return rows.filter(([, row]) => row.scope === scope && row.kind === kind).map(([name]) => name as T);
@@ -33,9 +39,19 @@ function readAll(counters: Counters): Record<string, number> {
   for (let slot = 0; slot < counters.slots; slot++) {
     for (const name of [...serverCounters, ...serverGauges, ...fates]) all[`${slot} ${name}`] = counters.getOf(slot, name);
   }
-  const { counts, sum } = counters.connectSeconds();
-  for (const [bucket, count] of counts.entries()) all[`bucket ${bucket}`] = count;
-  return { ...all, sum };
+  for (const listener of LISTENERS) {
+    for (const name of listenerCounters) all[`listener ${listener} ${name}`] = counters.getOfListener(listener, name);
+  }
+  for (const name of histograms) {
+    const slots = HISTOGRAMS[name].scope === "server" ? Array.from({ length: counters.slots }, (_, slot) => slot) : [undefined];
+    for (const slot of slots) {
+      const { counts, sum } = counters.histogram(name, slot);
+      const before = slot === undefined ? name : `${slot} ${name}`;
+      for (const [bucket, count] of counts.entries()) all[`${before} ${bucket}`] = count;
+      all[`${before} sum`] = sum;
+    }
+  }
+  return all;
 }
 
 /** What is not zero. */
@@ -52,11 +68,14 @@ function fill(counters: Counters): void {
     for (const name of serverCounters) counters.addTo(slot, name, next++);
     for (const name of serverGauges) counters.raiseOf(slot, name, next++);
     for (const [i, fate] of fates.entries()) {
-      for (let times = 0; times <= i + slot; times++) counters.addFate(fate, slot);
+      for (let times = 0; times <= i + slot; times++) counters.addFate(fate, slot, i * times);
+    }
+    for (const [i, bound] of HISTOGRAMS.serverConnectSeconds.bounds.entries()) {
+      for (let times = 0; times <= i + slot; times++) counters.addConnect(slot, bound);
     }
   }
-  for (const [i, bound] of CONNECT_SECONDS_BOUNDS.entries()) {
-    for (let times = 0; times <= i; times++) counters.addConnectSeconds(bound);
+  for (const listener of LISTENERS) {
+    for (const name of listenerCounters) counters.addToListener(listener, name, next++);
   }
 }
 
@@ -85,7 +104,8 @@ for (const fate of fates) {
     const counters = new Counters(allocateCounters(0, SLOTS));
     counters.addFate(fate, SLOTS - 1);
     counters.addFate(fate);
-    assertEquals(readChanged(counters), { [fate]: 2, [`${SLOTS - 1} ${fate}`]: 1 });
+    const lasted = { "connectionSeconds 0": 1 };
+    assertEquals(readChanged(counters), { [fate]: 2, [`${SLOTS - 1} ${fate}`]: 1, ...lasted });
   });
 }
 
@@ -112,10 +132,10 @@ Deno.test("Counters of several writers are added up, and gauges are one", () => 
   const alone = new Counters(allocateCounters(0, SLOTS));
   for (const _ of writers) fill(alone);
   for (const counters of writers) {
-    const { sum, ...counts } = readAll(counters);
-    const { sum: expectedSum, ...expected } = readAll(alone);
-    assertEquals(counts, expected);
-    assertAlmostEquals(sum, expectedSum, 1e-9); // of fractions, in another order
+    const all = readAll(counters);
+    for (const [name, expected] of Object.entries(readAll(alone))) {
+      assertAlmostEquals(all[name], expected, 1e-9, name); // sums of fractions, in another order
+    }
   }
   for (let slot = 0; slot < SLOTS; slot++) writers[0].clearSlot(slot);
   const left = Object.keys(readChanged(writers[1]));
@@ -130,39 +150,60 @@ Deno.test("addTo() is exact up to 2⁵³", () => {
   assertEquals(counters.getOf(0, "sentBytes"), 2 ** 53);
 });
 
-for (const [bucket, bound] of CONNECT_SECONDS_BOUNDS.entries()) {
-  Deno.test(`addConnectSeconds() of ${bound} falls into bucket ${bucket}, and of more into the next`, () => {
+for (const name of listenerCounters) {
+  Deno.test(`addToListener() of ${name} changes this counter of one listener only`, () => {
     const counters = new Counters(allocateCounters(0, SLOTS));
-    counters.addConnectSeconds(bound);
-    counters.addConnectSeconds(bound * (1 + Number.EPSILON));
-    const { counts, sum } = counters.connectSeconds();
+    counters.addToListener(1, name);
+    counters.addToListener(1, name, 4);
+    assertEquals(readChanged(counters), { [`listener 1 ${name}`]: 5 });
+  });
+}
+
+for (const listener of [-1, LISTENERS_MAX, NaN]) {
+  Deno.test(`Counters know no listener ${listener}`, () => {
+    const counters = new Counters(allocateCounters(0, SLOTS));
+    assertThrows(() => counters.addToListener(listener, "listenerAccepted"), Error, "listener out of range");
+  });
+}
+
+for (const [bucket, bound] of HISTOGRAMS.connectSeconds.bounds.entries()) {
+  Deno.test(`addConnect() of ${bound} falls into bucket ${bucket}, and of more into the next`, () => {
+    const counters = new Counters(allocateCounters(0, SLOTS));
+    counters.addConnect(1, bound);
+    counters.addConnect(1, bound * (1 + Number.EPSILON));
+    const { counts, sum } = counters.histogram("connectSeconds");
     assertEquals(counts.map((count, i) => [i, count]).filter(([, count]) => count > 0), [[bucket, 1], [bucket + 1, 1]]);
     assertAlmostEquals(sum, 2 * bound, 1e-9);
   });
 }
 
-Deno.test("addConnectSeconds() has a place for 0 and for more than the greatest bound", () => {
+Deno.test("addConnect() has a place for 0 and for more than the greatest bound, of the process and of the server alone", () => {
   const counters = new Counters(allocateCounters(0, SLOTS));
-  counters.addConnectSeconds(0);
-  counters.addConnectSeconds(1000);
-  const { counts, sum } = counters.connectSeconds();
-  assertEquals(counts.length, CONNECT_SECONDS_BOUNDS.length + 1);
-  assertEquals([counts[0], counts.at(-1), sum], [1, 1, 1000]);
+  counters.addConnect(1, 0);
+  counters.addConnect(1, 1000);
+  for (const [name, slot] of [["connectSeconds", undefined], ["serverConnectSeconds", 1]] as const) {
+    const { counts, sum } = counters.histogram(name, slot);
+    assertEquals(counts.length, HISTOGRAMS[name].bounds.length + 1);
+    assertEquals([counts[0], counts.at(-1), sum], [1, 1, 1000]);
+  }
+  assertEquals(counters.getOf(1, "connects"), 2);
+  for (const slot of [0, 2]) assertEquals(counters.histogram("serverConnectSeconds", slot).sum, 0);
 });
 
-Deno.test("connectSeconds() counts every time once", () => {
-  fc.assert(fc.property(fc.array(fc.double({ min: 0, max: 20, noNaN: true })), (times) => {
+Deno.test("addFate() counts how long connections lasted that had a server, and no others", () => {
+  fc.assert(fc.property(fc.array(fc.double({ min: 0, max: 1e6, noNaN: true })), (times) => {
     const counters = new Counters(allocateCounters(0, SLOTS));
-    for (const seconds of times) counters.addConnectSeconds(seconds);
-    const { counts, sum } = counters.connectSeconds();
+    for (const seconds of times) counters.addFate("done", 2, seconds);
+    for (const seconds of times) counters.addFate("refused_limit", undefined, seconds);
+    const { counts, sum } = counters.histogram("connectionSeconds");
     assertEquals(counts.reduce((sum, count) => sum + count), times.length);
-    assertAlmostEquals(sum, times.reduce((sum, seconds) => sum + seconds, 0), 1e-6);
+    assertAlmostEquals(sum, times.reduce((sum, seconds) => sum + seconds, 0), 1e-3);
   }));
 });
 
-Deno.test("CONNECT_SECONDS_BOUNDS are ascending", () => {
-  assertEquals([...CONNECT_SECONDS_BOUNDS], CONNECT_SECONDS_BOUNDS.toSorted((a, b) => a - b));
-});
+for (const [name, { bounds }] of Object.entries(HISTOGRAMS)) {
+  Deno.test(`the bounds of ${name} are ascending`, () => assertEquals([...bounds], bounds.toSorted((a, b) => a - b)));
+}
 
 for (let slot = 0; slot < SLOTS; slot++) {
   Deno.test(`clearSlot() of slot ${slot} leaves the other slots and the process alone`, () => {
@@ -187,8 +228,11 @@ for (const slot of [-1, SLOTS, NaN]) {
 }
 
 Deno.test("COUNTERS have metric names all different, of Prometheus's form", () => {
-  const metrics = rows.map(([, { metric }]) => metric);
-  assertEquals(new Set(metrics).size, metrics.length);
+  const metrics = rows.map(([, row]) => `${row.metric} ${JSON.stringify("labels" in row ? row.labels : {})}`);
+  assertEquals(new Set(metrics).size, metrics.length, "rows of one metric have other labels");
+  for (const [, group] of Map.groupBy(rows, ([, { metric }]) => metric)) {
+    assertEquals(new Set(group.map(([, { kind, scope, help }]) => `${kind} ${scope} ${help}`)).size, 1, "and nothing else");
+  }
   for (const [, { metric, kind }] of rows) {
     assertEquals([/^balancer_[a-z_]+$/.test(metric), metric.endsWith("_total")], [true, kind === "counter"], metric);
   }

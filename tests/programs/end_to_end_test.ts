@@ -1,6 +1,14 @@
 // The two programs as processes, with real servers and real traffic.
 
-import { assert, assertEquals, assertGreater, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { createHash } from "node:crypto";
 import { type Address, parseAddress } from "../../lib/values/address.ts";
 import { ControlClient } from "../../lib/control/client.ts";
@@ -281,6 +289,45 @@ Deno.test("start fails with the daemon's own reason and leaves no process", asyn
   assertMatch(stderr, /^balancerctl: Cannot listen on 127\.0\.0\.1:[0-9]+: the port is taken by another program[^\n]*\n$/);
   assertEquals((await place.ctl("status")).code, 3);
   await place.start(); // the lock is free: the daemon that failed is gone
+});
+
+Deno.test("a taken port of --http is told, and nothing is started", async () => {
+  await using place = await makePlace();
+  await using taken = startServer(echo);
+  const free = unusedAddress();
+  const { code, stdout, stderr } = await place.ctl("start", "127.0.0.1", String(free.port), "--http", taken.name);
+  assertEquals([code, stdout], [1, ""]);
+  assertMatch(stderr, /^balancerctl: Cannot serve --http on 127\.0\.0\.1:[0-9]+: the port is taken by another program[^\n]*\n$/);
+  await assertRejects(() => connect(free), Deno.errors.ConnectionRefused);
+  assertEquals((await place.ctl("status")).code, 3);
+});
+
+Deno.test("--http serves what the balancer counts, and is unready while it stops", async () => {
+  await using place = await makePlace();
+  await using server = startServer(hold);
+  const address = await place.start("--http", "127.0.0.1:0", "--check", "off");
+  const status = JSON.parse(await place.do("status", "--json"));
+  const get = async (path: string) => {
+    const response = await fetch(`http://${status.http}${path}`);
+    return { status: response.status, text: await response.text() };
+  };
+  assertMatch(await place.do("status"), new RegExp(`HTTP +http://${status.http}/metrics`));
+  assertEquals((await get("/ready")).status, 503);
+  await place.do("add", "127.0.0.1", String(server.address.port));
+  assertEquals((await get("/ready")).status, 200);
+  using client = await connect(address);
+  await poll(() => get("/metrics"), ({ text }) => text.includes("\nbalancer_open_connections 1\n"), "the connection to be counted");
+  const { text } = await get("/metrics");
+  assertStringIncludes(text, `balancer_listener_accepted_connections_total{listener="${status.address}",service="default"} 1`);
+  assertStringIncludes(text, `balancer_server_state{server="${server.name}",state="up"} 1`);
+  const { fingerprint } = JSON.parse(await place.do("list", "--json")).ring;
+  assertStringIncludes(text, `balancer_ring_info{fingerprint="${fingerprint}"} 1`);
+  const stopping = place.ctl("stop", "--grace", "20s");
+  const unready = await poll(() => get("/ready"), ({ status }) => status === 503, "readiness to end");
+  assertEquals(unready.text, "The balancer is stopping\n");
+  assertEquals((await get("/live")).status, 200);
+  client.close();
+  assertEquals((await stopping).code, 0);
 });
 
 Deno.test("two starts at once make one balancer", async () => {

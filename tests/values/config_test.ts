@@ -53,8 +53,10 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     busyPollMicros: 0,
     batchMicros: 0,
     deferAcceptMs: 0,
+    http: null,
     logLevel: "info",
     accessLog: null,
+    accessLogStart: false,
     accessLogSample: 1,
   });
 });
@@ -135,6 +137,9 @@ const GOOD: readonly [flag: string, text: string, name: keyof Config, value: unk
   ["defer-accept", "off", "deferAcceptMs", 0],
   ["defer-accept", "1s", "deferAcceptMs", 1000],
   ["defer-accept", "63s", "deferAcceptMs", 63_000],
+  ["http", "off", "http", null],
+  ["http", "127.0.0.1:9190", "http", { host: "127.0.0.1", port: 9190 }],
+  ["http", "[::1]:0", "http", { host: "::1", port: 0 }],
   ["log-level", "error", "logLevel", "error"],
 ];
 

@@ -136,6 +136,7 @@ export class Acceptor {
     this.#client = libc.call.accept4(listener.descriptor, this.#nameAddress, this.#nameLengthAddress, flags);
     if (this.#client < 0) return this.#onError(libc.errno());
     counters.add("accepted");
+    counters.addToListener(listener.index, "listenerAccepted");
     const isTooMany = counters.raise("open") > config.connectionsMax || this.#client >= table.capacity - 1;
     this.#note(this.noted, listener.index);
     if (isTooMany) return ACCEPT.refused;

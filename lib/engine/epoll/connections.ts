@@ -214,6 +214,7 @@ export class Connections {
   /** Ends a client that is accepted and counted but exceeds the limit on connections. Its address is in the row of `noted`. */
   refuse(client: number, noted: number): void {
     this.#sayEnd(client);
+    this.#kit.counters.add("limitBalancer");
     this.#tellUnbegun(noted, "refused_limit");
     this.#kit.libc.call.close(client);
   }
@@ -361,10 +362,10 @@ export class Connections {
   /** Counts the end in `#end` and reports it to main. */
   #tellEnd(): void {
     const { counters, reports, logColumns, clock } = this.#kit;
-    const { fate, slot } = this.#end;
+    const { fate, slot, durationMs } = this.#end;
     if (logColumns !== undefined) this.#end.endedAt = clock.wallMs();
     reports.begin();
-    counters.addFate(fate, slot < 0 ? undefined : slot);
+    counters.addFate(fate, slot < 0 ? undefined : slot, durationMs / 1000);
     if (slot >= 0) counters.raiseOf(slot, "serverOpen", -1);
     counters.raise("open", -1);
     reports.writeEnd(this.#ended, this.#end);
@@ -552,7 +553,9 @@ export class Connections {
     const row = rowOf(client);
     const departure = this.#dialer.searchOf(client)?.departure;
     if (departure === undefined) {
-      return this.#close(client, fateOfUnserved(words[row + WORD.attempts], this.#dialer.serverCount(client)));
+      const fate = fateOfUnserved(words[row + WORD.attempts], this.#dialer.serverCount(client));
+      if (fate === "refused_limit") this.#kit.counters.add("limitServers");
+      return this.#close(client, fate);
     }
     const { loss, state, kept } = departure;
     const fate = fateOfUntaken(loss, state, kept >= 0);
@@ -791,8 +794,8 @@ export class Connections {
   }
 
   /**
-   * Visits the open connections of this server. Clients for which it is being dialled go on to the next server; one that is silent or
-   * asks to be left is better than none.
+   * Visits the open connections of this server. Clients for which it is being dialled go on to the next server; one that is silent
+   * or asks to be left is better than none.
    */
   #visitServer(slot: number, reason: number, visit: (client: number) => void): void {
     const isExpired = this.#kit.availabilities.get(slot) === AVAILABILITY.expired;

@@ -571,8 +571,8 @@ export class Dialer {
     const row = rowOf(client);
     this.#words[row + WORD.errno] = 0;
     logColumns?.connected(client, clock.nowMs - this.#floats[floatsOf(client) + FLOAT.startedMs]);
-    counters.addTo(this.#words[row + WORD.slot], "connects");
-    counters.addConnectSeconds((clock.nowMs - this.#floats[floatsOf(server) + FLOAT.startedMs]) / 1000);
+    const seconds = (clock.nowMs - this.#floats[floatsOf(server) + FLOAT.startedMs]) / 1000;
+    counters.addConnect(this.#words[row + WORD.slot], seconds);
     return DIAL.connected;
   }
 

@@ -38,6 +38,7 @@ import {
 import { EpollListener } from "./listener.ts";
 import { COMMAND } from "./mailbox.ts";
 import { allocateLogColumns, LogColumns } from "./log_columns.ts";
+import { ReceivedHeaders } from "./received_headers.ts";
 import type { ReportHandlers } from "./reports.ts";
 import { type SharedTable, SharedTables } from "./shared_table.ts";
 import { isEarlyReason } from "./reasons.ts";
@@ -283,13 +284,17 @@ class EpollEngine implements Engine {
   }
 
   /** Handlers that pass the workers' reports to the engine's callbacks. */
-  #handlersOf({ onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {}, accessLog }: EngineOptions): ReportHandlers {
+  #handlersOf(
+    { onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {}, accessLog, config }: EngineOptions,
+  ): ReportHandlers {
+    const headers = new ReceivedHeaders(config.connectionsMax);
     const started = new ReportedStart();
     const ended = new ReportedEnd(this.#serverNames);
     const moved = new ReportedMove(this.#serverNames);
     return {
       onStart: (report) => accessLog?.onStarted?.(started.of(report)),
-      onEnd: (report) => onEnded(ended.of(report)),
+      onEnd: (report) => onEnded(ended.of(report, headers.take(report.id))),
+      onHeader: (report) => headers.add(report),
       onMove: (report) => onMoved(moved.of(report)),
       onFailure: (slot, errno) =>
         onServerFailed(slot, reasonOf(errno) ?? "it did not accept", isEarlyReason(errno) ? "answer" : "connect"),
@@ -439,7 +444,8 @@ class EpollEngine implements Engine {
     if (words[row + WORD.state] === 0) words[row + WORD.generation]++; // it had not begun, and gets an id of its own
     const slot = words[row + WORD.slot];
     const server = words[row + WORD.peer];
-    counters.addFate("worker_lost", slot < 0 ? undefined : slot);
+    const durationMs = Math.max(0, performance.now() - floats[floatsOf(client) + FLOAT.startedMs]);
+    counters.addFate("worker_lost", slot < 0 ? undefined : slot, durationMs / 1000);
     const from = (words[row + WORD.moves] >>> FROM_SHIFT) - 1;
     for (const counting of [slot, from]) if (counting >= 0) counters.raiseOf(counting, "serverOpen", -1);
     counters.raise("open", -1);
@@ -465,7 +471,7 @@ class EpollEngine implements Engine {
       moves: words[row + WORD.moves] & MOVES_MASK,
       sentBytes,
       receivedBytes,
-      durationMs: Math.max(0, performance.now() - floats[floatsOf(client) + FLOAT.startedMs]),
+      durationMs,
       reason: undefined,
     });
   }

@@ -7,7 +7,7 @@
 import type { Counters } from "../../observe/counters.ts";
 import { classifyAnswer } from "../../routing/http_answer.ts";
 import { FACT, forgetRecording, looksLikeTls, onClientBytes, onServerBytes, progressOf } from "../../routing/redistribution.ts";
-import { FACTS_MASK, FLAG, FLOAT, floatsOf, ROLE, rowOf, SCREENED_MASK, WORD } from "./descriptor_table.ts";
+import { FACTS_MASK, FLAG, FLOAT, floatsOf, LISTENER_SHIFT, ROLE, rowOf, SCREENED_MASK, WORD } from "./descriptor_table.ts";
 import { ERRNO } from "../system/errno.ts";
 import { FILE, type Libc, SOCKET } from "../system/libc.ts";
 import { CHUNK_BYTES, type ChunkPool, PIPE_BYTES } from "./pools.ts";
@@ -474,6 +474,10 @@ export class Relay {
     if (words[row + WORD.role] === ROLE.client) {
       words[row + WORD.facts] |= FACT.sent;
       this.#counters.addTo(words[row + WORD.slot], "sentBytes", sent);
-    } else this.#counters.addTo(words[rowOf(to) + WORD.slot], "receivedBytes", sent);
+      this.#counters.addToListener(words[row + WORD.port] >>> LISTENER_SHIFT, "listenerReceivedBytes", sent);
+    } else {
+      this.#counters.addTo(words[rowOf(to) + WORD.slot], "receivedBytes", sent);
+      this.#counters.addToListener(words[rowOf(to) + WORD.port] >>> LISTENER_SHIFT, "listenerSentBytes", sent);
+    }
   }
 }

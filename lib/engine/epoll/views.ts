@@ -3,7 +3,7 @@
 import { formatAddress, formatIp } from "../../values/address.ts";
 import { EARLY_LOSSES } from "../../routing/early_loss.ts";
 import { type Ender, enderOf, type Fate } from "../../values/fates.ts";
-import type { EndedConnection, MovedConnection, StartedConnection } from "../../observe/connections.ts";
+import type { EndedConnection, MovedConnection, ReceivedProxy, StartedConnection } from "../../observe/connections.ts";
 import type { ConnectionState, Loss } from "../../routing/redistribution.ts";
 import type { OpenConnection } from "../engine.ts";
 import { NO_LOCAL_PORT } from "../../health/shortage.ts";
@@ -42,15 +42,21 @@ export class ReportedStart implements StartedConnection {
 export class ReportedEnd implements EndedConnection {
   #report!: EndReport;
   #serverNames: readonly string[];
+  #proxy: ReceivedProxy | undefined;
 
   constructor(serverNames: readonly string[]) {
     this.#serverNames = serverNames;
   }
 
-  /** Points this view to a report. */
-  of(report: EndReport): this {
+  /** Points this view to a report of a connection that began with this header. */
+  of(report: EndReport, proxy: ReceivedProxy | undefined): this {
     this.#report = report;
+    this.#proxy = proxy;
     return this;
+  }
+
+  get proxy(): ReceivedProxy | undefined {
+    return this.#proxy;
   }
 
   get id(): number {

@@ -32,6 +32,7 @@ import type { TableServer } from "../../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, isDraining } from "../../routing/availability.ts";
 import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableOf, writeAll } from "./conn_streams.ts";
 import type { EndedConnection, MovedConnection, StartedConnection } from "../../observe/connections.ts";
+import { describeProxy } from "../../observe/received_proxy.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
 import type { Gate } from "../gate.ts";
 import { Leg } from "./leg.ts";
@@ -199,7 +200,10 @@ export class StreamsConnection {
     const isFound = await search.run((server, socket) => {
       this.#open(server, socket, first);
     });
-    if (!isFound) this.end(fateOfUnserved(this.#tally.attempts, table(this.#service).servers.length));
+    if (isFound) return;
+    const fate = fateOfUnserved(this.#tally.attempts, table(this.#service).servers.length);
+    if (fate === "refused_limit") this.context.counters.add("limitServers");
+    this.end(fate);
   }
 
   /** Lets the client in, or ends it. False: it has ended. */
@@ -235,7 +239,8 @@ export class StreamsConnection {
     this.#departure?.over.resolve();
     if (isCut) abortSocket(this.client);
     else closeSocket(this.client);
-    this.context.counters.addFate(fate, server?.slot);
+    const durationMs = performance.now() - this.#startedMs;
+    this.context.counters.addFate(fate, server?.slot, durationMs / 1000);
     this.#search?.cancel();
     this.#release(this.#leg);
     this.#conversation.forget();
@@ -246,6 +251,7 @@ export class StreamsConnection {
       endedAt: Date.now(),
       connectMs: this.#connectMs,
       endedBy: enderOf(fate, this.#firstEnd),
+      proxy: this.#header && describeProxy(addressOf(this.client), this.#header.tlvs),
       fate,
       client: formatAddress(this.#address),
       server: server?.name,
@@ -253,7 +259,7 @@ export class StreamsConnection {
       moves: this.#moves,
       sentBytes: this.#sentBytes,
       receivedBytes: this.#receivedBytes,
-      durationMs: performance.now() - this.#startedMs,
+      durationMs,
       reason: this.#tally.reason,
     });
   }
@@ -671,6 +677,7 @@ export class StreamsConnection {
     this.#source.take(bytes);
     this.#conversation.serverTook(bytes);
     this.#sentBytes += bytes;
+    this.context.counters.addToListener(this.#listener, "listenerReceivedBytes", bytes);
     this.#countOf(leg, "sentBytes", bytes);
   }
 
@@ -684,6 +691,7 @@ export class StreamsConnection {
     leg.heardMs = performance.now(); // it could not send while the client did not read
     this.#conversation.clientTook(bytes);
     this.#receivedBytes += bytes;
+    this.context.counters.addToListener(this.#listener, "listenerSentBytes", bytes);
     this.#countOf(leg, "receivedBytes", bytes);
   }
 

@@ -183,11 +183,13 @@ class StreamsEngine implements Engine {
   #serve(client: Client): void {
     const { counters, config } = this.#options;
     counters.add("accepted");
+    counters.addToListener(client.listener, "listenerAccepted");
     const open = counters.raise("open");
     const connection = new StreamsConnection(client, this.#context);
     this.#connections.set(connection.id, connection);
-    if (open > config.connectionsMax) connection.end("refused_limit");
-    else void connection.run();
+    if (open <= config.connectionsMax) return void connection.run();
+    counters.add("limitBalancer");
+    connection.end("refused_limit");
   }
 
   #forget(connection: StreamsConnection, ended: EndedConnection): void {

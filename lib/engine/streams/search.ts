@@ -148,8 +148,7 @@ export class Search {
     try {
       const socket = await dialServer(context, server.address, timeoutMs, abort);
       if (this.#dialled !== dialled) return void closeSocket(socket);
-      counters.addTo(server.slot, "connects");
-      counters.addConnectSeconds((performance.now() - startedMs) / 1000);
+      counters.addConnect(server.slot, (performance.now() - startedMs) / 1000);
       return socket;
     } catch (error) {
       if (this.#dialled !== dialled) return undefined;

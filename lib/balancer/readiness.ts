@@ -1,0 +1,34 @@
+/** Whether a balancer should get new clients from whoever asks: a load balancer in front, a cluster, an address that fails over. */
+
+import type { ServerState } from "../routing/availability.ts";
+
+/** What readiness depends on. */
+export interface Conditions {
+  /** It no longer accepts clients. */
+  readonly stopping: boolean;
+  /** The number of servers in each state. */
+  readonly servers: Readonly<Record<ServerState, number>>;
+}
+
+/** Why a balancer is not ready, each as a sentence; the first one that holds is told. A lame duck will be a row of its own. */
+const REASONS: readonly ((conditions: Conditions) => string | undefined)[] = [
+  ({ stopping }) => stopping ? "The balancer is stopping" : undefined,
+  ({ servers }) => sum(servers) === 0 ? "The pool is empty; balancerctl add adds a server" : undefined,
+  ({ servers }) => {
+    if (servers.up > 0) return undefined;
+    const states = Object.entries(servers).filter(([, count]) => count > 0).map(([state, count]) => `${count} ${state}`);
+    return `No server is up: ${states.join(", ")}; balancerctl list says why`;
+  },
+];
+
+/** Why the balancer should get no new clients, as a sentence; undefined if it should. */
+export function whyNotReady(conditions: Conditions): string | undefined {
+  for (const reasonOf of REASONS) {
+    const reason = reasonOf(conditions);
+    if (reason !== undefined) return reason;
+  }
+}
+
+function sum(servers: Conditions["servers"]): number {
+  return Object.values(servers).reduce((sum, count) => sum + count, 0);
+}
