@@ -105,6 +105,33 @@ Deno.test("a server is drained and brought back, and says since when and why", a
   assertEquals([back.state, back.reason, back.weight], ["up", null, 3]);
 });
 
+Deno.test("a server's check is set, shown, made and taken back; a bad one changes nothing", async () => {
+  await using control = await startControl();
+  await using server = startServer((socket) => writeText(socket, "HTTP/1.1 204 No Content\r\n\r\n"));
+  const { client } = control;
+  const { port } = server.address;
+  const own = { check: "http:/up", checkHost: "web.example", checkStatus: "204" };
+  const added = await client.add({ address: "127.0.0.1", port, ...own });
+  assertEquals([added.check, added.checkHost, added.checkStatus, added.checkPort], ["http:/up", "web.example", "204", null]);
+  const { verdict, check, steps } = await client.check(server.name);
+  assertEquals([verdict, check, steps.at(-1)?.detail], ["passed", "http:/up", "HTTP/1.1 204 No Content"]);
+  for (
+    const [change, why] of [
+      [{ check: "http" }, 'Check "http" is not off'],
+      [{ checkHost: "WEB.example" }, 'must be written as "web.example"'],
+      [{ checkPort: 0 }, "Cannot use checkPort"],
+      [{ checkCa: "ca.pem" }, "give the absolute path"],
+      [{ checkCa: "/nowhere/ca.pem" }, "it does not exist"],
+      [{ checkStatus: "default" }, "must be written as null"],
+    ] as const
+  ) {
+    assertStringIncludes((await assertRejects(() => client.change(server.name, change), OperatorError)).message, why);
+  }
+  assertEquals((await client.server(server.name)).checkStatus, "204");
+  assertEquals((await client.change(server.name, { check: null, checkStatus: null })).check, null);
+  await assertRejects(() => client.check("192.0.2.9:80"), OperatorError, "is not in the pool");
+});
+
 Deno.test("a plan is asked for, with an IPv6 server, too", async () => {
   await using control = await startControl();
   const { client } = control;

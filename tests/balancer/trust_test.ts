@@ -1,0 +1,29 @@
+// The authorities that checks trust are there when the daemon starts, or it says what is missing.
+
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { loadAuthorities } from "../../lib/balancer/trust.ts";
+import { parseConfig } from "../../lib/values/config.ts";
+import { OperatorError } from "../../lib/values/errors.ts";
+import { CA } from "../certificates.ts";
+
+const MISSING = "/nowhere/ca.pem";
+
+Deno.test("a daemon whose own file of authorities is missing does not start", async () => {
+  const config = parseConfig({ check: "https:/", "check-ca": MISSING });
+  await assertRejects(() => loadAuthorities(config, []), OperatorError, "it does not exist");
+});
+
+Deno.test("a daemon with a saved server whose file of authorities is gone starts, and warns of its checks", async () => {
+  const path = await Deno.makeTempFile({ prefix: "balancer_ca_" });
+  await Deno.writeTextFile(path, CA);
+  const ordinary = { weight: 1, connectionsMax: null, check: "https:/" };
+  const { authorities, warnings } = await loadAuthorities(parseConfig(), [
+    { server: "10.0.0.1:443", ...ordinary, checkCa: path },
+    { server: "10.0.0.2:443", ...ordinary, checkCa: MISSING },
+    { server: "10.0.0.3:443", ...ordinary, check: "tcp", checkCa: MISSING },
+  ]).finally(() => Deno.remove(path));
+  assertEquals(warnings.length, 1);
+  assertStringIncludes(warnings[0], 'The checks of server 10.0.0.2:443 fail: Cannot use the CA file "/nowhere/ca.pem"');
+  assertEquals(authorities.trustOf({ kind: "file", path }), { verifies: true, authorities: [CA] });
+  assertEquals("fault" in authorities.trustOf({ kind: "file", path: MISSING }), true);
+});
