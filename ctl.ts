@@ -34,7 +34,9 @@ async function main(argv: readonly string[]): Promise<number> {
     const parsed = parseCommandLine(programOf(pages), argv, pages.out);
     if ("text" in parsed) return print(parsed.text, pages.out);
     using context = contextOf(parsed.input, { style: pages.out.style, say, show: terminalLine(), takeInterrupts });
-    return print(await parsed.command.run(parsed.input, context), pages.out);
+    const { text, exit } = await parsed.command.run(parsed.input, context);
+    print(text, pages.out);
+    return exit;
   } catch (error) {
     if (error instanceof Deno.errors.BrokenPipe) return EXIT.done; // the reader has read enough
     say(error instanceof OperatorError ? error.message : `Internal error: ${messageOf(error)}`);

@@ -21,7 +21,7 @@ import {
   STANDARD_OUTPUT,
 } from "../values/config.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
-import { OperatorError } from "../values/errors.ts";
+import { EXIT, OperatorError } from "../values/errors.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName, pathFrom } from "../values/paths.ts";
 import { printableIn, toJson } from "../values/printable.ts";
@@ -59,7 +59,13 @@ export interface CommandContext {
 
 /** A command of `balancerctl`. */
 export interface Command extends CommandSpec {
-  run(input: CommandInput, context: CommandContext): Promise<string>;
+  run(input: CommandInput, context: CommandContext): Promise<CommandResult>;
+}
+
+/** What a command prints, and the exit code of the program. */
+export interface CommandResult {
+  readonly text: string;
+  readonly exit: typeof EXIT.done | typeof EXIT.failed;
 }
 
 const NAME: OptionSpec = {
@@ -91,18 +97,21 @@ interface CommandRow<T> extends Partial<CommandSpec> {
   readonly isNamed?: boolean;
   readonly act: (input: CommandInput, context: CommandContext) => Promise<T>;
   readonly print: (result: T, style: Style) => string;
+  /** Whether the result is bad news, for scripts: the program then ends with EXIT.failed. */
+  readonly isBad?: (result: T) => boolean;
 }
 
 /** A row of a table of commands. */
 export function command<T>(row: CommandRow<T>): Command {
-  const { reads = false, isNamed = true, arguments: args = [], options = [], act, print, ...spec } = row;
+  const { reads = false, isNamed = true, arguments: args = [], options = [], act, print, isBad = () => false, ...spec } = row;
   return {
     ...spec,
     arguments: args,
     options: [...options, ...(reads ? [JSON_OUTPUT] : []), ...(isNamed ? [NAME] : [])],
     async run(input, context) {
       const result = await act(input, context);
-      return input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toJson(result);
+      const text = input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toJson(result);
+      return { text, exit: isBad(result) ? EXIT.failed : EXIT.done };
     },
   };
 }
@@ -260,12 +269,13 @@ export const COMMANDS = {
     summary: "Run a server's check now, step by step",
     description:
       "Makes the check that the server has, and shows what came of it: addresses, connection, TLS, status line, verdict. Changes " +
-      "nothing: only the checks at their interval decide the state of the server.",
+      "nothing: only the checks at their interval decide the state of the server. Exit code 1 if it fails.",
     examples: ["balancerctl check 10.0.0.1 8001"],
     reads: true,
     arguments: SERVER,
     act: (input, { client }) => client.check(serverOf(input)),
     print: printCheck,
+    isBad: ({ verdict }) => verdict === "failed",
   }),
   clients: command({
     group: "Observe",

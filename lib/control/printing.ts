@@ -189,7 +189,7 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
     ["Servers", states.map(([state, count]) => `${count} ${state}`).join(", ")],
     ["Connections", `${connections.open} open of at most ${connections.max}, ${connections.accepted} accepted`],
     ["Ended", fates.join(", ") || "none"],
-    ["Settings", settingsOf(status).join(" ")],
+    ["Settings", settingsOf(status)],
     ["State", status.stateFile ?? "not kept (--no-state)"],
     ["Log", status.logFile ?? "standard error"],
     ["Access log", status.accessLog === STANDARD_OUTPUT ? "standard output" : status.accessLog ?? "off"],
@@ -199,15 +199,17 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
   return indent(alignColumns(rows.map(([name, text]) => [style.heading(name), text]))).join("\n");
 }
 
-/** The settings by their proper flags alone (an answer has those with an alias twice), and of the switches those that are on. */
-function settingsOf({ settings }: Answers["status"]): string[] {
+/** The settings that differ from the default, by their proper flags alone: an answer has those with an alias twice. */
+function settingsOf({ settings }: Answers["status"]): string {
   const rows: readonly OptionSpec[] = Object.values(SETTINGS);
   const aliases = new Set(rows.flatMap(({ aliases = [] }) => aliases));
-  const switches = new Set(rows.filter(({ value }) => value === undefined).map(({ flag }) => flag));
-  return Object.entries(settings).filter(([flag]) => !aliases.has(flag)).flatMap(([flag, value]) => {
-    if (!switches.has(flag)) return [`--${flag} ${quoted(value)}`];
-    return value === "on" ? [`--${flag}`] : [];
+  const known = new Map(rows.map((row) => [row.flag, row]));
+  const changed = Object.entries(settings).filter(([flag]) => !aliases.has(flag)).flatMap(([flag, value]) => {
+    const row = known.get(flag);
+    if (row !== undefined && row.value === undefined) return value === "on" ? [`--${flag}`] : [];
+    return value === row?.default ? [] : [`--${flag} ${quoted(value)}`];
   });
+  return changed.length === 0 ? "all have their defaults" : `${changed.join(" ")}; the others have their defaults`;
 }
 
 /** `1 server`, `2 servers`. */

@@ -15,7 +15,7 @@ import { EMPTY_STAGE } from "../../lib/demo/stage.ts";
 import { streams } from "../../lib/engine/streams/engine.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import type { ProgramName } from "../../lib/values/packaging.ts";
-import { ask, connect, echo, readBytes, sayName, soon, startServer, writeText } from "../helpers.ts";
+import { ask, connect, echo, readBytes, sayName, soon, startServer, unusedAddress, writeText } from "../helpers.ts";
 import { makePlace, outcomeOf } from "../programs.ts";
 import { until } from "../raw_socket.ts";
 import { needing } from "../tools.ts";
@@ -393,7 +393,8 @@ async function startTerminal(flags: Record<string, string> = {}) {
     context,
     interrupt: () => interrupts.abort(),
     run: (command: Command, server?: Address, options: CommandInput["options"] = {}) =>
-      soon(command.run({ arguments: server === undefined ? [] : [server.host, String(server.port)], options }, context)),
+      soon(command.run({ arguments: server === undefined ? [] : [server.host, String(server.port)], options }, context))
+        .then(({ text }) => text),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }
@@ -488,4 +489,17 @@ Deno.test("rebalance that is interrupted stops, and says how far it came", async
   terminal.interrupt();
   assertMatch(await rebalanced, /^Moved [0-5] of [2-6] connections to their owners$/);
   assertEquals(balancer.rebalancer.state.running, false);
+});
+
+Deno.test("check ends with 0 for a server that passes, and with 1 for one that fails", async () => {
+  await using server = startServer(echo);
+  await using terminal = await startTerminal();
+  const { balancer, context } = terminal;
+  const dead = unusedAddress();
+  for (const [address, exit, verdict] of [[server.address, 0, "passed"], [dead, 1, "failed"]] as const) {
+    await balancer.add(address, {});
+    const result = await soon(COMMANDS.check.run({ arguments: [address.host, String(address.port)], options: {} }, context));
+    assertEquals(result.exit, exit);
+    assertMatch(result.text, new RegExp(`^${verdict} after [0-9.]+ ms`, "m"));
+  }
 });
