@@ -133,7 +133,11 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     save: (servers) => state === null ? Promise.resolve() : saveState(state, servers),
   });
   const http = monitor === undefined ? null : formatAddress(monitor.address);
-  const facts = { ...describe(name, engine.name, options, paths, warnings), http, localPorts: { perAddress: localPorts, sources: config.sources } };
+  const facts = {
+    ...describe(name, engine.name, options, paths, warnings),
+    http,
+    localPorts: { perAddress: localPorts, sources: config.sources },
+  };
   monitor?.show({
     metrics: (format) => answerMetrics(balancer, facts, format),
     whyNotReady: () => whyNotReady({ stopping: balancer.stopping, servers: balancer.countServers() }),

@@ -228,7 +228,13 @@ Deno.test(await needing("promtool finds no fault with the metrics", "promtool", 
     fingerprint: "0a1b2c3d",
     localPorts: 28_232,
     listeners: [{ address: "[::1]:8080", service: "default" }],
-    servers: [{ name: "10.0.0.1:80", slot: 0, state: "up", weight: 1, sources: 1 }, { name: "[::1]:80", slot: 1, state: "down", weight: 2, sources: 1 }],
+    servers: [{ name: "10.0.0.1:80", slot: 0, state: "up", weight: 1, sources: 1 }, {
+      name: "[::1]:80",
+      slot: 1,
+      state: "down",
+      weight: 2,
+      sources: 1,
+    }],
   };
   const counters = new Counters(allocateCounters(0, 2));
   counters.addConnect(1, 0.02);

@@ -1,9 +1,9 @@
 /**
  * The counters of the engines: one row per counter, the fates and the histograms, for the process, for every listener and for every
- * server, in SharedArrayBuffers. Engines write and everyone else reads, without locks. Each writing thread has its own cells for counters, so that an increment is
- * one plain store; a reader adds the cells up. Gauges, which admission of connections depends on, have one atomic cell for all
- * threads. The cells of a server are found by its slot, a small number that it keeps while it has connections. Knows neither the
- * names of servers nor how the numbers are shown.
+ * server, in SharedArrayBuffers. Engines write and everyone else reads, without locks. Each writing thread has its own cells for
+ * counters, so that an increment is one plain store; a reader adds the cells up. Gauges, which admission of connections depends on,
+ * have one atomic cell for all threads. The cells of a server are found by its slot, a small number that it keeps while it has
+ * connections. Knows neither the names of servers nor how the numbers are shown.
  */
 
 import { LIMITS } from "../values/config.ts";

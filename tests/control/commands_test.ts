@@ -364,7 +364,14 @@ async function startTerminal(flags: Record<string, string> = {}) {
   const config = parseConfig({ check: "off", key: "ip:port", "load-bound": "off", ...flags });
   const listener = streams.listen({ host: "127.0.0.1", port: 0 }, config);
   const balancer = stack.use(new Balancer({ engine: streams, listener, config, connectionsMax: 1000 }));
-  const files = { stateFile: "/nowhere", lockFile: "/nowhere", logFile: null, http: null, localPorts: { perAddress: null, sources: null }, accessLog: null };
+  const files = {
+    stateFile: "/nowhere",
+    lockFile: "/nowhere",
+    logFile: null,
+    http: null,
+    localPorts: { perAddress: null, sources: null },
+    accessLog: null,
+  };
   const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), settings: {}, warnings: [], ...files };
   await claimSocket(path);
   stack.use(await serveControl({ path, balancer, facts, stop: () => {} }));

@@ -203,7 +203,10 @@ Deno.test("writeMetrics() in OpenMetrics has the same samples, families without 
 });
 
 Deno.test("writeMetrics() lets other work through while it writes of very many servers", async () => {
-  const servers = Array.from({ length: 4000 }, (_, i) => ({ name: `10.0.0.1:${i + 1}`, slot: i, state: "up" as const, weight: 1, sources: 1 }));
+  const servers = Array.from(
+    { length: 4000 },
+    (_, i) => ({ name: `10.0.0.1:${i + 1}`, slot: i, state: "up" as const, weight: 1, sources: 1 }),
+  );
   let turns = 0;
   const counting = setInterval(() => turns++, 0);
   const { text } = await writeMetrics(new Counters(allocateCounters(0, 4000)), { ...MEASURED, servers });
