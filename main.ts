@@ -30,6 +30,8 @@ import { type AccessOutput, openAccessOutput } from "./lib/observe/access_output
 import { endLogging, logger, reopenLog, setUpLogging } from "./lib/observe/log.ts";
 import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/values/paths.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
+import { loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
+import { loadAuthorities } from "./lib/balancer/trust.ts";
 import { ListFiles } from "./lib/balancer/list_files.ts";
 import { loadState, saveState, tryToSave } from "./lib/balancer/state_file.ts";
 import { pageOf } from "./lib/values/terminal.ts";
@@ -107,7 +109,11 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   const { state } = paths;
   if (state !== null) await tryToSave(state);
   const { servers, warning } = state === null ? { servers: [], warning: undefined } : await loadState(state);
-  const warnings = [warning, engine.passedOver].filter((warning) => warning !== undefined);
+  const standings = state === null ? undefined : standingsPath(state);
+  const before = standings === undefined ? undefined : await loadStandings(standings, config, new Date());
+  const trust = await loadAuthorities(config, servers);
+  const warnings = [warning, before?.warning, engine.passedOver].filter((warning) => warning !== undefined);
+  warnings.push(...trust.warnings);
   warnings.push(...warnOfSettings(engine.name, engine.kind, options));
   if (connectionsMax > limit) {
     warnings.push(`--${SETTINGS.connectionsMax.flag} ${connectionsMax} is more than the limit on open files allows, ${limit}`);
@@ -123,6 +129,8 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     connectionsMax,
     checksMax: checksUnder(descriptors),
     servers,
+    known: before?.known,
+    authorities: trust.authorities,
     lists: lists.lists,
     accessLog: accessOutput && {
       output: accessOutput,
@@ -132,6 +140,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     save: (servers) => state === null ? Promise.resolve() : saveState(state, servers),
   });
+  await using keeper = standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
   const http = monitor === undefined ? null : formatAddress(monitor.address);
   const facts = {
     ...describe(name, engine.name, options, paths, warnings),
@@ -142,7 +151,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     metrics: (format) => answerMetrics(balancer, facts, format),
     whyNotReady: () => whyNotReady({ stopping: balancer.stopping, servers: balancer.countServers() }),
   });
-  const stopping = stopWhenAsked(balancer);
+  const stopping = stopWhenAsked(balancer, keeper);
   reloadListsWhenAsked(balancer, lists);
   await using control = await serveControl({
     path: paths.socket,
@@ -210,10 +219,19 @@ function endOnFault(): void {
   globalThis.addEventListener("error", (event) => end(event, event.error));
 }
 
-/** Stops the balancer at a signal or on request. The first signal lets connections finish, the second ends them. */
-function stopWhenAsked(balancer: Balancer): { stop: (graceMs: number) => void; stopped: Promise<void> } {
+/**
+ * Stops the balancer at a signal or on request. The first signal lets connections finish, the second ends them. What is known of
+ * the servers is saved first: a balancer that stops checks them no more.
+ */
+function stopWhenAsked(
+  balancer: Balancer,
+  keeper: StandingsKeeper | undefined,
+): { stop: (graceMs: number) => void; stopped: Promise<void> } {
   const stopped = Promise.withResolvers<void>();
-  const stop = (graceMs: number) => balancer.stop(graceMs).then(stopped.resolve, stopped.reject);
+  const stop = (graceMs: number) => {
+    const saved = keeper?.[Symbol.asyncDispose]();
+    Promise.all([balancer.stop(graceMs), saved]).then(() => stopped.resolve(), stopped.reject);
+  };
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => stop(balancer.stopping ? 0 : DEFAULT_GRACE_MS));
   }

@@ -8,6 +8,7 @@ import { allocateCounters, Counters } from "../lib/observe/counters.ts";
 import { type Fate, FATES } from "../lib/values/fates.ts";
 import type { Engine, EngineConfig, EngineKind } from "../lib/engine/engine.ts";
 import type { EndedConnection, MovedConnection } from "../lib/observe/connections.ts";
+import type { TrafficFailure } from "../lib/routing/early_loss.ts";
 import { allocateClients, ClientTable } from "../lib/observe/client_table.ts";
 import { type ClientLists, countRulesOf, type Refusal } from "../lib/routing/client_limits.ts";
 import { allocateAvailabilities, AVAILABILITY, AvailabilityTable } from "../lib/routing/availability.ts";
@@ -244,7 +245,7 @@ export interface TestEngine extends AsyncDisposable {
   readonly counters: Counters;
   readonly ended: Queue<EndedConnection>;
   readonly emptied: Queue<number>;
-  readonly failed: Queue<{ slot: number; reason: string }>;
+  readonly failed: Queue<ServerFailure>;
   readonly moved: Queue<Move>;
   /** Clients that a dry run let in, and what would have refused them. */
   readonly wouldBeRefused: Queue<{ client: string; refusal: Refusal }>;
@@ -269,6 +270,13 @@ export interface TestEngineOptions extends Partial<EngineConfig> {
   readonly accessLog?: { readonly log: AccessLog; readonly starts: boolean };
 }
 
+/** A failure of a server, as an engine reports it. */
+export interface ServerFailure {
+  readonly slot: number;
+  readonly reason: string;
+  readonly kind: TrafficFailure;
+}
+
 /** An engine on a free port of loopback that serves a table of these servers. */
 export function startEngine(kind: EngineKind, servers: readonly TableServer[], options: TestEngineOptions = {}): TestEngine {
   const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", lists, accessLog, ...config } = options;
@@ -276,7 +284,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   const counters = new Counters(allocateCounters(kind.threads(engineConfig), 20_000));
   const ended = new Queue<EndedConnection>();
   const emptied = new Queue<number>();
-  const failed = new Queue<{ slot: number; reason: string }>();
+  const failed = new Queue<ServerFailure>();
   const moved = new Queue<Move>();
   const availabilities = new AvailabilityTable(allocateAvailabilities(counters.slots));
   let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
@@ -297,7 +305,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     clients: clients?.shared,
     lists,
     onWouldBeRefused: (client, refusal) => wouldBeRefused.put({ client, refusal }),
-    onServerFailed: (slot, reason) => failed.put({ slot, reason }),
+    onServerFailed: (slot, reason, kind) => failed.put({ slot, reason, kind }),
     onMoved: (move) => {
       accessLog?.log.moved(move);
       const { client, from, to, loss, state, replayedBytes } = move;

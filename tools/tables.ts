@@ -80,6 +80,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   httpConnectionsMax: ["Connections to the address of `--http`", count],
   requestHeadersMax: ["Header lines of a request, on the control socket and on `--http`", count],
   stateFileBytesMax: ["State file", formatSize],
+  caFileBytesMax: ["File of authorities for HTTPS checks", formatSize],
   acceptProxyMax: ["Prefixes of `--accept-proxy`", count],
   sourcesMax: ["Addresses of `--source`", count],
   workersMax: ["Workers (threads of engine `epoll`)", count],

@@ -6,8 +6,8 @@
 import { deadline } from "@std/async";
 import { AccessLog, type AccessLogTarget } from "../observe/access_log.ts";
 import { type Address, clientKey, formatAddress, parseAddress, reaches } from "../values/address.ts";
-
-import { Admission, type ServerCondition } from "../health/admission.ts";
+import { Admission, type KnownCondition, type ServerCondition } from "../health/admission.ts";
+import { Authorities } from "../health/authorities.ts";
 import { type Config, LIMITS } from "../values/config.ts";
 import { formatConnectionId, newStartId } from "../values/connection_id.ts";
 import { allocateCounters, Counters } from "../observe/counters.ts";
@@ -17,8 +17,9 @@ import type { EndedConnection, MovedConnection } from "../observe/connections.ts
 import { didYouMean } from "../values/did_you_mean.ts";
 import { formatDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
-import { counterOf } from "../health/check.ts";
-import { CHECKS_UNDER_WAY_MAX } from "../health/health.ts";
+import { CHECKS_UNDER_WAY_MAX, runnable } from "../health/health.ts";
+import { counterOf, runCheck } from "../health/check.ts";
+import type { CheckStep } from "../health/check_steps.ts";
 import { type ClientLists, isRefusal } from "../routing/client_limits.ts";
 import { explainClient, type Explanation } from "../routing/explain.ts";
 import { parseClient } from "../values/client_name.ts";
@@ -31,11 +32,13 @@ import { peakToMean, ringFingerprint, ringShares } from "../routing/ring.ts";
 import { type Load, routeFirst } from "../routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
 import { allocateAvailabilities, AvailabilityTable, type ServerState } from "../routing/availability.ts";
+import { formatCheck, type ServerCheck } from "../values/check_spec.ts";
+import { checkOf } from "../values/server_check.ts";
 import { DEFAULT_SERVER_SETTINGS, type ServerSettings } from "../values/server_settings.ts";
 import { Clients, type ClientsView } from "./clients.ts";
 import { type SavedServer, toSaved } from "./state_file.ts";
 
-/** A connection that a server did not accept. */
+/** A connection that a server did not accept, or lost before it answered. */
 interface ConnectFailure {
   readonly at: Date;
   readonly reason: string;
@@ -58,7 +61,7 @@ export interface ServerView extends ServerSettings {
   readonly connectFailures: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;
-  /** The last connection that it did not accept; null for none. */
+  /** The last connection that it did not accept, or lost before it answered; null for none. */
   readonly lastFailure: ConnectFailure | null;
   /** Its share of all keys, from 0 to 1. */
   readonly share: number;
@@ -80,6 +83,19 @@ interface Removal {
   readonly ended: number;
 }
 
+/** A check that was made when somebody asked for it. */
+export interface CheckReport {
+  readonly server: string;
+  /** The check in the form of `--check`, and the `address:port` that it asked. */
+  readonly check: string;
+  readonly asked: string;
+  readonly steps: readonly CheckStep[];
+  readonly verdict: "passed" | "asks to be drained" | "failed";
+  /** Why it failed, as a clause; null if it did not. */
+  readonly reason: string | null;
+  readonly durationMs: number;
+}
+
 /** Fates of connections that the balancer cut. */
 const FORCED: readonly Fate[] = ["removed", "stopped"];
 
@@ -93,6 +109,10 @@ export interface BalancerOptions {
   /** Limit on concurrent health checks. */
   readonly checksMax?: number;
   readonly servers?: readonly SavedServer[];
+  /** What is known of these servers from before a restart, by name. */
+  readonly known?: ReadonlyMap<string, KnownCondition>;
+  /** The authorities that HTTPS checks of these servers trust. */
+  readonly authorities?: Authorities;
   /** The IP addresses of this machine, to refuse servers that are the balancer itself. */
   readonly ownIps?: () => readonly string[];
   /** Who may connect; undefined: everybody, for as long as the balancer runs. */
@@ -160,6 +180,7 @@ export class Balancer implements AsyncDisposable {
   readonly #config: Config;
   readonly #availabilities: AvailabilityTable;
   readonly #admission: Admission;
+  readonly #authorities: Authorities;
   readonly #startId = newStartId();
   readonly #recent = new RecentEnds(this.#startId);
   readonly #accessLog: AccessLog | undefined;
@@ -183,13 +204,18 @@ export class Balancer implements AsyncDisposable {
     this.#save = save;
     this.#ownIps = ownIps;
     this.#config = config;
+    this.#authorities = options.authorities ?? new Authorities();
     this.#availabilities = new AvailabilityTable(allocateAvailabilities(this.counters.slots));
     this.#admission = new Admission({
       config,
       availabilities: this.#availabilities,
       checksMax: options.checksMax ?? CHECKS_UNDER_WAY_MAX,
-      connectsOf: (slot) => this.counters.getOf(slot, "connects"),
-      onChange: logCondition,
+      serviceOf: (slot) => ({
+        connects: this.counters.getOf(slot, "connects"),
+        receivedBytes: this.counters.getOf(slot, "receivedBytes"),
+      }),
+      trustOf: (ca) => this.#authorities.trustOf(ca),
+      onChange: (server, condition) => this.#onCondition(server, condition),
       onChecked: (slot, result) => this.counters.addTo(slot, counterOf(result)),
       onSilent: (slot, { silentMs, sinceHealthyMs }) => this.#engine.lose(slot, silentMs, sinceHealthyMs),
     });
@@ -226,9 +252,9 @@ export class Balancer implements AsyncDisposable {
         logMove(moved);
         accessLog?.moved(moved);
       },
-      onServerFailed: (slot, reason) => {
+      onServerFailed: (slot, reason, kind) => {
         this.#failures.set(slot, { at: new Date(), reason });
-        this.#admission.trafficFailed(slot, reason);
+        this.#admission.trafficFailed(slot, reason, kind);
       },
       onServerEmpty: (slot) => this.#finishRemoval(slot, true),
       accessLog: accessLog && {
@@ -244,7 +270,10 @@ export class Balancer implements AsyncDisposable {
         return index < 0 ? undefined : this.#table.slots[index];
       },
     });
-    for (const { server, draining } of servers) this.#admission.enter(this.#pool.get(server)!, { draining });
+    for (const { server: name, draining } of servers) {
+      const server = this.#pool.get(name)!;
+      this.#admission.enter(server, this.#checkOf(server), { draining, known: options.known?.get(name) });
+    }
   }
 
   /** Where clients connect. */
@@ -275,12 +304,13 @@ export class Balancer implements AsyncDisposable {
         const why = `the pool is at its limit of ${LIMITS.serversMax} servers; remove one first`;
         throw new OperatorError("conflict", `${cannot}: ${why}`);
       }
+      await this.#requireTrust(address, settings);
       const removing = this.#removing.get(name);
       const server = this.#newServer({ name, address }, settings, removing?.server.slot);
       this.#removing.delete(name); // otherwise its last connection could end now and free the slot
       const onSaved = () => {
         if (removing !== undefined) cancelRemoval(removing);
-        this.#admission.enter(server); // before the first question about its state
+        this.#admission.enter(server, this.#checkOf(server)); // before the first question about its state
       };
       try {
         await this.#publish(new Map(this.#pool).set(name, server), cannot, { onSaved });
@@ -306,10 +336,11 @@ export class Balancer implements AsyncDisposable {
       const old = this.#inPool(name, "change");
       const wasDraining = this.#admission.isDraining(old.slot);
       const { draining = wasDraining, ...changed } = settings;
+      await this.#requireTrust(old.address, { ...old.settings, ...changed });
       const server = this.#newServer(old, { ...old.settings, ...changed }, old.slot);
       const pool = new Map(this.#pool).set(name, server);
       await this.#publish(pool, `Cannot change server ${JSON.stringify(name)}`, { draining: new Map([[name, draining]]) });
-      this.#admission.change(server);
+      this.#admission.change(server, this.#checkOf(server));
       if (draining && !wasDraining) this.#admission.drain(server.slot);
       if (!draining && wasDraining) this.#admission.undrain(server.slot);
       if (draining) this.#engine.vacate(server.slot);
@@ -353,6 +384,30 @@ export class Balancer implements AsyncDisposable {
     return this.#view(this.#pool.get(name) ?? this.#removing.get(name)?.server ?? this.#inPool(name, "show"));
   }
 
+  /**
+   * Checks a server of the pool now. Changes nothing: only the checks at their interval decide its state. Where checks are off, it
+   * is a connection. Throws `unknown` if there is no such server.
+   */
+  async check(name: string): Promise<CheckReport> {
+    const server = this.#inPool(name, "check");
+    const check = runnable(this.#checkOf(server));
+    const steps: CheckStep[] = [];
+    const startedMs = performance.now();
+    const result = await runCheck(check, server.address, this.#config.checkTimeoutMs, {
+      trustOf: (ca) => this.#authorities.trustOf(ca),
+      onStep: (step) => steps.push(step),
+    });
+    return {
+      server: name,
+      check: formatCheck(check.question),
+      asked: formatAddress({ host: server.address.host, port: check.port ?? server.address.port }),
+      steps,
+      verdict: !result.passed ? "failed" : result.asksToDrain ? "asks to be drained" : "passed",
+      reason: result.passed ? null : result.reason,
+      durationMs: performance.now() - startedMs,
+    };
+  }
+
   /** The figures of the ring, computed on the first call after a change. */
   ring(): RingView {
     return this.#show().ring;
@@ -363,6 +418,16 @@ export class Balancer implements AsyncDisposable {
     const counts = { up: 0, resting: 0, down: 0, draining: 0, removing: this.#removing.size };
     for (const { slot } of this.#pool.values()) counts[this.#admission.conditionOf(slot).state]++;
     return counts;
+  }
+
+  /** What is to be known of the servers after a restart: of those that are not up, by name. */
+  known(): ReadonlyMap<string, KnownCondition> {
+    const known = new Map<string, KnownCondition>();
+    for (const { name, slot } of this.#pool.values()) {
+      const one = this.#admission.knownOf(slot);
+      if (one !== undefined) known.set(name, one);
+    }
+    return known;
   }
 
   /** The interval between two checks of a server. */
@@ -455,6 +520,22 @@ export class Balancer implements AsyncDisposable {
     });
     this.#lastChange = made.catch(() => {});
     return made;
+  }
+
+  #checkOf(server: PoolServer): ServerCheck {
+    return checkOf(server.settings, this.#config, server);
+  }
+
+  /** Reads the authorities that the checks of a server with these settings need. Throws an operator error if they cannot be used. */
+  async #requireTrust(address: Address, settings: Partial<ServerSettings>): Promise<void> {
+    const { question, ca } = checkOf({ ...DEFAULT_SERVER_SETTINGS, ...settings }, this.#config, { address });
+    if (question.kind === "https" || settings.checkCa !== undefined) await this.#authorities.load(ca);
+  }
+
+  /** Checks or traffic have changed the condition of a server. */
+  #onCondition(server: TableServer, condition: ServerCondition): void {
+    logCondition(server.name, condition);
+    if (condition.state === "draining") this.#engine.vacate(server.slot);
   }
 
   /** Validates, saves and publishes a pool. Its error messages begin with `cannot`. */
@@ -632,6 +713,7 @@ function endLogger(startId: string): (ended: EndedConnection) => void {
 /** Logs a change of state by health. */
 function logCondition(server: string, { state, reason }: ServerCondition): void {
   if (state === "up") log.info("Server {server} is up again", { server });
+  else if (state === "draining") log.info("Server {server} is draining: {reason}", { server, reason });
   else log.warn("Server {server} is {state}: {reason}", { server, state, reason });
 }
 

@@ -3,19 +3,25 @@
  * answers. A file that is invalid or written by another program is renamed, never overwritten.
  */
 
-import { timingSafeEqual } from "@std/crypto";
 import { formatAddress, parseAddress } from "../values/address.ts";
 import { LIMITS } from "../values/config.ts";
-import { failWith, messageOf, OperatorError } from "../values/errors.ts";
-import { folderOf } from "../values/paths.ts";
-import { ifMissing, readPlain } from "../values/plain_file.ts";
+import { messageOf, OperatorError } from "../values/errors.ts";
 import {
   DEFAULT_SERVER_SETTINGS,
   faultOfSettings,
   type ServerSettingName,
   type ServerSettings,
 } from "../values/server_settings.ts";
-import { formatSize } from "../values/size.ts";
+import {
+  formatSealed,
+  isRecord,
+  readSealed,
+  removeLeftover,
+  replaceFile,
+  type SealedFormat,
+  syncFolder,
+  writeNew,
+} from "./sealed_file.ts";
 
 /** Settings that every saved server has. The others were added later, and are saved where a server has them. */
 const ALWAYS_SAVED = ["weight", "connectionsMax"] as const;
@@ -40,8 +46,17 @@ interface LoadedState {
   readonly warning?: string;
 }
 
-const FORMAT = "balancer-state";
-const VERSION = 1;
+const STATE: SealedFormat = {
+  what: "state file",
+  format: "balancer-state",
+  version: 1,
+  bytesMax: LIMITS.stateFileBytesMax,
+  field: "servers",
+  faultOf: (servers) => {
+    const fault = faultOf(servers);
+    return fault && `its list of servers is not valid: ${fault}`;
+  },
+};
 
 /** About the size of a state with a hundred servers. */
 const PROBE_BYTES = 8192;
@@ -54,23 +69,17 @@ const SHOWN_MAX = 80;
  * read or renamed, or is not a plain file.
  */
 export async function loadState(path: string): Promise<LoadedState> {
-  const cannot = `Cannot read the state file ${JSON.stringify(path)}`;
-  const bytes = await readPlain(path, LIMITS.stateFileBytesMax, cannot).catch(ifMissing(undefined)).catch(failWith(cannot));
-  if (bytes === undefined) return { servers: [] };
-  const parsed = bytes === null
-    ? `it is larger than the limit of ${formatSize(LIMITS.stateFileBytesMax)}`
-    : await parseState(new TextDecoder().decode(bytes));
-  return typeof parsed === "string" ? await keepAside(path, parsed) : { servers: parsed };
+  const found = await readSealed(path, STATE);
+  if (found === undefined) return { servers: [] };
+  if ("content" in found) return { servers: found.content as readonly SavedServer[] };
+  const kept = `it was renamed to ${JSON.stringify(found.aside)}, and the pool is empty`;
+  return { servers: [], warning: `The state file ${JSON.stringify(path)} cannot be used: ${found.why}; ${kept}` };
 }
 
 /** Replaces the state, and resolves once it is on disk. Throws an operator error; the old state is then intact. */
 export async function saveState(path: string, servers: readonly SavedServer[]): Promise<void> {
-  const temporary = `${path}.new`;
   try {
-    await removeLeftover(temporary);
-    await writeDurably(temporary, await formatState(servers));
-    await Deno.rename(temporary, path);
-    await syncFolder(path);
+    await replaceFile(path, await formatSealed(STATE, servers), "synced");
   } catch (error) {
     throw new OperatorError("failed", `Cannot save the state to ${JSON.stringify(path)}: ${messageOf(error)}`);
   }
@@ -81,7 +90,7 @@ export async function tryToSave(path: string): Promise<void> {
   const probe = `${path}.probe`;
   try {
     await removeLeftover(probe);
-    await writeDurably(probe, " ".repeat(PROBE_BYTES));
+    await writeNew(probe, " ".repeat(PROBE_BYTES), "synced");
     await Deno.remove(probe);
     await syncFolder(path);
   } catch (error) {
@@ -89,64 +98,6 @@ export async function tryToSave(path: string): Promise<void> {
     const wayOut = "free some space there, or start with --no-state";
     throw new OperatorError("failed", `Cannot keep the state in ${JSON.stringify(path)}: ${messageOf(error)}; ${wayOut}`);
   }
-}
-
-async function writeDurably(path: string, text: string): Promise<void> {
-  using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
-  const bytes = new TextEncoder().encode(text);
-  for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
-  await file.sync();
-}
-
-/** Removes what a killed daemon may have left; it may have another mode or be a link. */
-async function removeLeftover(path: string): Promise<void> {
-  await Deno.remove(path).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
-}
-
-/** Writes a rename to disk by syncing the folder (fsync(2)). Windows has no such call and does not need it. */
-async function syncFolder(path: string): Promise<void> {
-  if (Deno.build.os === "windows") return;
-  using folder = await Deno.open(folderOf(path));
-  await folder.sync();
-}
-
-async function formatState(servers: readonly SavedServer[]): Promise<string> {
-  const sha256 = (await digest(servers)).toHex();
-  return JSON.stringify({ format: FORMAT, version: VERSION, sha256, servers }, null, 1) + "\n";
-}
-
-/** The servers, or the reason why the text cannot be used, as a clause. */
-async function parseState(text: string): Promise<readonly SavedServer[] | string> {
-  if (text.trim() === "") return "it is empty";
-  let state: unknown;
-  try {
-    state = JSON.parse(text);
-  } catch {
-    return "it is incomplete or not JSON";
-  }
-  if (!isRecord(state) || state.format !== FORMAT) return "another program wrote it";
-  if (state.version !== VERSION) {
-    return `it has version ${JSON.stringify(state.version)}, and this program reads version ${VERSION}`;
-  }
-  const { servers, sha256 } = state;
-  const fault = faultOf(servers);
-  if (fault !== undefined) return `its list of servers is not valid: ${fault}`;
-  const isWhole = typeof sha256 === "string" && isDigest(sha256, await digest(servers as SavedServer[]));
-  return isWhole ? servers as SavedServer[] : "its checksum is wrong";
-}
-
-async function digest(servers: readonly SavedServer[]): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(servers))));
-}
-
-function isDigest(text: string, expected: Uint8Array): boolean {
-  return /^[0-9a-f]{64}$/.test(text) && timingSafeEqual(Uint8Array.fromHex(text), expected);
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Why these servers are not a valid pool, as a clause: what `add` and `set` would refuse. */
@@ -199,19 +150,4 @@ function isCanonical(name: unknown): boolean {
 function shortened(value: unknown): string {
   const text = JSON.stringify(value) ?? "none";
   return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}…` : text;
-}
-
-async function keepAside(path: string, why: string): Promise<LoadedState> {
-  const aside = `${path}.aside-${new Date().toISOString().replaceAll(":", "")}`;
-  try {
-    await Deno.rename(path, aside);
-  } catch (error) {
-    const both = `it cannot be used (${why}) and cannot be renamed: ${messageOf(error)}`;
-    throw new OperatorError("failed", `Cannot start with the state file ${JSON.stringify(path)}: ${both}`);
-  }
-  const kept = JSON.stringify(aside);
-  return {
-    servers: [],
-    warning: `The state file ${JSON.stringify(path)} cannot be used: ${why}; it was renamed to ${kept}, and the pool is empty`,
-  };
 }

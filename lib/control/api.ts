@@ -9,6 +9,7 @@ import * as z from "zod/mini";
 import en from "zod/v4/locales/en.js";
 import { parseAddress, parseHost } from "../values/address.ts";
 import { listOr } from "../values/choice.ts";
+import { CHECK_STEPS } from "../health/check_steps.ts";
 import { SERVER_STATES } from "../routing/availability.ts";
 import {
   DEFAULT_DRAIN_MS,
@@ -23,12 +24,15 @@ import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DURATION_MAX_MS, formatDuration, parseDuration } from "../values/duration.ts";
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../values/errors.ts";
 import { PLANNED_STATES } from "../routing/plan.ts";
-import type { ServerSettingName } from "../values/server_settings.ts";
+import { SERVER_SETTINGS, type ServerSettingName } from "../values/server_settings.ts";
 
 z.config(en()); // the sentences for values that do not fit; the small variant has none by itself
 
 /** The longest text that is taken for a name, an address or a time. */
 const text = z.string().check(z.maxLength(300));
+
+/** The longest text of a check. */
+const LONG_TEXT_MAX = 9000;
 
 /** A string that our parser accepts, transformed to the result of the parser. */
 function parsed<T>(parse: (text: string) => T, description: string, example: string) {
@@ -41,6 +45,24 @@ function parsed<T>(parse: (text: string) => T, description: string, example: str
     }
   });
   return z.pipe(text, transform).check(z.meta({ description, example }));
+}
+
+/** A string that `parse` reads and gives back as it is. Others are refused, with the sentence of `parse` or the right form. */
+function canonical(parse: (text: string) => string | null, description: string, example: string) {
+  const check = z.superRefine((text: string, context) => {
+    const fault = faultOfText(parse, text);
+    if (fault !== undefined) context.addIssue({ code: "custom", message: fault, input: text });
+  });
+  return z.string().check(z.maxLength(LONG_TEXT_MAX), check, z.meta({ description, example }));
+}
+
+function faultOfText(parse: (text: string) => string | null, text: string): string | undefined {
+  try {
+    const form = parse(text);
+    return form === text ? undefined : `Value ${JSON.stringify(text)} must be written as ${JSON.stringify(form)}`;
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 function duration(what: string, defaultMs: number) {
@@ -67,6 +89,23 @@ const serverSettings = {
   proxy: z.nullable(z.enum(PROXY_CHOICES)).check(
     z.describe("Version of the PROXY header that connections to the server begin with; null for the daemon's setting"),
   ),
+  check: z.nullable(
+    canonical(SERVER_SETTINGS.check.parse, "How the server is checked; null for the daemon's setting", "http:/primary"),
+  ),
+  checkPort: z.nullable(whole(1, 65535)).check(z.describe("The port that checks connect to; null for the daemon's setting")),
+  checkHost: z.nullable(
+    canonical(SERVER_SETTINGS.checkHost.parse, "The name in HTTP checks; null for the daemon's setting", "db.example"),
+  ),
+  checkCa: z.nullable(
+    canonical(
+      SERVER_SETTINGS.checkCa.parse,
+      "The authorities that HTTPS checks trust: system, none or the absolute path of a file; null for the daemon's setting",
+      "/etc/balancer/ca.pem",
+    ),
+  ),
+  checkStatus: z.nullable(
+    canonical(SERVER_SETTINGS.checkStatus.parse, "The statuses that pass HTTP checks; null for the daemon's setting", "200-399"),
+  ),
 } satisfies Record<ServerSettingName, Schema>;
 const serverName = z.string().check(z.meta({ description: "address:port", example: "10.0.0.1:8001" }));
 const pathParameters = z.object({
@@ -81,7 +120,8 @@ const Server = z.object({
   state: z.enum(SERVER_STATES).check(
     z.describe(
       "up: gets its clients. resting (after failed connections), down (by health checks): gets clients only if no other " +
-        "server can take them. draining (out for maintenance), removing (on its way out of the pool): gets no new clients",
+        "server can take them. draining (out for maintenance, or because its check asks for it), removing (on its way out of the " +
+        "pool): gets no new clients",
     ),
   ),
   since: timestamp.check(z.describe("When this state began")),
@@ -142,6 +182,20 @@ const changeable = { ...serverSettings, draining };
 const Change = z.partial(z.strictObject(changeable))
   .check(z.refine((change) => Object.keys(change).length > 0, `Nothing to change: give ${listOr(Object.keys(changeable))}`))
   .check(z.meta({ id: "Change" }));
+
+const CheckReport = z.object({
+  server: serverName,
+  check: z.string().check(z.describe("The check in the form of --check")),
+  asked: z.string().check(z.describe("The address:port that was asked")),
+  steps: z.array(z.object({
+    step: z.enum(CHECK_STEPS),
+    detail: z.string().check(z.describe("What came of the step: addresses, a TLS version, a status line")),
+    atMs: z.number().check(z.describe("When, in ms from the start of the check")),
+  })),
+  verdict: z.enum(["passed", "asks to be drained", "failed"]),
+  reason: z.nullable(z.string()).check(z.describe("Why it failed; null if it did not")),
+  durationMs: z.number(),
+}).check(z.meta({ id: "CheckReport" }));
 
 const Removal = z.object({
   server: serverName,
@@ -267,6 +321,7 @@ export type Answers = {
   servers: z.output<typeof ServerList>;
   server: z.output<typeof Server>;
   removal: z.output<typeof Removal>;
+  check: z.output<typeof CheckReport>;
   rebalance: z.output<typeof Rebalance>;
   plan: z.output<typeof Plan>;
   explanation: z.output<typeof Explanation>;
@@ -367,6 +422,14 @@ export const ROUTES = {
     summary: "Remove a server: no new clients, and the drain time for its open connections",
     request: { params: pathParameters, query: z.strictObject({ drain: duration("Drain time", DEFAULT_DRAIN_MS) }) },
     responses: { 200: json(Removal, "The last connection has ended"), ...failures, ...unknown },
+  },
+  checkServer: {
+    method: "post",
+    path: "/v1/servers/{server}/check",
+    summary: "Check a server now, and show each step",
+    description: "Changes nothing: only the checks at their interval decide the state of the server",
+    request: { params: pathParameters },
+    responses: { 200: json(CheckReport, "What the check has found"), ...failures, ...unknown },
   },
   startRebalance: {
     method: "post",

@@ -3,6 +3,7 @@
  * have the expected shape.
  */
 
+import { DURATION_MAX_MS } from "../values/duration.ts";
 import { ERROR_KINDS, failWith, messageOf, OperatorError } from "../values/errors.ts";
 import { isLocked } from "./lock.ts";
 import { printableIn } from "../values/printable.ts";
@@ -68,6 +69,11 @@ export class ControlClient implements Disposable {
 
   change(server: string, change: ServerChange): Promise<Answers["server"]> {
     return this.#call("server", "PATCH", `/v1/servers/${encodeURIComponent(server)}`, { body: change });
+  }
+
+  /** Resolves when the check has ended. */
+  check(server: string): Promise<Answers["check"]> {
+    return this.#call("check", "POST", `/v1/servers/${encodeURIComponent(server)}/check`, { waitMs: DURATION_MAX_MS });
   }
 
   startRebalance(rate: number | undefined): Promise<Answers["rebalance"]> {

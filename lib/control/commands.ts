@@ -7,6 +7,7 @@ import { abortable, deadline, delay } from "@std/async";
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
+import { parseCheckCa } from "../values/check_spec.ts";
 import { parseCount } from "../values/count.ts";
 import {
   DEFAULT_DRAIN_MS,
@@ -32,6 +33,7 @@ import { awaitEnd, launchDaemon } from "./launch.ts";
 import {
   percent,
   plural,
+  printCheck,
   printClients,
   printExplanation,
   printList,
@@ -148,7 +150,7 @@ export const COMMANDS = {
     arguments: SERVER,
     options: Object.values(SERVER_SETTINGS),
     act: ({ arguments: [host, port], options }, { client }) =>
-      client.add({ address: parseHost(host), port: parsePort(port), ...parseServerSettings(options) }),
+      client.add({ address: parseHost(host), port: parsePort(port), ...parseServerSettings(withCaPath(options)) }),
     print: ({ server, share }) => `Added server ${server}: it gets ${percent(share)} of all clients`,
   }),
   remove: command({
@@ -188,7 +190,10 @@ export const COMMANDS = {
     summary: "Put a drained server back into service",
     arguments: SERVER,
     act: (input, { client }) => client.change(serverOf(input), { draining: false }),
-    print: ({ server, share }) => `Server ${server} gets clients again: its share is ${percent(share)}`,
+    print: ({ server, state, reason, share }) =>
+      state === "draining"
+        ? `Server ${server} is no longer drained by hand, and still draining: ${reason}`
+        : `Server ${server} gets clients again: its share is ${percent(share)}`,
   }),
   set: command({
     group: "Pool",
@@ -249,6 +254,18 @@ export const COMMANDS = {
       return client.recent({ server, fate, limit });
     },
     print: printRecent,
+  }),
+  check: command({
+    group: "Explain",
+    summary: "Run a server's check now, step by step",
+    description:
+      "Makes the check that the server has, and shows what came of it: addresses, connection, TLS, status line, verdict. Changes " +
+      "nothing: only the checks at their interval decide the state of the server.",
+    examples: ["balancerctl check 10.0.0.1 8001"],
+    reads: true,
+    arguments: SERVER,
+    act: (input, { client }) => client.check(serverOf(input)),
+    print: printCheck,
   }),
   clients: command({
     group: "Observe",
@@ -312,9 +329,10 @@ export function contextOf(
 }
 
 async function start(
-  { arguments: [host, port], options }: CommandInput,
+  { arguments: [host, port], options: typed }: CommandInput,
   { client, name }: CommandContext,
 ): Promise<Answers["status"]> {
+  const options = withCaPath(typed);
   const address = { host: parseHost(host), port: parsePort(port, 0) };
   const { accessLog } = parseConfig(options);
   if (accessLog === STANDARD_OUTPUT) {
@@ -362,6 +380,15 @@ async function stop({ options }: CommandInput, { client, name, say }: CommandCon
   return { name };
 }
 
+/** The options with the absolute path of the file of authorities: the daemon has another working directory. */
+function withCaPath(options: CommandInput["options"]): CommandInput["options"] {
+  const { flag } = SETTINGS.checkCa;
+  const text = options[flag];
+  if (text === undefined || text === "default") return options;
+  const ca = parseCheckCa(text);
+  return ca.kind === "file" ? { ...options, [flag]: pathFrom(Deno.cwd(), ca.path) } : options;
+}
+
 function serverOf({ arguments: [host, port] }: CommandInput): string {
   return formatAddress({ host: parseHost(host), port: parsePort(port) });
 }
@@ -386,7 +413,7 @@ async function remove(input: CommandInput, { client, say, show, takeInterrupts }
 }
 
 function setServer(input: CommandInput, { client }: CommandContext): Promise<Answers["server"]> {
-  const settings = parseServerSettings(input.options);
+  const settings = parseServerSettings(withCaPath(input.options));
   if (Object.keys(settings).length === 0) {
     const flags = Object.values(SERVER_SETTINGS).map(({ flag }) => `--${flag}`);
     throw new OperatorError("usage", `Nothing to change: give ${listOr(flags)}`);

@@ -56,6 +56,21 @@ function paintState(state: string, style: Style): string {
   return role === undefined ? state : style[role](state);
 }
 
+/** A check: its steps, each with its time, and what it has found. */
+export function printCheck(
+  { server, check, asked, steps, verdict, reason, durationMs }: Answers["check"],
+  style: Style = PLAIN,
+): string {
+  const rows = steps.map(({ step, detail, atMs }) => [`${atMs.toFixed(1)} ms`, step, detail]);
+  const found = verdict === "passed" ? style.good("passed") : style[verdict === "failed" ? "bad" : "warning"](verdict);
+  const why = reason === null ? "" : `: ${reason}`;
+  return [
+    `Check ${check} of server ${server}${asked === server ? "" : `, on ${asked}`}`,
+    ...indent(alignColumns(rows, ["right", "left", "left"])),
+    `${found} after ${durationMs.toFixed(1)} ms${why}`,
+  ].join("\n");
+}
+
 /** A plan: which clients would move, and what would happen to open connections. */
 export function printPlan({ change, movedShare, flows, peakToMean, servers, connections }: Answers["plan"]): string {
   const verb = { add: "Adding", remove: "Removing", weight: "Changing the weight of" }[change.kind];

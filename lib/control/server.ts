@@ -6,7 +6,7 @@
 import type { Context } from "hono";
 import { Hono } from "hono/tiny";
 import { type Address, formatAddress } from "../values/address.ts";
-import type { Balancer, ServerView } from "../balancer/balancer.ts";
+import type { Balancer, CheckReport, ServerView } from "../balancer/balancer.ts";
 import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, LIMITS } from "../values/config.ts";
 import { countFates, type Fate } from "../values/fates.ts";
 import type { Plan } from "../routing/plan.ts";
@@ -161,6 +161,7 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
     changeServer: async ({ params: { server }, body }) => viewServer(await balancer.change(formatAddress(server), body)),
     removeServer: async ({ params: { server }, query: { drain = DEFAULT_DRAIN_MS } }) =>
       await balancer.remove(formatAddress(server), drain),
+    checkServer: async ({ params: { server } }) => viewCheck(await balancer.check(formatAddress(server))),
     startRebalance: ({ body: { rate } }) => balancer.rebalancer.start(rate),
     showRebalance: () => balancer.rebalancer.state,
     stopRebalance: () => balancer.rebalancer.stop(),
@@ -190,6 +191,10 @@ function viewServer({ slot: _, since, lastFailure, ...view }: ServerView): Answe
     since: since.toISOString(),
     lastFailure: lastFailure && { at: lastFailure.at.toISOString(), reason: lastFailure.reason },
   };
+}
+
+function viewCheck(report: CheckReport): Answers["check"] {
+  return { ...report, steps: [...report.steps] };
 }
 
 function viewPlan(plan: Plan): Answers["plan"] {

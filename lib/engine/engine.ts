@@ -7,6 +7,7 @@ import type { Address } from "../values/address.ts";
 import type { Config } from "../values/config.ts";
 import type { EndedConnection, MovedConnection, StartedConnection } from "../observe/connections.ts";
 import type { Counters } from "../observe/counters.ts";
+import type { TrafficFailure } from "../routing/early_loss.ts";
 import type { RedistributionPolicy } from "../routing/redistribution.ts";
 import type { ClientLists, Refusal } from "../routing/client_limits.ts";
 import type { RoutingTable } from "../routing/routing_table.ts";
@@ -93,8 +94,11 @@ export interface EngineOptions {
   readonly onWouldBeRefused?: (client: string, refusal: Refusal) => void;
   /** Called once for each accepted connection, after it is counted. The engine may reuse the object: copy what you keep. */
   readonly onEnded: (ended: EndedConnection) => void;
-  /** Called when a server did not accept a connection, or was found dead during one. */
-  readonly onServerFailed: (slot: number, reason: string) => void;
+  /**
+   * Called when a server did not accept a connection, was found dead during one, or lost one early (see `early_loss.ts`). The reason
+   * is a clause.
+   */
+  readonly onServerFailed: (slot: number, reason: string, kind: TrafficFailure) => void;
   /** Called when an open connection has moved to another server. The engine may reuse the object. */
   readonly onMoved: (moved: MovedConnection) => void;
   /** Called when a server that is no longer in any table has become empty (see `isEmpty`). */

@@ -5,8 +5,18 @@
 
 import type { Config } from "../values/config.ts";
 import { assert } from "../values/errors.ts";
-import type { CheckResult } from "./check.ts";
-import { type CheckFailure, Health, type HealthClock, type ServerHealth, SYSTEM_CLOCK } from "./health.ts";
+import {
+  type CheckFailure,
+  Health,
+  type HealthClock,
+  type KnownState,
+  type ServerHealth,
+  type Service,
+  SYSTEM_CLOCK,
+} from "./health.ts";
+import type { CheckOptions, CheckResult } from "./check.ts";
+import type { ServerCheck } from "../values/check_spec.ts";
+import type { TrafficFailure } from "../routing/early_loss.ts";
 import type { TableServer } from "../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, type ServerState } from "../routing/availability.ts";
 
@@ -18,19 +28,34 @@ export interface ServerCondition {
 }
 
 interface AdmissionOptions {
-  readonly config: Pick<Config, "check" | "checkIntervalMs" | "checkTimeoutMs" | "rise" | "fall" | "restMs" | "slowStartMs">;
+  readonly config: Pick<Config, "checkIntervalMs" | "checkTimeoutMs" | "rise" | "fall" | "restMs" | "restShare" | "slowStartMs">;
   readonly availabilities: AvailabilityTable;
   /** Limit on concurrent checks. */
   readonly checksMax: number;
   readonly clock?: HealthClock;
-  /** The number of connections of clients that a server has accepted. */
-  readonly connectsOf: (slot: number) => number;
-  /** Called when health has changed the state of a server. It must not change anything here. */
-  readonly onChange: (server: string, condition: ServerCondition) => void;
+  /** What a server has done for clients so far. */
+  readonly serviceOf: (slot: number) => Service;
+  /** Whom HTTPS checks trust. */
+  readonly trustOf?: CheckOptions["trustOf"];
+  /** Called when checks or traffic have changed the state of a server. It must not change anything here. */
+  readonly onChange: (server: TableServer, condition: ServerCondition) => void;
   /** Called for every check that has a result. */
   readonly onChecked?: (slot: number, result: CheckResult) => void;
   /** Called for each check without an answer, from the `fall`-th failure in a row on. */
   readonly onSilent: (slot: number, failure: CheckFailure) => void;
+}
+
+/** What a server's own check asks for. */
+const ASKING = "its check asks for it";
+
+/** What is known of a server from before a restart. */
+export type KnownCondition = KnownState | { readonly state: "draining"; readonly since: Date };
+
+/** How a server enters. */
+interface EntryOptions {
+  /** Whether the operator has drained it. */
+  readonly draining?: boolean;
+  readonly known?: KnownCondition;
 }
 
 /** A server that the operator has taken out: it is draining and stays in the table, or is being removed and has left it. */
@@ -43,6 +68,8 @@ interface TakenOut extends ServerCondition {
 interface Admitted {
   server: TableServer;
   takenOut: TakenOut | undefined;
+  /** Since when its check has asked to drain it. */
+  askingSince: Date | undefined;
   /** When its ramp (slow start) began; undefined while it is not ramping. */
   rampStartMs: number | undefined;
   /** Its part of the total weight of servers that get no clients: its weight or 0. */
@@ -69,10 +96,12 @@ export class Admission implements Disposable {
     this.#health = new Health({
       config: { ...options.config, checksMax: options.checksMax },
       clock: this.#clock,
-      connectsOf: options.connectsOf,
+      serviceOf: options.serviceOf,
+      trustOf: options.trustOf,
       onChecked: options.onChecked,
       onChange: (slot, health) => this.#onHealth(slot, health),
       onCheckFailed: (slot, failure) => this.#onCheckFailed(slot, failure),
+      onAnswer: (slot, asksToDrain) => this.#onAnswer(slot, asksToDrain),
     });
   }
 
@@ -82,17 +111,23 @@ export class Admission implements Disposable {
   }
 
   /** Admits a server that has entered the table. */
-  enter(server: TableServer, { draining = false } = {}): void {
+  enter(server: TableServer, check: ServerCheck, { draining = false, known }: EntryOptions = {}): void {
     if (this.#servers.has(server.slot)) this.forget(server.slot);
-    this.#servers.set(server.slot, { server, takenOut: undefined, rampStartMs: undefined, unavailableWeight: 0 });
-    this.#health.watch(server.slot, server.address);
+    const isEndless = check.question.kind === "off" && known?.state !== "resting"; // only a check could end it
+    const meant = isEndless ? undefined : known;
+    const askingSince = meant?.state === "draining" ? meant.since : undefined;
+    this.#servers.set(server.slot, { server, takenOut: undefined, askingSince, rampStartMs: undefined, unavailableWeight: 0 });
+    this.#health.watch(server.slot, server.address, check, meant?.state === "draining" ? undefined : meant);
     if (draining) this.drain(server.slot);
     else this.#write(server.slot);
   }
 
   /** Takes over changed settings of a server. */
-  change(server: TableServer): void {
-    this.#of(server.slot).server = server;
+  change(server: TableServer, check: ServerCheck): void {
+    const admitted = this.#of(server.slot);
+    admitted.server = server;
+    if (check.question.kind === "off") admitted.askingSince = undefined;
+    this.#health.change(server.slot, check);
     this.#write(server.slot);
   }
 
@@ -136,15 +171,27 @@ export class Admission implements Disposable {
   }
 
   /** Reports that a client's connection to the server failed. */
-  trafficFailed(slot: number, reason: string): void {
-    this.#health.trafficFailed(slot, reason);
+  trafficFailed(slot: number, reason: string, kind?: TrafficFailure): void {
+    this.#health.trafficFailed(slot, reason, kind);
   }
 
-  /** The state of a server, when it began and why. */
+  /** The state of a server, when it began and why. The operator's word comes before what checks and traffic say. */
   conditionOf(slot: number): ServerCondition {
-    const { takenOut } = this.#of(slot);
-    if (takenOut === undefined) return this.#health.stateOf(slot);
-    return { state: takenOut.state, since: takenOut.since, reason: takenOut.reason };
+    const { takenOut, askingSince } = this.#of(slot);
+    if (takenOut !== undefined) {
+      const reason = askingSince === undefined ? takenOut.reason : `${takenOut.reason}, and ${ASKING}`;
+      return { state: takenOut.state, since: takenOut.since, reason };
+    }
+    const health = this.#health.stateOf(slot);
+    if (health.state !== "up" || askingSince === undefined) return health;
+    return askingCondition(askingSince);
+  }
+
+  /** What is to be known of a server after a restart, apart from the operator's word; undefined if it is up. */
+  knownOf(slot: number): KnownCondition | undefined {
+    const { askingSince, takenOut } = this.#of(slot);
+    if (takenOut?.state === "removing") return undefined;
+    return this.#health.knownOf(slot) ?? (askingSince && { state: "draining", since: askingSince });
   }
 
   [Symbol.dispose](): void {
@@ -170,8 +217,23 @@ export class Admission implements Disposable {
     const admitted = this.#of(slot);
     if (state === "up") this.#bringBack(admitted);
     else admitted.rampStartMs = undefined;
+    if (state === "down") admitted.askingSince = undefined; // what it asked for before it failed
     this.#write(slot);
-    this.#options.onChange(admitted.server.name, { state, since, reason });
+    const { askingSince } = admitted;
+    const isAsking = state === "up" && askingSince !== undefined;
+    this.#options.onChange(admitted.server, isAsking ? askingCondition(askingSince) : { state, since, reason });
+  }
+
+  /** A check has passed, and the server asks to be drained or does not. */
+  #onAnswer(slot: number, asksToDrain: boolean): void {
+    const admitted = this.#of(slot);
+    if (asksToDrain === (admitted.askingSince !== undefined)) return;
+    admitted.askingSince = asksToDrain ? this.#clock.date() : undefined;
+    if (asksToDrain) admitted.rampStartMs = undefined;
+    this.#write(slot);
+    if (admitted.takenOut !== undefined || this.#health.stateOf(slot).state !== "up") return;
+    if (!asksToDrain) this.#bringBack(admitted);
+    this.#options.onChange(admitted.server, this.conditionOf(slot));
   }
 
   #onCheckFailed(slot: number, failure: CheckFailure): void {
@@ -213,11 +275,16 @@ export class Admission implements Disposable {
     admitted.unavailableWeight = weight;
   }
 
-  #availabilityOf({ server, takenOut, rampStartMs }: Admitted): number {
+  #availabilityOf({ server, takenOut, askingSince, rampStartMs }: Admitted): number {
     if (takenOut !== undefined) return takenOut.isExpired ? AVAILABILITY.expired : AVAILABILITY.draining;
     if (this.#health.stateOf(server.slot).state !== "up") return AVAILABILITY.fallback;
+    if (askingSince !== undefined) return AVAILABILITY.asking;
     if (rampStartMs === undefined) return AVAILABILITY.full;
     const part = (this.#clock.nowMs() - rampStartMs) / this.#options.config.slowStartMs;
     return Math.round(AVAILABILITY.none * Math.max(0, 1 - part));
   }
+}
+
+function askingCondition(since: Date): ServerCondition {
+  return { state: "draining", since, reason: ASKING };
 }

@@ -5,16 +5,27 @@
 
 import { abortable } from "@std/async";
 import { type Address, formatAddress } from "../values/address.ts";
+import type { CheckStep } from "./check_steps.ts";
 import { connectTo } from "./connect.ts";
 import { type FindIps, findIps as findBySystem } from "./find_ips.ts";
 import { isNoLocalPort, isOwnShortage, NO_LOCAL_PORT } from "./shortage.ts";
 import { afterSockets } from "./socket_timer.ts";
 import { formatDuration } from "../values/duration.ts";
-import { type Check, ESCAPES } from "../values/check_spec.ts";
+import { type CheckCa, escapeByte, hasStatus, type ServerCheck, type StatusRange } from "../values/check_spec.ts";
 import { messageOf } from "../values/errors.ts";
+import { type HttpHead, readHttpHead } from "./http_head.ts";
+import { writeLocalHeader } from "../values/proxy_header.ts";
+import { type Channel, HandshakeError, TlsChannel, type Trust, writeAll } from "./tls_channel.ts";
 
 /** The result of a check. */
-export type CheckResult = { readonly passed: true } | FailedCheck;
+export type CheckResult = PassedCheck | FailedCheck;
+
+/** A check that found the server alive. */
+export interface PassedCheck {
+  readonly passed: true;
+  /** The server asks to be drained: by the status 404 where that does not pass, or by the header `Drain: 1`. */
+  readonly asksToDrain?: true;
+}
 
 /** A failed check. */
 export interface FailedCheck {
@@ -28,11 +39,11 @@ export interface FailedCheck {
 }
 
 /** The counter of each outcome of a check. */
-export type CheckCounter = "checksPassed" | "checksUnanswered" | "checksWrong" | "checksNotMade";
+export type CheckCounter = "checksPassed" | "checksDrain" | "checksUnanswered" | "checksWrong" | "checksNotMade";
 
 /** The counter that a check with this result raises. */
 export function counterOf(result: CheckResult): CheckCounter {
-  if (result.passed) return "checksPassed";
+  if (result.passed) return result.asksToDrain ? "checksDrain" : "checksPassed";
   if (result.isOwnFault) return "checksNotMade";
   return result.isGone ? "checksUnanswered" : "checksWrong";
 }
@@ -42,116 +53,211 @@ export interface CheckOptions {
   /** Aborts the check; its result is then meaningless. */
   readonly signal?: AbortSignal;
   readonly findIps?: FindIps;
+  /** Whom an HTTPS check trusts, or why that is not known. */
+  readonly trustOf?: (ca: CheckCa) => Trust | { readonly fault: string };
+  readonly onStep?: (step: CheckStep) => void;
 }
 
 /** The most bytes that are read of an answer; a longer status line fails the check. */
 export const ANSWER_BYTES_MAX: number = 4 * 1024;
 /** The most bytes that are shown of a wrong answer. */
 const SHOWN_BYTES = 32;
+/** This status asks to be drained, unless it passes. */
+const NOT_FOUND = 404;
 
 const PASSED: CheckResult = { passed: true };
+const DRAINS: CheckResult = { passed: true, asksToDrain: true };
 
 /**
- * Runs a check of the server with this address; never rejects. Look-up, connect and answer have `timeoutMs` together. The
+ * Runs a check of the server with this address; never rejects. Look-up, connect, handshake and answer have `timeoutMs` together. The
  * connection is closed when the promise resolves; a look-up by `findIps` may still be running.
  */
 export async function runCheck(
-  check: Check,
+  check: ServerCheck,
   address: Address,
   timeoutMs: number,
-  { signal, findIps = findBySystem }: CheckOptions = {},
+  { signal, findIps = findBySystem, trustOf = trustAsDeno, onStep = () => {} }: CheckOptions = {},
 ): Promise<CheckResult> {
-  if (check.kind === "off") return PASSED;
+  if (check.question.kind === "off") return PASSED;
   const deadline = new AbortController();
   const end = () => deadline.abort();
   const cancel = afterSockets(timeoutMs, end);
   signal?.addEventListener("abort", end);
   if (signal?.aborted) end();
+  const to = { host: address.host, port: check.port ?? address.port };
   try {
-    return await new Attempt(address, timeoutMs, deadline.signal).run(check, findIps);
+    return await new Attempt({ check, address: to, timeoutMs, deadline: deadline.signal, trustOf, onStep }).run(findIps);
   } finally {
     cancel();
     signal?.removeEventListener("abort", end);
   }
 }
 
+/** Trusts the authorities that Deno ships. */
+function trustAsDeno(ca: CheckCa): Trust {
+  return ca.kind === "none" ? { verifies: false } : { verifies: true, authorities: undefined };
+}
+
+/** What the judge of an answer says of the bytes so far. Without `isFinal`, more of them may change the result. */
+interface Judgement {
+  readonly result: CheckResult;
+  readonly isFinal: boolean;
+}
+
 /** What is sent to a server, and the judge of its answer so far, who gives undefined while more of it is needed. */
 interface Exchange {
   readonly question: Uint8Array;
-  readonly judge: (received: Uint8Array) => CheckResult | undefined;
+  readonly judge: (received: Uint8Array) => Judgement | undefined;
+  /** What of the answer is shown as a step. */
+  readonly show: (received: Uint8Array) => string;
 }
 
-/** The exchange of each kind of check; undefined where an accepted connection is enough. */
-const EXCHANGES: {
-  readonly [Kind in Check["kind"]]: (check: Extract<Check, { kind: Kind }>, address: Address) => Exchange | undefined;
-} = {
-  off: () => undefined,
-  tcp: () => undefined,
-  http: ({ path }, address) => ({ question: httpRequest(path, address), judge: judgeStatusLine }),
-  text: ({ send, expect }) => ({ question: send, judge: (received) => judgeText(received, expect) }),
-};
+/** The exchange of a check; undefined where an accepted connection is enough. */
+function exchangeOf({ question, host, statuses }: ServerCheck, address: Address): Exchange | undefined {
+  if (question.kind === "off" || question.kind === "tcp") return undefined;
+  if (question.kind === "text") {
+    const { send, expect } = question;
+    return { question: send, judge: (received) => judgeText(received, expect), show: quote };
+  }
+  return {
+    question: httpRequest(question.path, host ?? formatAddress(address)),
+    judge: (received) => judgeHead(received, statuses),
+    show: (received) => readHttpHead(received)?.line ?? quote(received),
+  };
+}
 
-function exchangeOf(check: Check, address: Address): Exchange | undefined {
-  return (EXCHANGES[check.kind] as (check: Check, address: Address) => Exchange | undefined)(check, address);
+/** What an attempt needs to know. */
+interface AttemptOptions extends Required<Pick<CheckOptions, "trustOf" | "onStep">> {
+  readonly check: ServerCheck;
+  /** Where to connect. */
+  readonly address: Address;
+  readonly timeoutMs: number;
+  readonly deadline: AbortSignal;
 }
 
 /** One running check: what it waits for, and what it has received of the answer. */
 class Attempt {
-  #waitingFor: "name" | "connection" | "answer" = "name";
+  readonly #options: AttemptOptions;
+  readonly #startedMs = performance.now();
+  #waitingFor: "name" | "connection" | "handshake" | "answer" = "name";
   readonly #buffer = new Uint8Array(ANSWER_BYTES_MAX);
   #received = 0;
+  /** The bytes that have come from the server, encrypted or not. */
+  #rawBytes = 0;
+  /** The judgement that holds if no more of the answer comes. */
+  #soFar: CheckResult | undefined;
 
-  constructor(readonly address: Address, readonly timeoutMs: number, readonly deadline: AbortSignal) {}
+  constructor(options: AttemptOptions) {
+    this.#options = options;
+  }
 
-  async run(check: Check, findIps: FindIps): Promise<CheckResult> {
+  async run(findIps: FindIps): Promise<CheckResult> {
+    const { check, address, deadline } = this.#options;
     try {
-      const ips = await abortable(findIps(this.address.host), this.deadline);
+      const ips = await abortable(findIps(address.host), deadline);
+      this.#note("resolved", ips.join(", "));
       this.#waitingFor = "connection";
       using socket = await this.#connect(ips);
-      const exchange = exchangeOf(check, this.address);
-      if (exchange === undefined) return PASSED;
-      this.#waitingFor = "answer";
-      return await this.#ask(socket, exchange);
+      this.#waitingFor = check.question.kind === "https" ? "handshake" : "answer";
+      const exchange = exchangeOf(check, address);
+      if (exchange === undefined && check.proxy === "off") return PASSED;
+      const close = () => closeQuietly(socket); // ends a pending read or write
+      deadline.throwIfAborted();
+      deadline.addEventListener("abort", close);
+      try {
+        return await this.#converse(this.#counted(socket), exchange);
+      } finally {
+        deadline.removeEventListener("abort", close);
+      }
     } catch (error) {
       return this.#failure(error);
     }
   }
 
+  #note(step: CheckStep["step"], detail: string): void {
+    this.#options.onStep({ step, detail, atMs: performance.now() - this.#startedMs });
+  }
+
   /** Connects to the first IP address that accepts. Each address but the last gets an equal part of the time. */
   async #connect(ips: readonly string[]): Promise<Deno.TcpConn> {
-    const { port } = this.address;
-    for (const hostname of ips.slice(0, -1)) {
+    const { address: { port }, timeoutMs, deadline } = this.#options;
+    for (const [index, hostname] of ips.entries()) {
+      const isLast = index + 1 === ips.length;
       const part = new AbortController();
-      const timer = setTimeout(() => part.abort(), this.timeoutMs / ips.length);
-      const signal = AbortSignal.any([this.deadline, part.signal]);
-      const socket = await connectTo(hostname, port, signal).catch(() => undefined).finally(() => clearTimeout(timer));
-      if (socket !== undefined) return socket;
+      const timer = isLast ? undefined : setTimeout(() => part.abort(), timeoutMs / ips.length);
+      const signal = AbortSignal.any([deadline, part.signal]);
+      try {
+        const socket = await connectTo(hostname, port, signal);
+        this.#note("connected", formatAddress({ host: hostname, port }));
+        return socket;
+      } catch (error) {
+        const why = signal.aborted ? "it did not accept in time" : clauseOf(error);
+        this.#note("refused", `${formatAddress({ host: hostname, port })}: ${why}`);
+        if (isLast) throw error;
+      } finally {
+        clearTimeout(timer);
+      }
     }
-    return await connectTo(ips.at(-1)!, port, this.deadline);
+    throw new Error("it has no address");
   }
 
-  async #ask(socket: Deno.TcpConn, { question, judge }: Exchange): Promise<CheckResult> {
-    const close = () => socket.close(); // ends a pending read or write
-    this.deadline.throwIfAborted();
-    this.deadline.addEventListener("abort", close);
+  /** Whatever is said on the connection: a PROXY header, the TLS handshake, question and answer. */
+  async #converse(socket: Channel, exchange: Exchange | undefined): Promise<CheckResult> {
+    const { check } = this.#options;
+    if (check.proxy !== "off") {
+      const header = writeLocalHeader(check.proxy);
+      await writeAll(socket, header).catch(() => {}); // the answer says more than the error
+      this.#note("announced", `PROXY protocol ${check.proxy}, ${header.length} bytes`);
+    }
+    if (exchange === undefined) return PASSED;
+    if (check.question.kind !== "https") return await this.#ask(socket, exchange);
+    const trust = this.#options.trustOf(check.ca);
+    if ("fault" in trust) return wrong(trust.fault);
+    const { tls, handshake } = await TlsChannel.open(socket, check.host ?? this.#options.address.host, trust);
+    const parts = [handshake.version, handshake.subject, handshake.validTo === null ? null : `valid to ${handshake.validTo}`];
+    const verified = trust.verifies ? "verified" : "not verified";
+    this.#note("encrypted", [...parts, verified].filter((part) => part !== null).join(", "));
+    this.#waitingFor = "answer";
     try {
-      // A server may answer and close before it has read the question; its answer is read nevertheless.
-      await writeAll(socket, question).catch(() => {});
-      return await this.#readAnswer(socket, judge);
+      return await this.#ask(tls, exchange);
     } finally {
-      this.deadline.removeEventListener("abort", close);
+      tls.close();
     }
   }
 
-  async #readAnswer(socket: Deno.TcpConn, judge: Exchange["judge"]): Promise<CheckResult> {
-    while (this.#received < this.#buffer.length) {
-      const count = await socket.read(this.#buffer.subarray(this.#received));
-      if (count === null) return this.#cutShort("it closed the connection");
-      this.#received += count;
-      const result = judge(this.#answer);
-      if (result !== undefined) return result;
+  /** The socket, whose received bytes are counted. */
+  #counted(socket: Deno.TcpConn): Channel {
+    return {
+      read: async (buffer) => {
+        const count = await socket.read(buffer);
+        this.#rawBytes += count ?? 0;
+        return count;
+      },
+      write: (bytes) => socket.write(bytes),
+      close: () => closeQuietly(socket),
+    };
+  }
+
+  async #ask(channel: Channel, { question, judge, show }: Exchange): Promise<CheckResult> {
+    // A server may answer and close before it has read the question; its answer is read nevertheless.
+    await writeAll(channel, question).catch(() => {});
+    try {
+      return await this.#readAnswer(channel, judge);
+    } finally {
+      if (this.#received > 0) this.#note("answered", show(this.#answer));
     }
-    return wrong(`the first line of its answer is longer than ${ANSWER_BYTES_MAX} bytes`);
+  }
+
+  async #readAnswer(channel: Channel, judge: Exchange["judge"]): Promise<CheckResult> {
+    while (this.#received < this.#buffer.length) {
+      const count = await channel.read(this.#buffer.subarray(this.#received));
+      if (count === null) return this.#soFar ?? this.#cutShort("it closed the connection");
+      this.#received += count;
+      const judgement = judge(this.#answer);
+      if (judgement?.isFinal) return judgement.result;
+      this.#soFar = judgement?.result;
+    }
+    return this.#soFar ?? wrong(`the first line of its answer is longer than ${ANSWER_BYTES_MAX} bytes`);
   }
 
   get #answer(): Uint8Array {
@@ -159,26 +265,41 @@ class Attempt {
   }
 
   #failure(error: unknown): CheckResult {
-    if (this.deadline.aborted) return this.#late();
+    if (this.#soFar !== undefined) return this.#soFar;
+    if (this.#options.deadline.aborted) return this.#late();
     if (this.#waitingFor === "name") return gone("its name was not found");
     if (isOwnShortage(error)) {
       return { passed: false, reason: isNoLocalPort(error) ? NO_LOCAL_PORT : clauseOf(error), isGone: false, isOwnFault: true };
     }
+    if (error instanceof HandshakeError) return this.#failed(error.message);
+    if (this.#waitingFor === "handshake") return this.#failed(`${clauseOf(error)} during the TLS handshake`);
     return this.#waitingFor === "answer" ? this.#cutShort(clauseOf(error)) : gone(clauseOf(error));
   }
 
   #late(): CheckResult {
-    const time = formatDuration(this.timeoutMs);
+    const time = formatDuration(this.#options.timeoutMs);
     if (this.#waitingFor === "name") return gone(`its name was not found within ${time}`);
     if (this.#waitingFor === "connection") return gone(`it did not accept within ${time}`);
-    if (this.#received === 0) return gone(`it did not answer within ${time}`);
+    if (this.#waitingFor === "handshake") return this.#failed(`it did not end the TLS handshake within ${time}`);
+    if (this.#received === 0) return this.#failed(`it did not answer within ${time}`);
     return wrong(`its answer ${quote(this.#answer)} was incomplete after ${time}`);
   }
 
   /** The result when an answer ends before it can be judged. */
   #cutShort(how: string): CheckResult {
-    return this.#received === 0 ? gone(`${how} before it answered`) : wrong(`${how} after ${quote(this.#answer)}`);
+    return this.#received === 0 ? this.#failed(`${how} before it answered`) : wrong(`${how} after ${quote(this.#answer)}`);
   }
+
+  /** A server is gone if it has not sent a single byte. */
+  #failed(reason: string): CheckResult {
+    return this.#rawBytes === 0 ? gone(reason) : wrong(reason);
+  }
+}
+
+function closeQuietly(socket: Deno.TcpConn): void {
+  try {
+    socket.close();
+  } catch { /* it was closed already */ }
 }
 
 function gone(reason: string): CheckResult {
@@ -195,26 +316,32 @@ function clauseOf(error: unknown): string {
   return message.slice(0, 1).toLowerCase() + message.slice(1);
 }
 
-function httpRequest(path: string, address: Address): Uint8Array {
-  const lines = [`GET ${path} HTTP/1.1`, `Host: ${formatAddress(address)}`, "Connection: close", "User-Agent: balancer", "", ""];
+function httpRequest(path: string, host: string): Uint8Array {
+  const lines = [`GET ${path} HTTP/1.1`, `Host: ${host}`, "Connection: close", "User-Agent: balancer", "", ""];
   return new TextEncoder().encode(lines.join("\r\n"));
 }
 
-/** Passes for a status line (RFC 9112, section 4) from 200 to 399. Fails as soon as the bytes cannot become a status line. */
-function judgeStatusLine(received: Uint8Array): CheckResult | undefined {
-  const start = new TextEncoder().encode("HTTP/1.").subarray(0, received.length);
-  const end = received.indexOf(10);
-  if (startsWith(received, start) && end === -1) return undefined;
-  const line = new TextDecoder("latin1").decode(received.subarray(0, Math.max(0, end)));
-  const [, status] = line.match(/^HTTP\/1\.[0-9] ([1-5][0-9]{2})(?: .*)?\r?$/s) ?? [];
-  if (status === undefined) return wrong(`it answered ${quote(received)}, which is not HTTP`);
-  return status >= "200" && status <= "399" ? PASSED : wrong(`it answered HTTP ${status}`);
+/** Judges the head of an HTTP answer. Its headers may still ask to be drained after a status that passes. */
+function judgeHead(received: Uint8Array, statuses: readonly StatusRange[]): Judgement | undefined {
+  const head = readHttpHead(received);
+  if (head === undefined) return undefined;
+  if (head === null) return final(wrong(`it answered ${quote(received)}, which is not HTTP`));
+  return { result: judgeStatus(head, statuses), isFinal: head.isWhole || !hasStatus(statuses, head.status) };
 }
 
-function judgeText(received: Uint8Array, expect: Uint8Array): CheckResult | undefined {
-  if (startsWith(received, expect)) return PASSED;
+function judgeStatus({ status, asksToDrain }: HttpHead, statuses: readonly StatusRange[]): CheckResult {
+  if (hasStatus(statuses, status)) return asksToDrain ? DRAINS : PASSED;
+  return status === NOT_FOUND ? DRAINS : wrong(`it answered HTTP ${status}`);
+}
+
+function judgeText(received: Uint8Array, expect: Uint8Array): Judgement | undefined {
+  if (startsWith(received, expect)) return final(PASSED);
   if (startsWith(expect, received)) return undefined;
-  return wrong(`it answered ${quote(received)} instead of ${quote(expect)}`);
+  return final(wrong(`it answered ${quote(received)} instead of ${quote(expect)}`));
+}
+
+function final(result: CheckResult): Judgement {
+  return { result, isFinal: true };
 }
 
 function startsWith(bytes: Uint8Array, start: Uint8Array): boolean {
@@ -225,15 +352,4 @@ function startsWith(bytes: Uint8Array, start: Uint8Array): boolean {
 function quote(bytes: Uint8Array): string {
   const shown = Array.from(bytes.subarray(0, SHOWN_BYTES), escapeByte).join("");
   return `"${shown}${bytes.length > SHOWN_BYTES ? "…" : ""}"`;
-}
-
-function escapeByte(byte: number): string {
-  const [letter] = Object.entries(ESCAPES).find(([, escaped]) => escaped === byte) ?? [];
-  if (letter !== undefined) return `\\${letter}`;
-  const isPlain = byte >= 0x20 && byte < 0x7f && byte !== 0x22; // 0x22 is the quote itself
-  return isPlain ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, "0")}`;
-}
-
-async function writeAll(socket: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
-  for (let sent = 0; sent < bytes.length;) sent += await socket.write(bytes.subarray(sent));
 }

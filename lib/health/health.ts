@@ -5,10 +5,11 @@
  */
 
 import type { Address } from "../values/address.ts";
-import type { Check } from "../values/check_spec.ts";
+import type { ServerCheck } from "../values/check_spec.ts";
 import { LIMITS } from "../values/config.ts";
 import { type CheckOptions, type CheckResult, type FailedCheck, runCheck } from "./check.ts";
 import { assert } from "../values/errors.ts";
+import type { TrafficFailure } from "../routing/early_loss.ts";
 
 /** `up`: may get clients. `resting`: connections of clients failed, and it is probed after the rest. `down`: its checks fail. */
 export type HealthState = "up" | "resting" | "down";
@@ -25,8 +26,14 @@ export interface HealthRules {
   readonly rise: number;
   readonly fall: number;
   readonly restMs: number;
-  /** False if servers are only checked at the end of a rest; such checks never make a server `down`. */
+  /** False if the server is only checked at the end of a rest; such checks never make a server `down`. */
   readonly isChecked: boolean;
+}
+
+/** What a server has done for clients so far: connections it has accepted, and bytes of answers that were passed on. */
+export interface Service {
+  readonly connects: number;
+  readonly receivedBytes: number;
 }
 
 /** The state of a server and what the next state depends on. Times in ms are of a monotonic clock. */
@@ -34,9 +41,9 @@ export interface HealthRecord extends ServerHealth {
   /** Successive checks with the same result, up to the last check. */
   readonly checksPassed: number;
   readonly checksFailed: number;
-  /** Successive failures of clients, and the number of connections that the server had accepted at the last one. */
-  readonly clientsFailed: number;
-  readonly connects: number;
+  /** Successive failures of clients by kind, and what the server had done by the last one. */
+  readonly clientsFailed: Readonly<Record<TrafficFailure, number>>;
+  readonly service: Service;
   /** The length of the last rest; 0 for none. */
   readonly restMs: number;
   /** The end of the current rest. */
@@ -65,20 +72,37 @@ const SLEEP_MIN_MS = 10;
 /** Checks that are later than this (the machine was busy or suspended) are skipped, not made up for. */
 const LATE_MAX_MS = 100;
 
-/** The record of a server that is up and of which nothing is known yet. `connects` are the connections it has accepted. */
-export function newRecord(connects: number, { nowMs, date }: Moment): HealthRecord {
+const NONE_FAILED: Readonly<Record<TrafficFailure, number>> = { connect: 0, answer: 0 };
+
+/** The record of a server that is up and of which nothing is known yet. */
+export function newRecord(service: Service, { nowMs, date }: Moment): HealthRecord {
   return {
     state: "up",
     since: date,
     reason: null,
     checksPassed: 0,
     checksFailed: 0,
-    clientsFailed: 0,
-    connects,
+    clientsFailed: NONE_FAILED,
+    service,
     restMs: 0,
     restEndMs: 0,
     upSinceMs: nowMs,
   };
+}
+
+/** What was known of a server that was not up, for a record that goes on from there. `restLeftMs` is 0 unless it rested. */
+export interface KnownState {
+  readonly state: "resting" | "down";
+  readonly since: Date;
+  readonly reason: string;
+  readonly restMs: number;
+  readonly restLeftMs: number;
+}
+
+/** The record of a server of which this was known. */
+export function resumedRecord(known: KnownState, service: Service, moment: Moment): HealthRecord {
+  const { restLeftMs, ...rest } = known;
+  return { ...newRecord(service, moment), ...rest, restEndMs: moment.nowMs + restLeftMs };
 }
 
 /**
@@ -111,24 +135,38 @@ export function afterVoidCheck(record: HealthRecord, startedMs: number, { nowMs 
   return isTrial(record, startedMs) ? { ...record, restEndMs: nowMs + record.restMs } : record;
 }
 
-/** A failure of a client's connection. `connects` are the connections of clients that the server has accepted so far. */
+/** A failure of a client's connection. */
 interface ClientFault {
   readonly reason: string;
-  readonly connects: number;
+  readonly kind: TrafficFailure;
+  /** What the server has done for clients so far. */
+  readonly service: Service;
+  /** How many more servers may begin to rest now. */
+  readonly roomToRest: number;
 }
 
 /**
- * The record after a client's connection was not accepted, or was open when the server was found dead. If the server has accepted
- * connections since the last failure, the count of failures starts again.
+ * The record after a failure of a client's connection. The count of failures starts again if the server has done better since the
+ * last one: accepted a connection where it did not accept, answered where it did not answer. A server that should rest while too
+ * many others do stays up, and rests at its next failure when there is room.
  */
 export function afterFailedClient(record: HealthRecord, fault: ClientFault, rules: HealthRules, moment: Moment): HealthRecord {
-  const { reason, connects } = fault;
+  const { reason, kind, service, roomToRest } = fault;
   if (record.state !== "up") return record; // a late failure of an old connection is not news
-  const clientsFailed = (connects === record.connects ? record.clientsFailed : 0) + 1;
-  const next = { ...record, clientsFailed, connects };
-  if (rules.restMs === 0 || clientsFailed < rules.fall) return next;
+  const before = {
+    connect: service.connects === record.service.connects ? record.clientsFailed.connect : 0,
+    answer: service.receivedBytes === record.service.receivedBytes ? record.clientsFailed.answer : 0,
+  };
+  const clientsFailed = { ...before, [kind]: before[kind] + 1 };
+  const next = { ...record, clientsFailed, service };
+  if (rules.restMs === 0 || clientsFailed[kind] < rules.fall || roomToRest < 1) return next;
   const isForgotten = moment.nowMs - record.upSinceMs >= REST_MEMORY * record.restMs;
   return resting(next, isForgotten ? Math.min(rules.restMs, LIMITS.restMaxMs) : longerRest(record), reason, moment);
+}
+
+/** How many more of these servers may begin to rest, at most `share` of them and at least one. */
+export function roomToRest(servers: number, resting: number, share: number): number {
+  return Math.max(1, Math.floor(servers * share)) - resting;
 }
 
 /** Whether a check with this start decides how the rest ends. An earlier check says nothing about the present. */
@@ -141,7 +179,7 @@ function longerRest({ restMs }: HealthRecord): number {
 }
 
 function up(record: HealthRecord, { nowMs, date }: Moment): HealthRecord {
-  return { ...record, state: "up", since: date, reason: null, clientsFailed: 0, checksFailed: 0, upSinceMs: nowMs };
+  return { ...record, state: "up", since: date, reason: null, clientsFailed: NONE_FAILED, checksFailed: 0, upSinceMs: nowMs };
 }
 
 function resting(record: HealthRecord, restMs: number, reason: string, { nowMs, date }: Moment): HealthRecord {
@@ -153,7 +191,8 @@ function resting(record: HealthRecord, restMs: number, reason: string, { nowMs, 
 export interface HealthConfig extends Omit<HealthRules, "isChecked"> {
   /** Limit on concurrent checks. */
   readonly checksMax?: number;
-  readonly check: Check;
+  /** The share of the servers that may rest at a time, from 0 to 1. */
+  readonly restShare: number;
   readonly checkIntervalMs: number;
   readonly checkTimeoutMs: number;
 }
@@ -181,22 +220,28 @@ export interface HealthClock {
 interface HealthOptions {
   readonly config: HealthConfig;
   /** Runs a check; never rejects. */
-  readonly run?: (check: Check, address: Address, timeoutMs: number, options: CheckOptions) => Promise<CheckResult>;
+  readonly run?: (check: ServerCheck, address: Address, timeoutMs: number, options: CheckOptions) => Promise<CheckResult>;
   readonly clock?: HealthClock;
   /** Called after every change of state. */
   readonly onChange: (slot: number, health: ServerHealth) => void;
   /** Called for every failed check from the `fall`-th in a row on, except for trials where checks are off. */
   readonly onCheckFailed: (slot: number, failure: CheckFailure) => void;
+  /** Called for every check that passed, before the state changes, with whether the server asks to be drained. */
+  readonly onAnswer?: (slot: number, asksToDrain: boolean) => void;
   /** Called for every check that has a result. */
   readonly onChecked?: (slot: number, result: CheckResult) => void;
-  /** The number of connections of clients that the server has accepted so far. */
-  readonly connectsOf: (slot: number) => number;
+  /** What the server has done for clients so far. */
+  readonly serviceOf: (slot: number) => Service;
+  /** Whom HTTPS checks trust. */
+  readonly trustOf?: CheckOptions["trustOf"];
 }
 
 /** A watched server. Watching a slot again makes a new object, so that the result of an old check is dropped. */
 interface Watched {
   readonly slot: number;
   readonly address: Address;
+  /** Also the check at the end of a rest, unless it is off. */
+  check: ServerCheck;
   record: HealthRecord;
   /** Set while a check runs; aborts it. */
   checking: AbortController | undefined;
@@ -218,15 +263,16 @@ export const SYSTEM_CLOCK: HealthClock = {
 
 /** Watches servers. Disposing of it ends all checks. */
 export class Health implements Disposable {
-  readonly #options: Required<HealthOptions>;
-  readonly #rules: HealthRules;
-  /** The check of all servers in turn, unless checks are off, and of a server at the end of its rest. */
-  readonly #check: Check;
+  readonly #options: HealthOptions & Required<Pick<HealthOptions, "run" | "clock">>;
+  /** The rules of servers that are checked, and of servers that are not. */
+  readonly #rules: { readonly checked: HealthRules; readonly unchecked: HealthRules };
   readonly #watched = new Map<number, Watched>();
   /** Goes round `#watched`. The iterator of a Map skips deleted entries and visits added ones last. */
   #round: Iterator<Watched>;
   /** Time of the last turn of a server. */
   #turnMs = 0;
+  /** How many of them are checked, and not only at the end of a rest. */
+  #checkedCount = 0;
   readonly #resting = new Set<Watched>();
   /** No rest ends earlier. */
   #restEndMs = Infinity;
@@ -241,11 +287,11 @@ export class Health implements Disposable {
   #stopTimer = () => {};
 
   constructor(options: HealthOptions) {
-    const { check, rise, fall, restMs } = options.config;
-    this.#options = { run: runCheck, clock: SYSTEM_CLOCK, ...options, onChecked: options.onChecked ?? (() => {}) };
+    const { rise, fall, restMs } = options.config;
+    this.#options = { run: runCheck, clock: SYSTEM_CLOCK, ...options };
     this.#underWayMax = options.config.checksMax ?? CHECKS_UNDER_WAY_MAX;
-    this.#rules = { rise, fall, restMs, isChecked: check.kind !== "off" };
-    this.#check = check.kind === "off" ? { kind: "tcp" } : check;
+    const checked = { rise, fall, restMs, isChecked: true };
+    this.#rules = { checked, unchecked: { ...checked, isChecked: false } };
     this.#round = this.#watched.values();
   }
 
@@ -256,19 +302,41 @@ export class Health implements Disposable {
 
   /** The state of a watched server. */
   stateOf(slot: number): ServerHealth {
-    const watched = this.#watched.get(slot);
-    assert(watched !== undefined, `slot ${slot} is not watched`);
-    return healthOf(watched.record);
+    return healthOf(this.#recordOf(slot));
   }
 
-  /** Starts watching a server, in state `up`, in place of the one that had the slot, if any. */
-  watch(slot: number, address: Address): void {
+  /** Starts watching a server, in state `up` or as it is known, in place of the one that had the slot, if any. */
+  watch(slot: number, address: Address, check: ServerCheck, known?: KnownState): void {
     this.forget(slot);
     const moment = this.#moment();
     if (this.#watched.size === 0) this.#turnMs = moment.nowMs;
-    const record = newRecord(this.#options.connectsOf(slot), moment);
-    this.#watched.set(slot, { slot, address, record, checking: undefined, failingSinceMs: Infinity, wellMs: moment.nowMs });
+    const service = this.#options.serviceOf(slot);
+    const record = known === undefined ? newRecord(service, moment) : resumedRecord(known, service, moment);
+    const watched = { slot, address, check, record, checking: undefined, failingSinceMs: Infinity, wellMs: moment.nowMs };
+    this.#watched.set(slot, watched);
+    if (isChecked(watched)) this.#checkedCount++;
+    this.#noteRest(watched);
     this.#setTimer(moment.nowMs);
+  }
+
+  /** Checks the server in another way from now on. A server that is down comes up if it is not checked any more. */
+  change(slot: number, check: ServerCheck): void {
+    const watched = this.#watched.get(slot);
+    if (watched === undefined) return;
+    this.#checkedCount -= Number(isChecked(watched));
+    watched.check = check;
+    this.#checkedCount += Number(isChecked(watched));
+    const moment = this.#moment();
+    if (!isChecked(watched) && watched.record.state === "down") this.#become(watched, up(watched.record, moment));
+    this.#setTimer(moment.nowMs);
+  }
+
+  /** What is known of a server that is not up; undefined for one that is. */
+  knownOf(slot: number): KnownState | undefined {
+    const { state, since, reason, restMs, restEndMs } = this.#recordOf(slot);
+    if (state === "up") return undefined;
+    const restLeftMs = state === "resting" ? Math.max(0, restEndMs - this.#options.clock.nowMs()) : 0;
+    return { state, since, reason: reason ?? "", restMs, restLeftMs };
   }
 
   /** Stops watching the server, if it is watched. */
@@ -276,20 +344,20 @@ export class Health implements Disposable {
     const watched = this.#watched.get(slot);
     if (watched === undefined) return;
     this.#watched.delete(slot);
+    this.#checkedCount -= Number(isChecked(watched));
     this.#resting.delete(watched);
     watched.checking?.abort();
     if (this.#watched.size === 0) this.#clearTimer();
   }
 
-  /** Reports that a client's connection was not accepted, or was open when the server was found dead. Ignores unwatched servers. */
-  trafficFailed(slot: number, reason: string): void {
+  /** Reports that a client's connection failed. Ignores unwatched servers. */
+  trafficFailed(slot: number, reason: string, kind: TrafficFailure = "connect"): void {
     const watched = this.#watched.get(slot);
     if (watched === undefined) return;
     const moment = this.#moment();
-    this.#become(
-      watched,
-      afterFailedClient(watched.record, { reason, connects: this.#options.connectsOf(slot) }, this.#rules, moment),
-    );
+    const room = roomToRest(this.#watched.size, this.#resting.size, this.#options.config.restShare);
+    const fault = { reason, kind, service: this.#options.serviceOf(slot), roomToRest: room };
+    this.#become(watched, afterFailedClient(watched.record, fault, this.#rulesOf(watched), moment));
     this.#setTimer(moment.nowMs);
   }
 
@@ -300,6 +368,16 @@ export class Health implements Disposable {
     this.#clearTimer();
   }
 
+  #recordOf(slot: number): HealthRecord {
+    const watched = this.#watched.get(slot);
+    assert(watched !== undefined, `slot ${slot} is not watched`);
+    return watched.record;
+  }
+
+  #rulesOf(watched: Watched): HealthRules {
+    return isChecked(watched) ? this.#rules.checked : this.#rules.unchecked;
+  }
+
   #moment(): Moment {
     return { nowMs: this.#options.clock.nowMs(), date: this.#options.clock.date() };
   }
@@ -308,11 +386,15 @@ export class Health implements Disposable {
   #become(watched: Watched, record: HealthRecord): void {
     const before = watched.record.state;
     watched.record = record;
-    if (record.state === "resting") {
-      this.#resting.add(watched);
-      this.#restEndMs = Math.min(this.#restEndMs, record.restEndMs);
-    } else this.#resting.delete(watched);
+    this.#noteRest(watched);
     if (record.state !== before) this.#options.onChange(watched.slot, healthOf(record));
+  }
+
+  #noteRest(watched: Watched): void {
+    if (watched.record.state === "resting") {
+      this.#resting.add(watched);
+      this.#restEndMs = Math.min(this.#restEndMs, watched.record.restEndMs);
+    } else this.#resting.delete(watched);
   }
 
   #wake(): void {
@@ -330,15 +412,15 @@ export class Health implements Disposable {
     return this.checkIntervalMs / this.#watched.size;
   }
 
-  /** Starts the checks that are due. A server whose last check still runs is skipped. */
+  /** Starts the checks that are due. A server that is not checked, or whose last check still runs, is skipped. */
   #takeTurns(nowMs: number): void {
-    if (!this.#rules.isChecked || this.#watched.size === 0) return;
+    if (this.#checkedCount === 0) return;
     const lengthMs = this.#turnLengthMs;
     this.#turnMs = Math.max(this.#turnMs, nowMs - LATE_MAX_MS - lengthMs);
     while (this.#mayStart && this.#turnMs + lengthMs <= nowMs) {
       this.#turnMs += lengthMs;
       const watched = this.#next();
-      if (watched.checking === undefined) void this.#start(watched, nowMs);
+      if (watched.checking === undefined && isChecked(watched)) void this.#start(watched, nowMs);
     }
   }
 
@@ -368,12 +450,14 @@ export class Health implements Disposable {
     this.#allowed--;
     this.#underWay++;
     watched.checking = new AbortController();
-    const { run, config } = this.#options;
-    const result = await run(this.#check, watched.address, config.checkTimeoutMs, { signal: watched.checking.signal });
+    const { run, config, trustOf } = this.#options;
+    const { check, checking: { signal } } = watched;
+    const result = await run(runnable(check), watched.address, config.checkTimeoutMs, { signal, trustOf });
     this.#underWay--;
     watched.checking = undefined;
     const moment = this.#moment();
-    if (this.#isCurrent(watched) && !this.#isDisposed) this.#learn(watched, result, startedMs, moment);
+    const isMeant = watched.check === check && this.#isCurrent(watched);
+    if (isMeant && !this.#isDisposed) this.#learn(watched, result, startedMs, moment);
     this.#setTimer(moment.nowMs);
   }
 
@@ -383,27 +467,29 @@ export class Health implements Disposable {
 
   #learn(watched: Watched, result: CheckResult, startedMs: number, moment: Moment): void {
     const { record } = watched;
-    this.#options.onChecked(watched.slot, result);
+    this.#options.onChecked?.(watched.slot, result);
     if (result.passed) {
       watched.failingSinceMs = Infinity;
       watched.wellMs = startedMs;
-      this.#become(watched, afterPassedCheck(record, startedMs, this.#rules, moment));
+      this.#options.onAnswer?.(watched.slot, result.asksToDrain === true);
+      this.#become(watched, afterPassedCheck(record, startedMs, this.#rulesOf(watched), moment));
     } else if (result.isOwnFault) {
       this.#become(watched, afterVoidCheck(record, startedMs, moment));
     } else {
       watched.failingSinceMs = Math.min(watched.failingSinceMs, startedMs);
-      this.#become(watched, afterFailedCheck(record, { reason: result.reason, startedMs }, this.#rules, moment));
+      this.#become(watched, afterFailedCheck(record, { reason: result.reason, startedMs }, this.#rulesOf(watched), moment));
       this.#reportFailure(watched, result, moment.nowMs);
     }
   }
 
   /** Reports a failed check, unless `onChange` has just stopped watching the server. */
   #reportFailure(watched: Watched, { reason, isGone }: FailedCheck, nowMs: number): void {
-    const { isChecked, fall } = this.#rules;
-    if (!isChecked || watched.record.checksFailed < fall || !this.#isCurrent(watched)) return;
+    const { fall } = this.#rules.checked;
+    if (!isChecked(watched) || watched.record.checksFailed < fall || !this.#isCurrent(watched)) return;
     const failingMs = Math.min(nowMs - watched.failingSinceMs, fall * this.checkIntervalMs);
     const silentMs = Math.max(failingMs, this.checkIntervalMs); // a refused check fails at once
-    this.#options.onCheckFailed(watched.slot, { reason, isGone, silentMs, sinceHealthyMs: nowMs - watched.wellMs });
+    const failure = { reason, isGone: isGone && asksItself(watched), silentMs, sinceHealthyMs: nowMs - watched.wellMs };
+    this.#options.onCheckFailed(watched.slot, failure);
   }
 
   /** Sets the timer for the next check. A timer that fires earlier is left alone. */
@@ -418,7 +504,7 @@ export class Health implements Disposable {
   /** When the next check is due. Infinity if none is, or if the limit on checks is reached: the end of a check sets the timer. */
   #nextMs(): number {
     if (this.#underWay >= this.#underWayMax) return Infinity;
-    const turnMs = this.#rules.isChecked && this.#watched.size > 0 ? this.#turnMs + this.#turnLengthMs : Infinity;
+    const turnMs = this.#checkedCount > 0 ? this.#turnMs + this.#turnLengthMs : Infinity;
     return Math.min(turnMs, this.#resting.size > 0 ? this.#restEndMs : Infinity);
   }
 
@@ -430,4 +516,18 @@ export class Health implements Disposable {
 
 function healthOf({ state, since, reason }: HealthRecord): ServerHealth {
   return { state, since, reason };
+}
+
+function isChecked({ check }: Watched): boolean {
+  return check.question.kind !== "off";
+}
+
+/** Whether the check asks the port that clients are served on. Another port that is silent says nothing about their connections. */
+function asksItself({ check, address }: Watched): boolean {
+  return check.port === null || check.port === address.port;
+}
+
+/** The check to run for a server with this check: a connection where checks are off. */
+export function runnable(check: ServerCheck): ServerCheck {
+  return check.question.kind === "off" ? { ...check, question: { kind: "tcp" }, port: null } : check;
 }

@@ -11,7 +11,10 @@
 export const SERVER_STATES = ["up", "resting", "down", "draining", "removing"] as const;
 export type ServerState = typeof SERVER_STATES[number];
 
-/** The values of a cell. From `full` to `none` it is the part of its clients that a ramping server does not take yet. */
+/**
+ * The values of a cell. Every value from `draining` down makes open connections leave. From `full` to `none` it is the part of its
+ * clients that a ramping server does not take yet.
+ */
 export const AVAILABILITY = {
   /** It takes all its clients. The value of fresh memory. */
   full: 0,
@@ -23,6 +26,8 @@ export const AVAILABILITY = {
   draining: -2,
   /** No new clients, and open connections are cut: the drain time has ended. */
   expired: -3,
+  /** No clients while another server can take them, and open connections move away: its check asks for it. */
+  asking: -4,
 } as const;
 
 /** The cell before those of the servers: the total weight of servers in the table that get no clients. */
@@ -60,7 +65,17 @@ export class AvailabilityTable {
   }
 }
 
-/** Whether open connections must leave a server with this availability. */
+/** Whether open connections should leave a server with this availability. */
 export function isDraining(availability: number): boolean {
   return availability <= AVAILABILITY.draining;
+}
+
+/** Whether a server with this availability never gets a new client. */
+export function isClosed(availability: number): boolean {
+  return availability === AVAILABILITY.draining || availability === AVAILABILITY.expired;
+}
+
+/** Whether a server with this availability gets a new client only if no other server can take it. */
+export function isLastResort(availability: number): boolean {
+  return availability === AVAILABILITY.fallback || availability === AVAILABILITY.asking;
 }

@@ -7,7 +7,7 @@ import { hash64 } from "./hash.ts";
 import { locate, walkRing } from "./ring.ts";
 import { boundOf, isBeyondRamp, type Load, route } from "./route.ts";
 import type { RoutingTable } from "./routing_table.ts";
-import { AVAILABILITY, isDraining, type ServerState } from "./availability.ts";
+import { AVAILABILITY, isClosed, type ServerState } from "./availability.ts";
 
 /** The client to explain, and the state of the pool. */
 interface ExplainRequest {
@@ -52,7 +52,7 @@ export interface Explanation {
 
 /** How `route()` ranks a server, and why it is not in the first rank; null if it is. */
 interface Judged {
-  readonly rank: "room" | "overBound" | "ramping" | "fallback" | "never";
+  readonly rank: "room" | "overBound" | "ramping" | "asking" | "fallback" | "never";
   readonly why: string | null;
 }
 
@@ -126,11 +126,12 @@ function judge({ table, load, key, stateOf }: ExplainRequest, index: number): Ju
   const open = load.openOf(slot);
   const availability = load.availabilityOf(slot);
   const connectionsMax = table.connectionsMax[index];
-  if (isDraining(availability)) return { rank: "never", why: "it is draining" };
+  if (isClosed(availability)) return { rank: "never", why: "it is draining" };
   if (open >= connectionsMax) return { rank: "never", why: `it is at its connection limit (${connectionsMax})` };
   if (availability === AVAILABILITY.fallback) {
     return { rank: "fallback", why: stateOf(slot) === "resting" ? "it is resting after failed connections" : "it is down" };
   }
+  if (availability === AVAILABILITY.asking) return { rank: "asking", why: "its check asks to drain it" };
   if (isBeyondRamp(availability, key)) {
     return { rank: "ramping", why: "it is ramping up (slow start) and does not take this client yet" };
   }

@@ -6,7 +6,7 @@
 import { hash64 } from "./hash.ts";
 import { firstOnRing, walkRing } from "./ring.ts";
 import type { RoutingColumns } from "./routing_table.ts";
-import { AVAILABILITY, isDraining } from "./availability.ts";
+import { AVAILABILITY, isClosed, isLastResort } from "./availability.ts";
 
 /** The load at the moment of the decision. */
 export interface Load {
@@ -31,28 +31,32 @@ const GOLDEN = 0x9e3779b1;
 
 /**
  * The servers to try for the client with this key (indexes in the table), each once and in ring order within each rank: servers
- * under the load bound, then servers over it, then ramping servers that do not take this client yet, and last servers that are down
- * or resting, so that clients are not refused while all are. The bound only changes the order, since it counts servers that may be
- * dead. A server at its own limit (`connectionsMax`) and a server that is draining or being removed are never tried.
+ * under the load bound, then servers over it, then ramping servers that do not take this client yet, then servers whose checks ask
+ * to be drained, and last servers that are down or resting, so that clients are not refused while all are. The bound only changes
+ * the order, since it counts servers that may be dead. A server at its own limit (`connectionsMax`) and a server that the operator
+ * drains or removes are never tried.
  *
  * Consistent hashing with bounded loads: Mirrokni, Thorup, Zadimoghaddam, 2016 (arXiv 1608.01350).
  */
 export function* route(table: RoutingColumns, load: Load, key: Uint8Array): Generator<number, void, undefined> {
   const overBound: number[] = [];
   const ramping: number[] = [];
+  const asking: number[] = [];
   const fallback: number[] = [];
   for (const index of walkRing(table.circle, key)) {
     const slot = table.slots[index];
     const open = load.openOf(slot);
     const availability = load.availabilityOf(slot);
-    if (open >= table.connectionsMax[index] || isDraining(availability)) continue;
+    if (open >= table.connectionsMax[index] || isClosed(availability)) continue;
     if (availability === AVAILABILITY.fallback) fallback.push(index);
+    else if (availability === AVAILABILITY.asking) asking.push(index);
     else if (isBeyondRamp(availability, key)) ramping.push(index);
     else if (open < boundOf(table, index, load)) yield index;
     else overBound.push(index);
   }
   yield* overBound;
   yield* ramping;
+  yield* asking;
   yield* fallback;
 }
 
@@ -68,8 +72,8 @@ export function routeFirst(table: RoutingColumns, load: Load, key: Uint8Array): 
 }
 
 /**
- * Which servers qualify: any server; servers that are neither down nor resting; only the owner, if it is neither. An open
- * connection never moves to a server that is down or resting.
+ * Which servers qualify: any server; servers that are no last resort; only the owner, if it is none. An open connection never moves
+ * to a server that is down, resting or asks to be drained.
  */
 export type Choice = "any" | "serving" | "owner";
 
@@ -85,7 +89,7 @@ export function nextServer(
   takes: (index: number) => boolean,
 ): number {
   for (const index of choice === "owner" ? [routeFirst(table, load, key)] : route(table, load, key)) {
-    if (index < 0 || (choice !== "any" && load.availabilityOf(table.slots[index]) === AVAILABILITY.fallback)) return -1;
+    if (index < 0 || (choice !== "any" && isLastResort(load.availabilityOf(table.slots[index])))) return -1;
     if (takes(index)) return index;
   }
   return -1;

@@ -4,7 +4,16 @@
  */
 
 import { type Address, type KeyRule, parseAddress, parseKeyRule } from "./address.ts";
-import { type Check, parseCheck } from "./check_spec.ts";
+import {
+  type Check,
+  type CheckCa,
+  parseCheck,
+  parseCheckCa,
+  parseCheckHost,
+  parseCheckPort,
+  parseStatuses,
+  type StatusRange,
+} from "./check_spec.ts";
 import { type CidrList, parseCidrs } from "./cidr_list.ts";
 import { parseChoice } from "./choice.ts";
 import {
@@ -60,6 +69,7 @@ export const LIMITS = {
   /** Lines in the head of a request, on the control socket and on --http. */
   requestHeadersMax: 100,
   stateFileBytesMax: 16 * 1024 ** 2,
+  caFileBytesMax: 1024 ** 2,
   /** Prefixes of --accept-proxy. */
   acceptProxyMax: 1000,
   /** Addresses of --source. */
@@ -209,10 +219,42 @@ export const SETTINGS = {
   check: {
     group: "Health checks",
     flag: "check",
-    value: "tcp|http:/PATH|[send:TEXT ]expect:TEXT|off",
+    value: "tcp|http:/PATH|https:/PATH|[send:TEXT ]expect:TEXT|off",
     default: "tcp",
-    summary: "how servers are checked: by a connection, an HTTP request or an expected answer",
+    summary: "how servers are checked: by a connection, an HTTP or HTTPS request or an expected answer",
     parse: (text): Check => parseCheck(text),
+  },
+  checkPort: {
+    group: "Health checks",
+    flag: "check-port",
+    value: "PORT|same",
+    default: "same",
+    summary: "port that checks connect to; same: each server's own",
+    parse: (text): number | null => parseCheckPort(text),
+  },
+  checkHost: {
+    group: "Health checks",
+    flag: "check-host",
+    value: "NAME|same",
+    default: "same",
+    summary: "name in an HTTP check's Host header, in SNI and in the certificate; same: each server's own",
+    parse: (text): string | null => parseCheckHost(text),
+  },
+  checkCa: {
+    group: "Health checks",
+    flag: "check-ca",
+    value: "FILE|system|none",
+    default: "system",
+    summary: "authorities that HTTPS checks trust, a file in PEM format; none: certificates are not verified",
+    parse: (text): CheckCa => parseCheckCa(text),
+  },
+  checkStatus: {
+    group: "Health checks",
+    flag: "check-status",
+    value: "RANGE[,RANGE…]",
+    default: "200-399",
+    summary: "statuses that pass an HTTP check; 404 drains the server, unless it is one of them",
+    parse: (text): readonly StatusRange[] => parseStatuses(text),
   },
   checkIntervalMs: {
     group: "Health checks",
@@ -253,6 +295,14 @@ export const SETTINGS = {
     default: "1s",
     summary: "how long a server rests after failed client connections; doubles each time, up to 1 minute",
     parse: (text): number => text === "off" ? 0 : parseDuration(text, "Rest time", 10, LIMITS.restMaxMs),
+  },
+  restShare: {
+    group: "Health checks",
+    flag: "rest-max",
+    value: "PERCENT",
+    default: "50%",
+    summary: "how many servers may rest at a time, at least one; the others stay up",
+    parse: parsePercent,
   },
   slowStartMs: {
     group: "Health checks",
@@ -532,4 +582,11 @@ function parseLoadBound(text: string): number {
   const factor = /^[0-9]{1,4}(\.[0-9]{1,4})?$/.test(text) ? Number(text) : NaN;
   if (factor >= 1.01 && factor <= 1000) return factor;
   throw new OperatorError("usage", `Load bound ${JSON.stringify(text)} is not off or a number from 1.01 to 1000`);
+}
+
+/** `50%` as 0.5. */
+function parsePercent(text: string): number {
+  const percent = /^[0-9]{1,3}%$/.test(text) ? Number(text.slice(0, -1)) : 0;
+  if (percent >= 1 && percent <= 100) return percent / 100;
+  throw new OperatorError("usage", `Share ${JSON.stringify(text)} is not a whole number of percent from 1% to 100%`);
 }

@@ -76,9 +76,14 @@ export function findLocks(name: string, world: PathsWorld = PROCESS_WORLD): stri
   });
 }
 
+/** Whether a path stands for the same file in every folder. */
+export function isAbsolute(path: string): boolean {
+  return /^(\/|\\\\|[A-Za-z]:)/.test(path); // the last two are Windows'
+}
+
 /** The absolute path that `path` stands for in a folder. */
 export function pathFrom(folder: string, path: string): string {
-  return /^(\/|\\\\|[A-Za-z]:)/.test(path) ? path : `${folder}/${path}`; // the last two are Windows'
+  return isAbsolute(path) ? path : `${folder}/${path}`;
 }
 
 /** The folder that a file with an absolute path is in. */

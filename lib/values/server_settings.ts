@@ -4,6 +4,9 @@
  */
 
 import { parseChoice } from "./choice.ts";
+import { OperatorError } from "./errors.ts";
+import { isAbsolute } from "./paths.ts";
+import { parseCheck, parseCheckCa, parseCheckHost, parseCheckPort, parseStatuses } from "./check_spec.ts";
 import { LIMITS, parseServerConnections, parseWeight, PROXY_CHOICES, type ProxyChoice } from "./config.ts";
 
 /** One setting: how its option looks, and how its text becomes a value and the value a text. */
@@ -65,6 +68,56 @@ export const SERVER_SETTINGS = {
     },
     format: (value) => value === null ? DAEMONS : String(value),
   },
+  check: {
+    flag: "check",
+    value: `CHECK|off|${DAEMONS}`,
+    default: DAEMONS,
+    summary: "how this server is checked, in the forms of balancerctl start --check",
+    what: "check",
+    fault: "neither null nor a check",
+    parse: orDaemons((text) => (parseCheck(text), text)),
+    format: textOrDaemons,
+  },
+  checkPort: {
+    flag: "check-port",
+    value: `PORT|${DAEMONS}`,
+    default: DAEMONS,
+    summary: "port that this server's checks connect to",
+    what: "check port",
+    fault: "neither null nor a port from 1 to 65535",
+    parse: orDaemons((text): number | null => parseCheckPort(text)),
+    format: textOrDaemons,
+  },
+  checkHost: {
+    flag: "check-host",
+    value: `NAME|${DAEMONS}`,
+    default: DAEMONS,
+    summary: "name in this server's HTTP checks: Host header, SNI, certificate",
+    what: "check host",
+    fault: "neither null nor a host name or an IP address",
+    parse: orDaemons((text): string | null => parseCheckHost(text)),
+    format: textOrDaemons,
+  },
+  checkCa: {
+    flag: "check-ca",
+    value: `FILE|system|none|${DAEMONS}`,
+    default: DAEMONS,
+    summary: "authorities that this server's HTTPS checks trust",
+    what: "check CA",
+    fault: "neither null, system, none nor the absolute path of a file",
+    parse: orDaemons((text): string => absoluteCa(text)),
+    format: textOrDaemons,
+  },
+  checkStatus: {
+    flag: "check-status",
+    value: `RANGE[,RANGE…]|${DAEMONS}`,
+    default: DAEMONS,
+    summary: "statuses that pass this server's HTTP checks",
+    what: "check status",
+    fault: "neither null nor a list of statuses",
+    parse: orDaemons((text) => (parseStatuses(text), text)),
+    format: textOrDaemons,
+  },
 } as const satisfies Record<string, ServerSetting<unknown>>;
 
 /** The name of a setting of a server, in JSON. */
@@ -72,6 +125,22 @@ export type ServerSettingName = keyof typeof SERVER_SETTINGS;
 
 /** The settings of a server as values. */
 export type ServerSettings = { readonly [Name in ServerSettingName]: ReturnType<(typeof SERVER_SETTINGS)[Name]["parse"]> };
+
+/** The parser of a setting that the daemon has, too. */
+function orDaemons<T>(parse: (text: string) => T): (text: string) => T | null {
+  return (text) => text === DAEMONS ? null : parse(text);
+}
+
+function textOrDaemons(value: string | number | null): string {
+  return value === null ? DAEMONS : String(value);
+}
+
+/** A check CA as text. The daemon has another working directory than the person who names a file, so its path is absolute. */
+function absoluteCa(text: string): string {
+  const ca = parseCheckCa(text);
+  if (ca.kind !== "file" || isAbsolute(ca.path)) return text;
+  throw new OperatorError("usage", `Check CA ${JSON.stringify(text)} is a relative path: give the absolute path of the file`);
+}
 
 type AnyRow = ServerSetting<unknown>;
 

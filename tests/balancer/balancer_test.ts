@@ -33,6 +33,7 @@ import {
   readText,
   sayName,
   soon,
+  startResettingServer,
   startServer,
   unusedAddress,
   writeText,
@@ -454,6 +455,13 @@ Deno.test("explain() without a server, and of what is no client", async () => {
 
 type Case = (kind: EngineKind) => Promise<void>;
 
+/** Asks, and waits until the connection ends, without ending it. */
+async function askAndWait(address: Address): Promise<void> {
+  using client = await connect(address);
+  await writeText(client, "question").catch(() => {});
+  await soon(readText(client), "the end").catch(() => {});
+}
+
 /** What depends on the engine. */
 const CASES: Record<string, Case> = {
   async "a drained server gets no clients and keeps its connections; undrained it gets its clients again"(engine) {
@@ -727,6 +735,143 @@ const CASES: Record<string, Case> = {
     assertEquals(answer, "tried", "it is tried all the same");
     isWell = true;
     await until(() => balancer.get(server.name).state === "up", "the server to be up again");
+  },
+
+  async "a server that accepts and resets at once passes its checks, and rests"(engine) {
+    await using bad = await startResettingServer();
+    await using other = startServer(sayName);
+    const flags = { check: "tcp", "check-interval": "50ms", "check-timeout": "50ms", key: "ip:port", fall: "2", rest: "1m" };
+    await using balancer = startBalancer({ engine, flags });
+    const { server: name } = await balancer.add(bad.address, { weight: 200 });
+    await balancer.add(other.address);
+    while (balancer.get(name).state === "up") await askAndWait(balancer.address);
+    const { state, reason, lastFailure } = balancer.get(name);
+    assertEquals([state, reason], ["resting", "it reset the connection before it answered"]);
+    assertEquals(lastFailure?.reason, reason);
+    for (let i = 0; i < 10; i++) assertEquals(await ask(balancer.address), other.name);
+  },
+
+  async "of two servers that reset every client one rests, and the other stays up"(engine) {
+    await using one = await startResettingServer();
+    await using two = await startResettingServer();
+    await using balancer = startBalancer({ engine, flags: { key: "ip:port", fall: "1", rest: "1m" } });
+    for (const { address } of [one, two]) await balancer.add(address);
+    const failures = () => balancer.list().filter(({ lastFailure }) => lastFailure !== null).length;
+    while (failures() < 2 || balancer.countServers().resting === 0) await askAndWait(balancer.address);
+    for (let i = 0; i < 10; i++) await askAndWait(balancer.address);
+    assertEquals(balancer.countServers(), { up: 1, resting: 1, down: 0, draining: 0, removing: 0 });
+  },
+
+  async "a primary and its replica change places, by what each says on another port"(engine) {
+    await using one = startServer(sayName);
+    await using two = startServer(sayName);
+    let primary = one.name;
+    /** As Patroni does it: the status server of the primary answers 200, that of the replica 503. */
+    const startStatus = (name: string) =>
+      startServer(async (socket) => {
+        await socket.read(new Uint8Array(4096));
+        await writeText(socket, `HTTP/1.1 ${primary === name ? "200 OK" : "503 Service Unavailable"}\r\n\r\n`);
+      });
+    await using statusOfOne = startStatus(one.name);
+    await using statusOfTwo = startStatus(two.name);
+    const flags = {
+      check: "http:/primary",
+      "check-interval": "50ms",
+      "check-timeout": "50ms",
+      fall: "1",
+      rise: "1",
+      key: "ip:port",
+    };
+    await using balancer = startBalancer({ engine, flags });
+    await balancer.add(one.address, { checkPort: statusOfOne.address.port });
+    await balancer.add(two.address, { checkPort: statusOfTwo.address.port });
+    for (const name of [one.name, two.name, one.name]) {
+      primary = name;
+      const isSo = () => balancer.list().every(({ server, state }) => state === (server === name ? "up" : "down"));
+      await until(isSo, `${name} to be the only one that is up`);
+      for (let i = 0; i < 5; i++) assertEquals(await ask(balancer.address), name);
+    }
+    const replica = balancer.get(two.name);
+    assertEquals(replica.reason, "it answered HTTP 503");
+  },
+
+  async "a server whose check asks to drain it gets no clients and its connections move, until it asks no more"(engine) {
+    let status = "200 OK";
+    await using statuses = startServer(async (socket) => {
+      await socket.read(new Uint8Array(4096));
+      await writeText(socket, `HTTP/1.1 ${status}\r\n\r\n`);
+    });
+    await using one = startServer(echo);
+    await using two = startServer(echo);
+    const flags = { ...IDLE, check: "http:/", "check-interval": "50ms", "check-timeout": "50ms" };
+    await using balancer = startBalancer({ engine, flags });
+    await balancer.add(one.address, { checkPort: statuses.address.port, weight: 200 });
+    await balancer.add(two.address, { check: "off" });
+    const opened: Deno.TcpConn[] = [];
+    while (balancer.get(one.name).open === 0) {
+      const client = await connect(balancer.address);
+      opened.push(client);
+      assertEquals(await exchange(client, "x"), "x");
+    }
+    const client = opened.at(-1)!;
+    status = "404 Not Found";
+    await until(() => balancer.get(one.name).open === 0, "the connection to move");
+    const { state, reason, movedAway } = balancer.get(one.name);
+    assertEquals([state, reason, movedAway], ["draining", "its check asks for it", balancer.get(one.name).connects]);
+    assertEquals(await exchange(client, "y"), "y");
+    assertEquals((await balancer.change(one.name, { draining: false })).state, "draining", "undrain does not end it");
+    status = "200 OK";
+    await until(() => balancer.get(one.name).state === "up", "the server to be up again");
+    for (const client of opened) close(client);
+  },
+
+  async "a server that asks to be drained serves all the same where there is no other"(engine) {
+    await using server = startServer(async (socket) => {
+      await writeText(socket, "HTTP/1.1 404 no\r\n\r\n");
+      await echo(socket, 0);
+    });
+    const flags = { check: "http:/", "check-interval": "50ms", "check-timeout": "50ms" };
+    await using balancer = startBalancer({ engine, flags });
+    await balancer.add(server.address);
+    await until(() => balancer.get(server.name).state === "draining", "the server to be draining");
+    assertMatch(await ask(balancer.address, "hello"), /hello$/);
+  },
+
+  async "check() makes the check of a server now, and says each step"(engine) {
+    await using server = startServer((socket) => writeText(socket, "HTTP/1.1 503 busy\r\n\r\n"));
+    await using balancer = startBalancer({ engine });
+    await balancer.add(server.address, { checkPort: 1 });
+    const off = await balancer.check(server.name);
+    assertEquals([off.check, off.asked, off.verdict, off.reason], ["tcp", server.name, "passed", null]);
+    await balancer.change(server.name, { check: "http:/up", checkPort: null });
+    const { steps, durationMs, ...report } = await balancer.check(server.name);
+    assertEquals(report, {
+      server: server.name,
+      check: "http:/up",
+      asked: server.name,
+      verdict: "failed",
+      reason: "it answered HTTP 503",
+    });
+    assertEquals(steps.map(({ step }) => step), ["resolved", "connected", "answered"]);
+    assertGreaterOrEqual(durationMs, steps[2].atMs);
+    await assertRejects(() => balancer.check("192.0.2.1:80"), OperatorError, "is not in the pool");
+  },
+
+  async "what is known of a server goes on in the next balancer"(engine) {
+    const address = unusedAddress();
+    const flags = { check: "tcp", "check-interval": "50ms", "check-timeout": "50ms", fall: "1", rise: "1" };
+    let saved: readonly SavedServer[] = [];
+    const first = startBalancer({ engine, flags, save: (servers) => Promise.resolve(void (saved = servers)) });
+    const { server: name } = await first.add(address);
+    await until(() => first.get(name).state === "down", "the server to be down");
+    const { since, reason } = first.get(name);
+    await first.stop(0);
+    const known = first.known();
+    await using second = startBalancer({ engine, flags, servers: saved, known });
+    assertEquals([second.get(name).state, second.get(name).since, second.get(name).reason], ["down", since, reason]);
+    await using _back = startServer(sayName, address);
+    await until(() => second.get(name).state === "up", "the server to be up");
+    assertEquals(second.known(), new Map());
   },
 };
 

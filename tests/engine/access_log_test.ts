@@ -1,7 +1,9 @@
 // What the access log says of connections, over every row of ENGINES: each one once, with what its client and its server saw.
 
 import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
-import { formatAddress } from "../../lib/values/address.ts";
+import { formatAddress, ipBytes } from "../../lib/values/address.ts";
+import { parseCidrs } from "../../lib/values/cidr_list.ts";
+import { writeProxyHeader } from "../../lib/values/proxy_header.ts";
 import { AccessLog } from "../../lib/observe/access_log.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
@@ -49,6 +51,7 @@ interface Line {
   readonly moves: readonly { from: string; to: string; state: string; loss: string; at: string }[];
   readonly replayedBytes: number;
   readonly reason: string | null;
+  readonly proxy: { readonly peer: string; readonly tlvs: Readonly<Record<string, string>> } | null;
 }
 
 interface Logged extends AsyncDisposable {
@@ -231,6 +234,32 @@ const CASES: Record<string, Case> = {
     const times = [time, ...moves.map(({ at }) => at), end];
     assertEquals(times, times.toSorted());
     assertEquals([server, sentBytes, receivedBytes, fate], [a.name, 10, 12, "done"]);
+  },
+
+  async "the PROXY header that a connection began with: who sent it, and its TLVs by name"(kind) {
+    await using server = startServer(echo);
+    await using logged = startLogged(kind, [tableServer(server.address, 0)], { acceptProxy: parseCidrs("127.0.0.0/8", 1) });
+    const source = { ip: ipBytes("198.51.100.7"), port: 4711 };
+    // ALPN h2, the authority, and more bytes of a type without a name than one record of a worker holds.
+    const tlvs = Uint8Array.of(1, 0, 2, 0x68, 0x32, 2, 0, 4, 0x68, 0x6f, 0x73, 0x74, 0xe0, 0, 80, ...new Uint8Array(80).fill(7));
+    const header = writeProxyHeader("v2", { source, destination: source, tlvs, uniqueId: new Uint8Array(0) });
+    using client = await connect(logged.test.address);
+    await writeAll(client, header);
+    await client.closeWrite();
+    await soon(readText(client), "the end");
+    using plain = await connect(logged.test.address);
+    await writeText(plain, "PROXY UNKNOWN\r\n");
+    await plain.closeWrite();
+    await soon(readText(plain), "the end");
+    const peers = [client, plain].map((socket) =>
+      formatAddress({ host: "127.0.0.1", port: (socket.localAddr as Deno.NetAddr).port })
+    );
+    const ends = endsOf(await logged.lines(2));
+    assertEquals(ends.map((end) => end.client), ["198.51.100.7:4711", peers[1]]);
+    assertEquals(ends.map(({ proxy }) => proxy), [
+      { peer: peers[0], tlvs: { alpn: "h2", authority: "host", "0xe0": `0x${"07".repeat(80)}` } },
+      { peer: peers[1], tlvs: {} },
+    ]);
   },
 
   async "the bytes of a replay are those that were sent again, and count once as the client's"(kind) {

@@ -422,7 +422,8 @@ const CASES: Record<string, Case> = {
       else await assertCut(client, can);
       assertEnded(await test.ended.take(), { fate: request === "" ? "connect_failed" : "server_lost", moves: 0 });
       assertEquals(test.counters.getOf(2, "connectFailures"), 1);
-      assertEquals((await test.failed.take()).slot, 2);
+      // The first one has reset a new connection before it had answered.
+      assertEquals([(await test.failed.take()).slot, (await test.failed.take()).slot], [0, 2]);
     }
   },
 

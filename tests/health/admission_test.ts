@@ -5,9 +5,11 @@ import fc from "fast-check";
 import type { Address } from "../../lib/values/address.ts";
 import { Admission, type ServerCondition } from "../../lib/health/admission.ts";
 import { type HealthClock, SYSTEM_CLOCK } from "../../lib/health/health.ts";
+import { plainCheck } from "../../lib/values/check_spec.ts";
 import { parseConfig } from "../../lib/values/config.ts";
+import type { TableServer } from "../../lib/routing/routing_table.ts";
 import { allocateAvailabilities, AVAILABILITY, AvailabilityTable } from "../../lib/routing/availability.ts";
-import { echo, Queue, startServer, tableServer, unusedAddress } from "../helpers.ts";
+import { echo, Queue, startServer, tableServer, unusedAddress, writeText } from "../helpers.ts";
 import { until } from "../raw_socket.ts";
 
 const SLOTS = 8;
@@ -16,6 +18,8 @@ const NOWHERE: Address = { host: "192.0.2.1", port: 80 };
 interface Test extends Disposable {
   readonly admission: Admission;
   readonly availabilities: AvailabilityTable;
+  /** Lets a server enter, to be checked as the flags say. */
+  readonly enter: (server: TableServer, options?: Parameters<Admission["enter"]>[2]) => void;
   /** What health has changed. */
   readonly changes: Queue<{ server: string } & ServerCondition>;
   readonly silences: Queue<{ slot: number; silentMs: number }>;
@@ -28,17 +32,19 @@ function start(flags: Record<string, string> = {}, clock?: HealthClock): Test {
   const availabilities = new AvailabilityTable(allocateAvailabilities(SLOTS));
   const changes = new Queue<{ server: string } & ServerCondition>();
   const silences = new Queue<{ slot: number; silentMs: number }>();
+  const config = parseConfig({ check: "off", rest: "1m", fall: "1", rise: "1", ...flags });
   const admission = new Admission({
-    config: parseConfig({ check: "off", rest: "1m", fall: "1", rise: "1", ...flags }),
+    config,
     availabilities,
     checksMax: 10,
     clock,
-    connectsOf: () => 0,
-    onChange: (server, condition) => changes.put({ server, ...condition }),
+    serviceOf: () => ({ connects: 0, receivedBytes: 0 }),
+    onChange: ({ name }, condition) => changes.put({ server: name, ...condition }),
     onSilent: (slot, { silentMs }) => silences.put({ slot, silentMs }),
   });
   return {
     admission,
+    enter: (server, options) => admission.enter(server, plainCheck(config.check), options),
     availabilities,
     changes,
     silences,
@@ -61,9 +67,9 @@ function test(name: string, fn: () => void | Promise<void>): void {
 test("a server that enters takes all its clients; one that was draining takes none", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
+  one.enter(tableServer(NOWHERE, 0, { weight: 3 }));
   assertEquals(read(0), [AVAILABILITY.full, 0]);
-  admission.enter(tableServer(NOWHERE, 1, { weight: 5 }), { draining: true });
+  one.enter(tableServer(NOWHERE, 1, { weight: 5 }), { draining: true });
   assertEquals(read(1), [AVAILABILITY.draining, 5]);
   assertEquals([admission.isDraining(0), admission.isDraining(1)], [false, true]);
   assertEquals(admission.conditionOf(0).reason, null);
@@ -72,7 +78,7 @@ test("a server that enters takes all its clients; one that was draining takes no
 test("drain and undrain", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
+  one.enter(tableServer(NOWHERE, 0, { weight: 3 }));
   const before = Date.now();
   admission.drain(0);
   assertEquals(read(0), [AVAILABILITY.draining, 3]);
@@ -87,8 +93,8 @@ test("drain and undrain", () => {
 test("a removed server is not in the table, and its weight is nobody's; the end of its time is written", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
-  admission.enter(tableServer(NOWHERE, 1, { weight: 2 }), { draining: true });
+  one.enter(tableServer(NOWHERE, 0, { weight: 3 }));
+  one.enter(tableServer(NOWHERE, 1, { weight: 2 }), { draining: true });
   admission.remove(0);
   assertEquals(read(0), [AVAILABILITY.draining, 2]);
   assertEquals(admission.conditionOf(0).state, "removing");
@@ -105,7 +111,7 @@ test("a removed server is not in the table, and its weight is nobody's; the end 
 
 test("only a removed server's time ends", () => {
   using one = start();
-  one.admission.enter(tableServer(NOWHERE, 0), { draining: true });
+  one.enter(tableServer(NOWHERE, 0), { draining: true });
   assertThrows(() => one.admission.expire(0), Error, "the server is not being removed");
   assertEquals(one.read(0), [AVAILABILITY.draining, 1]);
 });
@@ -113,10 +119,10 @@ test("only a removed server's time ends", () => {
 test("a server that is added again while it is being removed takes its clients as if it were new", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), { draining: true });
+  one.enter(tableServer(NOWHERE, 0, { weight: 3 }), { draining: true });
   admission.remove(0);
   admission.expire(0);
-  admission.enter(tableServer(NOWHERE, 0, { weight: 4 }));
+  one.enter(tableServer(NOWHERE, 0, { weight: 4 }));
   assertEquals(read(0), [AVAILABILITY.full, 0]);
   assertEquals([admission.isDraining(0), admission.conditionOf(0).state], [false, "up"]);
 });
@@ -124,7 +130,7 @@ test("a server that is added again while it is being removed takes its clients a
 test("a server that did not take clients rests, and is the last resort", async () => {
   using one = start({ fall: "2" });
   const { admission, read, changes } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
+  one.enter(tableServer(NOWHERE, 0, { weight: 3 }));
   admission.trafficFailed(0, "it refused");
   assertEquals(read(0), [AVAILABILITY.full, 0]);
   admission.trafficFailed(0, "it refused again");
@@ -138,7 +144,7 @@ test("a server whose rest is over and that accepts is up again", async () => {
   await using server = startServer(echo);
   using one = start({ rest: "20ms" });
   const { admission, read, changes } = one;
-  admission.enter(tableServer(server.address, 0, { weight: 3 }));
+  one.enter(tableServer(server.address, 0, { weight: 3 }));
   admission.trafficFailed(0, "it refused");
   assertEquals((await changes.take()).state, "resting");
   assertEquals(read(0), [AVAILABILITY.fallback, 3]);
@@ -149,8 +155,8 @@ test("a server whose rest is over and that accepts is up again", async () => {
 test("a server that fails its checks is down, its silence is told time after time, and it comes back", async () => {
   const address = unusedAddress();
   using one = start({ check: "tcp", "check-interval": "50ms", "check-timeout": "50ms" });
-  const { admission, read, changes, silences } = one;
-  admission.enter(tableServer(address, 0, { weight: 3 }));
+  const { read, changes, silences } = one;
+  one.enter(tableServer(address, 0, { weight: 3 }));
   const down = await changes.take();
   assertEquals(down.state, "down");
   assertStringIncludes(down.reason ?? "", "refused");
@@ -168,7 +174,7 @@ test("a server that answers its checks wrongly is down and not silent", async ()
   using one = start({ check: "expect:yes", "check-interval": "200ms", "check-timeout": "200ms" });
   let silences = 0;
   one.silences.take().then(() => silences++, () => {});
-  one.admission.enter(tableServer(server.address, 0));
+  one.enter(tableServer(server.address, 0));
   assertEquals((await one.changes.take()).state, "down");
   await until(() => server.accepted > 2, "more checks");
   assertEquals(silences, 0);
@@ -178,7 +184,7 @@ test("a server that answers its checks wrongly is down and not silent", async ()
 test("the operator's word comes before what health finds out, and what health has found out stays known", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
+  one.enter(tableServer(NOWHERE, 0, { weight: 3 }));
   admission.trafficFailed(0, "it refused");
   admission.drain(0);
   assertEquals(read(0), [AVAILABILITY.draining, 3]);
@@ -191,7 +197,7 @@ test("the operator's word comes before what health finds out, and what health ha
 test("a server that begins to rest while it drains is counted once", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), { draining: true });
+  one.enter(tableServer(NOWHERE, 0, { weight: 3 }), { draining: true });
   admission.trafficFailed(0, "it refused");
   assertEquals(read(0), [AVAILABILITY.draining, 3]);
   admission.undrain(0);
@@ -201,7 +207,7 @@ test("a server that begins to rest while it drains is counted once", () => {
 test("failures of a server that is being removed change nothing", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
+  one.enter(tableServer(NOWHERE, 0, { weight: 3 }));
   admission.remove(0);
   admission.trafficFailed(0, "it refused");
   admission.trafficFailed(7, "nobody has this slot");
@@ -212,12 +218,12 @@ test("failures of a server that is being removed change nothing", () => {
 test("another weight of a server that gets no clients is counted at once", () => {
   using one = start();
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }), { draining: true });
-  admission.change(tableServer(NOWHERE, 0, { weight: 7 }));
+  one.enter(tableServer(NOWHERE, 0, { weight: 3 }), { draining: true });
+  admission.change(tableServer(NOWHERE, 0, { weight: 7 }), plainCheck({ kind: "off" }));
   assertEquals(read(0), [AVAILABILITY.draining, 7]);
   admission.undrain(0);
   assertEquals(read(0), [AVAILABILITY.full, 0]);
-  admission.change(tableServer(NOWHERE, 0, { weight: 2 }));
+  admission.change(tableServer(NOWHERE, 0, { weight: 2 }), plainCheck({ kind: "off" }));
   assertEquals(read(0), [AVAILABILITY.full, 0]);
 });
 
@@ -225,7 +231,7 @@ test("slow start: the part of its clients that a server does not take shrinks to
   const clock = stoppedClock();
   using one = start({ "slow-start": "1s" }, clock);
   const { admission, read } = one;
-  admission.enter(tableServer(NOWHERE, 0, { weight: 3 }));
+  one.enter(tableServer(NOWHERE, 0, { weight: 3 }));
   assertEquals(read(0), [AVAILABILITY.full, 0], "a new server does not ramp");
   admission.drain(0);
   admission.undrain(0);
@@ -244,7 +250,7 @@ test("slow start: each server has its own, and to be drained again ends it", asy
   const clock = stoppedClock();
   using one = start({ "slow-start": "1s" }, clock);
   const { admission, read } = one;
-  for (const slot of [0, 1]) admission.enter(tableServer(NOWHERE, slot, { weight: 2 }), { draining: true });
+  for (const slot of [0, 1]) one.enter(tableServer(NOWHERE, slot, { weight: 2 }), { draining: true });
   admission.undrain(0);
   clock.pass(500);
   admission.undrain(1);
@@ -263,7 +269,7 @@ test("slow start: a server that is up again after a rest ramps, and one that res
   await using server = startServer(echo);
   using one = start({ rest: "20ms", "slow-start": "24h" });
   const { admission, read, changes } = one;
-  admission.enter(tableServer(server.address, 0, { weight: 3 }));
+  one.enter(tableServer(server.address, 0, { weight: 3 }));
   admission.trafficFailed(0, "it refused");
   assertEquals((await changes.take()).state, "resting");
   assertEquals((await changes.take()).state, "up");
@@ -300,7 +306,7 @@ test("after any steps in any order availabilities and the unavailable weight are
   const step = fc.record({ slot: fc.nat(3), step: fc.constantFrom(...STEPS), weight: fc.integer({ min: 1, max: 256 }) });
   fc.assert(
     fc.property(fc.array(step, { minLength: 5, maxLength: 60 }), (steps) => {
-      using one = start();
+      using one = start({ "rest-max": "100%" });
       const { admission, availabilities } = one;
       const servers = new Map<number, Model>();
       for (const { slot, step, weight } of steps) {
@@ -308,13 +314,13 @@ test("after any steps in any order availabilities and the unavailable weight are
         if (!isPossible(step, server)) continue;
         if (step === "enter" || step === "enter draining") {
           const draining = step === "enter draining";
-          admission.enter(tableServer(NOWHERE, slot, { weight }), { draining });
+          one.enter(tableServer(NOWHERE, slot, { weight }), { draining });
           servers.set(slot, { weight, takenOut: draining ? "draining" : "no", isResting: false });
         } else if (step === "forget") {
           admission.forget(slot);
           servers.delete(slot);
         } else if (step === "change") {
-          admission.change(tableServer(NOWHERE, slot, { weight }));
+          admission.change(tableServer(NOWHERE, slot, { weight }), plainCheck({ kind: "off" }));
           server!.weight = weight;
         } else if (step === "fail") {
           admission.trafficFailed(slot, "it refused");
@@ -331,4 +337,101 @@ test("after any steps in any order availabilities and the unavailable weight are
       }
     }),
   );
+});
+
+/** A server of HTTP that answers with what the test says last. */
+function startHttp(): { answer: string } & ReturnType<typeof startServer> {
+  const server = startServer(async (socket) => {
+    await socket.read(new Uint8Array(4096));
+    await writeText(socket, http.answer);
+  });
+  const http = Object.assign(server, { answer: "HTTP/1.1 200 OK\r\n\r\n" });
+  return http;
+}
+
+const DRAIN = "HTTP/1.1 200 OK\r\nDrain: 1\r\n\r\n";
+const NOT_FOUND = "HTTP/1.1 404 no\r\n\r\n";
+const OK = "HTTP/1.1 200 OK\r\n\r\n";
+const HTTP_FLAGS = { check: "http:/", "check-interval": "50ms", "check-timeout": "50ms" };
+
+for (const asking of [DRAIN, NOT_FOUND]) {
+  test(`a server whose check is answered with ${JSON.stringify(asking)} drains, and comes back by itself`, async () => {
+    await using server = startHttp();
+    using one = start(HTTP_FLAGS);
+    const { read, changes, admission } = one;
+    one.enter(tableServer(server.address, 0, { weight: 3 }));
+    server.answer = asking;
+    const { state, reason, since } = await changes.take();
+    assertEquals([state, reason], ["draining", "its check asks for it"]);
+    assertEquals(admission.conditionOf(0), { state, reason, since });
+    assertEquals(read(0), [AVAILABILITY.asking, 3]);
+    server.answer = OK;
+    const back = await changes.take();
+    assertEquals([back.state, back.reason], ["up", null]);
+    assertEquals(read(0), [AVAILABILITY.full, 0]);
+  });
+}
+
+test("a drain by hand and one that the check asks for are two things", async () => {
+  await using server = startHttp();
+  using one = start(HTTP_FLAGS);
+  const { read, admission } = one;
+  one.enter(tableServer(server.address, 0));
+  admission.drain(0);
+  server.answer = DRAIN;
+  await until(() => admission.knownOf(0) !== undefined, "the check to ask");
+  assertEquals(admission.conditionOf(0).reason, "balancerctl drain, and its check asks for it");
+  assertEquals(read(0)[0], AVAILABILITY.draining);
+  admission.undrain(0);
+  assertEquals([admission.conditionOf(0).state, admission.conditionOf(0).reason], ["draining", "its check asks for it"]);
+  assertEquals([read(0)[0], admission.isDraining(0)], [AVAILABILITY.asking, false]);
+  admission.drain(0);
+  server.answer = OK;
+  await until(() => admission.knownOf(0) === undefined, "the check to ask no more");
+  assertEquals(admission.conditionOf(0).reason, "balancerctl drain");
+  admission.undrain(0);
+  assertEquals(read(0)[0], AVAILABILITY.full);
+});
+
+test("a server that asked to be drained and then fails is down, and up again when it passes", async () => {
+  await using server = startHttp();
+  using one = start(HTTP_FLAGS);
+  one.enter(tableServer(server.address, 0));
+  server.answer = DRAIN;
+  assertEquals((await one.changes.take()).state, "draining");
+  server.answer = "HTTP/1.1 500 no\r\n\r\n";
+  assertEquals((await one.changes.take()).state, "down");
+  assertEquals(one.read(0)[0], AVAILABILITY.fallback);
+  server.answer = OK;
+  assertEquals((await one.changes.take()).state, "up");
+});
+
+test("a server that comes up and asks to be drained is told of as draining, not as up", async () => {
+  await using server = startHttp();
+  using one = start({ ...HTTP_FLAGS, rise: "2" });
+  server.answer = "HTTP/1.1 500 no\r\n\r\n";
+  one.enter(tableServer(server.address, 0));
+  assertEquals((await one.changes.take()).state, "down");
+  server.answer = NOT_FOUND;
+  assertEquals((await one.changes.take()).state, "draining");
+});
+
+test("what is known of a server from before is where it begins, unless no check could end it", () => {
+  using one = start({ check: "tcp" });
+  const { read, admission } = one;
+  const since = new Date(5);
+  const down = { state: "down", since, reason: "it was", restMs: 0, restLeftMs: 0 } as const;
+  const draining = { state: "draining", since } as const;
+  one.enter(tableServer(NOWHERE, 0), { known: down });
+  one.enter(tableServer(NOWHERE, 1), { known: draining });
+  one.enter(tableServer(NOWHERE, 2), { known: down, draining: true });
+  assertEquals([0, 1, 2].map((slot) => read(slot)[0]), [AVAILABILITY.fallback, AVAILABILITY.asking, AVAILABILITY.draining]);
+  assertEquals([0, 1, 2].map((slot) => admission.knownOf(slot)), [down, draining, down]);
+  assertEquals(admission.conditionOf(1), { state: "draining", since, reason: "its check asks for it" });
+  for (const known of [down, draining]) {
+    admission.enter(tableServer(NOWHERE, 3), plainCheck({ kind: "off" }), { known });
+    assertEquals([read(3)[0], admission.knownOf(3)], [AVAILABILITY.full, undefined]);
+  }
+  admission.change(tableServer(NOWHERE, 1), plainCheck({ kind: "off" }));
+  assertEquals(read(1)[0], AVAILABILITY.full);
 });

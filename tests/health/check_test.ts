@@ -4,15 +4,34 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows }
 import fc from "fast-check";
 import { createServer } from "node:net";
 import type { Address } from "../../lib/values/address.ts";
-import { ANSWER_BYTES_MAX, type CheckResult, runCheck } from "../../lib/health/check.ts";
+import {
+  ANSWER_BYTES_MAX,
+  type CheckOptions,
+  type CheckResult,
+  counterOf,
+  runCheck as runServerCheck,
+} from "../../lib/health/check.ts";
+import type { CheckStep } from "../../lib/health/check_steps.ts";
 import type { FindIps } from "../../lib/health/find_ips.ts";
-import { type Check, parseCheck } from "../../lib/values/check_spec.ts";
+import {
+  type Check,
+  formatCheck,
+  parseCheck,
+  parseCheckCa,
+  parseCheckHost,
+  parseCheckPort,
+  parseStatuses,
+  plainCheck,
+  type ServerCheck,
+} from "../../lib/values/check_spec.ts";
 import { LATE_MS } from "../../lib/health/connect.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
+import { writeLocalHeader } from "../../lib/values/proxy_header.ts";
 import {
   type Handler,
   hold,
   Queue,
+  readBytes,
   readChunks,
   silentListener,
   soon,
@@ -42,6 +61,11 @@ const SHORT_MS = 100;
 const PASSED: CheckResult = { passed: true };
 const HTTP = parseCheck("http:/health");
 const PING = parseCheck(String.raw`send:PING\r\n expect:+PONG`);
+
+/** A check of the server itself, with this question. */
+function runCheck(check: Check, address: Address, timeoutMs: number, options?: CheckOptions): Promise<CheckResult> {
+  return runServerCheck(plainCheck(check), address, timeoutMs, options);
+}
 
 function bytes(text: string): Uint8Array {
   return new TextEncoder().encode(text);
@@ -88,6 +112,7 @@ const GOOD: readonly (readonly [string, Check])[] = [
   ["http:/", { kind: "http", path: "/" }],
   ["http:/health?full=1&x=%20", { kind: "http", path: "/health?full=1&x=%20" }],
   [`http:/${"x".repeat(1023)}`, { kind: "http", path: `/${"x".repeat(1023)}` }],
+  ["https:/health", { kind: "https", path: "/health" }],
   ["expect:220", text("", "220")],
   ["send: expect:220", text("", "220")],
   ["send:PING expect:PONG", text("PING", "PONG")],
@@ -124,6 +149,8 @@ const BAD = [
   "http:/a\r\nX: y",
   "http:/a\n",
   "http:/ä",
+  "https:",
+  "httpss:/",
   "http:/\x7f",
   "HTTP:/",
   `http:/${"x".repeat(1024)}`,
@@ -154,7 +181,7 @@ for (const value of BAD) {
   Deno.test(`parseCheck() refuses ${JSON.stringify(value.slice(0, 60))}, ${value.length} characters long`, () => {
     const error = assertThrows(() => parseCheck(value), OperatorError, JSON.stringify(value));
     assertEquals(error.kind, "usage");
-    assertStringIncludes(error.message, "is not off, tcp, http:/path");
+    assertStringIncludes(error.message, "is not off, tcp, http:/path or https:/path");
   });
 }
 
@@ -180,6 +207,34 @@ Deno.test("parseCheck() gives a check or a usage error for any text", () => {
       assert(error instanceof OperatorError && error.kind === "usage", String(error));
     }
   }));
+});
+
+Deno.test("formatCheck() writes what parseCheck() reads as the same check", () => {
+  for (const [, check] of GOOD) assertEquals(parseCheck(formatCheck(check)), check);
+  const someBytes = fc.uint8Array({ minLength: 1, maxLength: 100 });
+  fc.assert(fc.property(someBytes, someBytes, (send, expect) => {
+    const check = { kind: "text", send: Uint8Array.from(send), expect: Uint8Array.from(expect) } as const;
+    assertEquals(parseCheck(formatCheck(check)), check);
+  }));
+});
+
+Deno.test("the terms of a check are read from text, or refused in a sentence", () => {
+  assertEquals([parseCheckPort("same"), parseCheckPort("8008")], [null, 8008]);
+  assertEquals([parseCheckHost("same"), parseCheckHost("DB.example")], [null, "db.example"]);
+  assertEquals([parseCheckCa("none"), parseCheckCa("./none")], [{ kind: "none" }, { kind: "file", path: "./none" }]);
+  assertEquals(parseStatuses("200-399,404"), [{ from: 200, to: 399 }, { from: 404, to: 404 }]);
+  const bad: [(text: string) => unknown, string][] = [
+    ...["0", "65536", "", "http", "+80"].map((text): [typeof parseCheckPort, string] => [parseCheckPort, text]),
+    ...["", "a b", "-"].map((text): [typeof parseCheckHost, string] => [parseCheckHost, text]),
+    ...["", "a\nb"].map((text): [typeof parseCheckCa, string] => [parseCheckCa, text]),
+    ...["", "200-", "399-200", "99", "600", "200,,300", "200 300"].map((
+      text,
+    ): [typeof parseStatuses, string] => [parseStatuses, text]),
+    [parseStatuses, Array(21).fill("200").join(",")],
+  ];
+  for (const [parse, text] of bad) {
+    assertEquals(assertThrows(() => parse(text), OperatorError, JSON.stringify(text)).kind, "usage");
+  }
 });
 
 testWithoutLeaks("runCheck() that is off asks nobody", async () => {
@@ -231,13 +286,20 @@ testWithoutLeaks("runCheck() by http sends a request for the path, to the server
   );
 });
 
-for (const line of ["HTTP/1.1 200 OK\r\n", "HTTP/1.0 204\r\n", "HTTP/1.1 399 \n", "HTTP/1.1 301 Moved\r\nLocation: /\r\n\r\n"]) {
+for (
+  const line of [
+    "HTTP/1.1 200 OK\r\n\r\n",
+    "HTTP/1.0 204\r\n\r\n",
+    "HTTP/1.1 399 \n\n",
+    "HTTP/1.1 301 Moved\r\nLocation: /\r\n\r\n",
+  ]
+) {
   testWithoutLeaks(`runCheck() by http is content with ${JSON.stringify(line)}`, async () => {
     assertEquals(await checkOf(answer(line), HTTP), PASSED);
   });
 }
 
-for (const status of ["503 Service Unavailable", "400", "404 Not Found", "500", "199", "100 Continue"]) {
+for (const status of ["503 Service Unavailable", "400", "405 Not Allowed", "500", "199", "100 Continue"]) {
   testWithoutLeaks(`runCheck() by http tells a status of ${status}`, async () => {
     const reason = `it answered HTTP ${status.slice(0, 3)}`;
     assertEquals(await checkOf(answer(`HTTP/1.1 ${status}\r\n\r\n`), HTTP), { passed: false, reason, isGone: false });
@@ -252,7 +314,7 @@ for (const line of [...NOT_HTTP, "HTTP/1.1 OK 200\r\n", "HTTP/1.1 600\r\n", "htt
 }
 
 testWithoutLeaks("runCheck() by http takes a status line that comes letter by letter", async () => {
-  assertEquals(await checkOf(answer(..."HTTP/1.1 204 No Content\r\n"), HTTP), PASSED);
+  assertEquals(await checkOf(answer(..."HTTP/1.1 204 No Content\r\n\r\n"), HTTP), PASSED);
 });
 
 testWithoutLeaks("runCheck() by http reads a status line of 4 KiB and none that is longer", async () => {
@@ -393,4 +455,105 @@ testWithoutLeaks("runCheck() ends when it is told to, whatever it is waiting for
   end.abort();
   checks.push(runCheck(PING, server.address, WAIT_MAX_MS, { signal: end.signal }));
   for (const result of await soon(Promise.all(checks), "the checks", WAIT_MAX_MS / 2)) assert(!result.passed);
+});
+
+/** A check by HTTP with these terms. */
+function checkBy(terms: Partial<ServerCheck>, address: Address, options?: CheckOptions): Promise<CheckResult> {
+  return runServerCheck({ ...plainCheck(HTTP), ...terms }, address, WAIT_MAX_MS, options);
+}
+
+const DRAINS: CheckResult = { passed: true, asksToDrain: true };
+
+const HEADS: readonly (readonly [head: string, statuses: string, result: CheckResult])[] = [
+  ["HTTP/1.1 404 Not Found\r\n\r\n", "200-399", DRAINS],
+  ["HTTP/1.1 404 Not Found\r\n\r\n", "200-399,404", PASSED],
+  ["HTTP/1.1 404 Not Found\r\nDrain: 1\r\n\r\n", "400-499", DRAINS],
+  ["HTTP/1.1 200 OK\r\nServer: a\r\nDRAIN:1\r\n\r\n", "200-399", DRAINS],
+  ["HTTP/1.1 200 OK\ndrain: 1 \n\n", "200-399", DRAINS],
+  ["HTTP/1.1 200 OK\r\nDrain: 0\r\nX-Drain: 1\r\n\r\n", "200-399", PASSED],
+  ["HTTP/1.1 200 OK\r\n\r\nDrain: 1\r\n", "200-399", PASSED],
+  ["HTTP/1.1 503 busy\r\nDrain: 1\r\n\r\n", "200-399", { passed: false, reason: "it answered HTTP 503", isGone: false }],
+  ["HTTP/1.1 503 busy\r\n\r\n", "200-299,500-503", PASSED],
+  ["HTTP/1.1 301 moved\r\n\r\n", "200-299", { passed: false, reason: "it answered HTTP 301", isGone: false }],
+];
+
+for (const [head, statuses, result] of HEADS) {
+  testWithoutLeaks(`runCheck() by http, where ${statuses} pass, of ${JSON.stringify(head)}`, async () => {
+    await using server = startServer(answer(head));
+    assertEquals(await checkBy({ statuses: parseStatuses(statuses) }, server.address), result);
+  });
+}
+
+testWithoutLeaks("runCheck() by http sees a header that comes letter by letter", async () => {
+  await using server = startServer(answer(..."HTTP/1.1 200 OK\r\nDrain: 1\r\n\r\n"));
+  assertEquals(await checkBy({}, server.address), DRAINS);
+});
+
+testWithoutLeaks("runCheck() by http is content with a status line, when no more has come at the end", async () => {
+  assertEquals(await checkOf(answer("HTTP/1.1 200 OK\r\nServer:"), HTTP, SHORT_MS), PASSED);
+  assertEquals(await checkOf((socket) => writeText(socket, "HTTP/1.1 200 OK\r\n"), HTTP), PASSED);
+});
+
+testWithoutLeaks("runCheck() asks another port, by another name", async () => {
+  const requests = new Queue<string>();
+  await using server = startServer(async (socket) => {
+    for await (const chunk of readChunks(socket)) {
+      requests.put(new TextDecoder().decode(chunk));
+      await writeText(socket, "HTTP/1.1 200 OK\r\n\r\n");
+    }
+  });
+  const { host, port } = server.address;
+  assertEquals(await checkBy({ port, host: "web.example" }, { host, port: 1 }), PASSED);
+  assertStringIncludes(await requests.take(), "\r\nHost: web.example\r\n");
+});
+
+for (const [proxy, question] of [["v1", HTTP], ["v2", HTTP], ["v1", parseCheck("tcp")], ["v2", parseCheck("tcp")]] as const) {
+  testWithoutLeaks(`runCheck() by ${question.kind} begins with a local PROXY header ${proxy}`, async () => {
+    const expected = writeLocalHeader(proxy);
+    const headers = new Queue<Uint8Array>();
+    await using server = startServer(async (socket) => {
+      headers.put(await readBytes(socket, expected.length));
+      await writeText(socket, "HTTP/1.1 200 OK\r\n\r\n");
+      await hold(socket, 0);
+    });
+    const steps: CheckStep[] = [];
+    const result = await checkBy({ proxy, question }, server.address, { onStep: (step) => steps.push(step) });
+    assertEquals(result, PASSED);
+    assertEquals(await headers.take(), expected);
+    const told = steps.map(({ step, detail }) => `${step}: ${detail}`);
+    assertEquals(told.slice(0, 3), [
+      "resolved: 127.0.0.1",
+      `connected: ${server.name}`,
+      `announced: PROXY protocol ${proxy}, ${expected.length} bytes`,
+    ]);
+    assertEquals(told.slice(3), question === HTTP ? ["answered: HTTP/1.1 200 OK"] : []);
+  });
+}
+
+testWithoutLeaks("runCheck() tells each address that does not accept", async () => {
+  await using server = startServer(answer("HTTP/1.1 200 OK\r\n\r\n"));
+  const { port } = server.address;
+  const steps: CheckStep[] = [];
+  const findIps: FindIps = () => Promise.resolve(["127.0.0.9", "127.0.0.1"]);
+  await checkBy({}, { host: "server.test", port }, { findIps, onStep: (step) => steps.push(step) });
+  assertEquals(steps.map(({ step, detail }) => `${step}: ${detail}`), [
+    "resolved: 127.0.0.9, 127.0.0.1",
+    `refused: 127.0.0.9:${port}: connection refused`,
+    `connected: 127.0.0.1:${port}`,
+    "answered: HTTP/1.1 200 OK",
+  ]);
+  for (const { atMs } of steps) assert(atMs >= 0 && atMs <= WAIT_MAX_MS);
+});
+
+Deno.test("each outcome of a check has a counter of its own", () => {
+  const failed = { passed: false, reason: "", isGone: false } as const;
+  const results: CheckResult[] = [
+    PASSED,
+    { passed: true, asksToDrain: true },
+    { ...failed, isGone: true },
+    failed,
+    { ...failed, isOwnFault: true },
+  ];
+  const expected = ["checksPassed", "checksDrain", "checksUnanswered", "checksWrong", "checksNotMade"];
+  assertEquals(results.map(counterOf), expected);
 });

@@ -14,7 +14,7 @@ import fc from "fast-check";
 import type { Address } from "../../lib/values/address.ts";
 import type { CheckResult } from "../../lib/health/check.ts";
 import { LIMITS } from "../../lib/values/config.ts";
-import type { Check } from "../../lib/values/check_spec.ts";
+import { type Check, plainCheck, type ServerCheck } from "../../lib/values/check_spec.ts";
 import {
   afterFailedCheck,
   afterFailedClient,
@@ -30,6 +30,7 @@ import {
   type HealthRules,
   type HealthState,
   newRecord,
+  roomToRest,
   type ServerHealth,
 } from "../../lib/health/health.ts";
 import { Queue, startServer, unusedAddress } from "../helpers.ts";
@@ -54,12 +55,17 @@ const EVENTS: readonly Event[] = ["pass", "fail", "void", "client fails", "clien
 class Story {
   nowMs = 5000;
   connects = 7;
-  record: HealthRecord = newRecord(this.connects, this.#moment);
+  receivedBytes = 0;
+  record: HealthRecord = newRecord(this.#service, this.#moment);
 
   constructor(readonly rules: HealthRules = RULES) {}
 
   get #moment() {
     return { nowMs: this.nowMs, date: new Date(this.nowMs) };
+  }
+
+  get #service() {
+    return { connects: this.connects, receivedBytes: this.receivedBytes };
   }
 
   get state(): string {
@@ -88,7 +94,8 @@ class Story {
     if (event === "fail") return afterFailedCheck(record, { reason: "connection refused", startedMs }, rules, this.#moment);
     if (event === "void") return afterVoidCheck(record, startedMs, this.#moment);
     if (event === "client fails") {
-      return afterFailedClient(record, { reason: "no answer", connects: this.connects }, rules, this.#moment);
+      const fault = { reason: "no answer", kind: "connect", service: this.#service, roomToRest: 1 } as const;
+      return afterFailedClient(record, fault, rules, this.#moment);
     }
     this.connects++;
     return record;
@@ -146,7 +153,7 @@ for (const [what, rules, events, state] of SEQUENCES) {
 }
 
 Deno.test("newRecord() is of a server that is up, for no reason, since now", () => {
-  const { state, since, reason } = newRecord(0, { nowMs: 12, date: new Date(99) });
+  const { state, since, reason } = newRecord({ connects: 0, receivedBytes: 0 }, { nowMs: 12, date: new Date(99) });
   assertEquals({ state, since, reason }, { state: "up", since: new Date(99), reason: null });
 });
 
@@ -297,22 +304,27 @@ async function settled(): Promise<void> {
   for (let i = 0; i < 8; i++) await Promise.resolve();
 }
 
-const CONFIG: HealthConfig = { check: { kind: "tcp" }, checkIntervalMs: 1000, checkTimeoutMs: 500, rise: 2, fall: 3, restMs: 1000 };
+const CONFIG: HealthConfig = { checkIntervalMs: 1000, checkTimeoutMs: 500, rise: 2, fall: 3, restMs: 1000, restShare: 1 };
+const TCP: Check = { kind: "tcp" };
 const OFF: Check = { kind: "off" };
 
 /** A Health of servers whose addresses' ports are their slots, and what it did. */
 class Ward implements Disposable {
   readonly clock = new FakeClock();
-  readonly checks: { readonly slot: number; readonly atMs: number; readonly check: Check; readonly signal: AbortSignal }[] = [];
+  readonly checks: { readonly slot: number; readonly atMs: number; readonly check: ServerCheck; readonly signal: AbortSignal }[] =
+    [];
   readonly changes: (readonly [slot: number, state: string])[] = [];
   readonly failures: (CheckFailure & { readonly slot: number })[] = [];
   readonly results = new Map<number, CheckResult | Promise<CheckResult>>();
   readonly connects = new Map<number, number>();
+  readonly receivedBytes = new Map<number, number>();
+  readonly check: ServerCheck;
   underWay = 0;
   underWayMax = 0;
   readonly health: Health;
 
-  constructor(config: Partial<HealthConfig> = {}) {
+  constructor({ check = TCP, ...config }: Partial<HealthConfig> & { readonly check?: Check } = {}) {
+    this.check = plainCheck(check);
     this.health = new Health({
       config: { ...CONFIG, ...config },
       clock: this.clock,
@@ -329,12 +341,12 @@ class Ward implements Disposable {
         this.changes.push([slot, health.state]);
       },
       onCheckFailed: (slot, failure) => this.failures.push({ slot, ...failure }),
-      connectsOf: (slot) => this.connects.get(slot) ?? 0,
+      serviceOf: (slot) => ({ connects: this.connects.get(slot) ?? 0, receivedBytes: this.receivedBytes.get(slot) ?? 0 }),
     });
   }
 
   watch(first: number, count = 1): this {
-    for (let slot = first; slot < first + count; slot++) this.health.watch(slot, address(slot));
+    for (let slot = first; slot < first + count; slot++) this.health.watch(slot, address(slot), this.check);
     return this;
   }
 
@@ -529,7 +541,7 @@ Deno.test("a server that clients fail at rests, is tried once by itself, and is 
   await ward.clock.goOn(999);
   assertEquals(ward.checks.length, 0);
   await ward.clock.goOn(1);
-  assertEquals(ward.checks.map(({ slot, check }) => ({ slot, check })), [{ slot: 1, check: { kind: "tcp" } }]);
+  assertEquals(ward.checks.map(({ slot, check }) => ({ slot, check })), [{ slot: 1, check: plainCheck(TCP) }]);
   assertEquals(ward.changes, [[1, "resting"], [1, "up"]]);
   assert(ward.clock.isIdle);
 });
@@ -548,7 +560,7 @@ Deno.test("the trial of a server is the check that is configured", async () => {
   const check: Check = { kind: "http", path: "/health" };
   using ward = new Ward({ check, checkIntervalMs: 60_000 }).watch(1).fail(1);
   await ward.clock.goOn(1000);
-  assertEquals(ward.checks.map(({ check }) => check), [check]);
+  assertEquals(ward.checks.map(({ check }) => check.question), [check]);
   assertEquals(ward.health.stateOf(1).state, "up");
 });
 
@@ -626,9 +638,9 @@ Deno.test("a server may be forgotten when it is told that it is down", async () 
       health.forget(slot);
     },
     onCheckFailed: () => told.push("failed"),
-    connectsOf: () => 0,
+    serviceOf: () => ({ connects: 0, receivedBytes: 0 }),
   });
-  health.watch(1, address(1));
+  health.watch(1, address(1), plainCheck(TCP));
   await clock.goOn(5000);
   assertEquals(told, ["down"]);
   assert(clock.isIdle);
@@ -663,13 +675,174 @@ testWithoutLeaks("Health checks real servers by itself", async () => {
     config: { ...CONFIG, checkIntervalMs: 20, fall: 2, rise: 1 },
     onChange: (slot: number, { state }: ServerHealth) => changes.put([slot, state]),
     onCheckFailed: () => {},
-    connectsOf: () => 0,
+    serviceOf: () => ({ connects: 0, receivedBytes: 0 }),
   });
   await using server = startServer(() => Promise.resolve());
-  health.watch(1, server.address);
-  health.watch(2, addresses.dead);
+  health.watch(1, server.address, plainCheck(TCP));
+  health.watch(2, addresses.dead, plainCheck(TCP));
   assertEquals(await changes.take(), [2, "down"]);
   await using _late = startServer(() => Promise.resolve(), addresses.dead);
   assertEquals(await changes.take(), [2, "up"]);
   assertEquals(health.stateOf(1).state, "up");
+});
+
+/** A server that accepts every client and answers some. */
+class Accepting {
+  record: HealthRecord;
+  service = { connects: 0, receivedBytes: 0 };
+
+  constructor(readonly roomToRest = 1, readonly restMs = 1000) {
+    this.record = newRecord(this.service, this.#moment);
+  }
+
+  get #moment() {
+    return { nowMs: 5000, date: new Date(5000) };
+  }
+
+  /** Accepts clients and loses them before it has answered. */
+  loses(times: number): this {
+    for (let i = 0; i < times; i++) {
+      this.service = { ...this.service, connects: this.service.connects + 1 };
+      const fault = { reason: "it reset", kind: "answer", service: this.service, roomToRest: this.roomToRest } as const;
+      this.record = afterFailedClient(this.record, fault, { ...RULES, restMs: this.restMs }, this.#moment);
+    }
+    return this;
+  }
+
+  answers(): this {
+    this.service = { connects: this.service.connects + 1, receivedBytes: this.service.receivedBytes + 10 };
+    return this;
+  }
+}
+
+Deno.test("a server that accepts clients and loses them without an answer rests after fall of them", () => {
+  assertEquals(new Accepting().loses(2).record.state, "up");
+  const { state, reason, restMs } = new Accepting().loses(3).record;
+  assertEquals([state, reason, restMs], ["resting", "it reset", 1000]);
+});
+
+Deno.test("an answer between them starts the count again", () => {
+  assertEquals(new Accepting().loses(2).answers().loses(2).record.state, "up");
+  assertEquals(new Accepting().loses(2).answers().loses(3).record.state, "resting");
+});
+
+Deno.test("with rests off no server rests, whatever it loses", () => {
+  assertEquals(new Accepting(1, 0).loses(20).record.state, "up");
+});
+
+Deno.test("a server for whose rest there is no room stays up, and rests at its next failure when there is", () => {
+  const server = new Accepting(0).loses(5);
+  assertEquals(server.record.state, "up");
+  const room = new Accepting(1);
+  room.record = server.record;
+  room.service = server.service;
+  assertEquals(room.loses(1).record.state, "resting");
+});
+
+Deno.test("failures of the two kinds are counted each for itself", () => {
+  const service = { connects: 0, receivedBytes: 0 };
+  const moment = { nowMs: 5000, date: new Date(5000) };
+  let record = newRecord(service, moment);
+  for (const kind of ["connect", "answer", "connect", "answer"] as const) {
+    record = afterFailedClient(record, { reason: "no", kind, service, roomToRest: 1 }, RULES, moment);
+  }
+  assertEquals([record.state, record.clientsFailed], ["up", { connect: 2, answer: 2 }]);
+});
+
+const ROOMS = [
+  [1, 0, 0.5, 1],
+  [1, 1, 0.5, 0],
+  [2, 0, 0.5, 1],
+  [3, 0, 0.5, 1],
+  [4, 1, 0.5, 1],
+  [10, 0, 0.01, 1],
+  [10, 5, 0.5, 0],
+  [10, 7, 0.5, -2],
+  [10, 9, 1, 1],
+] as const;
+
+for (const [servers, resting, share, room] of ROOMS) {
+  Deno.test(`of ${servers} servers of which ${resting} rest, ${room} more may, where ${share * 100} % may at a time`, () => {
+    assertEquals(roomToRest(servers, resting, share), room);
+  });
+}
+
+Deno.test("no more servers rest at a time than may, whoever fails", () => {
+  using ward = new Ward({ check: OFF, restShare: 0.5 }).watch(1, 4);
+  ward.fail(1).fail(2).fail(3).fail(4);
+  assertEquals(ward.statesOf(1, 4), { resting: 2, up: 2 });
+});
+
+Deno.test("a server whose rest has ended leaves its room to another", async () => {
+  using ward = new Ward({ check: OFF, restShare: 0.5 }).watch(1, 2).fail(1).fail(2);
+  assertEquals(ward.statesOf(1, 2), { resting: 1, up: 1 });
+  await ward.clock.goOn(1000);
+  assertEquals(ward.statesOf(1, 2), { up: 2 });
+  ward.fail(2, 1);
+  assertEquals(ward.health.stateOf(2).state, "resting");
+});
+
+Deno.test("a server may have a check of its own, or none, among others that are checked", async () => {
+  using ward = new Ward();
+  const own = plainCheck({ kind: "http", path: "/primary" });
+  ward.health.watch(1, address(1), own);
+  ward.health.watch(2, address(2), plainCheck(OFF));
+  ward.watch(3);
+  await ward.clock.goOn(2000);
+  assertEquals(ward.checks.map(({ slot }) => slot), [1, 3, 1, 3]);
+  assertEquals(ward.checks[0].check, own);
+});
+
+Deno.test("a check that is changed is made from then on, and the old one's result is dropped", async () => {
+  using ward = new Ward({ fall: 1 }).watch(1);
+  const answer = Promise.withResolvers<CheckResult>();
+  ward.results.set(1, answer.promise);
+  await ward.clock.goOn(1000);
+  ward.health.change(1, plainCheck({ kind: "http", path: "/" }));
+  ward.results.set(1, PASSED);
+  answer.resolve(REFUSED);
+  await settled();
+  assertEquals(ward.health.stateOf(1).state, "up");
+  await ward.clock.goOn(1000);
+  assertEquals(ward.checks[1].check.question, { kind: "http", path: "/" });
+});
+
+Deno.test("a server that is down comes up when it is not checked any more", async () => {
+  using ward = new Ward({ fall: 1 }).watch(1, 2);
+  ward.results.set(1, REFUSED);
+  await ward.clock.goOn(1000);
+  assertEquals(ward.health.stateOf(1).state, "down");
+  ward.health.change(1, plainCheck(OFF));
+  assertEquals(ward.health.stateOf(1).state, "up");
+  ward.health.change(2, plainCheck(OFF));
+  await ward.clock.goOn(500);
+  assert(ward.clock.isIdle, "nobody is checked");
+});
+
+Deno.test("a check of another port that is not answered says nothing about the connections of clients", async () => {
+  using ward = new Ward({ fall: 1 });
+  ward.health.watch(1, address(1), { ...plainCheck(TCP), port: 1 });
+  ward.health.watch(2, address(2), { ...plainCheck(TCP), port: 8008 });
+  for (const slot of [1, 2]) ward.results.set(slot, REFUSED);
+  await ward.clock.goOn(1000);
+  assertEquals(ward.statesOf(1, 2), { down: 2 });
+  assertEquals(ward.failures.map(({ slot, isGone }) => [slot, isGone]), [[1, true], [2, false]]);
+});
+
+Deno.test("what was known of a server before goes on: it is down until it passes, it rests until the rest is over", async () => {
+  using ward = new Ward();
+  const since = new Date(7);
+  ward.health.watch(1, address(1), plainCheck(TCP), { state: "down", since, reason: "it was", restMs: 0, restLeftMs: 0 });
+  ward.health.watch(2, address(2), plainCheck(OFF), { state: "resting", since, reason: "it did", restMs: 4000, restLeftMs: 300 });
+  assertEquals(ward.health.stateOf(1), { state: "down", since, reason: "it was" });
+  assertEquals(ward.health.stateOf(2), { state: "resting", since, reason: "it did" });
+  assertEquals(ward.health.knownOf(2), { state: "resting", since, reason: "it did", restMs: 4000, restLeftMs: 300 });
+  await ward.clock.goOn(310);
+  assertEquals([ward.health.stateOf(2).state, ward.health.knownOf(2)], ["up", undefined]);
+  ward.fail(2);
+  assertEquals(ward.health.knownOf(2)?.restMs, 8000, "it rests longer the next time");
+  await ward.clock.goOn(1000);
+  assertEquals(ward.health.stateOf(1).state, "down");
+  await ward.clock.goOn(1000);
+  assertEquals(ward.health.stateOf(1).state, "up");
 });

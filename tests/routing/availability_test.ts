@@ -7,7 +7,9 @@ import {
   allocateAvailabilities,
   AVAILABILITY,
   AvailabilityTable,
+  isClosed,
   isDraining,
+  isLastResort,
   SERVER_STATES,
 } from "../../lib/routing/availability.ts";
 
@@ -31,7 +33,7 @@ Deno.test("AvailabilityTable: whoever has the same memory sees what was written"
 Deno.test("AvailabilityTable: cells and the weight stand in nobody else's way", () => {
   const change = fc.record({
     slot: fc.nat(SLOTS - 1),
-    availability: fc.integer({ min: AVAILABILITY.expired, max: AVAILABILITY.none }),
+    availability: fc.integer({ min: AVAILABILITY.asking, max: AVAILABILITY.none }),
   });
   const weight = fc.nat(2 ** 31 - 1);
   fc.assert(fc.property(fc.array(fc.oneof(change, weight)), (changes) => {
@@ -54,9 +56,12 @@ Deno.test("AvailabilityTable: there are cells for all slots and no more", () => 
   assertEquals(memory.byteLength, (1 + SLOTS) * Int32Array.BYTES_PER_ELEMENT);
 });
 
-Deno.test("isDraining() is so for servers that are draining or have no time left, and for nobody else", () => {
-  const draining = Object.entries(AVAILABILITY).filter(([, availability]) => isDraining(availability)).map(([name]) => name);
-  assertEquals(draining, ["draining", "expired"]);
+Deno.test("what an availability means for open connections and for new clients", () => {
+  const those = (means: (availability: number) => boolean) =>
+    Object.entries(AVAILABILITY).filter(([, availability]) => means(availability)).map(([name]) => name);
+  assertEquals(those(isDraining), ["draining", "expired", "asking"]);
+  assertEquals(those(isClosed), ["draining", "expired"]);
+  assertEquals(those(isLastResort), ["fallback", "asking"]);
   assertEquals(isDraining(AVAILABILITY.none / 2), false);
 });
 

@@ -86,7 +86,7 @@ Deno.test("explainClient() chooses what route() gives first; whoever is passed o
 });
 
 Deno.test("explainClient() gives reasons by which the walk, put in order, is what route() gives", () => {
-  const ranks = ["the load bound", "it is ramping", "it is down", "it is draining", "it is at its"];
+  const ranks = ["the load bound", "it is ramping", "its check asks", "it is down", "it is draining", "it is at its"];
   const rankOf = ({ why }: OrderedServer) => why === null ? -1 : ranks.findIndex((words) => why.includes(words));
   fc.assert(
     fc.property(anySpecs, anyClient, (specs, key) => {
@@ -142,6 +142,7 @@ Deno.test("explainClient() of a pool where all is well gives the first on the ri
 const REASONS: [string, Spec, string][] = [
   ["drains", { availability: AVAILABILITY.draining, state: "draining" }, "it is draining"],
   ["drains and has no time left", { availability: AVAILABILITY.expired, state: "draining" }, "it is draining"],
+  ["asks to be drained", { availability: AVAILABILITY.asking, state: "draining" }, "its check asks to drain it"],
   ["is down", { availability: AVAILABILITY.fallback, state: "down" }, "it is down"],
   ["rests", { availability: AVAILABILITY.fallback, state: "resting" }, "it is resting after failed connections"],
   ["is full", { open: 200, connectionsMax: 200 }, "it is at its connection limit (200)"],

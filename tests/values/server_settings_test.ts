@@ -9,7 +9,8 @@ import {
 } from "../../lib/values/server_settings.ts";
 
 Deno.test("a server without options has the default settings", () => {
-  assertEquals(DEFAULT_SERVER_SETTINGS, { weight: 1, connectionsMax: null, proxy: null });
+  const daemons = { proxy: null, check: null, checkPort: null, checkHost: null, checkCa: null, checkStatus: null };
+  assertEquals(DEFAULT_SERVER_SETTINGS, { weight: 1, connectionsMax: null, ...daemons });
   assertEquals(parseServerSettings({}), {});
   assertEquals(formatServerSettings(DEFAULT_SERVER_SETTINGS), []);
 });
@@ -33,6 +34,22 @@ Deno.test("settings are read from options and shown as options", () => {
   assertThrows(() => parseServerSettings({ weight: "2", proxy: "v3" }), OperatorError, 'Unknown PROXY protocol version "v3"');
 });
 
+Deno.test("the settings of a server's check are kept as text, in one form", () => {
+  const options = {
+    check: "https:/up",
+    "check-port": "8008",
+    "check-host": "DB.example",
+    "check-ca": "none",
+    "check-status": "200,404",
+  };
+  const given = parseServerSettings(options);
+  const expected = { check: "https:/up", checkPort: 8008, checkHost: "db.example", checkCa: "none", checkStatus: "200,404" };
+  assertEquals(given, expected);
+  assertEquals(faultOfSettings({ weight: 1, connectionsMax: null, ...given }, () => false), undefined);
+  assertThrows(() => parseServerSettings({ "check-ca": "ca.pem" }), OperatorError, "give the absolute path");
+  assertThrows(() => parseServerSettings({ "check-port": "0" }), OperatorError, 'Check port "0"');
+});
+
 const FAULTS = [
   [{ weight: 1, connectionsMax: null }, undefined],
   [{ weight: 1, connectionsMax: 5, proxy: null }, undefined],
@@ -43,10 +60,15 @@ const FAULTS = [
   [{ weight: 1, connectionsMax: "off" }, "connection limit"],
   [{ weight: 1, connectionsMax: null, proxy: "default" }, "PROXY protocol version"],
   [{ weight: 1, connectionsMax: null, proxy: ["v1"] }, "PROXY protocol version"],
+  [{ weight: 1, connectionsMax: null, check: "http:path" }, "check"],
+  [{ weight: 1, connectionsMax: null, checkPort: "8008" }, "check port"],
+  [{ weight: 1, connectionsMax: null, checkHost: "DB.example" }, "check host"],
+  [{ weight: 1, connectionsMax: null, checkCa: "ca.pem" }, "check CA"],
+  [{ weight: 1, connectionsMax: null, checkStatus: "399-200" }, "check status"],
 ] as const;
 
 for (const [settings, what] of FAULTS) {
   Deno.test(`of the saved settings ${JSON.stringify(settings)} ${what === undefined ? "none" : `the ${what}`} is wrong`, () => {
-    assertEquals(faultOfSettings(settings, (name) => name !== "proxy")?.what, what);
+    assertEquals(faultOfSettings(settings, (name) => name === "weight" || name === "connectionsMax")?.what, what);
   });
 }

@@ -292,7 +292,8 @@ export class Connections {
   /** Moves the connections of this server away, according to its availability. */
   vacate(slot: number): void {
     const availability = this.#kit.availabilities.get(slot);
-    if (isDraining(availability)) this.#visitServer(slot, REASON.removed, (client) => this.#leaveServer(client));
+    const reason = availability === AVAILABILITY.asking ? REASON.asking : REASON.removed;
+    if (isDraining(availability)) this.#visitServer(slot, reason, (client) => this.#leaveServer(client));
     if (availability === AVAILABILITY.expired) this.#hurrySearches(slot);
   }
 
@@ -707,11 +708,13 @@ export class Connections {
     if (isClients) return this.#close(client, "client_gone", peer === client ? "client" : "server");
     const errno = words[errnoAt];
     if (DEAD_ERRORS.includes(errno)) this.#kit.reports.writeFailure(words[rowOf(client) + WORD.slot], errno);
+    else this.#noteEarlyLoss(client, REASON.resetEarly);
     this.#loseServer(client, "reset");
   }
 
   /** The server's FIN was read, and all its bytes were passed on. False: the connection is no longer open. */
   #onServerEnd(server: number, client: number): boolean {
+    this.#noteEarlyLoss(client, REASON.closedEarly);
     if (!this.#redistributor.isBusy(client)) this.#dialer.noteEnd(this.#words[rowOf(client) + WORD.slot]);
     if (this.#redistributor.decide(client, "end") === "probe") {
       const outcome = this.#dialer.probe(client);
@@ -721,6 +724,11 @@ export class Connections {
     }
     this.#relay.passEnd(server);
     return this.#onHalfClosed(server, client);
+  }
+
+  /** Reports the end of the server's socket if it is the server's failure. */
+  #noteEarlyLoss(client: number, reason: number): void {
+    if (this.#redistributor.isEarlyLoss(client)) this.#kit.reports.writeFailure(this.#words[rowOf(client) + WORD.slot], reason);
   }
 
   /** The server is certainly lost: the connection moves if it may; otherwise the client gets a reset. */
@@ -785,7 +793,10 @@ export class Connections {
     this.#onBroken(socket, peer);
   }
 
-  /** Visits the open connections of this server. Clients for which it is being dialled go on to the next server. */
+  /**
+   * Visits the open connections of this server. Clients for which it is being dialled go on to the next server; one that is silent or
+   * asks to be left is better than none.
+   */
   #visitServer(slot: number, reason: number, visit: (client: number) => void): void {
     const isExpired = this.#kit.availabilities.get(slot) === AVAILABILITY.expired;
     this.#forEachClient((client) => {
@@ -793,7 +804,7 @@ export class Connections {
       const state = this.#words[rowOf(client) + WORD.state];
       if (state === STATE.open) return visit(client);
       if (state === STATE.probing && !isExpired) return; // the probe finds out more
-      if (reason !== REASON.silent || this.#dialer.hasElsewhere(client)) this.#onDial(client, this.#dialer.fail(client, reason));
+      if (reason === REASON.removed || this.#dialer.hasElsewhere(client)) this.#onDial(client, this.#dialer.fail(client, reason));
     });
   }
 

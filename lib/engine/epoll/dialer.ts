@@ -27,7 +27,7 @@ import {
   SERVER_FLOAT,
   WORD,
 } from "./descriptor_table.ts";
-import { REASON } from "./reasons.ts";
+import { isPassedOver, REASON } from "./reasons.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { Sources } from "./sources.ts";
 import type { WorkerKit } from "./worker_kit.ts";
@@ -627,6 +627,6 @@ function isOurs(errno: number): boolean {
 
 /** The result of a probe that ended with this errno or REASON. */
 function resultOf(errno: number): ProbeResult {
-  if (errno === REASON.removed || errno === REASON.silent) return "gone";
+  if (isPassedOver(errno)) return "gone";
   return isOurs(errno) ? "unasked" : "failed";
 }

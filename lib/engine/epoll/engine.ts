@@ -38,8 +38,10 @@ import {
 import { EpollListener } from "./listener.ts";
 import { COMMAND } from "./mailbox.ts";
 import { allocateLogColumns, LogColumns } from "./log_columns.ts";
+import { ReceivedHeaders } from "./received_headers.ts";
 import type { ReportHandlers } from "./reports.ts";
 import { type SharedTable, SharedTables } from "./shared_table.ts";
+import { isEarlyReason } from "./reasons.ts";
 import { checkSources } from "./sources.ts";
 import { formatClient, knownOf, OpenRow, reasonOf, ReportedEnd, ReportedMove, ReportedStart } from "./views.ts";
 import { type CommonSetup, WorkerHandle } from "./worker_handle.ts";
@@ -282,15 +284,20 @@ class EpollEngine implements Engine {
   }
 
   /** Handlers that pass the workers' reports to the engine's callbacks. */
-  #handlersOf({ onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {}, accessLog }: EngineOptions): ReportHandlers {
+  #handlersOf(
+    { onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {}, accessLog, config }: EngineOptions,
+  ): ReportHandlers {
+    const headers = new ReceivedHeaders(config.connectionsMax);
     const started = new ReportedStart();
     const ended = new ReportedEnd(this.#serverNames);
     const moved = new ReportedMove(this.#serverNames);
     return {
       onStart: (report) => accessLog?.onStarted?.(started.of(report)),
-      onEnd: (report) => onEnded(ended.of(report)),
+      onEnd: (report) => onEnded(ended.of(report, headers.take(report.id))),
+      onHeader: (report) => headers.add(report),
       onMove: (report) => onMoved(moved.of(report)),
-      onFailure: (slot, errno) => onServerFailed(slot, reasonOf(errno) ?? "it did not accept"),
+      onFailure: (slot, errno) =>
+        onServerFailed(slot, reasonOf(errno) ?? "it did not accept", isEarlyReason(errno) ? "answer" : "connect"),
       onRefusal: ({ ip, port, fate }) => onWouldBeRefused(formatClient(ip, port), fate as Refusal),
     };
   }

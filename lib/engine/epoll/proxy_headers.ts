@@ -11,6 +11,7 @@ import {
   parseProxyHeader,
   type ProxyHeader,
   type ProxyVersion,
+  takeFitting,
   writeProxyHeader,
 } from "../../values/proxy_header.ts";
 import { screen, SCREENED } from "../../values/proxy_screening.ts";
@@ -33,6 +34,8 @@ export const HEADER = {
 } as const;
 export type Header = typeof HEADER[keyof typeof HEADER];
 
+/** The most bytes of TLVs in the access log. */
+const LOGGED_BYTES_MAX = 512;
 /** Time between two malformed headers of which main is told the reason; all are counted by their fate. */
 const COMPLAINT_PAUSE_MS = 1000;
 const PEEK_SIZE = BigInt(CHUNK_BYTES);
@@ -49,7 +52,10 @@ interface Outgoing {
 }
 
 /** The parts of the worker that headers use. */
-type HeadersKit = Pick<WorkerKit, "libc" | "sockets" | "table" | "chunks" | "config" | "setup" | "clock" | "post">;
+type HeadersKit = Pick<
+  WorkerKit,
+  "libc" | "sockets" | "table" | "logColumns" | "chunks" | "reports" | "config" | "setup" | "clock" | "post"
+>;
 
 /** The headers of one worker. */
 export class ProxyHeaders {
@@ -168,6 +174,7 @@ export class ProxyHeaders {
 
   /** The received addresses are the connection's from now on. */
   #take(client: number, { source, destination, tlvs }: ProxyHeader): void {
+    if (this.#kit.logColumns !== undefined) this.#report(client, tlvs);
     if (destination !== undefined || tlvs.length > 0) this.#received.set(client, { destination, tlvs });
     if (source === undefined) return;
     const row = rowOf(client);
@@ -175,6 +182,12 @@ export class ProxyHeaders {
     this.#words[row + WORD.ipLength] = ip.length;
     this.#words[row + WORD.port] = this.#words[row + WORD.port] >>> LISTENER_SHIFT << LISTENER_SHIFT | source.port;
     this.#kit.table.bytes.set(ip, (row + WORD.ip) * 4);
+  }
+
+  /** Tells the access log who has sent the header, and those of its TLVs that fit. */
+  #report(client: number, tlvs: Uint8Array): void {
+    const { reports, table } = this.#kit;
+    reports.writeHeader({ words: this.#words, row: rowOf(client) }, table.idOf(client), takeFitting(tlvs, LOGGED_BYTES_MAX));
   }
 
   #announcementOf(client: number): Announcement {

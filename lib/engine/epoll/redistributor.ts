@@ -5,7 +5,8 @@
  */
 
 import { isCalledOff, MOVED_COUNTERS, sharesBudget } from "../../routing/departure.ts";
-import { decide, fateOfCut, isCutBySilence, type Loss, stateOf, type Verdict } from "../../routing/redistribution.ts";
+import { isEarlyLoss } from "../../routing/early_loss.ts";
+import { decide, FACT, fateOfCut, isCutBySilence, type Loss, stateOf, type Verdict } from "../../routing/redistribution.ts";
 import type { Fate } from "../../values/fates.ts";
 import { assert } from "../../values/errors.ts";
 import { SOCKET } from "../system/libc.ts";
@@ -80,6 +81,18 @@ export class Redistributor {
       this.#floats[floatsOf(server) + FLOAT.startedMs],
     );
     return isCutBySilence(this.#kit.config, this.#factsOf(client), this.#kit.clock.nowMs - heardMs, silentMs);
+  }
+
+  /** Whether the end of the server's socket, which has just been read, is the server's failure. */
+  isEarlyLoss(client: number): boolean {
+    const server = this.#words[rowOf(client) + WORD.peer];
+    const float = floatsOf(server);
+    if (this.#floats[float + FLOAT.bytes] > 0) return false; // as almost every one: allocates nothing
+    return isEarlyLoss({
+      connectedForMs: this.#kit.clock.nowMs - this.#floats[float + FLOAT.startedMs],
+      hasAnswered: this.#kit.descriptors.isHolding(server),
+      hasClientEnded: (this.#factsOf(client) & FACT.clientEnded) !== 0,
+    });
   }
 
   /** The connection's server is certainly lost: closes it and begins to dial another. */

@@ -1,7 +1,7 @@
 /**
- * A worker's reports to main: connections that began, moved or ended, servers that failed, and clients that a dry run let in. A
- * ring of fixed-size records in shared memory with one writer and one reader; writing allocates nothing and never waits. If the
- * ring is full, further reports are dropped and counted. The counters stay exact in any case.
+ * A worker's reports to main: connections that began, moved or ended, their PROXY headers, servers that failed, and clients that a
+ * dry run let in. A ring of fixed-size records in shared memory with one writer and one reader; writing allocates nothing and never
+ * waits. If the ring is full, further reports are dropped and counted. The counters stay exact in any case.
  */
 
 import { type ConnectionState, type Loss, LOSSES, STATES } from "../../routing/redistribution.ts";
@@ -26,7 +26,7 @@ const UNREPORTED = 5;
 const FATE_NUMBERS = Object.fromEntries(FATE_NAMES.map((fate, number) => [fate, number])) as Record<Fate, number>;
 
 /** The kinds of record. */
-const KIND = { end: 1, move: 2, failure: 3, refusal: 4, start: 5 } as const;
+const KIND = { end: 1, move: 2, failure: 3, refusal: 4, start: 5, header: 6 } as const;
 
 /** The words of every record; its floats begin at word `floats`, and the first one is the id of the connection. */
 const AT = { kind: 0, slot: 2, ip: 5, ipLength: 9, port: 10, floats: 12, id: 0 } as const;
@@ -49,6 +49,10 @@ const MOVE_AT = { loss: 1, from: 3, state: 4, replayedBytes: 1, movedAt: 2 } as 
 /** The index of the float of a beginning. */
 const START_AT = { acceptedAt: 1 } as const;
 const FAILURE_AT = { errno: 4 } as const;
+/** The word of a PROXY header's part with the number of its bytes, and its first word with bytes. */
+const HEADER_AT = { length: 1, bytes: 14 } as const;
+/** The bytes of a header in one record. A longer one takes several. */
+const HEADER_PART_BYTES = (RECORD_WORDS - HEADER_AT.bytes) * 4;
 
 const FIRST_SHIFT = 16;
 
@@ -133,6 +137,11 @@ export interface MoveReport extends ConnectionReport {
   readonly movedAt: number;
 }
 
+/** A PROXY header, or a part of it, as read: the address of the peer that sent it, and TLVs. */
+export interface HeaderReport extends ConnectionReport {
+  readonly tlvs: Uint8Array;
+}
+
 /** A client that would have been refused, as read. */
 export interface RefusalReport {
   readonly fate: Fate;
@@ -145,6 +154,8 @@ export interface ReportHandlers {
   readonly onStart: (report: StartReport) => void;
   readonly onEnd: (report: EndReport) => void;
   readonly onMove: (report: MoveReport) => void;
+  /** Called for each part of a header. */
+  readonly onHeader: (report: HeaderReport) => void;
   /** A server did not accept a connection, or is dead. */
   readonly onFailure: (slot: number, errno: number) => void;
   /** A client was let in because of the dry run alone. */
@@ -160,11 +171,13 @@ export function allocateReports(): SharedArrayBuffer {
 export class ReportWriter {
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
+  readonly #bytes: Uint8Array;
 
   /** `wake` wakes main. It is not called again until main has called `sleep`. */
   constructor(shared: SharedArrayBuffer, readonly wake: () => void) {
     this.#words = new Int32Array(shared);
     this.#floats = new Float64Array(shared);
+    this.#bytes = new Uint8Array(shared);
   }
 
   /** Announces that an end is being counted; until its record is written, main does not take the counters as final. */
@@ -216,6 +229,22 @@ export class ReportWriter {
       this.#putClient(at, client, id);
     }
     this.#finish(at);
+  }
+
+  /** Writes the TLVs of a PROXY header, which came from the address in the client's row. Does not wake main. */
+  writeHeader(client: ClientRow, id: number, tlvs: Uint8Array): void {
+    let from = 0;
+    do {
+      const part = tlvs.subarray(from, from + HEADER_PART_BYTES);
+      const at = this.#next(KIND.header, -1);
+      if (at >= 0) {
+        this.#words[at + HEADER_AT.length] = part.length;
+        this.#bytes.set(part, (at + HEADER_AT.bytes) * 4);
+        this.#putClient(at, client, id);
+      }
+      this.#finish(at);
+      from += HEADER_PART_BYTES;
+    } while (from < tlvs.length);
   }
 
   /** Writes that a server did not accept or is dead, and wakes main. */
@@ -276,6 +305,7 @@ export class ReportWriter {
 export class ReportReader {
   readonly #words: Int32Array;
   readonly #start: CurrentStart;
+  readonly #header: CurrentHeader;
   readonly #end: CurrentEnd;
   readonly #move: CurrentMove;
 
@@ -283,6 +313,7 @@ export class ReportReader {
     this.#words = new Int32Array(shared);
     const views = { words: this.#words, floats: new Float64Array(shared), bytes: new Uint8Array(shared) };
     this.#start = new CurrentStart(views);
+    this.#header = new CurrentHeader(views);
     this.#end = new CurrentEnd(views);
     this.#move = new CurrentMove(views);
   }
@@ -299,11 +330,12 @@ export class ReportReader {
     return count;
   }
 
-  #handOver(at: number, { onStart, onEnd, onMove, onFailure, onRefusal }: ReportHandlers): void {
+  #handOver(at: number, { onStart, onEnd, onMove, onHeader, onFailure, onRefusal }: ReportHandlers): void {
     const kind = this.#words[at + AT.kind];
     if (kind === KIND.end) onEnd(this.#end.of(at));
     else if (kind === KIND.move) onMove(this.#move.of(at));
     else if (kind === KIND.start) onStart(this.#start.of(at));
+    else if (kind === KIND.header) onHeader(this.#header.of(at));
     else if (kind === KIND.refusal) onRefusal(this.#end.of(at));
     else onFailure(this.#words[at + AT.slot], this.#words[at + FAILURE_AT.errno]);
   }
@@ -377,6 +409,11 @@ class CurrentRecord {
     return this.views.words[this.#at + word];
   }
 
+  /** A copy of bytes that begin at this word. */
+  protected bytes(word: number, length: number): Uint8Array {
+    return this.views.bytes.slice((this.#at + word) * 4, (this.#at + word) * 4 + length);
+  }
+
   protected float(float: number): number {
     return this.views.floats[((this.#at + AT.floats) >> 1) + float];
   }
@@ -385,6 +422,12 @@ class CurrentRecord {
 class CurrentStart extends CurrentRecord implements StartReport {
   get acceptedAt(): number {
     return this.float(START_AT.acceptedAt);
+  }
+}
+
+class CurrentHeader extends CurrentRecord implements HeaderReport {
+  get tlvs(): Uint8Array {
+    return this.bytes(HEADER_AT.bytes, this.word(HEADER_AT.length));
   }
 }
 

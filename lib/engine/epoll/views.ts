@@ -1,8 +1,9 @@
 /** The workers' reports and rows as main shows them: slots as server names, bytes as texts. */
 
 import { formatAddress, formatIp } from "../../values/address.ts";
+import { EARLY_LOSSES } from "../../routing/early_loss.ts";
 import { type Ender, enderOf, type Fate } from "../../values/fates.ts";
-import type { EndedConnection, MovedConnection, StartedConnection } from "../../observe/connections.ts";
+import type { EndedConnection, MovedConnection, ReceivedProxy, StartedConnection } from "../../observe/connections.ts";
 import type { ConnectionState, Loss } from "../../routing/redistribution.ts";
 import type { OpenConnection } from "../engine.ts";
 import { NO_LOCAL_PORT } from "../../health/shortage.ts";
@@ -41,15 +42,21 @@ export class ReportedStart implements StartedConnection {
 export class ReportedEnd implements EndedConnection {
   #report!: EndReport;
   #serverNames: readonly string[];
+  #proxy: ReceivedProxy | undefined;
 
   constructor(serverNames: readonly string[]) {
     this.#serverNames = serverNames;
   }
 
-  /** Points this view to a report. */
-  of(report: EndReport): this {
+  /** Points this view to a report of a connection that began with this header. */
+  of(report: EndReport, proxy: ReceivedProxy | undefined): this {
     this.#report = report;
+    this.#proxy = proxy;
     return this;
+  }
+
+  get proxy(): ReceivedProxy | undefined {
+    return this.#proxy;
   }
 
   get id(): number {
@@ -200,6 +207,9 @@ export function reasonOf(errno: number): string | undefined {
   if (errno === REASON.nameNotFound) return "its name was not found";
   if (errno === REASON.removed) return "it was removed";
   if (errno === REASON.silent) return "its checks get no answer";
+  if (errno === REASON.asking) return "its check asks to drain it";
+  if (errno === REASON.closedEarly) return EARLY_LOSSES.end;
+  if (errno === REASON.resetEarly) return EARLY_LOSSES.reset;
   if (errno === REASON.sourceGone) return "its --source address is no longer an address of this machine";
   if (errno === REASON.otherFamily) return "it has no address of the client's family, which --transparent needs";
   if (errno === REASON.badSource) return "it cannot be reached from the source address";

@@ -82,6 +82,8 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
   const pipes = new PipePool(libc, table, setup.epoch, setup.pipesMax);
   const counters = new Counters(setup.counters, setup.index + 1);
   const wheel = new TimerWheel(table.capacity, clock.nowMs);
+  const logColumns = setup.logColumns === undefined ? undefined : new LogColumns(setup.logColumns);
+  const reports = new ReportWriter(setup.reports, () => post({ kind: "news" }));
   return {
     setup,
     config,
@@ -91,7 +93,7 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
     sockets,
     sleep: new Sleep(libc),
     table,
-    logColumns: setup.logColumns === undefined ? undefined : new LogColumns(setup.logColumns),
+    logColumns,
     descriptors: new Descriptors({ libc, table, chunks, pipes, clock, epoll: setup.epoll, epoch: setup.epoch }),
     chunks,
     pipes,
@@ -100,9 +102,9 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
     availabilities: new AvailabilityTable(setup.availabilities),
     workerTable: new WorkerTable(setup.workerTable),
     wheel,
-    reports: new ReportWriter(setup.reports, () => post({ kind: "news" })),
+    reports,
     recorder: new Recorder(libc, config.replayBytesMax),
-    headers: new ProxyHeaders({ libc, sockets, table, chunks, config, setup, clock, post }),
+    headers: new ProxyHeaders({ libc, sockets, table, logColumns, chunks, reports, config, setup, clock, post }),
     silence: new SilenceWatch(sockets, table, wheel, config),
   };
 }

@@ -25,12 +25,14 @@ import {
   sharesBudget,
 } from "../../routing/departure.ts";
 import type { ClientAddress, Refusal } from "../../routing/client_limits.ts";
+import { EARLY_LOSSES, isEarlyLoss } from "../../routing/early_loss.ts";
 import { FACT, hasBegun, type Loss } from "../../routing/redistribution.ts";
 import type { Choice } from "../../routing/route.ts";
 import type { TableServer } from "../../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, isDraining } from "../../routing/availability.ts";
 import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableOf, writeAll } from "./conn_streams.ts";
 import type { EndedConnection, MovedConnection, StartedConnection } from "../../observe/connections.ts";
+import { describeProxy } from "../../observe/received_proxy.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
 import type { Gate } from "../gate.ts";
 import { Leg } from "./leg.ts";
@@ -249,6 +251,7 @@ export class StreamsConnection {
       endedAt: Date.now(),
       connectMs: this.#connectMs,
       endedBy: enderOf(fate, this.#firstEnd),
+      proxy: this.#header && describeProxy(addressOf(this.client), this.#header.tlvs),
       fate,
       client: formatAddress(this.#address),
       server: server?.name,
@@ -264,10 +267,18 @@ export class StreamsConnection {
   /** Leaves the server with this slot, according to its availability, if the connection has it and may leave now. */
   vacate(slot: number): void {
     const leg = this.#leg;
-    this.#search?.skip(slot, "it was removed");
+    this.#skip(slot);
     if (this.#state !== "open" || leg?.server.slot !== slot) return;
     if (this.context.availabilities.get(slot) === AVAILABILITY.expired) return this.#leaveNow(leg);
     if (this.#canLeave(leg) && this.#isMovable("drain", leg)) this.#depart("drain", leg);
+  }
+
+  /** If this server is being dialled, goes on to the next one. One that only asks to be left is better than none. */
+  #skip(slot: number): void {
+    const search = this.#search;
+    if (search?.server?.slot !== slot) return;
+    if (this.context.availabilities.get(slot) !== AVAILABILITY.asking) search.skip(slot, "it was removed");
+    else if (search.next("serving") !== undefined) search.skip(slot, "its check asks to drain it");
   }
 
   /** The checks of this server have failed for `silentMs`; its last successful check was `sinceHealthyMs` ago. */
@@ -396,7 +407,7 @@ export class StreamsConnection {
       if (!this.#isCurrent(leg)) return;
       if (!(error instanceof SocketError)) throw error;
       if (error.socket === this.client) return this.#loseClient(error);
-      if (!takesNoMore(error)) return await this.#loseServer(leg, error.message);
+      if (!takesNoMore(error)) return await this.#loseReset(leg, error.message);
       this.#tally.reason = error.message; // go on reading: bytes that it sent before, and its FIN, may still arrive
       leg.sending = "failed";
     }
@@ -421,7 +432,7 @@ export class StreamsConnection {
     } catch (error) {
       if (!this.#isHeard(leg)) return;
       if (!(error instanceof SocketError)) throw error;
-      if (error.socket !== this.client) return await this.#loseServer(leg, error.message);
+      if (error.socket !== this.client) return await this.#loseReset(leg, error.message);
       if (error.cause instanceof Deno.errors.ConnectionReset) return this.#loseClient(error);
       this.#tally.reason = error.message;
       this.#breakClient(leg);
@@ -475,6 +486,7 @@ export class StreamsConnection {
   #onServerBytes(leg: Leg, chunk: Uint8Array): void {
     if (!this.#isHeard(leg)) return;
     leg.heardMs = performance.now();
+    leg.hasAnswered = true;
     this.#conversation.serverSaid(chunk, leg.isWriting);
     this.#budget = undefined;
     if (this.#departure !== undefined && isCalledOff(this.#departure.loss, "server")) this.#callOff();
@@ -483,11 +495,12 @@ export class StreamsConnection {
   /** The server has sent FIN. Passes it on, unless the connection may move and a probe finds the server dead. */
   async #hearEnd(leg: Leg): Promise<void> {
     if (!await this.#staysWith(leg)) return; // the FIN matters only if the connection does not leave anyway
+    this.#noteEarlyLoss(leg, "end");
     if (this.#conversation.state(leg.isWriting) !== "busy") this.context.lastEndsMs.set(leg.server.slot, performance.now());
     if (this.#conversation.decide("end", leg.isWriting) === "probe") {
       const { result, reason } = await this.#probe(leg);
       if (!await this.#staysWith(leg)) return;
-      if (PROBES[result].countsAsFailure) this.context.onServerFailed(leg.server.slot, reason);
+      if (PROBES[result].countsAsFailure) this.context.onServerFailed(leg.server.slot, reason, "connect");
       if (!PROBES[result].endWasMeant) return await this.#loseServer(leg, reason);
       leg.release();
     }
@@ -514,6 +527,20 @@ export class StreamsConnection {
     const probed = await probeServer(this.context, leg.server.slot, leg.socket.remoteAddr as Deno.NetAddr, leg.signal);
     leg.isProbed = false;
     return probed;
+  }
+
+  /** Reports the loss of the server's socket if it is the server's failure. */
+  #noteEarlyLoss(leg: Leg, how: keyof typeof EARLY_LOSSES): void {
+    const connectedForMs = performance.now() - leg.startedMs;
+    const hasClientEnded = (this.#conversation.facts & FACT.clientEnded) !== 0;
+    if (!leg.isCounted || !isEarlyLoss({ connectedForMs, hasAnswered: leg.hasAnswered, hasClientEnded })) return;
+    this.context.onServerFailed(leg.server.slot, EARLY_LOSSES[how], "answer");
+  }
+
+  /** The server's socket was reset. */
+  async #loseReset(leg: Leg, reason: string): Promise<void> {
+    this.#noteEarlyLoss(leg, "reset");
+    await this.#loseServer(leg, reason);
   }
 
   /** The server is certainly lost: the connection moves if it may; otherwise it is cut. */

@@ -13,6 +13,8 @@ export class Leg {
   readonly startedMs: number = performance.now();
   /** When the server last showed signs of life or could not send for lack of room, by performance.now. */
   heardMs: number = this.startedMs;
+  /** Whether it has sent bytes. */
+  hasAnswered = false;
   /** Whether it still counts as one of its server's connections. */
   isCounted = true;
   /** It has sent FIN and is being probed. */

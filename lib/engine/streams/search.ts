@@ -10,6 +10,7 @@ import { isNoLocalPort, isOwnShortage, noLocalPort } from "../../health/shortage
 import { afterSockets } from "../../health/socket_timer.ts";
 import type { Counters } from "../../observe/counters.ts";
 import { messageOf } from "../../values/errors.ts";
+import type { TrafficFailure } from "../../routing/early_loss.ts";
 import type { ProbeResult } from "../../routing/departure.ts";
 import { probedUntilMs } from "../../routing/redistribution.ts";
 import { type Choice, type Load, nextServer } from "../../routing/route.ts";
@@ -28,7 +29,7 @@ export interface DialContext {
   readonly table: (service: number) => RoutingTable;
   /** By slot: when the server last ended a connection that was waiting or quiet, by performance.now. */
   readonly lastEndsMs: Map<number, number>;
-  readonly onServerFailed: (slot: number, reason: string) => void;
+  readonly onServerFailed: (slot: number, reason: string, kind: TrafficFailure) => void;
   /** Called when a server has lost its last connection. */
   readonly onServerLeft: () => void;
 }
@@ -159,7 +160,7 @@ export class Search {
       const isItsFault = !dialled.isSkipped && !isOwnShortage(error);
       if (isItsFault) counters.addTo(server.slot, "connectFailures");
       releaseServer(context, server);
-      if (isItsFault) context.onServerFailed(server.slot, reason);
+      if (isItsFault) context.onServerFailed(server.slot, reason, "connect");
     }
   }
 }

@@ -54,6 +54,7 @@ function drain(reader: ReportReader, onEnd: (report: EndReport) => void): number
     onEnd,
     onStart: refuse("a beginning"),
     onMove: refuse("a move"),
+    onHeader: refuse("a header"),
     onFailure: refuse("a failure"),
     onRefusal: refuse("a refusal"),
   });
@@ -94,11 +95,13 @@ Deno.test("drain() gives every field of an end as it was written", () => {
 
 const MOVE: MoveRecord = { id: 8, slot: 4, from: 3, loss: "silent", state: "idle", replayedBytes: 9, movedAt: 1.8e12 };
 
-Deno.test("drain() tells beginnings, ends, moves, failures and refusals apart, in the order in which they were written", () => {
+Deno.test("drain() tells beginnings, ends, moves, headers, failures and refusals apart, in the order in which they were written", () => {
   const { reader, writer } = makeRing();
   const told: unknown[] = [];
   writer.writeStart(clientRow(Uint8Array.of(127, 0, 0, 1), 79 | 2 << 16), 7, 1.7e12);
   writer.writeMove(clientRow(Uint8Array.of(127, 0, 0, 1), 80), MOVE);
+  writer.writeHeader(clientRow(Uint8Array.of(127, 0, 0, 3), 83), 11, Uint8Array.from({ length: 60 }, (_, i) => i));
+  writer.writeHeader(clientRow(Uint8Array.of(127, 0, 0, 3), 84), 12, new Uint8Array(0));
   writer.writeFailure(3, 111);
   writer.writeRefusal(clientRow(Uint8Array.of(127, 0, 0, 2), 82), 9, "client_rate");
   writeEnd(writer, 81);
@@ -107,13 +110,25 @@ Deno.test("drain() tells beginnings, ends, moves, failures and refusals apart, i
     onEnd: ({ port }) => told.push({ port }),
     onMove: ({ id, slot, from, loss, state, replayedBytes, movedAt, ip, port }) =>
       told.push({ id, slot, from, loss, state, replayedBytes, movedAt, ip: [...ip], port }),
+    onHeader: ({ id, ip, port, tlvs }) => told.push({ id, ip: [...ip], port, tlvs: [...tlvs] }),
     onFailure: (slot, errno) => told.push({ slot, errno }),
     onRefusal: ({ ip, port, fate }) => told.push({ ip: [...ip], port, fate }),
   });
   const ip = [127, 0, 0, 1];
   const start = { id: 7, ip, port: 79, listener: 2, acceptedAt: 1.7e12 };
   const refusal = { ip: [127, 0, 0, 2], port: 82, fate: "client_rate" };
-  assertEquals(told, [start, { ...MOVE, ip, port: 80 }, { slot: 3, errno: 111 }, refusal, { port: 81 }]);
+  const header = { id: 11, ip: [127, 0, 0, 3], port: 83 };
+  const bytes = Array.from({ length: 60 }, (_, i) => i);
+  assertEquals(told, [
+    start,
+    { ...MOVE, ip, port: 80 },
+    { ...header, tlvs: bytes.slice(0, 56) },
+    { ...header, tlvs: bytes.slice(56) },
+    { ...header, id: 12, port: 84, tlvs: [] },
+    { slot: 3, errno: 111 },
+    refusal,
+    { port: 81 },
+  ]);
 });
 
 Deno.test("a full ring counts the ends and beginnings that it drops apart from the others, once", () => {

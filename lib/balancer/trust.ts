@@ -1,0 +1,28 @@
+/** The authorities that the checks of a pool trust, as they are needed when the daemon starts. */
+
+import { Authorities } from "../health/authorities.ts";
+import { parseAddress } from "../values/address.ts";
+import type { Config } from "../values/config.ts";
+import { checkOf } from "../values/server_check.ts";
+import { DEFAULT_SERVER_SETTINGS } from "../values/server_settings.ts";
+import type { SavedServer } from "./state_file.ts";
+
+/**
+ * Reads the authorities of the daemon's setting and of the servers. Throws an operator error if the setting's cannot be used. If a
+ * server's cannot, its checks fail, and a warning says so.
+ */
+export async function loadAuthorities(
+  config: Config,
+  servers: readonly SavedServer[],
+): Promise<{ readonly authorities: Authorities; readonly warnings: readonly string[] }> {
+  const authorities = new Authorities();
+  if (config.checkCa.kind === "file" || config.check.kind === "https") await authorities.load(config.checkCa);
+  const warnings: string[] = [];
+  for (const { server, ...own } of servers) {
+    const { question, ca } = checkOf({ ...DEFAULT_SERVER_SETTINGS, ...own }, config, { address: parseAddress(server) });
+    if (question.kind !== "https" || ca === config.checkCa) continue;
+    const fault = await authorities.restore(ca);
+    if (fault !== undefined) warnings.push(`The checks of server ${server} fail: ${fault}`);
+  }
+  return { authorities, warnings };
+}
