@@ -526,7 +526,9 @@ export class Balancer implements AsyncDisposable {
     return checkOf(server.settings, this.#config, server);
   }
 
-  /** Reads the authorities that the checks of a server with these settings need. Throws an operator error if they cannot be used. */
+  /**
+   * Reads the authorities that the checks of a server with these settings need. Throws an operator error if they cannot be used.
+   */
   async #requireTrust(address: Address, settings: Partial<ServerSettings>): Promise<void> {
     const { question, ca } = checkOf({ ...DEFAULT_SERVER_SETTINGS, ...settings }, this.#config, { address });
     if (question.kind === "https" || settings.checkCa !== undefined) await this.#authorities.load(ca);

@@ -1,7 +1,7 @@
 /**
- * What was known of servers that were not up, kept over a restart in a small file beside the state. It is written when something has
- * changed, at most every few seconds, without waiting for the disk; while a server is not up it is written again, so that its time
- * says how long the knowledge has been true. Losing it costs a few failed connections and no more.
+ * What was known of servers that were not up, kept over a restart in a small file beside the state. It is written when something
+ * has changed, at most every few seconds, without waiting for the disk; while a server is not up it is written again, so that its
+ * time says how long the knowledge has been true. Losing it costs a few failed connections and no more.
  */
 
 import type { KnownCondition } from "../health/admission.ts";

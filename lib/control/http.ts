@@ -1,8 +1,8 @@
 /**
- * HTTP on a Unix socket or a TCP port, with limits that Deno.serve does not have: the time in which a request must arrive, its size,
- * and the number of connections. Knows nothing of what is served: the body of a request is text, an answer is a Response. hono's
- * `bodyLimit` and `timeout` cannot replace these limits: they see a request only after its head has arrived, and do not close a slow
- * connection.
+ * HTTP on a Unix socket or a TCP port, with limits that Deno.serve does not have: the time in which a request must arrive, its
+ * size, and the number of connections. Knows nothing of the API: the body of a request is text, an answer is a Response. hono's
+ * `bodyLimit` and `timeout` cannot replace these limits: they see a request only after its head has arrived, and do not close a
+ * slow connection.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
@@ -64,7 +64,9 @@ export class HttpServer {
     this.#options = options;
   }
 
-  /** Accepts connections at a path, where nothing may exist, or on a TCP address. Rejects with the system's error. */
+  /**
+   * Accepts connections on a new socket: at a path, where nothing may exist, or on a TCP address. Rejects with the system's error.
+   */
   async listen(where: string | Address): Promise<Server> {
     const server = createServer({ ...NO_TIMES, maxHeaderSize: HEAD_BYTES_MAX }, (request, response) => {
       this.#serve(request, response).catch(() => request.socket.destroy()); // the client has gone

@@ -95,8 +95,8 @@ export interface EngineOptions {
   /** Called once for each accepted connection, after it is counted. The engine may reuse the object: copy what you keep. */
   readonly onEnded: (ended: EndedConnection) => void;
   /**
-   * Called when a server did not accept a connection, was found dead during one, or lost one early (see `early_loss.ts`). The reason
-   * is a clause.
+   * Called when a server did not accept a connection, was found dead during one, or lost one early (see `early_loss.ts`). The
+   * reason is a clause.
    */
   readonly onServerFailed: (slot: number, reason: string, kind: TrafficFailure) => void;
   /** Called when an open connection has moved to another server. The engine may reuse the object. */

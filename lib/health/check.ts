@@ -69,8 +69,8 @@ const PASSED: CheckResult = { passed: true };
 const DRAINS: CheckResult = { passed: true, asksToDrain: true };
 
 /**
- * Runs a check of the server with this address; never rejects. Look-up, connect, handshake and answer have `timeoutMs` together. The
- * connection is closed when the promise resolves; a look-up by `findIps` may still be running.
+ * Runs a check of the server with this address; never rejects. Look-up, connect, handshake and answer have `timeoutMs` together.
+ * The connection is closed when the promise resolves; a look-up by `findIps` may still be running.
  */
 export async function runCheck(
   check: ServerCheck,

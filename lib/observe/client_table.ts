@@ -14,8 +14,8 @@
  * - Only the thread that has made a bucket's version odd may add a client to it or give an entry to another one, and it looks for
  *   the client again before that. So no client has two entries. It marks the entry by a negative number of open connections, which
  *   it can only do while they are 0.
- * - A thread that finds the version odd for SPINS_MAX looks, or no place, gives up: that connection is not tracked. A full table
- *   refuses nobody and blocks nobody.
+ * - A thread that finds the version odd for 10 ms, or no place, gives up: that connection is not tracked. A full table refuses
+ *   nobody and blocks nobody.
  */
 
 import { LIMITS } from "../values/config.ts";
@@ -62,8 +62,11 @@ const COUNT_MASK = (1 << COUNT_BITS) - 1;
 /** What is added to the open connections of an entry while it is given to another client. */
 const DEAD = -(2 ** 30);
 
-/** How often a thread looks whether another one has finished adding a client to the bucket: some 10 µs. */
+/** How often a thread looks at once whether another one has finished adding a client to the bucket: some 10 µs. */
 const SPINS_MAX = 1000;
+/** Then the other one has lost its core: how often and for how long this one sleeps, so that it gets a core again. */
+const SLEEPS_MAX = 50;
+const SLEEP_MS = 0.2;
 
 /** An entry changes hands when its last arrival is more than this many windows ago. */
 const IDLE_WINDOWS = 1;
@@ -244,8 +247,9 @@ export class ClientTable {
   /** Adds a key to the bucket, if no other thread has done so meanwhile. */
   #acquireNew(bucket: number, hash: number, key: Int32Array, window: number): number {
     const words = this.#words;
-    for (let looks = 0; looks < SPINS_MAX; looks++) {
+    for (let looks = 0; looks < SPINS_MAX + SLEEPS_MAX; looks++) {
       const version = Atomics.load(words, bucket);
+      if ((version & 1) !== 0 && looks >= SPINS_MAX) Atomics.wait(words, bucket, version, SLEEP_MS);
       if ((version & 1) !== 0 || Atomics.compareExchange(words, bucket, version, version + 1) !== version) continue;
       const known = this.#find(bucket, hash, key);
       const entry = known < 0 ? this.#add(bucket, hash, key, window) : known;
@@ -268,8 +272,8 @@ export class ClientTable {
     for (let i = 0; i < LINE_WORDS; i++) if (i !== AT.open) words[entry + i] = i < KEY_WORDS ? key[i] : 0;
     words[entry + AT.seen] = window;
     Atomics.store(words, at, hash & TAG_MASK | number + 1);
-    this.open = 1;
-    Atomics.add(words, entry + AT.open, idle >= 0 ? 1 - DEAD : 1);
+    const alive = idle >= 0 ? 1 - DEAD : 1;
+    this.open = Atomics.add(words, entry + AT.open, alive) + alive;
     return entry;
   }
 

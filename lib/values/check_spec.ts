@@ -1,5 +1,6 @@
 /**
- * Health checks as text and as values: what is sent to a server, where, and what it must answer. Parses checks and does not run them.
+ * Health checks as text and as values: what is sent to a server, where, and what it must answer. Parses checks and does not run
+ * them.
  */
 
 import { parseHost } from "./address.ts";

@@ -343,7 +343,8 @@ const CASES: Record<string, Case> = {
   },
 
   async "9,000 idle connections are there when they are needed"(kind) {
-    const count = Math.min(9000, Math.floor(((await readSystemLimits()).descriptors - 500) / 2)); // here as in the peer: two for each
+    // Here as in the peer: two for each.
+    const count = Math.min(9000, Math.floor(((await readSystemLimits()).descriptors - 500) / 2));
     const script = new URL("../idle_peer.ts", import.meta.url).pathname;
     const args = ["run", "-q", "--no-prompt", "-A", script];
     const peer = new Deno.Command(Deno.execPath(), { args, stdin: "piped", stdout: "piped" }).spawn();

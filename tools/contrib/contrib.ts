@@ -1,6 +1,6 @@
 /**
- * What operators put into their own monitoring, made from the rows of the code. `deno task contrib` writes it, and a test fails where
- * it differs.
+ * What operators put into their own monitoring, made from the rows of the code. `deno task contrib` writes it;
+ * `tests/contrib_test.ts` fails where it differs.
  */
 
 import { writeAlerts } from "./alerts.ts";

@@ -794,8 +794,8 @@ export class Connections {
   }
 
   /**
-   * Visits the open connections of this server. Clients for which it is being dialled go on to the next server; one that is silent or
-   * asks to be left is better than none.
+   * Visits the open connections of this server. Clients for which it is being dialled go on to the next server; one that is silent
+   * or asks to be left is better than none.
    */
   #visitServer(slot: number, reason: number, visit: (client: number) => void): void {
     const isExpired = this.#kit.availabilities.get(slot) === AVAILABILITY.expired;

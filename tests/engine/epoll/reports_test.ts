@@ -95,7 +95,7 @@ Deno.test("drain() gives every field of an end as it was written", () => {
 
 const MOVE: MoveRecord = { id: 8, slot: 4, from: 3, loss: "silent", state: "idle", replayedBytes: 9, movedAt: 1.8e12 };
 
-Deno.test("drain() tells beginnings, ends, moves, headers, failures and refusals apart, in the order in which they were written", () => {
+Deno.test("drain() tells all kinds of reports apart, in the order in which they were written", () => {
   const { reader, writer } = makeRing();
   const told: unknown[] = [];
   writer.writeStart(clientRow(Uint8Array.of(127, 0, 0, 1), 79 | 2 << 16), 7, 1.7e12);
