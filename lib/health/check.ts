@@ -39,11 +39,11 @@ export interface FailedCheck {
 }
 
 /** The counter of each outcome of a check. */
-export type CheckCounter = "checksPassed" | "checksUnanswered" | "checksWrong" | "checksNotMade";
+export type CheckCounter = "checksPassed" | "checksDrain" | "checksUnanswered" | "checksWrong" | "checksNotMade";
 
 /** The counter that a check with this result raises. */
 export function counterOf(result: CheckResult): CheckCounter {
-  if (result.passed) return "checksPassed";
+  if (result.passed) return result.asksToDrain ? "checksDrain" : "checksPassed";
   if (result.isOwnFault) return "checksNotMade";
   return result.isGone ? "checksUnanswered" : "checksWrong";
 }

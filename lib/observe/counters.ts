@@ -152,6 +152,7 @@ export const COUNTERS = {
     help: "Bytes received from the server and passed on to clients",
   },
   checksPassed: { ...CHECKS, labels: { outcome: "passed" } },
+  checksDrain: { ...CHECKS, labels: { outcome: "asks_to_drain" } },
   /** No connection, or not a single byte of an answer. */
   checksUnanswered: { ...CHECKS, labels: { outcome: "no_answer" } },
   checksWrong: { ...CHECKS, labels: { outcome: "wrong_answer" } },

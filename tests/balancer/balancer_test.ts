@@ -13,7 +13,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { type Address, parseAddress } from "../../lib/values/address.ts";
+import { type Address, formatAddress, parseAddress } from "../../lib/values/address.ts";
 import { Balancer, type BalancerOptions, type ServerView } from "../../lib/balancer/balancer.ts";
 import { LIMITS, parseConfig } from "../../lib/values/config.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
@@ -125,6 +125,23 @@ Deno.test("what is saved starts the same pool again", async () => {
   const timeless = (servers: ServerView[]) => servers.map((server) => ({ ...server, since: undefined }));
   assertEquals(timeless(second.list()), timeless(first.list()));
   assertEquals(second.ring(), first.ring());
+});
+
+Deno.test("checks are counted by outcome, for each server", async () => {
+  await using good = startServer(async (socket) => await writeText(socket, "+PONG"));
+  await using wrong = startServer(async (socket) => await writeText(socket, "-ERR"));
+  const flags = { check: "expect:+PONG", "check-interval": "50ms", "check-timeout": "50ms" };
+  await using balancer = startBalancer({ flags });
+  const absent = unusedAddress();
+  for (const address of [good.address, wrong.address, absent]) await balancer.add(address, ORDINARY);
+  const slots = new Map(balancer.list().map(({ server, slot }) => [server, slot]));
+  const counted = (address: Address) =>
+    (["checksPassed", "checksUnanswered", "checksWrong", "checksNotMade"] as const).map((name) =>
+      balancer.counters.getOf(slots.get(formatAddress(address))!, name) > 0
+    );
+  const all = () => [good.address, wrong.address, absent].map(counted);
+  await until(() => all().every((outcomes) => outcomes.includes(true)), "a check of each server");
+  assertEquals(all(), [[true, false, false, false], [false, false, true, false], [false, true, false, false]]);
 });
 
 Deno.test("change() sets what is given and leaves the rest", async () => {

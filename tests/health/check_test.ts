@@ -4,7 +4,13 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows }
 import fc from "fast-check";
 import { createServer } from "node:net";
 import type { Address } from "../../lib/values/address.ts";
-import { ANSWER_BYTES_MAX, type CheckOptions, type CheckResult, runCheck as runServerCheck } from "../../lib/health/check.ts";
+import {
+  ANSWER_BYTES_MAX,
+  type CheckOptions,
+  type CheckResult,
+  counterOf,
+  runCheck as runServerCheck,
+} from "../../lib/health/check.ts";
 import type { CheckStep } from "../../lib/health/check_steps.ts";
 import type { FindIps } from "../../lib/health/find_ips.ts";
 import {
@@ -537,4 +543,17 @@ testWithoutLeaks("runCheck() tells each address that does not accept", async () 
     "answered: HTTP/1.1 200 OK",
   ]);
   for (const { atMs } of steps) assert(atMs >= 0 && atMs <= WAIT_MAX_MS);
+});
+
+Deno.test("each outcome of a check has a counter of its own", () => {
+  const failed = { passed: false, reason: "", isGone: false } as const;
+  const results: CheckResult[] = [
+    PASSED,
+    { passed: true, asksToDrain: true },
+    { ...failed, isGone: true },
+    failed,
+    { ...failed, isOwnFault: true },
+  ];
+  const expected = ["checksPassed", "checksDrain", "checksUnanswered", "checksWrong", "checksNotMade"];
+  assertEquals(results.map(counterOf), expected);
 });

@@ -163,7 +163,7 @@ const COLUMNS: readonly Column[] = [
   { title: "Connect p99", expr: quantile(0.99, "balancer_server_connect_seconds", "instance, server", SERVER), unit: "s" },
   { title: "To server", expr: rateOf("balancer_server_sent_bytes_total"), unit: "Bps" },
   { title: "From server", expr: rateOf("balancer_server_received_bytes_total"), unit: "Bps" },
-  { title: "Failed checks/s", expr: rateOf("balancer_server_checks_total", 'outcome!="passed"'), unit: "cps" },
+  { title: "Failed checks/s", expr: rateOf("balancer_server_checks_total", 'outcome!~"passed|asks_to_drain"'), unit: "cps" },
   { title: "Local ports", expr: valueOf("balancer_server_local_ports_ratio"), unit: "percentunit" },
 ];
 
