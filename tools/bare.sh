@@ -26,7 +26,8 @@ readonly TAIL_LINES=60
 readonly LONG=(
   tests/balancer/balancer_test.ts tests/engine/epoll/engine_fault_test.ts tests/engine/engine_stress_test.ts tests/engine/engine_test.ts
   tests/engine/epoll/epoll_test.ts tests/programs/lost_test.ts tests/engine/moving_property_test.ts tests/engine/moving_test.ts
-  tests/engine/streams/moving_test.ts
+  tests/engine/streams/moving_test.ts tests/engine/departures_test.ts tests/engine/proxy_test.ts tests/engine/client_limits_test.ts
+  tests/engine/paused_peers_test.ts tests/observe/client_table_test.ts tests/values/proxy_header_test.ts
 )
 readonly SYSTEM_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
