@@ -17,7 +17,7 @@ export async function loadAuthorities(
   servers: readonly SavedServer[],
 ): Promise<{ readonly authorities: Authorities; readonly warnings: readonly string[] }> {
   const authorities = new Authorities();
-  const faults = new Map<string, string | undefined>(); // of those that were read: a file is read once, however many servers name it
+  const faults = new Map<string, string | undefined>(); // by name: what many servers name is read once
   if (config.checkCa.kind === "file" || config.check.kind === "https") {
     await authorities.load(config.checkCa);
     faults.set(formatCheckCa(config.checkCa), undefined);
