@@ -39,6 +39,7 @@ const NEEDS = {
   "script": () => runs("script", "-qec", "true", "/dev/null"),
   "sh": () => runs("sh", "-c", ":"),
   "shellcheck": () => runs("shellcheck", "--version"),
+  "the system's authorities": () => Deno.stat("/etc/ssl/certs/ca-certificates.crt").then(() => true, () => false),
   "tar with gzip": () => runs("sh", "-c", 'tar -czf /dev/null "$0"', `${ROOT}deno.json`),
   "IPv6 on loopback": () => listens("::1"),
   "root": () => Deno.uid() === 0,

@@ -304,7 +304,7 @@ export class Balancer implements AsyncDisposable {
         const why = `the pool is at its limit of ${LIMITS.serversMax} servers; remove one first`;
         throw new OperatorError("conflict", `${cannot}: ${why}`);
       }
-      await this.#requireTrust(address, settings);
+      await this.#requireTrust(address, settings, DEFAULT_SERVER_SETTINGS);
       const removing = this.#removing.get(name);
       const server = this.#newServer({ name, address }, settings, removing?.server.slot);
       this.#removing.delete(name); // otherwise its last connection could end now and free the slot
@@ -336,7 +336,7 @@ export class Balancer implements AsyncDisposable {
       const old = this.#inPool(name, "change");
       const wasDraining = this.#admission.isDraining(old.slot);
       const { draining = wasDraining, ...changed } = settings;
-      await this.#requireTrust(old.address, { ...old.settings, ...changed });
+      await this.#requireTrust(old.address, changed, old.settings);
       const server = this.#newServer(old, { ...old.settings, ...changed }, old.slot);
       const pool = new Map(this.#pool).set(name, server);
       await this.#publish(pool, `Cannot change server ${JSON.stringify(name)}`, { draining: new Map([[name, draining]]) });
@@ -527,11 +527,13 @@ export class Balancer implements AsyncDisposable {
   }
 
   /**
-   * Reads the authorities that the checks of a server with these settings need. Throws an operator error if they cannot be used.
+   * Reads the authorities that the checks of a server need if the given settings name them or make the check need them; others must
+   * not fail with a file that is gone. Throws an operator error if they cannot be used.
    */
-  async #requireTrust(address: Address, settings: Partial<ServerSettings>): Promise<void> {
-    const { question, ca } = checkOf({ ...DEFAULT_SERVER_SETTINGS, ...settings }, this.#config, { address });
-    if (question.kind === "https" || settings.checkCa !== undefined) await this.#authorities.load(ca);
+  async #requireTrust(address: Address, given: Partial<ServerSettings>, old: ServerSettings): Promise<void> {
+    if (given.check === undefined && given.checkCa === undefined) return;
+    const { question, ca } = checkOf({ ...old, ...given }, this.#config, { address });
+    if (question.kind === "https" || typeof given.checkCa === "string") await this.#authorities.load(ca);
   }
 
   /** Checks or traffic have changed the condition of a server. */

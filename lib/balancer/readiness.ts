@@ -15,7 +15,8 @@ const REASONS: readonly ((conditions: Conditions) => string | undefined)[] = [
   ({ stopping }) => stopping ? "The balancer is stopping" : undefined,
   ({ servers }) => sum(servers) === 0 ? "The pool is empty; balancerctl add adds a server" : undefined,
   ({ servers }) => {
-    if (servers.up > 0) return undefined;
+    // A resting server gets clients if no other can, and is tried again within a minute at most.
+    if (servers.up + servers.resting > 0) return undefined;
     const states = Object.entries(servers).filter(([, count]) => count > 0).map(([state, count]) => `${count} ${state}`);
     return `No server is up: ${states.join(", ")}; balancerctl list says why`;
   },

@@ -2,6 +2,7 @@
 
 import { Authorities } from "../health/authorities.ts";
 import { parseAddress } from "../values/address.ts";
+import { formatCheckCa } from "../values/check_spec.ts";
 import type { Config } from "../values/config.ts";
 import { checkOf } from "../values/server_check.ts";
 import { DEFAULT_SERVER_SETTINGS } from "../values/server_settings.ts";
@@ -16,12 +17,18 @@ export async function loadAuthorities(
   servers: readonly SavedServer[],
 ): Promise<{ readonly authorities: Authorities; readonly warnings: readonly string[] }> {
   const authorities = new Authorities();
-  if (config.checkCa.kind === "file" || config.check.kind === "https") await authorities.load(config.checkCa);
+  const faults = new Map<string, string | undefined>(); // by name: what many servers name is read once
+  if (config.checkCa.kind === "file" || config.check.kind === "https") {
+    await authorities.load(config.checkCa);
+    faults.set(formatCheckCa(config.checkCa), undefined);
+  }
   const warnings: string[] = [];
   for (const { server, ...own } of servers) {
     const { question, ca } = checkOf({ ...DEFAULT_SERVER_SETTINGS, ...own }, config, { address: parseAddress(server) });
-    if (question.kind !== "https" || ca === config.checkCa) continue;
-    const fault = await authorities.restore(ca);
+    if (question.kind !== "https") continue;
+    const name = formatCheckCa(ca);
+    if (!faults.has(name)) faults.set(name, await authorities.restore(ca));
+    const fault = faults.get(name);
     if (fault !== undefined) warnings.push(`The checks of server ${server} fail: ${fault}`);
   }
   return { authorities, warnings };

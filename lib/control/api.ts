@@ -134,7 +134,7 @@ const Server = z.object({
   sentBytes: count.check(z.describe("Bytes sent to the server")),
   receivedBytes: count.check(z.describe("Bytes received from the server and passed on to clients")),
   lastFailure: z.nullable(z.object({ at: timestamp, reason: z.string() }))
-    .check(z.describe("The last connection that the server did not accept; null for none")),
+    .check(z.describe("The last connection that the server did not accept, or lost early; null for none")),
   share: share.check(z.describe("Share of all possible clients, exact")),
   fates: z.record(z.enum(FATE_NAMES), count),
 }).check(z.meta({ id: "Server" }));

@@ -458,6 +458,7 @@ export class Health implements Disposable {
     const moment = this.#moment();
     const isMeant = watched.check === check && this.#isCurrent(watched);
     if (isMeant && !this.#isDisposed) this.#learn(watched, result, startedMs, moment);
+    else if (this.#isCurrent(watched)) this.#noteRest(watched); // this may have been the trial, which is made again
     this.#setTimer(moment.nowMs);
   }
 

@@ -38,6 +38,7 @@ import {
   unusedAddress,
   writeText,
 } from "../helpers.ts";
+import { CA } from "../certificates.ts";
 import { turn, until } from "../raw_socket.ts";
 
 const ORDINARY = { weight: 1, connectionsMax: null };
@@ -154,6 +155,19 @@ Deno.test("change() sets what is given and leaves the rest", async () => {
   assertEquals((await balancer.change("192.0.2.1:80", { connectionsMax: null })).connectionsMax, null);
   const { kind } = await assertRejects(() => balancer.change("192.0.2.3:80", { weight: 1 }), OperatorError, '"192.0.2.3:80"');
   assertEquals(kind, "unknown");
+});
+
+Deno.test("a server whose file of authorities has gone can be drained, weighed and checked in another way", async () => {
+  const path = await Deno.makeTempFile({ prefix: "balancer_ca_" });
+  await Deno.writeTextFile(path, CA);
+  await using balancer = startBalancer();
+  const { server } = await balancer.add(await unusedAddress(), { check: "https:/up", checkCa: path });
+  await Deno.remove(path);
+  assertEquals((await balancer.change(server, { draining: true })).state, "draining");
+  assertEquals((await balancer.change(server, { weight: 2, draining: false })).weight, 2);
+  assertEquals((await balancer.change(server, { check: "tcp" })).check, "tcp");
+  await assertRejects(() => balancer.change(server, { check: "https:/up" }), OperatorError, "it does not exist");
+  await assertRejects(() => balancer.change(server, { checkCa: path }), OperatorError, "it does not exist");
 });
 
 Deno.test("remove() of a server without connections is done at once", async () => {

@@ -1,10 +1,11 @@
 // The authorities that checks trust are there when the daemon starts, or it says what is missing.
 
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { loadAuthorities } from "../../lib/balancer/trust.ts";
 import { parseConfig } from "../../lib/values/config.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import { CA } from "../certificates.ts";
+import { needing } from "../tools.ts";
 
 const MISSING = "/nowhere/ca.pem";
 
@@ -26,4 +27,15 @@ Deno.test("a daemon with a saved server whose file of authorities is gone starts
   assertStringIncludes(warnings[0], 'The checks of server 10.0.0.2:443 fail: Cannot use the CA file "/nowhere/ca.pem"');
   assertEquals(authorities.trustOf({ kind: "file", path }), { verifies: true, authorities: [CA] });
   assertEquals("fault" in authorities.trustOf({ kind: "file", path: MISSING }), true);
+});
+
+Deno.test({
+  ...await needing("the system's authorities are read for the one server that is checked by https", "the system's authorities"),
+  async fn() {
+    const saved = { server: "10.0.0.1:443", weight: 1, connectionsMax: null, check: "https:/up" };
+    const { authorities, warnings } = await loadAuthorities(parseConfig(), [saved]);
+    const trust = authorities.trustOf({ kind: "system" });
+    assert("verifies" in trust && trust.verifies && trust.authorities !== undefined, "it trusts those that the runtime ships");
+    assertEquals(warnings, []);
+  },
 });

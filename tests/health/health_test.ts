@@ -807,6 +807,20 @@ Deno.test("a check that is changed is made from then on, and the old one's resul
   assertEquals(ward.checks[1].check.question, { kind: "http", path: "/" });
 });
 
+Deno.test("a trial whose check is changed meanwhile is made again, where checks are off, too", async () => {
+  using ward = new Ward({ check: OFF }).watch(1).fail(1);
+  const answer = Promise.withResolvers<CheckResult>();
+  ward.results.set(1, answer.promise);
+  await ward.clock.goOn(1000);
+  assertEquals([ward.checked, ward.health.stateOf(1).state], [[1], "resting"]);
+  ward.health.change(1, plainCheck(OFF)); // as with a new weight
+  ward.results.set(1, PASSED);
+  answer.resolve(PASSED);
+  await settled();
+  await ward.clock.goOn(1000);
+  assertEquals([ward.checked, ward.health.stateOf(1).state], [[1, 1], "up"]);
+});
+
 Deno.test("a server that is down comes up when it is not checked any more", async () => {
   using ward = new Ward({ fall: 1 }).watch(1, 2);
   ward.results.set(1, REFUSED);
