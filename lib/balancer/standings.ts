@@ -54,14 +54,15 @@ export function standingsPath(statePath: string): string {
 
 /**
  * What is known of servers at `now`: nothing if there is no file, if it cannot be used, or if it is too old to be believed. A
- * warning says what was kept aside. Throws an operator error if the file is not a plain file or cannot be read.
+ * warning says what was kept aside, or why the file cannot be read: a balancer starts without it. Never rejects.
  */
 export async function loadStandings(
   path: string,
   config: Pick<Config, "checkIntervalMs" | "fall">,
   now: Date,
 ): Promise<{ readonly known: Known; readonly warning?: string }> {
-  const found = await readSealed(path, STANDINGS);
+  const found = await readSealed(path, STANDINGS).catch(messageOf);
+  if (typeof found === "string") return { known: new Map(), warning: `${found}; every server begins as up` };
   if (found === undefined) return { known: new Map() };
   if (!("content" in found)) {
     const kept = `it was renamed to ${JSON.stringify(found.aside)}, and every server begins as up`;
@@ -88,6 +89,7 @@ export class StandingsKeeper implements AsyncDisposable {
   #writing: Promise<void> = Promise.resolve();
   /** Whether the file says that every server is up, or is not there. */
   #saysAllUp = false;
+  #isFailing = false;
   #isClosed = false;
 
   /** `known` gives what is to be written. */
@@ -111,10 +113,11 @@ export class StandingsKeeper implements AsyncDisposable {
     const known = this.#known();
     if (known.size === 0 && this.#saysAllUp) return;
     this.#saysAllUp = known.size === 0;
-    this.#writing = this.#writing.then(() => this.#save(known)).catch((error) => {
+    this.#writing = this.#writing.then(() => this.#save(known)).then(() => this.#isFailing = false, (error) => {
       this.#saysAllUp = false;
-      log.warn("Cannot save which servers are not up: {why}", { why: messageOf(error) });
-    });
+      if (!this.#isFailing) log.warn("Cannot save which servers are not up: {why}", { why: messageOf(error) });
+      this.#isFailing = true; // said once, until it succeeds again
+    }).then(() => {});
   }
 
   async #save(known: Known): Promise<void> {

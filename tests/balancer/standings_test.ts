@@ -118,3 +118,11 @@ Deno.test("the keeper leaves no file where every server is up", async () => {
 Deno.test("a keeper that cannot write does no harm", async () => {
   await new StandingsKeeper("/nowhere/at/all", () => KNOWN)[Symbol.asyncDispose]();
 });
+
+Deno.test("a folder in the place of the file is told in a warning, and the balancer starts without it", async () => {
+  await using folder = await makeFolder();
+  await Deno.mkdir(folder.file);
+  const { known, warning } = await loadStandings(folder.file, CONFIG, NOW);
+  assertEquals(known.size, 0);
+  assertMatch(warning!, /^Cannot .*: it .*; every server begins as up$/);
+});
