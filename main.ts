@@ -101,6 +101,8 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
 
   await makePrivateFolder(folderOf(paths.socket));
   const lock = await makePrivateFolder(folderOf(paths.lock)).then(() => takeLock(name, paths.lock)).catch(orWithoutState(paths));
+  // Before there are log files: a taken port leaves none behind.
+  await using monitor = config.http === null ? undefined : await Monitor.open(config.http);
   await setUpLogging(config.logLevel, options["log-file"]);
   const listening = Promise.withResolvers<void>();
   await using accessOutput = await openAccessLog(config, options["log-file"], listening.promise);
@@ -121,7 +123,6 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   for (const warning of warnings) log.warn(warning);
 
   await claimSocket(paths.socket); // before clients can connect: if it fails, they would lose their connections
-  await using monitor = config.http === null ? undefined : await Monitor.open(config.http);
   await using balancer = new Balancer({
     engine: engine.kind,
     listener: engine.kind.listen(listen, config),

@@ -3,7 +3,6 @@
  * engine and only then answered. Knows engines only by their interface, and nothing of HTTP, sockets or flags.
  */
 
-import { deadline } from "@std/async";
 import { AccessLog, type AccessLogTarget } from "../observe/access_log.ts";
 import { type Address, clientKey, formatAddress, parseAddress, reaches } from "../values/address.ts";
 import { Admission, type KnownCondition, type ServerCondition } from "../health/admission.ts";
@@ -501,7 +500,7 @@ export class Balancer implements AsyncDisposable {
     this.#admission[Symbol.dispose]();
     await this.#engine.stop(0);
     this.#clients[Symbol.dispose]();
-    if (this.#accessLog !== undefined) await deadline(this.#accessLog.flush(), LAST_LINES_MAX_MS).catch(() => {}); // the disk hangs
+    await this.#accessLog?.end(LAST_LINES_MAX_MS);
   }
 
   #openAccessLog(target: AccessLogTarget | undefined): AccessLog | undefined {

@@ -4,6 +4,7 @@
  * limits. Never delays anybody: lines go to a LineBuffer. Reads no clock but the one that it is given.
  */
 
+import { deadline } from "@std/async";
 import { formatConnectionId } from "../values/connection_id.ts";
 import { isSampled } from "../values/sampling.ts";
 import { AccessLines, type AccessMoves, type AccessPlace } from "./access_line.ts";
@@ -102,6 +103,14 @@ export class AccessLog {
   /** Resolves when every line is written or dropped, and the log knows of those that were dropped. */
   async flush(): Promise<void> {
     await this.#buffer.flush();
+    this.#sayDropped();
+  }
+
+  /** Like `flush`, but for at most `maxMs`: lines that are not written by then, because the output hangs, count as dropped. */
+  async end(maxMs: number): Promise<void> {
+    await deadline(this.flush(), maxMs).catch(() =>
+      this.drop(this.#buffer.lines, "they were not written before the balancer ended")
+    );
     this.#sayDropped();
   }
 

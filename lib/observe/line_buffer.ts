@@ -40,6 +40,7 @@ export class LineBuffer {
   #waiting: string[] = [];
   /** UTF-16 units that wait or are being written. */
   #kept = 0;
+  #lines = 0;
   /** Lines that were dropped since the last notice, and why the last of them was. */
   #unsaid = { count: 0, why: "" };
   #writing: Promise<void> | undefined;
@@ -48,11 +49,17 @@ export class LineBuffer {
     this.#options = options;
   }
 
+  /** Lines that wait or are being written. */
+  get lines(): number {
+    return this.#lines;
+  }
+
   /** Takes a line, which ends with a line feed, or drops it. */
   write(line: string): void {
     if (this.#kept + line.length > this.#options.keptMax) return this.#drop(1, "they come faster than they can be written");
     this.#waiting.push(line);
     this.#kept += line.length;
+    this.#lines++;
     this.#writing ??= this.#writeAll().finally(() => this.#writing = undefined);
   }
 
@@ -65,9 +72,11 @@ export class LineBuffer {
     await Promise.resolve(); // lines that are written in this turn go out together
     while (this.#waiting.length > 0) {
       const text = this.#waiting.join("");
+      const lines = this.#waiting.length;
       this.#waiting = [];
       const isTaken = await this.#append(text);
       this.#kept -= text.length;
+      this.#lines -= lines;
       if (isTaken) await this.#giveNotice();
     }
   }

@@ -225,6 +225,26 @@ Deno.test("lines beyond the limit are dropped and counted while an output hangs,
   assertEquals(lines.map(({ id }) => id), lines.map((_, i) => `${START_ID}-${i.toString(16)}`));
 });
 
+Deno.test("lines that an output has not taken when the balancer ends are dropped and told of", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "balancer_access_" });
+  const hangs = Promise.withResolvers<void>();
+  try {
+    await setUpLogging("info", `${folder}/a.log`);
+    const { log, counters } = logInMemory({ output: () => hangs.promise });
+    log.ended(ENDED); // it is being written
+    await Promise.resolve();
+    for (let i = 0; i < 4; i++) log.ended(ENDED);
+    await log.end(1);
+    await endLogging();
+    assertEquals(counters.get("accessLogDropped"), 5);
+    const text = await Deno.readTextFile(`${folder}/a.log`);
+    assertMatch(text, /"message":"5 lines of the access log were dropped: [^\n]*before the balancer ended/);
+  } finally {
+    hangs.resolve();
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("the log tells of dropped lines at once, then once in a while, with their number", async () => {
   const folder = await Deno.makeTempDir({ prefix: "balancer_access_" });
   try {

@@ -295,9 +295,13 @@ Deno.test("a taken port of --http is told, and nothing is started", async () => 
   await using place = await makePlace();
   await using taken = startServer(echo);
   const free = unusedAddress();
-  const { code, stdout, stderr } = await place.ctl("start", "127.0.0.1", String(free.port), "--http", taken.name);
+  const args = ["--http", taken.name, "--access-log", `${place.folder}/access.jsonl`];
+  const { code, stdout, stderr } = await place.ctl("start", "127.0.0.1", String(free.port), ...args);
   assertEquals([code, stdout], [1, ""]);
   assertMatch(stderr, /^balancerctl: Cannot serve --http on 127\.0\.0\.1:[0-9]+: the port is taken by another program[^\n]*\n$/);
+  for (const log of ["access.jsonl", "state/balancer/default.log"]) {
+    await assertRejects(() => Deno.stat(`${place.folder}/${log}`), Deno.errors.NotFound);
+  }
   await assertRejects(() => connect(free), Deno.errors.ConnectionRefused);
   assertEquals((await place.ctl("status")).code, 3);
 });
