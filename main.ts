@@ -267,8 +267,9 @@ async function reloadLists(balancer: Balancer, lists: ListFiles): Promise<void> 
 
 /** Opens the log files again, after logrotate(8) has moved them away. */
 async function reopen(accessOutput: AccessOutput | undefined): Promise<void> {
-  await tryToReopen("the access log", () => accessOutput?.reopen() ?? Promise.resolve(false));
-  if (await tryToReopen("the log file", reopenLog)) return;
+  const hasAccessLog = await tryToReopen("the access log", () => accessOutput?.reopen() ?? Promise.resolve(false));
+  const hasLogFile = await tryToReopen("the log file", reopenLog);
+  if (hasAccessLog || hasLogFile) return;
   log.info("SIGHUP: nothing to reopen, the log goes to standard error");
 }
 
