@@ -6,6 +6,7 @@
 import { formatAddress, parseAddress } from "../values/address.ts";
 import { LIMITS } from "../values/config.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
+import { ALWAYS_SAVED, type SavedServer } from "../values/saved_state.ts";
 import {
   DEFAULT_SERVER_SETTINGS,
   faultOfSettings,
@@ -22,15 +23,6 @@ import {
   syncFolder,
   writeNew,
 } from "./sealed_file.ts";
-
-/** Settings that every saved server has. The others were added later, and are saved where a server has them. */
-const ALWAYS_SAVED = ["weight", "connectionsMax"] as const;
-
-/** A saved server, and whether it is draining. */
-export type SavedServer =
-  & Partial<ServerSettings>
-  & Pick<ServerSettings, typeof ALWAYS_SAVED[number]>
-  & { readonly server: string; readonly draining?: boolean };
 
 /** A server as it is saved. */
 export function toSaved(server: string, settings: ServerSettings, isDraining: boolean): SavedServer {

@@ -1,0 +1,155 @@
+/**
+ * Changes of a state, one at a time: from the state before to the state after, or an operator error that says why it cannot be.
+ * Pure. What did not change stays the same object.
+ */
+
+import { type Address, formatAddress } from "../values/address.ts";
+import { LIMITS, type SettingTexts } from "../values/config.ts";
+import { didYouMean } from "../values/did_you_mean.ts";
+import { OperatorError } from "../values/errors.ts";
+import { formatListener, overlap } from "../values/listener_text.ts";
+import type { SavedListener, SavedServer, SavedService, SavedState } from "../values/saved_state.ts";
+import { DEFAULT_SERVER_SETTINGS, type ServerSettings } from "../values/server_settings.ts";
+import { toSaved } from "./state_file.ts";
+
+/** What `change` of a server may change. */
+export type ServerChange = Partial<ServerSettings & { draining: boolean }>;
+
+/** A change of one service. */
+export type ServiceEdit = (service: SavedService) => SavedService;
+
+/** The state with a service changed. Throws `unknown` if there is no service with this name. */
+export function withService(state: SavedState, name: string, edit: ServiceEdit): SavedState {
+  const before = findService(state, name, "change");
+  const after = edit(before);
+  return { ...state, services: state.services.map((service) => service === before ? after : service) };
+}
+
+/** The state with one more service. Throws `conflict` if there is one with this name. */
+export function withNewService(state: SavedState, service: SavedService): SavedState {
+  const cannot = `Cannot add service ${JSON.stringify(service.name)}`;
+  if (state.services.some(({ name }) => name === service.name)) {
+    const wayOut = "choose another name, or change it with balancerctl service set";
+    throw new OperatorError("conflict", `${cannot}: there is one with this name; ${wayOut}`);
+  }
+  if (state.services.length >= LIMITS.servicesMax) {
+    const why = `the balancer is at its limit of ${LIMITS.servicesMax} services; remove one first`;
+    throw new OperatorError("conflict", `${cannot}: ${why}`);
+  }
+  requireFreeListeners(state, service.listeners, cannot);
+  return { ...state, services: [...state.services, service].toSorted(byName) };
+}
+
+/** The state without a service. Throws `unknown` if there is none with this name, `conflict` if it is the last. */
+export function withoutService(state: SavedState, name: string): SavedState {
+  const service = findService(state, name, "remove");
+  if (state.services.length === 1) {
+    const why = "it is the last one; stop the balancer with balancerctl stop, or add another service first";
+    throw new OperatorError("conflict", `Cannot remove service ${JSON.stringify(name)}: ${why}`);
+  }
+  return { ...state, services: state.services.filter((other) => other !== service) };
+}
+
+/** The service with this name. Throws `unknown`. */
+export function findService({ services }: SavedState, name: string, verb: string): SavedService {
+  const found = services.find((service) => service.name === name);
+  if (found !== undefined) return found;
+  throw unknownService(name, services.map((service) => service.name), verb);
+}
+
+/** The error for a service that does not exist. */
+export function unknownService(name: string, names: readonly string[], verb = "use"): OperatorError {
+  const wayOut = didYouMean(name, names) ?? "balancerctl service list shows the services";
+  return new OperatorError("unknown", `Cannot ${verb} service ${JSON.stringify(name)}: there is none with this name; ${wayOut}`);
+}
+
+/** A service with one more server. Throws `conflict` if the server is in its pool. */
+export function withServer(address: Address, settings: Partial<ServerSettings>): ServiceEdit {
+  const name = formatAddress(address);
+  return (service) => {
+    if (service.servers.some(({ server }) => server === name)) {
+      throw new OperatorError("conflict", `Cannot add server ${JSON.stringify(name)}: it is already in the pool`);
+    }
+    const server = toSaved(name, { ...DEFAULT_SERVER_SETTINGS, ...settings }, false);
+    return { ...service, servers: [...service.servers, server].toSorted(byServer) };
+  };
+}
+
+/** A service with a server changed. The caller has made sure that it is in the pool. */
+export function withChangedServer(name: string, { draining, ...changed }: ServerChange): ServiceEdit {
+  return (service) => ({
+    ...service,
+    servers: service.servers.map((server) => {
+      if (server.server !== name) return server;
+      return toSaved(name, { ...settingsOf(server), ...changed }, draining ?? server.draining ?? false);
+    }),
+  });
+}
+
+/** A service without a server. */
+export function withoutServer(name: string): ServiceEdit {
+  return (service) => ({ ...service, servers: service.servers.filter(({ server }) => server !== name) });
+}
+
+/** A service with these settings changed; `DEFAULT_TEXT` takes a setting back to its default. */
+export function withSettings(texts: SettingTexts): ServiceEdit {
+  return (service) => ({ ...service, settings: mergeSettings(service.settings, texts) });
+}
+
+/** Settings over earlier ones. */
+export function mergeSettings(before: SettingTexts, texts: SettingTexts): SettingTexts {
+  const given = Object.entries({ ...before, ...texts }).filter(([, text]) => text !== undefined && text !== DEFAULT_TEXT);
+  return Object.fromEntries(given.toSorted(([a], [b]) => a < b ? -1 : 1));
+}
+
+/** The text by which `service set` takes a setting back to its default. */
+export const DEFAULT_TEXT = "default";
+
+/** The state with one more listener of a service. Throws `conflict` if a port of it is taken by a service. */
+export function withListener(state: SavedState, name: string, listener: SavedListener): SavedState {
+  requireFreeListeners(state, [listener], `Cannot listen on ${formatListener(listener)}`);
+  return withService(state, name, (service) => ({ ...service, listeners: [...service.listeners, listener] }));
+}
+
+/** The state without this listener of a service. Throws `unknown` if the service does not listen there, `conflict` if it is the last. */
+export function withoutListener(state: SavedState, name: string, listener: SavedListener): SavedState {
+  const text = formatListener(listener);
+  const { listeners } = findService(state, name, "change");
+  const left = listeners.filter((other) => formatListener(other) !== text);
+  if (left.length === listeners.length) {
+    const wayOut = didYouMean(text, listeners.map(formatListener)) ?? "balancerctl service list shows where it listens";
+    throw new OperatorError("unknown", `Service ${JSON.stringify(name)} does not listen on ${text}: ${wayOut}`);
+  }
+  if (left.length === 0) {
+    const why = "it is the last address of the service; add another first, or remove the service";
+    throw new OperatorError("conflict", `Cannot stop listening on ${text}: ${why}`);
+  }
+  return withService(state, name, (service) => ({ ...service, listeners: left }));
+}
+
+/** Throws `conflict` if a port of these listeners is one of a service in the state, or of another of them. */
+export function requireFreeListeners({ services }: SavedState, listeners: readonly SavedListener[], cannot: string): void {
+  const taken = services.flatMap(({ name, listeners }) => listeners.map((listener) => ({ name, listener })));
+  for (const [index, wanted] of listeners.entries()) {
+    const other = taken.find(({ listener }) => overlap(listener, wanted));
+    const twice = listeners.slice(0, index).find((listener) => overlap(listener, wanted));
+    const who = other === undefined ? "another address of the same service" : `service ${JSON.stringify(other.name)}`;
+    const where = other?.listener ?? twice;
+    if (where === undefined) continue;
+    const why = `${who} listens on ${formatListener(where)}; choose another port`;
+    throw new OperatorError("conflict", `${cannot}: ${why}`);
+  }
+}
+
+/** The settings of a saved server. */
+export function settingsOf({ server: _, draining: __, ...settings }: SavedServer): ServerSettings {
+  return { ...DEFAULT_SERVER_SETTINGS, ...settings };
+}
+
+function byName(a: SavedService, b: SavedService): number {
+  return a.name < b.name ? -1 : 1;
+}
+
+function byServer(a: SavedServer, b: SavedServer): number {
+  return a.server < b.server ? -1 : 1;
+}
