@@ -6,7 +6,7 @@ import { parseConfig } from "../lib/values/config.ts";
 import type { AccessLog } from "../lib/observe/access_log.ts";
 import { allocateCounters, Counters } from "../lib/observe/counters.ts";
 import { type Fate, FATES } from "../lib/values/fates.ts";
-import type { Engine, EngineConfig, EngineKind } from "../lib/engine/engine.ts";
+import type { Engine, EngineConfig, EngineKind, Publication, ServiceEngineConfig } from "../lib/engine/engine.ts";
 import type { EndedConnection, MovedConnection } from "../lib/observe/connections.ts";
 import type { TrafficFailure } from "../lib/routing/early_loss.ts";
 import { allocateClients, ClientTable } from "../lib/observe/client_table.ts";
@@ -261,7 +261,7 @@ export interface TestEngine extends AsyncDisposable {
 }
 
 /** What a test may choose; everything else is as in production. */
-export interface TestEngineOptions extends Partial<EngineConfig> {
+export interface TestEngineOptions extends Partial<EngineConfig & ServiceEngineConfig> {
   readonly key?: string;
   readonly loadBound?: number;
   readonly host?: string;
@@ -279,7 +279,8 @@ export interface ServerFailure {
 
 /** An engine on a free port of loopback that serves a table of these servers. */
 export function startEngine(kind: EngineKind, servers: readonly TableServer[], options: TestEngineOptions = {}): TestEngine {
-  const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", lists, accessLog, ...config } = options;
+  const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", accessLog, lists: _, ...config } = options;
+  let { lists } = options;
   const engineConfig = { ...parseConfig({ workers: "2" }), connectionsMax: 10_000, ...config };
   const counters = new Counters(allocateCounters(kind.threads(engineConfig), 20_000));
   const ended = new Queue<EndedConnection>();
@@ -291,10 +292,11 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   const wouldBeRefused = new Queue<{ client: string; refusal: Refusal }>();
   const clients = countRulesOf(engineConfig).length > 0 ? new ClientTable(allocateClients(1, 1024)) : undefined;
   const listener = kind.listen({ host, port: 0 }, engineConfig);
+  const served = { listener, service: 0, portOffset: 0 };
+  const publication = (): Publication => ({ services: [{ table, config: engineConfig, lists }], listeners: [served] });
   const engine = kind.create({
     startId: "00000000000000ff",
-    listeners: [{ listener, service: 0 }],
-    tables: [table],
+    publication: publication(),
     config: engineConfig,
     counters,
     onEnded: (end) => {
@@ -303,7 +305,6 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     },
     availabilities,
     clients: clients?.shared,
-    lists,
     onWouldBeRefused: (client, refusal) => wouldBeRefused.put({ client, refusal }),
     onServerFailed: (slot, reason, kind) => failed.put({ slot, reason, kind }),
     onMoved: (move) => {
@@ -328,14 +329,17 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     wouldBeRefused,
     clients,
     availabilities,
-    setLists: (lists) => engine.update([table], lists),
+    setLists(next) {
+      lists = next;
+      return engine.update(publication());
+    },
     leave(slot, availability) {
       availabilities.set(slot, AVAILABILITY[availability]);
       engine.vacate(slot);
     },
     publish(servers) {
       table = nextTable(table, servers);
-      return engine.update([table]);
+      return engine.update(publication());
     },
     async [Symbol.asyncDispose]() {
       await engine[Symbol.asyncDispose]();

@@ -35,10 +35,11 @@ function startServices(kind: EngineKind, services: readonly number[], pools: rea
   const counters = new Counters(allocateCounters(kind.threads(config), 100));
   const listeners = services.map(() => kind.listen({ host: "127.0.0.1", port: 0 }, config));
   let tables = pools.map((servers) => nextTable(emptyTable(parseKeyRule("ip:port"), Infinity), servers));
+  const served = listeners.map((listener, i) => ({ listener, service: services[i], portOffset: 0 }));
+  const publication = () => ({ services: tables.map((table) => ({ table, config })), listeners: served });
   const engine = kind.create({
     startId: "00000000000000ff",
-    listeners: listeners.map((listener, i) => ({ listener, service: services[i] })),
-    tables,
+    publication: publication(),
     config,
     counters,
     availabilities: new AvailabilityTable(allocateAvailabilities(counters.slots)),
@@ -53,7 +54,7 @@ function startServices(kind: EngineKind, services: readonly number[], pools: rea
     listeners,
     publish(...next) {
       tables = tables.map((table, service) => next[service] === undefined ? table : nextTable(table, next[service]));
-      return engine.update(tables);
+      return engine.update(publication());
     },
     async [Symbol.asyncDispose]() {
       await engine[Symbol.asyncDispose]();

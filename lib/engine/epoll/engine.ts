@@ -13,7 +13,8 @@ import { logger } from "../../observe/log.ts";
 import type { ClientAddress, ClientLists, Refusal } from "../../routing/client_limits.ts";
 import type { RoutingTable } from "../../routing/routing_table.ts";
 import { assert } from "../../values/errors.ts";
-import type { Engine, EngineConfig, EngineKind, EngineOptions, OpenConnection } from "../engine.ts";
+import type { Engine, EngineConfig, EngineKind, EngineOptions, OpenConnection, Publication, ServiceListener } from "../engine.ts";
+import { partsOf } from "../parts.ts";
 import { type Gate, makeGate } from "../gate.ts";
 import { RetiredSlots } from "../retired_slots.ts";
 import { errnoText, type Libc, openLibc } from "../system/libc.ts";
@@ -90,7 +91,7 @@ export const epoll: EngineKind = {
 };
 
 /** The tables that new connections are routed by, and the lists by which clients are let in. */
-interface Publication {
+interface Published {
   readonly tables: readonly RoutingTable[];
   readonly shared: readonly SharedTable[];
   readonly lists: ClientLists | undefined;
@@ -102,6 +103,7 @@ class EpollEngine implements Engine {
   readonly #options: EngineOptions;
   readonly #libc: Libc = openLibc();
   readonly #sockets = new Sockets(this.#libc);
+  readonly #given: readonly ServiceListener[];
   readonly #listeners: readonly WorkerListener[];
   readonly #descriptors: DescriptorTable;
   /** Undefined without an access log. */
@@ -117,7 +119,7 @@ class EpollEngine implements Engine {
   /** For the clients of workers that have died. */
   readonly #gate: Gate | undefined;
   readonly #address: ClientAddress = { bytes: new Uint8Array(), at: 0, length: 0 };
-  #published: Publication;
+  #published: Published;
   /** Publications that not every worker has adopted yet, the oldest first. */
   readonly #updates: { readonly generation: number; readonly known: PromiseWithResolvers<void> }[] = [];
   #deaths = 0;
@@ -133,15 +135,17 @@ class EpollEngine implements Engine {
   readonly #respawns = new Set<ReturnType<typeof setTimeout>>();
 
   constructor(options: EngineOptions) {
-    const { config, listeners, tables, counters, availabilities } = options;
+    const { counters, availabilities } = options;
+    const { listeners, tables, lists, config } = partsOf(options, options.publication);
     this.#options = options;
     this.#handlers = this.#handlersOf(options);
+    this.#given = listeners;
     this.#listeners = listeners.map(({ listener, service }, index) => {
       assert(listener instanceof EpollListener, "a listener of another engine");
       return { index, descriptor: listener.descriptor, service };
     });
-    this.#gate = makeGate({ config, counters, clients: options.clients, lists: options.lists });
-    this.#published = this.#publish(tables, options.lists, 0);
+    this.#gate = makeGate({ config, counters, clients: options.clients, lists });
+    this.#published = this.#publish(tables, lists, 0);
     this.#noteNames(tables);
     this.#descriptors = new DescriptorTable(allocateDescriptorTable(tableSize(this.#libc, config)));
     if (options.accessLog !== undefined) this.#logColumns = new LogColumns(allocateLogColumns(this.#descriptors.capacity));
@@ -167,7 +171,8 @@ class EpollEngine implements Engine {
     for (const worker of this.#workers) this.#spawn(worker);
   }
 
-  update(tables: readonly RoutingTable[], lists?: ClientLists): Promise<void> {
+  update(publication: Publication): Promise<void> {
+    const { tables, lists } = partsOf(this.#options, publication);
     if (this.#isStopped) return Promise.resolve();
     const generation = this.#published.generation + 1;
     this.#retired.update(this.#published.tables, tables);
@@ -231,7 +236,7 @@ class EpollEngine implements Engine {
     await this.stop(0);
   }
 
-  #publish(tables: readonly RoutingTable[], lists: ClientLists | undefined, generation: number): Publication {
+  #publish(tables: readonly RoutingTable[], lists: ClientLists | undefined, generation: number): Published {
     const shared = this.#shared.publish(tables, generation);
     return { tables, shared, lists: this.#shared.publishLists(lists, generation), generation };
   }
@@ -372,7 +377,7 @@ class EpollEngine implements Engine {
     for (const slot of this.#retired.takeEmpty((slot) => this.isEmpty(slot))) this.#options.onServerEmpty(slot);
     if (!this.#stopping) return;
     if (this.#workers.some((worker) => worker.exists && !this.#workerTable.isStopped(worker.index))) return;
-    if (this.#isListening) { for (const { listener } of this.#options.listeners) listener[Symbol.dispose](); }
+    if (this.#isListening) { for (const { listener } of this.#given) listener[Symbol.dispose](); }
     this.#isListening = false;
     for (const epoch of this.#dead) this.#endOrphans(epoch); // a client may have been handed to a worker while it died
     if (this.#options.counters.get("open") > 0 || this.#isCounting()) {

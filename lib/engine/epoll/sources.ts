@@ -8,7 +8,7 @@ import { type Libc, SOCKADDR, SOCKET } from "../system/libc.ts";
 import { encodeSockaddr } from "../system/sockaddr.ts";
 import type { Sockets } from "../system/sockets.ts";
 import { OperatorError } from "../../values/errors.ts";
-import type { EngineConfig } from "../engine.ts";
+import type { ServiceEngineConfig } from "../engine.ts";
 import { rowOf, WORD } from "./descriptor_table.ts";
 import { errnoText } from "../system/libc.ts";
 import { REASON } from "./reasons.ts";
@@ -134,7 +134,10 @@ function allowTransparent(sockets: Sockets, socket: number, isIpv4: boolean): bo
 }
 
 /** Tries what the settings ask for. Throws an operator error if this machine does not allow it. */
-export function checkSources(sockets: Sockets, { sources, transparent }: Pick<EngineConfig, "sources" | "transparent">): void {
+export function checkSources(
+  sockets: Sockets,
+  { sources, transparent }: Pick<ServiceEngineConfig, "sources" | "transparent">,
+): void {
   for (const ip of [...sources?.ipv4 ?? [], ...sources?.ipv6 ?? []]) checkSource(sockets, ip);
   if (!transparent) return;
   const errno = withSocket(sockets.libc, "0.0.0.0", (socket) => allowTransparent(sockets, socket, true) ? 0 : sockets.libc.errno());

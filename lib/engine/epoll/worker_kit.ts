@@ -2,7 +2,7 @@
 
 import { Counters } from "../../observe/counters.ts";
 import { AvailabilityTable } from "../../routing/availability.ts";
-import type { EngineConfig } from "../engine.ts";
+import type { WholeConfig } from "../parts.ts";
 import { type Gate, makeGate } from "../gate.ts";
 import type { Libc } from "../system/libc.ts";
 import { Sleep } from "../system/sleep.ts";
@@ -48,7 +48,7 @@ class Clock {
 /** The shared objects of a worker. Each part takes those that it uses. */
 export interface WorkerKit {
   readonly setup: WorkerSetup;
-  readonly config: EngineConfig;
+  readonly config: WholeConfig;
   readonly post: (message: FromWorker) => void;
   readonly clock: Clock;
   readonly libc: Libc;

@@ -2,7 +2,7 @@
 
 import type { Address } from "../../values/address.ts";
 import type { SharedCounters } from "../../observe/counters.ts";
-import type { EngineConfig } from "../engine.ts";
+import type { WholeConfig } from "../parts.ts";
 import type { ClientLists } from "../../routing/client_limits.ts";
 import type { SharedTable } from "./shared_table.ts";
 
@@ -30,7 +30,7 @@ export interface WorkerSetup {
   readonly reports: SharedArrayBuffer;
   readonly counters: SharedCounters;
   readonly availabilities: SharedArrayBuffer;
-  readonly config: EngineConfig;
+  readonly config: WholeConfig;
   /** The start id of the daemon, for `formatConnectionId`. */
   readonly startId: string;
   readonly pipesMax: number;

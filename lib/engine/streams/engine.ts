@@ -10,8 +10,8 @@ import { logger } from "../../observe/log.ts";
 import { liveLoad } from "../../observe/live_load.ts";
 import type { RoutingTable } from "../../routing/routing_table.ts";
 import { isDraining } from "../../routing/availability.ts";
-import type { Engine, EngineKind, EngineOptions, OpenConnection, ServiceListener } from "../engine.ts";
-import type { ClientLists } from "../../routing/client_limits.ts";
+import type { Engine, EngineKind, EngineOptions, OpenConnection, Publication, ServiceListener } from "../engine.ts";
+import { partsOf } from "../parts.ts";
 import { makeGate } from "../gate.ts";
 import { AcceptBackoff } from "../accept_backoff.ts";
 import type { EndedConnection } from "../../observe/connections.ts";
@@ -71,19 +71,22 @@ class StreamsEngine implements Engine {
   readonly #retired = new RetiredSlots();
   /** By service. */
   #tables: readonly RoutingTable[];
+  readonly #listeners: readonly ServiceListener[];
   #lastId = 0;
   /** Set while there is a connection that should leave its server. */
   #look: ReturnType<typeof setTimeout> | undefined;
   #stopping = false;
 
   constructor(options: EngineOptions) {
-    const { config, counters, listeners, availabilities } = options;
+    const { counters, availabilities } = options;
+    const { config, listeners, tables, lists } = partsOf(options, options.publication);
     this.#options = options;
-    this.#tables = options.tables;
+    this.#tables = tables;
+    this.#listeners = listeners;
     this.#context = {
       startId: options.startId,
       config,
-      gate: makeGate({ config, counters, clients: options.clients, lists: options.lists }),
+      gate: makeGate({ config, counters, clients: options.clients, lists }),
       onWouldBeRefused: options.onWouldBeRefused ?? (() => {}),
       counters,
       load: liveLoad(counters, availabilities),
@@ -105,7 +108,8 @@ class StreamsEngine implements Engine {
     this.#accepting = Promise.all(listeners.map((listener, index) => this.#acceptAll(listener, index)));
   }
 
-  update(tables: readonly RoutingTable[], lists?: ClientLists): Promise<void> {
+  update(publication: Publication): Promise<void> {
+    const { tables, lists } = partsOf(this.#options, publication);
     if (lists !== undefined) this.#context.gate?.setLists(lists);
     this.#retired.update(this.#tables, tables);
     this.#tables = tables;
@@ -137,7 +141,7 @@ class StreamsEngine implements Engine {
 
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
-    for (const { listener } of this.#options.listeners) listener[Symbol.dispose]();
+    for (const { listener } of this.#listeners) listener[Symbol.dispose]();
     this.#stopped.resolve();
     await this.#accepting;
     if (this.#connections.size === 0) this.#emptied.resolve();
@@ -204,7 +208,7 @@ class StreamsEngine implements Engine {
   }
 
   #endIdle(): void {
-    const { idleTimeoutMs, firstByteTimeoutMs } = this.#options.config;
+    const { idleTimeoutMs, firstByteTimeoutMs } = this.#context.config;
     const nowMs = performance.now();
     for (const connection of this.#all()) {
       if (connection.isIdle(nowMs - idleTimeoutMs)) connection.end("idle_timeout");
@@ -215,7 +219,7 @@ class StreamsEngine implements Engine {
   /** Sets a timer to try again to move connections that should leave their servers, if there are any. */
   #lookLater(): void {
     if (this.#look !== undefined || !this.#all().some(({ isDraining }) => isDraining)) return;
-    const ms = Math.min(Math.max(LOOK_MIN_MS, this.#options.config.quietMs * LOOK_PER_QUIET), LOOK_MAX_MS);
+    const ms = Math.min(Math.max(LOOK_MIN_MS, this.#context.config.quietMs * LOOK_PER_QUIET), LOOK_MAX_MS);
     this.#look = setTimeout(() => {
       this.#look = undefined;
       for (const connection of this.#all()) if (connection.isDraining) connection.vacate(connection.slot);

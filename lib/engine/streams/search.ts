@@ -16,12 +16,12 @@ import { probedUntilMs } from "../../routing/redistribution.ts";
 import { type Choice, type Load, nextServer } from "../../routing/route.ts";
 import type { RoutingTable, TableServer } from "../../routing/routing_table.ts";
 import { closeSocket } from "./conn_streams.ts";
-import type { EngineConfig } from "../engine.ts";
+import type { WholeConfig } from "../parts.ts";
 import type { NameCache } from "./name_cache.ts";
 
 /** The parts of the engine that dialling uses. */
 export interface DialContext {
-  readonly config: EngineConfig;
+  readonly config: WholeConfig;
   readonly counters: Counters;
   readonly load: Load;
   readonly names: NameCache;
