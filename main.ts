@@ -15,7 +15,18 @@ import {
   parseCommandLine,
   type ProgramSpec,
 } from "./lib/values/command_line.ts";
-import { type Config, DEFAULT_GRACE_MS, NO_STATE, parseConfig, SETTINGS } from "./lib/values/config.ts";
+import {
+  type DaemonConfig,
+  DEFAULT_GRACE_MS,
+  isDaemonSetting,
+  NO_STATE,
+  parseDaemonConfig,
+  parseServiceConfig,
+  SETTINGS,
+  type SettingTexts,
+} from "./lib/values/config.ts";
+import { DEFAULT_SERVICE, EMPTY_STATE, type SavedListener, type SavedState } from "./lib/values/saved_state.ts";
+import { withStart } from "./lib/balancer/state_changes.ts";
 import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
@@ -32,7 +43,6 @@ import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/
 import { describeVersion } from "./lib/values/packaging.ts";
 import { loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
 import { loadAuthorities } from "./lib/balancer/trust.ts";
-import { ListFiles } from "./lib/balancer/list_files.ts";
 import { loadState, saveState, tryToSave } from "./lib/balancer/state_file.ts";
 import { pageOf } from "./lib/values/terminal.ts";
 
@@ -46,6 +56,7 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
       description: "Prints its address on standard output as soon as clients can connect, and logs to standard error.",
       examples: ["balancer run 127.0.0.1 8080 --redistribute idle"],
       arguments: ["inet_address", "inet_port"],
+      mayLackArguments: true,
       options: [
         ...Object.values(SETTINGS),
         {
@@ -86,15 +97,16 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function run({ arguments: [host, port], options }: CommandInput): Promise<number> {
-  const listen = { host: parseHost(host), port: parsePort(port, 0) };
-  const config = parseConfig(options);
-  refuseClientsAddress(config.http, listen);
-  const lists = await ListFiles.load(config);
+async function run({ arguments: given, options }: CommandInput): Promise<number> {
+  const listen = given.length === 0 ? undefined : { address: parseHost(given[0]), port: parsePort(given[1], 0) };
+  const texts = serviceTexts(options);
+  parseServiceConfig(texts);
+  requireAddress(listen, texts);
+  const config = parseDaemonConfig(options);
+  if (listen !== undefined) refuseClientsAddress(config.http, { host: listen.address, port: listen.port });
   const name = parseName(options.name ?? DEFAULT_NAME);
   const paths = findPaths(name, { keepsState: options[NO_STATE.flag] === undefined });
   const engine = chooseEngine(config.engine);
-  engine.kind.checkConfig(config);
   const { descriptors, localPorts } = await readSystemLimits();
   const limit = connectionsUnder(descriptors, engine.kind.threads(config));
   const connectionsMax = config.connectionsMax === "auto" ? limit : config.connectionsMax;
@@ -108,52 +120,54 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   await using accessOutput = await openAccessLog(config, options["log-file"], listening.promise);
   endOnFault();
   mindSignals(accessOutput);
-  const { state } = paths;
-  if (state !== null) await tryToSave(state);
-  const { servers, warning } = state === null ? { servers: [], warning: undefined } : await loadState(state);
-  const standings = state === null ? undefined : standingsPath(state);
-  const before = standings === undefined ? undefined : await loadStandings(standings, config, new Date());
-  const trust = await loadAuthorities(config, servers);
-  const warnings = [warning, before?.warning, engine.passedOver].filter((warning) => warning !== undefined);
+  const { state: statePath } = paths;
+  if (statePath !== null) await tryToSave(statePath);
+  const loaded = statePath === null ? { state: EMPTY_STATE, warning: undefined } : await loadState(statePath);
+  const state = withStart(loaded.state, listen, texts);
+  const standings = statePath === null ? undefined : standingsPath(statePath);
+  const configs = new Map(state.services.map(({ name, settings }) => [name, parseServiceConfig(settings)]));
+  const before = standings === undefined ? undefined : await loadStandings(standings, (name) => configs.get(name), new Date());
+  const trust = await loadAuthorities(
+    state.services.map(({ name, servers }) => ({ name, config: configs.get(name)!, servers, isGiven: name === DEFAULT_SERVICE })),
+  );
+  const warnOf = (settings: SettingTexts) => warnOfSettings(engine.name, engine.kind, settings);
+  const warnings = [loaded.warning, before?.warning, engine.passedOver].filter((warning) => warning !== undefined);
   warnings.push(...trust.warnings);
-  warnings.push(...warnOfSettings(engine.name, engine.kind, options));
+  warnings.push(...warnOf(options));
   if (connectionsMax > limit) {
     warnings.push(`--${SETTINGS.connectionsMax.flag} ${connectionsMax} is more than the limit on open files allows, ${limit}`);
   }
   for (const warning of warnings) log.warn(warning);
 
   await claimSocket(paths.socket); // before clients can connect: if it fails, they would lose their connections
-  await using balancer = new Balancer({
+  const save = (state: SavedState) => statePath === null ? Promise.resolve() : saveState(statePath, state);
+  await using balancer = await Balancer.start({
     engine: engine.kind,
-    listener: engine.kind.listen(listen, config),
     config,
     connectionsMax,
     checksMax: checksUnder(descriptors),
-    servers,
-    known: before?.known,
+    state,
+    required: listen === undefined ? undefined : DEFAULT_SERVICE,
+    known: (service) => before?.known.get(service) ?? new Map(),
     authorities: trust.authorities,
-    lists: lists.lists,
     accessLog: accessOutput && {
       output: accessOutput,
       sample: config.accessLogSample,
       starts: config.accessLogStart,
     },
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
-    save: (servers) => state === null ? Promise.resolve() : saveState(state, servers),
+    save,
   });
+  if (state !== loaded.state) await save(balancer.state);
   await using keeper = standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
   const http = monitor === undefined ? null : formatAddress(monitor.address);
-  const facts = {
-    ...describe(name, engine.name, options, paths, warnings),
-    http,
-    localPorts: { perAddress: localPorts, sources: config.sources },
-  };
+  const facts = { ...describe(name, engine.name, options, paths, warnings), warnOf, http, localPorts };
   monitor?.show({
     metrics: (format) => answerMetrics(balancer, facts, format),
     whyNotReady: () => whyNotReady({ stopping: balancer.stopping, servers: balancer.countServers() }),
   });
   const stopping = stopWhenAsked(balancer, keeper);
-  reloadListsWhenAsked(balancer, lists);
+  reloadListsWhenAsked(balancer);
   await using control = await serveControl({
     path: paths.socket,
     balancer,
@@ -161,20 +175,41 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     stop: stopping.stop,
   });
   await using _guard = new Guard(control.door, lock);
-  const address = formatAddress(balancer.address);
-  log.info("Listening on {address} with {servers} servers, engine {engine}", {
-    address,
-    servers: servers.length,
-    engine: engine.name,
-  });
+  sayListening(balancer, engine.name);
   if (http !== null) log.info("Serving metrics and readiness by HTTP on {http}", { http });
-  console.log(address);
   listening.resolve();
   if (options["stop-at-eof"] !== undefined) awaitEof().then(() => stopping.stop(0));
   await stopping.stopped;
   log.info("Stopped");
   setTimeout(() => Deno.exit(EXIT.done), CLEANUP_MAX_MS); // a hanging look-up or disk must not keep a stopped daemon alive
   return EXIT.done;
+}
+
+/** The settings of a service among the options. */
+function serviceTexts(options: CommandInput["options"]): SettingTexts {
+  const given = Object.entries(options).filter(([flag, text]) => text !== undefined && isDaemonSetting(flag) === false);
+  return Object.fromEntries(given.map(([flag, text]) => [flag, text === "" ? "on" : text]));
+}
+
+/** Settings of a service need the address of that service. */
+function requireAddress(listen: SavedListener | undefined, texts: SettingTexts): void {
+  const [flag] = Object.keys(texts);
+  if (listen !== undefined || flag === undefined) return;
+  const wayOut = "give an address and a port as well, or use balancerctl service set once it runs";
+  throw new OperatorError("usage", `--${flag} is a setting of the service that an address starts: ${wayOut}`);
+}
+
+/** Says on standard output where clients can connect: a line for each address. */
+function sayListening(balancer: Balancer, engine: string): void {
+  const services = balancer.listServices();
+  const lines = services.flatMap(({ service, listeners, servers }) =>
+    listeners.filter(({ fault }) => fault === null).map(({ listener: address }) => {
+      const count = Object.values(servers).reduce((sum, count) => sum + count, 0);
+      log.info("Listening on {address} with {servers} servers, engine {engine}", { address, servers: count, engine, service });
+      return address;
+    })
+  );
+  console.log(lines.join("\n"));
 }
 
 /** Metrics have a port of their own: the one for clients is relayed whole. */
@@ -186,7 +221,7 @@ function refuseClientsAddress(http: Address | null, listen: Address): void {
 
 /** Opens the access log, if there is to be one. `listening`: the address is on standard output. */
 async function openAccessLog(
-  { accessLog }: Config,
+  { accessLog }: DaemonConfig,
   logFile: string | undefined,
   listening: Promise<void>,
 ): Promise<AccessOutput | undefined> {
@@ -249,16 +284,18 @@ function mindSignals(accessOutput: AccessOutput | undefined): void {
 }
 
 /** Reads the files of the lists again at SIGHUP, one time after another. */
-function reloadListsWhenAsked(balancer: Balancer, lists: ListFiles): void {
+function reloadListsWhenAsked(balancer: Balancer): void {
   if (Deno.build.os === "windows") return;
   let last = Promise.resolve();
-  Deno.addSignalListener("SIGHUP", () => last = last.then(() => reloadLists(balancer, lists)));
+  Deno.addSignalListener("SIGHUP", () => last = last.then(() => reloadLists(balancer)));
 }
 
-async function reloadLists(balancer: Balancer, lists: ListFiles): Promise<void> {
-  const reloaded = await lists.reload();
-  if (reloaded.length === 0 || balancer.stopping) return;
-  await balancer.setLists(lists.lists!).catch((error) => log.warn("SIGHUP: {why}", { why: messageOf(error) }));
+async function reloadLists(balancer: Balancer): Promise<void> {
+  if (balancer.stopping) return;
+  const reloaded = await balancer.reloadLists().catch((error) => {
+    log.warn("SIGHUP: {why}", { why: messageOf(error) });
+    return [];
+  });
   for (const { path, entries, fault } of reloaded) {
     if (fault === undefined) log.info("SIGHUP: read list {path} again; its number of prefixes is {entries}", { path, entries });
     else log.error("SIGHUP: {fault}; the old list stays in force; its number of prefixes is {entries}", { fault, entries });
@@ -297,11 +334,11 @@ function describe(
   options: CommandInput["options"],
   paths: Paths,
   warnings: readonly string[],
-): Omit<DaemonFacts, "http" | "localPorts"> {
+): Omit<DaemonFacts, "http" | "localPorts" | "warnOf"> {
   const rows: readonly OptionSpec[] = Object.values(SETTINGS);
   const settings = rows.flatMap(({ flag, aliases = [], default: usual = "" }) =>
     // an alias that was a key stays one
-    [flag, ...aliases].map((key) => [key, options[flag] === "" ? "on" : options[flag] ?? usual])
+    [flag, ...aliases].map((key) => [key, isDaemonSetting(flag) === true ? givenText(options[flag]) ?? usual : usual])
   );
   return {
     name,
@@ -315,6 +352,11 @@ function describe(
     accessLog: SETTINGS.accessLog.parse(options[SETTINGS.accessLog.flag] ?? SETTINGS.accessLog.default),
     warnings,
   };
+}
+
+/** The text of an option that was given; a switch as "on". */
+function givenText(text: string | undefined): string | undefined {
+  return text === "" ? "on" : text;
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

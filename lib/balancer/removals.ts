@@ -30,6 +30,7 @@ const FORCED: readonly Fate[] = ["removed", "stopped"];
 /** The removals of one service. Starts and ends them; what they mean for the engine is the caller's. */
 export class Removals {
   readonly #byName = new Map<string, Removing>();
+  readonly #held = new Map<string, Removing>();
   readonly #counters: Counters;
 
   constructor(counters: Counters) {
@@ -70,20 +71,25 @@ export class Removals {
   /** Takes a removal out of the list while the server may be added again: its last connection must not end it meanwhile. */
   hold(name: string): Removing | undefined {
     const removing = this.#byName.get(name);
+    if (removing !== undefined) this.#held.set(name, removing);
     this.#byName.delete(name);
     return removing;
   }
 
   /** The held removal goes on. */
   goOn(removing: Removing): void {
+    this.#held.delete(removing.server.name);
     this.#byName.set(removing.server.name, removing);
   }
 
-  /** The server of a held removal is in the pool again. */
-  cancel({ server, timer, gone }: Removing): void {
-    clearTimeout(timer);
-    const sentence = `Removal of server ${JSON.stringify(server.name)} was cancelled: the server was added again`;
-    gone.reject(new OperatorError("conflict", sentence));
+  /** The server is in the pool again: a held removal of it is over. */
+  cancelHeld(name: string): void {
+    const removing = this.#held.get(name);
+    if (removing === undefined) return;
+    this.#held.delete(name);
+    clearTimeout(removing.timer);
+    const sentence = `Removal of server ${JSON.stringify(name)} was cancelled: the server was added again`;
+    removing.gone.reject(new OperatorError("conflict", sentence));
   }
 
   /** The last connection of the server has ended. */

@@ -4,11 +4,11 @@
  */
 
 import { type Address, formatAddress } from "../values/address.ts";
-import { LIMITS, type SettingTexts } from "../values/config.ts";
+import { DEFAULT_TEXT, LIMITS, type SettingTexts } from "../values/config.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import { OperatorError } from "../values/errors.ts";
 import { formatListener, overlap } from "../values/listener_text.ts";
-import type { SavedListener, SavedServer, SavedService, SavedState } from "../values/saved_state.ts";
+import { DEFAULT_SERVICE, type SavedListener, type SavedServer, type SavedService, type SavedState } from "../values/saved_state.ts";
 import { DEFAULT_SERVER_SETTINGS, type ServerSettings } from "../values/server_settings.ts";
 import { toSaved } from "./state_file.ts";
 
@@ -96,14 +96,36 @@ export function withSettings(texts: SettingTexts): ServiceEdit {
   return (service) => ({ ...service, settings: mergeSettings(service.settings, texts) });
 }
 
+/**
+ * The state that a start with this address and these settings begins with: service `default` listens there in place of its first
+ * address, and the settings that are given replace earlier ones. The same object if that changes nothing. Throws a `usage` error if
+ * there is nothing to serve.
+ */
+export function withStart(state: SavedState, listener: SavedListener | undefined, settings: SettingTexts): SavedState {
+  if (listener === undefined) {
+    if (state.services.length > 0) return state;
+    throw new OperatorError("usage", "There is no service to start: give an address and a port");
+  }
+  const before = state.services.find(({ name }) => name === DEFAULT_SERVICE);
+  const others = (before?.listeners ?? []).slice(1).filter((other) => !overlap(other, listener));
+  const service = {
+    name: DEFAULT_SERVICE,
+    servers: [],
+    ...before,
+    listeners: [listener, ...others],
+    settings: mergeSettings(before?.settings ?? {}, settings),
+  };
+  if (before !== undefined && JSON.stringify(before) === JSON.stringify(service)) return state;
+  const without = { ...state, services: state.services.filter((other) => other !== before) };
+  requireFreeListeners(without, [listener], `Cannot listen on ${formatListener(listener)}`);
+  return { ...state, generation: state.generation + 1, services: [...without.services, service].toSorted(byName) };
+}
+
 /** Settings over earlier ones. */
 export function mergeSettings(before: SettingTexts, texts: SettingTexts): SettingTexts {
   const given = Object.entries({ ...before, ...texts }).filter(([, text]) => text !== undefined && text !== DEFAULT_TEXT);
   return Object.fromEntries(given.toSorted(([a], [b]) => a < b ? -1 : 1));
 }
-
-/** The text by which `service set` takes a setting back to its default. */
-export const DEFAULT_TEXT = "default";
 
 /** The state with one more listener of a service. Throws `conflict` if a port of it is taken by a service. */
 export function withListener(state: SavedState, name: string, listener: SavedListener): SavedState {

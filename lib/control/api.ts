@@ -8,6 +8,8 @@
 import * as z from "zod/mini";
 import en from "zod/v4/locales/en.js";
 import { parseAddress, parseHost } from "../values/address.ts";
+import { parseListenerText } from "../values/listener_text.ts";
+import { parseServiceName } from "../values/paths.ts";
 import { listOr } from "../values/choice.ts";
 import { CHECK_STEPS } from "../health/check_steps.ts";
 import { SERVER_STATES } from "../routing/availability.ts";
@@ -108,6 +110,13 @@ const serverSettings = {
   ),
 } satisfies Record<ServerSettingName, Schema>;
 const serverName = z.string().check(z.meta({ description: "address:port", example: "10.0.0.1:8001" }));
+const serviceName = z.string().check(z.meta({ description: "Name of the service", example: "web" }));
+/** Which service a request concerns. */
+const ofService = {
+  service: z.optional(parsed(parseServiceName, "Name of the service; may be left out where there is only one", "web")),
+};
+const ServiceQuery = z.strictObject(ofService);
+const serviceParameters = z.object({ service: parsed(parseServiceName, "Name of the service", "web") });
 const pathParameters = z.object({
   server: parsed(parseAddress, "address:port, percent-encoded; an IPv6 address is in brackets", "10.0.0.1:8001"),
 });
@@ -147,6 +156,39 @@ const Ring = z.object({
 
 const ServerList = z.object({ servers: z.array(Server), ring: Ring }).check(z.meta({ id: "ServerList" }));
 
+const listener = z.strictObject({
+  address: parsed(parseHost, "An IP address or a host name; 0.0.0.0 or :: for all addresses", "0.0.0.0"),
+  port: whole(0, 65535).check(z.describe("0 for any free port")),
+  lastPort: z.optional(whole(1, 65535).check(z.describe("Last port of a range that begins with port"))),
+});
+const settingTexts = z.record(z.string().check(z.maxLength(100)), z.string().check(z.maxLength(LONG_TEXT_MAX)))
+  .check(z.meta({ description: "Settings by the names of their flags, as on the command line", example: { redistribute: "idle" } }));
+
+const NewService = z.strictObject({
+  service: parsed(parseServiceName, "Name of the service", "web"),
+  listeners: z.array(listener).check(z.minLength(1), z.maxLength(LIMITS.listenersMax)),
+  settings: z._default(settingTexts, {}),
+}).check(z.meta({ id: "NewService" }));
+const ServiceChange = z.strictObject({ settings: settingTexts }).check(z.meta({ id: "ServiceChange" }));
+
+const Service = z.object({
+  service: serviceName,
+  listeners: z.array(z.object({
+    listener: z.string().check(z.meta({ description: "address:port, or address:port-port for a range", example: "0.0.0.0:80" })),
+    fault: z.nullable(z.string()).check(z.describe("Why it could not be opened; null: it is open")),
+  })),
+  settings: settingTexts,
+  servers: z.record(z.enum(SERVER_STATES), count),
+  open: count.check(z.describe("Open connections")),
+  accepted: count,
+  fingerprint: z.string(),
+  removing: z.boolean().check(z.describe("Whether it was removed and waits for its last connections")),
+  warnings: z.array(z.string()).check(z.describe("Settings that the engine cannot honour")),
+}).check(z.meta({ id: "Service" }));
+const ServiceList = z.object({ services: z.array(Service) }).check(z.meta({ id: "ServiceList" }));
+const ServiceRemoval = z.object({ service: serviceName, open: count.check(z.describe("Connections open when the removal began")) })
+  .check(z.meta({ id: "ServiceRemoval" }));
+
 const Status = z.object({
   name: z.string(),
   version: z.string(),
@@ -155,7 +197,8 @@ const Status = z.object({
   address: z.string().check(z.describe("Address that clients connect to: address:port")),
   startedAt: z.string().check(z.describe("ISO 8601, UTC")),
   stopping: z.boolean(),
-  generation: count.check(z.describe("Number of the current routing table; each change of the pool increments it")),
+  generation: count.check(z.describe("Number of the last change; each change of a service or a pool increments it")),
+  services: z.array(Service),
   servers: z.record(z.enum(SERVER_STATES), count),
   checkIntervalMs: count.check(z.describe("Interval between two health checks of a server")),
   connections: z.object({ accepted: count, open: count, max: count }),
@@ -221,6 +264,7 @@ const Rebalance = z.object({
 }).check(z.meta({ id: "Rebalance" }));
 
 const PlanQuery = z.strictObject({
+  ...ofService,
   change: z.enum(["add", "remove", "weight"]),
   server: pathParameters.shape.server,
   weight: z.optional(parsed(parseWeight, `A weight from 1 to ${LIMITS.weightMax}; ignored for remove`, "2")),
@@ -236,6 +280,7 @@ const Plan = z.object({
 }).check(z.meta({ id: "Plan" }));
 
 const ExplainQuery = z.strictObject({
+  ...ofService,
   client: text.check(z.meta({ example: "192.0.2.1" })),
   successors: z.optional(parsed(
     (text) => parseCount(text, "Number of successors", LIMITS.successorsMax),
@@ -282,6 +327,7 @@ const Recent = z.object({
 }).check(z.meta({ id: "Recent" }));
 
 const ClientsQuery = z.strictObject({
+  ...ofService,
   top: z.optional(
     parsed((text) => parseCount(text, "Number of clients", LIMITS.clientsShownMax), "The most clients to list", "20"),
   ),
@@ -320,6 +366,9 @@ export type Answers = {
   status: z.output<typeof Status>;
   servers: z.output<typeof ServerList>;
   server: z.output<typeof Server>;
+  services: z.output<typeof ServiceList>;
+  service: z.output<typeof Service>;
+  serviceRemoval: z.output<typeof ServiceRemoval>;
   removal: z.output<typeof Removal>;
   check: z.output<typeof CheckReport>;
   rebalance: z.output<typeof Rebalance>;
@@ -372,6 +421,7 @@ const failures = {
   503: json(Failure, "The control socket is at its connection limit"),
 };
 const unknown = { 404: json(Failure, "The server does not exist") };
+const unknownService = { 404: json(Failure, "The service does not exist") };
 
 /** Recent ends of connections, under the path of this version and the one that older clients know. */
 const listRecent = {
@@ -392,35 +442,36 @@ export const ROUTES = {
   listServers: {
     method: "get",
     path: "/v1/servers",
-    summary: "List the servers and describe the ring",
-    responses: { 200: json(ServerList, "Servers of the pool by name, then those being removed") },
+    summary: "List the servers of a service and describe its ring",
+    request: { query: ServiceQuery },
+    responses: { 200: json(ServerList, "Servers of the pool by name, then those being removed"), ...failures },
   },
   addServer: {
     method: "post",
     path: "/v1/servers",
     summary: "Add a server to the pool",
-    request: { body: NewServer },
+    request: { query: ServiceQuery, body: NewServer },
     responses: { 201: json(Server, "The server is added and saved"), ...failures },
   },
   getServer: {
     method: "get",
     path: "/v1/servers/{server}",
     summary: "Show one server",
-    request: { params: pathParameters },
+    request: { query: ServiceQuery, params: pathParameters },
     responses: { 200: json(Server, "A server of the pool, or one being removed"), ...failures, ...unknown },
   },
   changeServer: {
     method: "patch",
     path: "/v1/servers/{server}",
     summary: "Change the weight or limit of a server, drain it, or bring it back",
-    request: { params: pathParameters, body: Change },
+    request: { query: ServiceQuery, params: pathParameters, body: Change },
     responses: { 200: json(Server, "The change is made and saved"), ...failures, ...unknown },
   },
   removeServer: {
     method: "delete",
     path: "/v1/servers/{server}",
     summary: "Remove a server: no new clients, and the drain time for its open connections",
-    request: { params: pathParameters, query: z.strictObject({ drain: duration("Drain time", DEFAULT_DRAIN_MS) }) },
+    request: { params: pathParameters, query: z.strictObject({ ...ofService, drain: duration("Drain time", DEFAULT_DRAIN_MS) }) },
     responses: { 200: json(Removal, "The last connection has ended"), ...failures, ...unknown },
   },
   checkServer: {
@@ -428,27 +479,86 @@ export const ROUTES = {
     path: "/v1/servers/{server}/check",
     summary: "Check a server now, and show each step",
     description: "Changes nothing: only the checks at their interval decide the state of the server",
-    request: { params: pathParameters },
+    request: { query: ServiceQuery, params: pathParameters },
     responses: { 200: json(CheckReport, "What the check has found"), ...failures, ...unknown },
   },
   startRebalance: {
     method: "post",
     path: "/v1/rebalance",
     summary: "Start moving idle connections to their owners, the servers that the ring assigns",
-    request: { body: Rebalancing },
+    request: { query: ServiceQuery, body: Rebalancing },
     responses: { 202: json(Rebalance, "The rebalance has started"), ...failures },
   },
   showRebalance: {
     method: "get",
     path: "/v1/rebalance",
     summary: "Show the progress of the last rebalance",
-    responses: { 200: json(Rebalance, "The progress of the rebalance") },
+    request: { query: ServiceQuery },
+    responses: { 200: json(Rebalance, "The progress of the rebalance"), ...failures },
   },
   stopRebalance: {
     method: "delete",
     path: "/v1/rebalance",
     summary: "Stop the rebalance",
-    responses: { 200: json(Rebalance, "The progress of the rebalance") },
+    request: { query: ServiceQuery },
+    responses: { 200: json(Rebalance, "The progress of the rebalance"), ...failures },
+  },
+  listServices: {
+    method: "get",
+    path: "/v1/services",
+    summary: "List the services",
+    responses: { 200: json(ServiceList, "The services by name, then those that wait for their last connections") },
+  },
+  addService: {
+    method: "post",
+    path: "/v1/services",
+    summary: "Add a service with its listeners",
+    request: { body: NewService },
+    responses: { 201: json(Service, "The service listens and is saved"), ...failures },
+  },
+  getService: {
+    method: "get",
+    path: "/v1/services/{service}",
+    summary: "Show one service",
+    request: { params: serviceParameters },
+    responses: { 200: json(Service, "The service"), ...failures, ...unknownService },
+  },
+  changeService: {
+    method: "patch",
+    path: "/v1/services/{service}",
+    summary: "Change settings of a service while it runs",
+    description: "The text default takes a setting back to its default",
+    request: { params: serviceParameters, body: ServiceChange },
+    responses: { 200: json(Service, "The change is made and saved"), ...failures, ...unknownService },
+  },
+  removeService: {
+    method: "delete",
+    path: "/v1/services/{service}",
+    summary: "Remove a service: no new clients, and the drain time for its open connections",
+    request: {
+      params: serviceParameters,
+      query: z.strictObject({ drain: duration("Drain time", DEFAULT_DRAIN_MS) }),
+    },
+    responses: { 200: json(ServiceRemoval, "The service takes no new clients; its connections end"), ...failures, ...unknownService },
+  },
+  addListener: {
+    method: "post",
+    path: "/v1/services/{service}/listeners",
+    summary: "Have a service listen on one more address",
+    request: { params: serviceParameters, body: listener },
+    responses: { 201: json(Service, "The service listens there, too"), ...failures, ...unknownService },
+  },
+  removeListener: {
+    method: "delete",
+    path: "/v1/services/{service}/listeners/{listener}",
+    summary: "Close a listener of a service; its open connections stay",
+    request: {
+      params: z.object({
+        ...serviceParameters.shape,
+        listener: parsed(parseListenerText, "address:port or address:port-port, percent-encoded", "0.0.0.0:80"),
+      }),
+    },
+    responses: { 200: json(Service, "The listener takes no new clients"), ...failures, ...unknownService },
   },
   plan: {
     method: "get",

@@ -7,6 +7,9 @@ import { DURATION_MAX_MS } from "../values/duration.ts";
 import { ERROR_KINDS, failWith, messageOf, OperatorError } from "../values/errors.ts";
 import { isLocked } from "./lock.ts";
 import { printableIn } from "../values/printable.ts";
+import type { SettingTexts } from "../values/config.ts";
+import { formatListener } from "../values/listener_text.ts";
+import type { SavedListener } from "../values/saved_state.ts";
 import type { ServerSettings } from "../values/server_settings.ts";
 import { formatSize } from "../values/size.ts";
 import type { Answers } from "./api.ts";
@@ -34,7 +37,23 @@ interface ServerChange extends Partial<ServerSettings> {
 type Query = Readonly<Record<string, string | undefined>>;
 
 function format(query: Query): string {
-  return new URLSearchParams(Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined)).toString();
+  const text = new URLSearchParams(Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined)).toString();
+  return text === "" ? "" : `?${text}`;
+}
+
+/** A service to add, as the API takes it. */
+interface NewService {
+  readonly service: string;
+  readonly listeners: readonly SavedListener[];
+  readonly settings: SettingTexts;
+}
+
+/** What a client knows beside the socket. */
+interface ClientOptions {
+  /** The lock files that the daemon may hold: they show that it runs even if its socket is missing. */
+  readonly locks?: readonly string[];
+  /** The service that requests concern; undefined: the only one. */
+  readonly service?: string;
 }
 
 /** The body of a request, and how long the daemon may wait before it answers. */
@@ -48,65 +67,93 @@ export class ControlClient implements Disposable {
   /** Made on first use, because the runtime checks the path then. */
   #http: Deno.HttpClient | undefined;
 
-  /** `locks` are the lock files that the daemon may hold: they show that it runs even if its socket is missing. */
-  constructor(readonly name: string, readonly path: string, readonly locks: readonly string[] = []) {}
+  readonly #options: ClientOptions;
+
+  constructor(readonly name: string, readonly path: string, options: ClientOptions = {}) {
+    this.#options = options;
+  }
 
   status(): Promise<Answers["status"]> {
     return this.#call("status", "GET", "/v1/status");
   }
 
   list(): Promise<Answers["servers"]> {
-    return this.#call("servers", "GET", "/v1/servers");
+    return this.#call("servers", "GET", `/v1/servers${this.#query()}`);
   }
 
   add(server: NewServer): Promise<Answers["server"]> {
-    return this.#call("server", "POST", "/v1/servers", { body: server });
+    return this.#call("server", "POST", `/v1/servers${this.#query()}`, { body: server });
   }
 
   server(server: string): Promise<Answers["server"]> {
-    return this.#call("server", "GET", `/v1/servers/${encodeURIComponent(server)}`);
+    return this.#call("server", "GET", this.#pathOf(server));
   }
 
   change(server: string, change: ServerChange): Promise<Answers["server"]> {
-    return this.#call("server", "PATCH", `/v1/servers/${encodeURIComponent(server)}`, { body: change });
+    return this.#call("server", "PATCH", this.#pathOf(server), { body: change });
   }
 
   /** Resolves when the check has ended. */
   check(server: string): Promise<Answers["check"]> {
-    return this.#call("check", "POST", `/v1/servers/${encodeURIComponent(server)}/check`, { waitMs: DURATION_MAX_MS });
+    return this.#call("check", "POST", this.#pathOf(server, "/check"), { waitMs: DURATION_MAX_MS });
   }
 
   startRebalance(rate: number | undefined): Promise<Answers["rebalance"]> {
-    return this.#call("rebalance", "POST", "/v1/rebalance", { body: { rate } });
+    return this.#call("rebalance", "POST", `/v1/rebalance${this.#query()}`, { body: { rate } });
   }
 
   showRebalance(): Promise<Answers["rebalance"]> {
-    return this.#call("rebalance", "GET", "/v1/rebalance");
+    return this.#call("rebalance", "GET", `/v1/rebalance${this.#query()}`);
   }
 
   stopRebalance(): Promise<Answers["rebalance"]> {
-    return this.#call("rebalance", "DELETE", "/v1/rebalance");
+    return this.#call("rebalance", "DELETE", `/v1/rebalance${this.#query()}`);
   }
 
   plan(query: Query): Promise<Answers["plan"]> {
-    return this.#call("plan", "GET", `/v1/plan?${format(query)}`);
+    return this.#call("plan", "GET", `/v1/plan${this.#query(query)}`);
   }
 
   explain(query: Query): Promise<Answers["explanation"]> {
-    return this.#call("explanation", "GET", `/v1/explain?${format(query)}`);
+    return this.#call("explanation", "GET", `/v1/explain${this.#query(query)}`);
   }
 
   recent(query: Query): Promise<Answers["recent"]> {
-    return this.#call("recent", "GET", `/v1/recent?${format(query)}`);
+    return this.#call("recent", "GET", `/v1/recent${format(query)}`);
   }
 
   clients(query: Query): Promise<Answers["clients"]> {
-    return this.#call("clients", "GET", `/v1/clients?${format(query)}`);
+    return this.#call("clients", "GET", `/v1/clients${this.#query(query)}`);
   }
 
   /** `server` is `address:port`, `drain` a time such as `10s`, `waitMs` the same time in milliseconds. */
   remove(server: string, drain: string, waitMs: number): Promise<Answers["removal"]> {
-    return this.#call("removal", "DELETE", `/v1/servers/${encodeURIComponent(server)}?drain=${drain}`, { waitMs });
+    return this.#call("removal", "DELETE", this.#pathOf(server, "", { drain }), { waitMs });
+  }
+
+  services(): Promise<Answers["services"]> {
+    return this.#call("services", "GET", "/v1/services");
+  }
+
+  addService(service: NewService): Promise<Answers["service"]> {
+    return this.#call("service", "POST", "/v1/services", { body: service });
+  }
+
+  setService(service: string, settings: SettingTexts): Promise<Answers["service"]> {
+    return this.#call("service", "PATCH", `/v1/services/${encodeURIComponent(service)}`, { body: { settings } });
+  }
+
+  removeService(service: string, drain: string): Promise<Answers["serviceRemoval"]> {
+    return this.#call("serviceRemoval", "DELETE", `/v1/services/${encodeURIComponent(service)}${format({ drain })}`);
+  }
+
+  listen(service: string, listener: SavedListener): Promise<Answers["service"]> {
+    return this.#call("service", "POST", `/v1/services/${encodeURIComponent(service)}/listeners`, { body: listener });
+  }
+
+  unlisten(service: string, listener: SavedListener): Promise<Answers["service"]> {
+    const path = `${encodeURIComponent(service)}/listeners/${encodeURIComponent(formatListener(listener))}`;
+    return this.#call("service", "DELETE", `/v1/services/${path}`);
   }
 
   stop(grace: string): Promise<Answers["stopping"]> {
@@ -115,6 +162,15 @@ export class ControlClient implements Disposable {
 
   [Symbol.dispose](): void {
     this.#http?.close();
+  }
+
+  /** A query that says which service is concerned. */
+  #query(query: Query = {}): string {
+    return format({ service: this.#options.service, ...query });
+  }
+
+  #pathOf(server: string, below = "", query: Query = {}): string {
+    return `/v1/servers/${encodeURIComponent(server)}${below}${this.#query(query)}`;
   }
 
   async #call<Name extends keyof Answers>(
@@ -160,7 +216,7 @@ export class ControlClient implements Disposable {
 
   async #absence(): Promise<OperatorError> {
     const name = JSON.stringify(this.name);
-    for (const lock of this.locks) {
+    for (const lock of this.#options.locks ?? []) {
       if (!await isLocked(lock)) continue;
       const why = "its control socket is missing; the daemon restores it within a second: try again, then see its log";
       return new OperatorError("failed", `Balancer ${name} is running, but ${why}`);

@@ -13,9 +13,12 @@ import {
   DEFAULT_DRAIN_MS,
   DEFAULT_GRACE_MS,
   DEFAULT_REBALANCE_RATE,
+  DEFAULT_TEXT,
+  isDaemonSetting,
   LIMITS,
   NO_STATE,
   parseConfig,
+  parseServiceConfig,
   parseWeight,
   SETTINGS,
   STANDARD_OUTPUT,
@@ -23,7 +26,8 @@ import {
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { EXIT, OperatorError } from "../values/errors.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
-import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName, pathFrom } from "../values/paths.ts";
+import { parseListener } from "../values/listener_text.ts";
+import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName, parseServiceName, pathFrom } from "../values/paths.ts";
 import { printableIn, toJson } from "../values/printable.ts";
 import { formatServerSettings, parseServerSettings, SERVER_SETTINGS } from "../values/server_settings.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
@@ -39,13 +43,18 @@ import {
   printList,
   printPlan,
   printRebalance,
+  describeSettings,
+  printListening,
   printRecent,
+  printServices,
   printStatus,
 } from "./printing.ts";
 
 /** What a command acts on: the balancer of the name given, and the person who waits. */
 export interface CommandContext {
   readonly client: ControlClient;
+  /** A client whose requests concern another service. */
+  readonly clientOf: (service: string) => ControlClient;
   readonly name: string;
   /** How the result looks; plain if undefined. */
   readonly style?: Style;
@@ -74,8 +83,15 @@ const NAME: OptionSpec = {
   default: DEFAULT_NAME,
   summary: "name of the balancer",
 };
+const SERVICE: OptionSpec = {
+  flag: "service",
+  value: "NAME",
+  summary: "service that is meant; needed only where there are several",
+};
 const JSON_OUTPUT: OptionSpec = { flag: "json", summary: "print JSON, stable between versions" };
 const SERVER = ["inet_address", "inet_port"];
+/** The settings that each service has. */
+const SERVICE_OPTIONS: readonly OptionSpec[] = Object.values(SETTINGS).filter(({ flag }) => isDaemonSetting(flag) === false);
 const CHANGES = ["add", "remove", "weight"] as const;
 
 /** What is said where the command goes on after an open connection's server is gone. */
@@ -93,6 +109,8 @@ interface CommandRow<T> extends Partial<CommandSpec> {
   readonly summary: string;
   /** A reading command has `--json`, which prints the result as it is. */
   readonly reads?: boolean;
+  /** Whether it is about one service: it has `--service`. */
+  readonly ofService?: boolean;
   /** Whether it is about one of several balancers, as almost every command is: it has `--name`. */
   readonly isNamed?: boolean;
   readonly act: (input: CommandInput, context: CommandContext) => Promise<T>;
@@ -103,11 +121,12 @@ interface CommandRow<T> extends Partial<CommandSpec> {
 
 /** A row of a table of commands. */
 export function command<T>(row: CommandRow<T>): Command {
-  const { reads = false, isNamed = true, arguments: args = [], options = [], act, print, isBad = () => false, ...spec } = row;
+  const { reads = false, isNamed = true, ofService = false, arguments: args = [], options = [], act, print, ...spec } = row;
+  const { isBad = () => false, ...shown } = spec;
   return {
-    ...spec,
+    ...shown,
     arguments: args,
-    options: [...options, ...(reads ? [JSON_OUTPUT] : []), ...(isNamed ? [NAME] : [])],
+    options: [...options, ...(reads ? [JSON_OUTPUT] : []), ...(ofService ? [SERVICE] : []), ...(isNamed ? [NAME] : [])],
     async run(input, context) {
       const result = await act(input, context);
       const text = input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toJson(result);
@@ -121,12 +140,14 @@ export const COMMANDS = {
   start: command({
     group: "Daemon",
     summary: "Start a balancer in the background",
-    description: "Listens on this address and port (port 0: any free port), with the servers that it had when it stopped.",
+    description: "Listens on this address and port (port 0: any free port), with the servers and settings that it had when it " +
+      "stopped; a setting that is given replaces the earlier one. Without an address it starts the services that it had.",
     examples: [
       "balancerctl start 127.0.0.1 8080",
       "balancerctl start :: 80 --redistribute idle --check http:/health",
     ],
     arguments: SERVER,
+    mayLackArguments: true,
     options: [...Object.values(SETTINGS), NO_STATE],
     act: start,
     print: ({ name, address, pid, warnings, servers, stateFile }) => {
@@ -155,6 +176,7 @@ export const COMMANDS = {
   add: command({
     group: "Pool",
     summary: "Add a server to the pool",
+    ofService: true,
     examples: ["balancerctl add 10.0.0.1 8001 --weight 2"],
     arguments: SERVER,
     options: Object.values(SERVER_SETTINGS),
@@ -165,6 +187,7 @@ export const COMMANDS = {
   remove: command({
     group: "Pool",
     summary: "Remove a server from the pool",
+    ofService: true,
     description:
       `The server gets no new clients. ${CONNECTIONS_MOVE}; the others have until the end of the drain time to finish, and ` +
       "are then reset. Ctrl-C ends the command, not the removal.",
@@ -189,6 +212,7 @@ export const COMMANDS = {
   drain: command({
     group: "Pool",
     summary: "Take a server out for maintenance",
+    ofService: true,
     description: `The server gets no new clients, and stays in the pool until balancerctl undrain. ${CONNECTIONS_MOVE}.`,
     arguments: SERVER,
     act: (input, { client }) => client.change(serverOf(input), { draining: true }),
@@ -197,6 +221,7 @@ export const COMMANDS = {
   undrain: command({
     group: "Pool",
     summary: "Put a drained server back into service",
+    ofService: true,
     arguments: SERVER,
     act: (input, { client }) => client.change(serverOf(input), { draining: false }),
     print: ({ server, state, reason, share }) =>
@@ -207,6 +232,7 @@ export const COMMANDS = {
   set: command({
     group: "Pool",
     summary: "Change the settings of a server",
+    ofService: true,
     examples: ["balancerctl set 10.0.0.1 8001 --max-connections 500"],
     arguments: SERVER,
     options: Object.values(SERVER_SETTINGS).map(({ flag, value, summary }) => ({ flag, value, summary })),
@@ -218,9 +244,87 @@ export const COMMANDS = {
       return `Server ${server} has weight ${weight} (${percent(share)} of all clients) and ${[limit, ...others].join(", ")}`;
     },
   }),
+  "service add": command({
+    group: "Services",
+    summary: "Add a service: an address, a pool and settings of its own",
+    description: "Ports may be a range such as 8000-8009: clients of the second port get the second port of a server, and so on.",
+    examples: ["balancerctl service add web 0.0.0.0 80 --redistribute idle --check http:/health"],
+    arguments: ["name", ...SERVER],
+    options: SERVICE_OPTIONS,
+    act: ({ arguments: [service, host, ports], options }, { client }) =>
+      client.addService({
+        service: parseServiceName(service),
+        listeners: [parseListener(host, ports)],
+        settings: serviceSettings(options),
+      }),
+    print: ({ service, listeners, warnings }) =>
+      [
+        ...warnings,
+        `Service ${service} listens on ${listeners.map(({ listener }) => listener).join(" and ")}`,
+        `Add a server to it with balancerctl add <inet_address> <inet_port> --service ${service}`,
+      ].join("\n"),
+  }),
+  "service remove": command({
+    group: "Services",
+    summary: "Remove a service with its pool",
+    description: "Its addresses take no more clients at once. Open connections have until the end of the drain time to finish.",
+    arguments: ["name"],
+    options: [{
+      flag: "drain",
+      value: "TIME",
+      default: formatDuration(DEFAULT_DRAIN_MS),
+      summary: "how long open connections have to finish",
+    }],
+    act: ({ arguments: [service], options: { drain = formatDuration(DEFAULT_DRAIN_MS) } }, { client }) => {
+      parseDuration(drain, "Drain time");
+      return client.removeService(parseServiceName(service), drain);
+    },
+    print: ({ service, open }) => `Removed service ${service}; it has ${plural(open, "open connection")}`,
+  }),
+  "service list": command({
+    group: "Services",
+    summary: "List the services",
+    reads: true,
+    act: (_, { client }) => client.services(),
+    print: printServices,
+  }),
+  "service set": command({
+    group: "Services",
+    summary: "Change settings of a service while it runs",
+    description: `"${DEFAULT_TEXT}" takes a setting back to its default. Open connections stay where they are.`,
+    examples: ["balancerctl service set web --redistribute idle --idle-timeout 1h"],
+    arguments: ["name"],
+    options: SERVICE_OPTIONS.map(({ default: _, value = "on|off", ...option }) => ({ ...option, value })),
+    act: ({ arguments: [service], options }, { client }) => {
+      const settings = serviceSettings(options);
+      if (Object.keys(settings).length > 0) return client.setService(parseServiceName(service), settings);
+      throw new OperatorError("usage", "Nothing to change: give a setting; balancerctl service set --help lists them");
+    },
+    print: ({ service, settings, warnings }) =>
+      [...warnings, `Service ${service}: ${describeSettings(settings)}`].join("\n"),
+  }),
+  "service listen": command({
+    group: "Services",
+    summary: "Have a service listen on one more address",
+    examples: ["balancerctl service listen web :: 80"],
+    arguments: ["name", ...SERVER],
+    act: ({ arguments: [service, host, ports] }, { client }) =>
+      client.listen(parseServiceName(service), parseListener(host, ports)),
+    print: printListening,
+  }),
+  "service unlisten": command({
+    group: "Services",
+    summary: "Stop listening on an address of a service",
+    description: "Open connections that came through it stay.",
+    arguments: ["name", ...SERVER],
+    act: ({ arguments: [service, host, ports] }, { client }) =>
+      client.unlisten(parseServiceName(service), parseListener(host, ports)),
+    print: printListening,
+  }),
   rebalance: command({
     group: "Pool",
     summary: "Move connections back to their owners",
+    ofService: true,
     description:
       "The owner of a client is the server that the ring assigns to it. Connections are elsewhere after a server was added or " +
       "has recovered. Only idle connections move, and only with --redistribute idle. Ctrl-C stops it.",
@@ -238,11 +342,15 @@ export const COMMANDS = {
   list: command({
     group: "Observe",
     summary: "List the servers and their load",
+    ofService: true,
     description:
       "Below the servers stands the fingerprint of the ring: balancers with the same one send each client to the same server.",
     reads: true,
-    act: (_, { client }) => client.list(),
-    print: printList,
+    act: list,
+    print: (lists, style) =>
+      "servers" in lists
+        ? printList(lists, style)
+        : lists.services.map((list) => `${style.heading(`Service ${list.service}`)}\n${printList(list, style)}`).join("\n\n"),
   }),
   recent: command({
     group: "Observe",
@@ -267,6 +375,7 @@ export const COMMANDS = {
   check: command({
     group: "Explain",
     summary: "Run a server's check now, step by step",
+    ofService: true,
     description:
       "Makes the check that the server has, and shows what came of it: addresses, connection, TLS, status line, verdict. Changes " +
       "nothing: only the checks at their interval decide the state of the server. Exit code 1 if it fails.",
@@ -280,6 +389,7 @@ export const COMMANDS = {
   clients: command({
     group: "Observe",
     summary: "List clients by their connections",
+    ofService: true,
     description:
       "Clients are counted with --client-connections or --client-rate; with --limits-dry-run as well, nobody is refused. " +
       "What stands under NEXT would refuse the client's next connection.",
@@ -295,6 +405,7 @@ export const COMMANDS = {
   plan: command({
     group: "Explain",
     summary: "Show what a change of the pool would do",
+    ofService: true,
     description:
       "Shows how many clients would move, between which servers, and what would happen to open connections. Changes nothing.",
     examples: ["balancerctl plan remove 10.0.0.1 8001", "balancerctl plan weight 10.0.0.1 8001 --weight 3"],
@@ -307,6 +418,7 @@ export const COMMANDS = {
   explain: command({
     group: "Explain",
     summary: "Explain which server a client gets",
+    ofService: true,
     description:
       "Shows the client's place on the ring, the servers that are passed over and why, and the servers that would be next.",
     examples: ["balancerctl explain 192.0.2.7"],
@@ -327,15 +439,45 @@ export function contextOf(
   person: Pick<CommandContext, "style" | "say" | "show" | "takeInterrupts">,
 ): CommandContext & Disposable {
   const name = parseName(input.options.name ?? DEFAULT_NAME);
-  let client: ControlClient | undefined;
+  const service = input.options[SERVICE.flag];
+  if (service !== undefined) parseServiceName(service);
+  const clients = new Map<string | undefined, ControlClient>();
+  const clientOf = (service: string | undefined) => {
+    const client = clients.get(service) ?? new ControlClient(name, findSocket(name), { locks: findLocks(name), service });
+    clients.set(service, client);
+    return client;
+  };
   return {
     ...person,
     name,
     get client() {
-      return client ??= new ControlClient(name, findSocket(name), findLocks(name)); // the demo needs none
+      return clientOf(service); // the demo needs none
     },
-    [Symbol.dispose]: () => client?.[Symbol.dispose](),
+    clientOf,
+    [Symbol.dispose]: () => clients.values().forEach((client) => client[Symbol.dispose]()),
   };
+}
+
+/** The servers of a service; where there are several and none is named, those of each. */
+async function list(
+  { options }: CommandInput,
+  { client, clientOf }: CommandContext,
+): Promise<Answers["servers"] | { services: (Answers["servers"] & { service: string })[] }> {
+  if (options[SERVICE.flag] !== undefined) return await client.list();
+  const { services } = await client.services();
+  const present = services.filter(({ removing }) => !removing);
+  if (present.length === 1) return await client.list();
+  const lists = [];
+  for (const { service } of present) lists.push({ service, ...await clientOf(service).list() });
+  return { services: lists };
+}
+
+/** The settings of a service that options give; a switch as "on". */
+function serviceSettings(options: CommandInput["options"]): Record<string, string> {
+  const given = Object.entries(withCaPath(options)).filter(([flag, text]) => isDaemonSetting(flag) === false && text !== undefined);
+  const settings = Object.fromEntries(given.map(([flag, text]) => [flag, text === "" ? "on" : text!]));
+  parseServiceConfig(Object.fromEntries(Object.entries(settings).filter(([, text]) => text !== DEFAULT_TEXT)));
+  return settings;
 }
 
 async function start(
@@ -343,7 +485,7 @@ async function start(
   { client, name }: CommandContext,
 ): Promise<Answers["status"]> {
   const options = withCaPath(typed);
-  const address = { host: parseHost(host), port: parsePort(port, 0) };
+  const address = host === undefined ? [] : [parseHost(host), String(parsePort(port, 0))];
   const { accessLog } = parseConfig(options);
   if (accessLog === STANDARD_OUTPUT) {
     const wayOut = "give it a path, or run the daemon in the foreground with balancer run";
@@ -368,7 +510,7 @@ async function start(
   const keepsState = options[NO_STATE.flag] === undefined;
   const { log } = findPaths(name, { keepsState });
   const switches = keepsState ? [] : [`--${NO_STATE.flag}`];
-  const args = ["run", address.host, String(address.port), `--name=${name}`, `--log-file=${log}`, ...switches, ...flags];
+  const args = ["run", ...address, `--name=${name}`, `--log-file=${log}`, ...switches, ...flags];
   const { daemon } = await launchDaemon(args, { detached: true });
   return await client.status().catch((error) => {
     daemon.kill("SIGTERM"); // a daemon that cannot be controlled must not stay

@@ -2,7 +2,7 @@
 
 import { formatBytes } from "@std/fmt";
 import type { OptionSpec } from "../values/command_line.ts";
-import { SETTINGS, STANDARD_OUTPUT } from "../values/config.ts";
+import { isDaemonSetting, SETTINGS, STANDARD_OUTPUT } from "../values/config.ts";
 import { formatDuration } from "../values/duration.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
 import { alignColumns, indent, type Side } from "../values/text_layout.ts";
@@ -179,17 +179,18 @@ function timeOf(iso: string): string {
 
 /** What runs, where it listens, and how its connections ended. */
 export function printStatus(status: Answers["status"], style: Style = PLAIN): string {
-  const { connections, servers } = status;
-  const states = Object.entries(servers).filter(([state, count]) => state === "up" || count > 0);
+  const { connections, servers, services } = status;
+  const isOne = services.length === 1;
   const fates = Object.entries(status.fates).filter(([, count]) => count > 0).map(([fate, count]) => `${fate} ${count}`);
   const rows = [
     ["Balancer", `${status.name}${status.stopping ? " (stopping)" : ""}, version ${status.version}, pid ${status.pid}`],
-    ["Listens on", `${status.address}, engine ${status.engine}`],
+    ["Listens on", `${(isOne ? services[0].listeners : []).map(({ listener }) => listener).join(", ") || plural(services.length, "service")}, engine ${status.engine}`],
     ["Running since", status.startedAt],
-    ["Servers", states.map(([state, count]) => `${count} ${state}`).join(", ")],
+    ["Servers", describeStates(servers)],
     ["Connections", `${connections.open} open of at most ${connections.max}, ${connections.accepted} accepted`],
     ["Ended", fates.join(", ") || "none"],
-    ["Settings", settingsOf(status)],
+    ["Settings", describeSettings(isOne ? status.settings : daemonSettings(status))],
+    ...(isOne ? [] : services.map(serviceRow)),
     ["State", status.stateFile ?? "not kept (--no-state)"],
     ["Log", status.logFile ?? "standard error"],
     ["Access log", status.accessLog === STANDARD_OUTPUT ? "standard output" : status.accessLog ?? "off"],
@@ -199,8 +200,40 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
   return indent(alignColumns(rows.map(([name, text]) => [style.heading(name), text]))).join("\n");
 }
 
+/** The services, a line each, and what is wrong with them. */
+export function printServices({ services }: Answers["services"], style: Style = PLAIN): string {
+  const heading = ["SERVICE", "LISTENS ON", "SERVERS", "OPEN", "ACCEPTED", "RING"].map(style.heading);
+  const rows = services.map(({ service, listeners, servers, open, accepted, fingerprint, removing }) => [
+    removing ? `${service} (removing)` : service,
+    listeners.map(({ listener }) => listener).join(", ") || "-",
+    describeStates(servers),
+    String(open),
+    String(accepted),
+    fingerprint,
+  ]);
+  return [
+    ...alignColumns([heading, ...rows], ["left", "left", "left", "right", "right", "left"]),
+    ...services.flatMap(faultsOf).map((fault) => style.bad(fault)),
+  ].join("\n");
+}
+
+function faultsOf({ service, listeners }: Answers["service"]): string[] {
+  return listeners.flatMap(({ fault }) => fault === null ? [] : [`Service ${service}: ${fault}; it is tried again`]);
+}
+
+/** `2 up, 1 down`. */
+function describeStates(servers: Readonly<Record<string, number>>): string {
+  const shown = Object.entries(servers).filter(([state, count]) => state === "up" || count > 0);
+  return shown.map(([state, count]) => `${count} ${state}`).join(", ");
+}
+
+/** Where a service listens. */
+export function printListening({ service, listeners }: Answers["service"]): string {
+  return `Service ${service} listens on ${listeners.map(({ listener }) => listener).join(", ")}`;
+}
+
 /** The settings that differ from the default, by their proper flags alone: an answer has those with an alias twice. */
-function settingsOf({ settings }: Answers["status"]): string {
+export function describeSettings(settings: Readonly<Record<string, string>>): string {
   const rows: readonly OptionSpec[] = Object.values(SETTINGS);
   const aliases = new Set(rows.flatMap(({ aliases = [] }) => aliases));
   const known = new Map(rows.map((row) => [row.flag, row]));
@@ -210,6 +243,17 @@ function settingsOf({ settings }: Answers["status"]): string {
     return value === row?.default ? [] : [`--${flag} ${quoted(value)}`];
   });
   return changed.length === 0 ? "all have their defaults" : `${changed.join(" ")}; the others have their defaults`;
+}
+
+/** The settings that are no service's. */
+function daemonSettings({ settings }: Answers["status"]): Record<string, string> {
+  return Object.fromEntries(Object.entries(settings).filter(([flag]) => isDaemonSetting(flag) === true));
+}
+
+/** A service in the status, where there are several. */
+function serviceRow({ service, listeners, servers, open, settings }: Answers["service"]): [string, string] {
+  const where = listeners.map(({ listener }) => listener).join(", ") || "no address";
+  return [`Service ${service}`, `${where}; ${describeStates(servers)}; ${open} open; ${describeSettings(settings)}`];
 }
 
 /** `1 server`, `2 servers`. */

@@ -6,8 +6,10 @@
 import type { Context } from "hono";
 import { Hono } from "hono/tiny";
 import { type Address, formatAddress } from "../values/address.ts";
-import type { Balancer, CheckReport, ServerView } from "../balancer/balancer.ts";
-import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, LIMITS } from "../values/config.ts";
+import type { Balancer } from "../balancer/balancer.ts";
+import type { CheckReport, ServerView, Service, ServiceView } from "../balancer/service.ts";
+import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, isDaemonSetting, LIMITS, SERVICE_FLAGS, type SettingTexts } from "../values/config.ts";
+import { didYouMean } from "../values/did_you_mean.ts";
 import { countFates, type Fate } from "../values/fates.ts";
 import type { Plan } from "../routing/plan.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
@@ -34,6 +36,8 @@ export interface DaemonFacts {
   readonly logFile: string | null;
   /** Where --http serves; null: nowhere. */
   readonly http: string | null;
+  /** Warnings for settings of a service that the engine cannot honour. Not for `status`. */
+  readonly warnOf: (settings: SettingTexts) => string[];
   /** Not for `status`: its settings say it. */
   readonly localPorts: LocalPorts;
   /** A path, STANDARD_OUTPUT, or null without an access log. */
@@ -152,28 +156,49 @@ async function readParts({ req }: Context): Promise<RawInput> {
 }
 
 function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
+  const of = ({ query: { service } }: { readonly query: { readonly service?: string } }): Service => balancer.service(service);
+  const view = (service: ServiceView): Answers["service"] => viewService(service, facts);
   return {
     status: () => viewStatus(balancer, facts),
-    listServers: () => ({ servers: balancer.list().map(viewServer), ring: balancer.ring() }),
-    addServer: async ({ body: { address, port, ...settings } }) =>
-      viewServer(await balancer.add({ host: address, port }, settings)),
-    getServer: ({ params: { server } }) => viewServer(balancer.get(formatAddress(server))),
-    changeServer: async ({ params: { server }, body }) => viewServer(await balancer.change(formatAddress(server), body)),
-    removeServer: async ({ params: { server }, query: { drain = DEFAULT_DRAIN_MS } }) =>
-      await balancer.remove(formatAddress(server), drain),
-    checkServer: async ({ params: { server } }) => viewCheck(await balancer.check(formatAddress(server))),
-    startRebalance: ({ body: { rate } }) => balancer.rebalancer.start(rate),
-    showRebalance: () => balancer.rebalancer.state,
-    stopRebalance: () => balancer.rebalancer.stop(),
-    plan: ({ query: { change, server, weight = 1 } }) => {
-      const name = formatAddress(server);
-      return viewPlan(balancer.plan(change === "remove" ? { kind: change, server: name } : { kind: change, server: name, weight }));
+    listServers: (input) => ({ servers: of(input).list().map(viewServer), ring: of(input).ring() }),
+    addServer: async (input) => {
+      const { address, port, ...settings } = input.body;
+      return viewServer(await balancer.addServer(of(input), { host: address, port }, settings));
     },
-    explain: ({ query: { client, successors = DEFAULT_SUCCESSORS } }) => viewExplanation(balancer.explain(client, successors)),
+    getServer: (input) => viewServer(of(input).get(formatAddress(input.params.server))),
+    changeServer: async (input) =>
+      viewServer(await balancer.changeServer(of(input), formatAddress(input.params.server), input.body)),
+    removeServer: async (input) => {
+      const { drain = DEFAULT_DRAIN_MS } = input.query;
+      return await balancer.removeServer(of(input), formatAddress(input.params.server), drain);
+    },
+    checkServer: async (input) => viewCheck(await of(input).check(formatAddress(input.params.server))),
+    startRebalance: (input) => of(input).rebalancer.start(input.body.rate),
+    showRebalance: (input) => of(input).rebalancer.state,
+    stopRebalance: (input) => of(input).rebalancer.stop(),
+    listServices: () => ({ services: balancer.listServices().map(view) }),
+    addService: async ({ body: { service: name, listeners, settings } }) =>
+      view(await balancer.addService({ name, listeners, settings: requireServiceSettings(settings), servers: [] })),
+    getService: ({ params: { service } }) => view(balancer.service(service).view()),
+    changeService: async ({ params: { service }, body: { settings } }) =>
+      view(await balancer.setService(service, requireServiceSettings(settings))),
+    removeService: async ({ params: { service }, query: { drain = DEFAULT_DRAIN_MS } }) => {
+      const { open } = balancer.service(service).view();
+      await balancer.removeService(service, drain);
+      return { service, open };
+    },
+    addListener: async ({ params: { service }, body }) => view(await balancer.listen(service, body)),
+    removeListener: async ({ params: { service, listener } }) => view(await balancer.unlisten(service, listener)),
+    plan: (input) => {
+      const { change, server, weight = 1 } = input.query;
+      const name = formatAddress(server);
+      return viewPlan(of(input).plan(change === "remove" ? { kind: change, server: name } : { kind: change, server: name, weight }));
+    },
+    explain: (input) => viewExplanation(of(input).explain(input.query.client, input.query.successors ?? DEFAULT_SUCCESSORS)),
     listRecent: ({ query }) => viewRecent(balancer, query),
     listEnds: ({ query }) => viewRecent(balancer, query),
-    listClients: ({ query: { top = DEFAULT_LIMIT } }) => {
-      const { clients, ...view } = balancer.clients(top);
+    listClients: (input) => {
+      const { clients, ...view } = balancer.clients(of(input), input.query.top ?? DEFAULT_LIMIT);
       return { ...view, clients: [...clients] };
     },
     stop: ({ body: { grace: graceMs = DEFAULT_GRACE_MS } }) => {
@@ -182,6 +207,28 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
     },
     openapi: () => describeApi(facts.version),
     metrics: () => answerMetrics(balancer, facts),
+  };
+}
+
+/** Settings that a service can have; throws a `usage` error for others. */
+function requireServiceSettings(settings: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  for (const flag of Object.keys(settings)) {
+    const isDaemons = isDaemonSetting(flag);
+    if (isDaemons === false) continue;
+    const why = isDaemons === true
+      ? "it is the daemon's: give it to balancerctl start"
+      : didYouMean(flag, SERVICE_FLAGS) ?? "balancerctl service set --help lists the settings";
+    throw new OperatorError("usage", `A service has no setting ${JSON.stringify(flag)}: ${why}`);
+  }
+  return settings;
+}
+
+function viewService(view: ServiceView, { warnOf }: Pick<DaemonFacts, "warnOf">): Answers["service"] {
+  return {
+    ...view,
+    listeners: [...view.listeners],
+    settings: Object.fromEntries(Object.entries(view.settings).map(([flag, text]) => [flag, text === "" ? "on" : text ?? ""])),
+    warnings: warnOf(view.settings),
   };
 }
 
@@ -212,17 +259,21 @@ function viewRecent(balancer: Balancer, { server, fate, limit = DEFAULT_LIMIT }:
 
 function viewStatus(balancer: Balancer, facts: DaemonFacts): Answers["status"] {
   const { counters, connectionsMax } = balancer;
-  const { localPorts: _, ...shown } = facts;
+  const { localPorts: _, warnOf: __, ...shown } = facts;
+  const services = balancer.listServices().map((service) => viewService(service, facts));
   return {
     ...shown,
+    services,
+    // A client of this version shows the settings of each service; an earlier one knows only these.
+    settings: { ...shown.settings, ...services[0].settings },
     warnings: [...facts.warnings],
     pid: Deno.pid,
-    address: formatAddress(balancer.address),
+    address: services[0].listeners[0].listener,
     startedAt: facts.startedAt.toISOString(),
     stopping: balancer.stopping,
     generation: balancer.generation,
     servers: balancer.countServers(),
-    checkIntervalMs: balancer.checkIntervalMs,
+    checkIntervalMs: Math.min(...balancer.services().map(({ checkIntervalMs }) => checkIntervalMs)),
     connections: { accepted: counters.get("accepted"), open: counters.get("open"), max: connectionsMax },
     fates: countFates((fate) => counters.get(fate)),
   };

@@ -40,6 +40,20 @@ const SERVER: Shape<Answers["server"]> = {
   },
 };
 
+const SERVICE: Shape<Answers["service"]> = {
+  fields: {
+    service: "text",
+    listeners: { listOf: { fields: { listener: "text", fault: { orNull: "text" } } } },
+    settings: { every: "text" },
+    servers: { every: "number" },
+    open: "number",
+    accepted: "number",
+    fingerprint: "text",
+    removing: "boolean",
+    warnings: { listOf: "text" },
+  },
+};
+
 const BEFORE_AND_AFTER = { fields: { before: "number", after: "number" } } as const;
 
 /** The shape of every answer. Enumerations, such as states, are plain text: a newer daemon may have more values. */
@@ -54,6 +68,7 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       startedAt: "text",
       stopping: "boolean",
       generation: "number",
+      services: { listOf: SERVICE },
       servers: { every: "number" },
       checkIntervalMs: "number",
       connections: { fields: { accepted: "number", open: "number", max: "number" } },
@@ -82,6 +97,9 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       durationMs: "number",
     },
   },
+  services: { fields: { services: { listOf: SERVICE } } },
+  service: SERVICE,
+  serviceRemoval: { fields: { service: "text", open: "number" } },
   removal: { fields: { server: "text", open: "number", moved: "number", ended: "number" } },
   rebalance: { fields: { running: "boolean", away: "number", busy: "number", moved: "number", rate: "number" } },
   plan: {

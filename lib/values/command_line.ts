@@ -34,10 +34,12 @@ export interface CommandSpec {
   /** The heading it stands under in the help. */
   readonly group?: string;
   readonly arguments: readonly string[];
+  /** Whether all arguments may be left out together. */
+  readonly mayLackArguments?: boolean;
   readonly options: readonly OptionSpec[];
 }
 
-/** A program: its name, and its commands by name. */
+/** A program: its name, and its commands by name. A name has one word, or two: `service add`. */
 export interface ProgramSpec<C extends CommandSpec = CommandSpec> {
   readonly name: string;
   readonly summary: string;
@@ -78,14 +80,15 @@ export function parseCommandLine<C extends CommandSpec>(
 ): Parsed<C> {
   const scope = scopeOf(program, argv);
   const every = [...PROGRAM_OPTIONS, ...Object.values(program.commands).flatMap(({ options }) => options)];
-  const { words: [word, ...given], options: typed } = splitWords(argv, every, scope);
-  if (word === undefined) return answerWithoutCommand(program, resolveAliases(typed, scope), page);
-  const name = findCommand(program, word);
-  if (name === undefined) throw unknownCommand(program, word);
-  const command = program.commands[name];
-  const options = resolveAliases(typed, scopeOfCommand(program, name));
-  if (options.help !== undefined) return { text: commandHelp(program, name, COMMAND_OPTIONS, page) };
-  requireCount(given, command, usageOf(program.name, name, command));
+  const { words, options: typed } = splitWords(argv, every, scope);
+  if (words.length === 0) return answerWithoutCommand(program, resolveAliases(typed, scope), page);
+  const found = findCommand(program, words);
+  if (found === undefined) return answerGroup(program, words, typed, page);
+  const command = program.commands[found.name];
+  const options = resolveAliases(typed, scopeOfCommand(program, found.name));
+  if (options.help !== undefined) return { text: commandHelp(program, found.name, COMMAND_OPTIONS, page) };
+  const given = words.slice(found.words);
+  requireCount(given, command, usageOf(program.name, found.name, command));
   return { command, input: { arguments: given, options } };
 }
 
@@ -95,21 +98,48 @@ function answerWithoutCommand(program: ProgramSpec, options: CommandInput["optio
   throw new OperatorError("usage", `Missing command: see ${program.name} --help`);
 }
 
-/** The name of the command that is meant by a word: its own name, or an alias. */
-function findCommand({ commands }: ProgramSpec, word: string): string | undefined {
-  if (Object.hasOwn(commands, word)) return word;
-  return Object.entries(commands).find(([, { aliases = [] }]) => aliases.includes(word))?.[0];
+/** The command that the first words name, by its own name or an alias, and how many words that takes. */
+function findCommand({ commands }: ProgramSpec, words: readonly string[]): { name: string; words: number } | undefined {
+  for (const count of [2, 1]) {
+    const called = words.slice(0, count).join(" ");
+    if (Object.hasOwn(commands, called)) return { name: called, words: count };
+    const aliased = Object.entries(commands).find(([, { aliases = [] }]) => aliases.includes(called));
+    if (aliased !== undefined) return { name: aliased[0], words: count };
+  }
+}
+
+/** The commands whose names begin with this word, and have another. */
+function groupOf({ commands }: ProgramSpec, word: string): [string, CommandSpec][] {
+  return Object.entries(commands).filter(([name]) => name.startsWith(`${word} `));
+}
+
+/** What follows where no command is named: the help of a group of commands, or an error. */
+function answerGroup(
+  program: ProgramSpec,
+  [word, second]: readonly string[],
+  typed: Readonly<Record<string, string>>,
+  page: Page,
+): { text: string } {
+  const group = groupOf(program, word);
+  if (group.length === 0) throw unknownCommand(program, word);
+  if (typed.help !== undefined) return { text: programHelp({ ...program, commands: Object.fromEntries(group) }, COMMAND_OPTIONS, page) };
+  const seconds = group.map(([name]) => name.slice(word.length + 1));
+  const helper = `${program.name} ${word}`;
+  if (second === undefined) throw new OperatorError("usage", `Missing word: ${helper} has ${seconds.join(", ")}`);
+  const wayOut = didYouMean(second, seconds) ?? `${helper} has ${seconds.join(", ")}`;
+  throw new OperatorError("usage", `Unknown command ${JSON.stringify(`${word} ${second}`)}: ${wayOut}`);
 }
 
 function unknownCommand({ name, commands }: ProgramSpec, word: string): OperatorError {
-  const wayOut = didYouMean(word, Object.keys(commands)) ?? `see ${name} --help`;
+  const known = new Set(Object.keys(commands).flatMap((name) => name.split(" ", 1)));
+  const wayOut = didYouMean(word, known) ?? `see ${name} --help`;
   return new OperatorError("usage", `Unknown command ${JSON.stringify(word)}: ${wayOut}`);
 }
 
 /** The scope of the command that the words name; where they name none, that of the program and all of its commands. */
 function scopeOf(program: ProgramSpec, argv: readonly string[]): Scope {
-  const [name] = argv.map((word) => findCommand(program, word)).filter((name) => name !== undefined);
-  if (name !== undefined) return scopeOfCommand(program, name);
+  const [found] = argv.map((_, i) => findCommand(program, argv.slice(i))).filter((found) => found !== undefined);
+  if (found !== undefined) return scopeOfCommand(program, found.name);
   const options = Object.values(program.commands).flatMap(({ options }) => options);
   return { options: [...PROGRAM_OPTIONS, ...options], helper: program.name };
 }
@@ -118,7 +148,8 @@ function scopeOfCommand({ name: program, commands }: ProgramSpec, name: string):
   return { options: [...COMMAND_OPTIONS, ...commands[name].options], helper: `${program} ${name}` };
 }
 
-function requireCount(given: readonly string[], { arguments: wanted }: CommandSpec, usage: string): void {
+function requireCount(given: readonly string[], { arguments: wanted, mayLackArguments }: CommandSpec, usage: string): void {
+  if (given.length === 0 && mayLackArguments === true) return;
   if (given.length < wanted.length) throw new OperatorError("usage", `Missing <${wanted[given.length]}>: the form is ${usage}`);
   if (given.length === wanted.length) return;
   throw new OperatorError("usage", `Unexpected argument ${JSON.stringify(given[wanted.length])}: the form is ${usage}`);

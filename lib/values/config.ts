@@ -559,6 +559,12 @@ export type Config = DaemonConfig & ServiceConfig;
 /** Settings as people give them: flag to text; "" for a switch. What is not given has its default. */
 export type SettingTexts = Readonly<Record<string, string | undefined>>;
 
+/** The text by which `service set` takes a setting back to its default. */
+export const DEFAULT_TEXT = "default";
+
+/** The flags of the settings that each service has. */
+export const SERVICE_FLAGS: readonly string[] = rowsOf(undefined).map(([, { flag }]) => flag);
+
 /** Whether the setting with this flag is the daemon's, not a service's; undefined if there is no such setting. */
 export function isDaemonSetting(flag: string): boolean | undefined {
   const rows: readonly Setting<unknown>[] = Object.values(SETTINGS);
@@ -587,10 +593,12 @@ export function parseServiceConfig(texts: SettingTexts = {}): ServiceConfig {
   return config;
 }
 
+function rowsOf(scope: "daemon" | undefined): [string, Setting<unknown>][] {
+  return Object.entries<Setting<unknown>>(SETTINGS).filter(([, row]) => row.scope === scope);
+}
+
 function parseRows<T>(texts: SettingTexts, scope: "daemon" | undefined): T {
-  const rows: readonly [string, Setting<unknown>][] = Object.entries(SETTINGS);
-  const own = rows.filter(([, row]) => row.scope === scope);
-  return Object.fromEntries(own.map(([name, { flag, parse, default: usual }]) => [name, parse(texts[flag] ?? usual)])) as T;
+  return Object.fromEntries(rowsOf(scope).map(([name, { flag, parse, default: usual }]) => [name, parse(texts[flag] ?? usual)])) as T;
 }
 
 /**

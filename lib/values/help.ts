@@ -35,8 +35,9 @@ interface Columns {
 }
 
 /** How a command is called. */
-export function usageOf(program: string, name: string, { arguments: args }: CommandSpec): string {
-  return [program, name, ...args.map((argument) => `<${argument}>`)].join(" ");
+export function usageOf(program: string, name: string, { arguments: args, mayLackArguments = false }: CommandSpec): string {
+  const shown = args.map((argument) => `<${argument}>`).join(" ");
+  return [program, name, ...(args.length === 0 ? [] : [mayLackArguments ? `[${shown}]` : shown])].join(" ");
 }
 
 /** The help of a program: its commands in groups, a line each, and the options that it has without a command. */

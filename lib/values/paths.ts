@@ -33,10 +33,23 @@ const SOCKET_PATH_MAX = Deno.build.os === "linux" ? 107 : 103;
 
 /** Checks a balancer's name, which becomes part of file names. Throws a `usage` error. */
 export function parseName(text: string): string {
+  return requireName(text, "Name");
+}
+
+/** Checks the name of a service. Throws a `usage` error. */
+export function parseServiceName(text: string): string {
+  return requireName(text, "Service name");
+}
+
+/** How much of a bad name an error shows. */
+const NAME_SHOWN_MAX = 60;
+
+function requireName(text: string, what: string): string {
   if (/^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$/.test(text)) return text;
+  const shown = text.length > NAME_SHOWN_MAX ? `${text.slice(0, NAME_SHOWN_MAX)}…` : text;
   throw new OperatorError(
     "usage",
-    `Name ${JSON.stringify(text)} is not 1 to 32 letters, digits, "_", "." or "-", a letter or digit first`,
+    `${what} ${JSON.stringify(shown)} is not 1 to 32 letters, digits, "_", "." or "-", a letter or digit first`,
   );
 }
 

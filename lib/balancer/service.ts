@@ -1,0 +1,725 @@
+/**
+ * One service while it runs: its pool, the servers that are being removed, who of them may get clients, its routing table and its
+ * listeners. A change comes as the saved service that is to be; it is prepared, and taken over once it is saved.
+ */
+
+import { type Address, clientKey, formatAddress, reaches } from "../values/address.ts";
+import { formatCheck, formatCheckCa, type CheckCa } from "../values/check_spec.ts";
+import { parseClient } from "../values/client_name.ts";
+import { LIMITS, parseServiceConfig, type ServiceConfig, type SettingTexts } from "../values/config.ts";
+import { didYouMean } from "../values/did_you_mean.ts";
+import { OperatorError } from "../values/errors.ts";
+import { countFates, type Fate } from "../values/fates.ts";
+import { formatListener } from "../values/listener_text.ts";
+import type { SavedListener, SavedServer, SavedService } from "../values/saved_state.ts";
+import type { ServerSettings } from "../values/server_settings.ts";
+import { type AvailabilityTable, SERVER_STATES, type ServerState } from "../routing/availability.ts";
+import { explainClient, type Explanation } from "../routing/explain.ts";
+import { type Plan, planChange, type PoolChange } from "../routing/plan.ts";
+import { peakToMean, ringFingerprint, ringShares } from "../routing/ring.ts";
+import { type Load, routeFirst } from "../routing/route.ts";
+import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
+import type { TrafficFailure } from "../routing/early_loss.ts";
+import { Admission, type KnownCondition, type ServerCondition } from "../health/admission.ts";
+import type { Authorities } from "../health/authorities.ts";
+import { counterOf, runCheck } from "../health/check.ts";
+import type { CheckStep } from "../health/check_steps.ts";
+import type { CheckBudget } from "../health/check_budget.ts";
+import { runnable } from "../health/health.ts";
+import type { Counters } from "../observe/counters.ts";
+import { liveLoad } from "../observe/live_load.ts";
+import { logger } from "../observe/log.ts";
+import type { Engine, EngineService, OpenConnection } from "../engine/engine.ts";
+import { ListFiles, type Reloaded } from "./list_files.ts";
+import { isSameListener, type Listeners, type Listening } from "./listeners.ts";
+import { makePoolServer, type PoolServer } from "./pool_server.ts";
+import { Rebalancer } from "./rebalance.ts";
+import { Removals, type Removing } from "./removals.ts";
+import type { Slots } from "./slots.ts";
+
+/** A connection that a server did not accept, or lost before it answered. */
+interface ConnectFailure {
+  readonly at: Date;
+  readonly reason: string;
+}
+
+/** A server as the API shows it. */
+export interface ServerView extends ServerSettings {
+  /** `address:port`. */
+  readonly server: string;
+  readonly slot: number;
+  readonly state: ServerState;
+  /** When this state began. */
+  readonly since: Date;
+  /** The reason of the state, as a clause; null while the server is up. */
+  readonly reason: string | null;
+  readonly open: number;
+  /** Connections that moved to another server. */
+  readonly movedAway: number;
+  readonly connects: number;
+  readonly connectFailures: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  /** The last connection that it did not accept, or lost before it answered; null for none. */
+  readonly lastFailure: ConnectFailure | null;
+  /** Its share of all keys, from 0 to 1. */
+  readonly share: number;
+  readonly fates: Readonly<Record<Fate, number>>;
+}
+
+/** The ring as the API shows it. */
+export interface RingView {
+  readonly fingerprint: string;
+  readonly points: number;
+  readonly peakToMean: number;
+}
+
+/** A listener as the API shows it. */
+export interface ListenerView {
+  /** `address:port`, or `address:port-port`. */
+  readonly listener: string;
+  /** Why it is not open, as a sentence; null: it is. */
+  readonly fault: string | null;
+}
+
+/** A service as the API shows it. */
+export interface ServiceView {
+  readonly service: string;
+  readonly listeners: readonly ListenerView[];
+  /** The settings that were given, by flag. */
+  readonly settings: SettingTexts;
+  readonly servers: Readonly<Record<ServerState, number>>;
+  readonly open: number;
+  readonly accepted: number;
+  readonly fingerprint: string;
+  /** Whether it has left the state and only waits for its last connections. */
+  readonly removing: boolean;
+}
+
+/** A check that was made when somebody asked for it. */
+export interface CheckReport {
+  readonly server: string;
+  /** The check in the form of `--check`, and the `address:port` that it asked. */
+  readonly check: string;
+  readonly asked: string;
+  readonly steps: readonly CheckStep[];
+  readonly verdict: "passed" | "asks to be drained" | "failed";
+  /** Why it failed, as a clause; null if it did not. */
+  readonly reason: string | null;
+  readonly durationMs: number;
+}
+
+/** What a service needs of the balancer that it is part of. */
+export interface ServiceHost {
+  readonly counters: Counters;
+  readonly availabilities: AvailabilityTable;
+  readonly slots: Slots<Service>;
+  readonly listeners: Listeners;
+  readonly authorities: Authorities;
+  readonly budget: CheckBudget;
+  readonly ownIps: () => readonly string[];
+  /** Addresses that other services listen on. */
+  readonly addresses: () => readonly Address[];
+  readonly engine: () => Engine;
+}
+
+/** How a change is prepared. */
+export interface PrepareOptions {
+  /** What error messages begin with. */
+  readonly cannot: string;
+  /** How long connections of removed servers have. */
+  readonly drainMs: number;
+  /**
+   * Present at the start: a listener that cannot be opened is kept with its fault, and authorities are loaded already. What is known
+   * of servers, by name.
+   */
+  readonly start?: { readonly known: ReadonlyMap<string, KnownCondition> };
+}
+
+/** A prepared change. */
+export interface Step {
+  /** What is to be saved: listeners have their real ports. */
+  readonly saved: SavedService;
+  /** Undoes the preparation. */
+  abandon(): void;
+  /** Takes the change over: it is saved, and the engine does not have it yet. */
+  adopt(): void;
+  /** What follows once the engine has it. */
+  finish(): void;
+}
+
+/** Figures of a routing table, computed when they are first shown. */
+interface Shown {
+  readonly table: RoutingTable;
+  readonly shares: ReadonlyMap<string, number>;
+  readonly ring: RingView;
+}
+
+type Pool = ReadonlyMap<string, PoolServer>;
+
+/** What a service is at a moment. Immutable. */
+interface Present {
+  readonly saved: SavedService;
+  readonly config: ServiceConfig;
+  readonly lists: ListFiles;
+  readonly pool: Pool;
+  readonly table: RoutingTable;
+  readonly listening: readonly Listening[];
+  readonly published: EngineService;
+}
+
+const log = logger("pool");
+
+/** A service. */
+export class Service implements Disposable {
+  readonly name: string;
+  /** The engine's number of it. */
+  readonly index: number;
+  readonly #host: ServiceHost;
+  readonly #admission: Admission;
+  readonly #removals: Removals;
+  readonly #rebalancer: Rebalancer;
+  /** By slot. */
+  readonly #failures = new Map<number, ConnectFailure>();
+  #now: Present;
+  #isLeaving = false;
+  #shown: Shown | undefined;
+
+  private constructor(host: ServiceHost, index: number, present: Present) {
+    const { counters, availabilities, authorities } = host;
+    this.#host = host;
+    this.index = index;
+    this.name = present.saved.name;
+    this.#now = present;
+    this.#removals = new Removals(counters);
+    this.#admission = new Admission({
+      config: present.config,
+      availabilities,
+      budget: host.budget,
+      service: index,
+      serviceOf: (slot) => ({
+        connects: counters.getOf(slot, "connects"),
+        receivedBytes: counters.getOf(slot, "receivedBytes"),
+      }),
+      trustOf: (ca) => authorities.trustOf(ca),
+      onChange: (server, condition) => this.#onCondition(server, condition),
+      onChecked: (slot, result) => counters.addTo(slot, counterOf(result)),
+      onSilent: (slot, { silentMs, sinceHealthyMs }) => host.engine().lose(slot, silentMs, sinceHealthyMs),
+    });
+    const service = this as Service;
+    this.#rebalancer = new Rebalancer({
+      get policy() {
+        return service.config;
+      },
+      engine: {
+        connections: () => this.#connections(),
+        sendToOwner: (id) => host.engine().sendToOwner(id),
+      },
+      ownerOf: (ip, port) => {
+        const { table } = this.#now;
+        const index = routeFirst(table, this.#load, clientKey(table.key, ip, port));
+        return index < 0 ? undefined : table.slots[index];
+      },
+    });
+  }
+
+  /** A service that listens nowhere yet and has no servers, with these settings. Throws a `usage` error for a bad one. */
+  static async make(host: ServiceHost, index: number, name: string, settings: SettingTexts): Promise<Service> {
+    const config = parseServiceConfig(settings);
+    const lists = await ListFiles.load(config);
+    const table = emptyTable(config.key, config.loadBound);
+    const published = { table, config, lists: lists.lists };
+    const saved = { name, settings, listeners: [], servers: [] };
+    return new Service(host, index, { saved, config, lists, pool: new Map(), table, listening: [], published });
+  }
+
+  get config(): ServiceConfig {
+    return this.#now.config;
+  }
+
+  /** What the engine is to have; the same object as long as nothing changes. */
+  get published(): EngineService {
+    return this.#now.published;
+  }
+
+  /** The service as it is to be saved. */
+  get saved(): SavedService {
+    return this.#now.saved;
+  }
+
+  /** Where it listens, or could not. */
+  get listening(): readonly Listening[] {
+    return this.#now.listening;
+  }
+
+  /** Moves connections to their owners. */
+  get rebalancer(): Rebalancer {
+    return this.#rebalancer;
+  }
+
+  /** Whether it has left the state. */
+  get isLeaving(): boolean {
+    return this.#isLeaving;
+  }
+
+  /** Whether it has left the state and has no connection any more. */
+  get isGone(): boolean {
+    return this.#isLeaving && this.#removals.size === 0 && this.#host.counters.getOfService(this.index, "serviceOpen") === 0;
+  }
+
+  /** The interval between two checks of a server. */
+  get checkIntervalMs(): number {
+    return this.#admission.checkIntervalMs;
+  }
+
+  /**
+   * Prepares the change to this saved service. Throws an operator error if it is not allowed; nothing is then changed. Between
+   * `prepare` and the step's end nothing else may change the service.
+   */
+  async prepare(after: SavedService, options: PrepareOptions): Promise<Step> {
+    const undo: (() => void)[] = [];
+    try {
+      return await this.#prepare(after, options, undo);
+    } catch (error) {
+      for (const step of undo.toReversed()) step();
+      throw error;
+    }
+  }
+
+  /** Prepares the end of the service: no listeners, and its servers are removed. */
+  async prepareEnd(options: PrepareOptions): Promise<Step> {
+    const step = await this.prepare({ ...this.#now.saved, listeners: [], servers: [] }, options);
+    return {
+      ...step,
+      adopt: () => {
+        this.#isLeaving = true;
+        step.adopt();
+      },
+    };
+  }
+
+  /** Every server: those of the pool by name, then those that are being removed. */
+  list(): ServerView[] {
+    const { table, pool } = this.#now;
+    const inPool = table.servers.map(({ name }) => pool.get(name)!);
+    return [...inPool, ...this.#removals.servers()].map((server) => this.#view(server));
+  }
+
+  /** One server, of the pool or being removed. Throws `unknown` if there is none with this name. */
+  get(name: string): ServerView {
+    return this.#view(this.#now.pool.get(name) ?? this.#removals.get(name)?.server ?? this.inPool(name, "show"));
+  }
+
+  /** The service as the API shows it. */
+  view(): ServiceView {
+    const { counters } = this.#host;
+    return {
+      service: this.name,
+      listeners: this.#now.listening.map(({ saved, fault }) => ({ listener: formatListener(saved), fault })),
+      settings: this.#now.saved.settings,
+      servers: this.countServers(),
+      open: counters.getOfService(this.index, "serviceOpen"),
+      accepted: counters.getOfService(this.index, "serviceAccepted"),
+      fingerprint: this.ring().fingerprint,
+      removing: this.#isLeaving,
+    };
+  }
+
+  /** A server of the pool. Throws `unknown` if there is none with this name. */
+  inPool(name: string, verb: string): PoolServer {
+    const { pool } = this.#now;
+    const server = pool.get(name);
+    if (server !== undefined) return server;
+    const quoted = JSON.stringify(name);
+    if (this.#removals.get(name) !== undefined) {
+      throw new OperatorError("unknown", `Cannot ${verb} server ${quoted}: it is being removed; add it again to keep it`);
+    }
+    const wayOut = didYouMean(name, pool.keys()) ?? "balancerctl list shows the servers";
+    throw new OperatorError("unknown", `Server ${quoted} is not in the pool: ${wayOut}`);
+  }
+
+  /**
+   * Checks a server of the pool now. Changes nothing: only the checks at their interval decide its state. Where checks are off, it
+   * is a connection. Throws `unknown` if there is no such server.
+   */
+  async check(name: string): Promise<CheckReport> {
+    const server = this.inPool(name, "check");
+    const check = runnable(server.check);
+    const steps: CheckStep[] = [];
+    const startedMs = performance.now();
+    const result = await runCheck(check, server.address, this.config.checkTimeoutMs, {
+      trustOf: (ca) => this.#host.authorities.trustOf(ca),
+      onStep: (step) => steps.push(step),
+    });
+    return {
+      server: name,
+      check: formatCheck(check.question),
+      asked: formatAddress({ host: server.address.host, port: check.port ?? server.address.port }),
+      steps,
+      verdict: !result.passed ? "failed" : result.asksToDrain ? "asks to be drained" : "passed",
+      reason: result.passed ? null : result.reason,
+      durationMs: performance.now() - startedMs,
+    };
+  }
+
+  /** The figures of the ring, computed on the first call after a change. */
+  ring(): RingView {
+    return this.#show().ring;
+  }
+
+  /** The number of servers in each state. */
+  countServers(): Record<ServerState, number> {
+    const counts = Object.fromEntries(SERVER_STATES.map((state) => [state, 0])) as Record<ServerState, number>;
+    counts.removing = this.#removals.size;
+    for (const { slot } of this.#now.pool.values()) counts[this.#admission.conditionOf(slot).state]++;
+    return counts;
+  }
+
+  /** What is to be known of the servers after a restart: of those that are not up, by name. */
+  known(): ReadonlyMap<string, KnownCondition> {
+    const known = new Map<string, KnownCondition>();
+    for (const { name, slot } of this.#now.pool.values()) {
+      const one = this.#admission.knownOf(slot);
+      if (one !== undefined) known.set(name, one);
+    }
+    return known;
+  }
+
+  /** Predicts a change. Throws `unknown` or `conflict` if the change is impossible. */
+  plan(change: PoolChange): Plan {
+    const cannot = `Cannot plan for server ${JSON.stringify(change.server)}`;
+    if (change.kind !== "add") this.inPool(change.server, "plan for");
+    else if (this.#now.pool.has(change.server)) {
+      throw new OperatorError("conflict", `${cannot}: it is already in the pool; plan a weight or a removal`);
+    }
+    return planChange({
+      table: this.#now.table,
+      change,
+      policy: this.config,
+      load: this.#load,
+      connections: this.#connections(),
+    });
+  }
+
+  /** Explains which server this client would get now. Throws a `usage` error if the text is not the address of a client. */
+  explain(client: string, successorsMax: number): Explanation & { readonly client: string } {
+    const parsed = parseClient(client, this.config.key);
+    const stateOf = (slot: number) => this.#admission.conditionOf(slot).state;
+    const { counters, availabilities } = this.#host;
+    const load = liveLoad(counters, availabilities, this.index, 1);
+    return {
+      client: parsed.client,
+      ...explainClient({ table: this.#now.table, load, key: parsed.key, stateOf, successorsMax }),
+    };
+  }
+
+  /** The removal of a server; undefined if the server is not being removed. */
+  removalOf(name: string): Removing | undefined {
+    return this.#removals.get(name);
+  }
+
+  /** Sets the drain time of a server that is being removed, from now on. */
+  setDrainTime(removing: Removing, drainMs: number): void {
+    const { slot } = removing.server;
+    clearTimeout(removing.timer);
+    removing.timer = undefined;
+    if (drainMs === 0) this.#expireRemoval(slot);
+    else {
+      removing.timer = setTimeout(() => {
+        removing.timer = undefined;
+        this.#expireRemoval(slot);
+      }, drainMs);
+    }
+    this.#finishRemoval(slot);
+  }
+
+  /** A client's connection to the server with this slot has failed. */
+  trafficFailed(slot: number, reason: string, kind: TrafficFailure): void {
+    this.#failures.set(slot, { at: new Date(), reason });
+    this.#admission.trafficFailed(slot, reason, kind);
+  }
+
+  /** The engine has found a server that is no longer in any table empty. */
+  onServerEmpty(slot: number): void {
+    this.#finishRemoval(slot, true);
+  }
+
+  /** Opens the listeners that could not be opened before. Returns those that are open now. */
+  openFailed(): SavedListener[] {
+    const { listeners } = this.#host;
+    const service = { index: this.index, name: this.name, config: this.config };
+    const opened: SavedListener[] = [];
+    const listening = this.#now.listening.map((one) => {
+      if (one.fault === null) return one;
+      const again = listeners.tryToOpen(one.saved, service);
+      listeners.adopt(again.indexes, this.name);
+      if (again.fault === null) opened.push(again.saved);
+      return again;
+    });
+    this.#now = { ...this.#now, listening };
+    return opened;
+  }
+
+  /** Reads the files of its lists again. Returns what became of each, and whether the engine must be told. */
+  async reloadLists(): Promise<readonly Reloaded[]> {
+    const { lists } = this.#now;
+    const reloaded = await lists.reload();
+    if (reloaded.length > 0) this.#now = { ...this.#now, published: { ...this.#now.published, lists: lists.lists } };
+    return reloaded;
+  }
+
+  [Symbol.dispose](): void {
+    this.#rebalancer[Symbol.dispose]();
+    this.#admission[Symbol.dispose]();
+  }
+
+  async #prepare(after: SavedService, options: PrepareOptions, undo: (() => void)[]): Promise<Step> {
+    const before = this.#now;
+    const config = after.settings === before.saved.settings ? before.config : parseServiceConfig(after.settings);
+    const lists = config === before.config ? before.lists : await ListFiles.load(config);
+    const pool = this.#nextPool(after.servers, config, options, undo);
+    requireWeights(pool, options.cannot);
+    if (options.start === undefined) await this.#loadTrust(pool, config);
+    const listening = this.#nextListening(after.listeners, config, options, undo);
+    this.#refuseLoops(pool, listening);
+    const saved = { ...after, listeners: listening.map(({ saved }) => saved) };
+    const table = nextTableOf(before, pool, config);
+    const published = table === before.table && config === before.config ? before.published : { table, config, lists: lists.lists };
+    const next: Present = { saved, config, lists, pool, table, listening, published };
+    return {
+      saved,
+      abandon: () => undo.toReversed().forEach((step) => step()),
+      adopt: () => this.#adopt(before, next, options),
+      finish: () => this.#finish(before, next, options),
+    };
+  }
+
+  #adopt(before: Present, next: Present, { start }: PrepareOptions): void {
+    this.#now = next;
+    if (next.config !== before.config) this.#admission.configure(next.config);
+    for (const [name, server] of next.pool) {
+      if (before.pool.has(name)) continue;
+      this.#removals.cancelHeld(name);
+      this.#failures.delete(server.slot);
+      // before the first question about its state
+      this.#admission.enter(server, server.check, { draining: server.draining, known: start?.known.get(name) });
+    }
+    // Before the engine has the table: it reports an empty server only once, possibly before every thread has the table.
+    for (const server of removedFrom(before.pool, next.pool)) this.#removals.begin(server);
+    const [old, kept] = [before, next].map(({ listening }) => listening.flatMap(({ indexes }) => indexes));
+    this.#host.listeners.adopt(kept, this.name);
+    this.#host.listeners.withdraw(old.filter((index) => !kept.includes(index)), this.index);
+  }
+
+  #finish(before: Present, next: Present, { drainMs }: PrepareOptions): void {
+    const engine = this.#host.engine();
+    for (const [name, server] of next.pool) {
+      const old = before.pool.get(name);
+      if (old === undefined || old === server) continue;
+      this.#admission.change(server, server.check);
+      if (server.draining && !old.draining) this.#admission.drain(server.slot);
+      if (!server.draining && old.draining) this.#admission.undrain(server.slot);
+      if (server.draining) engine.vacate(server.slot);
+    }
+    for (const { name, slot } of removedFrom(before.pool, next.pool)) {
+      const removing = this.#removals.get(name);
+      if (removing?.server.slot !== slot) continue; // it had no connections
+      log.info("Removed server {server}; it has {open} open connections", { server: name, open: removing.openBefore });
+      this.#admission.remove(slot);
+      engine.vacate(slot);
+      this.setDrainTime(removing, drainMs);
+    }
+  }
+
+  /** The servers that are to be; those that stay as they are are the same objects. */
+  #nextPool(servers: readonly SavedServer[], config: ServiceConfig, { cannot }: PrepareOptions, undo: (() => void)[]): Pool {
+    const { pool: before, config: configBefore, saved } = this.#now;
+    const savedBefore = new Map(saved.servers.map((server) => [server.server, server]));
+    const pool = new Map<string, PoolServer>();
+    for (const server of servers) {
+      const old = before.get(server.server);
+      const isSame = config === configBefore && isEqual(server, savedBefore.get(server.server));
+      if (old !== undefined && isSame) pool.set(old.name, old);
+      else pool.set(server.server, makePoolServer(server, config, old?.slot ?? this.#slotFor(server.server, cannot, undo)));
+    }
+    return pool;
+  }
+
+  /** The slot for a server that enters: that of its removal if it is being removed. */
+  #slotFor(name: string, cannot: string, undo: (() => void)[]): number {
+    const { slots, counters } = this.#host;
+    const removing = this.#removals.hold(name);
+    if (removing !== undefined) {
+      undo.push(() => this.#goOnWith(removing));
+      return removing.server.slot;
+    }
+    if (slots.taken >= LIMITS.serversMax) {
+      const why = `the pool is at its limit of ${LIMITS.serversMax} servers; remove one first`;
+      throw new OperatorError("conflict", `${cannot}: ${why}`);
+    }
+    const slot = slots.take(this);
+    counters.clearSlot(slot);
+    undo.push(() => slots.give(slot));
+    return slot;
+  }
+
+  /** A server that was to be added again is still being removed; its drain time may have ended meanwhile. */
+  #goOnWith(removing: Removing): void {
+    this.#removals.goOn(removing);
+    if (removing.timer === undefined) this.#expireRemoval(removing.server.slot);
+    this.#finishRemoval(removing.server.slot);
+  }
+
+  /** Opens what is new, and keeps what stays. */
+  #nextListening(
+    listeners: readonly SavedListener[],
+    config: ServiceConfig,
+    { start }: PrepareOptions,
+    undo: (() => void)[],
+  ): Listening[] {
+    const { listeners: all } = this.#host;
+    const service = { index: this.index, name: this.name, config };
+    return listeners.map((saved) => {
+      const old = this.#now.listening.find((listening) => isSameListener(listening.saved, saved) && listening.fault === null);
+      if (old !== undefined) return old;
+      const listening = start === undefined ? all.open(saved, service) : all.tryToOpen(saved, service);
+      undo.push(() => all.discard(listening.indexes));
+      return listening;
+    });
+  }
+
+  /**
+   * Reads the authorities that new or changed checks need. Those that did not change must not fail with a file that is gone. Throws
+   * an operator error if they cannot be used.
+   */
+  async #loadTrust(pool: Pool, config: ServiceConfig): Promise<void> {
+    const { pool: before, config: configBefore } = this.#now;
+    const needed = new Map<string, CheckCa>();
+    const need = (ca: CheckCa) => needed.set(formatCheckCa(ca), ca);
+    const isOther = formatCheckCa(config.checkCa) !== formatCheckCa(configBefore.checkCa);
+    if (isOther && config.checkCa.kind === "file") need(config.checkCa);
+    for (const [name, { check, settings }] of pool) {
+      const old = before.get(name);
+      const isNew = old === undefined || formatCheck(old.check.question) !== formatCheck(check.question) ||
+        formatCheckCa(old.check.ca) !== formatCheckCa(check.ca);
+      const isNeeded = check.question.kind === "https" || settings.checkCa !== null && check.ca.kind === "file";
+      if (isNew && isNeeded) need(check.ca);
+    }
+    for (const ca of needed.values()) await this.#host.authorities.load(ca);
+  }
+
+  /** Throws `conflict` if a server is the balancer itself. */
+  #refuseLoops(pool: Pool, listening: readonly Listening[]): void {
+    const own = listening.flatMap(({ indexes }) => indexes.map((index) => this.#host.listeners.addressOf(index)));
+    const isNewListener = listening.some((one) => !this.#now.listening.includes(one));
+    const ownIps = this.#host.ownIps();
+    const everywhere = [...own, ...this.#host.addresses()];
+    for (const [name, server] of pool) {
+      const addresses = this.#now.pool.has(name) ? isNewListener ? own : [] : everywhere;
+      for (const address of addresses) refuseLoop(server.address, address, ownIps);
+    }
+  }
+
+  /** Checks or traffic have changed the condition of a server. */
+  #onCondition(server: TableServer, condition: ServerCondition): void {
+    logCondition(server.name, condition);
+    if (condition.state === "draining") this.#host.engine().vacate(server.slot);
+  }
+
+  /** Ends the drain time of the server with this slot, if it is still being removed. */
+  #expireRemoval(slot: number): void {
+    if (this.#removals.ofSlot(slot) === undefined) return;
+    this.#admission.expire(slot);
+    this.#host.engine().vacate(slot);
+  }
+
+  /** Ends the removal of the server with this slot, if it is being removed and has no connection left. */
+  #finishRemoval(slot: number, isEmpty = this.#host.engine().isEmpty(slot)): void {
+    const removing = this.#removals.ofSlot(slot);
+    if (removing === undefined || !isEmpty) return;
+    this.#removals.finish(removing);
+    this.#admission.forget(slot);
+    this.#host.slots.give(slot);
+  }
+
+  *#connections(): Generator<OpenConnection, void, undefined> {
+    for (const connection of this.#host.engine().connections()) if (connection.service === this.index) yield connection;
+  }
+
+  get #load(): Load {
+    const { counters, availabilities } = this.#host;
+    return liveLoad(counters, availabilities, this.index);
+  }
+
+  #view({ name, slot, settings }: PoolServer): ServerView {
+    const { counters } = this.#host;
+    const count = (counter: Parameters<Counters["getOf"]>[1]) => counters.getOf(slot, counter);
+    return {
+      server: name,
+      slot,
+      ...this.#admission.conditionOf(slot),
+      ...settings,
+      open: count("serverOpen"),
+      movedAway: count("movedAway"),
+      connects: count("connects"),
+      connectFailures: count("connectFailures"),
+      sentBytes: count("sentBytes"),
+      receivedBytes: count("receivedBytes"),
+      lastFailure: this.#failures.get(slot) ?? null,
+      share: this.#show().shares.get(name) ?? 0,
+      fates: countFates((fate) => counters.getOf(slot, fate)),
+    };
+  }
+
+  #show(): Shown {
+    const { table } = this.#now;
+    if (this.#shown?.table === table) return this.#shown;
+    const { ring } = table;
+    const shares = ringShares(ring);
+    return this.#shown = {
+      table,
+      shares: new Map(ring.servers.map(({ name }, index) => [name, shares[index]])),
+      ring: { fingerprint: ringFingerprint(ring), points: ring.points.length, peakToMean: peakToMean(ring, shares) },
+    };
+  }
+}
+
+/** The servers that were in the one pool and are not in the other. */
+function removedFrom(before: Pool, after: Pool): PoolServer[] {
+  return [...before.values().filter(({ name }) => !after.has(name))];
+}
+
+/** The table of this pool; the same as before if nothing that it depends on has changed. */
+function nextTableOf({ table, pool: before }: Present, pool: Pool, { key, loadBound }: ServiceConfig): RoutingTable {
+  const isSamePool = pool.size === before.size && pool.values().every((server) => before.get(server.name) === server);
+  if (isSamePool && table.key === key && table.loadBound === loadBound) return table;
+  return nextTable({ ...table, key, loadBound }, [...pool.values()]);
+}
+
+function requireWeights(pool: Pool, cannot: string): void {
+  const total = pool.values().reduce((sum, { weight }) => sum + weight, 0);
+  if (total <= LIMITS.weightTotalMax) return;
+  const why = `the weights of the pool would add up to ${total}, and the limit is ${LIMITS.weightTotalMax}; use smaller weights`;
+  throw new OperatorError("conflict", `${cannot}: ${why}`);
+}
+
+function refuseLoop(server: Address, listener: Address, ownIps: readonly string[]): void {
+  if (!reaches(server, listener, ownIps)) return;
+  const name = JSON.stringify(formatAddress(server));
+  throw new OperatorError(
+    "conflict",
+    `Cannot use server ${name}: the balancer itself listens on that address; choose another port for one of them`,
+  );
+}
+
+/** Whether two saved servers are the same. */
+function isEqual(a: SavedServer, b: SavedServer | undefined): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** Logs a change of state by health. */
+function logCondition(server: string, { state, reason }: ServerCondition): void {
+  if (state === "up") log.info("Server {server} is up again", { server });
+  else if (state === "draining") log.info("Server {server} is draining: {reason}", { server, reason });
+  else log.warn("Server {server} is {state}: {reason}", { server, state, reason });
+}
