@@ -10,11 +10,12 @@ import { type Address, formatAddress, parseAddress } from "../values/address.ts"
 import { LIMITS } from "../values/config.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
 import { LISTEN_REASONS, listenError } from "../engine/listen.ts";
-import { countSources, type SourceAddresses } from "../values/source_addresses.ts";
+import { countSources } from "../values/source_addresses.ts";
 import type { Balancer } from "../balancer/balancer.ts";
+import type { Service } from "../balancer/service.ts";
 import { chooseFormat, type Format } from "../observe/exposition.ts";
 import { logger } from "../observe/log.ts";
-import { writeMetrics } from "../observe/metrics.ts";
+import { type MeasuredService, writeMetrics } from "../observe/metrics.ts";
 import { type HttpRequest, HttpServer } from "./http.ts";
 import { urlOf } from "./request_url.ts";
 
@@ -23,15 +24,8 @@ interface MeasuredFacts {
   readonly version: string;
   readonly engine: string;
   readonly startedAt: Date;
-  readonly localPorts: LocalPorts;
-}
-
-/** What connections to servers can come from. */
-export interface LocalPorts {
-  /** How many ports each address has; null: unknown (`readSystemLimits`). */
-  readonly perAddress: number | null;
-  /** The addresses of --source; null: the kernel chooses one. */
-  readonly sources: SourceAddresses | null;
+  /** How many ports this machine has for connections from one address to one server; null: unknown (`readSystemLimits`). */
+  readonly localPorts: number | null;
 }
 
 /** What a monitor tells about. */
@@ -49,8 +43,6 @@ interface MonitorOptions {
   readonly connectionsMax?: number;
 }
 
-/** The name of the service, until a balancer has several. */
-const SERVICE = "default";
 const STARTING = "The balancer is starting";
 const ALLOWED = ["GET", "HEAD"];
 /** How long requests may still take when the monitor is disposed of. */
@@ -139,18 +131,28 @@ export async function answerMetrics(balancer: Balancer, facts: MeasuredFacts, fo
     engine,
     startedAtSeconds: startedAt.getTime() / 1000,
     connectionsMax: balancer.connectionsMax,
-    fingerprint: balancer.ring().fingerprint,
-    localPorts: localPorts.perAddress,
-    listeners: [{ address: formatAddress(balancer.address), service: SERVICE }],
-    servers: balancer.list().map(({ server, slot, state, weight }) => ({
+    localPorts,
+    listeners: balancer.places,
+    services: balancer.services().map(measure),
+  }, format);
+  return new Response(text, { headers: { "content-type": contentType } });
+}
+
+/** What metrics show of a service. */
+function measure(service: Service): MeasuredService {
+  const { sources } = service.config;
+  return {
+    name: service.name,
+    index: service.index,
+    fingerprint: service.ring().fingerprint,
+    servers: service.list().map(({ server, slot, state, weight }) => ({
       name: server,
       slot,
       state,
       weight,
-      sources: localPorts.sources === null ? 1 : countSources(localPorts.sources, parseAddress(server).host),
+      sources: sources === null ? 1 : countSources(sources, parseAddress(server).host),
     })),
-  }, format);
-  return new Response(text, { headers: { "content-type": contentType } });
+  };
 }
 
 function unready(why: string): Response {

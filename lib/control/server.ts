@@ -17,7 +17,7 @@ import { logger } from "../observe/log.ts";
 import { type Answers, type InputOf, type OutputOf, ROUTES } from "./api.ts";
 import { type HttpRequest, HttpServer } from "./http.ts";
 import { parseInput, type RawInput, statusOf } from "./input.ts";
-import { answerMetrics, type LocalPorts } from "./monitor.ts";
+import { answerMetrics } from "./monitor.ts";
 import { describeApi } from "./openapi.ts";
 import { urlOf } from "./request_url.ts";
 import { Door } from "./socket.ts";
@@ -38,8 +38,8 @@ export interface DaemonFacts {
   readonly http: string | null;
   /** Warnings for settings of a service that the engine cannot honour. Not for `status`. */
   readonly warnOf: (settings: SettingTexts) => string[];
-  /** Not for `status`: its settings say it. */
-  readonly localPorts: LocalPorts;
+  /** For the metrics alone. */
+  readonly localPorts: number | null;
   /** A path, STANDARD_OUTPUT, or null without an access log. */
   readonly accessLog: string | null;
   readonly warnings: readonly string[];

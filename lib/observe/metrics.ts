@@ -36,17 +36,25 @@ interface MeasuredListener {
   readonly service: string;
 }
 
+/** A service: its label, the index of its counters, and its servers. */
+export interface MeasuredService {
+  readonly name: string;
+  readonly index: number;
+  readonly fingerprint: string;
+  readonly servers: readonly MeasuredServer[];
+}
+
 /** The facts that metrics show beside the counters. */
 export interface Measured {
   readonly version: string;
   readonly engine: string;
   readonly startedAtSeconds: number;
   readonly connectionsMax: number;
-  readonly fingerprint: string;
   /** How many ports this machine has for connections from one address to one server; null: unknown. */
   readonly localPorts: number | null;
+  /** By the index of the listener. */
   readonly listeners: readonly MeasuredListener[];
-  readonly servers: readonly MeasuredServer[];
+  readonly services: readonly MeasuredService[];
 }
 
 /** A server with its label as it is written. */
@@ -111,8 +119,11 @@ export const FAMILIES: readonly Family[] = [
     name: "balancer_servers",
     type: "gauge",
     help: "Servers, by state",
-    samples: (_, { servers }) =>
-      STATE_LABELS.map(([state, label]) => [label, servers.filter((server) => server.state === state).length]),
+    samples: (_, { services }) =>
+      STATE_LABELS.map(([state, label]) => [
+        label,
+        services.reduce((sum, { servers }) => sum + servers.filter((server) => server.state === state).length, 0),
+      ]),
   },
   {
     name: "balancer_open_connections_max",
@@ -130,7 +141,7 @@ export const FAMILIES: readonly Family[] = [
     name: "balancer_ring_info",
     type: "gauge",
     help: "Always 1; balancers whose rings have the same fingerprint send every client to the same server",
-    samples: (_, { fingerprint }) => [[label("fingerprint", fingerprint), 1]],
+    samples: (_, { services }) => services.map(({ name, fingerprint }) => [labels({ service: name, fingerprint }), 1]),
   },
   {
     name: "process_start_time_seconds",
@@ -179,7 +190,9 @@ export async function writeMetrics(
   measured: Measured,
   format: Format = "prometheus",
 ): Promise<{ text: string; contentType: string }> {
-  const servers = measured.servers.map((server): LabelledServer => ({ ...server, label: label("server", server.name) }));
+  const servers = measured.services.flatMap(({ name: service, servers }) =>
+    servers.map((server): LabelledServer => ({ ...server, label: labels({ service, server: server.name }) }))
+  );
   const { contentType, end } = FORMATS[format];
   let text = "";
   let turnMs = performance.now();

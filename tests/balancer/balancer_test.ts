@@ -14,13 +14,13 @@ import {
   assertThrows,
 } from "@std/assert";
 import { type Address, formatAddress, parseAddress } from "../../lib/values/address.ts";
-import { Balancer, type BalancerOptions, type ServerView } from "../../lib/balancer/balancer.ts";
+import type { ServerView } from "../../lib/balancer/service.ts";
 import { LIMITS, parseConfig } from "../../lib/values/config.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
 import { streams } from "../../lib/engine/streams/engine.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
-import type { SavedServer } from "../../lib/balancer/state_file.ts";
+import type { SavedServer } from "../../lib/values/saved_state.ts";
 import {
   ask,
   assertFatesAddUp,
@@ -39,6 +39,7 @@ import {
   writeText,
 } from "../helpers.ts";
 import { CA } from "../certificates.ts";
+import { type OneService, startBalancer } from "../one_service.ts";
 import { turn, until } from "../raw_socket.ts";
 
 const ORDINARY = { weight: 1, connectionsMax: null };
@@ -48,23 +49,9 @@ const QUIET = "30ms";
 /** Connections spread by themselves, and may go elsewhere between two exchanges. */
 const IDLE = { key: "ip:port", redistribute: "idle", quiet: QUIET };
 
-/** Without checks, which are connections, too. */
-function startBalancer(options: Partial<BalancerOptions> & { flags?: Record<string, string> } = {}): Balancer {
-  const { flags, ...rest } = options;
-  const config = parseConfig({ check: "off", workers: "2", ...flags });
-  const engine = rest.engine ?? streams;
-  const listener = rest.listener ?? engine.listen({ host: "127.0.0.1", port: 0 }, config);
-  try {
-    return new Balancer({ engine, listener, config, connectionsMax: 1000, ...rest });
-  } catch (error) {
-    listener[Symbol.dispose]();
-    throw error;
-  }
-}
-
 Deno.test("add() puts a server to work", async () => {
   await using server = startServer(sayName);
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   assertEquals(await ask(balancer.address), "");
   const added = await balancer.add(server.address, { weight: 3, connectionsMax: 7 });
   assertEquals([added.server, added.state, added.weight, added.connectionsMax], [server.name, "up", 3, 7]);
@@ -75,7 +62,7 @@ Deno.test("add() puts a server to work", async () => {
 });
 
 Deno.test("add() refuses a server that is in the pool, and the balancer's own address", async () => {
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   const server = parseAddress("192.0.2.1:80");
   await balancer.add(server, ORDINARY);
   const before = balancer.generation;
@@ -93,9 +80,9 @@ Deno.test("add() refuses a server that is in the pool, and the balancer's own ad
 Deno.test("a pool can hold so many servers and so much weight, and no more", async () => {
   const pool = (count: number, weight: number) =>
     Array.from({ length: count }, (_, i) => ({ server: `192.0.2.1:${i + 1}`, weight, connectionsMax: null }));
-  await using heavy = startBalancer({ servers: pool(LIMITS.weightTotalMax / LIMITS.weightMax, LIMITS.weightMax) });
+  await using heavy = await startBalancer({ servers: pool(LIMITS.weightTotalMax / LIMITS.weightMax, LIMITS.weightMax) });
   await assertRejects(() => heavy.add(parseAddress("192.0.2.2:1"), ORDINARY), OperatorError, String(LIMITS.weightTotalMax));
-  await using wide = startBalancer({ servers: pool(LIMITS.serversMax, 1) });
+  await using wide = await startBalancer({ servers: pool(LIMITS.serversMax, 1) });
   await assertRejects(() => wide.add(parseAddress("192.0.2.2:1"), ORDINARY), OperatorError, String(LIMITS.serversMax));
 });
 
@@ -103,7 +90,7 @@ Deno.test("a change that cannot be saved is not made", async () => {
   const disk = { full: false };
   const save = () => disk.full ? Promise.reject(new OperatorError("failed", "the disk is full")) : Promise.resolve();
   await using server = startServer(sayName);
-  await using balancer = startBalancer({ save });
+  await using balancer = await startBalancer({ save });
   await balancer.add(server.address, ORDINARY);
   const before = balancer.ring().fingerprint;
   disk.full = true;
@@ -117,12 +104,12 @@ Deno.test("a change that cannot be saved is not made", async () => {
 Deno.test("what is saved starts the same pool again", async () => {
   let saved: readonly SavedServer[] = [];
   const save = (servers: readonly SavedServer[]) => Promise.resolve(void (saved = servers));
-  await using first = startBalancer({ save });
+  await using first = await startBalancer({ save });
   await first.add(parseAddress("192.0.2.1:80"), { weight: 2, connectionsMax: null });
   await first.add(parseAddress("[2001:db8::1]:80"), { weight: 1, connectionsMax: 5 });
   await first.add(parseAddress("db.example:80"), ORDINARY);
   await first.remove("db.example:80", 0);
-  await using second = startBalancer({ servers: saved });
+  await using second = await startBalancer({ servers: saved });
   const timeless = (servers: ServerView[]) => servers.map((server) => ({ ...server, since: undefined }));
   assertEquals(timeless(second.list()), timeless(first.list()));
   assertEquals(second.ring(), first.ring());
@@ -132,7 +119,7 @@ Deno.test("checks are counted by outcome, for each server", async () => {
   await using good = startServer(async (socket) => await writeText(socket, "+PONG"));
   await using wrong = startServer(async (socket) => await writeText(socket, "-ERR"));
   const flags = { check: "expect:+PONG", "check-interval": "50ms", "check-timeout": "50ms" };
-  await using balancer = startBalancer({ flags });
+  await using balancer = await startBalancer({ flags });
   const absent = unusedAddress();
   for (const address of [good.address, wrong.address, absent]) await balancer.add(address, ORDINARY);
   const slots = new Map(balancer.list().map(({ server, slot }) => [server, slot]));
@@ -146,7 +133,7 @@ Deno.test("checks are counted by outcome, for each server", async () => {
 });
 
 Deno.test("change() sets what is given and leaves the rest", async () => {
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   await balancer.add(parseAddress("192.0.2.1:80"), { weight: 1, connectionsMax: 9 });
   await balancer.add(parseAddress("192.0.2.2:80"), ORDINARY);
   const { weight, connectionsMax, share } = await balancer.change("192.0.2.1:80", { weight: 3 });
@@ -160,7 +147,7 @@ Deno.test("change() sets what is given and leaves the rest", async () => {
 Deno.test("a server whose file of authorities has gone can be drained, weighed and checked in another way", async () => {
   const path = await Deno.makeTempFile({ prefix: "balancer_ca_" });
   await Deno.writeTextFile(path, CA);
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   const { server } = await balancer.add(await unusedAddress(), { check: "https:/up", checkCa: path });
   await Deno.remove(path);
   assertEquals((await balancer.change(server, { draining: true })).state, "draining");
@@ -171,7 +158,7 @@ Deno.test("a server whose file of authorities has gone can be drained, weighed a
 });
 
 Deno.test("remove() of a server without connections is done at once", async () => {
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
   assertEquals(await balancer.remove("192.0.2.1:80", 60_000), { server: "192.0.2.1:80", open: 0, moved: 0, ended: 0 });
   assertEquals(balancer.list(), []);
@@ -181,7 +168,7 @@ Deno.test("remove() of a server without connections is done at once", async () =
 
 Deno.test("remove() lets connections finish, and ends those that do not", async () => {
   await using server = startServer(echo);
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   await balancer.add(server.address, ORDINARY);
   using quick = await openVia(balancer);
   using slow = await openVia(balancer);
@@ -202,7 +189,7 @@ Deno.test("remove() lets connections finish, and ends those that do not", async 
 
 Deno.test("a server added again while it drains keeps its connections, and its removal is cancelled", async () => {
   await using server = startServer(echo);
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   await balancer.add(server.address, ORDINARY);
   using client = await openVia(balancer);
   const removal = assertRejects(() => balancer.remove(server.name, 60_000), OperatorError, "was cancelled");
@@ -215,7 +202,7 @@ Deno.test("a server added again while it drains keeps its connections, and its r
 
 Deno.test("a new server never inherits the numbers of one that was removed", async () => {
   await using server = startServer(sayName);
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   await balancer.add(server.address, ORDINARY);
   await ask(balancer.address);
   await balancer.remove(server.name, 1000);
@@ -232,7 +219,7 @@ Deno.test("changes asked for at once are made one after another", async () => {
     await new Promise((resolve) => setTimeout(resolve));
     running.now--;
   };
-  await using balancer = startBalancer({ save });
+  await using balancer = await startBalancer({ save });
   const names = Array.from({ length: 20 }, (_, i) => `192.0.2.1:${i + 1}`);
   await Promise.all(names.map((name) => balancer.add(parseAddress(name), ORDINARY)));
   assertEquals(running.most, 1);
@@ -242,7 +229,7 @@ Deno.test("changes asked for at once are made one after another", async () => {
 Deno.test("a client of a removed server comes back to it when it is added again", async () => {
   await using one = startServer(sayName);
   await using two = startServer(sayName);
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   await balancer.add(one.address, ORDINARY);
   await balancer.add(two.address, ORDINARY);
   const home = await ask(balancer.address);
@@ -253,14 +240,14 @@ Deno.test("a client of a removed server comes back to it when it is added again"
 });
 
 Deno.test("a stopping balancer changes nothing more", async () => {
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   await balancer.stop(0);
   await assertRejects(() => balancer.add(parseAddress("192.0.2.1:80"), ORDINARY), OperatorError, "the balancer is stopping");
 });
 
 Deno.test("stop() ends drains as well", async () => {
   await using server = startServer(hold);
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   await balancer.add(server.address, ORDINARY);
   using client = await connect(balancer.address);
   while (balancer.list()[0].connects === 0) await new Promise((resolve) => setTimeout(resolve));
@@ -275,12 +262,12 @@ Deno.test("stop() ends drains as well", async () => {
 Deno.test("a pool that contains the listening address is refused", () => {
   const listener = streams.listen({ host: "127.0.0.1", port: 0 }, parseConfig());
   const servers = [{ server: `127.0.0.1:${listener.address.port}`, ...ORDINARY }];
-  assertThrows(() => startBalancer({ listener, servers }), OperatorError, "the balancer itself listens on that address");
+  assertThrows(() => await startBalancer({ listener, servers }), OperatorError, "the balancer itself listens on that address");
 });
 
 Deno.test("the figures can be asked for while the balancer stops", async () => {
   await using server = startServer(echo);
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   await balancer.add(server.address, ORDINARY);
   await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
   using _client = await openVia(balancer);
@@ -296,7 +283,7 @@ Deno.test("the figures can be asked for while the balancer stops", async () => {
 Deno.test("what cannot be saved changes nobody's draining", async () => {
   const disk = { full: false };
   const save = () => disk.full ? Promise.reject(new OperatorError("failed", "the disk is full")) : Promise.resolve();
-  await using balancer = startBalancer({ save });
+  await using balancer = await startBalancer({ save });
   await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
   disk.full = true;
   await assertRejects(() => balancer.change("192.0.2.1:80", { draining: true }), OperatorError, "the disk is full");
@@ -311,7 +298,7 @@ Deno.test("what cannot be saved changes nobody's draining", async () => {
 Deno.test("a drain is saved with the pool, stays when others change, and starts again with it", async () => {
   let saved: readonly SavedServer[] = [];
   const save = (servers: readonly SavedServer[]) => Promise.resolve(void (saved = servers));
-  await using first = startBalancer({ save });
+  await using first = await startBalancer({ save });
   for (const name of ["192.0.2.1:80", "192.0.2.2:80"]) await first.add(parseAddress(name), ORDINARY);
   await first.change("192.0.2.1:80", { draining: true });
   await first.change("192.0.2.1:80", { weight: 2 });
@@ -321,7 +308,7 @@ Deno.test("a drain is saved with the pool, stays when others change, and starts 
     { server: "192.0.2.1:80", weight: 2, connectionsMax: null, draining: true },
     { server: "192.0.2.3:80", weight: 1, connectionsMax: null },
   ]);
-  await using second = startBalancer({ servers: saved });
+  await using second = await startBalancer({ servers: saved });
   assertEquals(second.list().map(({ state, reason }) => [state, reason]), [["draining", "balancerctl drain"], ["up", null]]);
   assertEquals(second.countServers(), { up: 1, resting: 0, down: 0, draining: 1, removing: 0 });
   assertEquals(second.ring(), first.ring(), "a drain leaves the ring alone");
@@ -331,7 +318,7 @@ Deno.test("a drain is saved with the pool, stays when others change, and starts 
 
 Deno.test("a server that was drained, removed and added again is not draining", async () => {
   let saved: readonly SavedServer[] = [];
-  await using balancer = startBalancer({ save: (servers) => Promise.resolve(void (saved = servers)) });
+  await using balancer = await startBalancer({ save: (servers) => Promise.resolve(void (saved = servers)) });
   await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
   await balancer.change("192.0.2.1:80", { draining: true });
   await balancer.remove("192.0.2.1:80", 0);
@@ -340,7 +327,7 @@ Deno.test("a server that was drained, removed and added again is not draining", 
 });
 
 Deno.test("drains, undrains and other changes asked for at once: the last word counts, and none is lost", async () => {
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   const name = "192.0.2.1:80";
   await balancer.add(parseAddress(name), ORDINARY);
   const changes = [{ draining: true }, { weight: 5 }, { draining: false }, { connectionsMax: 9 }, { draining: true }, {
@@ -353,7 +340,7 @@ Deno.test("drains, undrains and other changes asked for at once: the last word c
 });
 
 Deno.test("a drain asked for again keeps its time", async () => {
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
   const { since } = await balancer.change("192.0.2.1:80", { draining: true });
   const again = await balancer.change("192.0.2.1:80", { draining: true });
@@ -362,7 +349,7 @@ Deno.test("a drain asked for again keeps its time", async () => {
 
 Deno.test("a server that is being removed is not changed", async () => {
   await using server = startServer(hold);
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   await balancer.add(server.address, ORDINARY);
   using _client = await connect(balancer.address);
   await until(() => balancer.list()[0].connects === 1, "the connection");
@@ -381,7 +368,7 @@ Deno.test("a server that is being removed is not changed", async () => {
 
 Deno.test("a drained server is draining, a removed one with connections is removing", async () => {
   await using server = startServer(hold);
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   await balancer.add(server.address, ORDINARY);
   await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
   await balancer.change("192.0.2.1:80", { draining: true });
@@ -399,7 +386,7 @@ Deno.test("a drained server is draining, a removed one with connections is remov
 });
 
 Deno.test("a command about an unknown server names the nearest three of the pool, or says how to list them", async () => {
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   for (const port of [8001, 8002, 8003, 8004]) await balancer.add(parseAddress(`192.0.2.1:${port}`), ORDINARY);
   const nearest = 'did you mean "192.0.2.1:8001", "192.0.2.1:8002" or "192.0.2.1:8003"?';
   const message = `Server "192.0.2.1:8010" is not in the pool: ${nearest}`;
@@ -417,7 +404,7 @@ Deno.test("a command about an unknown server names the nearest three of the pool
 
 for (const level of ["new", "unanswered"]) {
   Deno.test(`startRebalance() at level ${level} is refused, and says which level it takes`, async () => {
-    await using balancer = startBalancer({ flags: { redistribute: level } });
+    await using balancer = await startBalancer({ flags: { redistribute: level } });
     const { kind, message } = assertThrows(() => balancer.rebalancer.start(100), OperatorError);
     assertEquals(kind, "conflict");
     assertStringIncludes(message, `--redistribute is ${level}`);
@@ -427,7 +414,7 @@ for (const level of ["new", "unanswered"]) {
 }
 
 Deno.test("plan() of a server that is not there, or is there already, is refused", async () => {
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
   const server = "192.0.2.2:80";
   for (const change of [{ kind: "remove", server }, { kind: "weight", server, weight: 2 }] as const) {
@@ -443,7 +430,7 @@ Deno.test("plan() of a server that is not there, or is there already, is refused
 });
 
 Deno.test("plan() says what the change then does to the shares, and changes nothing", async () => {
-  await using balancer = startBalancer();
+  await using balancer = await startBalancer();
   for (let i = 1; i <= 3; i++) await balancer.add(parseAddress(`192.0.2.${i}:80`), ORDINARY);
   const before = { list: balancer.list(), generation: balancer.generation };
   const { movedShare, flows, servers } = balancer.plan({ kind: "remove", server: "192.0.2.2:80" });
@@ -459,7 +446,7 @@ Deno.test("plan() says what the change then does to the shares, and changes noth
 });
 
 Deno.test("explain() without a server, and of what is no client", async () => {
-  await using balancer = startBalancer({ flags: { key: "ip:port" } });
+  await using balancer = await startBalancer({ flags: { key: "ip:port" } });
   const { client, server, order } = balancer.explain("192.0.2.7:5000", 3);
   assertEquals([client, server, order], ["192.0.2.7:5000", null, []]);
   for (const text of ["foo", "", "192.0.2.7", "192.0.2.300:80"]) {
@@ -480,7 +467,7 @@ async function askAndWait(address: Address): Promise<void> {
 const CASES: Record<string, Case> = {
   async "a drained server gets no clients and keeps its connections; undrained it gets its clients again"(engine) {
     await using one = startServer(echo);
-    await using balancer = startBalancer({ engine });
+    await using balancer = await startBalancer({ engine });
     await balancer.add(one.address, ORDINARY);
     using client = await openVia(balancer);
     await using two = startServer(sayName);
@@ -514,7 +501,7 @@ const CASES: Record<string, Case> = {
   async "a drain and another weight in one change"(engine) {
     let saves = 0;
     await using server = startServer(sayName);
-    await using balancer = startBalancer({ engine, save: () => Promise.resolve(void saves++) });
+    await using balancer = await startBalancer({ engine, save: () => Promise.resolve(void saves++) });
     await balancer.add(server.address, ORDINARY);
     await balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
     const { generation } = balancer;
@@ -544,7 +531,7 @@ const CASES: Record<string, Case> = {
 
   async "a server that is being removed is shown at every moment"(engine) {
     await using server = startServer(echo);
-    await using balancer = startBalancer({ engine });
+    await using balancer = await startBalancer({ engine });
     await balancer.add(server.address, ORDINARY);
     using _client = await openVia(balancer);
     const removal = balancer.remove(server.name, 60_000);
@@ -568,7 +555,7 @@ const CASES: Record<string, Case> = {
 
   async "remove() at the end of its time cuts what is left"(engine) {
     await using server = startServer(echo);
-    await using balancer = startBalancer({ engine });
+    await using balancer = await startBalancer({ engine });
     await balancer.add(server.address, ORDINARY);
     using client = await openVia(balancer);
     assertEquals(await soon(balancer.remove(server.name, 50)), { server: server.name, open: 1, moved: 0, ended: 1 });
@@ -578,7 +565,7 @@ const CASES: Record<string, Case> = {
 
   async "remove() of the only server cuts clients that have said nothing, too, and counts them"(engine) {
     await using server = startServer(hold);
-    await using balancer = startBalancer({ engine });
+    await using balancer = await startBalancer({ engine });
     await balancer.add(server.address, ORDINARY);
     using client = await connect(balancer.address);
     await until(() => balancer.get(server.name).connects === 1, "the connection");
@@ -589,7 +576,7 @@ const CASES: Record<string, Case> = {
 
   async "a server added again while it is being removed keeps its connections, and whoever waits hears of it"(engine) {
     await using server = startServer(echo);
-    await using balancer = startBalancer({ engine });
+    await using balancer = await startBalancer({ engine });
     await balancer.add(server.address, ORDINARY);
     using client = await openVia(balancer);
     const waiting = [balancer.remove(server.name, 100), balancer.remove(server.name, 60_000)];
@@ -672,7 +659,7 @@ const CASES: Record<string, Case> = {
   },
 
   async "explain() names the server that a client then gets, and why no other"(engine) {
-    await using balancer = startBalancer({ engine });
+    await using balancer = await startBalancer({ engine });
     await using stack = new AsyncDisposableStack();
     const servers = Array.from({ length: 3 }, () => stack.use(startServer(sayName)));
     for (const { address } of servers) await balancer.add(address, ORDINARY);
@@ -691,7 +678,7 @@ const CASES: Record<string, Case> = {
   async "last() tells how connections ended, when and at which server"(engine) {
     const before = Date.now();
     await using server = startServer(sayName);
-    await using balancer = startBalancer({ engine });
+    await using balancer = await startBalancer({ engine });
     await ask(balancer.address);
     await balancer.add(server.address, ORDINARY);
     await ask(balancer.address); // a text that sayName does not read would be answered with a reset
@@ -713,7 +700,7 @@ const CASES: Record<string, Case> = {
     const address = unusedAddress();
     await using other = startServer(sayName);
     const flags = { key: "ip:port", fall: "1", rest: "50ms" };
-    await using balancer = startBalancer({ engine, flags });
+    await using balancer = await startBalancer({ engine, flags });
     const { server: name } = await balancer.add(address, { weight: 200, connectionsMax: null });
     await balancer.add(other.address, ORDINARY);
     while (balancer.get(name).state === "up") assertEquals(await ask(balancer.address), other.name);
@@ -737,7 +724,7 @@ const CASES: Record<string, Case> = {
       await echo(socket, 0);
     };
     await using server = startServer(handle);
-    await using balancer = startBalancer({ engine, flags });
+    await using balancer = await startBalancer({ engine, flags });
     await balancer.add(server.address, ORDINARY);
     await until(() => server.accepted > 1 && balancer.get(server.name).state === "up", "checks that pass");
     isWell = false;
@@ -755,7 +742,7 @@ const CASES: Record<string, Case> = {
     await using bad = await startResettingServer();
     await using other = startServer(sayName);
     const flags = { check: "tcp", "check-interval": "50ms", "check-timeout": "50ms", key: "ip:port", fall: "2", rest: "1m" };
-    await using balancer = startBalancer({ engine, flags });
+    await using balancer = await startBalancer({ engine, flags });
     const { server: name } = await balancer.add(bad.address, { weight: 200 });
     await balancer.add(other.address);
     while (balancer.get(name).state === "up") await askAndWait(balancer.address);
@@ -768,7 +755,7 @@ const CASES: Record<string, Case> = {
   async "of two servers that reset every client one rests, and the other stays up"(engine) {
     await using one = await startResettingServer();
     await using two = await startResettingServer();
-    await using balancer = startBalancer({ engine, flags: { key: "ip:port", fall: "1", rest: "1m" } });
+    await using balancer = await startBalancer({ engine, flags: { key: "ip:port", fall: "1", rest: "1m" } });
     for (const { address } of [one, two]) await balancer.add(address);
     const failures = () => balancer.list().filter(({ lastFailure }) => lastFailure !== null).length;
     while (failures() < 2 || balancer.countServers().resting === 0) await askAndWait(balancer.address);
@@ -796,7 +783,7 @@ const CASES: Record<string, Case> = {
       rise: "1",
       key: "ip:port",
     };
-    await using balancer = startBalancer({ engine, flags });
+    await using balancer = await startBalancer({ engine, flags });
     await balancer.add(one.address, { checkPort: statusOfOne.address.port });
     await balancer.add(two.address, { checkPort: statusOfTwo.address.port });
     for (const name of [one.name, two.name, one.name]) {
@@ -818,7 +805,7 @@ const CASES: Record<string, Case> = {
     await using one = startServer(echo);
     await using two = startServer(echo);
     const flags = { ...IDLE, check: "http:/", "check-interval": "50ms", "check-timeout": "50ms" };
-    await using balancer = startBalancer({ engine, flags });
+    await using balancer = await startBalancer({ engine, flags });
     await balancer.add(one.address, { checkPort: statuses.address.port, weight: 200 });
     await balancer.add(two.address, { check: "off" });
     const opened: Deno.TcpConn[] = [];
@@ -845,7 +832,7 @@ const CASES: Record<string, Case> = {
       await echo(socket, 0);
     });
     const flags = { check: "http:/", "check-interval": "50ms", "check-timeout": "50ms" };
-    await using balancer = startBalancer({ engine, flags });
+    await using balancer = await startBalancer({ engine, flags });
     await balancer.add(server.address);
     await until(() => balancer.get(server.name).state === "draining", "the server to be draining");
     assertMatch(await ask(balancer.address, "hello"), /hello$/);
@@ -853,7 +840,7 @@ const CASES: Record<string, Case> = {
 
   async "check() makes the check of a server now, and says each step"(engine) {
     await using server = startServer((socket) => writeText(socket, "HTTP/1.1 503 busy\r\n\r\n"));
-    await using balancer = startBalancer({ engine });
+    await using balancer = await startBalancer({ engine });
     await balancer.add(server.address, { checkPort: 1 });
     const off = await balancer.check(server.name);
     assertEquals([off.check, off.asked, off.verdict, off.reason], ["tcp", server.name, "passed", null]);
@@ -875,13 +862,13 @@ const CASES: Record<string, Case> = {
     const address = unusedAddress();
     const flags = { check: "tcp", "check-interval": "50ms", "check-timeout": "50ms", fall: "1", rise: "1" };
     let saved: readonly SavedServer[] = [];
-    const first = startBalancer({ engine, flags, save: (servers) => Promise.resolve(void (saved = servers)) });
+    const first = await startBalancer({ engine, flags, save: (servers) => Promise.resolve(void (saved = servers)) });
     const { server: name } = await first.add(address);
     await until(() => first.get(name).state === "down", "the server to be down");
     const { since, reason } = first.get(name);
     await first.stop(0);
     const known = first.known();
-    await using second = startBalancer({ engine, flags, servers: saved, known });
+    await using second = await startBalancer({ engine, flags, servers: saved, known });
     assertEquals([second.get(name).state, second.get(name).since, second.get(name).reason], ["down", since, reason]);
     await using _back = startServer(sayName, address);
     await until(() => second.get(name).state === "up", "the server to be up");
@@ -905,7 +892,7 @@ async function startPair(engine: EngineKind, count = 1, handle = echo, weight = 
   const stack = new AsyncDisposableStack();
   const one = stack.use(startServer(handle));
   const two = stack.use(startServer(echo));
-  const balancer = stack.use(startBalancer({ engine, flags: { ...IDLE, "load-bound": "off" } }));
+  const balancer = stack.use(await startBalancer({ engine, flags: { ...IDLE, "load-bound": "off" } }));
   await balancer.add(one.address, ORDINARY);
   const clients: Deno.TcpConn[] = [];
   for (let i = 0; i < count; i++) {
@@ -920,7 +907,7 @@ async function startPair(engine: EngineKind, count = 1, handle = echo, weight = 
 }
 
 /** Resolves when nothing has moved on any connection for as long as an exchange takes to be over. */
-async function quiet(balancer: Balancer): Promise<void> {
+async function quiet(balancer: OneService): Promise<void> {
   const states = () =>
     balancer.list().filter(({ state }) => state === "up").flatMap(({ server }) =>
       balancer.plan({ kind: "remove", server }).connections.map(({ state }) => state)
@@ -929,12 +916,12 @@ async function quiet(balancer: Balancer): Promise<void> {
 }
 
 /** Resolves when the removal of the server has begun. */
-async function leaving(balancer: Balancer, name: string): Promise<void> {
+async function leaving(balancer: OneService, name: string): Promise<void> {
   await until(() => balancer.list().some(({ server, state }) => server === name && state === "removing"), "the removal");
 }
 
 /** The server that the ring gives this client to. */
-function ownerOf(balancer: Balancer, client: Deno.TcpConn): string | null {
+function ownerOf(balancer: OneService, client: Deno.TcpConn): string | null {
   const { hostname, port } = client.localAddr as Deno.NetAddr;
   return balancer.explain(`${hostname}:${port}`, 0).server;
 }
@@ -944,7 +931,7 @@ async function exchange(client: Deno.TcpConn, text: string): Promise<string> {
   return new TextDecoder().decode(await soon(readBytes(client, text.length), "the answer"));
 }
 
-async function openVia(balancer: Balancer): Promise<Deno.TcpConn> {
+async function openVia(balancer: OneService): Promise<Deno.TcpConn> {
   const client = await connect(balancer.address);
   await exchange(client, "x");
   return client;

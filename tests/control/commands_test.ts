@@ -361,26 +361,26 @@ async function startTerminal(flags: Record<string, string> = {}) {
   const folder = await Deno.makeTempDir({ prefix: "balancer_test_" });
   stack.defer(() => Deno.remove(folder, { recursive: true }));
   const path = `${folder}/run/control.sock`;
-  const config = parseConfig({ check: "off", key: "ip:port", "load-bound": "off", ...flags });
-  const listener = streams.listen({ host: "127.0.0.1", port: 0 }, config);
-  const balancer = stack.use(new Balancer({ engine: streams, listener, config, connectionsMax: 1000 }));
+  const balancer = stack.use(await startBalancer({ flags: { key: "ip:port", "load-bound": "off", ...flags } }));
   const files = {
     stateFile: "/nowhere",
     lockFile: "/nowhere",
     logFile: null,
     http: null,
-    localPorts: { perAddress: null, sources: null },
+    localPorts: null,
+    warnOf: () => [],
     accessLog: null,
   };
   const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), settings: {}, warnings: [], ...files };
   await claimSocket(path);
-  stack.use(await serveControl({ path, balancer, facts, stop: () => {} }));
+  stack.use(await serveControl({ path, balancer: balancer.balancer, facts, stop: () => {} }));
   const client = stack.use(new ControlClient("test", path));
   const lines: string[] = [];
   const sentences: string[] = [];
   let interrupts = new AbortController();
   const context: CommandContext = {
     client,
+    clientOf: () => client,
     name: "test",
     say: (sentence) => sentences.push(sentence),
     show: (line) => lines.push(line),

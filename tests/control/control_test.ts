@@ -30,9 +30,7 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
   const folder = await Deno.makeTempDir({ prefix: "balancer_test_" });
   stack.defer(() => Deno.remove(folder, { recursive: true }));
   const path = `${folder}/run/control.sock`;
-  const config = parseConfig({ check: "off", ...flags });
-  const listener = streams.listen({ host: "127.0.0.1", port: 0 }, config);
-  const balancer = stack.use(new Balancer({ engine: streams, listener, config, connectionsMax: 1000 }));
+  const balancer = stack.use(await startBalancer({ flags }));
   const stops: number[] = [];
   const facts = {
     name: "test",
@@ -44,12 +42,13 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
     lockFile: "/nowhere",
     logFile: null,
     http: null,
-    localPorts: { perAddress: null, sources: null },
+    localPorts: null,
+    warnOf: () => [],
     accessLog: null,
     warnings: [],
   };
   await claimSocket(path);
-  stack.use(await serveControl({ path, balancer, facts, stop: (graceMs) => stops.push(graceMs), requestTimeMaxMs }));
+  stack.use(await serveControl({ path, balancer: balancer.balancer, facts, stop: (graceMs) => stops.push(graceMs), requestTimeMaxMs }));
   const client = stack.use(new ControlClient("test", path));
   const http = Deno.createHttpClient({ proxy: { transport: "unix", path } });
   stack.defer(() => http.close());

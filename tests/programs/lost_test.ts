@@ -2,8 +2,7 @@
 // plays a hundred rounds.
 
 import { assertEquals } from "@std/assert";
-import { Balancer } from "../../lib/balancer/balancer.ts";
-import { type Level, parseConfig } from "../../lib/values/config.ts";
+import { type Level } from "../../lib/values/config.ts";
 import { countFates } from "../../lib/values/fates.ts";
 import { formatAddress } from "../../lib/values/address.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
@@ -12,6 +11,7 @@ import { MODES } from "../../tools/lost/options.ts";
 import { Random } from "../../tools/random.ts";
 import { countLost, type Round, runRounds, sumRounds } from "../../tools/lost/rounds.ts";
 import { startServers } from "../../tools/lost/server_process.ts";
+import { startBalancer } from "../one_service.ts";
 
 const CLIENTS = 500;
 const SERVERS = 5;
@@ -72,7 +72,7 @@ async function play(engine: keyof typeof ENGINES, level: Level, loss: LossName, 
       random: new Random(SEED),
       signal,
     });
-    const config = parseConfig({
+    const flags = {
       "redistribute": level,
       "quiet": QUIET,
       "load-bound": "off",
@@ -84,13 +84,12 @@ async function play(engine: keyof typeof ENGINES, level: Level, loss: LossName, 
       "rise": "1",
       "rest": "off", // a server that is killed again and again would rest for ever longer
       "workers": "2",
-    });
-    await using balancer = new Balancer({
+    };
+    await using balancer = await startBalancer({
       engine: ENGINES[engine],
-      listener: ENGINES[engine].listen({ host: "127.0.0.1", port: 0 }, config),
       connectionsMax: 5000,
       servers: servers.list.map(({ address }) => ({ server: formatAddress(address), weight: 1, connectionsMax: null })),
-      config,
+      flags,
     });
     const { counters } = balancer;
     return sumRounds(

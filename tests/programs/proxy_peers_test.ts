@@ -3,8 +3,6 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Address, formatAddress } from "../../lib/values/address.ts";
-import { Balancer } from "../../lib/balancer/balancer.ts";
-import { parseConfig } from "../../lib/values/config.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
 import { Random } from "../../tools/random.ts";
@@ -12,6 +10,7 @@ import { quietPorts } from "../../tools/lost/server_process.ts";
 import { connect, soon, writeText } from "../helpers.ts";
 import { turn, until } from "../raw_socket.ts";
 import { needing } from "../tools.ts";
+import { type OneService, startBalancer } from "../one_service.ts";
 
 const random = new Random(Date.now());
 
@@ -92,17 +91,9 @@ http {
     return await listening(port);
   }
 
-  balancer(kind: EngineKind, flags: Record<string, string>, servers: readonly Address[]): Balancer {
-    const config = parseConfig({ check: "off", workers: "2", ...flags });
-    return this.#stack.use(
-      new Balancer({
-        engine: kind,
-        listener: kind.listen({ host: "127.0.0.1", port: 0 }, config),
-        connectionsMax: 1000,
-        servers: servers.map((server) => ({ server: formatAddress(server), weight: 1, connectionsMax: null })),
-        config,
-      }),
-    );
+  async balancer(engine: EngineKind, flags: Record<string, string>, servers: readonly Address[]): Promise<OneService> {
+    const saved = servers.map((server) => ({ server: formatAddress(server), weight: 1, connectionsMax: null }));
+    return this.#stack.use(await startBalancer({ engine, flags, servers: saved }));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -138,7 +129,7 @@ async function get(client: Deno.TcpConn, path: string): Promise<string> {
 }
 
 /** Whether the server's one connection is between two exchanges. */
-function isIdle(balancer: Balancer, server: Address): boolean {
+function isIdle(balancer: OneService, server: Address): boolean {
   const { connections } = balancer.plan({ kind: "remove", server: formatAddress(server) });
   return connections.some(({ state, count }) => state === "idle" && count === 1);
 }
@@ -155,7 +146,7 @@ const CASES: Record<string, Case> = {
       `HAProxy tells us the client (${theirs}), and we tell nginx (${ours})`,
       [["haproxy", "nginx"], async (kind, stage) => {
         const { address, log } = await stage.nginx("behind");
-        const balancer = stage.balancer(kind, { "accept-proxy": "127.0.0.1", proxy: ours }, [address]);
+        const balancer = await stage.balancer(kind, { "accept-proxy": "127.0.0.1", proxy: ours }, [address]);
         const send = theirs === "v1" ? "send-proxy" : "send-proxy-v2 proxy-v2-options crc32c,unique-id";
         const front = await stage.haproxy("front", [
           "mode tcp",
@@ -179,7 +170,7 @@ const CASES: Record<string, Case> = {
         ["mode http", `${answer} "%[src]:%[src_port] to %[dst]:%[dst_port] %[fc_pp_unique_id]"`],
         "accept-proxy",
       );
-      const balancer = stage.balancer(kind, { proxy: version }, [behind]);
+      const balancer = await stage.balancer(kind, { proxy: version }, [behind]);
       using client = await connect(balancer.address);
       const said = await get(client, "/");
       const addresses = `127.0.0.1:${portOf(client)} to 127.0.0.1:${balancer.address.port} `;
@@ -191,7 +182,7 @@ const CASES: Record<string, Case> = {
   "after its server is killed, an idle client's second server logs the client's own address": [["nginx"], async (kind, stage) => {
     const servers = [await stage.nginx("one"), await stage.nginx("other")];
     const flags = { proxy: "v2", redistribute: "idle", quiet: "30ms" };
-    const balancer = stage.balancer(kind, flags, servers.map(({ address }) => address));
+    const balancer = await stage.balancer(kind, flags, servers.map(({ address }) => address));
     using client = await connect(balancer.address);
     const [first] = (await get(client, "/first")).split(" ");
     const [lost, left] = first === "one" ? servers : servers.toReversed();

@@ -3,8 +3,6 @@
 
 import { assert, assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Address, formatAddress } from "../../lib/values/address.ts";
-import { Balancer } from "../../lib/balancer/balancer.ts";
-import { parseConfig } from "../../lib/values/config.ts";
 import { FATE_NAMES } from "../../lib/values/fates.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
@@ -13,6 +11,7 @@ import { assertFatesAddUp, connect, readChunks, soon, writeText } from "../helpe
 import { Random } from "../../tools/random.ts";
 import { quietPorts } from "../../tools/lost/server_process.ts";
 import { until } from "../raw_socket.ts";
+import { type OneService, startBalancer } from "../one_service.ts";
 
 /** After so long an exchange is over. */
 const QUIET = "30ms";
@@ -373,7 +372,7 @@ type StartServer = (stage: Stage, label: string, port: number) => Promise<Progra
 
 /** Two servers with a balancer in front of them. */
 interface Pair extends AsyncDisposable {
-  readonly balancer: Balancer;
+  readonly balancer: OneService;
   /** Whose the clients of loopback are. */
   readonly first: Server;
   readonly other: Server;
@@ -385,13 +384,10 @@ async function startPair(stage: Stage, start: StartServer, flags: Record<string,
     const address = { host: "127.0.0.1", port: ports[i] };
     return { label, name: formatAddress(address), address, program: await start(stage, label, address.port) };
   }));
-  const config = parseConfig({ check: "off", workers: "2", quiet: QUIET, ...flags });
-  const balancer = new Balancer({
+  const balancer = await startBalancer({
     engine: stage.kind,
-    listener: stage.kind.listen({ host: "127.0.0.1", port: 0 }, config),
-    connectionsMax: 1000,
+    flags: { quiet: QUIET, ...flags },
     servers: servers.map(({ name }) => ({ server: name, weight: 1, connectionsMax: null })),
-    config,
   });
   const taker = balancer.explain("127.0.0.1:1", 0).server;
   const [first, other] = servers[0].name === taker ? servers : servers.toReversed();
