@@ -4,7 +4,7 @@
  */
 
 import { AccessLog, type AccessLogTarget } from "../observe/access_log.ts";
-import { type Address, clientKey, formatAddress, parseAddress, reaches } from "../values/address.ts";
+import { type Address, formatAddress, parseAddress, reaches } from "../values/address.ts";
 import { Admission, type KnownCondition, type ServerCondition } from "../health/admission.ts";
 import { Authorities } from "../health/authorities.ts";
 import { type Config, LIMITS } from "../values/config.ts";
@@ -24,11 +24,13 @@ import { explainClient, type Explanation } from "../routing/explain.ts";
 import { parseClient } from "../values/client_name.ts";
 import { liveLoad } from "../observe/live_load.ts";
 import { logger } from "../observe/log.ts";
+import { tableFigures } from "../routing/table_figures.ts";
+import type { TierRange } from "../routing/tiers.ts";
 import { type Plan, planChange, type PoolChange } from "../routing/plan.ts";
+import { Homing } from "./homing.ts";
 import { Rebalancer } from "./rebalance.ts";
 import { RecentEnds, type RecentFilter, type RecentList } from "../observe/recent.ts";
-import { peakToMean, ringFingerprint, ringShares } from "../routing/ring.ts";
-import { type Load, routeFirst } from "../routing/route.ts";
+import type { Load } from "../routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
 import { allocateAvailabilities, AvailabilityTable, type ServerState } from "../routing/availability.ts";
 import { formatCheck, type ServerCheck } from "../values/check_spec.ts";
@@ -185,6 +187,7 @@ export class Balancer implements AsyncDisposable {
   readonly #accessLog: AccessLog | undefined;
   readonly #clients: Clients;
   readonly #rebalancer: Rebalancer;
+  readonly #homing: Homing;
   #pool: Pool = new Map();
   #table: RoutingTable;
   #stopping = false;
@@ -216,6 +219,7 @@ export class Balancer implements AsyncDisposable {
       trustOf: (ca) => this.#authorities.trustOf(ca),
       onChange: (server, condition) => this.#onCondition(server, condition),
       onChecked: (slot, result) => this.counters.addTo(slot, counterOf(result)),
+      onTiers: logTiers,
       onSilent: (slot, { silentMs, sinceHealthyMs }) => this.#engine.lose(slot, silentMs, sinceHealthyMs),
     });
     this.#pool = new Map(
@@ -224,7 +228,7 @@ export class Balancer implements AsyncDisposable {
         this.#newServer({ name, address: parseAddress(name) }, settings),
       ]),
     );
-    const empty = emptyTable(config.key, config.loadBound);
+    const empty = emptyTable(config.key, config.loadBound, config.policy);
     this.#table = this.#pool.size === 0 ? empty : nextTable(empty, [...this.#pool.values()]);
     for (const { address } of this.#pool.values()) refuseLoop(address, listener.address, ownIps());
     const logEnd = endLogger(this.#startId);
@@ -261,18 +265,19 @@ export class Balancer implements AsyncDisposable {
         onUnreported: (count) => accessLog.drop(count, "too many connections began and ended at once"),
       },
     });
+    const service = () => ({ table: this.#table, load: this.#load, rules: config });
     this.#rebalancer = new Rebalancer({
       policy: config,
       engine: this.#engine,
-      ownerOf: (ip, port) => {
-        const index = routeFirst(this.#table, this.#load, clientKey(config.key, ip, port));
-        return index < 0 ? undefined : this.#table.slots[index];
-      },
+      service,
+      onStart: () => this.#admission.chooseTiers(),
     });
+    this.#homing = new Homing({ engine: this.#engine, services: () => [service()] });
     for (const { server: name, draining } of servers) {
       const server = this.#pool.get(name)!;
       this.#admission.enter(server, this.#checkOf(server), { draining, known: options.known?.get(name) });
     }
+    this.#admission.chooseTiers(); // not by the order in which the servers have entered
   }
 
   /** Where clients connect. */
@@ -447,6 +452,7 @@ export class Balancer implements AsyncDisposable {
       policy: this.#config,
       load: this.#load,
       connections: this.#engine.connections(),
+      tierRules: this.#config,
     });
   }
 
@@ -484,6 +490,7 @@ export class Balancer implements AsyncDisposable {
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     this.#rebalancer[Symbol.dispose]();
+    this.#homing[Symbol.dispose]();
     this.#admission[Symbol.dispose]();
     log.info("Stopping: {open} open connections have {grace} to finish", {
       open: this.counters.get("open"),
@@ -496,6 +503,7 @@ export class Balancer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping = true;
     this.#rebalancer[Symbol.dispose]();
+    this.#homing[Symbol.dispose]();
     await this.#lastChange;
     this.#admission[Symbol.dispose]();
     await this.#engine.stop(0);
@@ -582,6 +590,7 @@ export class Balancer implements AsyncDisposable {
       name,
       address,
       weight: settings.weight,
+      tier: settings.tier,
       connectionsMax: settings.connectionsMax ?? Infinity,
       slot,
       proxy: proxy === "off" ? undefined : proxy,
@@ -673,14 +682,10 @@ export class Balancer implements AsyncDisposable {
   }
 
   #show(): Shown {
-    const { generation, ring } = this.#table;
+    const { generation, servers } = this.#table;
     if (this.#shown?.generation === generation) return this.#shown;
-    const shares = ringShares(ring);
-    return this.#shown = {
-      generation,
-      shares: new Map(ring.servers.map(({ name }, index) => [name, shares[index]])),
-      ring: { fingerprint: ringFingerprint(ring), points: ring.points.length, peakToMean: peakToMean(ring, shares) },
-    };
+    const { shares, ...ring } = tableFigures(this.#table);
+    return this.#shown = { generation, shares: new Map(servers.map(({ name }, index) => [name, shares[index]])), ring };
   }
 }
 
@@ -718,6 +723,14 @@ function logCondition(server: string, { state, reason }: ServerCondition): void 
   if (state === "up") log.info("Server {server} is up again", { server });
   else if (state === "draining") log.info("Server {server} is draining: {reason}", { server, reason });
   else log.warn("Server {server} is {state}: {reason}", { server, state, reason });
+}
+
+/** Logs which tiers are in use from now on. */
+function logTiers({ low, high }: TierRange, usable: readonly number[]): void {
+  const servers = usable.slice(low, high + 1).reduce((sum, count) => sum + count, 0);
+  const tiers = low === high ? `tier ${low}` : `tiers ${low} to ${high}`;
+  const message = "New clients now use {tiers}, which have {servers} usable servers";
+  log[low === 0 && high === 0 ? "info" : "warning"](message, { tiers, servers });
 }
 
 /** The logger of connections that moved to another server. */
