@@ -26,6 +26,7 @@ import { RecentEnds, type RecentFilter, type RecentList } from "../observe/recen
 import type { Engine, EngineKind, Publication } from "../engine/engine.ts";
 import { Clients, type ClientsView } from "./clients.ts";
 import type { Reloaded } from "./list_files.ts";
+import { Homing } from "./homing.ts";
 import { Listeners } from "./listeners.ts";
 import type { Removal, Removing } from "./removals.ts";
 import { type PrepareOptions, type ServerView, Service, type ServiceHost, type ServiceView, type Step } from "./service.ts";
@@ -111,6 +112,7 @@ export class Balancer implements AsyncDisposable {
   readonly #recent = new RecentEnds(this.#startId);
   readonly #clients: Clients;
   #engine: Engine | undefined;
+  #homing: Homing | undefined;
   #accessLog: AccessLog | undefined;
   /** By index of the engine; a hole is free. Includes services that wait for their last connections. */
   readonly #services: (Service | undefined)[] = [];
@@ -391,6 +393,7 @@ export class Balancer implements AsyncDisposable {
     this.#stopping = true;
     clearInterval(this.#goneTimer);
     clearInterval(this.#retryTimer);
+    this.#homing?.[Symbol.dispose]();
     for (const service of this.#services) service?.[Symbol.dispose]();
   }
 
@@ -409,6 +412,7 @@ export class Balancer implements AsyncDisposable {
     }
     this.#state = { ...state, services: state.services.map(({ name }) => this.#byName.get(name)!.saved) };
     this.#createEngine();
+    this.#homing = new Homing({ engine: this.#engine!, services: () => this.services().map(({ homing }) => homing) });
     this.#retryListening();
   }
 

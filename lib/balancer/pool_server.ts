@@ -26,6 +26,7 @@ export function makePoolServer(saved: SavedServer, config: ServiceConfig, slot: 
     name: saved.server,
     address,
     weight: settings.weight,
+    tier: settings.tier,
     connectionsMax: settings.connectionsMax ?? Infinity,
     slot,
     proxy,

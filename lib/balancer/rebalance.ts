@@ -1,8 +1,12 @@
 /**
  * Rebalances after a server was added or has recovered: finds connections that are not with their owner, the server that the ring
- * assigns to the client, and has the engine move them there at a steady rate.
+ * assigns to the client (with other policies: that have a better place, as `routing/home.ts` says), and has the engine move them
+ * there at a steady rate.
  */
 
+import { clientKey } from "../values/address.ts";
+import { isAway } from "../routing/home.ts";
+import { type HomingService, placesOf } from "./homing.ts";
 import type { Engine } from "../engine/engine.ts";
 import { OperatorError } from "../values/errors.ts";
 import { logger } from "../observe/log.ts";
@@ -23,8 +27,10 @@ interface Rebalance {
 interface RebalancerOptions {
   readonly policy: RedistributionPolicy;
   readonly engine: Pick<Engine, "connections" | "sendToOwner">;
-  /** The slot of the server that this client gets now; undefined for none. */
-  readonly ownerOf: (ip: Uint8Array, port: number) => number | undefined;
+  /** The service whose connections are moved, at this moment. */
+  readonly service: () => HomingService;
+  /** Called when a rebalance starts, before it looks for connections: new clients return to the lowest tier, too. */
+  readonly onStart: () => void;
 }
 
 /** How often a batch of connections is moved. */
@@ -47,9 +53,9 @@ export class Rebalancer implements Disposable {
     return this.#state;
   }
 
-  /** Counts a connection that has moved to its owner. */
+  /** Counts a connection that has moved to its owner, while a rebalance is running: others go home by themselves. */
   countMove(): void {
-    this.#state = { ...this.#state, moved: this.#state.moved + 1 };
+    if (this.#state.running) this.#state = { ...this.#state, moved: this.#state.moved + 1 };
   }
 
   /**
@@ -63,6 +69,7 @@ export class Rebalancer implements Disposable {
       throw new OperatorError("conflict", `Cannot rebalance: ${why}; restart the balancer with --redistribute idle`);
     }
     if (this.#state.running) throw new OperatorError("conflict", "Cannot rebalance: a rebalance is already running; stop it first");
+    this.#options.onStart();
     const { ids, busy } = this.#findAway();
     this.#state = { running: ids.length > 0, away: ids.length, busy, moved: 0, rate };
     log.info("Rebalancing: moving {away} connections to their owners, {rate} per second; {busy} more are busy", { ...this.#state });
@@ -90,12 +97,14 @@ export class Rebalancer implements Disposable {
 
   /** The ids of connections that can move to their owner, and the number of those that cannot. */
   #findAway(): { ids: number[]; busy: number } {
-    const { engine, ownerOf, policy } = this.#options;
+    const { engine, policy, service } = this.#options;
+    const { table, load } = service();
+    const places = placesOf([service()]);
     const ids: number[] = [];
     let busy = 0;
     for (const { id, slot, facts, quietForMs, replays, ip, port } of engine.connections()) {
-      const owner = slot < 0 ? undefined : ownerOf(ip, port);
-      if (owner === undefined || owner === slot) continue;
+      const place = places.get(slot);
+      if (place === undefined || !isAway(table, load, clientKey(table.key, ip, port), place.index)) continue;
       if (decide(policy, "rebalance", facts, quietForMs, replays) === "move") ids.push(id);
       else busy++;
     }

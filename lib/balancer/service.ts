@@ -3,7 +3,7 @@
  * listeners. A change comes as the saved service that is to be; it is prepared, and taken over once it is saved.
  */
 
-import { type Address, clientKey, formatAddress, reaches } from "../values/address.ts";
+import { type Address, formatAddress, reaches } from "../values/address.ts";
 import { formatCheck, formatCheckCa, type CheckCa } from "../values/check_spec.ts";
 import { parseClient } from "../values/client_name.ts";
 import { LIMITS, parseServiceConfig, type ServiceConfig, type SettingTexts } from "../values/config.ts";
@@ -16,8 +16,9 @@ import type { ServerSettings } from "../values/server_settings.ts";
 import { type AvailabilityTable, SERVER_STATES, type ServerState } from "../routing/availability.ts";
 import { explainClient, type Explanation } from "../routing/explain.ts";
 import { type Plan, planChange, type PoolChange } from "../routing/plan.ts";
-import { peakToMean, ringFingerprint, ringShares } from "../routing/ring.ts";
-import { type Load, routeFirst } from "../routing/route.ts";
+import type { Load } from "../routing/route.ts";
+import { tableFigures } from "../routing/table_figures.ts";
+import type { TierRange } from "../routing/tiers.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
 import type { TrafficFailure } from "../routing/early_loss.ts";
 import { Admission, type KnownCondition, type ServerCondition } from "../health/admission.ts";
@@ -32,6 +33,7 @@ import { logger } from "../observe/log.ts";
 import type { Engine, EngineService, OpenConnection } from "../engine/engine.ts";
 import { ListFiles, type Reloaded } from "./list_files.ts";
 import { isSameListener, type Listeners, type Listening } from "./listeners.ts";
+import type { HomingService } from "./homing.ts";
 import { makePoolServer, type PoolServer } from "./pool_server.ts";
 import { Rebalancer } from "./rebalance.ts";
 import { Removals, type Removing } from "./removals.ts";
@@ -203,6 +205,7 @@ export class Service implements Disposable {
       }),
       trustOf: (ca) => authorities.trustOf(ca),
       onChange: (server, condition) => this.#onCondition(server, condition),
+      onTiers: logTiers,
       onChecked: (slot, result) => counters.addTo(slot, counterOf(result)),
       onSilent: (slot, { silentMs, sinceHealthyMs }) => host.engine().lose(slot, silentMs, sinceHealthyMs),
     });
@@ -215,11 +218,8 @@ export class Service implements Disposable {
         connections: () => this.#connections(),
         sendToOwner: (id) => host.engine().sendToOwner(id),
       },
-      ownerOf: (ip, port) => {
-        const { table } = this.#now;
-        const index = routeFirst(table, this.#load, clientKey(table.key, ip, port));
-        return index < 0 ? undefined : table.slots[index];
-      },
+      service: () => this.homing,
+      onStart: () => this.#admission.chooseTiers(),
     });
   }
 
@@ -227,7 +227,7 @@ export class Service implements Disposable {
   static async make(host: ServiceHost, index: number, name: string, settings: SettingTexts): Promise<Service> {
     const config = parseServiceConfig(settings);
     const lists = await ListFiles.load(config);
-    const table = emptyTable(config.key, config.loadBound);
+    const table = emptyTable(config.key, config.loadBound, config.policy);
     const published = { table, config, lists: lists.lists };
     const saved = { name, settings, listeners: [], servers: [] };
     return new Service(host, index, { saved, config, lists, pool: new Map(), table, listening: [], published });
@@ -250,6 +250,11 @@ export class Service implements Disposable {
   /** Where it listens, or could not. */
   get listening(): readonly Listening[] {
     return this.#now.listening;
+  }
+
+  /** What says where the homes of its connections are, at this moment. */
+  get homing(): HomingService {
+    return { table: this.#now.table, load: this.#load, rules: this.config };
   }
 
   /** Moves connections to their owners. */
@@ -398,6 +403,7 @@ export class Service implements Disposable {
       policy: this.config,
       load: this.#load,
       connections: this.#connections(),
+      tierRules: this.config,
     });
   }
 
@@ -504,6 +510,7 @@ export class Service implements Disposable {
       // before the first question about its state
       this.#admission.enter(server, server.check, { draining: server.draining, known: start?.known.get(name) });
     }
+    if (start !== undefined) this.#admission.chooseTiers(); // not by the order in which the servers have entered
     // Before the engine has the table: it reports an empty server only once, possibly before every thread has the table.
     for (const server of removedFrom(before.pool, next.pool)) this.#removals.begin(server);
     const [old, kept] = [before, next].map(({ listening }) => listening.flatMap(({ indexes }) => indexes));
@@ -674,13 +681,8 @@ export class Service implements Disposable {
   #show(): Shown {
     const { table } = this.#now;
     if (this.#shown?.table === table) return this.#shown;
-    const { ring } = table;
-    const shares = ringShares(ring);
-    return this.#shown = {
-      table,
-      shares: new Map(ring.servers.map(({ name }, index) => [name, shares[index]])),
-      ring: { fingerprint: ringFingerprint(ring), points: ring.points.length, peakToMean: peakToMean(ring, shares) },
-    };
+    const { shares, ...ring } = tableFigures(table);
+    return this.#shown = { table, shares: new Map(table.servers.map(({ name }, index) => [name, shares[index]])), ring };
   }
 }
 
@@ -690,10 +692,11 @@ function removedFrom(before: Pool, after: Pool): PoolServer[] {
 }
 
 /** The table of this pool; the same as before if nothing that it depends on has changed. */
-function nextTableOf({ table, pool: before }: Present, pool: Pool, { key, loadBound }: ServiceConfig): RoutingTable {
+function nextTableOf({ table, pool: before, config: old }: Present, pool: Pool, config: ServiceConfig): RoutingTable {
   const isSamePool = pool.size === before.size && pool.values().every((server) => before.get(server.name) === server);
-  if (isSamePool && table.key === key && table.loadBound === loadBound) return table;
-  return nextTable({ ...table, key, loadBound }, [...pool.values()]);
+  if (isSamePool && config === old) return table;
+  const { key, loadBound, policy } = config;
+  return nextTable({ ...table, key, loadBound, policy }, [...pool.values()]);
 }
 
 function requireWeights(pool: Pool, cannot: string): void {
@@ -715,6 +718,14 @@ function refuseLoop(server: Address, listener: Address, ownIps: readonly string[
 /** Whether two saved servers are the same. */
 function isEqual(a: SavedServer, b: SavedServer | undefined): boolean {
   return a === b || JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** Logs which tiers are in use from now on. */
+function logTiers({ low, high }: TierRange, usable: readonly number[]): void {
+  const servers = usable.slice(low, high + 1).reduce((sum, count) => sum + count, 0);
+  const tiers = low === high ? `tier ${low}` : `tiers ${low} to ${high}`;
+  const message = "New clients now use {tiers}, which have {servers} usable servers";
+  log[low === 0 && high === 0 ? "info" : "warning"](message, { tiers, servers });
 }
 
 /** Logs a change of state by health. */

@@ -19,6 +19,7 @@ import {
   DEFAULT_REBALANCE_RATE,
   LIMITS,
   parseWeight,
+  POLICIES,
   PROXY_CHOICES,
 } from "../values/config.ts";
 import { parseCount } from "../values/count.ts";
@@ -87,6 +88,7 @@ const connectionsMax = z.nullable(whole(1, LIMITS.serverConnectionsMax)).check(
 /** The settings of a server: a schema for each row of SERVER_SETTINGS. */
 const serverSettings = {
   weight,
+  tier: whole(0, LIMITS.tierMax).check(z.describe("The tier: the lowest one with enough usable servers gets the clients")),
   connectionsMax,
   proxy: z.nullable(z.enum(PROXY_CHOICES)).check(
     z.describe("Version of the PROXY header that connections to the server begin with; null for the daemon's setting"),
@@ -144,7 +146,7 @@ const Server = z.object({
   receivedBytes: count.check(z.describe("Bytes received from the server and passed on to clients")),
   lastFailure: z.nullable(z.object({ at: timestamp, reason: z.string() }))
     .check(z.describe("The last connection that the server did not accept, or lost early; null for none")),
-  share: share.check(z.describe("Share of all possible clients, exact")),
+  share: share.check(z.describe("Share of the clients of its tier: exact with the policy ring, else by weight")),
   fates: z.record(z.enum(FATE_NAMES), count),
 }).check(z.meta({ id: "Server" }));
 
@@ -270,9 +272,15 @@ const PlanQuery = z.strictObject({
   weight: z.optional(parsed(parseWeight, `A weight from 1 to ${LIMITS.weightMax}; ignored for remove`, "2")),
 });
 const beforeAndAfter = z.object({ before: z.number(), after: z.number() });
+const tierRange = z.object({ low: count, high: count });
 const Plan = z.object({
   change: z.object({ kind: z.enum(["add", "remove", "weight"]), server: serverName, weight: z.optional(count) }),
-  movedShare: share.check(z.describe("Fraction of all possible clients that get another server")),
+  policy: z.enum(POLICIES),
+  tiers: z.object({ before: tierRange, after: tierRange }).check(z.describe("The tiers that new clients use")),
+  movedShare: z.nullable(share)
+    .check(z.describe("Fraction of all possible clients that get another server; null unless the policy is ring")),
+  share: z.nullable(z.object({ before: share, after: share }))
+    .check(z.describe("The changed server's part of the new clients; by weight unless the policy is ring, null if it is first")),
   flows: z.array(z.object({ from: z.nullable(serverName), to: z.nullable(serverName), share })),
   peakToMean: beforeAndAfter,
   servers: beforeAndAfter,
@@ -290,11 +298,14 @@ const ExplainQuery = z.strictObject({
 });
 const Explanation = z.object({
   client: z.string(),
+  policy: z.enum(POLICIES),
+  tiers: z.nullable(tierRange).check(z.describe("The tiers that new clients use; null if the pool has one tier")),
   hash: z.string(),
-  probe: z.nullable(count).check(z.describe("Number of the probe that is nearest to a point; null without servers")),
+  probe: z.nullable(count).check(z.describe("Number of the probe that is nearest to a point; null without servers or ring")),
   point: z.nullable(z.string()),
   distance: z.nullable(z.number()).check(z.describe("Distance from the probe to the point, as a fraction of the circle")),
   server: z.nullable(serverName),
+  reason: z.nullable(z.string()).check(z.describe("By what another policy than ring chose it")),
   order: z.array(z.object({
     server: serverName,
     state: z.enum(SERVER_STATES),

@@ -13,7 +13,7 @@ const REASONS_MAX = 20;
 const FLOWS_MAX = 12;
 
 /** Columns of the list of servers: numbers stand on the right. */
-const LIST_SIDES: readonly Side[] = ["left", "left", "right", "right", "right", "right", "right", "right"];
+const LIST_SIDES: readonly Side[] = ["left", "left", "right", "right", "right", "right", "right", "right", "right"];
 
 /** The colours of states; one that is missing has none. */
 const STATE_PAINTS: Readonly<Record<string, "good" | "warning" | "bad">> = {
@@ -30,10 +30,13 @@ export function printList({ servers, ring }: Answers["servers"], style: Style = 
     const wayOut = "Add one with balancerctl add <inet_address> <inet_port>";
     return `No servers: clients are turned away. ${wayOut}\nRing ${ring.fingerprint}: empty`;
   }
-  const heading = ["SERVER", "STATE", "WEIGHT", "OPEN", "TOTAL", "SENT", "RECEIVED", "SHARE"].map(style.heading);
+  const hasTiers = servers.some(({ tier }) => tier > 0);
+  const names = ["SERVER", "STATE", ...(hasTiers ? ["TIER"] : []), "WEIGHT", "OPEN", "TOTAL", "SENT", "RECEIVED", "SHARE"];
+  const heading = names.map(style.heading);
   const rows = servers.map((server) => [
     server.server,
     paintState(server.state, style),
+    ...(hasTiers ? [String(server.tier)] : []),
     String(server.weight),
     server.connectionsMax === null ? String(server.open) : `${server.open}/${server.connectionsMax}`,
     String(server.connects),
@@ -72,7 +75,8 @@ export function printCheck(
 }
 
 /** A plan: which clients would move, and what would happen to open connections. */
-export function printPlan({ change, movedShare, flows, peakToMean, servers, connections }: Answers["plan"]): string {
+export function printPlan(plan: Answers["plan"]): string {
+  const { change, flows, peakToMean, servers, connections } = plan;
   const verb = { add: "Adding", remove: "Removing", weight: "Changing the weight of" }[change.kind];
   const weight = change.weight === undefined ? "" : ` (weight ${change.weight})`;
   const shown = flows.slice(0, FLOWS_MAX).map(({ from, to, share }) => [
@@ -86,7 +90,7 @@ export function printPlan({ change, movedShare, flows, peakToMean, servers, conn
   const [before, after] = [peakToMean.before, peakToMean.after].map((ratio) => ratio.toFixed(2));
   const pools = `${plural(servers.before, "server")} now, ${servers.after} afterwards`;
   return [
-    `${verb} ${change.server}${weight} moves ${percent(movedShare)} of all clients:`,
+    `${verb} ${change.server}${weight} ${effectOf(plan)}`,
     ...indent(alignColumns(shown)),
     ...(more > 0 ? [`  and ${more} more`] : []),
     `Largest share: ${before} times the fair share now, ${after} afterwards (${pools})`,
@@ -95,24 +99,46 @@ export function printPlan({ change, movedShare, flows, peakToMean, servers, conn
   ].join("\n");
 }
 
+/** What a plan says of new clients. */
+function effectOf({ policy, movedShare, share, tiers: { before, after } }: Answers["plan"]): string {
+  const isOther = before.low !== after.low || before.high !== after.high;
+  const use = isOther ? `; new clients use ${tiersText(before)} now and ${tiersText(after)} afterwards` : "";
+  if (movedShare !== null) return `moves ${percent(movedShare)} of all clients${use}:`;
+  const part = share === null
+    ? ""
+    : `: ${percent(share.before)} of the new clients now and ${percent(share.after)} afterwards, by weight`;
+  return `moves no client that is known beforehand: the policy ${policy} chooses when a client comes${part}${use}`;
+}
+
+function tiersText({ low, high }: { readonly low: number; readonly high: number }): string {
+  return low === high ? `tier ${low}` : `tiers ${low} to ${high}`;
+}
+
 /** Where a client is on the ring, and the servers that it is offered to. */
-export function printExplanation({ client, hash, probe, point, distance, server, order }: Answers["explanation"]): string {
+export function printExplanation(explanation: Answers["explanation"]): string {
+  const { client, hash, server, reason, tiers, order } = explanation;
   const rows = order.map(({ server, state, open, verdict, why }) => [
     server,
     state,
     `${open} open`,
     why === null ? verdict : `${verdict}: ${why}`,
   ]);
-  const place = distance === null
-    ? "the ring is empty"
-    : `its probe ${probe} is the nearest to a point of the ring (${point}), ${
-      (distance * 100).toPrecision(2)
-    } % of the circle away`;
+  const inTiers = tiers === null ? "" : ` (new clients use ${tiersText(tiers)})`;
+  const chosen = reason === null
+    ? `It gets server ${server}; the servers in the order of the ring${inTiers}:`
+    : `It would get server ${server}, ${reason}; the servers in the order of the policy${inTiers}:`;
   return [
-    `Client ${client} has the hash ${hash}; ${place}`,
-    server === null ? "No server can take it now" : `It gets server ${server}; the servers in the order of the ring:`,
+    `Client ${client} has the hash ${hash}; ${placeText(explanation)}`,
+    server === null ? "No server can take it now" : chosen,
     ...indent(alignColumns(rows)),
   ].join("\n");
+}
+
+function placeText({ policy, probe, point, distance }: Answers["explanation"]): string {
+  if (policy !== "ring") return `the policy ${policy} does not go by it`;
+  if (distance === null) return "the ring is empty";
+  const part = (distance * 100).toPrecision(2);
+  return `its probe ${probe} is the nearest to a point of the ring (${point}), ${part} % of the circle away`;
 }
 
 /** Recently ended connections, a line each. */

@@ -21,6 +21,7 @@ const SERVER: Shape<Answers["server"]> = {
     since: "text",
     reason: { orNull: "text" },
     weight: "number",
+    tier: "number",
     connectionsMax: { orNull: "number" },
     proxy: { orNull: "text" },
     check: { orNull: "text" },
@@ -55,6 +56,8 @@ const SERVICE: Shape<Answers["service"]> = {
 };
 
 const BEFORE_AND_AFTER = { fields: { before: "number", after: "number" } } as const;
+
+const TIERS = { fields: { low: "number", high: "number" } } as const;
 
 /** The shape of every answer. Enumerations, such as states, are plain text: a newer daemon may have more values. */
 const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
@@ -105,7 +108,10 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
   plan: {
     fields: {
       change: { fields: { kind: { oneOf: ["add", "remove", "weight"] }, server: "text", weight: { orNone: "number" } } },
-      movedShare: "number",
+      policy: "text",
+      tiers: { fields: { before: TIERS, after: TIERS } },
+      movedShare: { orNull: "number" },
+      share: { orNull: BEFORE_AND_AFTER },
       flows: { listOf: { fields: { from: { orNull: "text" }, to: { orNull: "text" }, share: "number" } } },
       peakToMean: BEFORE_AND_AFTER,
       servers: BEFORE_AND_AFTER,
@@ -115,11 +121,14 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
   explanation: {
     fields: {
       client: "text",
+      policy: "text",
+      tiers: { orNull: TIERS },
       hash: "text",
       probe: { orNull: "number" },
       point: { orNull: "text" },
       distance: { orNull: "number" },
       server: { orNull: "text" },
+      reason: { orNull: "text" },
       order: {
         listOf: { fields: { server: "text", state: "text", open: "number", verdict: "text", why: { orNull: "text" } } },
       },

@@ -176,6 +176,8 @@ export interface OpenConnection {
   readonly quietForMs: number;
   /** How often its unanswered request has been replayed. */
   readonly replays: number;
+  /** How long ago it was accepted, in ms. */
+  readonly ageMs: number;
   /** The client's address. */
   readonly ip: Uint8Array;
   readonly port: number;

@@ -18,6 +18,8 @@ import type { CheckOptions, CheckResult } from "./check.ts";
 import type { ServerCheck } from "../values/check_spec.ts";
 import type { TrafficFailure } from "../routing/early_loss.ts";
 import type { TableServer } from "../routing/routing_table.ts";
+import type { TierRange, TierRules } from "../routing/tiers.ts";
+import { type CountedServer, TierUse } from "./tier_use.ts";
 import { AVAILABILITY, type AvailabilityTable, type ServerState } from "../routing/availability.ts";
 
 /** The state of a server, when it began, and the reason as a clause; the reason is null while the server is up. */
@@ -28,7 +30,9 @@ export interface ServerCondition {
 }
 
 interface AdmissionOptions {
-  readonly config: Pick<Config, "checkIntervalMs" | "checkTimeoutMs" | "rise" | "fall" | "restMs" | "restShare" | "slowStartMs">;
+  readonly config:
+    & Pick<Config, "checkIntervalMs" | "checkTimeoutMs" | "rise" | "fall" | "restMs" | "restShare" | "slowStartMs">
+    & TierRules;
   readonly availabilities: AvailabilityTable;
   /** Limit on concurrent checks. */
   readonly checksMax: number;
@@ -41,6 +45,8 @@ interface AdmissionOptions {
   readonly onChange: (server: TableServer, condition: ServerCondition) => void;
   /** Called for every check that has a result. */
   readonly onChecked?: (slot: number, result: CheckResult) => void;
+  /** Called when other tiers are in use than before. It must not change anything here. */
+  readonly onTiers?: (range: TierRange, usable: readonly number[]) => void;
   /** Called for each check without an answer, from the `fall`-th failure in a row on. */
   readonly onSilent: (slot: number, failure: CheckFailure) => void;
 }
@@ -72,8 +78,8 @@ interface Admitted {
   askingSince: Date | undefined;
   /** When its ramp (slow start) began; undefined while it is not ramping. */
   rampStartMs: number | undefined;
-  /** Its part of the total weight of servers that get no clients: its weight or 0. */
-  unavailableWeight: number;
+  /** As what it counts in its tier; undefined if it has left the table. */
+  counted: CountedServer | undefined;
 }
 
 /** A ramp has this many steps, but no step is shorter than the minimum. */
@@ -87,12 +93,14 @@ export class Admission implements Disposable {
   /** By slot. */
   readonly #servers = new Map<number, Admitted>();
   readonly #clock: HealthClock;
+  readonly #tiers: TierUse;
   #rampTimer: ReturnType<typeof setInterval> | undefined;
   #isDisposed = false;
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
     this.#clock = options.clock ?? SYSTEM_CLOCK;
+    this.#tiers = new TierUse({ rules: options.config, availabilities: options.availabilities, onChange: options.onTiers });
     this.#health = new Health({
       config: { ...options.config, checksMax: options.checksMax },
       clock: this.#clock,
@@ -103,6 +111,19 @@ export class Admission implements Disposable {
       onCheckFailed: (slot, failure) => this.#onCheckFailed(slot, failure),
       onAnswer: (slot, asksToDrain) => this.#onAnswer(slot, asksToDrain),
     });
+  }
+
+  /** The tiers that new clients use. */
+  get tiersInUse(): TierRange {
+    return this.#tiers.range;
+  }
+
+  /**
+   * Chooses the tiers anew, as if none had been in use: when all servers have entered, when the rules have changed, and when the
+   * operator wants clients back in the lowest tier.
+   */
+  chooseTiers(): void {
+    this.#tiers.chooseAnew();
   }
 
   /** The interval between two checks of a server; longer than configured where there are too many servers. */
@@ -116,7 +137,7 @@ export class Admission implements Disposable {
     const isEndless = check.question.kind === "off" && known?.state !== "resting"; // only a check could end it
     const meant = isEndless ? undefined : known;
     const askingSince = meant?.state === "draining" ? meant.since : undefined;
-    this.#servers.set(server.slot, { server, takenOut: undefined, askingSince, rampStartMs: undefined, unavailableWeight: 0 });
+    this.#servers.set(server.slot, { server, takenOut: undefined, askingSince, rampStartMs: undefined, counted: undefined });
     this.#health.watch(server.slot, server.address, check, meant?.state === "draining" ? undefined : meant);
     if (draining) this.drain(server.slot);
     else this.#write(server.slot);
@@ -164,7 +185,7 @@ export class Admission implements Disposable {
 
   /** Forgets a server without connections; its slot is free. */
   forget(slot: number): void {
-    this.#countUnavailable(this.#of(slot), 0);
+    this.#count(this.#of(slot), undefined);
     this.#health.forget(slot);
     this.#servers.delete(slot);
     this.#options.availabilities.set(slot, AVAILABILITY.full);
@@ -267,12 +288,13 @@ export class Admission implements Disposable {
     const admitted = this.#of(slot);
     const availability = this.#availabilityOf(admitted);
     this.#options.availabilities.set(slot, availability);
-    this.#countUnavailable(admitted, availability < 0 && admitted.takenOut?.state !== "removing" ? admitted.server.weight : 0);
+    const { tier = 0, weight } = admitted.server;
+    this.#count(admitted, admitted.takenOut?.state === "removing" ? undefined : { tier, weight, isUsable: availability >= 0 });
   }
 
-  #countUnavailable(admitted: Admitted, weight: number): void {
-    this.#options.availabilities.unavailableWeight += weight - admitted.unavailableWeight;
-    admitted.unavailableWeight = weight;
+  #count(admitted: Admitted, counted: CountedServer | undefined): void {
+    this.#tiers.replace(admitted.counted, counted);
+    admitted.counted = counted;
   }
 
   #availabilityOf({ server, takenOut, askingSince, rampStartMs }: Admitted): number {

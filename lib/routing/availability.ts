@@ -30,9 +30,10 @@ export const AVAILABILITY = {
   asking: -4,
 } as const;
 
-/** The cell before those of the servers: the total weight of servers in the table that get no clients. */
+/** Cells before those of the servers: the total weight of servers in the table that get no clients; the tiers in use, packed. */
 const UNAVAILABLE_WEIGHT = 0;
-const HEADER_CELLS = 1;
+const TIERS_IN_USE = 1;
+const HEADER_CELLS = 2;
 
 /** Memory for `slots` servers. */
 export function allocateAvailabilities(slots: number): SharedArrayBuffer {
@@ -55,13 +56,25 @@ export class AvailabilityTable {
     Atomics.store(this.#cells, HEADER_CELLS + slot, availability);
   }
 
-  /** The total weight of servers in the table that get no clients. The other servers share their clients. */
+  /**
+   * The total weight of servers in the table that get no clients: they may not, or their tier is not in use. The other servers
+   * share the clients.
+   */
   get unavailableWeight(): number {
     return Atomics.load(this.#cells, UNAVAILABLE_WEIGHT);
   }
 
   set unavailableWeight(weight: number) {
     Atomics.store(this.#cells, UNAVAILABLE_WEIGHT, weight);
+  }
+
+  /** The tiers in use, as `packTiers` makes it. Fresh memory says tier 0. */
+  get tiersInUse(): number {
+    return Atomics.load(this.#cells, TIERS_IN_USE);
+  }
+
+  set tiersInUse(packed: number) {
+    Atomics.store(this.#cells, TIERS_IN_USE, packed);
   }
 }
 

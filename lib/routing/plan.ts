@@ -6,13 +6,16 @@
  */
 
 import { clientKey, parseAddress } from "../values/address.ts";
+import { LIMITS, type Policy } from "../values/config.ts";
 import { DEPARTURES } from "./departure.ts";
 import { type ConnectionState, decide, FACT, onServerBytes, stateOf, STATES } from "./redistribution.ts";
 import type { RedistributionPolicy, Verdict } from "./redistribution.ts";
 import { ANSWER } from "./http_answer.ts";
 import { firstOnRing, peakToMean, type Ring, ringShares } from "./ring.ts";
 import { type Choice, type Load, nextServer } from "./route.ts";
-import { nextTable, type RoutingTable, type TableServer } from "./routing_table.ts";
+import { nextTable, ringOf, type RoutingTable, type TableServer } from "./routing_table.ts";
+import { weightShares } from "./table_figures.ts";
+import { DEFAULT_TIER_RULES, packTiers, type TierRange, type TierRules, tiersInUse, unpackTiers } from "./tiers.ts";
 import { AVAILABILITY } from "./availability.ts";
 
 /** A change of the pool. `server` is `address:port`, `weight` its new weight. */
@@ -43,6 +46,7 @@ interface PlanRequest {
   readonly policy: RedistributionPolicy;
   readonly load: Load;
   readonly connections: Iterable<PlannedConnection>;
+  readonly tierRules?: TierRules;
 }
 
 /** Clients that get another server, as a fraction of all possible clients. A null `from` or `to` means no server. */
@@ -87,11 +91,22 @@ interface BeforeAfter {
 /** The effect of the change. */
 export interface Plan {
   readonly change: PoolChange;
-  /** The fraction of all possible clients that get another server, from 0 to 1. */
-  readonly movedShare: number;
-  /** Those clients by their servers, largest share first. */
+  readonly policy: Policy;
+  /** The tiers that new clients use. */
+  readonly tiers: { readonly before: TierRange; readonly after: TierRange };
+  /**
+   * The fraction of all possible clients that get another server, from 0 to 1. Null unless the policy is `ring`: other policies have
+   * no server for a client before it comes.
+   */
+  readonly movedShare: number | null;
+  /** Those clients by their servers, largest share first; empty unless the policy is `ring`. */
   readonly flows: readonly Flow[];
-  /** `peakToMean` of `ring.ts`. */
+  /**
+   * The part of the new clients that the changed server gets: exact with `ring`, else by weight, as long as connections last equally
+   * long everywhere. Null with `first`: it depends on how many connections are open.
+   */
+  readonly share: BeforeAfter | null;
+  /** `peakToMean` of `ring.ts`, of the tiers in use; 1 where shares are by weight. */
   readonly peakToMean: BeforeAfter;
   /** The number of servers. */
   readonly servers: BeforeAfter;
@@ -132,25 +147,53 @@ const GOING: Readonly<Partial<Record<Verdict, { readonly now: Outcome; readonly 
 };
 
 /** Predicts the effect of the change. */
-export function planChange({ table, change, policy, load, connections }: PlanRequest): Plan {
+export function planChange(request: PlanRequest): Plan {
+  const { table, change, policy, load, connections } = request;
   const tableAfter = nextTable(table, changedServers(table.servers, change));
-  const [before, after] = [table.ring, tableAfter.ring];
-  const shares = { before: ringShares(before), after: ringShares(after) };
-  const flows = flowsBetween(change.server, namedShares(before, shares.before), namedShares(after, shares.after));
-  const forecast = change.kind === "remove" ? forecastRemoval(table, change.server, policy) : forecastStay(table, after, policy);
+  const tiers = { before: rangeOf(table, load), after: rangeAfter(request, tableAfter) };
+  const [before, after] = [ringOf(table, tiers.before), ringOf(tableAfter, tiers.after)];
+  const isRing = table.policy === "ring";
+  const [sharesBefore, sharesAfter] = [before, after].map((ring) => isRing ? ringShares(ring) : weightShares(ring));
+  const [namedBefore, namedAfter] = [namedShares(before, sharesBefore), namedShares(after, sharesAfter)];
+  const isSameRange = tiers.before.low === tiers.after.low && tiers.before.high === tiers.after.high;
+  const flows = !isRing
+    ? []
+    : isSameRange
+    ? flowsBetween(change.server, namedBefore, namedAfter)
+    : tierFlows(namedBefore, namedAfter);
+  const forecast = change.kind === "remove"
+    ? forecastRemoval(table, change.server, policy)
+    : forecastStay(table, before, after, policy);
+  const share = { before: namedBefore.get(change.server) ?? 0, after: namedAfter.get(change.server) ?? 0 };
   return {
     change,
-    movedShare: Math.min(1, flows.reduce((sum, { share }) => sum + share, 0)),
+    policy: table.policy,
+    tiers,
+    movedShare: isRing ? Math.min(1, flows.reduce((sum, { share }) => sum + share, 0)) : null,
     flows,
-    peakToMean: { before: peakToMean(before, shares.before), after: peakToMean(after, shares.after) },
-    servers: { before: before.serverCount, after: after.serverCount },
+    share: table.policy === "first" ? null : share,
+    peakToMean: { before: peakToMean(before, sharesBefore), after: peakToMean(after, sharesAfter) },
+    servers: { before: table.servers.length, after: tableAfter.servers.length },
     connections: groupConnections(
       connections,
       forecast,
-      new Room(tableAfter, load, unavailableWeightAfter(table, load, change)),
+      new Room(tableAfter, load, unavailableWeightAfter(table, load, change), packTiers(tiers.after)),
       policy.quietMs,
     ),
   };
+}
+
+/** The tiers in use; the only one of a table that has one. */
+function rangeOf({ tiers }: RoutingTable, { tiersInUse }: Load): TierRange {
+  return tiers.length === 1 ? { low: tiers[0].tier, high: tiers[0].tier } : unpackTiers(tiersInUse);
+}
+
+/** The tiers in use after the change, if the servers stay as well as they are; a new server counts as usable. */
+function rangeAfter({ table, load, tierRules = DEFAULT_TIER_RULES }: PlanRequest, tableAfter: RoutingTable): TierRange {
+  if (tableAfter.tiers.length === 1) return rangeOf(tableAfter, load);
+  const usable = new Array<number>(LIMITS.tierMax + 1).fill(0);
+  for (const { tier = 0, slot } of tableAfter.servers) if (slot === NEW_SLOT || load.availabilityOf(slot) >= 0) usable[tier]++;
+  return tiersInUse(usable, tierRules, rangeOf(table, load));
 }
 
 function changedServers(servers: readonly TableServer[], change: PoolChange): TableServer[] {
@@ -158,7 +201,7 @@ function changedServers(servers: readonly TableServer[], change: PoolChange): Ta
   if (change.kind === "remove") return others;
   const { server: name, weight } = change;
   const old = servers.find((server) => server.name === name);
-  return [...others, { connectionsMax: Infinity, slot: NEW_SLOT, ...old, name, address: parseAddress(name), weight }];
+  return [...others, { connectionsMax: Infinity, tier: 0, slot: NEW_SLOT, ...old, name, address: parseAddress(name), weight }];
 }
 
 /** The total weight of servers without clients after the change: a removed server no longer counts. */
@@ -186,10 +229,12 @@ class Room {
   readonly #exhausted = new Set<Choice>();
   readonly #load: Load;
 
-  constructor(readonly table: RoutingTable, load: Load, unavailableWeight: number) {
+  constructor(readonly table: RoutingTable, load: Load, unavailableWeight: number, tiersInUse: number) {
     this.#load = {
       open: load.open,
       unavailableWeight,
+      tiersInUse,
+      turns: load.turns,
       openOf: (slot) => (slot === NEW_SLOT ? 0 : load.openOf(slot)) + (this.#given.get(slot) ?? 0),
       availabilityOf: (slot) => slot === NEW_SLOT ? AVAILABILITY.full : load.availabilityOf(slot),
     };
@@ -230,6 +275,21 @@ function flowsBetween(changed: string, before: ReadonlyMap<string, number>, afte
   return flows.sort((a, b) => b.share - a.share); // equal shares stay in the order of the names
 }
 
+/**
+ * The flows of clients where the change puts a tier in use or out of it, so that several servers lose clients and several gain them.
+ * Who gains is independent of who loses: their points are those of unrelated hashes.
+ */
+function tierFlows(before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): Flow[] {
+  const names = new Set([...before.keys(), ...after.keys()]);
+  const changes = [...names].map((name) => ({ name, gained: (after.get(name) ?? 0) - (before.get(name) ?? 0) }));
+  const losers = changes.filter(({ gained }) => gained < 0);
+  const gainers = changes.filter(({ gained }) => gained > 0);
+  const total = gainers.reduce((sum, { gained }) => sum + gained, 0);
+  return losers.flatMap(({ name: from, gained: lost }) =>
+    gainers.map(({ name: to, gained }) => ({ from, to, share: -lost * gained / total }))
+  ).sort((a, b) => b.share - a.share);
+}
+
 /** Forecast for a removal: the connections of the removed server leave it as the policy allows. */
 function forecastRemoval({ servers }: RoutingTable, removed: string, policy: RedistributionPolicy): Forecast {
   const slot = servers.find(({ name }) => name === removed)?.slot;
@@ -249,12 +309,13 @@ function drainOutcome(policy: RedistributionPolicy, { facts, quietForMs, replays
 }
 
 /** Forecast for an addition or a new weight: open connections stay where they are. */
-function forecastStay(table: RoutingTable, after: Ring, policy: RedistributionPolicy): Forecast {
+function forecastStay(table: RoutingTable, before: Ring, after: Ring, policy: RedistributionPolicy): Forecast {
+  if (table.policy !== "ring") return () => undefined;
   const slotsHere = new Set(table.slots);
   return ({ slot, facts, quietForMs, replays, ip, port }) => {
     if (!slotsHere.has(slot)) return undefined; // its server is being removed: it leaves in any case
     const key = clientKey(table.key, ip, port);
-    if (ownerOf(after, key) === ownerOf(table.ring, key)) return undefined;
+    if (ownerOf(after, key) === ownerOf(before, key)) return undefined;
     return decide(policy, "rebalance", facts, quietForMs, replays) === "move" ? REBALANCE_MOVES : "stays";
   };
 }

@@ -228,6 +228,47 @@ export function* walkRing(ring: Circle, key: Uint8Array): Generator<number, void
   }
 }
 
+/** A server of a walk, and how far the nearest probe is from its point: HASH_RANGE after the ranked ones. */
+interface Step {
+  readonly index: number;
+  readonly distance: number;
+}
+
+/**
+ * The servers of several rings in the order of the one ring that they would make together: as they come, by distance. The indexes
+ * are those of each ring plus its `start`.
+ */
+export function* walkRings(
+  rings: readonly { readonly circle: Circle; readonly start: number }[],
+  key: Uint8Array,
+): Generator<number, void, undefined> {
+  const walks = rings.map(({ circle, start }) => ({ start, steps: walkSteps(circle, key) }));
+  const heads = walks.map(({ steps }) => steps.next().value);
+  while (true) {
+    let nearest = -1;
+    for (let i = 0; i < heads.length; i++) {
+      if (heads[i] !== undefined && (nearest < 0 || heads[i]!.distance < heads[nearest]!.distance)) nearest = i;
+    }
+    if (nearest < 0) return;
+    yield walks[nearest].start + heads[nearest]!.index;
+    heads[nearest] = walks[nearest].steps.next().value;
+  }
+}
+
+/** `walkRing` with the distances. */
+function* walkSteps(ring: Circle, key: Uint8Array): Generator<Step, undefined, undefined> {
+  const probes = hashProbes(key);
+  const ranked = ring.serverCount === 0 ? [] : findCursors(ring, probes);
+  let left = Math.min(ring.serverCount, RANKED_MAX);
+  const seen = new Set<number>();
+  for (const index of walkRing(ring, key)) {
+    const distance = left-- > 0 ? Math.min(...ranked.map((cursor, i) => (ring.points[cursor] - probes[i]) >>> 0)) : HASH_RANGE;
+    yield { index, distance };
+    seen.add(index);
+    if (left > 0) passOver(seen, ring.owners, ranked);
+  }
+}
+
 /** The first server of `walkRing`, found faster. The ring must have a server. */
 export function firstOnRing({ points, owners, starts, arcShift }: Circle, key: Uint8Array): number {
   const { high: first, low } = hash64(key);

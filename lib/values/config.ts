@@ -40,6 +40,8 @@ export const LIMITS = {
   listenersMax: 4096,
   portRangeMax: 1024,
   weightMax: 256,
+  /** Tiers are numbered from 0 to this. */
+  tierMax: 2,
   /** With 256 points per unit of weight, the ring has at most 8 million points, 64 MiB. */
   weightTotalMax: 32_768,
   serverConnectionsMax: 1_000_000,
@@ -110,6 +112,16 @@ export const PROXY_CHOICES = ["v1", "v2", "off"] as const;
 /** One of PROXY_CHOICES. */
 export type ProxyChoice = typeof PROXY_CHOICES[number];
 
+/** How a new client's server is chosen (`routing/candidates.ts`). */
+export const POLICIES = ["ring", "least-connections", "random", "round-robin", "first"] as const;
+/** One of POLICIES. */
+export type Policy = typeof POLICIES[number];
+
+/** When clients return to a lower tier that has recovered: new ones at once, open connections as well, or neither. */
+export const FAIL_BACKS = ["now", "idle", "never"] as const;
+/** One of FAIL_BACKS. */
+export type FailBack = typeof FAIL_BACKS[number];
+
 const SWITCH = ["on", "off"] as const;
 
 /** Names of engines, and `auto`. `engine/mod.ts` has the engines; a test compares the two. */
@@ -157,6 +169,47 @@ export const SETTINGS = {
     default: "1.25",
     summary: "highest load of a server, as a multiple of the mean; above it, new clients go to the next server",
     parse: parseLoadBound,
+  },
+  policy: {
+    group: "Routing",
+    flag: "policy",
+    value: POLICIES.join("|"),
+    default: "ring",
+    summary: "how a new client's server is chosen; only ring keeps a client with its server",
+    parse: (text): Policy => parseChoice(text, { what: "policy", choices: POLICIES, help: HELPER }),
+  },
+  tierMin: {
+    group: "Routing",
+    flag: "tier-min",
+    value: "N",
+    default: "1",
+    summary: "usable servers that the tiers in use must have; with fewer, the next tier is used as well",
+    parse: (text): number => parseCount(text, "Number of usable servers", LIMITS.serversMax),
+  },
+  failBack: {
+    group: "Routing",
+    flag: "fail-back",
+    value: FAIL_BACKS.join("|"),
+    default: "now",
+    summary: "when a lower tier has recovered: now (new clients use it), idle (open connections return to it as well, " +
+      "between two requests), never (while the higher tier serves)",
+    parse: (text): FailBack => parseChoice(text, { what: "way to fail back", choices: FAIL_BACKS, help: HELPER }),
+  },
+  maxAgeMs: {
+    group: "Routing",
+    flag: "max-age",
+    value: "TIME|off",
+    default: "off",
+    summary: "age from which a connection is moved to its owner, between two requests; it is never cut",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "Maximum age", 1000),
+  },
+  ageJitter: {
+    group: "Routing",
+    flag: "age-jitter",
+    value: "PERCENT",
+    default: "20%",
+    summary: "by how much the maximum age of a connection is longer at most; each has its own part of it",
+    parse: (text): number => text === "0%" ? 0 : parsePercent(text),
   },
   connectTimeoutMs: {
     group: "Connecting",
@@ -590,6 +643,7 @@ export function parseServiceConfig(texts: SettingTexts = {}): ServiceConfig {
   requireSomethingToTry(config);
   requireOneSource(config);
   requireTimeToCheck(config);
+  requireIdle(config);
   return config;
 }
 
@@ -606,6 +660,13 @@ function parseRows<T>(texts: SettingTexts, scope: "daemon" | undefined): T {
  */
 export function parseWeight(text: string): number {
   return parseCount(text, "Weight", LIMITS.weightMax);
+}
+
+/** A server's tier, 0 to LIMITS.tierMax; those of the lowest get the clients. Throws a `usage` error. */
+export function parseTier(text: string): number {
+  const tier = /^[0-9]$/.test(text) ? Number(text) : NaN;
+  if (tier <= LIMITS.tierMax) return tier;
+  throw new OperatorError("usage", `Tier ${JSON.stringify(text)} is not a whole number from 0 to ${LIMITS.tierMax}`);
 }
 
 /** A server's limit of open connections, from 1. Throws a `usage` error. */
@@ -628,6 +689,15 @@ function requireSomethingToTry({ limitsDryRun, clientConnections, clientRate, al
     "usage",
     `--${SETTINGS.limitsDryRun.flag} has nothing to try: give ${flags.join(", ")} or several of them`,
   );
+}
+
+/** Open connections go home between two exchanges, which only level idle allows. */
+function requireIdle({ redistribute, failBack, maxAgeMs }: ServiceConfig): void {
+  if (redistribute === "idle") return;
+  const flag = failBack === "idle" ? `${SETTINGS.failBack.flag} idle` : maxAgeMs > 0 ? SETTINGS.maxAgeMs.flag : undefined;
+  if (flag === undefined) return;
+  const level = `--${SETTINGS.redistribute.flag}`;
+  throw new OperatorError("usage", `--${flag} moves open connections, and ${level} ${redistribute} moves none; add ${level} idle`);
 }
 
 /** A connection has one source address. */

@@ -7,7 +7,7 @@ import { parseChoice } from "./choice.ts";
 import { OperatorError } from "./errors.ts";
 import { isAbsolute } from "./paths.ts";
 import { parseCheck, parseCheckCa, parseCheckHost, parseCheckPort, parseStatuses } from "./check_spec.ts";
-import { LIMITS, parseServerConnections, parseWeight, PROXY_CHOICES, type ProxyChoice } from "./config.ts";
+import { LIMITS, parseServerConnections, parseTier, parseWeight, PROXY_CHOICES, type ProxyChoice } from "./config.ts";
 
 /** One setting: how its option looks, and how its text becomes a value and the value a text. */
 interface ServerSetting<T> {
@@ -38,6 +38,16 @@ export const SERVER_SETTINGS = {
     what: "weight",
     fault: `not a whole number from 1 to ${LIMITS.weightMax}`,
     parse: (text): number => parseWeight(text),
+    format: String,
+  },
+  tier: {
+    flag: "tier",
+    value: "0|1|2",
+    default: "0",
+    summary: "0: gets clients; 1, 2: only while the tiers below have fewer usable servers than balancerctl start --tier-min says",
+    what: "tier",
+    fault: `not a whole number from 0 to ${LIMITS.tierMax}`,
+    parse: (text): number => parseTier(text),
     format: String,
   },
   connectionsMax: {

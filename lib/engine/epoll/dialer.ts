@@ -10,6 +10,7 @@ import { OWN_SHORTAGES } from "../../health/shortage.ts";
 import { liveLoad } from "../../observe/live_load.ts";
 import { DEPARTURES, type ProbeResult, PROBES } from "../../routing/departure.ts";
 import { type ConnectionState, type Loss, probedUntilMs } from "../../routing/redistribution.ts";
+import { takeTurn } from "../../routing/candidates.ts";
 import { type Choice, type Load, nextServer, routeFirst } from "../../routing/route.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, type Libc, SOCKADDR, SOCKET } from "../system/libc.ts";
@@ -180,7 +181,7 @@ export class Dialer {
 
   /** Servers in the pool of the client's service. */
   serverCount(client: number): number {
-    return this.#routingOf(client).table.circle.serverCount;
+    return this.#routingOf(client).table.slots.length;
   }
 
   /** The search under way for this client, if any. */
@@ -443,13 +444,15 @@ export class Dialer {
   }
 
   /** Counts first and checks the limit afterwards, so that two threads cannot exceed a server's limit together. */
-  #reserve(client: number, { slots, connectionsMax }: SharedTable, index: number): boolean {
+  #reserve(client: number, table: SharedTable, index: number): boolean {
     const { counters } = this.#kit;
+    const { slots, connectionsMax } = table;
     const slot = slots[index];
     if (counters.raiseOf(slot, "serverOpen") > connectionsMax[index]) {
       counters.raiseOf(slot, "serverOpen", -1);
       return false;
     }
+    takeTurn(table, this.#load.turns, index);
     this.#words[rowOf(client) + WORD.slot] = slot;
     return true;
   }

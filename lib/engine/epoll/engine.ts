@@ -208,7 +208,7 @@ class EpollEngine implements Engine {
     for (let descriptor = 0; descriptor < capacity; descriptor++) {
       const row = rowOf(descriptor);
       if (words[row + WORD.owner] === 0 || words[row + WORD.role] !== ROLE.client) continue;
-      yield open.of(descriptor, performance.now() - this.#descriptors.lastActivityMs(descriptor));
+      yield open.of(descriptor, performance.now());
     }
   }
 

@@ -6,6 +6,7 @@
 import { type Address, isIp, type KeyRule } from "../../values/address.ts";
 import type { ClientLists } from "../../routing/client_limits.ts";
 import type { CidrList } from "../../values/cidr_list.ts";
+import type { Circle } from "../../routing/ring.ts";
 import type { RoutingColumns, RoutingTable, TableServer } from "../../routing/routing_table.ts";
 import { ADDRESS_STRIDE, encodeSockaddr } from "../system/sockaddr.ts";
 import { PROXY_FLAGS } from "./descriptor_table.ts";
@@ -108,7 +109,10 @@ export class SharedTables {
       return buffer;
     };
     const share = <T extends Column>(column: T): T => this.#copy(column, buffers);
-    const { circle, servers } = table;
+    const shareCircle = ({ serverCount, arcShift, points, owners, starts }: Circle): Circle => {
+      return { serverCount, arcShift, points: share(points), owners: share(owners), starts: share(starts) };
+    };
+    const { servers } = table;
     const addresses = take(servers.length * ADDRESS_STRIDE);
     const bytes = new Uint8Array(addresses);
     for (const [index, server] of servers.entries()) bytes.set(sockaddrOf(server), index * ADDRESS_STRIDE);
@@ -117,7 +121,9 @@ export class SharedTables {
       key: table.key,
       weightTotal: table.weightTotal,
       loadBound: table.loadBound,
-      circle: { ...circle, points: share(circle.points), owners: share(circle.owners), starts: share(circle.starts) },
+      policy: table.policy,
+      tiers: table.tiers.map(({ circle, ring: _, ...tier }) => ({ ...tier, circle: shareCircle(circle) })),
+      sequence: share(table.sequence),
       slots: share(table.slots),
       weights: share(table.weights),
       connectionsMax: share(table.connectionsMax),

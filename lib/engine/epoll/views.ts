@@ -9,7 +9,7 @@ import type { OpenConnection } from "../engine.ts";
 import { NO_LOCAL_PORT } from "../../health/shortage.ts";
 import { ERRNO } from "../system/errno.ts";
 import { errnoText } from "../system/libc.ts";
-import { type DescriptorTable, PORT_MASK, REPLAYS_SHIFT, rowOf, WORD } from "./descriptor_table.ts";
+import { type DescriptorTable, FLOAT, floatsOf, PORT_MASK, REPLAYS_SHIFT, rowOf, WORD } from "./descriptor_table.ts";
 import { REASON } from "./reasons.ts";
 import { type EndReport, FIRST_END, type FirstEnd, type MoveReport, type StartReport } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
@@ -151,13 +151,15 @@ export class ReportedMove implements MovedConnection {
 export class OpenRow implements OpenConnection {
   #client = 0;
   quietForMs = 0;
+  ageMs = 0;
 
   constructor(readonly descriptors: DescriptorTable) {}
 
   /** Points this view to the connection of this client. */
-  of(client: number, quietForMs: number): this {
+  of(client: number, nowMs: number): this {
     this.#client = client;
-    this.quietForMs = quietForMs;
+    this.quietForMs = nowMs - this.descriptors.lastActivityMs(client);
+    this.ageMs = nowMs - this.descriptors.floats[floatsOf(client) + FLOAT.startedMs];
     return this;
   }
 

@@ -161,6 +161,10 @@ export class StreamsConnection {
     return this.#conversation.replays;
   }
 
+  get ageMs(): number {
+    return performance.now() - this.#startedMs;
+  }
+
   /** Whether it should leave its server and has not left yet. */
   get isDraining(): boolean {
     return this.#leg?.isCounted === true && isDraining(this.context.availabilities.get(this.#leg.server.slot));

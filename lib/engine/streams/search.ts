@@ -13,6 +13,7 @@ import { messageOf } from "../../values/errors.ts";
 import type { TrafficFailure } from "../../routing/early_loss.ts";
 import type { ProbeResult } from "../../routing/departure.ts";
 import { probedUntilMs } from "../../routing/redistribution.ts";
+import { takeTurn } from "../../routing/candidates.ts";
 import { type Choice, type Load, nextServer } from "../../routing/route.ts";
 import type { RoutingTable, TableServer } from "../../routing/routing_table.ts";
 import { closeSocket } from "./conn_streams.ts";
@@ -84,13 +85,19 @@ export class Search {
   /** The next server to try; undefined if there is none. */
   next(choice: Choice = this.options.choice): TableServer | undefined {
     const table = this.context.table(this.options.service);
-    const index = nextServer(
-      table,
-      this.context.load,
-      this.options.key,
-      choice,
-      (index) => !this.#tried.has(table.servers[index].name),
-    );
+    return table.servers[this.#indexOfNext(table, choice)];
+  }
+
+  #indexOfNext(table: RoutingTable, choice: Choice): number {
+    const { context, options: { key } } = this;
+    return nextServer(table, context.load, key, choice, (index) => !this.#tried.has(table.servers[index].name));
+  }
+
+  /** The next server to try, whose turn is taken. */
+  #take(): TableServer | undefined {
+    const table = this.context.table(this.options.service);
+    const index = this.#indexOfNext(table, this.options.choice);
+    if (index >= 0) takeTurn(table, this.context.load.turns, index);
     return table.servers[index];
   }
 
@@ -101,7 +108,7 @@ export class Search {
   async run(onFound: (server: TableServer, socket: Deno.TcpConn) => void): Promise<boolean> {
     const { budget } = this.options;
     while (!this.#cancelled && budget.attempts > 0 && performance.now() < budget.deadlineMs) {
-      const server = this.next();
+      const server = this.#take();
       if (server === undefined) return false;
       this.#tried.add(server.name);
       budget.attempts--;
