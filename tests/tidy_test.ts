@@ -51,6 +51,7 @@ const GATEKEEPERS: readonly [specifier: RegExp, allowed: RegExp][] = [
   [/^xxhash-wasm$/, /^lib\/routing\/hash\.ts$/],
   [/^hono/, /^lib\/control\/server\.ts$/],
   [/^zod/, /^lib\/control\/(api|openapi)\.ts$/],
+  [/^yaml$/, /^lib\/values\/yaml_tree\.ts$/],
 ];
 
 /** A reader decides in a minute. */
@@ -76,8 +77,11 @@ async function filesUnder(folder: string, ending: string): Promise<string[]> {
 /** The import and export-from lines of a file, with paths from the root. */
 async function importsOf(file: string): Promise<Import[]> {
   const text = await Deno.readTextFile(ROOT + file);
-  const found = text.matchAll(/^(?:import|export)\s(type\s)?(?:[^;"=]*?\sfrom\s)?"([^"]+)"/gm);
-  return [...found].map(([, type, specifier]) => {
+  const found = [
+    ...text.matchAll(/^(?:import|export)\s(type\s)?(?:[^;"=]*?\sfrom\s)?"([^"]+)"/gm),
+    ...text.matchAll(/\bawait import(type)?\("([^"]+)"\)/g), // what is loaded when it is needed
+  ];
+  return found.map(([, type, specifier]) => {
     const path = specifier.startsWith(".") ? new URL(specifier, `file:///${file}`).pathname.slice(1) : specifier;
     return { specifier: path, typeOnly: type !== undefined };
   });

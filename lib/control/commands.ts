@@ -31,6 +31,7 @@ import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName, parseService
 import { printableIn, toJson } from "../values/printable.ts";
 import { formatServerSettings, parseServerSettings, SERVER_SETTINGS } from "../values/server_settings.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
+import { formatFaults, nameOfFile, type Place } from "../values/yaml_tree.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
@@ -133,6 +134,17 @@ export function command<T>(row: CommandRow<T>): Command {
       return { text, exit: isBad(result) ? EXIT.failed : EXIT.done };
     },
   };
+}
+
+/** What `validate` found. */
+interface Validation {
+  readonly file: string;
+  readonly valid: boolean;
+  readonly services: number;
+  readonly servers: number;
+  readonly faults: readonly (Place & { readonly sentence: string })[];
+  /** Faults beyond those. */
+  readonly more: number;
 }
 
 /** Every command that controls a daemon, in the order of the help. */
@@ -431,6 +443,31 @@ export const COMMANDS = {
     },
     print: printExplanation,
   }),
+  validate: command({
+    group: "Declared file",
+    summary: "Check a declared file",
+    description:
+      "Tells every fault with its line and column. Needs no balancer. FILE - is standard input. Exit code 1 if there are faults.",
+    examples: ["balancerctl validate balancer.yaml"],
+    reads: true,
+    isNamed: false,
+    arguments: ["file"],
+    act: ({ arguments: [file] }) => validate(file),
+    print: ({ file, valid, services, servers, faults, more }) => {
+      if (valid) return `${nameOfFile(file)} is valid: ${plural(services, "service")} with ${plural(servers, "server")}`;
+      return formatFaults(file, { faults: faults.map(({ sentence, ...place }) => ({ place, sentence })), more }).join("\n");
+    },
+    isBad: ({ valid }) => !valid,
+  }),
+  schema: command({
+    group: "Declared file",
+    summary: "Print the JSON Schema of declared files",
+    description: "With it, an editor completes and checks a declared file while you write it.",
+    examples: ["balancerctl schema > balancer.schema.json"],
+    isNamed: false,
+    act: async () => (await import("../values/declared_schema.ts")).declaredSchema(),
+    print: toJson,
+  }),
 } as const satisfies Record<string, Command>;
 
 /** The context of a command: the balancer that `--name` names, and the person. Throws a `usage` error for a bad name. */
@@ -571,6 +608,19 @@ function setServer(input: CommandInput, { client }: CommandContext): Promise<Ans
     throw new OperatorError("usage", `Nothing to change: give ${listOr(flags)}`);
   }
   return client.change(serverOf(input), settings);
+}
+
+/** What a declared file has, or its faults. Its parser is loaded here, so that other commands need not. */
+async function validate(file: string): Promise<Validation> {
+  const { parseDeclared, readDeclared } = await import("../values/declared_file.ts");
+  const result = await parseDeclared(await readDeclared(file));
+  if ("faults" in result) {
+    const faults = result.faults.map(({ place, sentence }) => ({ ...place, sentence }));
+    return { file, valid: false, services: 0, servers: 0, faults, more: result.more };
+  }
+  const { services } = result.state;
+  const servers = services.reduce((sum, { servers }) => sum + servers.length, 0);
+  return { file, valid: true, services: services.length, servers, faults: [], more: 0 };
 }
 
 function plan({ arguments: [text, host, port], options }: CommandInput, { client }: CommandContext): Promise<Answers["plan"]> {

@@ -35,10 +35,11 @@ import { parseSources, type SourceAddresses } from "./source_addresses.ts";
 export const LIMITS = {
   /** Servers of all services. */
   serversMax: 16_384,
-  /** Services of a daemon, and what they listen on: each port of a range is one. */
   servicesMax: 1024,
+  /** Listeners of all services; a range of ports is one for each port. */
   listenersMax: 4096,
   portRangeMax: 1024,
+  declaredFileBytesMax: 16 * 1024 ** 2,
   weightMax: 256,
   /** Tiers are numbered from 0 to this. */
   tierMax: 2,
