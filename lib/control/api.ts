@@ -7,7 +7,7 @@
 
 import * as z from "zod/mini";
 import en from "zod/v4/locales/en.js";
-import { parseAddress, parseHost } from "../values/address.ts";
+import { formatAddress, parseAddress, parseHost } from "../values/address.ts";
 import { parseListenerText } from "../values/listener_text.ts";
 import { parseServiceName } from "../values/paths.ts";
 import { listOr } from "../values/choice.ts";
@@ -27,6 +27,7 @@ import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DURATION_MAX_MS, formatDuration, parseDuration } from "../values/duration.ts";
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../values/errors.ts";
 import { PLANNED_STATES } from "../routing/plan.ts";
+import { SERVICE_CHANGES } from "../routing/state_plan.ts";
 import { SERVER_SETTINGS, type ServerSettingName } from "../values/server_settings.ts";
 
 z.config(en()); // the sentences for values that do not fit; the small variant has none by itself
@@ -361,6 +362,95 @@ const Clients = z.object({
   })),
 }).check(z.meta({ id: "Clients" }));
 
+const plannedConnections = z.array(z.object({ state: z.enum(PLANNED_STATES), count, outcome: z.string() }));
+const TransitionPlan = z.object({
+  clients: z.union([
+    z.object({
+      movedShare: share.check(z.describe("Fraction of all possible clients that get another server")),
+      flows: z.array(z.object({ from: z.nullable(serverName), to: z.nullable(serverName), share })),
+      flowsLeftOut: z.object({ count, share }).check(z.describe("Further flows")),
+      peakToMean: beforeAndAfter,
+      greatestShare: beforeAndAfter,
+    }),
+    z.object({ movedShare: z.null(), why: z.string().check(z.describe("Why nobody can say which clients move")) }),
+  ]),
+  servers: z.object({
+    before: count,
+    after: count,
+    added: z.array(serverName),
+    removed: z.array(serverName),
+    changed: z.array(serverName),
+  }),
+  connections: plannedConnections,
+  boundsHit: z.array(z.object({ server: serverName, bound: z.string(), limit: z.number(), predicted: z.number() })),
+}).check(z.meta({ id: "TransitionPlan" }));
+const StatePlan = z.object({
+  services: z.array(z.object({
+    service: serviceName,
+    change: z.enum(SERVICE_CHANGES),
+    lines: z.array(z.string()).check(z.describe("What differs, a line for each")),
+    plan: z.nullable(TransitionPlan).check(z.describe("null if neither clients nor connections are affected")),
+  })),
+  totals: z.object({
+    services: z.record(z.enum(SERVICE_CHANGES), count),
+    servers: z.object({ added: count, removed: count, changed: count }),
+    connections: plannedConnections,
+  }),
+}).check(z.meta({ id: "StatePlan" }));
+
+const savedListener = z.object({ address: z.string(), port: count, lastPort: z.optional(count) });
+const State = z.object({
+  generation: count,
+  services: z.array(z.object({
+    name: serviceName,
+    listeners: z.array(savedListener),
+    settings: settingTexts,
+    servers: z.array(z.object({ server: serverName, draining: z.optional(z.boolean()), ...z.partial(z.object(serverSettings)).shape })),
+  })),
+  daemon: settingTexts.check(z.describe("Settings of the daemon that were given at its start")),
+}).check(z.meta({ id: "State" }));
+
+const declaredServer = z.strictObject({
+  server: canonical((text) => formatAddress(parseAddress(text)), "address:port", "10.0.0.1:8001"),
+  draining: z.optional(z.boolean()),
+  ...z.partial(z.strictObject(serverSettings)).shape,
+});
+const Declared = z.strictObject({
+  services: z.array(z.strictObject({
+    name: parsed(parseServiceName, "Name of the service", "web"),
+    listeners: z.array(listener).check(z.minLength(1), z.maxLength(LIMITS.listenersMax)),
+    settings: settingTexts,
+    servers: z.array(declaredServer).check(z.maxLength(LIMITS.serversMax)),
+  })).check(z.maxLength(LIMITS.servicesMax)),
+  daemon: z._default(settingTexts, {}),
+}).check(z.meta({ id: "Declared" }));
+const Application = z.strictObject({
+  declared: Declared,
+  prune: z._default(z.boolean(), false).check(z.describe("Whether what is not declared is removed, or reset to its default")),
+  plan: z._default(z.boolean(), false).check(z.describe("Whether to say what would change, and change nothing")),
+  ifGeneration: z.optional(count.check(z.describe("Refuse if another change was made after this generation"))),
+  file: z.optional(z.string().check(z.maxLength(4096), z.describe("Path of the declared file, for status"))),
+}).check(z.meta({ id: "Application" }));
+const Undoing = z.strictObject({
+  to: z.optional(count.check(z.describe("The generation to return to; the one before if it is left out"))),
+  plan: z._default(z.boolean(), false).check(z.describe("Whether to say what would change, and change nothing")),
+  ifGeneration: z.optional(count),
+}).check(z.meta({ id: "Undoing" }));
+const Applied = z.object({
+  generation: count.check(z.describe("The generation that is in force")),
+  applied: z.boolean().check(z.describe("Whether something has changed")),
+  plan: StatePlan,
+}).check(z.meta({ id: "Applied" }));
+const History = z.object({
+  generations: z.array(z.object({
+    generation: count,
+    at: timestamp,
+    who: z.string(),
+    what: z.string(),
+    moved: z.nullable(count).check(z.describe("Open connections that were to move; null where nobody knows")),
+  })),
+}).check(z.meta({ id: "History" }));
+
 const Stop = z.strictObject({ grace: duration("Grace time", DEFAULT_GRACE_MS) }).check(z.meta({ id: "Stop" }));
 const Stopping = z.object({
   open: count,
@@ -377,6 +467,9 @@ export type Answers = {
   status: z.output<typeof Status>;
   servers: z.output<typeof ServerList>;
   server: z.output<typeof Server>;
+  state: z.output<typeof State>;
+  applied: z.output<typeof Applied>;
+  history: z.output<typeof History>;
   services: z.output<typeof ServiceList>;
   service: z.output<typeof Service>;
   serviceRemoval: z.output<typeof ServiceRemoval>;
@@ -570,6 +663,32 @@ export const ROUTES = {
       }),
     },
     responses: { 200: json(Service, "The listener takes no new clients"), ...failures, ...unknownService },
+  },
+  getState: {
+    method: "get",
+    path: "/v1/state",
+    summary: "Get the services with their listeners, settings and servers",
+    responses: { 200: json(State, "What a declared file would say") },
+  },
+  apply: {
+    method: "post",
+    path: "/v1/apply",
+    summary: "Change to a declared state, whole or not at all; or say what that would do",
+    request: { body: Application },
+    responses: { 200: json(Applied, "What has changed, or would change"), ...failures },
+  },
+  listHistory: {
+    method: "get",
+    path: "/v1/history",
+    summary: "List the last generations, newest first",
+    responses: { 200: json(History, "The generations that can be restored") },
+  },
+  undo: {
+    method: "post",
+    path: "/v1/undo",
+    summary: "Return to an earlier generation, as a new one",
+    request: { body: Undoing },
+    responses: { 200: json(Applied, "What has changed, or would change"), ...failures },
   },
   plan: {
     method: "get",

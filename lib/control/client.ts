@@ -7,6 +7,7 @@ import { DURATION_MAX_MS } from "../values/duration.ts";
 import { ERROR_KINDS, failWith, messageOf, OperatorError } from "../values/errors.ts";
 import { isLocked } from "./lock.ts";
 import { printableIn } from "../values/printable.ts";
+import type { DeclaredState } from "../values/declared_state.ts";
 import type { SettingTexts } from "../values/config.ts";
 import { formatListener } from "../values/listener_text.ts";
 import type { SavedListener } from "../values/saved_state.ts";
@@ -19,6 +20,8 @@ import { requireOwnSocket } from "./socket.ts";
 
 /** How long a daemon may take to answer a request that does not wait for connections. */
 const ANSWER_MAX_MS = 10_000;
+/** How much longer a change of everything may take. */
+const APPLY_MAX_MS = 60_000;
 /** The longest answer, the list of 16,384 servers, has 10 MB. */
 const ANSWER_BYTES_MAX = 64 * 1024 ** 2;
 
@@ -46,6 +49,21 @@ interface NewService {
   readonly service: string;
   readonly listeners: readonly SavedListener[];
   readonly settings: SettingTexts;
+}
+
+/** A declared state to apply, as the API takes it. */
+interface Application extends Undoing {
+  readonly declared: DeclaredState;
+  readonly prune: boolean;
+  /** The path of the file that it is from; undefined: standard input. */
+  readonly file?: string;
+}
+
+/** What `undo` and `apply` have in common. */
+interface Undoing {
+  readonly plan: boolean;
+  readonly ifGeneration?: number;
+  readonly to?: number;
 }
 
 /** What a client knows beside the socket. */
@@ -129,6 +147,23 @@ export class ControlClient implements Disposable {
   /** `server` is `address:port`, `drain` a time such as `10s`, `waitMs` the same time in milliseconds. */
   remove(server: string, drain: string, waitMs: number): Promise<Answers["removal"]> {
     return this.#call("removal", "DELETE", this.#pathOf(server, "", { drain }), { waitMs });
+  }
+
+  state(): Promise<Answers["state"]> {
+    return this.#call("state", "GET", "/v1/state");
+  }
+
+  /** `plan`: says what would change, and changes nothing. */
+  apply(application: Application): Promise<Answers["applied"]> {
+    return this.#call("applied", "POST", "/v1/apply", { body: application, waitMs: APPLY_MAX_MS });
+  }
+
+  history(): Promise<Answers["history"]> {
+    return this.#call("history", "GET", "/v1/history");
+  }
+
+  undo(undoing: Undoing): Promise<Answers["applied"]> {
+    return this.#call("applied", "POST", "/v1/undo", { body: undoing, waitMs: APPLY_MAX_MS });
   }
 
   services(): Promise<Answers["services"]> {

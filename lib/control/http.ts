@@ -34,7 +34,7 @@ interface HttpOptions {
   readonly fail: (error: unknown) => Response;
   /** How long a request may take to arrive, counted from its connection. */
   readonly requestTimeMaxMs: number;
-  readonly requestBytesMax: number;
+  readonly requestBytesMax: (target: string) => number;
   /** Limit on lines in the head of a request. */
   readonly requestHeadersMax: number;
   /** Limit on connections. */
@@ -148,8 +148,9 @@ export class HttpServer {
   }
 
   async #read(request: IncomingMessage): Promise<string> {
-    const { requestBytesMax, requestHeadersMax, requestTimeMaxMs } = this.#options;
+    const { requestHeadersMax, requestTimeMaxMs } = this.#options;
     const { socket, rawHeaders } = request;
+    const requestBytesMax = this.#options.requestBytesMax(request.url ?? "");
     if (rawHeaders.length > 2 * requestHeadersMax) {
       throw new OperatorError("tooLarge", `The request has more than ${requestHeadersMax} header lines, which is the limit`);
     }

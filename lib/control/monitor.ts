@@ -72,7 +72,7 @@ export class Monitor implements AsyncDisposable {
       answer: async (request) => await this.#answer(request),
       fail: failure,
       requestTimeMaxMs,
-      requestBytesMax: 0, // a request to read has no body
+      requestBytesMax: () => 0, // a request to read has no body
       requestHeadersMax: LIMITS.requestHeadersMax,
       connectionsMax,
       waitingMax: connectionsMax,

@@ -88,9 +88,10 @@ type Handlers = { [Name in RouteName]: (input: InputOf<Name>) => OutputOf<Name> 
 /** Serves the API on the Unix socket at `path` (mode 0600), which `claimSocket` has made free. */
 export async function serveControl(options: ControlOptions): Promise<ControlServer> {
   const { requestTimeMaxMs = LIMITS.requestTimeMaxMs } = options;
-  const { requestBytesMax, requestHeadersMax, controlConnectionsMax: connectionsMax, controlWaitingMax: waitingMax } = LIMITS;
+  const { requestHeadersMax, controlConnectionsMax: connectionsMax, controlWaitingMax: waitingMax } = LIMITS;
   const api = createApi(options);
   const answer = (request: HttpRequest) => answerBy(api, request);
+  const requestBytesMax = (target: string) => target === ROUTES.apply.path ? LIMITS.applyBytesMax : LIMITS.requestBytesMax;
   const limits = { requestTimeMaxMs, requestBytesMax, requestHeadersMax, connectionsMax, waitingMax };
   const http = new HttpServer({ name: "the control socket", answer, fail: failure, ...limits });
   const door = await Door.open(options.path, (path) => http.listen(path));

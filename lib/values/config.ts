@@ -67,6 +67,8 @@ export const LIMITS = {
   /** A PROXY header. The specification's own parts take under 1 KiB; a client's certificate (a TLV) takes some KiB more. */
   proxyHeaderBytesMax: 16 * 1024,
   requestBytesMax: 64 * 1024,
+  /** A request to apply a declared state: about as large as the largest state. */
+  applyBytesMax: 32 * 1024 ** 2,
   requestTimeMaxMs: 10_000,
   /** Connections to the control socket. Each running command has one, `remove --drain` for as long as the server drains. */
   controlConnectionsMax: 1024,

@@ -1,0 +1,64 @@
+/**
+ * The state that applying a declared state leads to, and what differs. Pure. What does not change stays the same object. Settings
+ * of the daemon cannot change while it runs: a declared one must be what the daemon was started with.
+ */
+
+import { OperatorError } from "../values/errors.ts";
+import type { DeclaredService, DeclaredState } from "../values/declared_state.ts";
+import type { SavedServer, SavedService, SavedState } from "../values/saved_state.ts";
+import type { SettingTexts } from "../values/config.ts";
+import { applyDifference, differenceOf, type StateDifference } from "../values/state_difference.ts";
+import { faultsOfState } from "../values/state_rules.ts";
+import { completeServer } from "../values/declared_state.ts";
+import { toSaved } from "./state_file.ts";
+
+/** What applying leads to. */
+export interface DeclaredChange {
+  readonly state: SavedState;
+  readonly difference: StateDifference;
+}
+
+/** How a declared state is laid over a state. */
+export interface DeclaredOptions {
+  /** Whether what is not declared is removed, or reset to its default. */
+  readonly prune: boolean;
+  /** The settings that the daemon was started with. */
+  readonly daemon: SettingTexts;
+}
+
+/** The state after applying. Throws `conflict` if it is not allowed. */
+export function withDeclared(state: SavedState, declared: DeclaredState, { prune, daemon }: DeclaredOptions): DeclaredChange {
+  const from = { services: state.services, daemon };
+  const difference = differenceOf(from, declared, { prune });
+  // What a file does not say of the daemon, the command line may have said.
+  const changed = difference.daemon.filter(({ to }) => to !== undefined);
+  if (changed.length > 0) {
+    const [{ flag, from = "its default", to }] = changed;
+    const wayOut = "start the balancer anew with the file, or take the setting out of it";
+    throw new OperatorError("conflict", `Cannot change --${flag} from ${from} to ${to} while the balancer runs: ${wayOut}`);
+  }
+  const applied = applyDifference({ ...difference, daemon: [] }, from);
+  if (applied.services.length === 0) {
+    throw new OperatorError("conflict", "Cannot remove every service: stop the balancer with balancerctl stop instead");
+  }
+  const [fault] = faultsOfState(applied);
+  if (fault !== undefined) throw new OperatorError("conflict", `Cannot apply this: ${fault.sentence}`);
+  return { difference: { ...difference, daemon: [] }, state: { ...state, services: savedServices(state, applied.services) } };
+}
+
+function savedServices({ services: before }: SavedState, services: readonly DeclaredService[]): SavedService[] {
+  const old = new Map<DeclaredService, SavedService>(before.map((service) => [service, service]));
+  return services.map((service) => old.get(service) ?? savedService(service, before))
+    .toSorted((a, b) => a.name < b.name ? -1 : 1);
+}
+
+function savedService({ name, listeners, settings, servers }: DeclaredService, before: readonly SavedService[]): SavedService {
+  const old = new Map(before.find((service) => service.name === name)?.servers.map((server) => [server.server, server]));
+  const saved = servers.map((server): SavedServer => {
+    const { server: address, draining, ...rest } = completeServer(server);
+    const made = toSaved(address, rest, draining);
+    const kept = old.get(address);
+    return kept !== undefined && JSON.stringify(kept) === JSON.stringify(made) ? kept : made;
+  });
+  return { name, listeners, settings, servers: saved.toSorted((a, b) => a.server < b.server ? -1 : 1) };
+}
