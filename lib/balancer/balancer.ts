@@ -637,11 +637,11 @@ export class Balancer implements AsyncDisposable {
 
   /** The load as a new client finds it. */
   get #loadWithOneMore(): Load {
-    return liveLoad(this.counters, this.#availabilities, 1);
+    return liveLoad(this.counters, this.#availabilities, 0, 1);
   }
 
   get #load(): Load {
-    return liveLoad(this.counters, this.#availabilities);
+    return liveLoad(this.counters, this.#availabilities, 0);
   }
 
   /** Ends the removal of the server with this slot, if it is being removed and has no connection left. */
