@@ -59,6 +59,8 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   servicesMax: ["Services of a balancer", count],
   listenersMax: ["Listeners of all services, one for each port", count],
   declaredFileBytesMax: ["Declared file", formatSize],
+  portRangeMax: ["Ports in one range", count],
+  applyBytesMax: ["Request to apply a declared file", formatSize],
   weightMax: ["Weight of a server", count],
   weightTotalMax: ["Sum of the weights in a pool", count],
   serverConnectionsMax: ["Connection limit of a server", count],

@@ -132,7 +132,11 @@ export class Balancer implements AsyncDisposable {
     this.counters = new Counters(allocateCounters(engine.threads(config)));
     this.#clients = new Clients(this.counters);
     this.#slots = new Slots(this.counters.slots);
-    this.#listeners = new Listeners((address, config) => engine.listen(address, config));
+    this.#listeners = new Listeners({
+      listen: (address, config) => engine.listen(address, config),
+      isFree: (index) => this.#engine?.isListenerFree(index) ?? true,
+      onTaken: (index) => this.counters.clearListener(index),
+    });
     this.#host = {
       counters: this.counters,
       availabilities: new AvailabilityTable(allocateAvailabilities(this.counters.slots)),
@@ -209,9 +213,9 @@ export class Balancer implements AsyncDisposable {
     return index === undefined ? undefined : this.#listeners.addressOf(index);
   }
 
-  /** The address and the service of each listener, by its index. */
-  get places(): Listeners["places"] {
-    return this.#listeners.places;
+  /** The listeners that are open. */
+  measuredListeners(): ReturnType<Listeners["measured"]> {
+    return this.#listeners.measured();
   }
 
   /**
@@ -430,7 +434,7 @@ export class Balancer implements AsyncDisposable {
       counters,
       availabilities: this.#host.availabilities,
       clients: this.#clients.shared,
-      onWouldBeRefused: (client, refusal) => this.#clients.noteRefusal(() => client, refusal),
+      onWouldBeRefused: (client, refusal) => this.#clients.noteDryRefusal(() => client, refusal),
       onEnded: (ended) => {
         this.#recent.add(ended, Date.now());
         logEnd(ended);
@@ -521,6 +525,7 @@ export class Balancer implements AsyncDisposable {
 
   async #prepareNew(saved: SavedService, options: PrepareOptions): Promise<ServiceStep> {
     const index = this.#services.includes(undefined) ? this.#services.indexOf(undefined) : this.#services.length;
+    this.counters.clearService(index);
     const service = await Service.make(this.#host, index, saved.name, saved.settings);
     this.#services[index] = service;
     try {

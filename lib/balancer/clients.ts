@@ -1,12 +1,12 @@
 /**
- * The clients of a balancer as its operator sees them: who has how many connections, and who is refused. Owns the memory in which
- * engines count clients; there is none without a limit.
+ * The clients of each service as its operator sees them: who has how many connections, and who is refused. Owns the memory in which
+ * engines count clients.
  */
 
 import { formatPrefix } from "../values/client_limits.ts";
-import type { Config } from "../values/config.ts";
+import type { ServiceConfig } from "../values/config.ts";
 import { formatDuration } from "../values/duration.ts";
-import { allocateClients, type ClientCount, ClientTable } from "../observe/client_table.ts";
+import { allocateClients, type ClientCount, ClientTable, type Window } from "../observe/client_table.ts";
 import type { Counters } from "../observe/counters.ts";
 import { logger } from "../observe/log.ts";
 import { Refusals } from "../observe/refusals.ts";
@@ -17,6 +17,7 @@ import {
   recentArrivals,
   type Refusal,
   refusalBy,
+  serviceOfKey,
   windowMsOf,
 } from "../routing/client_limits.ts";
 
@@ -54,66 +55,81 @@ export interface ClientsView {
 
 const log = logger("connection");
 
+/** A service whose clients are shown: the engine's number of it, and its limits. */
+interface CountingService {
+  readonly index: number;
+  readonly config: Pick<ServiceConfig, "clientConnections" | "clientRate" | "limitsDryRun">;
+}
+
 /** The clients of one balancer. Disposing of it tells the last refusals. */
 export class Clients implements Disposable {
-  readonly #rules: readonly CountRule[];
-  readonly #windowMs: number;
-  readonly #isDryRun: boolean;
   readonly #counters: Counters;
-  readonly #table: ClientTable | undefined;
-  readonly #refusals: Refusals;
+  readonly #table: ClientTable;
+  readonly #refused = new Refusals(IN_EARNEST);
+  readonly #wouldBeRefused = new Refusals(DRY_RUN);
 
-  constructor(config: Pick<Config, "clientConnections" | "clientRate" | "limitsDryRun">, counters: Counters) {
-    this.#rules = countRulesOf(config);
-    this.#windowMs = windowMsOf(config);
-    this.#isDryRun = config.limitsDryRun;
+  constructor(counters: Counters) {
     this.#counters = counters;
     const [seed] = crypto.getRandomValues(new Int32Array(1));
-    this.#table = this.#rules.length === 0 ? undefined : new ClientTable(allocateClients(seed));
-    this.#refusals = new Refusals(config.limitsDryRun ? DRY_RUN : IN_EARNEST);
+    this.#table = new ClientTable(allocateClients(seed));
   }
 
-  /** The memory for the engine; undefined: it counts no clients. */
-  get shared(): SharedArrayBuffer | undefined {
-    return this.#table?.shared;
+  /** The memory for the engine. The kernel backs its pages as clients come. */
+  get shared(): SharedArrayBuffer {
+    return this.#table.shared;
   }
 
-  /** Tells the operator that a client was refused, or would have been. */
+  /** Tells the operator that a client was refused. */
   noteRefusal(client: () => string, refusal: Refusal): void {
-    this.#refusals.add(client, refusal);
+    this.#refused.add(client, refusal);
   }
 
-  /** The clients that have most, at most `max`. `nowMs` is by performance.now(). */
-  view(max: number, nowMs: number): ClientsView {
-    const window = Math.floor(nowMs / this.#windowMs);
-    const counts = this.#table?.top(max, window) ?? [];
+  /** Tells the operator that a client would have been refused without a dry run. */
+  noteDryRefusal(client: () => string, refusal: Refusal): void {
+    this.#wouldBeRefused.add(client, refusal);
+  }
+
+  /** The clients of a service that have most, at most `max`. `nowMs` is by performance.now(). */
+  view({ index, config }: CountingService, max: number, nowMs: number): ClientsView {
+    const rules = countRulesOf(config);
+    const windowMs = windowMsOf(config);
+    const window = { nowMs, number: Math.floor(nowMs / windowMs), lengthMs: windowMs };
+    const counts = this.#table.top(max, (kind) => serviceOfKey(kind) === index ? window : undefined);
     return {
-      counted: this.#table !== undefined,
-      dryRun: this.#isDryRun,
-      windowMs: this.#windowMs,
-      tracked: this.#table?.used ?? 0,
+      counted: rules.length > 0,
+      dryRun: config.limitsDryRun,
+      windowMs,
+      tracked: this.#table.used,
       untracked: this.#counters.get("untrackedClients"),
-      clients: counts.map((count) => this.#viewOf(count, nowMs / this.#windowMs - window)),
+      clients: counts.flatMap((count) => viewOf(rules, count, window) ?? []),
     };
   }
 
   [Symbol.dispose](): void {
-    this.#refusals[Symbol.dispose]();
+    this.#refused[Symbol.dispose]();
+    this.#wouldBeRefused[Symbol.dispose]();
   }
+}
 
-  #viewOf({ key, open, arrivals, refusedArrivals, refusals, ...bytes }: ClientCount, share: number): ClientView {
-    const { rule, address, bits } = readCountKey(this.#rules, key);
-    const [current, previous] = arrivals;
-    return {
-      client: formatPrefix(address, bits),
-      limit: rule.connectionsMax === Infinity ? "rate" : rule.arrivalsMax === Infinity ? "connections" : "both",
-      open,
-      arrivals: Math.round(recentArrivals(current + refusedArrivals[0], previous + refusedArrivals[1], share)),
-      refused: refusals,
-      ...bytes,
-      next: refusalBy(rule, open + 1, recentArrivals(current + 1, previous, share)) ?? null,
-    };
-  }
+function viewOf(
+  rules: readonly CountRule[],
+  { key, open, arrivals, refusedArrivals, refusals, ...bytes }: ClientCount,
+  window: Window,
+): ClientView | undefined {
+  const read = readCountKey(rules, key);
+  if (read === undefined) return undefined;
+  const { rule, address, bits } = read;
+  const share = window.nowMs / window.lengthMs - window.number;
+  const [current, previous] = arrivals;
+  return {
+    client: formatPrefix(address, bits),
+    limit: rule.connectionsMax === Infinity ? "rate" : rule.arrivalsMax === Infinity ? "connections" : "both",
+    open,
+    arrivals: Math.round(recentArrivals(current + refusedArrivals[0], previous + refusedArrivals[1], share)),
+    refused: refusals,
+    ...bytes,
+    next: refusalBy(rule, open + 1, recentArrivals(current + 1, previous, share)) ?? null,
+  };
 }
 
 const IN_EARNEST = tellerOf("was refused", "were refused");

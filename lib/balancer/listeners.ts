@@ -1,6 +1,6 @@
 /**
- * The listeners of all services: which are open, under which index the engine has them, and for whom. Indexes are reused as late as
- * possible, since connections are told of by the index of their listener until they end.
+ * The listeners of all services: which are open, under which index the engine has them, and for whom. Connections are told of by
+ * the index of their listener until they end; until then it is given to no other.
  */
 
 import { type Address, formatAddress } from "../values/address.ts";
@@ -28,6 +28,15 @@ interface ListeningService {
   readonly config: ServiceConfig;
 }
 
+/** What listeners need of the engine. */
+interface ListenersOptions {
+  readonly listen: EngineKind["listen"];
+  /** Whether no connection is left that came through a listener with this index. */
+  readonly isFree: (index: number) => boolean;
+  /** Called when an index is taken. */
+  readonly onTaken: (index: number) => void;
+}
+
 /** The listeners of a balancer. */
 export class Listeners {
   /** By index; a hole is free or, before the change is taken over, new. */
@@ -37,15 +46,23 @@ export class Listeners {
   readonly #free: number[] = [];
   /** By index: the address and the service, kept until the index is used again. */
   readonly places: AccessPlace[] = [];
-  readonly #listen: EngineKind["listen"];
+  readonly #options: ListenersOptions;
 
-  constructor(listen: EngineKind["listen"]) {
-    this.#listen = listen;
+  constructor(options: ListenersOptions) {
+    this.#options = options;
   }
 
   /** What the engine is to have, as a new array. */
   get published(): readonly (ServiceListener | undefined)[] {
     return [...this.#listeners];
+  }
+
+  /** The open listeners for the metrics. */
+  measured(): { readonly index: number; readonly address: string; readonly service: string }[] {
+    return this.#listeners.flatMap((listener, index) => {
+      const { listener: address, service } = this.places[index] ?? {};
+      return listener === undefined ? [] : [{ index, address, service }];
+    });
   }
 
   /** The address of the listener with this index, with the real port. */
@@ -64,7 +81,7 @@ export class Listeners {
       for (const [portOffset, address] of addressesOf(saved).entries()) {
         const index = this.#indexOf(address) ?? this.#takeIndex();
         indexes.push(index);
-        const listener = this.#listeners[index]?.listener ?? this.#listen(address, service.config);
+        const listener = this.#listeners[index]?.listener ?? this.#options.listen(address, service.config);
         this.#pending.set(index, { listener, service: service.index, portOffset });
       }
     } catch (error) {
@@ -131,13 +148,16 @@ export class Listeners {
   }
 
   #takeIndex(): number {
-    const index = this.#listeners.length < LIMITS.listenersMax ? this.#listeners.length : this.#free.shift();
-    if (index !== undefined) {
-      this.#listeners[index] = undefined; // taken
-      return index;
+    const { isFree, onTaken } = this.#options;
+    const at = this.#free.findIndex(isFree);
+    const index = at >= 0 ? this.#free.splice(at, 1)[0] : this.#listeners.length;
+    if (index >= LIMITS.listenersMax) {
+      const why = `the balancer listens on ${LIMITS.listenersMax} ports, which is the limit; give up another first`;
+      throw new OperatorError("conflict", `Cannot listen on one more port: ${why}`);
     }
-    const why = `the balancer listens on ${LIMITS.listenersMax} ports, which is the limit; give up another first`;
-    throw new OperatorError("conflict", `Cannot listen on one more port: ${why}`);
+    this.#listeners[index] = undefined; // taken
+    onTaken(index);
+    return index;
   }
 }
 

@@ -269,7 +269,7 @@ export class Service implements Disposable {
 
   /** Whether it has left the state and has no connection any more. */
   get isGone(): boolean {
-    return this.#isLeaving && this.#removals.size === 0 && this.#host.counters.getOfService(this.index, "serviceOpen") === 0;
+    return this.#isLeaving && this.#removals.size === 0 && this.#host.engine().isServiceFree(this.index);
   }
 
   /** The interval between two checks of a server. */

@@ -132,7 +132,7 @@ export async function answerMetrics(balancer: Balancer, facts: MeasuredFacts, fo
     startedAtSeconds: startedAt.getTime() / 1000,
     connectionsMax: balancer.connectionsMax,
     localPorts,
-    listeners: balancer.places,
+    listeners: balancer.measuredListeners(),
     services: balancer.services().map(measure),
   }, format);
   return new Response(text, { headers: { "content-type": contentType } });

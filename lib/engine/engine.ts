@@ -105,10 +105,10 @@ export interface EngineOptions {
   readonly counters: Counters;
   /** Which servers may get clients. The engine only reads it; its owner keeps it up to date. */
   readonly availabilities: AvailabilityTable;
-  /** The memory in which clients are counted (`client_table.ts`); undefined: no limit of clients is set. */
-  readonly clients?: SharedArrayBuffer;
+  /** The memory in which clients are counted (`client_table.ts`). */
+  readonly clients: SharedArrayBuffer;
   /** Called for each client that is let in because of `limitsDryRun` alone. */
-  readonly onWouldBeRefused?: (client: string, refusal: Refusal) => void;
+  readonly onWouldBeRefused?: (client: string, refusal: Refusal, service: number) => void;
   /** Called once for each accepted connection, after it is counted. The engine may reuse the object: copy what you keep. */
   readonly onEnded: (ended: EndedConnection) => void;
   /**
@@ -136,9 +136,23 @@ export interface AccessLogReports {
 export interface Engine extends AsyncDisposable {
   /**
    * Serves by this publication. Resolves once every new connection is served by it. Open connections stay, and stay where they are.
-   * A listener that is no longer in it is closed, once those who wait in its queue are accepted.
+   * A listener that is no longer in it is closed, once those who wait in its queue are accepted. A service may leave it only when
+   * it is free (`isServiceFree`).
+   *
+   * Changed settings of a service also hold for its open connections: redistribution, the limits of replays and the idle and first
+   * byte timeouts at once; keep-alive and the timeouts of silent hosts within LIVENESS_WITHIN_MS. A dial under way, and the time
+   * for a PROXY header, keep the time that they began with. Where a connection comes from and what it begins with (sources, PROXY
+   * headers), and whether its client may come, are decided once, at its beginning. Changed limits of clients count the connections
+   * that are open already.
    */
   update(publication: Publication): Promise<void>;
+  /**
+   * Whether this listener is not in the publication, and no connection that came through it is left: its index may be given to
+   * another one. All ends of its connections have been reported.
+   */
+  isListenerFree(index: number): boolean;
+  /** Whether no listener is this service's, and it has no connection left and will get none: it may leave the publication. */
+  isServiceFree(index: number): boolean;
   /** Whether a server that is no longer in any table has no connection left and will get none. */
   isEmpty(slot: number): boolean;
   /**
@@ -168,6 +182,8 @@ export interface Engine extends AsyncDisposable {
 export interface OpenConnection {
   /** The engine's number of the connection: an integer below 2⁵³, unique in the life of the daemon. See `formatConnectionId`. */
   readonly id: number;
+  /** The index of its service. */
+  readonly service: number;
   /** The slot of its server, or of the server being dialled; -1: none. */
   readonly slot: number;
   /** FACT bits of `redistribution.ts`. */

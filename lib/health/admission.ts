@@ -34,6 +34,8 @@ interface AdmissionOptions {
     & Pick<Config, "checkIntervalMs" | "checkTimeoutMs" | "rise" | "fall" | "restMs" | "restShare" | "slowStartMs">
     & TierRules;
   readonly availabilities: AvailabilityTable;
+  /** The index of the service whose servers these are. */
+  readonly service?: number;
   /** Limit on concurrent checks. */
   readonly checksMax: number;
   readonly clock?: HealthClock;
@@ -100,7 +102,8 @@ export class Admission implements Disposable {
   constructor(options: AdmissionOptions) {
     this.#options = options;
     this.#clock = options.clock ?? SYSTEM_CLOCK;
-    this.#tiers = new TierUse({ rules: options.config, availabilities: options.availabilities, onChange: options.onTiers });
+    const { availabilities, service = 0, onTiers: onChange } = options;
+    this.#tiers = new TierUse({ rules: () => this.#options.config, availabilities, service, onChange });
     this.#health = new Health({
       config: { ...options.config, checksMax: options.checksMax },
       clock: this.#clock,

@@ -17,8 +17,10 @@ export interface CountedServer {
 
 interface TierUseOptions {
   /** Read at each choice. */
-  readonly rules: TierRules;
+  readonly rules: () => TierRules;
   readonly availabilities: AvailabilityTable;
+  /** The index of the service. */
+  readonly service: number;
   /** Called with the tiers in use and the usable servers of each tier, when other tiers are in use than before. */
   readonly onChange?: (range: TierRange, usable: readonly number[]) => void;
 }
@@ -62,13 +64,13 @@ export class TierUse {
   }
 
   #choose(previous: TierRange | undefined): void {
-    const { rules, availabilities, onChange } = this.#options;
-    const { low, high } = tiersInUse(this.#usable, rules, previous);
+    const { rules, availabilities, service, onChange } = this.#options;
+    const { low, high } = tiersInUse(this.#usable, rules(), previous);
     const usableWeight = this.#usableWeights.slice(low, high + 1).reduce((sum, weight) => sum + weight, 0);
-    availabilities.unavailableWeight = this.#weightTotal - usableWeight;
+    availabilities.setUnavailableWeight(service, this.#weightTotal - usableWeight);
     if (low === this.#range.low && high === this.#range.high) return;
     this.#range = { low, high };
-    availabilities.tiersInUse = packTiers(this.#range);
+    availabilities.setTiersInUse(service, packTiers(this.#range));
     onChange?.(this.#range, this.#usable);
   }
 }

@@ -5,17 +5,20 @@ import { newTurns } from "../routing/candidates.ts";
 import type { Load } from "../routing/route.ts";
 import type { Counters } from "./counters.ts";
 
-/** A view of the current load, with turns of its own: an engine has one for each thread. `extraClients` are added to the open connections, for a client that is only being explained. */
-export function liveLoad(counters: Counters, availabilities: AvailabilityTable, extraClients = 0): Load {
+/**
+ * A view of the current load of a service, with turns of its own: an engine has one for each thread. `extraClients` are added to
+ * the open connections, for a client that is only being explained.
+ */
+export function liveLoad(counters: Counters, availabilities: AvailabilityTable, service: number, extraClients = 0): Load {
   return {
     get open() {
-      return counters.get("open") + extraClients;
+      return counters.getOfService(service, "serviceOpen") + extraClients;
     },
     get unavailableWeight() {
-      return availabilities.unavailableWeight;
+      return availabilities.unavailableWeightOf(service);
     },
     get tiersInUse() {
-      return availabilities.tiersInUse;
+      return availabilities.tiersInUseOf(service);
     },
     turns: newTurns(),
     openOf: (slot) => counters.getOf(slot, "serverOpen"),

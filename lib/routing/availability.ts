@@ -4,6 +4,9 @@
  * why.
  */
 
+import { LIMITS } from "../values/config.ts";
+import { assert } from "../values/errors.ts";
+
 /**
  * `up` gets its clients. `resting` (after failed connections) and `down` (by health checks) get none while another server is up.
  * `draining` is out for maintenance, `removing` on its way out of the pool: neither gets clients, and open connections move away.
@@ -30,10 +33,11 @@ export const AVAILABILITY = {
   asking: -4,
 } as const;
 
-/** Cells before those of the servers: the total weight of servers in the table that get no clients; the tiers in use, packed. */
+/** The cells before those of the servers, two per service: the total weight of its servers that get no clients; its tiers in use. */
+const SERVICE_CELLS = 2;
 const UNAVAILABLE_WEIGHT = 0;
 const TIERS_IN_USE = 1;
-const HEADER_CELLS = 2;
+const HEADER_CELLS = LIMITS.servicesMax * SERVICE_CELLS;
 
 /** Memory for `slots` servers. */
 export function allocateAvailabilities(slots: number): SharedArrayBuffer {
@@ -57,25 +61,30 @@ export class AvailabilityTable {
   }
 
   /**
-   * The total weight of servers in the table that get no clients: they may not, or their tier is not in use. The other servers
-   * share the clients.
+   * The total weight of servers in the table of this service that get no clients: they may not, or their tier is not in use. The
+   * other servers share the clients.
    */
-  get unavailableWeight(): number {
-    return Atomics.load(this.#cells, UNAVAILABLE_WEIGHT);
+  unavailableWeightOf(service: number): number {
+    return Atomics.load(this.#cells, cellOf(service, UNAVAILABLE_WEIGHT));
   }
 
-  set unavailableWeight(weight: number) {
-    Atomics.store(this.#cells, UNAVAILABLE_WEIGHT, weight);
+  setUnavailableWeight(service: number, weight: number): void {
+    Atomics.store(this.#cells, cellOf(service, UNAVAILABLE_WEIGHT), weight);
   }
 
-  /** The tiers in use, as `packTiers` makes it. Fresh memory says tier 0. */
-  get tiersInUse(): number {
-    return Atomics.load(this.#cells, TIERS_IN_USE);
+  /** The tiers in use of a service, as `packTiers` makes it. Fresh memory says tier 0. */
+  tiersInUseOf(service: number): number {
+    return Atomics.load(this.#cells, cellOf(service, TIERS_IN_USE));
   }
 
-  set tiersInUse(packed: number) {
-    Atomics.store(this.#cells, TIERS_IN_USE, packed);
+  setTiersInUse(service: number, packed: number): void {
+    Atomics.store(this.#cells, cellOf(service, TIERS_IN_USE), packed);
   }
+}
+
+function cellOf(service: number, cell: number): number {
+  assert(service >= 0 && service < LIMITS.servicesMax, "service out of range");
+  return service * SERVICE_CELLS + cell;
 }
 
 /** Whether open connections should leave a server with this availability. */

@@ -12,7 +12,7 @@ import { highTier, lowTier } from "./tiers.ts";
 
 /** The load at the moment of the decision. */
 export interface Load {
-  /** Open connections of all clients, including this one. */
+  /** Open connections of all clients of the service, including this one. */
   readonly open: number;
   /** The total weight of servers in the table that get no clients; those of tiers that are not in use are among them. */
   readonly unavailableWeight: number;

@@ -3,6 +3,7 @@
 import { assertEquals } from "@std/assert";
 import type { Engine, EngineKind, Listener } from "../../lib/engine/engine.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
+import { allocateClients } from "../../lib/observe/client_table.ts";
 import { allocateCounters, Counters } from "../../lib/observe/counters.ts";
 import { allocateAvailabilities, AvailabilityTable } from "../../lib/routing/availability.ts";
 import { emptyTable, nextTable, type TableServer } from "../../lib/routing/routing_table.ts";
@@ -42,6 +43,7 @@ function startServices(kind: EngineKind, services: readonly number[], pools: rea
     publication: publication(),
     config,
     counters,
+    clients: allocateClients(1, 1024),
     availabilities: new AvailabilityTable(allocateAvailabilities(counters.slots)),
     onEnded: () => {},
     onMoved: () => {},

@@ -278,7 +278,8 @@ const EXAMPLE: Measured = {
   connectionsMax: 1,
   fingerprint: "",
   localPorts: 1,
-  listeners: [{ address: "", service: "" }],
+  services: [{ name: "", index: 0 }],
+  listeners: [{ index: 0, address: "", service: "" }],
   servers: [{ name: "", slot: 0, state: "up", weight: 1, sources: 1 }],
 };
 
