@@ -35,6 +35,10 @@ import { parseSources, type SourceAddresses } from "./source_addresses.ts";
 export const LIMITS = {
   /** Servers of all services. */
   serversMax: 16_384,
+  /** Services of a daemon, and what they listen on: each port of a range is one. */
+  servicesMax: 1024,
+  listenersMax: 4096,
+  portRangeMax: 1024,
   weightMax: 256,
   /** With 256 points per unit of weight, the ring has at most 8 million points, 64 MiB. */
   weightTotalMax: 32_768,
