@@ -33,6 +33,8 @@ import { describeVersion } from "./lib/values/packaging.ts";
 import { loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
 import { loadAuthorities } from "./lib/balancer/trust.ts";
 import { ListFiles } from "./lib/balancer/list_files.ts";
+import { History, historyPath } from "./lib/balancer/history.ts";
+import { DEFAULT_SERVICE, EMPTY_STATE, type SavedServer, type SavedState } from "./lib/values/saved_state.ts";
 import { loadState, saveState, tryToSave } from "./lib/balancer/state_file.ts";
 import { pageOf } from "./lib/values/terminal.ts";
 
@@ -110,11 +112,12 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   mindSignals(accessOutput);
   const { state } = paths;
   if (state !== null) await tryToSave(state);
-  const { servers, warning } = state === null ? { servers: [], warning: undefined } : await loadState(state);
+  const stored = state === null ? { saved: EMPTY_STATE, warnings: [], save: () => Promise.resolve() } : await openState(state);
+  const servers = stored.saved.services.find(({ name }) => name === DEFAULT_SERVICE)?.servers ?? [];
   const standings = state === null ? undefined : standingsPath(state);
   const before = standings === undefined ? undefined : await loadStandings(standings, config, new Date());
   const trust = await loadAuthorities(config, servers);
-  const warnings = [warning, before?.warning, engine.passedOver].filter((warning) => warning !== undefined);
+  const warnings = [...stored.warnings, before?.warning, engine.passedOver].filter((warning) => warning !== undefined);
   warnings.push(...trust.warnings);
   warnings.push(...warnOfSettings(engine.name, engine.kind, options));
   if (connectionsMax > limit) {
@@ -139,7 +142,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
       starts: config.accessLogStart,
     },
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
-    save: (servers) => state === null ? Promise.resolve() : saveState(state, servers),
+    save: (servers) => stored.save(servers),
   });
   await using keeper = standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
   const http = monitor === undefined ? null : formatAddress(monitor.address);
@@ -182,6 +185,29 @@ function refuseClientsAddress(http: Address | null, listen: Address): void {
   if (http === null || listen.port === 0 || !reaches(http, listen)) return;
   const why = "clients connect there; choose another port for one of them";
   throw new OperatorError("usage", `Cannot serve --${SETTINGS.http.flag} on ${formatAddress(http)}: ${why}`);
+}
+
+/** What was saved before, and what saves the servers of the only service from now on. */
+async function openState(path: string): Promise<{
+  readonly saved: SavedState;
+  readonly warnings: readonly string[];
+  readonly save: (servers: readonly SavedServer[]) => Promise<void>;
+}> {
+  const { state, warning, migrated } = await loadState(path);
+  if (migrated !== undefined) log.info("Read a state file of version {version}; a copy of it is {copy}", migrated);
+  const warnings = warning === undefined ? [] : [warning];
+  let warn = (sentence: string): void => void warnings.push(sentence);
+  const history = await History.open(historyPath(path), state.generation, (sentence) => warn(sentence));
+  let saved = await history.begin(state, new Date());
+  warn = (sentence) => log.warn(sentence);
+  const save = async (servers: readonly SavedServer[]) => {
+    const services = [{ name: DEFAULT_SERVICE, listeners: [], settings: {}, servers }];
+    const next = { ...saved, generation: saved.generation + 1, services };
+    await saveState(path, next);
+    saved = next;
+    await history.record({ at: new Date(), who: "balancerctl", what: "change the pool", state: next });
+  };
+  return { saved, warnings, save };
 }
 
 /** Opens the access log, if there is to be one. `listening`: the address is on standard output. */

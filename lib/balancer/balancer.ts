@@ -35,7 +35,8 @@ import { formatCheck, type ServerCheck } from "../values/check_spec.ts";
 import { checkOf } from "../values/server_check.ts";
 import { DEFAULT_SERVER_SETTINGS, type ServerSettings } from "../values/server_settings.ts";
 import { Clients, type ClientsView } from "./clients.ts";
-import { type SavedServer, toSaved } from "./state_file.ts";
+import type { SavedServer } from "../values/saved_state.ts";
+import { toSaved } from "./state_file.ts";
 
 /** A connection that a server did not accept, or lost before it answered. */
 interface ConnectFailure {

@@ -20,7 +20,7 @@ import type { EngineKind } from "../../lib/engine/engine.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
 import { streams } from "../../lib/engine/streams/engine.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
-import type { SavedServer } from "../../lib/balancer/state_file.ts";
+import type { SavedServer } from "../../lib/values/saved_state.ts";
 import {
   ask,
   assertFatesAddUp,
