@@ -25,7 +25,7 @@ import {
   SETTINGS,
   type SettingTexts,
 } from "./lib/values/config.ts";
-import { DEFAULT_SERVICE, EMPTY_STATE, type SavedListener, type SavedState } from "./lib/values/saved_state.ts";
+import { DEFAULT_SERVICE, type SavedListener } from "./lib/values/saved_state.ts";
 import { withStart } from "./lib/balancer/state_changes.ts";
 import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
@@ -43,7 +43,8 @@ import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/
 import { describeVersion } from "./lib/values/packaging.ts";
 import { loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
 import { loadAuthorities } from "./lib/balancer/trust.ts";
-import { loadState, saveState, tryToSave } from "./lib/balancer/state_file.ts";
+import { tryToSave } from "./lib/balancer/state_file.ts";
+import { StateStore } from "./lib/balancer/state_store.ts";
 import { pageOf } from "./lib/values/terminal.ts";
 
 const PROGRAM: ProgramSpec<CommandSpec> = {
@@ -122,8 +123,8 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
   mindSignals(accessOutput);
   const { state: statePath } = paths;
   if (statePath !== null) await tryToSave(statePath);
-  const loaded = statePath === null ? { state: EMPTY_STATE, warning: undefined } : await loadState(statePath);
-  const state = withStart(loaded.state, listen, texts);
+  const store = await StateStore.open(statePath);
+  const state = withStart(store.state, listen, texts);
   const standings = statePath === null ? undefined : standingsPath(statePath);
   const configs = new Map(state.services.map(({ name, settings }) => [name, parseServiceConfig(settings)]));
   const before = standings === undefined ? undefined : await loadStandings(standings, (name) => configs.get(name), new Date());
@@ -131,7 +132,7 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
     state.services.map(({ name, servers }) => ({ name, config: configs.get(name)!, servers, isGiven: name === DEFAULT_SERVICE })),
   );
   const warnOf = (settings: SettingTexts) => warnOfSettings(engine.name, engine.kind, settings);
-  const warnings = [loaded.warning, before?.warning, engine.passedOver].filter((warning) => warning !== undefined);
+  const warnings = [...store.warnings, before?.warning, engine.passedOver].filter((warning) => warning !== undefined);
   warnings.push(...trust.warnings);
   warnings.push(...warnOf(options));
   if (connectionsMax > limit) {
@@ -140,7 +141,6 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
   for (const warning of warnings) log.warn(warning);
 
   await claimSocket(paths.socket); // before clients can connect: if it fails, they would lose their connections
-  const save = (state: SavedState) => statePath === null ? Promise.resolve() : saveState(statePath, state);
   await using balancer = await Balancer.start({
     engine: engine.kind,
     config,
@@ -156,9 +156,9 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
       starts: config.accessLogStart,
     },
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
-    save,
+    store,
   });
-  if (state !== loaded.state) await save(balancer.state);
+  if (state !== store.state) await store.save(balancer.state, { what: ["start", ...given].join(" ") });
   await using keeper = standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
   const http = monitor === undefined ? null : formatAddress(monitor.address);
   const facts = { ...describe(name, engine.name, options, paths, warnings), warnOf, http, localPorts };

@@ -16,7 +16,7 @@ import { DEFAULT_SERVICE, type SavedListener, type SavedServer } from "../lib/va
 import type { ServerSettings } from "../lib/values/server_settings.ts";
 
 /** What a test may choose; everything else is as in production. */
-export interface OneServiceOptions extends Partial<Omit<BalancerOptions, "state" | "config" | "save">> {
+export interface OneServiceOptions extends Partial<Omit<BalancerOptions, "state" | "config" | "store">> {
   readonly engine?: EngineKind;
   readonly flags?: Readonly<Record<string, string>>;
   readonly servers?: readonly SavedServer[];
@@ -35,7 +35,11 @@ export async function startBalancer(options: OneServiceOptions = {}): Promise<On
     connectionsMax: 1000,
     required: DEFAULT_SERVICE,
     state: { generation: 0, services: [{ name: DEFAULT_SERVICE, listeners: [listener], settings, servers }] },
-    save: save && (({ services }) => save(services[0].servers)),
+    store: save && {
+      save: ({ services }) => save(services[0].servers),
+      list: () => Promise.resolve([]),
+      load: () => Promise.reject(new Error("there is no history")),
+    },
     ...rest,
   });
   return new OneService(balancer);

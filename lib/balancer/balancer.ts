@@ -31,6 +31,7 @@ import { Listeners } from "./listeners.ts";
 import type { Removal, Removing } from "./removals.ts";
 import { type PrepareOptions, type ServerView, Service, type ServiceHost, type ServiceView, type Step } from "./service.ts";
 import { Slots } from "./slots.ts";
+import type { ChangeNote, StateStore } from "./state_store.ts";
 import {
   type ServerChange,
   unknownService,
@@ -64,14 +65,8 @@ export interface BalancerOptions {
   readonly ownIps?: () => readonly string[];
   /** Undefined for no access log. */
   readonly accessLog?: AccessLogTarget;
-  /** Saves a state; a change is not made if this rejects. `change` says what has led to it. */
-  readonly save?: (state: SavedState, change: ChangeNote) => Promise<void>;
-}
-
-/** What a change was, in a line, and who made it. */
-export interface ChangeNote {
-  readonly what: string;
-  readonly who?: string;
+  /** Where states are saved; undefined: nowhere. A change is not made if it cannot be saved. */
+  readonly store?: Pick<StateStore, "save" | "list" | "load">;
 }
 
 /** A change of the state. */
@@ -492,7 +487,7 @@ export class Balancer implements AsyncDisposable {
     try {
       await this.#prepareAll(wanted, { cannot, drainMs }, steps);
       const state = this.#stateOf(wanted, steps);
-      await this.#options.save?.(state, { what, who });
+      await this.#options.store?.save(state, { what, who });
       this.#state = state;
     } catch (error) {
       for (const { step, service } of steps.toReversed()) this.#abandon(service, step);

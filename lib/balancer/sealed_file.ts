@@ -1,6 +1,7 @@
 /**
  * Files that the daemon writes for itself: JSON with the name of a format, a version and a checksum, replaced whole. A file that is
- * invalid or written by another program is renamed, never overwritten. Knows nothing of what is in them.
+ * invalid or written by another program is renamed, never overwritten; one that a newer version of the program wrote is refused and
+ * left alone. Knows nothing of what is in them.
  */
 
 import { timingSafeEqual } from "@std/crypto";
@@ -9,16 +10,41 @@ import { folderOf } from "../values/paths.ts";
 import { ifMissing, readPlain } from "../values/plain_file.ts";
 import { formatSize } from "../values/size.ts";
 
+/** What is wrong with a file, as a clause. */
+export interface Fault {
+  readonly why: string;
+  /** The file may be right: a newer version of the program may have written it. */
+  readonly isNewer?: boolean;
+}
+
+/** Where a version of a format has its content, and what is wrong with it in a file; undefined for nothing. */
+interface SealedVersion {
+  readonly field: string;
+  readonly faultOf: (content: unknown) => Fault | undefined;
+}
+
+/** A version that is read and no longer written. */
+interface EarlierVersion extends SealedVersion {
+  /** The content in the form of the version that is written. */
+  readonly migrate: (content: unknown) => unknown;
+}
+
 /** A format of such a file. */
-export interface SealedFormat {
+export interface SealedFormat extends SealedVersion {
   /** What a file of it is called in a sentence. */
   readonly what: string;
   readonly format: string;
+  /** The version that is written. */
   readonly version: number;
   readonly bytesMax: number;
-  /** The field of the content, and what is wrong with it in a file, as a clause; undefined for nothing. */
-  readonly field: string;
-  readonly faultOf: (content: unknown) => string | undefined;
+  readonly earlier?: Readonly<Record<number, EarlierVersion>>;
+}
+
+/** What a file has: its content in the form of the version that is written, the version that it is of, and all its bytes. */
+interface Sealed {
+  readonly content: unknown;
+  readonly version: number;
+  readonly bytes: Uint8Array;
 }
 
 /** A file that was kept aside: why, as a clause, and under which path. */
@@ -31,41 +57,47 @@ export interface KeptAside {
 export type Durability = "synced" | "buffered";
 
 /**
- * Reads the content of a file; undefined if there is none. A file that cannot be used is renamed. Throws an operator error if the
- * file cannot be read or renamed, or is not a plain file.
+ * Reads a file; undefined if there is none. A file that cannot be used is renamed. Throws an operator error if the file cannot be
+ * read or renamed, is not a plain file, or is newer than this program.
  */
-export async function readSealed(
-  path: string,
-  kind: SealedFormat,
-): Promise<{ readonly content: unknown } | KeptAside | undefined> {
+export async function readSealed(path: string, kind: SealedFormat): Promise<Sealed | KeptAside | undefined> {
+  const read = await inspectSealed(path, kind);
+  if (read === undefined || "content" in read) return read;
+  if (read.isNewer !== true) return { why: read.why, aside: await keepAside(path, kind.what, read.why) };
+  const wayOut = "start the version that wrote it, or move the file away";
+  throw new OperatorError("failed", `Cannot use the ${kind.what} ${JSON.stringify(path)}: ${read.why}; ${wayOut}`);
+}
+
+/** Like `readSealed`, but leaves every file where it is. */
+export async function inspectSealed(path: string, kind: SealedFormat): Promise<Sealed | Fault | undefined> {
   const cannot = `Cannot read the ${kind.what} ${JSON.stringify(path)}`;
   const bytes = await readPlain(path, kind.bytesMax, cannot).catch(ifMissing(undefined)).catch(failWith(cannot));
   if (bytes === undefined) return undefined;
-  const parsed = bytes === null
-    ? `it is larger than the limit of ${formatSize(kind.bytesMax)}`
-    : await parse(new TextDecoder().decode(bytes), kind);
-  return typeof parsed === "string" ? { why: parsed, aside: await keepAside(path, kind.what, parsed) } : parsed;
+  if (bytes === null) return { why: `it is larger than the limit of ${formatSize(kind.bytesMax)}` };
+  const parsed = await parse(new TextDecoder().decode(bytes), kind);
+  return "content" in parsed ? { ...parsed, bytes } : parsed;
 }
 
-/** The text of a file with this content. */
-export async function formatSealed({ format, version, field }: SealedFormat, content: unknown): Promise<string> {
-  const sha256 = (await digest(content)).toHex();
-  return JSON.stringify({ format, version, sha256, [field]: content }, null, 1) + "\n";
+/** A file with this content, as bytes. The content is one line: it is made once, for the checksum and for the file. */
+export async function formatSealed({ format, version, field }: SealedFormat, content: unknown): Promise<Uint8Array> {
+  const json = JSON.stringify(content);
+  const sha256 = (await digest(json)).toHex();
+  const head = JSON.stringify({ format, version, sha256 }, null, 1).slice(0, -"\n}".length);
+  return new TextEncoder().encode(`${head},\n "${field}": ${json}\n}\n`);
 }
 
 /** Replaces a file whole; the old one is intact if this rejects. */
-export async function replaceFile(path: string, text: string, durability: Durability): Promise<void> {
+export async function replaceFile(path: string, bytes: Uint8Array, durability: Durability): Promise<void> {
   const temporary = `${path}.new`;
   await removeLeftover(temporary);
-  await writeNew(temporary, text, durability);
+  await writeNew(temporary, bytes, durability);
   await Deno.rename(temporary, path);
   if (durability === "synced") await syncFolder(path);
 }
 
 /** Writes a file that does not exist yet. */
-export async function writeNew(path: string, text: string, durability: Durability): Promise<void> {
+export async function writeNew(path: string, bytes: Uint8Array, durability: Durability): Promise<void> {
   using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
-  const bytes = new TextEncoder().encode(text);
   for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
   if (durability === "synced") await file.sync();
 }
@@ -89,26 +121,36 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The content, or the reason why the text cannot be used, as a clause. */
-async function parse(text: string, { format, version, field, faultOf }: SealedFormat): Promise<{ content: unknown } | string> {
-  if (text.trim() === "") return "it is empty";
+async function parse(text: string, kind: SealedFormat): Promise<Omit<Sealed, "bytes"> | Fault> {
+  if (text.trim() === "") return { why: "it is empty" };
   let file: unknown;
   try {
     file = JSON.parse(text);
   } catch {
-    return "it is incomplete or not JSON";
+    return { why: "it is incomplete or not JSON" };
   }
-  if (!isRecord(file) || file.format !== format) return "another program wrote it";
-  if (file.version !== version) return `it has version ${JSON.stringify(file.version)}, and this program reads version ${version}`;
+  if (!isRecord(file) || file.format !== kind.format) return { why: "another program wrote it" };
+  const { version, sha256 } = file;
+  const earlier = typeof version === "number" ? kind.earlier?.[version] : undefined;
+  if (earlier === undefined && version !== kind.version) return faultOfVersion(version, kind);
+  const { field, faultOf } = earlier ?? kind;
   const content = file[field];
   const fault = faultOf(content);
-  if (fault !== undefined) return fault;
-  const isWhole = typeof file.sha256 === "string" && isDigest(file.sha256, await digest(content));
-  return isWhole ? { content } : "its checksum is wrong";
+  if (fault !== undefined && fault.isNewer !== true) return fault;
+  const isWhole = typeof sha256 === "string" && isDigest(sha256, await digest(JSON.stringify(content)));
+  if (!isWhole) return { why: "its checksum is wrong" };
+  return fault ?? { content: earlier === undefined ? content : earlier.migrate(content), version: version as number };
 }
 
-async function digest(content: unknown): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(content))));
+/** What is wrong with a version that is not known. */
+function faultOfVersion(version: unknown, { version: known, earlier }: SealedFormat): Fault {
+  const reads = earlier === undefined ? `version ${known}` : `versions up to ${known}`;
+  const isNewer = Number.isInteger(version) && (version as number) > known;
+  return { why: `it has version ${JSON.stringify(version)}, and this program reads ${reads}`, isNewer };
+}
+
+async function digest(json: string): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(json)));
 }
 
 function isDigest(text: string, expected: Uint8Array): boolean {

@@ -39,7 +39,7 @@ const STANDINGS: SealedFormat = {
   version: 1,
   bytesMax: LIMITS.stateFileBytesMax,
   field: "standings",
-  faultOf: (content) => isStandings(content) ? undefined : "its list of servers is not valid",
+  faultOf: (content) => isStandings(content) ? undefined : { why: "its list of servers is not valid" },
 };
 
 /** How often the file is written at most. */
@@ -54,7 +54,7 @@ export function standingsPath(statePath: string): string {
 
 /**
  * What is known of servers at `now`: nothing if there is no file, if it cannot be used, or if it is too old to be believed. A
- * warning says what was kept aside, or why the file cannot be read: a balancer starts without it. Never rejects.
+ * warning says what was kept aside, or why the file cannot be read or is newer: a balancer starts without it. Never rejects.
  */
 export async function loadStandings(
   path: string,

@@ -1,28 +1,20 @@
 /**
- * The state that survives a restart: the pool, in one file. It is replaced atomically, and written to disk before a command
- * answers. A file that is invalid or written by another program is renamed, never overwritten.
+ * The state that survives a restart: the services, in one file. It is replaced atomically, and written to disk before a command
+ * answers. A file that is invalid or written by another program is renamed, never overwritten; one of a newer version is refused.
  */
 
-import { formatAddress, parseAddress } from "../values/address.ts";
 import { LIMITS } from "../values/config.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
-import { ALWAYS_SAVED, type SavedServer } from "../values/saved_state.ts";
+import { DEFAULT_SERVICE, EMPTY_STATE, type SavedServer, type SavedState } from "../values/saved_state.ts";
 import {
   DEFAULT_SERVER_SETTINGS,
-  faultOfSettings,
+  SERVER_SETTINGS,
   type ServerSettingName,
   type ServerSettings,
 } from "../values/server_settings.ts";
-import {
-  formatSealed,
-  isRecord,
-  readSealed,
-  removeLeftover,
-  replaceFile,
-  type SealedFormat,
-  syncFolder,
-  writeNew,
-} from "./sealed_file.ts";
+import { formatSize } from "../values/size.ts";
+import { formatSealed, readSealed, removeLeftover, replaceFile, type SealedFormat, syncFolder, writeNew } from "./sealed_file.ts";
+import { faultOfServers, faultOfState, isAlwaysSaved } from "./state_faults.ts";
 
 /** A server as it is saved. */
 export function toSaved(server: string, settings: ServerSettings, isDraining: boolean): SavedServer {
@@ -32,48 +24,70 @@ export function toSaved(server: string, settings: ServerSettings, isDraining: bo
   return { server, ...saved, ...(isDraining ? { draining: true } : {}) };
 }
 
-/** The state that was found. `warning` is a sentence for the operator if a file existed but could not be used. */
+/** The state that was found. */
 interface LoadedState {
-  readonly servers: readonly SavedServer[];
+  /** EMPTY_STATE if there was no file, or if it could not be used. */
+  readonly state: SavedState;
+  /** A sentence for the operator if a file existed but could not be used. */
   readonly warning?: string;
+  /** The version of a file that is not of the one that is written now, and the path of a copy of it. */
+  readonly migrated?: { readonly version: number; readonly copy: string };
 }
 
 const STATE: SealedFormat = {
   what: "state file",
   format: "balancer-state",
-  version: 1,
+  version: 2,
   bytesMax: LIMITS.stateFileBytesMax,
-  field: "servers",
-  faultOf: (servers) => {
-    const fault = faultOf(servers);
-    return fault && `its list of servers is not valid: ${fault}`;
+  field: "state",
+  faultOf: faultOfState,
+  earlier: {
+    // One pool: its servers, without settings and listeners, which were given at each start.
+    1: {
+      field: "servers",
+      faultOf: (servers) => {
+        const fault = faultOfServers(servers, false);
+        return fault && { why: `its list of servers is not valid: ${fault.why}` };
+      },
+      migrate: (servers) => migrateServers(servers as readonly SavedServer[]),
+    },
   },
 };
 
 /** About the size of a state with a hundred servers. */
 const PROBE_BYTES = 8192;
 
-/** How many characters of an invalid value a warning shows. */
-const SHOWN_MAX = 80;
-
 /**
- * Reads the state. A file that cannot be used is renamed, and a warning says why. Throws an operator error if the file cannot be
- * read or renamed, or is not a plain file.
+ * Reads the state. A file that cannot be used is renamed, and a warning says why. One of an earlier version is copied, and stays
+ * until the state is saved; its state has generation 0. Throws an operator error if the file cannot be read, copied or renamed, is
+ * not a plain file, or is newer than this program.
  */
 export async function loadState(path: string): Promise<LoadedState> {
   const found = await readSealed(path, STATE);
-  if (found === undefined) return { servers: [] };
-  if ("content" in found) return { servers: found.content as readonly SavedServer[] };
-  const kept = `it was renamed to ${JSON.stringify(found.aside)}, and the pool is empty`;
-  return { servers: [], warning: `The state file ${JSON.stringify(path)} cannot be used: ${found.why}; ${kept}` };
+  if (found === undefined) return { state: EMPTY_STATE };
+  if (!("content" in found)) {
+    const kept = `it was renamed to ${JSON.stringify(found.aside)}, and the pool is empty`;
+    return { state: EMPTY_STATE, warning: `The state file ${JSON.stringify(path)} cannot be used: ${found.why}; ${kept}` };
+  }
+  const state = found.content as SavedState;
+  if (found.version === STATE.version) return { state };
+  const copy = `${path}.v${found.version}`;
+  await keepCopy(copy, found.bytes);
+  return { state, migrated: { version: found.version, copy } };
 }
 
 /** Replaces the state, and resolves once it is on disk. Throws an operator error; the old state is then intact. */
-export async function saveState(path: string, servers: readonly SavedServer[]): Promise<void> {
+export async function saveState(path: string, state: SavedState): Promise<void> {
+  const cannot = `Cannot save the state to ${JSON.stringify(path)}`;
+  const bytes = await formatSealed(STATE, state);
+  if (bytes.length > STATE.bytesMax) { // it could not be read again
+    const why = `it would be larger than the limit of ${formatSize(STATE.bytesMax)}; use fewer servers or shorter settings`;
+    throw new OperatorError("tooLarge", `${cannot}: ${why}`);
+  }
   try {
-    await replaceFile(path, await formatSealed(STATE, servers), "synced");
+    await replaceFile(path, bytes, "synced");
   } catch (error) {
-    throw new OperatorError("failed", `Cannot save the state to ${JSON.stringify(path)}: ${messageOf(error)}`);
+    throw new OperatorError("failed", `${cannot}: ${messageOf(error)}`);
   }
 }
 
@@ -82,7 +96,7 @@ export async function tryToSave(path: string): Promise<void> {
   const probe = `${path}.probe`;
   try {
     await removeLeftover(probe);
-    await writeNew(probe, " ".repeat(PROBE_BYTES), "synced");
+    await writeNew(probe, new Uint8Array(PROBE_BYTES).fill(0x20), "synced");
     await Deno.remove(probe);
     await syncFolder(path);
   } catch (error) {
@@ -92,54 +106,23 @@ export async function tryToSave(path: string): Promise<void> {
   }
 }
 
-/** Why these servers are not a valid pool, as a clause: what `add` and `set` would refuse. */
-function faultOf(servers: unknown): string | undefined {
-  if (!Array.isArray(servers)) return "it is not a list";
-  if (servers.length > LIMITS.serversMax) {
-    return `it has ${servers.length} servers, and the limit is ${LIMITS.serversMax}`;
-  }
-  for (const [index, server] of servers.entries()) {
-    const fault = serverFault(server);
-    if (fault !== undefined) return `server number ${index + 1} ${fault}`;
-  }
-  return poolFault(servers);
+/** The only service of a balancer that had none, and no setting that this version does not know. */
+function migrateServers(servers: readonly SavedServer[]): SavedState {
+  const isKnown = (field: string) => field === "server" || field === "draining" || field in SERVER_SETTINGS;
+  const known = servers.map((server) => Object.fromEntries(Object.entries(server).filter(([field]) => isKnown(field))));
+  const sorted = (known as unknown as SavedServer[]).toSorted((a, b) => a.server < b.server ? -1 : 1);
+  return { generation: 0, services: [{ name: DEFAULT_SERVICE, listeners: [], settings: {}, servers: sorted }] };
 }
 
-function poolFault(servers: readonly SavedServer[]): string | undefined {
-  const names = new Set<string>();
-  const twice = servers.find(({ server }) => names.size === names.add(server).size);
-  if (twice !== undefined) return `server ${JSON.stringify(twice.server)} is in it more than once`;
-  const weightTotal = servers.reduce((sum, { weight }) => sum + weight, 0);
-  if (weightTotal <= LIMITS.weightTotalMax) return undefined;
-  return `its weights add up to ${weightTotal}, and the limit is ${LIMITS.weightTotalMax}`;
-}
-
-/** What is invalid about a server, as a clause. */
-function serverFault(value: unknown): string | undefined {
-  if (!isRecord(value)) return "is not an object";
-  const { server, draining } = value;
-  if (!isCanonical(server)) return `has the name ${shortened(server)}, which is not an address:port as the daemon writes it`;
-  const wrong = faultOfSettings(value, isAlwaysSaved);
-  if (wrong !== undefined) return `has the ${wrong.what} ${shortened(wrong.value)}, which is ${wrong.fault}`;
-  if (draining !== undefined && typeof draining !== "boolean") {
-    return `has ${shortened(draining)} for draining, which is neither true nor false`;
-  }
-}
-
-function isAlwaysSaved(name: ServerSettingName): boolean {
-  return (ALWAYS_SAVED as readonly ServerSettingName[]).includes(name);
-}
-
-function isCanonical(name: unknown): boolean {
+/** Writes a file of an earlier version to disk once more, for those who go back to the program that wrote it. */
+async function keepCopy(copy: string, bytes: Uint8Array): Promise<void> {
   try {
-    return typeof name === "string" && formatAddress(parseAddress(name)) === name;
-  } catch {
-    return false;
+    await replaceFile(copy, bytes, "synced");
+  } catch (error) {
+    const wayOut = "free some space there, or start with --no-state";
+    throw new OperatorError(
+      "failed",
+      `Cannot keep a copy of the old state file in ${JSON.stringify(copy)}: ${messageOf(error)}; ${wayOut}`,
+    );
   }
-}
-
-/** A value as text, shortened for a sentence. */
-function shortened(value: unknown): string {
-  const text = JSON.stringify(value) ?? "none";
-  return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}…` : text;
 }

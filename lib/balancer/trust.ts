@@ -5,8 +5,8 @@ import { parseAddress } from "../values/address.ts";
 import { formatCheckCa } from "../values/check_spec.ts";
 import type { Config } from "../values/config.ts";
 import { checkOf } from "../values/server_check.ts";
+import type { SavedServer } from "../values/saved_state.ts";
 import { DEFAULT_SERVER_SETTINGS } from "../values/server_settings.ts";
-import type { SavedServer } from "./state_file.ts";
 
 /**
  * Reads the authorities of the daemon's setting and of the servers. Throws an operator error if the setting's cannot be used. If a

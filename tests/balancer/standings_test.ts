@@ -55,7 +55,7 @@ const BROKEN = [
   ["", "it is empty"],
   ["{", "it is incomplete or not JSON"],
   ['{"format":"balancer-state","version":1}', "another program wrote it"],
-  ['{"format":"balancer-standings","version":2}', "this program reads version 1"],
+  ['{"format":"balancer-standings","version":0}', "this program reads version 1"],
   ['{"format":"balancer-standings","version":1,"standings":{"at":"x","servers":[]}}', "its list of servers is not valid"],
   [
     '{"format":"balancer-standings","version":1,"standings":{"at":"2026-11-28T12:00:00Z","servers":[{"server":"a","state":"up"}]}}',
@@ -80,6 +80,15 @@ for (const [text, why] of BROKEN) {
     assertEquals(await Deno.readTextFile(`${folder.path}/${aside}`), text);
   });
 }
+
+Deno.test("a file of standings of a later version is left alone, with a warning", async () => {
+  await using folder = await makeFolder();
+  await Deno.writeTextFile(folder.file, '{"format":"balancer-standings","version":2}');
+  const { known, warning = "" } = await loadStandings(folder.file, CONFIG, NOW);
+  assertEquals([known, await folder.names()], [new Map(), ["a.json.standings"]]);
+  assertStringIncludes(warning, "it has version 2, and this program reads version 1");
+  assertMatch(warning, /; every server begins as up$/);
+});
 
 Deno.test("a byte that is changed anywhere makes the file useless, never wrong", async () => {
   await using folder = await makeFolder();

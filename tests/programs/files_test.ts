@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { ProgramName } from "../../lib/values/packaging.ts";
 import { saveState } from "../../lib/balancer/state_file.ts";
+import { DEFAULT_SERVICE } from "../../lib/values/saved_state.ts";
 import { DIST, makePlace, type Outcome, outcomeOf, type Place } from "../programs.ts";
 import { type Need, needing, OTHER_USER } from "../tools.ts";
 
@@ -55,12 +56,42 @@ Deno.test("a state file with more servers than a pool may have is kept aside, an
     { length: 33_000 },
     (_, i) => ({ server: `10.0.${i >> 8}.${i & 255}:80`, weight: 1, connectionsMax: null }),
   );
-  await saveState(place.state(), servers);
+  const services = [{ name: DEFAULT_SERVICE, listeners: [], settings: {}, servers }];
+  await saveState(place.state(), { generation: 1, services });
   const { code, stdout, stderr } = await place.ctl("start", "127.0.0.1", "0", "--check", "off");
   assertEquals([code, stderr], [0, ""]);
   assertMatch(stdout, /cannot be used: [^\n]*it has 33000 servers[^\n]*; it was renamed to "[^"]+", and the pool is empty\n/);
   await place.do("stop");
   assertMatch(await place.do("start", "127.0.0.1", "0"), /^Balancer "default" listens on/);
+});
+
+Deno.test("a state file of a later version is told and left alone, in the foreground and in the background", async () => {
+  await using place = await makePlace();
+  await Deno.mkdir(`${place.folder}/state/balancer`, { mode: 0o700 });
+  const text = '{"format":"balancer-state","version":3,"realms":[]}';
+  await Deno.writeTextFile(place.state(), text);
+  const why = "it has version 3, and this program reads versions up to 2; start the version that wrote it, or move the file away";
+  for (const outcome of [await run(place), await place.ctl("start", "127.0.0.1", "0")]) {
+    assertSentence(outcome, `Cannot use the state file ${JSON.stringify(place.state())}: ${why}`);
+  }
+  assertEquals(await Deno.readTextFile(place.state()), text);
+});
+
+Deno.test("a pool that version 1 saved is there after the start, and a copy of its file stays", async () => {
+  await using place = await makePlace();
+  await Deno.mkdir(`${place.folder}/state/balancer`, { mode: 0o700 });
+  const old = await Deno.readFile(new URL("../balancer/states/version_1_first", import.meta.url));
+  await Deno.writeFile(place.state(), old);
+  const servers = async () =>
+    JSON.parse(await place.do("list", "--json")).servers.map(({ server }: { server: string }) => server).sort();
+  await place.start("--check", "off");
+  const before = ["10.0.0.1:80", "[2001:db8::1]:443", "db.example:5432"];
+  assertEquals([await servers(), await Deno.readFile(place.state())], [before, old]);
+  await place.do("add", "10.0.0.2", "80");
+  await place.do("stop");
+  await place.start("--check", "off");
+  assertEquals(await servers(), ["10.0.0.1:80", "10.0.0.2:80", ...before.slice(1)]);
+  assertEquals(await Deno.readFile(`${place.state()}.v1`), old);
 });
 
 /** Where the programs unpack themselves for the user whom permissions bind. */
