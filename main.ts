@@ -112,8 +112,8 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
   if (state !== null) await tryToSave(state);
   const { servers, warning } = state === null ? { servers: [], warning: undefined } : await loadState(state);
   const standings = state === null ? undefined : standingsPath(state);
-  const before = standings === undefined ? undefined : await loadStandings(standings, config, new Date());
-  const trust = await loadAuthorities(config, servers);
+  const before = standings === undefined ? undefined : await loadStandings(standings, () => config, new Date());
+  const trust = await loadAuthorities([{ name: DEFAULT_SERVICE, config, servers, isGiven: true }]);
   const warnings = [warning, before?.warning, engine.passedOver].filter((warning) => warning !== undefined);
   warnings.push(...trust.warnings);
   warnings.push(...warnOfSettings(engine.name, engine.kind, options));
@@ -130,7 +130,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     connectionsMax,
     checksMax: checksUnder(descriptors),
     servers,
-    known: before?.known,
+    known: before?.known.get(DEFAULT_SERVICE),
     authorities: trust.authorities,
     lists: lists.lists,
     accessLog: accessOutput && {
@@ -141,7 +141,7 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     save: (servers) => state === null ? Promise.resolve() : saveState(state, servers),
   });
-  await using keeper = standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
+  await using keeper = standings === undefined ? undefined : new StandingsKeeper(standings, () => new Map([[DEFAULT_SERVICE, balancer.known()]]));
   const http = monitor === undefined ? null : formatAddress(monitor.address);
   const facts = {
     ...describe(name, engine.name, options, paths, warnings),

@@ -16,7 +16,8 @@ import type { EndedConnection, MovedConnection } from "../observe/connections.ts
 import { didYouMean } from "../values/did_you_mean.ts";
 import { formatDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
-import { CHECKS_UNDER_WAY_MAX, runnable } from "../health/health.ts";
+import { CheckBudget } from "../health/check_budget.ts";
+import { runnable } from "../health/health.ts";
 import { counterOf, runCheck } from "../health/check.ts";
 import type { CheckStep } from "../health/check_steps.ts";
 import { type ClientLists, isRefusal } from "../routing/client_limits.ts";
@@ -208,7 +209,7 @@ export class Balancer implements AsyncDisposable {
     this.#admission = new Admission({
       config,
       availabilities: this.#availabilities,
-      checksMax: options.checksMax ?? CHECKS_UNDER_WAY_MAX,
+      budget: new CheckBudget({ underWayMax: options.checksMax }),
       serviceOf: (slot) => ({
         connects: this.counters.getOf(slot, "connects"),
         receivedBytes: this.counters.getOf(slot, "receivedBytes"),
