@@ -30,7 +30,7 @@ import { type AccessOutput, openAccessOutput } from "./lib/observe/access_output
 import { endLogging, logger, reopenLog, setUpLogging } from "./lib/observe/log.ts";
 import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/values/paths.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
-import { loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
+import { DEFAULT_SERVICE, loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
 import { loadAuthorities } from "./lib/balancer/trust.ts";
 import { ListFiles } from "./lib/balancer/list_files.ts";
 import { loadState, saveState, tryToSave } from "./lib/balancer/state_file.ts";
@@ -141,7 +141,9 @@ async function run({ arguments: [host, port], options }: CommandInput): Promise<
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     save: (servers) => state === null ? Promise.resolve() : saveState(state, servers),
   });
-  await using keeper = standings === undefined ? undefined : new StandingsKeeper(standings, () => new Map([[DEFAULT_SERVICE, balancer.known()]]));
+  await using keeper = standings === undefined
+    ? undefined
+    : new StandingsKeeper(standings, () => new Map([[DEFAULT_SERVICE, balancer.known()]]));
   const http = monitor === undefined ? null : formatAddress(monitor.address);
   const facts = {
     ...describe(name, engine.name, options, paths, warnings),

@@ -48,7 +48,7 @@ const STANDINGS: SealedFormat = {
 };
 
 /** The service that `start` makes. */
-const DEFAULT_SERVICE = "default";
+export const DEFAULT_SERVICE = "default";
 /** How often the file is written at most. */
 const WRITE_MS = 5000;
 

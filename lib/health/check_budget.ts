@@ -152,9 +152,9 @@ export class CheckBudget {
     this.#allowedMs = nowMs;
     this.#share();
     if (this.#turnLengthMs < Infinity) this.#turnMs = Math.max(this.#turnMs, nowMs - LATE_MAX_MS - this.#turnLengthMs);
-    for (let isAnyLeft = true; isAnyLeft;) { // neither turns nor rests wait for the last of the others
-      const isTurn = this.#takeTurn(nowMs);
-      isAnyLeft = this.#tryRested(nowMs) || isTurn;
+    for (let isAnyLeft = true; isAnyLeft;) { // neither rests nor turns wait for the last of the others
+      const isTrial = this.#tryRested(nowMs);
+      isAnyLeft = this.#takeTurn(nowMs) || isTrial;
     }
     this.#setTimer(nowMs);
   }
