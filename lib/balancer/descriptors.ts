@@ -1,6 +1,6 @@
 /** What this machine limits: how many connections fit under the limit on open files, and how many local ports there are. */
 
-import { CHECKS_UNDER_WAY_MAX } from "../health/health.ts";
+import { CHECKS_UNDER_WAY_MAX } from "../health/check_budget.ts";
 import { LIMITS } from "../values/config.ts";
 import { OperatorError } from "../values/errors.ts";
 

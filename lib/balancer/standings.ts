@@ -7,16 +7,22 @@
 import type { KnownCondition } from "../health/admission.ts";
 import { beliefMs, isBelieved } from "../health/belief.ts";
 import { parseAddress } from "../values/address.ts";
+import { DEFAULT_SERVICE } from "../values/saved_state.ts";
 import { type Config, LIMITS } from "../values/config.ts";
 import { messageOf } from "../values/errors.ts";
 import { logger } from "../observe/log.ts";
 import { formatSealed, isRecord, readSealed, removeLeftover, replaceFile, type SealedFormat } from "./sealed_file.ts";
 
-/** What is known of servers, by name. */
-export type Known = ReadonlyMap<string, KnownCondition>;
+/** What is known of servers, by the names of their service and of the server. */
+export type Known = ReadonlyMap<string, ReadonlyMap<string, KnownCondition>>;
+
+/** What says how long knowledge of a service's servers is believed. */
+type BeliefConfig = Pick<Config, "checkIntervalMs" | "fall">;
 
 /** A server in the file. Times are ISO 8601, UTC. */
 interface SavedStanding {
+  /** Its service; absent for DEFAULT_SERVICE, as in the files of 0.1.0, which had no other. */
+  readonly service?: string;
   readonly server: string;
   readonly state: KnownCondition["state"];
   readonly since: string;
@@ -53,12 +59,13 @@ export function standingsPath(statePath: string): string {
 }
 
 /**
- * What is known of servers at `now`: nothing if there is no file, if it cannot be used, or if it is too old to be believed. A
- * warning says what was kept aside, or why the file cannot be read or is newer: a balancer starts without it. Never rejects.
+ * What is known of servers at `now`: nothing if there is no file, if it cannot be used, or if it is too old to be believed by the
+ * settings of the service (`configOf`, undefined for no such service). A warning says what was kept aside, or why the file cannot
+ * be read or is newer: a balancer starts without it. Never rejects.
  */
 export async function loadStandings(
   path: string,
-  config: Pick<Config, "checkIntervalMs" | "fall">,
+  configOf: (service: string) => BeliefConfig | undefined,
   now: Date,
 ): Promise<{ readonly known: Known; readonly warning?: string }> {
   const found = await readSealed(path, STANDINGS).catch(messageOf);
@@ -70,14 +77,20 @@ export async function loadStandings(
   }
   const { at, servers } = found.content as SavedStandings;
   const knownAt = new Date(at);
-  if (!isBelieved(knownAt, now, beliefMs(config))) return { known: new Map() };
   const agoMs = now.getTime() - knownAt.getTime();
-  return { known: new Map(servers.map((standing) => [standing.server, toKnown(standing, agoMs)])) };
+  const known = new Map<string, ReadonlyMap<string, KnownCondition>>();
+  for (const [service, standings] of Map.groupBy(servers, ({ service = DEFAULT_SERVICE }) => service)) {
+    const config = configOf(service);
+    if (config === undefined || !isBelieved(knownAt, now, beliefMs(config))) continue;
+    known.set(service, new Map(standings.map((standing) => [standing.server, toKnown(standing, agoMs)])));
+  }
+  return { known };
 }
 
 /** Writes what is known of servers at `now`. */
 export async function saveStandings(path: string, known: Known, now: Date): Promise<void> {
-  const standings: SavedStandings = { at: now.toISOString(), servers: [...known].map(([name, one]) => toSaved(name, one)) };
+  const servers = [...known].flatMap(([service, ofOne]) => [...ofOne].map(([name, one]) => toSaved(service, name, one)));
+  const standings: SavedStandings = { at: now.toISOString(), servers };
   await replaceFile(path, await formatSealed(STANDINGS, standings), "buffered");
 }
 
@@ -111,8 +124,9 @@ export class StandingsKeeper implements AsyncDisposable {
   /** One write after another. A file that says nothing is written once. */
   #write(): void {
     const known = this.#known();
-    if (known.size === 0 && this.#saysAllUp) return;
-    this.#saysAllUp = known.size === 0;
+    const isAllUp = saysAllUp(known);
+    if (isAllUp && this.#saysAllUp) return;
+    this.#saysAllUp = isAllUp;
     this.#writing = this.#writing.then(() => this.#save(known)).then(() => this.#isFailing = false, (error) => {
       this.#saysAllUp = false;
       if (!this.#isFailing) log.warn("Cannot save which servers are not up: {why}", { why: messageOf(error) });
@@ -121,14 +135,19 @@ export class StandingsKeeper implements AsyncDisposable {
   }
 
   async #save(known: Known): Promise<void> {
-    if (known.size === 0) await removeLeftover(this.#path);
+    if (saysAllUp(known)) await removeLeftover(this.#path);
     else await saveStandings(this.#path, known, new Date());
   }
 }
 
-function toSaved(server: string, known: KnownCondition): SavedStanding {
+function saysAllUp(known: Known): boolean {
+  return known.values().every((ofOne) => ofOne.size === 0);
+}
+
+function toSaved(service: string, server: string, known: KnownCondition): SavedStanding {
   const { state, since, ...rest } = known;
-  return { server, state, since: since.toISOString(), ...rest };
+  const standing = { server, state, since: since.toISOString(), ...rest };
+  return service === DEFAULT_SERVICE ? standing : { service, ...standing };
 }
 
 /** What the file says of a server, `agoMs` later. */
@@ -145,6 +164,7 @@ function isStandings(content: unknown): boolean {
 
 function isStanding(value: unknown): boolean {
   if (!isRecord(value) || !isName(value.server) || !isTime(value.since)) return false;
+  if (value.service !== undefined && typeof value.service !== "string") return false;
   if (value.state === "draining") return true;
   const isState = value.state === "down" || value.state === "resting";
   return isState && typeof value.reason === "string" && isMs(value.restMs) && isMs(value.restLeftMs);

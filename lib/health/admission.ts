@@ -5,15 +5,9 @@
 
 import type { Config } from "../values/config.ts";
 import { assert } from "../values/errors.ts";
-import {
-  type CheckFailure,
-  Health,
-  type HealthClock,
-  type KnownState,
-  type ServerHealth,
-  type Service,
-  SYSTEM_CLOCK,
-} from "./health.ts";
+import { type CheckFailure, Health, type KnownState, type ServerHealth, type Service } from "./health.ts";
+import type { CheckBudget } from "./check_budget.ts";
+import { type HealthClock, SYSTEM_CLOCK } from "./clock.ts";
 import type { CheckOptions, CheckResult } from "./check.ts";
 import type { ServerCheck } from "../values/check_spec.ts";
 import type { TrafficFailure } from "../routing/early_loss.ts";
@@ -29,15 +23,18 @@ export interface ServerCondition {
   readonly reason: string | null;
 }
 
+/** The settings of a service that an admission uses. */
+export type AdmissionConfig =
+  & Pick<Config, "checkIntervalMs" | "checkTimeoutMs" | "rise" | "fall" | "restMs" | "restShare" | "slowStartMs">
+  & TierRules;
+
 interface AdmissionOptions {
-  readonly config:
-    & Pick<Config, "checkIntervalMs" | "checkTimeoutMs" | "rise" | "fall" | "restMs" | "restShare" | "slowStartMs">
-    & TierRules;
+  readonly config: AdmissionConfig;
   readonly availabilities: AvailabilityTable;
   /** The index of the service whose servers these are. */
   readonly service?: number;
-  /** Limit on concurrent checks. */
-  readonly checksMax: number;
+  /** The checks of all services of the process. */
+  readonly budget: CheckBudget;
   readonly clock?: HealthClock;
   /** What a server has done for clients so far. */
   readonly serviceOf: (slot: number) => Service;
@@ -88,9 +85,10 @@ interface Admitted {
 const SLOW_START_STEPS = 100;
 const SLOW_START_STEP_MIN_MS = 20;
 
-/** The admission of one balancer. Disposing of it ends all checks and ramps; `conditionOf` still works. */
+/** The admission of one service. Disposing of it ends all checks and ramps; `conditionOf` still works. */
 export class Admission implements Disposable {
   readonly #options: AdmissionOptions;
+  #config: AdmissionConfig;
   readonly #health: Health;
   /** By slot. */
   readonly #servers = new Map<number, Admitted>();
@@ -101,13 +99,16 @@ export class Admission implements Disposable {
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
+    this.#config = options.config;
     this.#clock = options.clock ?? SYSTEM_CLOCK;
     const { availabilities, service = 0, onTiers: onChange } = options;
-    this.#tiers = new TierUse({ rules: () => this.#options.config, availabilities, service, onChange });
+    this.#tiers = new TierUse({ rules: () => this.#config, availabilities, service, onChange });
     this.#health = new Health({
-      config: { ...options.config, checksMax: options.checksMax },
+      config: options.config,
       clock: this.#clock,
+      budget: options.budget,
       serviceOf: options.serviceOf,
+      othersAvailable: (slot) => this.#tiers.usableCount - Number(this.#of(slot).counted?.isUsable ?? false),
       trustOf: options.trustOf,
       onChecked: options.onChecked,
       onChange: (slot, health) => this.#onHealth(slot, health),
@@ -134,6 +135,22 @@ export class Admission implements Disposable {
     return this.#health.checkIntervalMs;
   }
 
+  /**
+   * Takes over other settings of the service; for checks and rests see `Health.configure`. A ramp that is under way goes on as if
+   * its length had been the new one from its beginning; without slow start it ends at once. The check of each server is changed by
+   * `change`.
+   */
+  configure(config: AdmissionConfig): void {
+    this.#config = config;
+    this.#health.configure(config);
+    this.#tiers.chooseAgain();
+    if (this.#rampTimer === undefined) return;
+    clearInterval(this.#rampTimer);
+    this.#rampTimer = undefined;
+    this.#startSteps();
+    this.#step();
+  }
+
   /** Admits a server that has entered the table. */
   enter(server: TableServer, check: ServerCheck, { draining = false, known }: EntryOptions = {}): void {
     if (this.#servers.has(server.slot)) this.forget(server.slot);
@@ -146,7 +163,10 @@ export class Admission implements Disposable {
     else this.#write(server.slot);
   }
 
-  /** Takes over changed settings of a server. */
+  /**
+   * Takes over changed settings of a server. With another check, a server that has asked to be drained stays so until it does not
+   * ask by the new one; without checks it asks no more.
+   */
   change(server: TableServer, check: ServerCheck): void {
     const admitted = this.#of(server.slot);
     admitted.server = server;
@@ -221,6 +241,7 @@ export class Admission implements Disposable {
   [Symbol.dispose](): void {
     this.#isDisposed = true;
     clearInterval(this.#rampTimer);
+    this.#rampTimer = undefined;
     this.#health[Symbol.dispose]();
   }
 
@@ -248,7 +269,11 @@ export class Admission implements Disposable {
     this.#options.onChange(admitted.server, isAsking ? askingCondition(askingSince) : { state, since, reason });
   }
 
-  /** A check has passed, and the server asks to be drained or does not. */
+  /**
+   * The server asks to be drained, or has not done so for `rise` checks in a row. It is drained at the first wish, as by HAProxy
+   * (`http-check disable-on-404`, agent checks): it may have few seconds to live. Its clients come back only after `rise` answers,
+   * so that a server in two minds does not move them each time.
+   */
   #onAnswer(slot: number, asksToDrain: boolean): void {
     const admitted = this.#of(slot);
     if (asksToDrain === (admitted.askingSince !== undefined)) return;
@@ -266,11 +291,15 @@ export class Admission implements Disposable {
 
   /** Gives a server its clients back: at once, or with a ramp if --slow-start is set. */
   #bringBack(admitted: Admitted): void {
-    const { slowStartMs } = this.#options.config;
-    admitted.rampStartMs = slowStartMs > 0 ? this.#clock.nowMs() : undefined;
+    const isRamping = this.#config.slowStartMs > 0;
+    admitted.rampStartMs = isRamping ? this.#clock.nowMs() : undefined;
     this.#write(admitted.server.slot);
-    const stepMs = Math.max(SLOW_START_STEP_MIN_MS, slowStartMs / SLOW_START_STEPS);
-    if (slowStartMs > 0 && !this.#isDisposed) this.#rampTimer ??= setInterval(() => this.#step(), stepMs);
+    if (isRamping && !this.#isDisposed) this.#startSteps();
+  }
+
+  #startSteps(): void {
+    const stepMs = Math.max(SLOW_START_STEP_MIN_MS, this.#config.slowStartMs / SLOW_START_STEPS);
+    this.#rampTimer ??= setInterval(() => this.#step(), stepMs);
   }
 
   /** One step of every ramp. */
@@ -278,7 +307,7 @@ export class Admission implements Disposable {
     let isAnyLeft = false;
     for (const [slot, admitted] of this.#servers) {
       if (admitted.rampStartMs === undefined) continue;
-      if (this.#clock.nowMs() - admitted.rampStartMs >= this.#options.config.slowStartMs) admitted.rampStartMs = undefined;
+      if (this.#clock.nowMs() - admitted.rampStartMs >= this.#config.slowStartMs) admitted.rampStartMs = undefined;
       else isAnyLeft = true;
       this.#write(slot);
     }
@@ -305,7 +334,7 @@ export class Admission implements Disposable {
     if (this.#health.stateOf(server.slot).state !== "up") return AVAILABILITY.fallback;
     if (askingSince !== undefined) return AVAILABILITY.asking;
     if (rampStartMs === undefined) return AVAILABILITY.full;
-    const part = (this.#clock.nowMs() - rampStartMs) / this.#options.config.slowStartMs;
+    const part = (this.#clock.nowMs() - rampStartMs) / this.#config.slowStartMs;
     return Math.round(AVAILABILITY.none * Math.max(0, 1 - part));
   }
 }

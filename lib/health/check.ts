@@ -58,7 +58,10 @@ export interface CheckOptions {
   readonly onStep?: (step: CheckStep) => void;
 }
 
-/** The most bytes that are read of an answer; a longer status line fails the check. */
+/**
+ * The most bytes that are read of an answer. If its final status line does not end in them, the check fails. If its headers do not,
+ * it is judged by its status and by the headers up to there.
+ */
 export const ANSWER_BYTES_MAX: number = 4 * 1024;
 /** The most bytes that are shown of a wrong answer. */
 const SHOWN_BYTES = 32;
@@ -257,7 +260,7 @@ class Attempt {
       if (judgement?.isFinal) return judgement.result;
       this.#soFar = judgement?.result;
     }
-    return this.#soFar ?? wrong(`the first line of its answer is longer than ${ANSWER_BYTES_MAX} bytes`);
+    return this.#soFar ?? wrong(`the first ${ANSWER_BYTES_MAX} bytes of its answer have no final status line`);
   }
 
   get #answer(): Uint8Array {

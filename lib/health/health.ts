@@ -1,11 +1,14 @@
 /**
  * The health of servers, from active checks and from the connections of clients. Two parts: the state transitions, as pure
- * functions from one record to the next; and `Health`, which runs the checks, evenly spread over time. Knows servers only by slot
- * and address; what follows for a server that is down, and which server is draining, is decided elsewhere.
+ * functions from one record to the next; and `Health`, which runs the checks of one service, when the budget of all services says
+ * so. Knows servers only by slot and address; what follows for a server that is down, and which server is draining, is decided
+ * elsewhere.
  */
 
 import type { Address } from "../values/address.ts";
-import type { ServerCheck } from "../values/check_spec.ts";
+import { isSameCheck, type ServerCheck } from "../values/check_spec.ts";
+import type { CheckBudget, CheckUser } from "./check_budget.ts";
+import { type HealthClock, SYSTEM_CLOCK } from "./clock.ts";
 import { LIMITS } from "../values/config.ts";
 import { type CheckOptions, type CheckResult, type FailedCheck, runCheck } from "./check.ts";
 import { assert } from "../values/errors.ts";
@@ -41,6 +44,8 @@ export interface HealthRecord extends ServerHealth {
   /** Successive checks with the same result, up to the last check. */
   readonly checksPassed: number;
   readonly checksFailed: number;
+  /** Successive checks that passed and in which the server did not ask to be drained. */
+  readonly checksWilling: number;
   /** Successive failures of clients by kind, and what the server had done by the last one. */
   readonly clientsFailed: Readonly<Record<TrafficFailure, number>>;
   readonly service: Service;
@@ -61,17 +66,6 @@ interface Moment {
 /** After having been up for this many times its last rest, a server starts again with the shortest rest. */
 const REST_MEMORY = 10;
 
-/** Checks started per second. With more servers than this allows, each is checked less often. */
-export const CHECKS_PER_SECOND_MAX = 500;
-/** Default limit on concurrent checks; each one uses a descriptor. */
-export const CHECKS_UNDER_WAY_MAX = 256;
-/** Checks started in one wake-up. An unused allowance does not accumulate beyond this. */
-const CHECKS_AT_ONCE_MAX = 16;
-/** The shortest sleep: at 500 checks a second, one wake-up per check would cost more than the checks. */
-const SLEEP_MIN_MS = 10;
-/** Checks that are later than this (the machine was busy or suspended) are skipped, not made up for. */
-const LATE_MAX_MS = 100;
-
 const NONE_FAILED: Readonly<Record<TrafficFailure, number>> = { connect: 0, answer: 0 };
 
 /** The record of a server that is up and of which nothing is known yet. */
@@ -82,6 +76,7 @@ export function newRecord(service: Service, { nowMs, date }: Moment): HealthReco
     reason: null,
     checksPassed: 0,
     checksFailed: 0,
+    checksWilling: 0,
     clientsFailed: NONE_FAILED,
     service,
     restMs: 0,
@@ -105,12 +100,20 @@ export function resumedRecord(known: KnownState, service: Service, moment: Momen
   return { ...newRecord(service, moment), ...rest, restEndMs: moment.nowMs + restLeftMs };
 }
 
+/** A check that passed. */
+interface CheckAnswer {
+  readonly startedMs: number;
+  readonly asksToDrain: boolean;
+}
+
 /**
  * The record after a check that passed. A check that was started (`startedMs`) after the end of a rest is the trial that ends the
  * state `resting`; before that the rest continues.
  */
-export function afterPassedCheck(record: HealthRecord, startedMs: number, rules: HealthRules, moment: Moment): HealthRecord {
-  const next = { ...record, checksPassed: record.checksPassed + 1, checksFailed: 0 };
+export function afterPassedCheck(record: HealthRecord, answer: CheckAnswer, rules: HealthRules, moment: Moment): HealthRecord {
+  const { startedMs, asksToDrain } = answer;
+  const checksWilling = asksToDrain ? 0 : record.checksWilling + 1;
+  const next = { ...record, checksPassed: record.checksPassed + 1, checksFailed: 0, checksWilling };
   const comesUp = record.state === "down" ? next.checksPassed >= rules.rise : isTrial(record, startedMs);
   return comesUp ? up(next, moment) : next;
 }
@@ -124,7 +127,7 @@ interface CheckFault {
 /** The record after a check that failed. A failed trial (see `afterPassedCheck`) doubles the rest. */
 export function afterFailedCheck(record: HealthRecord, fault: CheckFault, rules: HealthRules, moment: Moment): HealthRecord {
   const { reason, startedMs } = fault;
-  const next = { ...record, checksPassed: 0, checksFailed: record.checksFailed + 1 };
+  const next = { ...record, checksPassed: 0, checksFailed: record.checksFailed + 1, checksWilling: 0 };
   if (record.state === "down") return { ...next, reason };
   if (rules.isChecked && next.checksFailed >= rules.fall) return { ...next, state: "down", reason, since: moment.date };
   return isTrial(record, startedMs) ? resting(next, longerRest(record), reason, moment) : next;
@@ -164,9 +167,37 @@ export function afterFailedClient(record: HealthRecord, fault: ClientFault, rule
   return resting(next, isForgotten ? Math.min(rules.restMs, LIMITS.restMaxMs) : longerRest(record), reason, moment);
 }
 
-/** How many more of these servers may begin to rest, at most `share` of them and at least one. */
-export function roomToRest(servers: number, resting: number, share: number): number {
-  return Math.max(1, Math.floor(servers * share)) - resting;
+/** The servers of a service as they matter for one that should rest. */
+interface RestingPool {
+  readonly servers: number;
+  readonly resting: number;
+  /** How many others get clients: they are up, and nobody has drained them. */
+  readonly othersAvailable: number;
+}
+
+/**
+ * How many more servers may begin to rest, at most `share` of them and at least one; but never the last one that gets clients: if
+ * it has failed some of them, no other server does better.
+ */
+export function roomToRest({ servers, resting, othersAvailable }: RestingPool, share: number): number {
+  return Math.min(Math.max(1, Math.floor(servers * share)) - resting, othersAvailable);
+}
+
+/**
+ * The record of a server that is asked another question from now on. What it has answered to the old one does not count: it starts
+ * anew towards `rise` and `fall`, in the state that it has. A server that is down has to pass the new check `rise` times.
+ */
+export function withNewQuestion(record: HealthRecord): HealthRecord {
+  return { ...record, checksPassed: 0, checksFailed: 0, checksWilling: 0 };
+}
+
+/**
+ * The record under another setting for the first rest, `restMs`. A rest that is under way ends when it was to end, and the next one
+ * is doubled from the new setting. Where no server rests any more (0), no rest goes on either: the server is up.
+ */
+export function withNewRest(record: HealthRecord, restMs: number, moment: Moment): HealthRecord {
+  if (record.state !== "resting") return { ...record, restMs: 0 };
+  return restMs === 0 ? up({ ...record, restMs: 0 }, moment) : { ...record, restMs };
 }
 
 /** Whether a check with this start decides how the rest ends. An earlier check says nothing about the present. */
@@ -189,8 +220,6 @@ function resting(record: HealthRecord, restMs: number, reason: string, { nowMs, 
 
 /** The settings of `Health`. */
 export interface HealthConfig extends Omit<HealthRules, "isChecked"> {
-  /** Limit on concurrent checks. */
-  readonly checksMax?: number;
   /** The share of the servers that may rest at a time, from 0 to 1. */
   readonly restShare: number;
   readonly checkIntervalMs: number;
@@ -207,31 +236,29 @@ export interface CheckFailure {
   readonly sinceHealthyMs: number;
 }
 
-/** Clocks and a timer. */
-export interface HealthClock {
-  /** Milliseconds of a monotonic clock. */
-  nowMs(): number;
-  date(): Date;
-  /** Calls `wake` once after `sleepMs`. Returns the function that cancels it. */
-  start(wake: () => void, sleepMs: number): () => void;
-}
-
 /** Options of `Health`. The callbacks must not throw, and may call `Health`. */
 interface HealthOptions {
   readonly config: HealthConfig;
   /** Runs a check; never rejects. */
   readonly run?: (check: ServerCheck, address: Address, timeoutMs: number, options: CheckOptions) => Promise<CheckResult>;
   readonly clock?: HealthClock;
+  /** Shared by the services of a process. */
+  readonly budget: CheckBudget;
   /** Called after every change of state. */
   readonly onChange: (slot: number, health: ServerHealth) => void;
   /** Called for every failed check from the `fall`-th in a row on, except for trials where checks are off. */
   readonly onCheckFailed: (slot: number, failure: CheckFailure) => void;
-  /** Called for every check that passed, before the state changes, with whether the server asks to be drained. */
+  /**
+   * Called for every check that passed, before the state changes, if the server asks to be drained or has not done so for `rise`
+   * checks in a row.
+   */
   readonly onAnswer?: (slot: number, asksToDrain: boolean) => void;
   /** Called for every check that has a result. */
   readonly onChecked?: (slot: number, result: CheckResult) => void;
   /** What the server has done for clients so far. */
   readonly serviceOf: (slot: number) => Service;
+  /** How many servers get clients beside this one. */
+  readonly othersAvailable: (slot: number) => number;
   /** Whom HTTPS checks trust. */
   readonly trustOf?: CheckOptions["trustOf"];
 }
@@ -251,53 +278,50 @@ interface Watched {
   wellMs: number;
 }
 
-/** The clocks and timers of the runtime. */
-export const SYSTEM_CLOCK: HealthClock = {
-  nowMs: () => performance.now(),
-  date: () => new Date(),
-  start(wake, sleepMs) {
-    const timer = setTimeout(wake, sleepMs);
-    return () => clearTimeout(timer);
-  },
-};
-
-/** Watches servers. Disposing of it ends all checks. */
+/** Watches the servers of one service. Disposing of it ends all checks. */
 export class Health implements Disposable {
   readonly #options: HealthOptions & Required<Pick<HealthOptions, "run" | "clock">>;
+  #config: HealthConfig;
   /** The rules of servers that are checked, and of servers that are not. */
-  readonly #rules: { readonly checked: HealthRules; readonly unchecked: HealthRules };
+  #rules: { readonly checked: HealthRules; readonly unchecked: HealthRules };
   readonly #watched = new Map<number, Watched>();
-  /** Goes round `#watched`. The iterator of a Map skips deleted entries and visits added ones last. */
+  /** Those that are checked, and not only at the end of a rest. */
+  readonly #checked = new Set<Watched>();
+  /** Goes round `#checked`. The iterator of a Set skips deleted entries and visits added ones last. */
   #round: Iterator<Watched>;
-  /** Time of the last turn of a server. */
-  #turnMs = 0;
-  /** How many of them are checked, and not only at the end of a rest. */
-  #checkedCount = 0;
   readonly #resting = new Set<Watched>();
   /** No rest ends earlier. */
   #restEndMs = Infinity;
-  readonly #underWayMax: number;
-  #underWay = 0;
+  readonly #user: CheckUser;
   #isDisposed = false;
-  /** Checks that CHECKS_PER_SECOND_MAX allows to start, as of `#allowedMs`. */
-  #allowed = CHECKS_AT_ONCE_MAX;
-  #allowedMs = -Infinity;
-  /** When the timer fires; Infinity for no timer. */
-  #wakeMs = Infinity;
-  #stopTimer = () => {};
 
   constructor(options: HealthOptions) {
-    const { rise, fall, restMs } = options.config;
     this.#options = { run: runCheck, clock: SYSTEM_CLOCK, ...options };
-    this.#underWayMax = options.config.checksMax ?? CHECKS_UNDER_WAY_MAX;
-    const checked = { rise, fall, restMs, isChecked: true };
-    this.#rules = { checked, unchecked: { ...checked, isChecked: false } };
-    this.#round = this.#watched.values();
+    this.#config = options.config;
+    this.#rules = rulesOf(options.config);
+    this.#round = this.#checked.values();
+    this.#user = this.#asUser();
+    options.budget.join(this.#user);
   }
 
   /** The interval between two checks of a server: as configured, or longer where there are too many servers. */
   get checkIntervalMs(): number {
-    return Math.max(this.#options.config.checkIntervalMs, this.#watched.size * 1000 / CHECKS_PER_SECOND_MAX);
+    return this.#options.budget.intervalMsOf(this.#user);
+  }
+
+  /**
+   * Takes over other settings. The interval holds from the next turn on, the time limit from the next check on. Results that are
+   * counted go on counting and are compared with `rise` and `fall` at the next result, so each change of state still has a cause.
+   * The share of servers that may rest holds for the next one that should: no rest is ended for it. For the length of rests see
+   * `withNewRest`.
+   */
+  configure(config: HealthConfig): void {
+    const isNewRest = config.restMs !== this.#config.restMs;
+    this.#config = config;
+    this.#rules = rulesOf(config);
+    const moment = this.#moment();
+    if (isNewRest) { for (const one of this.#watched.values()) this.#become(one, withNewRest(one.record, config.restMs, moment)); }
+    this.#options.budget.changed(this.#user);
   }
 
   /** The state of a watched server. */
@@ -309,26 +333,31 @@ export class Health implements Disposable {
   watch(slot: number, address: Address, check: ServerCheck, known?: KnownState): void {
     this.forget(slot);
     const moment = this.#moment();
-    if (this.#watched.size === 0) this.#turnMs = moment.nowMs;
     const service = this.#options.serviceOf(slot);
     const record = known === undefined ? newRecord(service, moment) : resumedRecord(known, service, moment);
     const watched = { slot, address, check, record, checking: undefined, failingSinceMs: Infinity, wellMs: moment.nowMs };
     this.#watched.set(slot, watched);
-    if (isChecked(watched)) this.#checkedCount++;
+    if (isChecked(watched)) this.#checked.add(watched);
     this.#noteRest(watched);
-    this.#setTimer(moment.nowMs);
+    this.#options.budget.changed(this.#user);
   }
 
-  /** Checks the server in another way from now on. A server that is down comes up if it is not checked any more. */
+  /**
+   * Checks the server in another way from now on, see `withNewQuestion`; the result of a check that runs is dropped. A server that
+   * is down comes up if it is not checked any more. A check that is the same changes nothing.
+   */
   change(slot: number, check: ServerCheck): void {
     const watched = this.#watched.get(slot);
-    if (watched === undefined) return;
-    this.#checkedCount -= Number(isChecked(watched));
+    if (watched === undefined || isSameCheck(check, watched.check)) return;
+    watched.checking?.abort();
     watched.check = check;
-    this.#checkedCount += Number(isChecked(watched));
-    const moment = this.#moment();
-    if (!isChecked(watched) && watched.record.state === "down") this.#become(watched, up(watched.record, moment));
-    this.#setTimer(moment.nowMs);
+    watched.failingSinceMs = Infinity;
+    if (!isChecked(watched)) this.#checked.delete(watched);
+    else this.#checked.add(watched); // where it was, if it was checked before
+    const record = withNewQuestion(watched.record);
+    const comesUp = !isChecked(watched) && record.state === "down";
+    this.#become(watched, comesUp ? up(record, this.#moment()) : record);
+    this.#options.budget.changed(this.#user);
   }
 
   /** What is known of a server that is not up; undefined for one that is. */
@@ -344,10 +373,10 @@ export class Health implements Disposable {
     const watched = this.#watched.get(slot);
     if (watched === undefined) return;
     this.#watched.delete(slot);
-    this.#checkedCount -= Number(isChecked(watched));
+    this.#checked.delete(watched);
     this.#resting.delete(watched);
     watched.checking?.abort();
-    if (this.#watched.size === 0) this.#clearTimer();
+    this.#options.budget.changed(this.#user);
   }
 
   /** Reports that a client's connection failed. Ignores unwatched servers. */
@@ -355,17 +384,28 @@ export class Health implements Disposable {
     const watched = this.#watched.get(slot);
     if (watched === undefined) return;
     const moment = this.#moment();
-    const room = roomToRest(this.#watched.size, this.#resting.size, this.#options.config.restShare);
-    const fault = { reason, kind, service: this.#options.serviceOf(slot), roomToRest: room };
+    const { serviceOf, othersAvailable, budget } = this.#options;
+    const pool = { servers: this.#watched.size, resting: this.#resting.size, othersAvailable: othersAvailable(slot) };
+    const fault = { reason, kind, service: serviceOf(slot), roomToRest: roomToRest(pool, this.#config.restShare) };
     this.#become(watched, afterFailedClient(watched.record, fault, this.#rulesOf(watched), moment));
-    this.#setTimer(moment.nowMs);
+    budget.changed(this.#user);
   }
 
   /** Ends all checks. `stateOf` still works. */
   [Symbol.dispose](): void {
     this.#isDisposed = true;
     for (const { checking } of this.#watched.values()) checking?.abort();
-    this.#clearTimer();
+    this.#options.budget.leave(this.#user);
+  }
+
+  #asUser(): CheckUser {
+    return {
+      checkedCount: () => this.#checked.size,
+      intervalMs: () => this.#config.checkIntervalMs,
+      restEndMs: () => this.#resting.size > 0 ? this.#restEndMs : Infinity,
+      takeTurn: (nowMs) => this.#takeTurn(nowMs),
+      tryRested: (nowMs) => this.#tryRested(nowMs),
+    };
   }
 
   #recordOf(slot: number): HealthRecord {
@@ -397,69 +437,44 @@ export class Health implements Disposable {
     } else this.#resting.delete(watched);
   }
 
-  #wake(): void {
-    this.#wakeMs = Infinity;
-    const nowMs = this.#options.clock.nowMs();
-    const earned = (nowMs - this.#allowedMs) * CHECKS_PER_SECOND_MAX / 1000;
-    this.#allowed = Math.min(CHECKS_AT_ONCE_MAX, this.#allowed + earned);
-    this.#allowedMs = nowMs;
-    this.#takeTurns(nowMs);
-    this.#tryRested(nowMs);
-    this.#setTimer(nowMs);
-  }
-
-  get #turnLengthMs(): number {
-    return this.checkIntervalMs / this.#watched.size;
-  }
-
-  /** Starts the checks that are due. A server that is not checked, or whose last check still runs, is skipped. */
-  #takeTurns(nowMs: number): void {
-    if (this.#checkedCount === 0) return;
-    const lengthMs = this.#turnLengthMs;
-    this.#turnMs = Math.max(this.#turnMs, nowMs - LATE_MAX_MS - lengthMs);
-    while (this.#mayStart && this.#turnMs + lengthMs <= nowMs) {
-      this.#turnMs += lengthMs;
-      const watched = this.#next();
-      if (watched.checking === undefined && isChecked(watched)) void this.#start(watched, nowMs);
-    }
+  #takeTurn(nowMs: number): void {
+    const watched = this.#next();
+    if (watched.checking === undefined) void this.#start(watched, nowMs);
   }
 
   #next(): Watched {
     const { value, done } = this.#round.next();
     if (!done) return value;
-    this.#round = this.#watched.values();
+    this.#round = this.#checked.values();
     return this.#round.next().value;
   }
 
-  /** Starts the trials of the servers whose rest has ended. */
-  #tryRested(nowMs: number): void {
-    if (nowMs < this.#restEndMs) return;
+  #tryRested(nowMs: number): boolean {
+    let rested: Watched | undefined;
     this.#restEndMs = Infinity;
     for (const watched of this.#resting) {
       if (watched.checking !== undefined) continue; // a check that started too early notes the end of the rest when it ends
-      if (watched.record.restEndMs <= nowMs && this.#mayStart) void this.#start(watched, nowMs);
+      if (rested === undefined && watched.record.restEndMs <= nowMs) rested = watched;
       else this.#restEndMs = Math.min(this.#restEndMs, watched.record.restEndMs);
+      if (this.#restEndMs <= nowMs) break; // the next one is known
     }
-  }
-
-  get #mayStart(): boolean {
-    return this.#underWay < this.#underWayMax && this.#allowed >= 1;
+    if (rested !== undefined) void this.#start(rested, nowMs);
+    return rested !== undefined;
   }
 
   async #start(watched: Watched, startedMs: number): Promise<void> {
-    this.#allowed--;
-    this.#underWay++;
+    const { run, trustOf, budget } = this.#options;
+    budget.begin(this.#user);
     watched.checking = new AbortController();
-    const { run, config, trustOf } = this.#options;
     const { check, checking: { signal } } = watched;
-    const result = await run(runnable(check), watched.address, config.checkTimeoutMs, { signal, trustOf });
-    this.#underWay--;
+    const result = await run(runnable(check), watched.address, this.#config.checkTimeoutMs, { signal, trustOf });
     watched.checking = undefined;
     const moment = this.#moment();
     const isMeant = watched.check === check && this.#isCurrent(watched);
     if (isMeant && !this.#isDisposed) this.#learn(watched, result, startedMs, moment);
     else if (this.#isCurrent(watched)) this.#noteRest(watched); // this may have been the trial, which is made again
-    this.#setTimer(moment.nowMs);
+    budget.changed(this.#user);
+    budget.end(this.#user);
   }
 
   #isCurrent(watched: Watched): boolean {
@@ -472,8 +487,10 @@ export class Health implements Disposable {
     if (result.passed) {
       watched.failingSinceMs = Infinity;
       watched.wellMs = startedMs;
-      this.#options.onAnswer?.(watched.slot, result.asksToDrain === true);
-      this.#become(watched, afterPassedCheck(record, startedMs, this.#rulesOf(watched), moment));
+      const asksToDrain = result.asksToDrain === true;
+      const next = afterPassedCheck(record, { startedMs, asksToDrain }, this.#rulesOf(watched), moment);
+      if (asksToDrain || next.checksWilling >= this.#config.rise) this.#options.onAnswer?.(watched.slot, asksToDrain);
+      this.#become(watched, next);
     } else if (result.isOwnFault) {
       this.#become(watched, afterVoidCheck(record, startedMs, moment));
     } else {
@@ -492,27 +509,11 @@ export class Health implements Disposable {
     const failure = { reason, isGone: isGone && asksItself(watched), silentMs, sinceHealthyMs: nowMs - watched.wellMs };
     this.#options.onCheckFailed(watched.slot, failure);
   }
+}
 
-  /** Sets the timer for the next check. A timer that fires earlier is left alone. */
-  #setTimer(nowMs: number): void {
-    const wakeMs = Math.max(this.#nextMs(), nowMs + SLEEP_MIN_MS);
-    if (this.#isDisposed || this.#wakeMs <= wakeMs || wakeMs === Infinity) return;
-    this.#clearTimer();
-    this.#wakeMs = wakeMs;
-    this.#stopTimer = this.#options.clock.start(() => this.#wake(), wakeMs - nowMs);
-  }
-
-  /** When the next check is due. Infinity if none is, or if the limit on checks is reached: the end of a check sets the timer. */
-  #nextMs(): number {
-    if (this.#underWay >= this.#underWayMax) return Infinity;
-    const turnMs = this.#checkedCount > 0 ? this.#turnMs + this.#turnLengthMs : Infinity;
-    return Math.min(turnMs, this.#resting.size > 0 ? this.#restEndMs : Infinity);
-  }
-
-  #clearTimer(): void {
-    this.#stopTimer();
-    this.#wakeMs = Infinity;
-  }
+function rulesOf({ rise, fall, restMs }: HealthConfig): { readonly checked: HealthRules; readonly unchecked: HealthRules } {
+  const checked = { rise, fall, restMs, isChecked: true };
+  return { checked, unchecked: { ...checked, isChecked: false } };
 }
 
 function healthOf({ state, since, reason }: HealthRecord): ServerHealth {

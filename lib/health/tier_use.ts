@@ -43,6 +43,16 @@ export class TierUse {
     return this.#range;
   }
 
+  /** The usable servers of all tiers. */
+  get usableCount(): number {
+    return this.#usable.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Chooses by rules that may have changed. */
+  chooseAgain(): void {
+    this.#choose(this.#range);
+  }
+
   /** A server counts differently than before; undefined: not at all. */
   replace(old: CountedServer | undefined, next: CountedServer | undefined): void {
     this.#add(old, -1);

@@ -165,6 +165,13 @@ export function plainCheck(question: Check): ServerCheck {
   return { question, ...PLAIN_TERMS };
 }
 
+/** Whether two checks are the same, so that the result of one is the result of the other. */
+export function isSameCheck(one: ServerCheck, other: ServerCheck): boolean {
+  const textOf = ({ question, port, host, ca, statuses, proxy }: ServerCheck) =>
+    JSON.stringify([formatCheck(question), port, host, formatCheckCa(ca), statuses.map(({ from, to }) => [from, to]), proxy]);
+  return textOf(one) === textOf(other);
+}
+
 /** A question in the form that `parseCheck` reads. */
 export function formatCheck(question: Check): string {
   if (question.kind === "off" || question.kind === "tcp") return question.kind;

@@ -4,7 +4,8 @@ import { assert, assertEquals, assertGreater, assertGreaterOrEqual, assertString
 import fc from "fast-check";
 import type { Address } from "../../lib/values/address.ts";
 import { Admission, type ServerCondition } from "../../lib/health/admission.ts";
-import { type HealthClock, SYSTEM_CLOCK } from "../../lib/health/health.ts";
+import { CheckBudget } from "../../lib/health/check_budget.ts";
+import { type HealthClock, SYSTEM_CLOCK } from "../../lib/health/clock.ts";
 import { plainCheck } from "../../lib/values/check_spec.ts";
 import { parseConfig } from "../../lib/values/config.ts";
 import type { TableServer } from "../../lib/routing/routing_table.ts";
@@ -14,12 +15,17 @@ import { until } from "../raw_socket.ts";
 
 const SLOTS = 8;
 const NOWHERE: Address = { host: "192.0.2.1", port: 80 };
+const OTHER: Address = { host: "192.0.2.2", port: 80 };
 
 interface Test extends Disposable {
   readonly admission: Admission;
   readonly availabilities: AvailabilityTable;
   /** Lets a server enter, to be checked as the flags say. */
   readonly enter: (server: TableServer, options?: Parameters<Admission["enter"]>[2]) => void;
+  /** Lets another server enter, that gets clients: the last one never rests. */
+  readonly enterOther: () => void;
+  /** Changes settings. */
+  readonly configure: (flags: Record<string, string>) => void;
   /** What health has changed. */
   readonly changes: Queue<{ server: string } & ServerCondition>;
   readonly silences: Queue<{ slot: number; silentMs: number }>;
@@ -32,11 +38,12 @@ function start(flags: Record<string, string> = {}, clock?: HealthClock): Test {
   const availabilities = new AvailabilityTable(allocateAvailabilities(SLOTS));
   const changes = new Queue<{ server: string } & ServerCondition>();
   const silences = new Queue<{ slot: number; silentMs: number }>();
-  const config = parseConfig({ check: "off", rest: "1m", fall: "1", rise: "1", ...flags });
+  const texts = { check: "off", rest: "1m", fall: "1", rise: "1", ...flags };
+  const config = parseConfig(texts);
   const admission = new Admission({
     config,
     availabilities,
-    checksMax: 10,
+    budget: new CheckBudget({ clock, underWayMax: 10 }),
     clock,
     serviceOf: () => ({ connects: 0, receivedBytes: 0 }),
     onChange: ({ name }, condition) => changes.put({ server: name, ...condition }),
@@ -45,6 +52,8 @@ function start(flags: Record<string, string> = {}, clock?: HealthClock): Test {
   return {
     admission,
     enter: (server, options) => admission.enter(server, plainCheck(config.check), options),
+    enterOther: () => admission.enter(tableServer(OTHER, SLOTS - 1), plainCheck({ kind: "off" })),
+    configure: (changed) => admission.configure(parseConfig({ ...texts, ...changed })),
     availabilities,
     changes,
     silences,
@@ -130,6 +139,7 @@ test("a server that is added again while it is being removed takes its clients a
 test("a server that did not take clients rests, and is the last resort", async () => {
   using one = start({ fall: "2" });
   const { admission, read, changes } = one;
+  one.enterOther();
   one.enter(tableServer(NOWHERE, 0, { weight: 3 }));
   admission.trafficFailed(0, "it refused");
   assertEquals(read(0), [AVAILABILITY.full, 0]);
@@ -144,6 +154,7 @@ test("a server whose rest is over and that accepts is up again", async () => {
   await using server = startServer(echo);
   using one = start({ rest: "20ms" });
   const { admission, read, changes } = one;
+  one.enterOther();
   one.enter(tableServer(server.address, 0, { weight: 3 }));
   admission.trafficFailed(0, "it refused");
   assertEquals((await changes.take()).state, "resting");
@@ -184,6 +195,7 @@ test("a server that answers its checks wrongly is down and not silent", async ()
 test("the operator's word comes before what health finds out, and what health has found out stays known", () => {
   using one = start();
   const { admission, read } = one;
+  one.enterOther();
   one.enter(tableServer(NOWHERE, 0, { weight: 3 }));
   admission.trafficFailed(0, "it refused");
   admission.drain(0);
@@ -197,6 +209,7 @@ test("the operator's word comes before what health finds out, and what health ha
 test("a server that begins to rest while it drains is counted once", () => {
   using one = start();
   const { admission, read } = one;
+  one.enterOther();
   one.enter(tableServer(NOWHERE, 0, { weight: 3 }), { draining: true });
   admission.trafficFailed(0, "it refused");
   assertEquals(read(0), [AVAILABILITY.draining, 3]);
@@ -269,6 +282,7 @@ test("slow start: a server that is up again after a rest ramps, and one that res
   await using server = startServer(echo);
   using one = start({ rest: "20ms", "slow-start": "24h" });
   const { admission, read, changes } = one;
+  one.enterOther();
   one.enter(tableServer(server.address, 0, { weight: 3 }));
   admission.trafficFailed(0, "it refused");
   assertEquals((await changes.take()).state, "resting");
@@ -287,6 +301,13 @@ interface Model {
   weight: number;
   takenOut: "no" | "draining" | "removing" | "expired";
   isResting: boolean;
+}
+
+/** A server whose clients fail rests, unless no other server gets clients. */
+function failInModel(servers: ReadonlyMap<number, Model>, slot: number): void {
+  const others = [...servers].filter(([other, server]) => other !== slot && availabilityOf(server) === AVAILABILITY.full);
+  const server = servers.get(slot);
+  if (server !== undefined && others.length > 0) server.isResting = true;
 }
 
 function isPossible(step: typeof STEPS[number], server: Model | undefined): boolean {
@@ -324,7 +345,7 @@ test("after any steps in any order availabilities and the unavailable weight are
           server!.weight = weight;
         } else if (step === "fail") {
           admission.trafficFailed(slot, "it refused");
-          if (server !== undefined) server.isResting = true;
+          failInModel(servers, slot);
         } else {
           admission[step](slot);
           server!.takenOut = ({ drain: "draining", undrain: "no", remove: "removing", expire: "expired" } as const)[step];
@@ -434,4 +455,107 @@ test("what is known of a server from before is where it begins, unless no check 
   }
   admission.change(tableServer(NOWHERE, 1), plainCheck({ kind: "off" }));
   assertEquals(read(1)[0], AVAILABILITY.full);
+});
+
+test("the last server that gets clients does not rest, whatever the others are", () => {
+  using one = start({ "rest-max": "100%" });
+  const { admission, read } = one;
+  for (const slot of [0, 1, 2]) one.enter(tableServer(NOWHERE, slot));
+  admission.drain(0);
+  admission.trafficFailed(1, "it refused");
+  assertEquals(read(1)[0], AVAILABILITY.fallback);
+  admission.trafficFailed(2, "it refused");
+  assertEquals(read(2)[0], AVAILABILITY.full, "one drains and one rests");
+  admission.undrain(0);
+  admission.trafficFailed(2, "it refused");
+  assertEquals(read(2)[0], AVAILABILITY.fallback);
+  admission.trafficFailed(0, "it refused");
+  assertEquals(read(0)[0], AVAILABILITY.full);
+});
+
+test("a server that is down or forgotten gets no clients, so the other one is the last", async () => {
+  using one = start({ check: "tcp", "check-interval": "50ms", "check-timeout": "50ms" });
+  const { admission, read, changes } = one;
+  one.enter(tableServer(unusedAddress(), 0));
+  assertEquals((await changes.take()).state, "down");
+  one.enterOther();
+  admission.trafficFailed(SLOTS - 1, "it refused");
+  assertEquals(read(SLOTS - 1)[0], AVAILABILITY.full);
+  admission.forget(0);
+  admission.trafficFailed(SLOTS - 1, "it refused");
+  assertEquals(read(SLOTS - 1)[0], AVAILABILITY.full);
+});
+
+test("a server in two minds about its drain moves its clients once, and gets them back when it has made up its mind", async () => {
+  let asked = 0;
+  await using server = startServer(async (socket) => {
+    await socket.read(new Uint8Array(4096));
+    await writeText(socket, asked++ % 2 === 0 ? NOT_FOUND : OK);
+  });
+  using one = start({ ...HTTP_FLAGS, rise: "2" });
+  one.enter(tableServer(server.address, 0));
+  assertEquals((await one.changes.take()).state, "draining");
+  await until(() => asked > 7, "more checks");
+  assertEquals(one.read(0)[0], AVAILABILITY.asking);
+  asked = 1;
+  const steady = setInterval(() => asked = 1, 5); // it answers OK from here on
+  assertEquals((await one.changes.take()).state, "up", "no other change between them");
+  clearInterval(steady);
+});
+
+test("configure(): a ramp goes on as if it had had its new length from the beginning", async () => {
+  const clock = stoppedClock();
+  using one = start({ "slow-start": "1m" }, clock);
+  const { admission, read } = one;
+  one.enter(tableServer(NOWHERE, 0), { draining: true });
+  admission.undrain(0);
+  clock.pass(1000);
+  one.configure({ "slow-start": "2s" });
+  assertEquals(read(0)[0], AVAILABILITY.none / 2);
+  one.configure({ "slow-start": "4s" });
+  assertEquals(read(0)[0], AVAILABILITY.none * 3 / 4);
+  clock.pass(3000);
+  await until(() => read(0)[0] === AVAILABILITY.full, "the last step, by the new timer");
+});
+
+test("configure(): a ramp that would be over by its new length, or without slow start, is over", () => {
+  for (const length of ["1s", "off"]) {
+    const clock = stoppedClock();
+    using one = start({ "slow-start": "1m" }, clock);
+    one.enter(tableServer(NOWHERE, 0), { draining: true });
+    one.admission.undrain(0);
+    clock.pass(1000);
+    one.configure({ "slow-start": length });
+    assertEquals(one.read(0)[0], AVAILABILITY.full);
+  }
+});
+
+test("configure(): slow start that is set holds for those who come back from then on", () => {
+  using one = start({}, stoppedClock());
+  one.enter(tableServer(NOWHERE, 0));
+  one.configure({ "slow-start": "1s" });
+  assertEquals(one.read(0)[0], AVAILABILITY.full);
+  one.admission.drain(0);
+  one.admission.undrain(0);
+  assertEquals(one.read(0)[0], AVAILABILITY.none);
+});
+
+test("configure(): without rests those that rest are up, with a ramp where slow start is set at the same time", async () => {
+  using one = start({}, stoppedClock());
+  one.enterOther();
+  one.enter(tableServer(NOWHERE, 0, { weight: 3 }));
+  one.admission.trafficFailed(0, "it refused");
+  assertEquals(one.read(0), [AVAILABILITY.fallback, 3]);
+  one.configure({ rest: "off", "slow-start": "1s" });
+  assertEquals(one.read(0), [AVAILABILITY.none, 0]);
+  assertEquals([(await one.changes.take()).state, (await one.changes.take()).state], ["resting", "up"]);
+});
+
+test("configure() after the end starts no timer", () => {
+  const one = start({ "slow-start": "1s" });
+  one.enter(tableServer(NOWHERE, 0), { draining: true });
+  one.admission.undrain(0);
+  one[Symbol.dispose]();
+  one.configure({ "slow-start": "2s", check: "tcp" });
+  assertEquals(one.admission.conditionOf(0).state, "up");
 });

@@ -299,7 +299,7 @@ for (
   });
 }
 
-for (const status of ["503 Service Unavailable", "400", "405 Not Allowed", "500", "199", "100 Continue"]) {
+for (const status of ["503 Service Unavailable", "400", "405 Not Allowed", "500", "101 Switching Protocols"]) {
   testWithoutLeaks(`runCheck() by http tells a status of ${status}`, async () => {
     const reason = `it answered HTTP ${status.slice(0, 3)}`;
     assertEquals(await checkOf(answer(`HTTP/1.1 ${status}\r\n\r\n`), HTTP), { passed: false, reason, isGone: false });
@@ -321,7 +321,47 @@ testWithoutLeaks("runCheck() by http reads a status line of 4 KiB and none that 
   const start = "HTTP/1.1 200 ";
   const longest = `${start.padEnd(ANSWER_BYTES_MAX - 1, "x")}\n`;
   assertEquals(await checkOf(answer(longest), HTTP), PASSED);
-  assertFailed(await checkOf(answer(start, longest.slice(start.length - 1)), HTTP), false, /longer than 4096 bytes$/);
+  assertFailed(
+    await checkOf(answer(start, longest.slice(start.length - 1)), HTTP),
+    false,
+    /^the first 4096 bytes of its answer have no final status line$/,
+  );
+});
+
+const CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n";
+const HINTS = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nDrain: 1\r\n\r\n";
+const INTERIM: readonly (readonly [before: string, answer: string, result: CheckResult])[] = [
+  [CONTINUE, "HTTP/1.1 200 OK\r\n\r\n", PASSED],
+  [HINTS, "HTTP/1.1 200 OK\r\n\r\n", PASSED],
+  [CONTINUE + HINTS, "HTTP/1.1 204\n\n", PASSED],
+  ["HTTP/1.1 102\n\n", "HTTP/1.1 200 OK\r\nDrain: 1\r\n\r\n", { passed: true, asksToDrain: true }],
+  [CONTINUE, "HTTP/1.1 404 no\r\n\r\n", { passed: true, asksToDrain: true }],
+  [CONTINUE, "HTTP/1.1 503 no\r\n\r\n", { passed: false, reason: "it answered HTTP 503", isGone: false }],
+  [CONTINUE, "HTTP/1.1 101 no\r\n\r\n", { passed: false, reason: "it answered HTTP 101", isGone: false }],
+];
+for (const [before, after, result] of INTERIM) {
+  for (const how of ["at once", "letter by letter"]) {
+    const name = `${JSON.stringify(after)} after ${JSON.stringify(before)}, ${how}`;
+    testWithoutLeaks(`runCheck() by http judges ${name}`, async () => {
+      const parts = how === "at once" ? [before + after] : before + after;
+      assertEquals(await checkOf(answer(...parts), HTTP), result);
+    });
+  }
+}
+
+testWithoutLeaks("runCheck() by http waits for the answer after an interim one, and not for ever", async () => {
+  await assertLate(answer(CONTINUE), HTTP, false, /^its answer "HTTP\/1\.1 100 .*" was incomplete after [0-9]+m?s$/);
+  const many = CONTINUE.repeat(ANSWER_BYTES_MAX / CONTINUE.length + 1);
+  assertFailed(await checkOf(answer(many), HTTP), false, /have no final status line$/);
+});
+
+testWithoutLeaks("runCheck() by http judges an answer with long headers by the first 4 KiB of them", async () => {
+  const long = `X: ${"x".repeat(ANSWER_BYTES_MAX)}\r\n`;
+  const head = "HTTP/1.1 200 OK\r\n";
+  assertEquals(await checkOf(answer(`${head}${long}Drain: 1\r\n\r\n`), HTTP), PASSED);
+  assertEquals(await checkOf(answer(`${head}Drain: 1\r\n${long}\r\n`), HTTP), { passed: true, asksToDrain: true });
+  assertEquals(await checkOf(answer(`HTTP/1.1 404 no\r\n${long}\r\n`), HTTP), { passed: true, asksToDrain: true });
+  assertFailed(await checkOf(answer(`HTTP/1.1 500 no\r\n${long}\r\n`), HTTP), false, /^it answered HTTP 500$/);
 });
 
 testWithoutLeaks("runCheck() reads no more than it needs of a server that never ends", async () => {
@@ -331,7 +371,11 @@ testWithoutLeaks("runCheck() reads no more than it needs of a server that never 
     while (true) await writeAll(socket, block);
   };
   assertEquals(await checkOf(forEver("HTTP/1.1 200 OK\r\n"), HTTP), PASSED);
-  assertFailed(await checkOf(forEver("HTTP/1.1 200 "), HTTP), false, /longer than 4096 bytes$/);
+  assertFailed(
+    await checkOf(forEver("HTTP/1.1 200 "), HTTP),
+    false,
+    /^the first 4096 bytes of its answer have no final status line$/,
+  );
   assertFailed(await checkOf(forEver("HTTP/1.1 500 no\r\n"), HTTP), false, /^it answered HTTP 500$/);
   assertEquals(await checkOf(forEver("+PONG"), PING), PASSED);
   assertFailed(await checkOf(forEver("+PUNG"), PING), false, /^it answered "\+PUNG.*" instead of "\+PONG"$/);

@@ -21,10 +21,7 @@ import {
   afterPassedCheck,
   afterVoidCheck,
   type CheckFailure,
-  CHECKS_PER_SECOND_MAX,
-  CHECKS_UNDER_WAY_MAX,
   Health,
-  type HealthClock,
   type HealthConfig,
   type HealthRecord,
   type HealthRules,
@@ -32,7 +29,11 @@ import {
   newRecord,
   roomToRest,
   type ServerHealth,
+  withNewQuestion,
+  withNewRest,
 } from "../../lib/health/health.ts";
+import { CheckBudget, CHECKS_PER_SECOND_MAX, CHECKS_UNDER_WAY_MAX } from "../../lib/health/check_budget.ts";
+import { FakeClock, mostWithin, settled } from "./fake_clock.ts";
 import { Queue, startServer, unusedAddress } from "../helpers.ts";
 
 /** A test that leaves no descriptor, timer or call behind: Deno looks for them only where it is told to. */
@@ -46,10 +47,10 @@ const PASSED: CheckResult = { passed: true };
 const REFUSED: CheckResult = { passed: false, reason: "connection refused", isGone: true };
 const NO_DESCRIPTOR: CheckResult = { passed: false, reason: "too many open files", isGone: false, isOwnFault: true };
 
-/** What happens to a server: a check that passes or fails, one that cannot be made, a client that fails or is accepted. */
-type Event = "pass" | "fail" | "void" | "client fails" | "client accepted";
+/** What happens to a server: a check that passes, that passes and asks to be drained, or fails, one that cannot be made, a client that fails or is accepted. */
+type Event = "pass" | "ask" | "fail" | "void" | "client fails" | "client accepted";
 
-const EVENTS: readonly Event[] = ["pass", "fail", "void", "client fails", "client accepted"];
+const EVENTS: readonly Event[] = ["pass", "ask", "fail", "void", "client fails", "client accepted"];
 
 /** A server's record and the clock; checks take no time unless said. */
 class Story {
@@ -90,7 +91,9 @@ class Story {
 
   #after(event: Event, startedMs: number): HealthRecord {
     const { record, rules } = this;
-    if (event === "pass") return afterPassedCheck(record, startedMs, rules, this.#moment);
+    if (event === "pass" || event === "ask") {
+      return afterPassedCheck(record, { startedMs, asksToDrain: event === "ask" }, rules, this.#moment);
+    }
     if (event === "fail") return afterFailedCheck(record, { reason: "connection refused", startedMs }, rules, this.#moment);
     if (event === "void") return afterVoidCheck(record, startedMs, this.#moment);
     if (event === "client fails") {
@@ -250,58 +253,17 @@ function assertLawful(before: HealthRecord, event: Event, after: HealthRecord, {
   assertEquals(after.reason === null, after.state === "up");
   if (before.state === after.state) return;
   const change = `${before.state} → ${after.state}`;
+  const isPass = event === "pass" || event === "ask";
   if (change === "up → resting") {
     assertEquals(event, "client fails");
     assertGreater(rules.restMs, 0);
     assertLessOrEqual(after.restMs, LIMITS.restMaxMs);
-  } else if (change === "resting → up") assert(event === "pass" && nowMs >= before.restEndMs);
-  else if (change === "down → up") assert(event === "pass" && after.checksPassed >= rules.rise);
+  } else if (change === "resting → up") assert(isPass && nowMs >= before.restEndMs);
+  else if (change === "down → up") assert(isPass && after.checksPassed >= rules.rise);
   else {
     assertEquals(after.state, "down");
     assert(event === "fail" && rules.isChecked && after.checksFailed >= rules.fall);
   }
-}
-
-/** A clock that stands still until it is told to go on, with the timer of one who asks for one at a time. */
-class FakeClock implements HealthClock {
-  now = 1000;
-  started = 0;
-  #timer: { readonly wake: () => void; readonly atMs: number } | undefined;
-
-  nowMs = (): number => this.now;
-  date = (): Date => new Date(this.now);
-
-  start(wake: () => void, sleepMs: number): () => void {
-    assertEquals(this.#timer, undefined, "there is one timer at the most");
-    assertGreaterOrEqual(sleepMs, 1);
-    const timer = this.#timer = { wake, atMs: this.now + sleepMs };
-    this.started++;
-    return () => {
-      if (this.#timer === timer) this.#timer = undefined;
-    };
-  }
-
-  get isIdle(): boolean {
-    return this.#timer === undefined;
-  }
-
-  /** Goes on by so much, from timer to timer; what has come of it is settled in between. */
-  async goOn(ms: number): Promise<void> {
-    const endMs = this.now + ms;
-    while (this.#timer !== undefined && this.#timer.atMs <= endMs) {
-      const { wake, atMs } = this.#timer;
-      this.#timer = undefined;
-      this.now = Math.max(this.now, atMs);
-      wake();
-      await settled();
-    }
-    this.now = endMs;
-  }
-}
-
-/** Promises that are kept have been minded. */
-async function settled(): Promise<void> {
-  for (let i = 0; i < 8; i++) await Promise.resolve();
 }
 
 const CONFIG: HealthConfig = { checkIntervalMs: 1000, checkTimeoutMs: 500, rise: 2, fall: 3, restMs: 1000, restShare: 1 };
@@ -321,6 +283,8 @@ class Ward implements Disposable {
   readonly check: ServerCheck;
   underWay = 0;
   underWayMax = 0;
+  /** How many servers get clients beside the one that fails. */
+  othersAvailable = Infinity;
   readonly health: Health;
 
   constructor({ check = TCP, ...config }: Partial<HealthConfig> & { readonly check?: Check } = {}) {
@@ -328,6 +292,8 @@ class Ward implements Disposable {
     this.health = new Health({
       config: { ...CONFIG, ...config },
       clock: this.clock,
+      budget: new CheckBudget({ clock: this.clock }),
+      othersAvailable: () => this.othersAvailable,
       run: async (check, { port: slot }, timeoutMs, { signal }) => {
         assertEquals(timeoutMs, CONFIG.checkTimeoutMs);
         this.checks.push({ slot, atMs: this.clock.now, check, signal: signal! });
@@ -374,16 +340,6 @@ class Ward implements Disposable {
 
 function address(slot: number): Address {
   return { host: "127.0.0.1", port: slot };
-}
-
-/** The most that fall into any span of so many milliseconds. */
-function mostWithin(times: readonly number[], spanMs: number): number {
-  let most = 0;
-  for (let first = 0, last = 0; last < times.length; last++) {
-    while (times[last] - times[first] >= spanMs) first++;
-    most = Math.max(most, last - first + 1);
-  }
-  return most;
 }
 
 Deno.test("a server that is watched is up, for no reason, since then", () => {
@@ -632,6 +588,8 @@ Deno.test("a server may be forgotten when it is told that it is down", async () 
   using health: Health = new Health({
     config: { ...CONFIG, fall: 1 },
     clock,
+    budget: new CheckBudget({ clock }),
+    othersAvailable: () => 1,
     run: () => Promise.resolve(REFUSED),
     onChange: (slot, { state }) => {
       told.push(state);
@@ -673,6 +631,8 @@ testWithoutLeaks("Health checks real servers by itself", async () => {
   const addresses = { dead: unusedAddress() };
   using health = new Health({
     config: { ...CONFIG, checkIntervalMs: 20, fall: 2, rise: 1 },
+    budget: new CheckBudget(),
+    othersAvailable: () => 1,
     onChange: (slot: number, { state }: ServerHealth) => changes.put([slot, state]),
     onCheckFailed: () => {},
     serviceOf: () => ({ connects: 0, receivedBytes: 0 }),
@@ -750,22 +710,33 @@ Deno.test("failures of the two kinds are counted each for itself", () => {
 });
 
 const ROOMS = [
-  [1, 0, 0.5, 1],
-  [1, 1, 0.5, 0],
-  [2, 0, 0.5, 1],
-  [3, 0, 0.5, 1],
-  [4, 1, 0.5, 1],
-  [10, 0, 0.01, 1],
-  [10, 5, 0.5, 0],
-  [10, 7, 0.5, -2],
-  [10, 9, 1, 1],
+  [2, 0, 1, 0.5, 1],
+  [3, 0, 2, 0.5, 1],
+  [4, 1, 2, 0.5, 1],
+  [10, 0, 9, 0.01, 1],
+  [10, 5, 4, 0.5, 0],
+  [10, 7, 2, 0.5, -2],
+  [10, 8, 1, 1, 1],
+  [1, 0, 0, 1, 0],
+  [2, 1, 0, 1, 0],
+  [10, 0, 2, 0.5, 2],
+  [10, 0, 0, 0.5, 0],
 ] as const;
 
-for (const [servers, resting, share, room] of ROOMS) {
-  Deno.test(`of ${servers} servers of which ${resting} rest, ${room} more may, where ${share * 100} % may at a time`, () => {
-    assertEquals(roomToRest(servers, resting, share), room);
+for (const [servers, resting, othersAvailable, share, room] of ROOMS) {
+  const pool = `${servers} servers of which ${resting} rest and ${othersAvailable} others get clients`;
+  Deno.test(`of ${pool}, ${room} more may rest, where ${share * 100} % may at a time`, () => {
+    assertEquals(roomToRest({ servers, resting, othersAvailable }, share), room);
   });
 }
+
+Deno.test("the last server that gets clients does not rest, and rests at its next failure when another one gets them", () => {
+  using ward = new Ward({ check: OFF }).watch(1, 3);
+  ward.othersAvailable = 0;
+  assertEquals(ward.fail(1, 20).health.stateOf(1).state, "up");
+  ward.othersAvailable = 1;
+  assertEquals(ward.fail(1, 1).health.stateOf(1).state, "resting");
+});
 
 Deno.test("no more servers rest at a time than may, whoever fails", () => {
   using ward = new Ward({ check: OFF, restShare: 0.5 }).watch(1, 4);
@@ -813,7 +784,8 @@ Deno.test("a trial whose check is changed meanwhile is made again, where checks 
   ward.results.set(1, answer.promise);
   await ward.clock.goOn(1000);
   assertEquals([ward.checked, ward.health.stateOf(1).state], [[1], "resting"]);
-  ward.health.change(1, plainCheck(OFF)); // as with a new weight
+  ward.health.change(1, { ...plainCheck(OFF), host: "other" });
+  assert(ward.checks[0].signal.aborted);
   ward.results.set(1, PASSED);
   answer.resolve(PASSED);
   await settled();
@@ -859,4 +831,165 @@ Deno.test("what was known of a server before goes on: it is down until it passes
   assertEquals(ward.health.stateOf(1).state, "down");
   await ward.clock.goOn(1000);
   assertEquals(ward.health.stateOf(1).state, "up");
+});
+
+Deno.test("the same check again, as with a new weight, changes nothing: neither counts nor the check that runs", async () => {
+  using ward = new Ward().watch(1);
+  ward.results.set(1, REFUSED);
+  await ward.clock.goOn(2000);
+  const answer = Promise.withResolvers<CheckResult>();
+  ward.results.set(1, answer.promise);
+  await ward.clock.goOn(1000);
+  ward.health.change(1, plainCheck({ ...TCP }));
+  answer.resolve(REFUSED);
+  await settled();
+  assertEquals(ward.changes, [[1, "down"]]);
+});
+
+Deno.test("with another question failures are forgotten, and a server that is down must pass it rise times", async () => {
+  using ward = new Ward().watch(1, 2);
+  ward.results.set(1, REFUSED);
+  await ward.clock.goOn(2000);
+  ward.health.change(1, plainCheck({ kind: "http", path: "/" }));
+  await ward.clock.goOn(2000);
+  assertEquals(ward.changes, [], "two failures of each");
+  await ward.clock.goOn(1000);
+  assertEquals(ward.changes, [[1, "down"]]);
+  ward.results.set(1, PASSED);
+  await ward.clock.goOn(1000);
+  ward.health.change(1, plainCheck(TCP));
+  await ward.clock.goOn(1000);
+  assertEquals(ward.health.stateOf(1).state, "down", "one pass of each");
+  await ward.clock.goOn(1000);
+  assertEquals(ward.health.stateOf(1).state, "up");
+});
+
+Deno.test("withNewQuestion() forgets answers and leaves state, rest and clients' failures", () => {
+  const { record } = new Story().happens("client fails", "client fails", "pass", "ask", "fail");
+  assertEquals(withNewQuestion(record), { ...record, checksPassed: 0, checksFailed: 0, checksWilling: 0 });
+  assertEquals(record.checksFailed, 1);
+  assertEquals(withNewQuestion(rested().record), rested().record);
+});
+
+const NEW_REST = { nowMs: 7000, date: new Date(7000) };
+
+Deno.test("withNewRest(): a rest goes on to its end, and is doubled from the new length", () => {
+  const { record } = rested().waits(400);
+  const changed = withNewRest(record, 300, NEW_REST);
+  assertEquals(changed, { ...record, restMs: 300 });
+  const story = rested().waits(1000);
+  story.record = withNewRest(story.record, 300, NEW_REST);
+  assertEquals(story.happens("fail").record.restMs, 600);
+});
+
+Deno.test("withNewRest(): a server that has rested before begins with the new length, where it would have doubled the old", () => {
+  const story = rested().waits(1000).happens("pass");
+  const changed = new Story({ ...RULES, restMs: 300 });
+  changed.nowMs = story.nowMs;
+  changed.record = withNewRest(story.record, 300, NEW_REST);
+  assertEquals(changed.happens("client fails", "client fails", "client fails").record.restMs, 300);
+});
+
+Deno.test("withNewRest(): where no server rests any more, one that rests is up", () => {
+  const { state, since, reason } = withNewRest(rested().record, 0, NEW_REST);
+  assertEquals({ state, since, reason }, { state: "up", since: new Date(7000), reason: null });
+});
+
+Deno.test("configure(): fewer failures or passes in a row hold from the next result on, and what is counted counts", async () => {
+  using ward = new Ward({ fall: 10, rise: 10 }).watch(1);
+  ward.results.set(1, REFUSED);
+  await ward.clock.goOn(4000);
+  ward.health.configure({ ...CONFIG, fall: 3, rise: 10 });
+  assertEquals(ward.changes, [], "no change without a result");
+  await ward.clock.goOn(1000);
+  assertEquals(ward.changes, [[1, "down"]]);
+  ward.results.set(1, PASSED);
+  await ward.clock.goOn(4000);
+  ward.health.configure({ ...CONFIG, fall: 3, rise: 5 });
+  await ward.clock.goOn(1000);
+  assertEquals(ward.changes, [[1, "down"], [1, "up"]]);
+});
+
+Deno.test("configure(): another interval holds from the next turn on, shorter or longer", async () => {
+  using ward = new Ward({ checkIntervalMs: 60_000 }).watch(1, 2);
+  await ward.clock.goOn(30_000);
+  assertEquals(ward.checked, [1]);
+  ward.health.configure({ ...CONFIG, checkIntervalMs: 1000 });
+  assertEquals(ward.health.checkIntervalMs, 1000);
+  await ward.clock.goOn(2010);
+  assertEquals(ward.checked, [1, 2, 1, 2, 1]);
+  ward.health.configure({ ...CONFIG, checkIntervalMs: 60_000 });
+  await ward.clock.goOn(60_000);
+  assertEquals(ward.checks.length, 7);
+});
+
+Deno.test("configure(): a check keeps the time limit that it began with", async () => {
+  const limits: number[] = [];
+  const clock = new FakeClock();
+  using health = new Health({
+    config: CONFIG,
+    clock,
+    budget: new CheckBudget({ clock }),
+    othersAvailable: () => 1,
+    run: (_check, _address, timeoutMs) => {
+      limits.push(timeoutMs);
+      return Promise.resolve(PASSED);
+    },
+    onChange: () => {},
+    onCheckFailed: () => {},
+    serviceOf: () => ({ connects: 0, receivedBytes: 0 }),
+  });
+  health.watch(1, address(1), plainCheck(TCP));
+  await clock.goOn(1000);
+  health.configure({ ...CONFIG, checkTimeoutMs: 50 });
+  await clock.goOn(1000);
+  assertEquals(limits, [500, 50]);
+});
+
+Deno.test("configure(): no rests any more ends those under way, and a smaller share ends none", async () => {
+  using ward = new Ward({ check: OFF }).watch(1, 4).fail(1).fail(2);
+  ward.health.configure({ ...CONFIG, restShare: 0.25 });
+  assertEquals(ward.fail(3).statesOf(1, 4), { resting: 2, up: 2 });
+  ward.health.configure({ ...CONFIG, restMs: 0 });
+  assertEquals(ward.statesOf(1, 4), { up: 4 });
+  assertEquals(ward.changes, [[1, "resting"], [2, "resting"], [1, "up"], [2, "up"]]);
+  assert(ward.clock.isIdle, "no trial is due");
+  await ward.clock.goOn(10_000);
+  assertEquals([ward.checks.length, ward.fail(1, 9).statesOf(1, 4)], [0, { up: 4 }]);
+});
+
+Deno.test("a wish to be drained is told at once, and that there is none after rise answers in a row without it", async () => {
+  const answers: boolean[] = [];
+  const clock = new FakeClock();
+  let result: CheckResult = PASSED;
+  using health = new Health({
+    config: CONFIG,
+    clock,
+    budget: new CheckBudget({ clock }),
+    othersAvailable: () => 1,
+    run: () => Promise.resolve(result),
+    onChange: () => {},
+    onCheckFailed: () => {},
+    onAnswer: (_slot, asksToDrain) => answers.push(asksToDrain),
+    serviceOf: () => ({ connects: 0, receivedBytes: 0 }),
+  });
+  health.watch(1, address(1), plainCheck(TCP));
+  const asking: CheckResult = { passed: true, asksToDrain: true };
+  const steps: [CheckResult, boolean[]][] = [
+    [asking, [true]],
+    [PASSED, []],
+    [asking, [true]],
+    [PASSED, []],
+    [REFUSED, []],
+    [PASSED, []],
+    [NO_DESCRIPTOR, []],
+    [PASSED, [false]],
+    [PASSED, [false]],
+  ];
+  for (const [next, expected] of steps) {
+    answers.length = 0;
+    result = next;
+    await clock.goOn(1000);
+    assertEquals(answers, expected);
+  }
 });
