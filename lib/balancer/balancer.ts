@@ -24,6 +24,11 @@ import { allocateCounters, Counters } from "../observe/counters.ts";
 import { logger } from "../observe/log.ts";
 import { RecentEnds, type RecentFilter, type RecentList } from "../observe/recent.ts";
 import type { Engine, EngineKind, Publication } from "../engine/engine.ts";
+import { planState, type ServiceTransition, type StatePlan } from "../routing/state_plan.ts";
+import type { DeclaredState } from "../values/declared_state.ts";
+import { formatDifference, isSame, type StateDifference } from "../values/state_difference.ts";
+import { type DeclaredChange, type DeclaredOptions, withDeclared, withEarlier } from "./declared_change.ts";
+import type { Generation } from "./history.ts";
 import { Clients, type ClientsView } from "./clients.ts";
 import type { Reloaded } from "./list_files.ts";
 import { Homing } from "./homing.ts";
@@ -78,6 +83,24 @@ interface Change extends ChangeNote {
   readonly onAdopted?: () => void;
   /** The state after it. May throw an operator error. */
   readonly make: (state: SavedState) => SavedState;
+}
+
+/** A change of everything. */
+interface Replacement extends UndoOptions {
+  readonly make: (state: SavedState) => DeclaredChange;
+}
+
+/** Who changes everything, and whether somebody else may have changed something since. */
+interface UndoOptions {
+  /** Refuses with `conflict` if the balancer is at another generation. */
+  readonly ifGeneration?: number;
+  readonly who?: string;
+}
+
+/** How a declared state is applied. */
+interface ApplyOptions extends DeclaredOptions, UndoOptions {
+  /** The path of its file; undefined: it has none. */
+  readonly file?: string;
 }
 
 /** A prepared change of one service. */
@@ -331,9 +354,89 @@ export class Balancer implements AsyncDisposable {
     }, () => this.service(name).view());
   }
 
-  /** Changes to another state, as one generation. Throws an operator error if it is not allowed; nothing is then changed. */
-  async replace(change: Change): Promise<SavedState> {
-    return await this.#change(change, () => this.#state);
+  /** What applying a declared state would do. Throws `conflict` if it is not allowed. */
+  planDeclared(declared: DeclaredState, options: DeclaredOptions): StatePlan {
+    const { state, difference } = withDeclared(this.#state, declared, options);
+    return this.#planTo(state, difference);
+  }
+
+  /**
+   * Changes to a declared state as one generation, or not at all. Throws an operator error if it is not allowed. Returns undefined
+   * if nothing differs.
+   */
+  async apply(declared: DeclaredState, options: ApplyOptions): Promise<StatePlan | undefined> {
+    const { file, ifGeneration, who } = options;
+    return await this.#replace({
+      what: `apply ${file ?? "standard input"}`,
+      who,
+      cannot: "Cannot apply this",
+      ifGeneration,
+      make: (state) => {
+        const made = withDeclared(state, declared, options);
+        const isDeclared = options.prune && file !== undefined; // then the file says everything
+        return isDeclared ? { ...made, state: { ...made.state, declaredIn: { path: file, generation: state.generation + 1 } } } : made;
+      },
+    });
+  }
+
+  /** What returning to an earlier generation would do; undefined: the one before. */
+  async planUndo(to: number | undefined): Promise<StatePlan> {
+    const { services } = await this.#earlier(to);
+    const { state, difference } = withEarlier(this.#state, services);
+    return this.#planTo(state, difference);
+  }
+
+  /** Returns to an earlier generation, as a new one. Throws an operator error if it cannot be restored. */
+  async undo(to: number | undefined, { ifGeneration, who }: UndoOptions): Promise<StatePlan | undefined> {
+    const { services, generation } = await this.#earlier(to);
+    return await this.#replace({
+      what: `undo: return to generation ${generation}`,
+      who,
+      cannot: `Cannot return to generation ${generation}`,
+      ifGeneration,
+      make: (state) => withEarlier(state, services),
+    });
+  }
+
+  /** The last generations, newest first. */
+  async history(): Promise<Generation[]> {
+    return await this.#options.store?.list() ?? [];
+  }
+
+  async #earlier(to: number | undefined): Promise<SavedState> {
+    const { store } = this.#options;
+    if (store === undefined) throw new OperatorError("conflict", "Cannot return to an earlier generation: nothing is kept");
+    if (to !== undefined) return await store.load(to);
+    const before = (await store.list()).find(({ generation }) => generation < this.#state.generation);
+    if (before !== undefined) return await store.load(before.generation);
+    throw new OperatorError("conflict", "Cannot undo: there is no earlier generation; balancerctl history lists those that there are");
+  }
+
+  /** Makes a change of everything, with its plan as it was when the change was made. Undefined: nothing differs. */
+  #replace(change: Omit<Change, "make"> & Replacement): Promise<StatePlan | undefined> {
+    return this.#queue(async () => {
+      const { generation } = this.#state;
+      if (change.ifGeneration !== undefined && change.ifGeneration !== generation) {
+        const why = `it is at generation ${generation} and not at ${change.ifGeneration}; look at the plan again`;
+        throw new OperatorError("conflict", `${change.cannot}: the balancer was changed meanwhile: ${why}`);
+      }
+      const { state, difference } = change.make(this.#state);
+      if (isSame(difference)) return undefined;
+      const plan = this.#planTo(state, difference);
+      await this.#commit({ ...change, make: () => state });
+      return plan;
+    });
+  }
+
+  /** What the change to this state would do to clients. */
+  #planTo({ services }: SavedState, difference: StateDifference): StatePlan {
+    const after = new Map(services.map((service) => [service.name, service]));
+    return planState(difference.services.map((change): ServiceTransition => {
+      const lines = formatDifference({ services: [change], daemon: [] });
+      const name = change.kind === "changed" ? change.name : change.service.name;
+      if (change.kind === "added") return { service: name, change: "added", lines };
+      return this.#byName.get(name)!.transitionTo(after.get(name), lines);
+    }));
   }
 
   /** The number of servers in each state, of all services. */

@@ -46,6 +46,14 @@ export function withDeclared(state: SavedState, declared: DeclaredState, { prune
   return { difference: { ...difference, daemon: [] }, state: { ...state, services: savedServices(state, applied.services) } };
 }
 
+/** The state after returning to these services. */
+export function withEarlier(state: SavedState, services: readonly SavedService[]): DeclaredChange {
+  const [from, to] = [state.services, services].map((services) => ({ services, daemon: {} }));
+  const difference = differenceOf(from, to, { prune: true });
+  const { declaredIn: _, ...rest } = state;
+  return { difference, state: { ...rest, services: savedServices(state, applyDifference(difference, from).services) } };
+}
+
 function savedServices({ services: before }: SavedState, services: readonly DeclaredService[]): SavedService[] {
   const old = new Map<DeclaredService, SavedService>(before.map((service) => [service, service]));
   return services.map((service) => old.get(service) ?? savedService(service, before))

@@ -407,6 +407,32 @@ export class Service implements Disposable {
     });
   }
 
+  /**
+   * What the change to another saved service would do, as `planState` takes it; undefined for no service. `lines`: what differs, in
+   * words.
+   */
+  transitionTo(after: SavedService | undefined, lines: readonly string[]): ServiceTransition {
+    const config = after === undefined ? this.config : parseServiceConfig(after.settings);
+    const { table, pool } = this.#now;
+    let fresh = 0;
+    const servers = (after?.servers ?? []).map((server) => makePoolServer(server, config, pool.get(server.server)?.slot ?? newSlot(fresh++)));
+    const change = after === undefined ? "removed" : "changed";
+    return { service: this.name, change, lines, transition: this.#transition(table, tableOf(table, servers, config), servers, config) };
+  }
+
+  #transition(before: RoutingTable, after: RoutingTable, servers: readonly PoolServer[], config: ServiceConfig): TransitionRequest {
+    return {
+      before,
+      after,
+      drained: new Set(servers.filter(({ draining }) => draining).map(({ slot }) => slot)),
+      policyBefore: this.config,
+      policyAfter: config,
+      tierRules: config,
+      load: this.#load,
+      connections: this.#connections(),
+    };
+  }
+
   /** Explains which server this client would get now. Throws a `usage` error if the text is not the address of a client. */
   explain(client: string, successorsMax: number): Explanation & { readonly client: string } {
     const parsed = parseClient(client, this.config.key);
@@ -695,8 +721,11 @@ function removedFrom(before: Pool, after: Pool): PoolServer[] {
 function nextTableOf({ table, pool: before, config: old }: Present, pool: Pool, config: ServiceConfig): RoutingTable {
   const isSamePool = pool.size === before.size && pool.values().every((server) => before.get(server.name) === server);
   if (isSamePool && config === old) return table;
-  const { key, loadBound, policy } = config;
-  return nextTable({ ...table, key, loadBound, policy }, [...pool.values()]);
+  return tableOf(table, [...pool.values()], config);
+}
+
+function tableOf(table: RoutingTable, servers: readonly PoolServer[], { key, loadBound, policy }: ServiceConfig): RoutingTable {
+  return nextTable({ ...table, key, loadBound, policy }, servers);
 }
 
 function requireWeights(pool: Pool, cannot: string): void {

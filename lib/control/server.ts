@@ -10,6 +10,8 @@ import type { Balancer } from "../balancer/balancer.ts";
 import type { CheckReport, ServerView, Service, ServiceView } from "../balancer/service.ts";
 import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, isDaemonSetting, LIMITS, SERVICE_FLAGS, type SettingTexts } from "../values/config.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
+import type { SavedState } from "../values/saved_state.ts";
+import { planState, type StatePlan } from "../routing/state_plan.ts";
 import { countFates, type Fate } from "../values/fates.ts";
 import type { Plan } from "../routing/plan.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
@@ -38,6 +40,8 @@ export interface DaemonFacts {
   readonly http: string | null;
   /** Warnings for settings of a service that the engine cannot honour. Not for `status`. */
   readonly warnOf: (settings: SettingTexts) => string[];
+  /** The settings of the daemon that were given, for a declared file. */
+  readonly daemon: Readonly<Record<string, string>>;
   /** For the metrics alone. */
   readonly localPorts: number | null;
   /** A path, STANDARD_OUTPUT, or null without an access log. */
@@ -190,6 +194,19 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
     },
     addListener: async ({ params: { service }, body }) => view(await balancer.listen(service, body)),
     removeListener: async ({ params: { service, listener } }) => view(await balancer.unlisten(service, listener)),
+    getState: () => ({ ...viewState(balancer.state), daemon: facts.daemon }),
+    apply: async ({ body: { declared, prune, plan: isPlan, ifGeneration, file } }) => {
+      const options = { prune, ifGeneration, file, daemon: facts.daemon };
+      const plan = isPlan ? balancer.planDeclared(declared, options) : await balancer.apply(declared, options);
+      return viewApplied(balancer, plan, !isPlan);
+    },
+    listHistory: async () => ({
+      generations: (await balancer.history()).map(({ at, moved = null, ...rest }) => ({ ...rest, at: at.toISOString(), moved })),
+    }),
+    undo: async ({ body: { to, plan: isPlan, ifGeneration } }) => {
+      const plan = isPlan ? await balancer.planUndo(to) : await balancer.undo(to, { ifGeneration });
+      return viewApplied(balancer, plan, !isPlan);
+    },
     plan: (input) => {
       const { change, server, weight = 1 } = input.query;
       const name = formatAddress(server);
@@ -224,11 +241,35 @@ function requireServiceSettings(settings: Readonly<Record<string, string>>): Rea
   return settings;
 }
 
+/** Settings as text that was given. */
+function textsOf(settings: SettingTexts): Record<string, string> {
+  return Object.fromEntries(Object.entries(settings).map(([flag, text]) => [flag, text === "" ? "on" : text ?? ""]));
+}
+
+function viewState({ generation, services }: SavedState): Omit<Answers["state"], "daemon"> {
+  return {
+    generation,
+    services: services.map(({ listeners, servers, settings, ...service }) => ({
+      ...service,
+      listeners: [...listeners],
+      settings: textsOf(settings),
+      servers: [...servers],
+    })),
+  };
+}
+
+const NOTHING: StatePlan = planState([]);
+
+/** `plan` is undefined if nothing differs. */
+function viewApplied(balancer: Balancer, plan: StatePlan | undefined, isDone: boolean): Answers["applied"] {
+  return { generation: balancer.generation, applied: isDone && plan !== undefined, plan: (plan ?? NOTHING) as Answers["applied"]["plan"] };
+}
+
 function viewService(view: ServiceView, { warnOf }: Pick<DaemonFacts, "warnOf">): Answers["service"] {
   return {
     ...view,
     listeners: [...view.listeners],
-    settings: Object.fromEntries(Object.entries(view.settings).map(([flag, text]) => [flag, text === "" ? "on" : text ?? ""])),
+    settings: textsOf(view.settings),
     warnings: warnOf(view.settings),
   };
 }
@@ -249,7 +290,7 @@ function viewPlan(plan: Plan): Answers["plan"] {
   return { ...plan, flows: [...plan.flows], connections: [...plan.connections] };
 }
 
-function viewExplanation({ order, ...explanation }: ReturnType<Balancer["explain"]>): Answers["explanation"] {
+function viewExplanation({ order, ...explanation }: ReturnType<Service["explain"]>): Answers["explanation"] {
   return { ...explanation, order: [...order] };
 }
 
@@ -260,7 +301,7 @@ function viewRecent(balancer: Balancer, { server, fate, limit = DEFAULT_LIMIT }:
 
 function viewStatus(balancer: Balancer, facts: DaemonFacts): Answers["status"] {
   const { counters, connectionsMax } = balancer;
-  const { localPorts: _, warnOf: __, ...shown } = facts;
+  const { localPorts: _, warnOf: __, daemon: ___, ...shown } = facts;
   const services = balancer.listServices().map((service) => viewService(service, facts));
   return {
     ...shown,

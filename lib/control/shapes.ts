@@ -59,6 +59,48 @@ const BEFORE_AND_AFTER = { fields: { before: "number", after: "number" } } as co
 
 const TIERS = { fields: { low: "number", high: "number" } } as const;
 
+const CONNECTIONS = { listOf: { fields: { state: "text", count: "number", outcome: "text" } } } as const;
+
+/** A plan is what the daemon has made of the declared state; its clients are told in one of two ways. */
+const STATE_PLAN: Shape<Answers["applied"]["plan"]> = {
+  fields: {
+    services: {
+      listOf: {
+        fields: {
+          service: "text",
+          change: "text",
+          lines: { listOf: "text" },
+          plan: {
+            orNull: {
+              fields: {
+                clients: { anything: true },
+                servers: {
+                  fields: {
+                    before: "number",
+                    after: "number",
+                    added: { listOf: "text" },
+                    removed: { listOf: "text" },
+                    changed: { listOf: "text" },
+                  },
+                },
+                connections: CONNECTIONS,
+                boundsHit: { listOf: { fields: { server: "text", bound: "text", limit: "number", predicted: "number" } } },
+              },
+            },
+          },
+        },
+      },
+    },
+    totals: {
+      fields: {
+        services: { every: "number" },
+        servers: { fields: { added: "number", removed: "number", changed: "number" } },
+        connections: CONNECTIONS,
+      },
+    },
+  },
+};
+
 /** The shape of every answer. Enumerations, such as states, are plain text: a newer daemon may have more values. */
 const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
   status: {

@@ -39,12 +39,6 @@ interface MeasuredServer {
   readonly sources: number;
 }
 
-/** A service: its name, and the index of its counters. */
-interface MeasuredService {
-  readonly name: string;
-  readonly index: number;
-}
-
 /** A listener: the index of its counters, its address, and the name of its service. */
 interface MeasuredListener {
   readonly index: number;
