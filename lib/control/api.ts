@@ -23,7 +23,7 @@ import { parseCount } from "../values/count.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DURATION_MAX_MS, formatDuration, parseDuration } from "../values/duration.ts";
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../values/errors.ts";
-import { PLANNED_STATES } from "../routing/plan.ts";
+import { PLANNED_STATES } from "../routing/forecast.ts";
 import { SERVER_SETTINGS, type ServerSettingName } from "../values/server_settings.ts";
 
 z.config(en()); // the sentences for values that do not fit; the small variant has none by itself
