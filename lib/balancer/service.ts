@@ -17,6 +17,9 @@ import { type AvailabilityTable, SERVER_STATES, type ServerState } from "../rout
 import { explainClient, type Explanation } from "../routing/explain.ts";
 import { type Plan, planChange, type PoolChange } from "../routing/plan.ts";
 import type { Load } from "../routing/route.ts";
+import { newSlot } from "../routing/forecast.ts";
+import type { TransitionRequest } from "../routing/plan.ts";
+import type { ServiceTransition } from "../routing/state_plan.ts";
 import { tableFigures } from "../routing/table_figures.ts";
 import type { TierRange } from "../routing/tiers.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";

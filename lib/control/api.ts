@@ -26,7 +26,7 @@ import { parseCount } from "../values/count.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DURATION_MAX_MS, formatDuration, parseDuration } from "../values/duration.ts";
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../values/errors.ts";
-import { PLANNED_STATES } from "../routing/plan.ts";
+import { PLANNED_STATES } from "../routing/forecast.ts";
 import { SERVICE_CHANGES } from "../routing/state_plan.ts";
 import { SERVER_SETTINGS, type ServerSettingName } from "../values/server_settings.ts";
 
@@ -382,7 +382,7 @@ const TransitionPlan = z.object({
     changed: z.array(serverName),
   }),
   connections: plannedConnections,
-  boundsHit: z.array(z.object({ server: serverName, bound: z.string(), limit: z.number(), predicted: z.number() })),
+  boundsHit: z.array(z.object({ server: serverName, bound: z.string(), allowed: z.number(), open: beforeAndAfter })),
 }).check(z.meta({ id: "TransitionPlan" }));
 const StatePlan = z.object({
   services: z.array(z.object({

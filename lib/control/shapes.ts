@@ -12,7 +12,10 @@ type Shape<T> = null extends T ? { readonly orNull: Shape<NonNullable<T>> }
   : [T] extends [number] ? "number"
   : [T] extends [boolean] ? "boolean"
   : T extends readonly (infer Element)[] ? { readonly listOf: Shape<Element> }
-  : { readonly every: Shape<T[keyof T]> } | { readonly fields: { readonly [Name in keyof T]-?: Shape<T[Name]> } };
+  :
+    | { readonly anyOf: readonly AnyShape[] }
+    | { readonly every: Shape<T[keyof T]> }
+    | { readonly fields: { readonly [Name in keyof T]-?: Shape<T[Name]> } };
 
 const SERVER: Shape<Answers["server"]> = {
   fields: {
@@ -61,6 +64,16 @@ const TIERS = { fields: { low: "number", high: "number" } } as const;
 
 const CONNECTIONS = { listOf: { fields: { state: "text", count: "number", outcome: "text" } } } as const;
 
+const FORESEEN_CLIENTS = {
+  fields: {
+    movedShare: "number",
+    flows: { listOf: { fields: { from: { orNull: "text" }, to: { orNull: "text" }, share: "number" } } },
+    flowsLeftOut: { fields: { count: "number", share: "number" } },
+    peakToMean: BEFORE_AND_AFTER,
+    greatestShare: BEFORE_AND_AFTER,
+  },
+} as const;
+
 /** A plan is what the daemon has made of the declared state; its clients are told in one of two ways. */
 const STATE_PLAN: Shape<Answers["applied"]["plan"]> = {
   fields: {
@@ -73,7 +86,7 @@ const STATE_PLAN: Shape<Answers["applied"]["plan"]> = {
           plan: {
             orNull: {
               fields: {
-                clients: { anything: true },
+                clients: { anyOf: [FORESEEN_CLIENTS, { fields: { movedShare: { orNull: "number" }, why: "text" } }] },
                 servers: {
                   fields: {
                     before: "number",
@@ -84,7 +97,7 @@ const STATE_PLAN: Shape<Answers["applied"]["plan"]> = {
                   },
                 },
                 connections: CONNECTIONS,
-                boundsHit: { listOf: { fields: { server: "text", bound: "text", limit: "number", predicted: "number" } } },
+                boundsHit: { listOf: { fields: { server: "text", bound: "text", allowed: "number", open: BEFORE_AND_AFTER } } },
               },
             },
           },
@@ -98,6 +111,39 @@ const STATE_PLAN: Shape<Answers["applied"]["plan"]> = {
         connections: CONNECTIONS,
       },
     },
+  },
+};
+
+const STATE: Shape<Answers["state"]> = {
+  fields: {
+    generation: "number",
+    services: {
+      listOf: {
+        fields: {
+          name: "text",
+          listeners: { listOf: { fields: { address: "text", port: "number", lastPort: { orNone: "number" } } } },
+          settings: { every: "text" },
+          servers: {
+            listOf: {
+              fields: {
+                server: "text",
+                draining: { orNone: "boolean" },
+                weight: { orNone: "number" },
+                tier: { orNone: "number" },
+                connectionsMax: { orNull: { orNone: "number" } },
+                proxy: { orNull: { orNone: "text" } },
+                check: { orNull: { orNone: "text" } },
+                checkPort: { orNull: { orNone: "number" } },
+                checkHost: { orNull: { orNone: "text" } },
+                checkCa: { orNull: { orNone: "text" } },
+                checkStatus: { orNull: { orNone: "text" } },
+              },
+            },
+          },
+        },
+      },
+    },
+    daemon: { every: "text" },
   },
 };
 
@@ -140,6 +186,15 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       verdict: "text",
       reason: { orNull: "text" },
       durationMs: "number",
+    },
+  },
+  state: STATE,
+  applied: { fields: { generation: "number", applied: "boolean", plan: STATE_PLAN } },
+  history: {
+    fields: {
+      generations: {
+        listOf: { fields: { generation: "number", at: "text", who: "text", what: "text", moved: { orNull: "number" } } },
+      },
     },
   },
   services: { fields: { services: { listOf: SERVICE } } },
@@ -234,6 +289,7 @@ type AnyShape =
   | { readonly orNull: AnyShape }
   | { readonly orNone: AnyShape }
   | { readonly listOf: AnyShape }
+  | { readonly anyOf: readonly AnyShape[] }
   | { readonly every: AnyShape }
   | { readonly fields: Readonly<Record<string, AnyShape>> };
 
@@ -256,6 +312,10 @@ function misfit(shape: AnyShape, value: unknown, where: string): string | undefi
   }
   if ("orNull" in shape) return value === null ? undefined : misfit(shape.orNull, value, where);
   if ("orNone" in shape) return value === undefined ? undefined : misfit(shape.orNone, value, where);
+  if ("anyOf" in shape) {
+    const misfits = shape.anyOf.map((one) => misfit(one, value, where));
+    return misfits.includes(undefined) ? undefined : misfits[0];
+  }
   if ("listOf" in shape) return misfitOfList(shape.listOf, value, where);
   if (typeof value !== "object" || value === null || Array.isArray(value)) return `${where} is not an object`;
   if ("every" in shape) return first(Object.entries(value), ([name, part]) => misfit(shape.every, part, `${where}.${name}`));

@@ -370,6 +370,17 @@ export function ringShares(ring: Ring): Float64Array {
   return shares.map((share) => Math.min(1, share)); // rounding may give slightly more than 1
 }
 
+/** Each point's share of all keys, in the order of the ring's points: `ringShares` by point. */
+export function pointShares({ points }: Circle): Float64Array {
+  const bins = binGaps(points);
+  const counts = new Uint32Array(GAP_BINS);
+  for (let i = 0; i < bins.length; i++) counts[bins[i]]++;
+  const won = gapWinnings(counts, bins.length);
+  const shares = new Float64Array(bins.length);
+  for (let i = 0; i < bins.length; i++) shares[i] = won[bins[i]];
+  return shares;
+}
+
 /** What one gap of each bin's length wins. The lengths are scaled so that all gaps together cover the circle exactly. */
 function gapWinnings(counts: Uint32Array, gapCount: number): Float64Array {
   const won = new Float64Array(counts.length);

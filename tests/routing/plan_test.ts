@@ -5,15 +5,9 @@ import fc from "fast-check";
 import { type KeyRule, parseAddress, parseKeyRule } from "../../lib/values/address.ts";
 import { LEVELS } from "../../lib/values/config.ts";
 import type { OpenConnection } from "../../lib/engine/engine.ts";
-import {
-  type Flow,
-  type Outcome,
-  OUTCOMES,
-  type Plan,
-  planChange,
-  type PlannedConnection,
-  type PoolChange,
-} from "../../lib/routing/plan.ts";
+import type { Flow } from "../../lib/routing/flows.ts";
+import { type Outcome, OUTCOMES, type PlannedConnection } from "../../lib/routing/forecast.ts";
+import { type Plan, planChange, type PoolChange } from "../../lib/routing/plan.ts";
 import { decide, FACT, type RedistributionPolicy, stateOf } from "../../lib/routing/redistribution.ts";
 import { buildRing, firstOnRing, peakToMean, type Ring, type RingServer, ringShares } from "../../lib/routing/ring.ts";
 import type { Load } from "../../lib/routing/route.ts";
