@@ -57,6 +57,7 @@ const EXIT_MEANINGS: Record<keyof typeof EXIT, string> = {
 const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format: (limit: number) => string]> = {
   serversMax: ["Servers in a pool", count],
   weightMax: ["Weight of a server", count],
+  tierMax: ["Tier of a server", count],
   weightTotalMax: ["Sum of the weights in a pool", count],
   serverConnectionsMax: ["Connection limit of a server", count],
   connectionsMax: ["Open connections of a balancer, if the limit on open files permits", count],
