@@ -191,6 +191,12 @@ function serviceTexts(options: CommandInput["options"]): SettingTexts {
   return Object.fromEntries(given.map(([flag, text]) => [flag, text === "" ? "on" : text]));
 }
 
+/** The settings of the daemon among the options. */
+function daemonTexts(options: CommandInput["options"]): Record<string, string> {
+  const given = Object.entries(options).flatMap(([flag, text]) => text === undefined || !isDaemonSetting(flag) ? [] : [[flag, text]]);
+  return Object.fromEntries(given.map(([flag, text]) => [flag, text === "" ? "on" : text]));
+}
+
 /** Settings of a service need the address of that service. */
 function requireAddress(listen: SavedListener | undefined, texts: SettingTexts): void {
   const [flag] = Object.keys(texts);
@@ -346,6 +352,7 @@ function describe(
     engine,
     startedAt: new Date(),
     settings: Object.fromEntries(settings),
+    daemon: daemonTexts(options),
     stateFile: paths.state,
     lockFile: paths.lock,
     logFile: options["log-file"] ?? null,

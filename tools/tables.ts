@@ -62,6 +62,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   portRangeMax: ["Ports in one range", count],
   applyBytesMax: ["Request to apply a declared file", formatSize],
   weightMax: ["Weight of a server", count],
+  tierMax: ["Tier of a server", count],
   weightTotalMax: ["Sum of the weights in a pool", count],
   serverConnectionsMax: ["Connection limit of a server", count],
   connectionsMax: ["Open connections of a balancer, if the limit on open files permits", count],

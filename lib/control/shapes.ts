@@ -6,8 +6,8 @@
 import type { Answers } from "./api.ts";
 
 /** The shape of a value of type T. A shape that lacks a field of T does not compile. */
-type Shape<T> = null extends T ? { readonly orNull: Shape<NonNullable<T>> }
-  : undefined extends T ? { readonly orNone: Shape<Exclude<T, undefined>> }
+type Shape<T> = undefined extends T ? { readonly orNone: Shape<Exclude<T, undefined>> }
+  : null extends T ? { readonly orNull: Shape<NonNullable<T>> }
   : [T] extends [string] ? "text" | { readonly oneOf: readonly T[] }
   : [T] extends [number] ? "number"
   : [T] extends [boolean] ? "boolean"
@@ -130,13 +130,13 @@ const STATE: Shape<Answers["state"]> = {
                 draining: { orNone: "boolean" },
                 weight: { orNone: "number" },
                 tier: { orNone: "number" },
-                connectionsMax: { orNull: { orNone: "number" } },
-                proxy: { orNull: { orNone: "text" } },
-                check: { orNull: { orNone: "text" } },
-                checkPort: { orNull: { orNone: "number" } },
-                checkHost: { orNull: { orNone: "text" } },
-                checkCa: { orNull: { orNone: "text" } },
-                checkStatus: { orNull: { orNone: "text" } },
+                connectionsMax: { orNone: { orNull: "number" } },
+                proxy: { orNone: { orNull: "text" } },
+                check: { orNone: { orNull: "text" } },
+                checkPort: { orNone: { orNull: "number" } },
+                checkHost: { orNone: { orNull: "text" } },
+                checkCa: { orNone: { orNull: "text" } },
+                checkStatus: { orNone: { orNull: "text" } },
               },
             },
           },

@@ -25,7 +25,7 @@ export function newTurns(random: () => number = Math.random): Turns {
  * Up to this many servers are compared for each client by least-connections; of more, LEAST_SAMPLE are, chosen at random. Measured:
  * comparing takes 15 ns for each server, so 10,000 of them would take as long as the rest of a connection together.
  */
-export const LEAST_SCAN_MAX = 128;
+export const LEAST_SCAN_MAX = 64;
 export const LEAST_SAMPLE = 32;
 /** With two random choices the most loaded server has far less than with one (Mitzenmacher, 2001). */
 const RANDOM_SAMPLE = 2;
@@ -57,13 +57,13 @@ function leastConnections(table: RoutingColumns, tiers: readonly TierColumns[], 
   if (count === 0) return [];
   if (count > LEAST_SCAN_MAX) return sampled(table, tiers, load, LEAST_SAMPLE);
   const start = tiers[0].start + firstOnRing(tiers[0].circle, key);
-  return sortByLoad(table, load, [...rotated(tiers, start)]);
+  return byLoad(table, load, [...rotated(tiers, start)]);
 }
 
 /** The least loaded of so many that are drawn at random by weight, the others of the sample, and then the rest as they come. */
 function* sampled(table: RoutingColumns, tiers: readonly TierColumns[], load: Load, size: number): Generator<number> {
   const drawn = draw(table, tiers, load, size);
-  yield* sortByLoad(table, load, drawn);
+  yield* byLoad(table, load, drawn);
   const [start, end] = [startOf(tiers), endOf(tiers)];
   for (const index of rotated(tiers, start + Math.floor(load.turns.random() * (end - start)))) {
     if (!drawn.includes(index)) yield index;
@@ -86,10 +86,19 @@ function loadWithOneMore({ slots, weights }: RoutingColumns, load: Load, index: 
   return (load.openOf(slots[index]) + 1) / weights[index];
 }
 
-/** Equals stay in their order. */
-function sortByLoad(table: RoutingColumns, load: Load, indexes: readonly number[]): number[] {
-  const rated = indexes.map((index) => ({ index, rate: loadWithOneMore(table, load, index) }));
-  return rated.sort((a, b) => a.rate - b.rate).map(({ index }) => index);
+/** The least loaded first; equals stay in their order. Most clients take the first, so the others are sorted only when needed. */
+function* byLoad(table: RoutingColumns, load: Load, indexes: readonly number[]): Generator<number> {
+  let first = -1;
+  let least = Infinity;
+  for (const index of indexes) {
+    const rate = loadWithOneMore(table, load, index);
+    if (rate >= least || load.availabilityOf(table.slots[index]) < 0) continue;
+    first = index;
+    least = rate;
+  }
+  if (first >= 0) yield first;
+  const others = indexes.filter((index) => index !== first).map((index) => ({ index, rate: loadWithOneMore(table, load, index) }));
+  for (const { index } of others.sort((a, b) => a.rate - b.rate)) yield index;
 }
 
 /** The sequence from one of its places on and round again, each server where it is found first. */

@@ -436,7 +436,7 @@ Deno.test("plan() says what the change then does to the shares, and changes noth
   const { movedShare, flows, servers } = balancer.plan({ kind: "remove", server: "192.0.2.2:80" });
   assertEquals({ list: balancer.list(), generation: balancer.generation }, before);
   assertEquals(servers, { before: 3, after: 2 });
-  assertAlmostEquals(movedShare, before.list[1].share, 1e-6);
+  assertAlmostEquals(movedShare!, before.list[1].share, 1e-6);
   await balancer.remove("192.0.2.2:80", 0);
   for (const { from, to, share } of flows) {
     assertEquals(from, "192.0.2.2:80");

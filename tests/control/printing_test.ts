@@ -28,6 +28,7 @@ function server(settings: Partial<Server> = {}): Server {
     since: "2026-11-22T08:30:00.125Z",
     reason: null,
     weight: 1,
+    tier: 0,
     connectionsMax: null,
     proxy: null,
     check: null,
@@ -124,6 +125,9 @@ Deno.test("printList() without servers says what to do", () => {
 
 const PLAN: Answers["plan"] = {
   change: { kind: "remove", server: "10.0.0.2:80" },
+  policy: "ring",
+  tiers: { before: { low: 0, high: 0 }, after: { low: 0, high: 0 } },
+  share: { before: 0.251, after: 0 },
   movedShare: 0.251,
   flows: [
     { from: "10.0.0.2:80", to: "10.0.0.10:80", share: 0.15 },
@@ -175,6 +179,9 @@ Deno.test("printPlan() of a large pool names the greatest flows and counts the o
 Deno.test("printExplanation() says where the client is, and why which server", () => {
   const text = printExplanation({
     client: "192.0.2.7",
+    policy: "ring",
+    tiers: null,
+    reason: null,
     hash: "0123456789abcdef",
     probe: 11,
     point: "89abcdef",
@@ -197,7 +204,16 @@ Deno.test("printExplanation() says where the client is, and why which server", (
 });
 
 Deno.test("printExplanation() without a server in the pool", () => {
-  const nowhere = { probe: null, point: null, distance: null, server: null, order: [] };
+  const nowhere = {
+    policy: "ring" as const,
+    tiers: null,
+    reason: null,
+    probe: null,
+    point: null,
+    distance: null,
+    server: null,
+    order: [],
+  };
   const text = printExplanation({ client: "192.0.2.7", hash: "0123456789abcdef", ...nowhere });
   assertEquals(text, "Client 192.0.2.7 has the hash 0123456789abcdef; the ring is empty\nNo server can take it now");
 });

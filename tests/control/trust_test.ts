@@ -184,6 +184,7 @@ const SERVER = {
   since: "2026-11-22T08:30:00.000Z",
   reason: "refused",
   weight: 1,
+  tier: 0,
   connectionsMax: null,
   proxy: null,
   check: null,

@@ -175,7 +175,7 @@ const KEY = "ip";
 export function ownerOf(servers: readonly TableServer[]): number {
   const rule = parseKeyRule(KEY);
   const table = nextTable(emptyTable(rule, Infinity), servers);
-  return table.slots[firstOnRing(table.circle, clientKey(rule, ipBytes("127.0.0.1"), 0))];
+  return table.slots[firstOnRing(table.tiers[0].circle, clientKey(rule, ipBytes("127.0.0.1"), 0))];
 }
 
 /** A server in slot 1 that answers, where a heavy one with this address in slot 0 has the clients. */

@@ -292,7 +292,7 @@ const CASES: Record<string, Case> = {
     await using test = start(kind, table.servers, { acceptProxy: LOOPBACK, key: "ip" });
     for (let i = 1; i <= 12; i++) {
       const ip = ipBytes(i % 2 === 0 ? `198.51.100.${i}` : `2001:db8::${i}`);
-      const slot = table.slots[firstOnRing(table.circle, clientKey(rule, ip, 0))];
+      const slot = table.slots[firstOnRing(table.tiers[0].circle, clientKey(rule, ip, 0))];
       using client = await connect(test.address);
       await writeAll(client, join(headerOf("v2", { ip, port: i }), encoder.encode("x")));
       assertEquals(await hear(client, 3), `${"abcd"[slot]}:x`);

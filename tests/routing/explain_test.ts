@@ -7,6 +7,7 @@ import { explainClient, type Explanation, type OrderedServer } from "../../lib/r
 import { hash64 } from "../../lib/routing/hash.ts";
 import { firstOnRing, PROBES, walkRing } from "../../lib/routing/ring.ts";
 import { boundOf, type Load, route } from "../../lib/routing/route.ts";
+import { newTurns } from "../../lib/routing/candidates.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../../lib/routing/routing_table.ts";
 import { AVAILABILITY, type ServerState } from "../../lib/routing/availability.ts";
 
@@ -32,6 +33,8 @@ function loadOf(specs: readonly Spec[]): Load {
   return {
     open: specs.reduce((sum, { open = 0 }) => sum + open, 0) + 1,
     unavailableWeight: 0,
+    tiersInUse: 0,
+    turns: newTurns(() => 0.5),
     openOf: (slot) => specs[slot].open ?? 0,
     availabilityOf: (slot) => specs[slot].availability ?? AVAILABILITY.full,
   };
@@ -48,7 +51,7 @@ function explain(specs: readonly Spec[], key: Uint8Array, successorsMax = Infini
 /** The first client whose way round the ring is through these slots. */
 function clientOf(table: RoutingTable, ...slots: number[]): Uint8Array {
   for (let client = 0;; client++) {
-    const walk = [...walkRing(table.circle, keyOf(client))].map((index) => table.slots[index]);
+    const walk = [...walkRing(table.tiers[0].circle, keyOf(client))].map((index) => table.slots[index]);
     if (slots.every((slot, i) => slot === walk[i])) return keyOf(client);
   }
 }
@@ -102,7 +105,7 @@ Deno.test("explainClient() gives reasons by which the walk, put in order, is wha
 Deno.test("explainClient() lists the walk of the ring up to the chosen server and so many beyond it", () => {
   fc.assert(fc.property(anySpecs, anyClient, fc.nat(3), (specs, key, successorsMax) => {
     const table = tableOf(specs);
-    const walk = [...walkRing(table.circle, key)].map((index) => table.servers[index].name);
+    const walk = [...walkRing(table.tiers[0].circle, key)].map((index) => table.servers[index].name);
     const { server, order } = explain(specs, key, successorsMax);
     const length = server === null ? walk.length : walk.indexOf(server) + 1 + successorsMax;
     assertEquals(order.map(({ server }) => server), walk.slice(0, length));
@@ -111,7 +114,7 @@ Deno.test("explainClient() lists the walk of the ring up to the chosen server an
 
 Deno.test("explainClient() shows the place on the ring: hash, probe, point and the way between them", () => {
   fc.assert(fc.property(anySpecs, anyClient, (specs, key) => {
-    const { circle } = tableOf(specs);
+    const { tiers: [{ circle }] } = tableOf(specs);
     const { hash, probe, point, distance } = explain(specs, key);
     const { high, low } = hash64(key);
     assertEquals(BigInt(`0x${hash}`), (BigInt(high) << 32n) | BigInt(low));
@@ -126,7 +129,8 @@ Deno.test("explainClient() shows the place on the ring: hash, probe, point and t
 Deno.test("explainClient() of an empty table has a hash and nothing else", () => {
   const { high, low } = hash64(keyOf(1));
   const hash = [high, low].map((half) => half.toString(16).padStart(8, "0")).join("");
-  assertEquals(explain([], keyOf(1)), { hash, probe: null, point: null, distance: null, server: null, order: [] });
+  const nothing = { probe: null, point: null, distance: null, server: null, reason: null, order: [] };
+  assertEquals(explain([], keyOf(1)), { policy: "ring", tiers: null, hash, ...nothing });
 });
 
 Deno.test("explainClient() of a pool where all is well gives the first on the ring, and the next that would do", () => {
@@ -198,7 +202,7 @@ Deno.test("explainClient() reads each number once, so that what it tells is of o
     return asked.get(slot)! % 2 === 1 ? 0 : 1000;
   };
   const table = tableOf([{}, {}, {}]);
-  const load: Load = { open: 1001, unavailableWeight: 0, openOf: changing, availabilityOf: () => AVAILABILITY.full };
+  const load: Load = { ...loadOf([]), open: 1001, openOf: changing, availabilityOf: () => AVAILABILITY.full };
   const { server, order } = explainClient({ table, load, key: keyOf(1), stateOf: () => "up", successorsMax: 2 });
   assertEquals(server, order[0].server);
   assertEquals(order.map(({ open, verdict }) => [open, verdict]), [[0, "chosen"], [0, "next"], [0, "next"]]);

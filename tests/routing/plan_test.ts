@@ -11,12 +11,20 @@ import { type Plan, planChange, type PoolChange } from "../../lib/routing/plan.t
 import { decide, FACT, type RedistributionPolicy, stateOf } from "../../lib/routing/redistribution.ts";
 import { buildRing, firstOnRing, peakToMean, type Ring, type RingServer, ringShares } from "../../lib/routing/ring.ts";
 import type { Load } from "../../lib/routing/route.ts";
+import { newTurns } from "../../lib/routing/candidates.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../../lib/routing/routing_table.ts";
 import { AVAILABILITY } from "../../lib/routing/availability.ts";
 
 const POLICY: RedistributionPolicy = { redistribute: "idle", quietMs: 250, replaysMax: 1, replayBytesMax: 65_536 };
 /** Nobody has a connection, and all servers are up. */
-const FREE: Load = { open: 0, unavailableWeight: 0, openOf: () => 0, availabilityOf: () => AVAILABILITY.full };
+const FREE: Load = {
+  open: 0,
+  unavailableWeight: 0,
+  tiersInUse: 0,
+  turns: newTurns(() => 0.5),
+  openOf: () => 0,
+  availabilityOf: () => AVAILABILITY.full,
+};
 const MAY_FINISH = "may finish, and is reset when the drain time ends";
 const TRIES_OTHERS = "tries servers that are down when the drain time ends";
 
@@ -112,8 +120,8 @@ Deno.test("planChange() moves as much as the changed server's share changes by, 
         const ring = buildRing(servers);
         return ringShares(ring)[ring.servers.findIndex(({ name }) => name === change.server)] ?? 0;
       };
-      assertAlmostEquals(movedShare, Math.abs(shareIn(applied(servers, change)) - shareIn(servers)), 1e-6);
-      assertAlmostEquals(movedShare, flows.reduce((sum, { share }) => sum + share, 0), 1e-9);
+      assertAlmostEquals(movedShare!, Math.abs(shareIn(applied(servers, change)) - shareIn(servers)), 1e-6);
+      assertAlmostEquals(movedShare!, flows.reduce((sum, { share }) => sum + share, 0), 1e-9);
       for (const [i, { share }] of flows.entries()) assert(share > 0 && share <= (flows[i - 1]?.share ?? 1));
     }),
     RUNS,
@@ -257,8 +265,8 @@ for (const [name, limits, open, availabilities, outcomes] of FULL) {
     const table = nextTable(emptyTable(parseKeyRule("ip"), 1.25), rows);
     const connections = Array.from({ length: 5 }, (_, client) => connectionOf(0, client * 77));
     const load: Load = {
+      ...FREE,
       open: 5 + open[0] + open[1],
-      unavailableWeight: 0,
       openOf: (slot) => [5, ...open][slot],
       availabilityOf: (slot) => [AVAILABILITY.full, ...availabilities][slot],
     };
@@ -355,7 +363,7 @@ Deno.test("planChange() finds clients by the table's key rule", () => {
 
 Deno.test("planChange() reads a connection before it asks for the next: engines use one object for all", () => {
   function* connections(): Generator<OpenConnection> {
-    const one = { id: 0, service: 0, slot: 0, facts: 0, quietForMs: 0, replays: 0, ip: ipOf(1), port: 1 };
+    const one = { id: 0, service: 0, slot: 0, facts: 0, quietForMs: 0, replays: 0, ageMs: 0, ip: ipOf(1), port: 1 };
     for (const facts of [0, ASKS, 0]) yield Object.assign(one, { facts, quietForMs: 1000, id: one.id + 1 });
     Object.assign(one, { slot: -1 });
   }
@@ -372,6 +380,6 @@ Deno.test("planChange() copes with 1,000 servers and 10,000 connections", () => 
   const { flows, movedShare, connections: planned } = planChange({ table, change, policy: POLICY, load: FREE, connections });
   assertEquals(flows.length, 1000);
   const moved = planned.reduce((sum, { count }) => sum + count, 0);
-  assertLess(Math.abs(moved / 10_000 - movedShare), 0.02);
-  assertAlmostEquals(movedShare, 200 / 1200, 0.01);
+  assertLess(Math.abs(moved / 10_000 - movedShare!), 0.02);
+  assertAlmostEquals(movedShare!, 200 / 1200, 0.01);
 });

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { parseKeyRule } from "../../lib/values/address.ts";
 import { walkRing } from "../../lib/routing/ring.ts";
 import { type Load, LOAD_BOUND_FLOOR, route, routeFirst } from "../../lib/routing/route.ts";
+import { newTurns } from "../../lib/routing/candidates.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../../lib/routing/routing_table.ts";
 import { AVAILABILITY } from "../../lib/routing/availability.ts";
 
@@ -23,7 +24,7 @@ function tableOf(specs: readonly Spec[], loadBound = 1.25): RoutingTable {
 }
 
 /** Every server may get clients. */
-const AWAY = { unavailableWeight: 0, availabilityOf: () => AVAILABILITY.full };
+const AWAY = { unavailableWeight: 0, tiersInUse: 0, turns: newTurns(() => 0.5), availabilityOf: () => AVAILABILITY.full };
 
 /** A load of so many connections by slot, and one more client that waits for its server. */
 function loadOf(counts: readonly number[]): Load {
@@ -37,7 +38,7 @@ function keyOf(client: number): Uint8Array {
 const slotsOf = (table: RoutingTable, load: Load, key: Uint8Array) =>
   [...route(table, load, key)].map((index) => table.slots[index]);
 const walkSlots = (table: RoutingTable, key: Uint8Array) =>
-  [...walkRing(table.ring, key)].map((index) => table.servers[index].slot);
+  [...walkRing(table.tiers[0].ring, key)].map((index) => table.servers[index].slot);
 
 const anyClient = fc.nat(2 ** 32 - 1);
 const anySpecs = fc.array(fc.record({ weight: fc.integer({ min: 1, max: 3 }) }), { minLength: 1, maxLength: 6 });

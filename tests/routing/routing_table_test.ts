@@ -16,7 +16,7 @@ function server(number: number, weight = 1): TableServer {
 const names = (table: RoutingTable) => table.servers.map(({ name }) => name);
 
 Deno.test("emptyTable() has no servers, and generation 0", () => {
-  const { generation, servers, ring, weightTotal, key, loadBound } = emptyTable(KEY, 1.25);
+  const { generation, servers, tiers: [{ ring }], weightTotal, key, loadBound } = emptyTable(KEY, 1.25);
   assertEquals({ generation, servers, ring, weightTotal, key, loadBound }, {
     generation: 0,
     servers: [],
@@ -45,7 +45,7 @@ Deno.test("nextTable() has the servers in the order of the ring, whole, for any 
   fc.assert(fc.property(numbers, (numbers) => {
     const servers = numbers.map((number) => server(number, number % 3 + 1));
     const table = nextTable(emptyTable(KEY, 1.25), servers);
-    assertEquals(names(table), table.ring.servers.map(({ name }) => name));
+    assertEquals(names(table), table.tiers[0].ring.servers.map(({ name }) => name));
     for (const each of table.servers) assert(servers.includes(each));
     assertEquals(table.servers.length, servers.length);
   }));
@@ -55,7 +55,7 @@ Deno.test("nextTable() takes a server's new slot and limit over, and leaves the 
   const before = nextTable(emptyTable(KEY, 1.25), [server(1), server(2)]);
   const after = nextTable(before, [server(1), { ...server(2), slot: 9, connectionsMax: 5 }]);
   assertEquals(after.servers[1], { ...server(2), slot: 9, connectionsMax: 5 });
-  assertEquals(ringFingerprint(after.ring), ringFingerprint(before.ring));
+  assertEquals(ringFingerprint(after.tiers[0].ring), ringFingerprint(before.tiers[0].ring));
 });
 
 Deno.test("nextTable() has the columns in the order of the servers", () => {
@@ -63,7 +63,7 @@ Deno.test("nextTable() has the columns in the order of the servers", () => {
   assertEquals([...table.slots], table.servers.map(({ slot }) => slot));
   assertEquals([...table.weights], table.servers.map(({ weight }) => weight));
   assertEquals([...table.connectionsMax], table.servers.map(({ connectionsMax }) => connectionsMax));
-  assertEquals(table.circle.serverCount, 3);
+  assertEquals(table.tiers[0].circle.serverCount, 3);
 });
 
 Deno.test("nextTable() does not change the previous table or the list of servers", () => {

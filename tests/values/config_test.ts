@@ -13,6 +13,11 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
   assertEquals(parseConfig(), {
     key: { ipv4Bits: 32, ipv6Bits: 128, withPort: false },
     loadBound: 1.25,
+    policy: "ring",
+    tierMin: 1,
+    failBack: "now",
+    maxAgeMs: 0,
+    ageJitter: 0.2,
     connectTimeoutMs: 3000,
     connectAttemptsMax: 10,
     connectDeadlineMs: 15_000,

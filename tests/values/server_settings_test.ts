@@ -10,7 +10,7 @@ import {
 
 Deno.test("a server without options has the default settings", () => {
   const daemons = { proxy: null, check: null, checkPort: null, checkHost: null, checkCa: null, checkStatus: null };
-  assertEquals(DEFAULT_SERVER_SETTINGS, { weight: 1, connectionsMax: null, ...daemons });
+  assertEquals(DEFAULT_SERVER_SETTINGS, { weight: 1, tier: 0, connectionsMax: null, ...daemons });
   assertEquals(parseServerSettings({}), {});
   assertEquals(formatServerSettings(DEFAULT_SERVER_SETTINGS), []);
 });

@@ -11,8 +11,8 @@ function publish(table: RoutingTable): SharedTable {
   return new SharedTables().publish([table], 1)[0];
 }
 
-function buffersOf({ circle, slots, addresses }: SharedTable): unknown[] {
-  return [circle.points.buffer, slots.buffer, addresses];
+function buffersOf({ tiers, slots, addresses }: SharedTable): unknown[] {
+  return [tiers[0].circle.points.buffer, slots.buffer, addresses];
 }
 
 function makeTable(...names: string[]) {
@@ -35,19 +35,21 @@ Deno.test("encodeSockaddr() gives a name the length 0", () => {
 
 Deno.test("publish() has every column of the table, all in shared memory", () => {
   const table = makeTable("192.0.2.1:80", "[2001:db8::1]:80");
-  const { addresses, circle, slots, weights, connectionsMax, proxies, ...rest } = publish(table);
-  const { points, owners, starts, serverCount, arcShift } = circle;
-  for (const column of [points, owners, starts, slots, weights, connectionsMax, proxies]) {
+  const { addresses, tiers, sequence, slots, weights, connectionsMax, proxies, ...rest } = publish(table);
+  const [{ circle: { points, owners, starts, serverCount, arcShift }, ...tier }] = tiers;
+  const { ring } = table.tiers[0];
+  for (const column of [points, owners, starts, sequence, slots, weights, connectionsMax, proxies]) {
     assert(column.buffer instanceof SharedArrayBuffer);
   }
-  assertEquals({ points, owners, starts }, { points: table.ring.points, owners: table.ring.owners, starts: table.ring.starts });
-  assertEquals({ serverCount, arcShift }, { serverCount: 2, arcShift: table.ring.arcShift });
+  assertEquals({ points, owners, starts }, { points: ring.points, owners: ring.owners, starts: ring.starts });
+  assertEquals({ serverCount, arcShift }, { serverCount: 2, arcShift: ring.arcShift });
+  assertEquals(tier, { tier: 0, start: 0, end: 2, sequenceStart: 0, sequenceEnd: 0 });
   assertEquals({ slots, weights, connectionsMax }, {
     slots: table.slots,
     weights: table.weights,
     connectionsMax: table.connectionsMax,
   });
-  assertEquals(rest, { key: table.key, weightTotal: 3, loadBound: 1.25, names: new Map() });
+  assertEquals(rest, { key: table.key, policy: "ring", weightTotal: 3, loadBound: 1.25, names: new Map() });
   assertEquals([...proxies], [0, 0]);
   assert(addresses.byteLength >= 2 * ADDRESS_STRIDE);
 });
@@ -64,7 +66,7 @@ Deno.test("publish() has addresses, and servers known by name, in the order of t
 });
 
 Deno.test("publish() takes an empty table", () => {
-  const { circle, slots } = publish(EMPTY);
+  const { tiers: [{ circle }], slots } = publish(EMPTY);
   assertEquals([circle.serverCount, circle.points.length, slots.length], [0, 0, 0]);
 });
 
