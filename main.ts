@@ -193,7 +193,9 @@ function serviceTexts(options: CommandInput["options"]): SettingTexts {
 
 /** The settings of the daemon among the options. */
 function daemonTexts(options: CommandInput["options"]): Record<string, string> {
-  const given = Object.entries(options).flatMap(([flag, text]) => text === undefined || !isDaemonSetting(flag) ? [] : [[flag, text]]);
+  const given = Object.entries(options).flatMap(([flag, text]) =>
+    text === undefined || !isDaemonSetting(flag) ? [] : [[flag, text]]
+  );
   return Object.fromEntries(given.map(([flag, text]) => [flag, text === "" ? "on" : text]));
 }
 

@@ -6,7 +6,7 @@
 
 import { AccessLog, type AccessLogTarget } from "../observe/access_log.ts";
 import { type Address, formatAddress } from "../values/address.ts";
-import { DEFAULT_DRAIN_MS, type DaemonConfig, type SettingTexts } from "../values/config.ts";
+import { type DaemonConfig, DEFAULT_DRAIN_MS, type SettingTexts } from "../values/config.ts";
 import { formatConnectionId, newStartId } from "../values/connection_id.ts";
 import { formatDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
@@ -374,7 +374,9 @@ export class Balancer implements AsyncDisposable {
       make: (state) => {
         const made = withDeclared(state, declared, options);
         const isDeclared = options.prune && file !== undefined; // then the file says everything
-        return isDeclared ? { ...made, state: { ...made.state, declaredIn: { path: file, generation: state.generation + 1 } } } : made;
+        return isDeclared
+          ? { ...made, state: { ...made.state, declaredIn: { path: file, generation: state.generation + 1 } } }
+          : made;
       },
     });
   }
@@ -409,7 +411,10 @@ export class Balancer implements AsyncDisposable {
     if (to !== undefined) return await store.load(to);
     const before = (await store.list()).find(({ generation }) => generation < this.#state.generation);
     if (before !== undefined) return await store.load(before.generation);
-    throw new OperatorError("conflict", "Cannot undo: there is no earlier generation; balancerctl history lists those that there are");
+    throw new OperatorError(
+      "conflict",
+      "Cannot undo: there is no earlier generation; balancerctl history lists those that there are",
+    );
   }
 
   /** Makes a change of everything, with its plan as it was when the change was made. Undefined: nothing differs. */

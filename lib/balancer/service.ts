@@ -4,7 +4,7 @@
  */
 
 import { type Address, formatAddress, reaches } from "../values/address.ts";
-import { formatCheck, formatCheckCa, type CheckCa } from "../values/check_spec.ts";
+import { type CheckCa, formatCheck, formatCheckCa } from "../values/check_spec.ts";
 import { parseClient } from "../values/client_name.ts";
 import { LIMITS, parseServiceConfig, type ServiceConfig, type SettingTexts } from "../values/config.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
@@ -418,9 +418,16 @@ export class Service implements Disposable {
     const config = after === undefined ? this.config : parseServiceConfig(after.settings);
     const { table, pool } = this.#now;
     let fresh = 0;
-    const servers = (after?.servers ?? []).map((server) => makePoolServer(server, config, pool.get(server.server)?.slot ?? newSlot(fresh++)));
+    const servers = (after?.servers ?? []).map((server) =>
+      makePoolServer(server, config, pool.get(server.server)?.slot ?? newSlot(fresh++))
+    );
     const change = after === undefined ? "removed" : "changed";
-    return { service: this.name, change, lines, transition: this.#transition(table, tableOf(table, servers, config), servers, config) };
+    return {
+      service: this.name,
+      change,
+      lines,
+      transition: this.#transition(table, tableOf(table, servers, config), servers, config),
+    };
   }
 
   #transition(before: RoutingTable, after: RoutingTable, servers: readonly PoolServer[], config: ServiceConfig): TransitionRequest {

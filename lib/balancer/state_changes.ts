@@ -8,7 +8,13 @@ import { DEFAULT_TEXT, LIMITS, type SettingTexts } from "../values/config.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import { OperatorError } from "../values/errors.ts";
 import { formatListener, overlap } from "../values/listener_text.ts";
-import { DEFAULT_SERVICE, type SavedListener, type SavedServer, type SavedService, type SavedState } from "../values/saved_state.ts";
+import {
+  DEFAULT_SERVICE,
+  type SavedListener,
+  type SavedServer,
+  type SavedService,
+  type SavedState,
+} from "../values/saved_state.ts";
 import { DEFAULT_SERVER_SETTINGS, type ServerSettings } from "../values/server_settings.ts";
 import { toSaved } from "./state_file.ts";
 

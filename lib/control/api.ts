@@ -165,7 +165,9 @@ const listener = z.strictObject({
   lastPort: z.optional(whole(1, 65535).check(z.describe("Last port of a range that begins with port"))),
 });
 const settingTexts = z.record(z.string().check(z.maxLength(100)), z.string().check(z.maxLength(LONG_TEXT_MAX)))
-  .check(z.meta({ description: "Settings by the names of their flags, as on the command line", example: { redistribute: "idle" } }));
+  .check(
+    z.meta({ description: "Settings by the names of their flags, as on the command line", example: { redistribute: "idle" } }),
+  );
 
 const NewService = z.strictObject({
   service: parsed(parseServiceName, "Name of the service", "web"),
@@ -405,7 +407,9 @@ const State = z.object({
     name: serviceName,
     listeners: z.array(savedListener),
     settings: settingTexts,
-    servers: z.array(z.object({ server: serverName, draining: z.optional(z.boolean()), ...z.partial(z.object(serverSettings)).shape })),
+    servers: z.array(
+      z.object({ server: serverName, draining: z.optional(z.boolean()), ...z.partial(z.object(serverSettings)).shape }),
+    ),
   })),
   daemon: settingTexts.check(z.describe("Settings of the daemon that were given at its start")),
 }).check(z.meta({ id: "State" }));
@@ -643,7 +647,11 @@ export const ROUTES = {
       params: serviceParameters,
       query: z.strictObject({ drain: duration("Drain time", DEFAULT_DRAIN_MS) }),
     },
-    responses: { 200: json(ServiceRemoval, "The service takes no new clients; its connections end"), ...failures, ...unknownService },
+    responses: {
+      200: json(ServiceRemoval, "The service takes no new clients; its connections end"),
+      ...failures,
+      ...unknownService,
+    },
   },
   addListener: {
     method: "post",

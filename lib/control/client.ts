@@ -40,7 +40,8 @@ interface ServerChange extends Partial<ServerSettings> {
 type Query = Readonly<Record<string, string | undefined>>;
 
 function format(query: Query): string {
-  const text = new URLSearchParams(Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined)).toString();
+  const text = new URLSearchParams(Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined))
+    .toString();
   return text === "" ? "" : `?${text}`;
 }
 

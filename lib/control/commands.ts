@@ -36,16 +36,16 @@ import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
 import {
+  describeSettings,
   percent,
   plural,
   printCheck,
   printClients,
   printExplanation,
   printList,
+  printListening,
   printPlan,
   printRebalance,
-  describeSettings,
-  printListening,
   printRecent,
   printServices,
   printStatus,
@@ -312,8 +312,7 @@ export const COMMANDS = {
       if (Object.keys(settings).length > 0) return client.setService(parseServiceName(service), settings);
       throw new OperatorError("usage", "Nothing to change: give a setting; balancerctl service set --help lists them");
     },
-    print: ({ service, settings, warnings }) =>
-      [...warnings, `Service ${service}: ${describeSettings(settings)}`].join("\n"),
+    print: ({ service, settings, warnings }) => [...warnings, `Service ${service}: ${describeSettings(settings)}`].join("\n"),
   }),
   "service listen": command({
     group: "Services",

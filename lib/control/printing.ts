@@ -210,7 +210,12 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
   const fates = Object.entries(status.fates).filter(([, count]) => count > 0).map(([fate, count]) => `${fate} ${count}`);
   const rows = [
     ["Balancer", `${status.name}${status.stopping ? " (stopping)" : ""}, version ${status.version}, pid ${status.pid}`],
-    ["Listens on", `${(isOne ? services[0].listeners : []).map(({ listener }) => listener).join(", ") || plural(services.length, "service")}, engine ${status.engine}`],
+    [
+      "Listens on",
+      `${
+        (isOne ? services[0].listeners : []).map(({ listener }) => listener).join(", ") || plural(services.length, "service")
+      }, engine ${status.engine}`,
+    ],
     ["Running since", status.startedAt],
     ["Servers", describeStates(servers)],
     ["Connections", `${connections.open} open of at most ${connections.max}, ${connections.accepted} accepted`],

@@ -210,7 +210,9 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
     plan: (input) => {
       const { change, server, weight = 1 } = input.query;
       const name = formatAddress(server);
-      return viewPlan(of(input).plan(change === "remove" ? { kind: change, server: name } : { kind: change, server: name, weight }));
+      return viewPlan(
+        of(input).plan(change === "remove" ? { kind: change, server: name } : { kind: change, server: name, weight }),
+      );
     },
     explain: (input) => viewExplanation(of(input).explain(input.query.client, input.query.successors ?? DEFAULT_SUCCESSORS)),
     listRecent: ({ query }) => viewRecent(balancer, query),
@@ -262,7 +264,11 @@ const NOTHING: StatePlan = planState([]);
 
 /** `plan` is undefined if nothing differs. */
 function viewApplied(balancer: Balancer, plan: StatePlan | undefined, isDone: boolean): Answers["applied"] {
-  return { generation: balancer.generation, applied: isDone && plan !== undefined, plan: (plan ?? NOTHING) as Answers["applied"]["plan"] };
+  return {
+    generation: balancer.generation,
+    applied: isDone && plan !== undefined,
+    plan: (plan ?? NOTHING) as Answers["applied"]["plan"],
+  };
 }
 
 function viewService(view: ServiceView, { warnOf }: Pick<DaemonFacts, "warnOf">): Answers["service"] {

@@ -122,7 +122,9 @@ function answerGroup(
 ): { text: string } {
   const group = groupOf(program, word);
   if (group.length === 0) throw unknownCommand(program, word);
-  if (typed.help !== undefined) return { text: programHelp({ ...program, commands: Object.fromEntries(group) }, COMMAND_OPTIONS, page) };
+  if (typed.help !== undefined) {
+    return { text: programHelp({ ...program, commands: Object.fromEntries(group) }, COMMAND_OPTIONS, page) };
+  }
   const seconds = group.map(([name]) => name.slice(word.length + 1));
   const helper = `${program.name} ${word}`;
   if (second === undefined) throw new OperatorError("usage", `Missing word: ${helper} has ${seconds.join(", ")}`);

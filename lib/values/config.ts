@@ -655,7 +655,9 @@ function rowsOf(scope: "daemon" | undefined): [string, Setting<unknown>][] {
 }
 
 function parseRows<T>(texts: SettingTexts, scope: "daemon" | undefined): T {
-  return Object.fromEntries(rowsOf(scope).map(([name, { flag, parse, default: usual }]) => [name, parse(texts[flag] ?? usual)])) as T;
+  return Object.fromEntries(
+    rowsOf(scope).map(([name, { flag, parse, default: usual }]) => [name, parse(texts[flag] ?? usual)]),
+  ) as T;
 }
 
 /**

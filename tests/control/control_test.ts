@@ -48,7 +48,9 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
     warnings: [],
   };
   await claimSocket(path);
-  stack.use(await serveControl({ path, balancer: balancer.balancer, facts, stop: (graceMs) => stops.push(graceMs), requestTimeMaxMs }));
+  stack.use(
+    await serveControl({ path, balancer: balancer.balancer, facts, stop: (graceMs) => stops.push(graceMs), requestTimeMaxMs }),
+  );
   const client = stack.use(new ControlClient("test", path));
   const http = Deno.createHttpClient({ proxy: { transport: "unix", path } });
   stack.defer(() => http.close());
