@@ -163,7 +163,7 @@ export class Balancer implements AsyncDisposable {
       authorities: options.authorities ?? new Authorities(),
       budget: new CheckBudget({ underWayMax: options.checksMax }),
       ownIps: options.ownIps ?? (() => []),
-      addresses: () => this.#addresses(),
+      addresses: () => this.#listeners.addresses(),
       engine: () => this.#engine!,
     };
   }
@@ -561,12 +561,6 @@ export class Balancer implements AsyncDisposable {
   /** What the engine serves by. */
   #publication(): Publication {
     return { services: this.#services.map((service) => service?.published), listeners: this.#listeners.published };
-  }
-
-  /** The addresses of all listeners. */
-  #addresses(): Address[] {
-    const indexes = this.services().flatMap(({ listening }) => listening.flatMap(({ indexes }) => indexes));
-    return indexes.map((index) => this.#listeners.addressOf(index));
   }
 
   /** Runs something after all earlier changes. */

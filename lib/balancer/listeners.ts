@@ -57,6 +57,11 @@ export class Listeners {
     return [...this.#listeners];
   }
 
+  /** The addresses of all listeners. */
+  addresses(): Address[] {
+    return this.#listeners.flatMap((one) => one === undefined ? [] : [one.listener.address]);
+  }
+
   /** The open listeners for the metrics. */
   measured(): { readonly index: number; readonly address: string; readonly service: string }[] {
     return this.#listeners.flatMap((listener, index) => {

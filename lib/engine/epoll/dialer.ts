@@ -465,7 +465,7 @@ export class Dialer {
       counters.raiseOf(slot, "serverOpen", -1);
       return false;
     }
-    takeTurn(table, this.#load.turns, index);
+    takeTurn(table, this.#loadOf(client).turns, index);
     this.#words[rowOf(client) + WORD.slot] = slot;
     return true;
   }
