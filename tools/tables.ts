@@ -55,7 +55,10 @@ const EXIT_MEANINGS: Record<keyof typeof EXIT, string> = {
 };
 
 const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format: (limit: number) => string]> = {
-  serversMax: ["Servers in a pool", count],
+  serversMax: ["Servers of all services", count],
+  servicesMax: ["Services of a balancer", count],
+  listenersMax: ["Listeners of all services, one for each port", count],
+  portRangeMax: ["Ports in one range", count],
   weightMax: ["Weight of a server", count],
   weightTotalMax: ["Sum of the weights in a pool", count],
   serverConnectionsMax: ["Connection limit of a server", count],
