@@ -77,9 +77,9 @@ export class History {
   }
 
   /**
-   * Opens the history of a state with this generation; 0 if the state that the balancer begins with has none, as there was no file
-   * that could be used, or an old one. Later generations than the state's are of another past, as where a backup of the state was
-   * restored: they are moved to a folder beside this one. `warn` gets a sentence for everything that is wrong. Never rejects.
+   * Opens the history of a state with this generation; 0 for a state that has none: there was no file that could be used, or an old
+   * one. Later generations than the state's are of another past, as where a backup of the state was restored: they are moved to a
+   * folder beside this one. `warn` gets a sentence for everything that is wrong. Never rejects.
    */
   static async open(folder: string, generation: number, warn: (sentence: string) => void): Promise<History> {
     try {
@@ -99,8 +99,8 @@ export class History {
   }
 
   /**
-   * Makes sure that the history has the state that the balancer begins with, so that the first change can be undone. Gives the state
-   * with its generation: one that had none continues the history. Never rejects.
+   * Makes sure that the history has the state that the balancer begins with, so that the first change can be undone. Gives the
+   * state with its generation: one that had none continues the history. Never rejects.
    */
   async begin(state: SavedState, at: Date): Promise<SavedState> {
     const generation = state.generation === 0 ? this.last : state.generation;

@@ -1,4 +1,4 @@
-// The last generations can be listed and restored; a fault of the history stops nothing, and no kill makes it tell of what never was.
+// The last generations can be listed and restored; a fault of the history stops nothing, and no kill makes it claim what never was.
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import fc from "fast-check";
