@@ -301,7 +301,7 @@ function listFlows(names: readonly string[], sides: readonly Side[], flowsMax: n
     rowOf.fill(0);
     for (const read of readers) read(from, rowOf);
     for (let to = 0; to < names.length; to++) {
-      const share = rowOf[to];
+      const share = Math.min(1, rowOf[to]); // rounding may give slightly more
       if (to === from || share <= 0) continue;
       moved += share;
       top.add(name, names[to], share);
