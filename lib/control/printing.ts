@@ -166,7 +166,7 @@ function shareLine(
   servers: TransitionPlan["servers"],
 ): string {
   const [before, after] = (["before", "after"] as const).map((when) =>
-    greatestShare[when] === 0 ? "none" : `${percent(greatestShare[when])} (${peakToMean[when].toFixed(2)} times the fair share)`
+    greatestShare[when] === 0 ? "none" : `${percent(greatestShare[when])} (${peakToMean[when].toFixed(2)} times fair)`
   );
   return `Largest share: ${before} now, ${after} afterwards; ${plural(servers.before, "server")} now, ${servers.after} afterwards`;
 }
