@@ -33,6 +33,7 @@ import { parseSources, type SourceAddresses } from "./source_addresses.ts";
 
 /** Limits on what people, files and clients can ask for. */
 export const LIMITS = {
+  /** Servers of all services. */
   serversMax: 16_384,
   weightMax: 256,
   /** With 256 points per unit of weight, the ring has at most 8 million points, 64 MiB. */
@@ -130,6 +131,8 @@ interface Setting<T> {
   readonly summary: string;
   /** The heading it stands under in the help. */
   readonly group: string;
+  /** `daemon`: one value for all services. Otherwise each service has its own, which can change while it runs. */
+  readonly scope?: "daemon";
   parse(text: string): T;
 }
 
@@ -346,6 +349,7 @@ export const SETTINGS = {
   },
   connectionsMax: {
     group: "Limits and timeouts",
+    scope: "daemon",
     flag: "max-connections",
     aliases: ["connections"],
     value: "N|auto",
@@ -434,6 +438,7 @@ export const SETTINGS = {
   },
   engine: {
     group: "Engine",
+    scope: "daemon",
     flag: "engine",
     value: ENGINE_NAMES.join("|"),
     default: "auto",
@@ -442,6 +447,7 @@ export const SETTINGS = {
   },
   workers: {
     group: "Engine",
+    scope: "daemon",
     flag: "workers",
     value: "N|auto",
     default: "auto",
@@ -450,6 +456,7 @@ export const SETTINGS = {
   },
   busyPollMicros: {
     group: "Engine",
+    scope: "daemon",
     flag: "busy-poll",
     value: "MICROSECONDS|off",
     default: "off",
@@ -458,6 +465,7 @@ export const SETTINGS = {
   },
   batchMicros: {
     group: "Engine",
+    scope: "daemon",
     flag: "batch",
     value: "auto|off|MICROSECONDS",
     default: "off",
@@ -477,6 +485,7 @@ export const SETTINGS = {
   },
   http: {
     group: "Monitoring",
+    scope: "daemon",
     flag: "http",
     value: "ADDRESS:PORT|off",
     default: "off",
@@ -485,6 +494,7 @@ export const SETTINGS = {
   },
   logLevel: {
     group: "Logging",
+    scope: "daemon",
     flag: "log-level",
     value: LOG_LEVELS.join("|"),
     default: "info",
@@ -493,6 +503,7 @@ export const SETTINGS = {
   },
   accessLog: {
     group: "Logging",
+    scope: "daemon",
     flag: "access-log",
     value: "PATH|-|off",
     default: "off",
@@ -502,6 +513,7 @@ export const SETTINGS = {
   },
   accessLogStart: {
     group: "Logging",
+    scope: "daemon",
     flag: "access-log-start",
     default: "off",
     summary: "write a line to the access log at the beginning of a connection, too",
@@ -509,6 +521,7 @@ export const SETTINGS = {
   },
   accessLogSample: {
     group: "Logging",
+    scope: "daemon",
     flag: "access-log-sample",
     value: "PERCENT",
     default: "100%",
@@ -526,21 +539,54 @@ export const NO_STATE = {
 /** The access log that goes to standard output. */
 export const STANDARD_OUTPUT = "-";
 
-/** The settings as values. */
-export type Config = { readonly [Name in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[Name]["parse"]> };
+type SettingName = keyof typeof SETTINGS;
+type DaemonSettingName = {
+  [Name in SettingName]: (typeof SETTINGS)[Name] extends { readonly scope: "daemon" } ? Name : never;
+}[SettingName];
+type ValuesOf<Name extends SettingName> = { readonly [N in Name]: ReturnType<(typeof SETTINGS)[N]["parse"]> };
+
+/** The settings of the daemon as values. */
+export type DaemonConfig = ValuesOf<DaemonSettingName>;
+/** The settings of a service as values. */
+export type ServiceConfig = ValuesOf<Exclude<SettingName, DaemonSettingName>>;
+/** All settings as values. */
+export type Config = DaemonConfig & ServiceConfig;
+
+/** Settings as people give them: flag to text; "" for a switch. What is not given has its default. */
+export type SettingTexts = Readonly<Record<string, string | undefined>>;
+
+/** Whether the setting with this flag is the daemon's, not a service's; undefined if there is no such setting. */
+export function isDaemonSetting(flag: string): boolean | undefined {
+  const rows: readonly Setting<unknown>[] = Object.values(SETTINGS);
+  const row = rows.find((row) => row.flag === flag);
+  return row && row.scope === "daemon";
+}
 
 /** Reads the values of flags; a missing one takes its default. Throws a `usage` error for the first bad one. */
-export function parseConfig(flags: Readonly<Record<string, string | undefined>> = {}): Config {
-  const values = Object.entries(SETTINGS).map(([name, setting]) => [name, setting.parse(flags[setting.flag] ?? setting.default)]);
-  const config = Object.fromEntries(values) as Config;
-  requireSomethingToTry(config);
+export function parseConfig(texts: SettingTexts = {}): Config {
+  return { ...parseServiceConfig(texts), ...parseDaemonConfig(texts) };
+}
+
+/** Like `parseConfig`, for the settings of the daemon alone. Others are ignored. */
+export function parseDaemonConfig(texts: SettingTexts = {}): DaemonConfig {
+  const config = parseRows<DaemonConfig>(texts, "daemon");
   requireAccessLog(config);
-  if (config.transparent && config.sources !== null) {
-    throw new OperatorError("usage", "--source and --transparent exclude each other: a connection has one source address");
-  }
-  if (config.check.kind === "off" || config.checkTimeoutMs <= config.checkIntervalMs) return config;
-  const [timeout, interval] = [config.checkTimeoutMs, config.checkIntervalMs].map(formatDuration);
-  throw new OperatorError("usage", `Check timeout ${timeout} is longer than the check interval ${interval}; lower --check-timeout`);
+  return config;
+}
+
+/** Like `parseConfig`, for the settings of a service alone. Others are ignored. */
+export function parseServiceConfig(texts: SettingTexts = {}): ServiceConfig {
+  const config = parseRows<ServiceConfig>(texts, undefined);
+  requireSomethingToTry(config);
+  requireOneSource(config);
+  requireTimeToCheck(config);
+  return config;
+}
+
+function parseRows<T>(texts: SettingTexts, scope: "daemon" | undefined): T {
+  const rows: readonly [string, Setting<unknown>][] = Object.entries(SETTINGS);
+  const own = rows.filter(([, row]) => row.scope === scope);
+  return Object.fromEntries(own.map(([name, { flag, parse, default: usual }]) => [name, parse(texts[flag] ?? usual)])) as T;
 }
 
 /**
@@ -556,20 +602,32 @@ export function parseServerConnections(text: string): number {
 }
 
 /** Beginnings without an access log would be written nowhere. */
-function requireAccessLog({ accessLog, accessLogStart }: Config): void {
+function requireAccessLog({ accessLog, accessLogStart }: DaemonConfig): void {
   if (accessLog !== null || !accessLogStart) return;
   const [start, log] = [SETTINGS.accessLogStart, SETTINGS.accessLog].map(({ flag }) => `--${flag}`);
   throw new OperatorError("usage", `${start} needs an access log; add ${log} PATH`);
 }
 
 /** A dry run of nothing is a mistake: the operator would wait for counts that never come. */
-function requireSomethingToTry({ limitsDryRun, clientConnections, clientRate, allow, deny }: Config): void {
+function requireSomethingToTry({ limitsDryRun, clientConnections, clientRate, allow, deny }: ServiceConfig): void {
   if (!limitsDryRun || [clientConnections, clientRate, allow, deny].some((limit) => limit !== null)) return;
   const flags = [SETTINGS.clientConnections, SETTINGS.clientRate, SETTINGS.allow, SETTINGS.deny].map(({ flag }) => `--${flag}`);
   throw new OperatorError(
     "usage",
     `--${SETTINGS.limitsDryRun.flag} has nothing to try: give ${flags.join(", ")} or several of them`,
   );
+}
+
+/** A connection has one source address. */
+function requireOneSource({ transparent, sources }: ServiceConfig): void {
+  if (!transparent || sources === null) return;
+  throw new OperatorError("usage", "--source and --transparent exclude each other: a connection has one source address");
+}
+
+function requireTimeToCheck({ check, checkTimeoutMs, checkIntervalMs }: ServiceConfig): void {
+  if (check.kind === "off" || checkTimeoutMs <= checkIntervalMs) return;
+  const [timeout, interval] = [checkTimeoutMs, checkIntervalMs].map(formatDuration);
+  throw new OperatorError("usage", `Check timeout ${timeout} is longer than the check interval ${interval}; lower --check-timeout`);
 }
 
 function defaultWorkers(): number {
