@@ -6,11 +6,18 @@ import { isDaemonSetting, SETTINGS, STANDARD_OUTPUT } from "../values/config.ts"
 import { formatDuration } from "../values/duration.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
 import { alignColumns, indent, type Side } from "../values/text_layout.ts";
+import type { Flow } from "../routing/flows.ts";
+import type { BoundHit, PlannedConnections } from "../routing/forecast.ts";
+import type { TransitionPlan } from "../routing/plan.ts";
+import type { ServiceChange, ServicePlan, StatePlan } from "../routing/state_plan.ts";
 import type { Answers } from "./api.ts";
 
 /** The most lines that say why servers are not up, and the most lines of a plan that say where clients move. */
 const REASONS_MAX = 20;
 const FLOWS_MAX = 12;
+/** The most lines of a service in a plan of several: where clients move, and which bounds are hit. */
+const SERVICE_FLOWS_MAX = 5;
+const BOUNDS_MAX = 10;
 
 /** Columns of the list of servers: numbers stand on the right. */
 const LIST_SIDES: readonly Side[] = ["left", "left", "right", "right", "right", "right", "right", "right", "right"];
@@ -79,23 +86,13 @@ export function printPlan(plan: Answers["plan"]): string {
   const { change, flows, peakToMean, servers, connections } = plan;
   const verb = { add: "Adding", remove: "Removing", weight: "Changing the weight of" }[change.kind];
   const weight = change.weight === undefined ? "" : ` (weight ${change.weight})`;
-  const shown = flows.slice(0, FLOWS_MAX).map(({ from, to, share }) => [
-    percent(share),
-    from ?? "(no server)",
-    "to",
-    to ?? "(no server)",
-  ]);
-  const more = flows.length - shown.length;
-  const outcomes = connections.map(({ count, state, outcome }) => [String(count), state, outcome]);
   const [before, after] = [peakToMean.before, peakToMean.after].map((ratio) => ratio.toFixed(2));
   const pools = `${plural(servers.before, "server")} now, ${servers.after} afterwards`;
   return [
     `${verb} ${change.server}${weight} ${effectOf(plan)}`,
-    ...indent(alignColumns(shown)),
-    ...(more > 0 ? [`  and ${more} more`] : []),
+    ...indent(flowLines(flows.slice(0, FLOWS_MAX), flows.length - FLOWS_MAX)),
     `Largest share: ${before} times the fair share now, ${after} afterwards (${pools})`,
-    outcomes.length === 0 ? "No open connection is affected" : "Affected open connections:",
-    ...indent(alignColumns(outcomes)),
+    ...connectionLines(connections),
   ].join("\n");
 }
 
@@ -112,6 +109,95 @@ function effectOf({ policy, movedShare, share, tiers: { before, after } }: Answe
 
 function tiersText({ low, high }: { readonly low: number; readonly high: number }): string {
   return low === high ? `tier ${low}` : `tiers ${low} to ${high}`;
+}
+
+/** Where clients move, and how many flows are left out. */
+function flowLines(flows: readonly Flow[], more: number): string[] {
+  const rows = flows.map(({ from, to, share }) => [percent(share), from ?? "(no server)", "to", to ?? "(no server)"]);
+  return [...alignColumns(rows), ...(more > 0 ? [`and ${more} more`] : [])];
+}
+
+/** What becomes of open connections. */
+function connectionLines(connections: Answers["plan"]["connections"] | readonly PlannedConnections[]): string[] {
+  if (connections.length === 0) return ["No open connection is affected"];
+  const rows = connections.map(({ count, state, outcome }) => [String(count), state, outcome]);
+  return ["Affected open connections:", ...indent(alignColumns(rows))];
+}
+
+/** How a change of a service is marked, and its colour. Unchanged services are only counted. */
+const CHANGE_MARKS: Readonly<Record<ServiceChange, { readonly mark: string; readonly paint: keyof Omit<Style, "hasColours"> }>> = {
+  added: { mark: "+", paint: "good" },
+  removed: { mark: "-", paint: "bad" },
+  changed: { mark: "~", paint: "warning" },
+  unchanged: { mark: "=", paint: "faint" },
+};
+
+/** The plan of several services: what changes in each, what that does to clients and connections, and a line of totals. */
+export function printStatePlan({ services, totals }: StatePlan, style: Style = PLAIN): string {
+  const changed = services.filter(({ change }) => change !== "unchanged");
+  const counts = Object.entries(totals.services).filter(([, count]) => count > 0).map(([change, count]) => `${count} ${change}`);
+  const servers = Object.entries(totals.servers).filter(([, count]) => count > 0).map(([change, count]) => `${count} ${change}`);
+  const summary = `Services: ${counts.join(", ") || "none"}; servers: ${servers.join(", ") || "none differs"}`;
+  if (changed.length === 0) return `Nothing changes\n${summary}`;
+  const affected = totals.connections.reduce((sum, { count }) => sum + count, 0);
+  return [
+    ...changed.flatMap((service) => [...servicePlanLines(service, style), ""]),
+    `${summary}; ${affected === 0 ? "no open connection is affected" : `${plural(affected, "open connection")} affected`}`,
+  ].join("\n");
+}
+
+function servicePlanLines({ service, change, lines, plan }: ServicePlan, style: Style): string[] {
+  const { mark, paint } = CHANGE_MARKS[change];
+  return [
+    style[paint](`${mark} service ${service}`),
+    ...indent(lines, 4),
+    ...indent(plan === null ? ["No client and no open connection is affected"] : transitionLines(plan, change, style)),
+  ];
+}
+
+/** A service that comes or goes has all its clients or none: only a changed one moves them between servers. */
+function transitionLines(
+  { clients, servers, connections, boundsHit }: TransitionPlan,
+  change: ServiceChange,
+  style: Style,
+): string[] {
+  return [
+    ...(change === "changed" ? movedLines(clients) : []),
+    ...(clients.movedShare === null ? [] : [shareLine(clients, servers)]),
+    ...(change === "added" ? [] : connectionLines(connections)),
+    ...boundLines(boundsHit).map(style.warning),
+  ];
+}
+
+function movedLines(clients: TransitionPlan["clients"]): string[] {
+  if (clients.movedShare === null) return [`Which clients move cannot be foreseen: ${clients.why}`];
+  if (clients.movedShare === 0) return ["No client gets another server"];
+  const { movedShare, flows, flowsLeftOut } = clients;
+  const more = flows.length + flowsLeftOut.count - SERVICE_FLOWS_MAX;
+  return [
+    `Moves ${percent(movedShare)} of all clients:`,
+    ...indent(flowLines(flows.slice(0, SERVICE_FLOWS_MAX), more)),
+  ];
+}
+
+function shareLine(
+  { greatestShare, peakToMean }: Extract<TransitionPlan["clients"], { movedShare: number }>,
+  servers: TransitionPlan["servers"],
+): string {
+  const [before, after] = (["before", "after"] as const).map((when) =>
+    greatestShare[when] === 0 ? "none" : `${percent(greatestShare[when])} (${peakToMean[when].toFixed(2)} times fair)`
+  );
+  return `Largest share: ${before} now, ${after} afterwards; ${plural(servers.before, "server")} now, ${servers.after} afterwards`;
+}
+
+function boundLines(boundsHit: readonly BoundHit[]): string[] {
+  const more = boundsHit.length - BOUNDS_MAX;
+  return [
+    ...boundsHit.slice(0, BOUNDS_MAX).map(({ server, bound, allowed, open }) =>
+      `${server} would have ${plural(open.after, "connection")} (now ${open.before}); its ${bound} is ${allowed}`
+    ),
+    ...(more > 0 ? [`and ${plural(more, "more bound")} hit`] : []),
+  ];
 }
 
 /** Where a client is on the ring, and the servers that it is offered to. */

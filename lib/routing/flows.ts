@@ -41,8 +41,8 @@ interface Side {
 const HASH_RANGE = 2 ** 32;
 
 /** Steps of the distance to a point of either ring, and of the distance from there to the next point of the other ring. */
-const NEAR_STEPS = 128;
-const AHEAD_STEPS = 128;
+const NEAR_STEPS = 64;
+const AHEAD_STEPS = 64;
 /** How far the steps reach, in mean gaps. No probe of a key comes nearer than this for 1 key in e^24. */
 const REACH = 1.5;
 
@@ -284,11 +284,13 @@ function countBeyond(gaps: Float64Array, aheads: Float64Array, nearStep: number,
  * smaller distances from such a point: one step nearer, the same probe is `ratio` steps farther ahead.
  */
 function addBack(spoilt: Float64Array, here: Float64Array, ratio: number): Float64Array<ArrayBuffer> {
-  return Float64Array.from(here, (count, column) => {
+  const sums = new Float64Array(COUNT_COLUMNS);
+  for (let column = 0; column < COUNT_COLUMNS; column++) {
     const at = Math.min(COUNT_COLUMNS - 1, column + ratio);
     const left = Math.min(COUNT_COLUMNS - 2, Math.trunc(at));
-    return count + spoilt[left] + (spoilt[left + 1] - spoilt[left]) * (at - left);
-  });
+    sums[column] = here[column] + spoilt[left] + (spoilt[left + 1] - spoilt[left]) * (at - left);
+  }
+  return sums;
 }
 
 /** The flows of all sides together, whose rows are the old servers and whose columns the new ones. */
@@ -301,7 +303,7 @@ function listFlows(names: readonly string[], sides: readonly Side[], flowsMax: n
     rowOf.fill(0);
     for (const read of readers) read(from, rowOf);
     for (let to = 0; to < names.length; to++) {
-      const share = rowOf[to];
+      const share = Math.min(1, rowOf[to]); // rounding may give slightly more
       if (to === from || share <= 0) continue;
       moved += share;
       top.add(name, names[to], share);

@@ -384,7 +384,8 @@ export function pointShares({ points }: Circle): Float64Array {
 /** What one gap of each bin's length wins. The lengths are scaled so that all gaps together cover the circle exactly. */
 function gapWinnings(counts: Uint32Array, gapCount: number): Float64Array {
   const won = new Float64Array(counts.length);
-  const total = counts.reduce((sum, count, bin) => sum + count * (bin + 0.5), 0);
+  let total = 0;
+  for (let bin = 0; bin < counts.length; bin++) total += counts[bin] * (bin + 0.5);
   let covered = 0; // the chance that one probe falls within `reached` before some point
   let reached = 0;
   let notShorter = gapCount;

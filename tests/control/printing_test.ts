@@ -10,8 +10,10 @@ import {
   printPlan,
   printRebalance,
   printRecent,
+  printStatePlan,
   printStatus,
 } from "../../lib/control/printing.ts";
+import type { StatePlan } from "../../lib/routing/state_plan.ts";
 import { countFates } from "../../lib/values/fates.ts";
 import { COLOURED } from "../../lib/values/terminal.ts";
 import { widthOf } from "../../lib/values/text_layout.ts";
@@ -174,6 +176,121 @@ Deno.test("printPlan() of a large pool names the greatest flows and counts the o
   const lines = printPlan({ ...PLAN, flows }).split("\n");
   assertEquals(lines.filter((line) => line.includes("0.1 %")).length, 12);
   assertEquals(lines[13], "  and 88 more");
+});
+
+const SERVICE_PLAN: NonNullable<StatePlan["services"][number]["plan"]> = {
+  clients: {
+    movedShare: 0.34,
+    flows: Array.from({ length: 6 }, (_, i) => ({ from: "10.0.0.1:80", to: `10.0.0.${i + 2}:80`, share: 0.06 - i / 1000 })),
+    flowsLeftOut: { count: 3, share: 0.01 },
+    peakToMean: { before: 1.03, after: 1.024 },
+    greatestShare: { before: 0.343, after: 0.261 },
+  },
+  servers: { before: 3, after: 4, added: ["10.0.0.4:80"], removed: [], changed: [] },
+  connections: [
+    { state: "idle", count: 12, outcome: "moves" },
+    { state: "busy", count: 3, outcome: "may finish, and is reset when the drain time ends" },
+  ],
+  boundsHit: [{ server: "10.0.0.2:80", bound: "connection limit", allowed: 100, open: { before: 95, after: 100 } }],
+};
+
+const STATE_PLAN: StatePlan = {
+  services: [
+    { service: "web", change: "changed", lines: ["~ redistribute: new -> idle", "+ server 10.0.0.4:80"], plan: SERVICE_PLAN },
+    { service: "log", change: "changed", lines: ["~ idle-timeout: 1h -> 2h"], plan: null },
+    { service: "same", change: "unchanged", lines: [], plan: null },
+  ],
+  totals: {
+    services: { added: 0, removed: 0, changed: 2, unchanged: 1 },
+    servers: { added: 1, removed: 0, changed: 0 },
+    connections: SERVICE_PLAN.connections,
+  },
+};
+
+Deno.test("printStatePlan() says what changes in each service, who moves where, what becomes of connections, and which bounds are hit", () => {
+  assertEquals(printStatePlan(STATE_PLAN).split("\n"), [
+    "~ service web",
+    "    ~ redistribute: new -> idle",
+    "    + server 10.0.0.4:80",
+    "  Moves 34.0 % of all clients:",
+    "    6.0 %  10.0.0.1:80  to  10.0.0.2:80",
+    "    5.9 %  10.0.0.1:80  to  10.0.0.3:80",
+    "    5.8 %  10.0.0.1:80  to  10.0.0.4:80",
+    "    5.7 %  10.0.0.1:80  to  10.0.0.5:80",
+    "    5.6 %  10.0.0.1:80  to  10.0.0.6:80",
+    "    and 4 more",
+    "  Largest share: 34.3 % (1.03 times fair) now, 26.1 % (1.02 times fair) afterwards; 3 servers now, 4 afterwards",
+    "  Affected open connections:",
+    "    12  idle  moves",
+    "    3   busy  may finish, and is reset when the drain time ends",
+    "  10.0.0.2:80 would have 100 connections (now 95); its connection limit is 100",
+    "",
+    "~ service log",
+    "    ~ idle-timeout: 1h -> 2h",
+    "  No client and no open connection is affected",
+    "",
+    "Services: 2 changed, 1 unchanged; servers: 1 added; 15 open connections affected",
+  ]);
+});
+
+Deno.test("printStatePlan() of services that come and go, and of clients without owners", () => {
+  const { clients } = SERVICE_PLAN;
+  assert(clients.movedShare !== null);
+  const none = { before: 0, after: 0 };
+  const added = {
+    ...SERVICE_PLAN,
+    clients: { ...clients, greatestShare: { before: 0, after: 0.5 }, peakToMean: { before: 0, after: 1 } },
+  };
+  const removed = { ...SERVICE_PLAN, clients: { ...clients, greatestShare: none, peakToMean: none }, boundsHit: [] };
+  const unforeseen = {
+    ...SERVICE_PLAN,
+    clients: { movedShare: null, why: "the policy is random" },
+    connections: [],
+    boundsHit: [],
+  };
+  const text = printStatePlan({
+    ...STATE_PLAN,
+    services: [
+      {
+        service: "a",
+        change: "added",
+        lines: [],
+        plan: { ...added, servers: { ...added.servers, before: 0, after: 2 }, boundsHit: [] },
+      },
+      { service: "b", change: "removed", lines: [], plan: removed },
+      { service: "c", change: "changed", lines: [], plan: unforeseen },
+    ],
+  });
+  assertEquals(text.split("\n").slice(0, -1), [
+    "+ service a",
+    "  Largest share: none now, 50.0 % (1.00 times fair) afterwards; 0 servers now, 2 afterwards",
+    "",
+    "- service b",
+    "  Largest share: none now, none afterwards; 3 servers now, 4 afterwards",
+    "  Affected open connections:",
+    "    12  idle  moves",
+    "    3   busy  may finish, and is reset when the drain time ends",
+    "",
+    "~ service c",
+    "  Which clients move cannot be foreseen: the policy is random",
+    "  No open connection is affected",
+    "",
+  ]);
+});
+
+Deno.test("printStatePlan() in colours, of nothing, and of more bounds than anyone reads", () => {
+  const text = printStatePlan(STATE_PLAN, COLOURED);
+  assertStringIncludes(text, "\x1b[33m~ service web\x1b[0m");
+  assertStringIncludes(text, "\x1b[33m10.0.0.2:80 would have 100 connections");
+  const [, , same] = STATE_PLAN.services;
+  const totals = { services: { added: 0, removed: 0, changed: 0, unchanged: 1 }, servers: { added: 0, removed: 0, changed: 0 } };
+  const nothing = printStatePlan({ services: [same], totals: { ...totals, connections: [] } });
+  assertEquals(nothing, "Nothing changes\nServices: 1 unchanged; servers: none differs");
+  const boundsHit = Array.from({ length: 30 }, () => SERVICE_PLAN.boundsHit[0]);
+  const [web] = STATE_PLAN.services;
+  const lines = printStatePlan({ ...STATE_PLAN, services: [{ ...web, plan: { ...SERVICE_PLAN, boundsHit } }] }).split("\n");
+  assertEquals(lines.filter((line) => line.includes("would have")).length, 10);
+  assert(lines.includes("  and 20 more bounds hit"));
 });
 
 Deno.test("printExplanation() says where the client is, and why which server", () => {
