@@ -23,6 +23,8 @@ interface HomingOptions {
   readonly engine: Pick<Engine, "connections" | "sendToOwner">;
   /** The services at this moment. */
   readonly services: () => Iterable<HomingService>;
+  /** The shortest time between two looks; another one for tests. */
+  readonly lookMs?: number;
 }
 
 /** The shortest time between two looks. */
@@ -39,13 +41,15 @@ interface Place {
 /** Runs until it is disposed of. */
 export class Homing implements Disposable {
   readonly #options: HomingOptions;
+  readonly #lookMs: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** How many connections have been sent: the next look begins with others, should some of them never arrive. */
   #sent = 0;
 
   constructor(options: HomingOptions) {
     this.#options = options;
-    this.#lookIn(LOOK_MS);
+    this.#lookMs = options.lookMs ?? LOOK_MS;
+    this.#lookIn(this.#lookMs);
   }
 
   [Symbol.dispose](): void {
@@ -56,7 +60,7 @@ export class Homing implements Disposable {
     this.#timer = setTimeout(() => {
       const startedMs = performance.now();
       this.#look(ms / 1000 * DEFAULT_REBALANCE_RATE);
-      this.#lookIn(Math.max(LOOK_MS, (performance.now() - startedMs) * LOOK_PARTS));
+      this.#lookIn(Math.max(this.#lookMs, (performance.now() - startedMs) * LOOK_PARTS));
     }, ms);
   }
 

@@ -23,13 +23,22 @@ export const DEFAULT_TIER_RULES: TierRules = { tierMin: 1, failBack: "now" };
 /**
  * The tiers to use. `usable[tier]` is the number of its servers that may get new clients. The lowest tier with such a server is
  * used, and the tiers above it as well until all of them together have `tierMin`; all tiers where no server is usable. With
- * `failBack` never, the `previous` tiers stay in use for as long as they have `tierMin` usable servers.
+ * `failBack` never, those of the `previous` tiers that have usable servers stay in use, for as long as they have `tierMin`.
  */
 export function tiersInUse(usable: readonly number[], rules: TierRules, previous?: TierRange): TierRange {
-  if (rules.failBack === "never" && previous !== undefined && countIn(usable, previous) >= rules.tierMin) return previous;
+  if (rules.failBack === "never" && previous !== undefined && countIn(usable, previous) >= rules.tierMin) {
+    return trimmed(usable, previous);
+  }
   const low = Math.max(0, usable.findIndex((count) => count > 0));
   let high = low;
   while (high < usable.length - 1 && countIn(usable, { low, high }) < rules.tierMin) high++;
+  return { low, high };
+}
+
+/** The range without the tiers at its ends that have no usable server; there must be one. */
+function trimmed(usable: readonly number[], { low, high }: TierRange): TierRange {
+  while (usable[low] === 0) low++;
+  while (usable[high] === 0) high--;
   return { low, high };
 }
 
