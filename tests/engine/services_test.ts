@@ -223,7 +223,7 @@ const CASES: Record<string, Case> = {
     await using server = startServer(echo);
     const servers = [tableServer(server.address, 0)];
     await using services = new Services(kind, [{ servers, idleTimeoutMs: 100 }, { servers, idleTimeoutMs: 60_000 }]);
-    using short = await services.open(0);
+    using short = await connect(services.addressOf(0));
     using long = await services.open(1);
     assertEquals(await soon(readText(short), "the end of the first"), "");
     assertEquals(await services.ended.take(), { service: 0, listener: 0, fate: "idle_timeout" });
