@@ -27,10 +27,15 @@ export function changesOf(before: Publication, now: Publication): Changes {
   return { services: differ(before.services, now.services), listeners: differ(before.listeners, now.listeners) };
 }
 
+/** A listener that is to be closed, and the index that it had. */
+export interface Leaving extends ServiceListener {
+  readonly index: number;
+}
+
 /** The listeners that a change closes. One that has moved to another index stays open. */
-export function closedBy(listeners: Changes["listeners"]): ServiceListener["listener"][] {
+export function leavingBy(listeners: Changes["listeners"]): Leaving[] {
   const kept = new Set(listeners.map(({ now }) => now?.listener));
-  return listeners.flatMap(({ before }) => before === undefined || kept.has(before.listener) ? [] : [before.listener]);
+  return listeners.flatMap(({ index, before }) => before === undefined || kept.has(before.listener) ? [] : [{ index, ...before }]);
 }
 
 function differ<T>(before: readonly (T | undefined)[], now: readonly (T | undefined)[]): Change<T>[] {

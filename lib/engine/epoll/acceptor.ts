@@ -97,11 +97,6 @@ export class Acceptor {
     return this.#listeners.get(descriptor);
   }
 
-  /** The listener with this index, if it is there. */
-  listenerAt(index: number): WorkerListener | undefined {
-    return this.#byIndex.get(index);
-  }
-
   /** Every listener. */
   listeners(): Iterable<WorkerListener> {
     return this.#byIndex.values();

@@ -159,12 +159,14 @@ class EpollEngine implements Engine {
   }
 
   isListenerFree(index: number): boolean {
-    if (this.#publisher.publication.listeners[index] !== undefined) return false;
+    const { publication, leaving } = this.#publisher;
+    if (publication.listeners[index] !== undefined || leaving.some((listener) => listener.index === index)) return false;
     return this.#isOver(() => this.#options.counters.getOfListener(index, "listenerOpen"));
   }
 
   isServiceFree(index: number): boolean {
-    if (this.#publisher.publication.listeners.some((listener) => listener?.service === index)) return false;
+    const { publication, leaving } = this.#publisher;
+    if ([...publication.listeners, ...leaving].some((listener) => listener?.service === index)) return false;
     return this.#isOver(() => this.#options.counters.getOfService(index, "serviceOpen"));
   }
 
@@ -355,7 +357,8 @@ class EpollEngine implements Engine {
   #check(): void {
     while (this.#updates.length > 0 && this.#isKnown(this.#updates[0].generation)) this.#updates.shift()!.known.resolve();
     const generations = this.#workers.filter(({ exists }) => exists).map(({ index }) => this.#workerTable.generation(index));
-    this.#publisher.onAdopted(Math.min(this.#publisher.generation, ...generations));
+    // With no worker, one that is still to come accepts whoever waits for a listener that leaves.
+    if (generations.length > 0) this.#publisher.onAdopted(Math.min(this.#publisher.generation, ...generations));
     for (const slot of this.#publisher.retired.takeEmpty((slot) => this.isEmpty(slot))) this.#options.onServerEmpty(slot);
     if (!this.#stopping) return;
     if (this.#workers.some((worker) => worker.exists && !this.#workerTable.isStopped(worker.index))) return;

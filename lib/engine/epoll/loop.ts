@@ -57,21 +57,17 @@ export class EpollLoop {
     this.#kit.workerTable.setEpoch(setup.index, setup.epoch); // from now on other workers may hand clients over
   }
 
-  /**
-   * Serves by this publication. Clients who wait in the queue of a listener that has gone are accepted first, while its service is
-   * as they found it.
-   */
-  adopt({ services, listeners, generation }: WorkerPublication): void {
+  /** Serves by this publication, and accepts the clients who wait in the queues of listeners that leave. */
+  adopt({ services, listeners, leaving, generation }: WorkerPublication): void {
     this.#kit.clock.tick();
-    for (const [index] of listeners) this.#emptyQueue(this.#acceptor.listenerAt(index));
     for (const [index, service] of services) {
       if (service === undefined) this.#connections.dropService(index);
       else this.#connections.setService(index, service);
     }
     this.#connections.endChange();
-    for (const [index, listener] of listeners) {
-      if (listener !== undefined) this.#kit.services.setPortOffset(index, listener.portOffset);
-    }
+    for (const listener of leaving) this.#kit.services.setPortOffset(listener);
+    for (const [, listener] of listeners) if (listener !== undefined) this.#kit.services.setPortOffset(listener);
+    for (const listener of leaving) this.#emptyQueue(listener);
     this.#acceptor.setListeners(listeners);
     this.#kit.workerTable.setGeneration(this.#kit.setup.index, generation);
     this.#kit.reports.publish();
@@ -206,8 +202,7 @@ export class EpollLoop {
   }
 
   /** Accepts every client that waits in the queue of a listener that goes, even if accepting is paused: there is no later. */
-  #emptyQueue(listener: WorkerListener | undefined): void {
-    if (listener === undefined) return;
+  #emptyQueue(listener: WorkerListener): void {
     for (let accepted = 0; accepted < LIMITS.acceptBacklog && this.#acceptOne(listener); accepted++);
   }
 

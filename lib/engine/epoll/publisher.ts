@@ -6,10 +6,9 @@
 import type { ServiceConfig } from "../../values/config.ts";
 import { assert } from "../../values/errors.ts";
 import type { Counters } from "../../observe/counters.ts";
-import type { Listener, Publication, ServiceEngineConfig, ServiceListener } from "../engine.ts";
+import type { EngineService, Listener, Publication, ServiceEngineConfig, ServiceListener } from "../engine.ts";
 import type { Gate } from "../gate.ts";
-import { type Change, changesOf, closedBy, NOTHING_PUBLISHED } from "../publications.ts";
-import type { EngineService } from "../engine.ts";
+import { type Change, changesOf, type Leaving, leavingBy, NOTHING_PUBLISHED } from "../publications.ts";
 import { RetiredSlots } from "../retired_slots.ts";
 import type { Sockets } from "../system/sockets.ts";
 import { EpollListener } from "./listener.ts";
@@ -46,7 +45,7 @@ const LISTENING_SETTINGS = ["keepAliveMs", "userTimeoutMs", "deferAcceptMs"] as 
 /** What is done once every worker has adopted a publication. */
 interface Pending {
   readonly generation: number;
-  readonly closed: readonly Listener[];
+  readonly leaving: readonly Leaving[];
   readonly services: readonly Change<EngineService>[];
 }
 
@@ -85,6 +84,11 @@ export class Publisher {
     return this.#generation;
   }
 
+  /** Listeners that are to be closed: clients may wait in their queues. */
+  get leaving(): readonly Leaving[] {
+    return this.#pending.flatMap(({ leaving }) => leaving);
+  }
+
   /** Slots of servers that are in no table any more. */
   get retired(): RetiredSlots {
     return this.#retired;
@@ -98,8 +102,8 @@ export class Publisher {
     this.#publication = next;
     this.#share(generation, services);
     this.#heedListeners(services, listeners);
-    const closed = closedBy(listeners);
-    this.#pending.push({ generation, closed, services });
+    const leaving = leavingBy(listeners);
+    this.#pending.push({ generation, leaving, services });
     const moved = services.filter(({ before, now }) => before?.table !== now?.table);
     this.#retired.update(tablesOf(moved.map(({ before }) => before)), tablesOf(moved.map(({ now }) => now)));
     if (this.#isClosed) this.#closeAll(listeners.map(({ now }) => now));
@@ -107,6 +111,7 @@ export class Publisher {
       changes: {
         services: services.map(({ index, before, now }) => [index, this.#changeOf(index, before?.config === now?.config)]),
         listeners: listeners.map(({ index, now }) => [index, now && workerListener(index, now)]),
+        leaving: leaving.map((one) => workerListener(one.index, one)),
         generation,
       },
       replaced: moved.flatMap(({ now }) => now ?? []),
@@ -121,6 +126,7 @@ export class Publisher {
       listeners: [...listeners.entries()].flatMap(([index, one]) =>
         one === undefined ? [] : [[index, workerListener(index, one)]] as const
       ),
+      leaving: this.leaving.map((one) => workerListener(one.index, one)),
       generation: this.#generation,
     };
   }
@@ -129,8 +135,8 @@ export class Publisher {
   onAdopted(generation: number): void {
     this.#shared.releaseBefore(generation);
     while (this.#pending.length > 0 && this.#pending[0].generation <= generation) {
-      const { closed, services } = this.#pending.shift()!;
-      for (const listener of closed) listener[Symbol.dispose]();
+      const { leaving, services } = this.#pending.shift()!;
+      this.#closeAll(leaving);
       for (const { index, now } of services) this.#options.gate.set(index, now?.config, now?.lists);
     }
   }
@@ -138,7 +144,7 @@ export class Publisher {
   /** Closes every listener, those that are added later as well. */
   close(): void {
     this.#isClosed = true;
-    for (const { closed } of this.#pending) for (const listener of closed) listener[Symbol.dispose]();
+    this.#closeAll(this.leaving);
     this.#closeAll(this.#publication.listeners);
   }
 

@@ -7,6 +7,7 @@ import { LIMITS } from "../../values/config.ts";
 import { assert } from "../../values/errors.ts";
 import type { ServiceEngineConfig } from "../engine.ts";
 import { type DescriptorTable, listenerOf, serviceOf } from "./descriptor_table.ts";
+import type { WorkerListener } from "./worker_setup.ts";
 
 /** The services of a worker. */
 export class Services {
@@ -39,8 +40,8 @@ export class Services {
     return this.#portOffsets[listenerOf(this.#words, client)];
   }
 
-  setPortOffset(listener: number, offset: number): void {
-    assert(listener < LIMITS.listenersMax, "listener out of range");
-    this.#portOffsets[listener] = offset;
+  setPortOffset({ index, portOffset }: WorkerListener): void {
+    assert(index < LIMITS.listenersMax, "listener out of range");
+    this.#portOffsets[index] = portOffset;
   }
 }

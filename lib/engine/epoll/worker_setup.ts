@@ -61,6 +61,8 @@ export interface WorkerService {
 export interface WorkerPublication {
   readonly services: readonly (readonly [index: number, service: WorkerService | undefined])[];
   readonly listeners: readonly (readonly [index: number, listener: WorkerListener | undefined])[];
+  /** Listeners that main is about to close: whoever waits in their queues must be accepted. */
+  readonly leaving: readonly WorkerListener[];
   readonly generation: number;
 }
 

@@ -21,7 +21,7 @@ import type {
   ServiceEngineConfig,
 } from "../engine.ts";
 import { Gate } from "../gate.ts";
-import { type Change, type Changes, changesOf, closedBy, NOTHING_PUBLISHED } from "../publications.ts";
+import { type Change, type Changes, changesOf, leavingBy, NOTHING_PUBLISHED } from "../publications.ts";
 import { AcceptBackoff } from "../accept_backoff.ts";
 import type { EndedConnection } from "../../observe/connections.ts";
 import { StreamsListener } from "./listener.ts";
@@ -224,7 +224,7 @@ class StreamsEngine implements Engine {
   }
 
   async #setListeners(changes: Changes["listeners"]): Promise<void> {
-    const closed = closedBy(changes);
+    const leaving = leavingBy(changes);
     for (const { index, now } of changes) {
       if (now === undefined) continue;
       const { listener, service, portOffset } = now;
@@ -234,7 +234,7 @@ class StreamsEngine implements Engine {
       else if (this.#stopping) listener[Symbol.dispose]();
       else this.#accept(listener, place);
     }
-    await Promise.all(closed.map((listener) => this.#close(listener)));
+    await Promise.all(leaving.map(({ listener }) => this.#close(listener)));
   }
 
   #accept(listener: Listener, place: Accepting["place"]): void {
