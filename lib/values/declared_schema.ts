@@ -94,7 +94,7 @@ function valueOf(row: SettingRow): Json {
   const forms = row.value!.split("|");
   const types = [
     "string",
-    ...(forms.some((form) => NUMBERS.includes(form)) ? ["number"] : []),
+    ...(forms.some((form) => NUMBERS.includes(form.split("[")[0])) ? ["number"] : []),
     ...(forms.includes("off") ? ["boolean"] : []),
   ];
   const patterns = forms.map((form) => FORMS[form] ?? (/^[a-z]+$/.test(form) ? form : undefined));
