@@ -33,7 +33,7 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     const parsed = parseCommandLine(programOf(pages), argv, pages.out);
     if ("text" in parsed) return print(parsed.text, pages.out);
-    using context = contextOf(parsed.input, { style: pages.out.style, say, show: terminalLine(), takeInterrupts });
+    using context = contextOf(parsed.input, { style: pages.out.style, say, show: terminalLine(), confirm: asker(), takeInterrupts });
     const { text, exit } = await parsed.command.run(parsed.input, context);
     print(text, pages.out);
     return exit;
@@ -65,6 +65,11 @@ function terminalLine(): ((line: string) => void) | undefined {
   if (!Deno.stderr.isTerminal() || Deno.env.get("TERM") === "dumb") return undefined;
   const { columns } = Deno.consoleSize();
   return (line) => void Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[2K${printableIn(line).slice(0, columns - 1)}`));
+}
+
+/** Asks at a terminal. */
+function asker(): ((question: string) => boolean) | undefined {
+  return Deno.stdin.isTerminal() ? (question) => confirm(question) : undefined;
 }
 
 function takeInterrupts(): AbortSignal {

@@ -405,6 +405,17 @@ export class Balancer implements AsyncDisposable {
     return await this.#options.store?.list() ?? [];
   }
 
+  /** The file that says what everything should be, and in which lines the balancer differs from it; null where nobody knows. */
+  async declaration(): Promise<{ file: string; generation: number; differences: readonly string[] | null } | null> {
+    const { declaredIn, generation } = this.#state;
+    if (declaredIn === undefined) return null;
+    const { path: file, generation: declared } = declaredIn;
+    if (declared === generation) return { file, generation: declared, differences: [] };
+    const then = await this.#options.store?.load(declared).catch(() => undefined);
+    const differences = then === undefined ? null : formatDifference(withEarlier(then, this.#state.services).difference);
+    return { file, generation: declared, differences };
+  }
+
   async #earlier(to: number | undefined): Promise<SavedState> {
     const { store } = this.#options;
     if (store === undefined) throw new OperatorError("conflict", "Cannot return to an earlier generation: nothing is kept");

@@ -50,8 +50,7 @@ export function withDeclared(state: SavedState, declared: DeclaredState, { prune
 export function withEarlier(state: SavedState, services: readonly SavedService[]): DeclaredChange {
   const [from, to] = [state.services, services].map((services) => ({ services, daemon: {} }));
   const difference = differenceOf(from, to, { prune: true });
-  const { declaredIn: _, ...rest } = state;
-  return { difference, state: { ...rest, services: savedServices(state, applyDifference(difference, from).services) } };
+  return { difference, state: { ...state, services: savedServices(state, applyDifference(difference, from).services) } };
 }
 
 function savedServices({ services: before }: SavedState, services: readonly DeclaredService[]): SavedService[] {

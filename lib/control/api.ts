@@ -26,7 +26,7 @@ import { parseCount } from "../values/count.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DURATION_MAX_MS, formatDuration, parseDuration } from "../values/duration.ts";
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../values/errors.ts";
-import { PLANNED_STATES } from "../routing/forecast.ts";
+import { BOUNDS, OUTCOMES, PLANNED_STATES } from "../routing/forecast.ts";
 import { SERVICE_CHANGES } from "../routing/state_plan.ts";
 import { SERVER_SETTINGS, type ServerSettingName } from "../values/server_settings.ts";
 
@@ -204,6 +204,11 @@ const Status = z.object({
   stopping: z.boolean(),
   generation: count.check(z.describe("Number of the last change; each change of a service or a pool increments it")),
   services: z.array(Service),
+  declared: z.nullable(z.object({
+    file: z.string(),
+    generation: count.check(z.describe("The generation that applying it made")),
+    differences: z.nullable(z.array(z.string())).check(z.describe("Changes since then, a line for each; null where nobody knows")),
+  })).check(z.describe("The file that was applied with --prune or --config; null: none was")),
   servers: z.record(z.enum(SERVER_STATES), count),
   checkIntervalMs: count.check(z.describe("Interval between two health checks of a server")),
   connections: z.object({ accepted: count, open: count, max: count }),
@@ -364,7 +369,7 @@ const Clients = z.object({
   })),
 }).check(z.meta({ id: "Clients" }));
 
-const plannedConnections = z.array(z.object({ state: z.enum(PLANNED_STATES), count, outcome: z.string() }));
+const plannedConnections = z.array(z.object({ state: z.enum(PLANNED_STATES), count, outcome: z.enum(OUTCOMES) }));
 const TransitionPlan = z.object({
   clients: z.union([
     z.object({
@@ -384,7 +389,7 @@ const TransitionPlan = z.object({
     changed: z.array(serverName),
   }),
   connections: plannedConnections,
-  boundsHit: z.array(z.object({ server: serverName, bound: z.string(), allowed: z.number(), open: beforeAndAfter })),
+  boundsHit: z.array(z.object({ server: serverName, bound: z.enum(BOUNDS), allowed: z.number(), open: beforeAndAfter })),
 }).check(z.meta({ id: "TransitionPlan" }));
 const StatePlan = z.object({
   services: z.array(z.object({

@@ -31,7 +31,8 @@ import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName, parseService
 import { printableIn, toJson } from "../values/printable.ts";
 import { formatServerSettings, parseServerSettings, SERVER_SETTINGS } from "../values/server_settings.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
-import { formatFaults, nameOfFile, type Place } from "../values/yaml_tree.ts";
+import type { DeclaredState } from "../values/declared_state.ts";
+import { formatFaults, nameOfFile, type Place, STANDARD_INPUT } from "../values/yaml_tree.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
@@ -43,11 +44,13 @@ import {
   printClients,
   printExplanation,
   printList,
+  printHistory,
   printListening,
   printPlan,
   printRebalance,
   printRecent,
   printServices,
+  printStatePlan,
   printStatus,
 } from "./printing.ts";
 
@@ -63,6 +66,8 @@ export interface CommandContext {
   readonly say: (sentence: string) => void;
   /** Shows progress in one line of a terminal, in place of the line before; "" clears it. Undefined where nobody watches. */
   readonly show: ((line: string) => void) | undefined;
+  /** Asks a question that is answered by yes or no. Undefined where nobody can be asked. */
+  readonly confirm: ((question: string) => boolean) | undefined;
   /** Takes over Ctrl-C: from now on it aborts this signal and does not end the program. */
   readonly takeInterrupts: () => AbortSignal;
 }
@@ -89,10 +94,18 @@ const SERVICE: OptionSpec = {
   value: "NAME",
   summary: "service that is meant; needed only where there are several",
 };
+const YES: OptionSpec = { flag: "yes", summary: "do not ask" };
+const IF_GENERATION: OptionSpec = {
+  flag: "if-generation",
+  value: "N",
+  summary: "only if the balancer is still at this generation (balancerctl history)",
+};
 const JSON_OUTPUT: OptionSpec = { flag: "json", summary: "print JSON, stable between versions" };
 const SERVER = ["inet_address", "inet_port"];
 /** The settings that each service has. */
 const SERVICE_OPTIONS: readonly OptionSpec[] = Object.values(SETTINGS).filter(({ flag }) => isDaemonSetting(flag) === false);
+/** The greatest number of a generation that can be typed. */
+const GENERATION_MAX = 999_999_999;
 const CHANGES = ["add", "remove", "weight"] as const;
 
 /** What is said where the command goes on after an open connection's server is gone. */
@@ -458,6 +471,74 @@ export const COMMANDS = {
     },
     isBad: ({ valid }) => !valid,
   }),
+  apply: command({
+    group: "Declared file",
+    summary: "Change to what a declared file says",
+    description:
+      "Shows what would change, and what that does to clients and open connections, asks, and changes everything as one generation " +
+      "or nothing. What the file does not mention stays, unless --prune is given. FILE - is standard input.",
+    examples: ["balancerctl apply balancer.yaml --plan", "balancerctl apply balancer.yaml --prune --yes"],
+    reads: true,
+    arguments: ["file"],
+    options: [
+      { flag: "plan", summary: "show what would change, and change nothing" },
+      { flag: "prune", summary: "remove what the file does not mention, and reset settings that it does not mention" },
+      YES,
+      IF_GENERATION,
+    ],
+    act: apply,
+    print: printApplied,
+  }),
+  diff: command({
+    group: "Declared file",
+    summary: "Show how the balancer differs from a declared file",
+    description: "Exit code 0 if it is as the file says, 1 if it differs.",
+    examples: ["balancerctl diff balancer.yaml"],
+    reads: true,
+    arguments: ["file"],
+    act: async ({ arguments: [file] }, { client }) => {
+      const declared = await declaredIn(file);
+      return { file, ...await client.apply({ declared, prune: true, plan: true, file: fileOf(file) }) };
+    },
+    print: ({ file, plan: { services } }) =>
+      services.length === 0
+        ? `The balancer is as ${nameOfFile(file)} says`
+        : services.flatMap(({ lines }) => lines).join("\n"),
+    isBad: ({ plan: { services } }) => services.length > 0,
+  }),
+  export: command({
+    group: "Declared file",
+    summary: "Print the declared file that would give this state",
+    examples: ["balancerctl export > balancer.yaml"],
+    act: async (_, { client }) => {
+      const { services, daemon } = await client.state();
+      return (await import("../values/declared_text.ts")).formatDeclared({ services, daemon });
+    },
+    print: (text) => text.trimEnd(),
+  }),
+  history: command({
+    group: "Declared file",
+    summary: "List the last changes",
+    description: "Each change makes a generation, whatever command made it; the last 20 are kept.",
+    reads: true,
+    act: (_, { client }) => client.history(),
+    print: printHistory,
+  }),
+  undo: command({
+    group: "Declared file",
+    summary: "Return to an earlier generation",
+    description: "Returns to the generation before, or to another one that balancerctl history lists, as a new generation.",
+    examples: ["balancerctl undo", "balancerctl undo --to 41 --plan"],
+    reads: true,
+    options: [
+      { flag: "to", value: "N", summary: "the generation to return to; default: the one before" },
+      { flag: "plan", summary: "show what would change, and change nothing" },
+      YES,
+      IF_GENERATION,
+    ],
+    act: undo,
+    print: printApplied,
+  }),
   schema: command({
     group: "Declared file",
     summary: "Print the JSON Schema of declared files",
@@ -472,7 +553,7 @@ export const COMMANDS = {
 /** The context of a command: the balancer that `--name` names, and the person. Throws a `usage` error for a bad name. */
 export function contextOf(
   input: CommandInput,
-  person: Pick<CommandContext, "style" | "say" | "show" | "takeInterrupts">,
+  person: Pick<CommandContext, "style" | "say" | "show" | "confirm" | "takeInterrupts">,
 ): CommandContext & Disposable {
   const name = parseName(input.options.name ?? DEFAULT_NAME);
   const service = input.options[SERVICE.flag];
@@ -607,6 +688,70 @@ function setServer(input: CommandInput, { client }: CommandContext): Promise<Ans
     throw new OperatorError("usage", `Nothing to change: give ${listOr(flags)}`);
   }
   return client.change(serverOf(input), settings);
+}
+
+/** What `apply` and `undo` have done or would do. */
+interface Change {
+  /** What was done, in a line. */
+  readonly done: string;
+  readonly answer: Answers["applied"];
+  /** Whether the person has seen the plan already. */
+  readonly isShown: boolean;
+}
+
+async function apply(input: CommandInput, context: CommandContext): Promise<Change> {
+  const { arguments: [file], options: { prune } } = input;
+  const declared = await declaredIn(file);
+  const application = { declared, prune: prune !== undefined, file: fileOf(file) };
+  return await change(input, context, `Applied ${nameOfFile(file)}`, (undoing) => context.client.apply({ ...application, ...undoing }));
+}
+
+async function undo(input: CommandInput, context: CommandContext): Promise<Change> {
+  const { to: text } = input.options;
+  const to = text === undefined ? undefined : parseCount(text, "Generation", GENERATION_MAX);
+  const done = to === undefined ? "Returned to the generation before" : `Returned to generation ${to}`;
+  return await change(input, context, done, (undoing) => context.client.undo({ to, ...undoing }));
+}
+
+/** Asks for the plan, shows it to the person who is to agree, and makes the change as it was shown. */
+async function change(
+  { options }: CommandInput,
+  { say, confirm, style }: CommandContext,
+  done: string,
+  ask: (undoing: { plan: boolean; ifGeneration?: number }) => Promise<Answers["applied"]>,
+): Promise<Change> {
+  const given = options["if-generation"];
+  const ifGeneration = given === undefined ? undefined : parseCount(given, "Generation", GENERATION_MAX, 0);
+  const planned = await ask({ plan: true, ifGeneration });
+  if (options.plan !== undefined || planned.plan.services.length === 0) return { done, answer: planned, isShown: false };
+  if (options.yes === undefined) {
+    if (confirm === undefined) {
+      const wayOut = "give --yes to make the change, or --plan to look only";
+      throw new OperatorError("usage", `Cannot ask whether to change this: standard input is no terminal; ${wayOut}`);
+    }
+    say(printStatePlan(planned.plan, style));
+    if (!confirm("Make this change?")) throw new OperatorError("failed", "Nothing was changed");
+  }
+  const answer = await ask({ plan: false, ifGeneration: ifGeneration ?? planned.generation });
+  return { done, answer, isShown: options.yes === undefined };
+}
+
+function printApplied({ done, answer: { generation, applied, plan }, isShown }: Change, style: Style): string {
+  const shown = isShown ? [] : [printStatePlan(plan, style)];
+  return [...shown, ...(applied ? [`${done}: generation ${generation}`] : [])].join("\n");
+}
+
+/** What a declared file says. Throws an operator error with every fault. */
+async function declaredIn(file: string): Promise<DeclaredState> {
+  const { parseDeclared, readDeclared } = await import("../values/declared_file.ts");
+  const result = await parseDeclared(await readDeclared(file));
+  if ("state" in result) return result.state;
+  throw new OperatorError("failed", formatFaults(file, result).join("\n"));
+}
+
+/** The path of a declared file as the daemon can name it; undefined for standard input. */
+function fileOf(file: string): string | undefined {
+  return file === STANDARD_INPUT ? undefined : pathFrom(Deno.cwd(), file);
 }
 
 /** What a declared file has, or its faults. Its parser is loaded here, so that other commands need not. */

@@ -308,6 +308,7 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
     ["Ended", fates.join(", ") || "none"],
     ["Settings", describeSettings(isOne ? status.settings : daemonSettings(status))],
     ...(isOne ? [] : services.map(serviceRow)),
+    ...declarationRows(status),
     ["State", status.stateFile ?? "not kept (--no-state)"],
     ["Log", status.logFile ?? "standard error"],
     ["Access log", status.accessLog === STANDARD_OUTPUT ? "standard output" : status.accessLog ?? "off"],
@@ -360,6 +361,29 @@ export function describeSettings(settings: Readonly<Record<string, string>>): st
     return value === row?.default ? [] : [`--${flag} ${quoted(value)}`];
   });
   return changed.length === 0 ? "all have their defaults" : `${changed.join(" ")}; the others have their defaults`;
+}
+
+/** The file that says what should be, and what differs from it. */
+function declarationRows({ declared }: Answers["status"]): string[][] {
+  if (declared === null) return [];
+  const { file, generation, differences } = declared;
+  if (differences === null) return [["Declared in", `${file} (generation ${generation}); changed since, and that generation is not kept`]];
+  if (differences.length === 0) return [["Declared in", file]];
+  return [["Declared in", `${file}; changed since:`], ...differences.map((line) => ["", line])];
+}
+
+/** The generations, a line each. */
+export function printHistory({ generations }: Answers["history"], style: Style = PLAIN): string {
+  if (generations.length === 0) return "No generation is kept";
+  const heading = ["GENERATION", "AT", "WHO", "MOVED", "WHAT"].map(style.heading);
+  const rows = generations.map(({ generation, at, who, moved, what }) => [
+    String(generation),
+    timeOf(at),
+    who,
+    moved === null ? "-" : String(moved),
+    what,
+  ]);
+  return alignColumns([heading, ...rows], ["right", "left", "left", "right", "left"]).join("\n");
 }
 
 /** The settings that are no service's. */

@@ -305,13 +305,19 @@ function viewRecent(balancer: Balancer, { server, fate, limit = DEFAULT_LIMIT }:
   return { ends: ends.map((end) => ({ ...end, at: end.at.toISOString() })), leftOut };
 }
 
-function viewStatus(balancer: Balancer, facts: DaemonFacts): Answers["status"] {
+async function viewDeclaration(balancer: Balancer): Promise<Answers["status"]["declared"]> {
+  const declaration = await balancer.declaration();
+  return declaration && { ...declaration, differences: declaration.differences && [...declaration.differences] };
+}
+
+async function viewStatus(balancer: Balancer, facts: DaemonFacts): Promise<Answers["status"]> {
   const { counters, connectionsMax } = balancer;
   const { localPorts: _, warnOf: __, daemon: ___, ...shown } = facts;
   const services = balancer.listServices().map((service) => viewService(service, facts));
   return {
     ...shown,
     services,
+    declared: await viewDeclaration(balancer),
     // A client of this version shows the settings of each service; an earlier one knows only these.
     settings: { ...shown.settings, ...services[0].settings },
     warnings: [...facts.warnings],

@@ -160,6 +160,9 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       stopping: "boolean",
       generation: "number",
       services: { listOf: SERVICE },
+      declared: {
+        orNull: { fields: { file: "text", generation: "number", differences: { orNull: { listOf: "text" } } } },
+      },
       servers: { every: "number" },
       checkIntervalMs: "number",
       connections: { fields: { accepted: "number", open: "number", max: "number" } },

@@ -327,7 +327,8 @@ class Room {
   }
 }
 
-const BOUNDS = ["connection limit", "load bound"] as const satisfies readonly BoundHit["bound"][];
+/** Kinds of bounds. */
+export const BOUNDS = ["connection limit", "load bound"] as const satisfies readonly BoundHit["bound"][];
 
 /** What a server allows. The load bound orders only servers that get all their clients. */
 function limitsOf(table: RoutingTable, index: number, load: Load): Readonly<Record<BoundHit["bound"], number>> {

@@ -384,6 +384,7 @@ async function startTerminal(flags: Record<string, string> = {}) {
     name: "test",
     say: (sentence) => sentences.push(sentence),
     show: (line) => lines.push(line),
+    confirm: undefined,
     takeInterrupts: () => (interrupts = new AbortController()).signal,
   };
   return {
