@@ -26,7 +26,10 @@ import {
   type SettingTexts,
 } from "./lib/values/config.ts";
 import { DEFAULT_SERVICE, type SavedListener } from "./lib/values/saved_state.ts";
+import { withDeclaration } from "./lib/balancer/declared_change.ts";
 import { withStart } from "./lib/balancer/state_changes.ts";
+import type { DeclaredState } from "./lib/values/declared_state.ts";
+import { formatFaults } from "./lib/values/yaml_tree.ts";
 import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
@@ -39,7 +42,7 @@ import { whyNotReady } from "./lib/balancer/readiness.ts";
 import { Lock } from "./lib/control/lock.ts";
 import { type AccessOutput, openAccessOutput } from "./lib/observe/access_output.ts";
 import { endLogging, logger, reopenLog, setUpLogging } from "./lib/observe/log.ts";
-import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths } from "./lib/values/paths.ts";
+import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths, pathFrom } from "./lib/values/paths.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
 import { loadAuthorities } from "./lib/balancer/trust.ts";
@@ -67,6 +70,11 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
           group: SETTINGS.logLevel.group,
         },
         { flag: "name", value: "NAME", default: DEFAULT_NAME, summary: "name of the balancer" },
+        {
+          flag: "config",
+          value: "FILE",
+          summary: "be what this declared file says, and nothing else; applied again at SIGHUP",
+        },
         NO_STATE,
         { flag: "stop-at-eof", summary: "stop at once when standard input ends" },
       ],
@@ -98,11 +106,13 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function run({ arguments: given, options }: CommandInput): Promise<number> {
+async function run({ arguments: given, options: typed }: CommandInput): Promise<number> {
+  const declaration = typed.config === undefined ? undefined : await readDeclaration(typed.config, given);
+  const options = { ...declaration?.declared.daemon, ...typed };
   const listen = given.length === 0 ? undefined : { address: parseHost(given[0]), port: parsePort(given[1], 0) };
   const texts = serviceTexts(options);
   parseServiceConfig(texts);
-  requireAddress(listen, texts);
+  requireAddress(listen, texts, declaration);
   const config = parseDaemonConfig(options);
   if (listen !== undefined) refuseClientsAddress(config.http, { host: listen.address, port: listen.port });
   const name = parseName(options.name ?? DEFAULT_NAME);
@@ -124,7 +134,10 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
   const { state: statePath } = paths;
   if (statePath !== null) await tryToSave(statePath);
   const store = await StateStore.open(statePath);
-  const state = withStart(store.state, listen, texts);
+  const daemon = daemonTexts(options);
+  const state = declaration === undefined
+    ? withStart(store.state, listen, texts)
+    : withDeclaration(store.state, declaration.declared, { file: declaration.file, prune: true, daemon });
   const standings = statePath === null ? undefined : standingsPath(statePath);
   const configs = new Map(state.services.map(({ name, settings }) => [name, parseServiceConfig(settings)]));
   const before = standings === undefined ? undefined : await loadStandings(standings, (name) => configs.get(name), new Date());
@@ -158,16 +171,16 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     store,
   });
-  if (state !== store.state) await store.save(balancer.state, { what: ["start", ...given].join(" ") });
+  if (state !== store.state) await store.save(balancer.state, { what: whatStarts(given, declaration) });
   await using keeper = standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
   const http = monitor === undefined ? null : formatAddress(monitor.address);
-  const facts = { ...describe(name, engine.name, options, paths, warnings), warnOf, http, localPorts };
+  const facts = { ...describe(name, engine.name, options, paths, warnings), daemon, warnOf, http, localPorts };
   monitor?.show({
     metrics: (format) => answerMetrics(balancer, facts, format),
     whyNotReady: () => whyNotReady({ stopping: balancer.stopping, servers: balancer.countServers() }),
   });
   const stopping = stopWhenAsked(balancer, keeper);
-  reloadListsWhenAsked(balancer);
+  reloadWhenAsked(balancer, declaration?.file, daemon);
   await using control = await serveControl({
     path: paths.socket,
     balancer,
@@ -191,6 +204,34 @@ function serviceTexts(options: CommandInput["options"]): SettingTexts {
   return Object.fromEntries(given.map(([flag, text]) => [flag, text === "" ? "on" : text]));
 }
 
+/** A declared file. */
+interface Declaration {
+  /** Its absolute path. */
+  readonly file: string;
+  readonly declared: DeclaredState;
+}
+
+/** Reads the file of --config. Throws an operator error with every fault. */
+async function readDeclaration(path: string, given: readonly string[]): Promise<Declaration> {
+  if (given.length > 0) {
+    throw new OperatorError("usage", "--config says where to listen: leave out the address, or --config");
+  }
+  const file = pathFrom(Deno.cwd(), path);
+  return { file, declared: await declaredIn(file) };
+}
+
+async function declaredIn(file: string): Promise<DeclaredState> {
+  const { parseDeclared, readDeclared } = await import("./lib/values/declared_file.ts");
+  const result = await parseDeclared(await readDeclared(file));
+  if ("state" in result) return result.state;
+  throw new OperatorError("failed", formatFaults(file, result).join("\n"));
+}
+
+/** What has led to the first state of a run. */
+function whatStarts(given: readonly string[], declaration: Declaration | undefined): string {
+  return declaration === undefined ? ["start", ...given].join(" ") : `start with ${declaration.file}`;
+}
+
 /** The settings of the daemon among the options. */
 function daemonTexts(options: CommandInput["options"]): Record<string, string> {
   const given = Object.entries(options).flatMap(([flag, text]) =>
@@ -200,9 +241,12 @@ function daemonTexts(options: CommandInput["options"]): Record<string, string> {
 }
 
 /** Settings of a service need the address of that service. */
-function requireAddress(listen: SavedListener | undefined, texts: SettingTexts): void {
+function requireAddress(listen: SavedListener | undefined, texts: SettingTexts, declaration: Declaration | undefined): void {
   const [flag] = Object.keys(texts);
   if (listen !== undefined || flag === undefined) return;
+  if (declaration !== undefined) {
+    throw new OperatorError("usage", `--${flag} is a setting of a service: write it into ${declaration.file}`);
+  }
   const wayOut = "give an address and a port as well, or use balancerctl service set once it runs";
   throw new OperatorError("usage", `--${flag} is a setting of the service that an address starts: ${wayOut}`);
 }
@@ -291,11 +335,23 @@ function mindSignals(accessOutput: AccessOutput | undefined): void {
   }
 }
 
-/** Reads the files of the lists again at SIGHUP, one time after another. */
-function reloadListsWhenAsked(balancer: Balancer): void {
+/** Applies the declared file again at SIGHUP, and reads the files of the lists again; one time after another. */
+function reloadWhenAsked(balancer: Balancer, file: string | undefined, daemon: SettingTexts): void {
   if (Deno.build.os === "windows") return;
   let last = Promise.resolve();
-  Deno.addSignalListener("SIGHUP", () => last = last.then(() => reloadLists(balancer)));
+  Deno.addSignalListener("SIGHUP", () => {
+    last = last.then(() => file === undefined ? undefined : applyAgain(balancer, file, daemon)).then(() => reloadLists(balancer));
+  });
+}
+
+async function applyAgain(balancer: Balancer, file: string, daemon: SettingTexts): Promise<void> {
+  try {
+    const plan = await balancer.apply(await declaredIn(file), { file, prune: true, daemon });
+    if (plan === undefined) log.info("SIGHUP: the balancer is as {file} says", { file });
+    else log.info("SIGHUP: applied {file}, generation {generation}", { file, generation: balancer.generation });
+  } catch (error) {
+    log.error("SIGHUP: {why}; nothing was changed", { why: messageOf(error) });
+  }
 }
 
 async function reloadLists(balancer: Balancer): Promise<void> {
@@ -342,7 +398,7 @@ function describe(
   options: CommandInput["options"],
   paths: Paths,
   warnings: readonly string[],
-): Omit<DaemonFacts, "http" | "localPorts" | "warnOf"> {
+): Omit<DaemonFacts, "http" | "localPorts" | "warnOf" | "daemon"> {
   const rows: readonly OptionSpec[] = Object.values(SETTINGS);
   const settings = rows.flatMap(({ flag, aliases = [], default: usual = "" }) =>
     // an alias that was a key stays one
@@ -354,7 +410,6 @@ function describe(
     engine,
     startedAt: new Date(),
     settings: Object.fromEntries(settings),
-    daemon: daemonTexts(options),
     stateFile: paths.state,
     lockFile: paths.lock,
     logFile: options["log-file"] ?? null,

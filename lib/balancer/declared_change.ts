@@ -7,7 +7,7 @@ import { OperatorError } from "../values/errors.ts";
 import type { DeclaredService, DeclaredState } from "../values/declared_state.ts";
 import type { SavedServer, SavedService, SavedState } from "../values/saved_state.ts";
 import type { SettingTexts } from "../values/config.ts";
-import { applyDifference, differenceOf, type StateDifference } from "../values/state_difference.ts";
+import { applyDifference, differenceOf, isSame, type StateDifference } from "../values/state_difference.ts";
 import { faultsOfState } from "../values/state_rules.ts";
 import { completeServer } from "../values/declared_state.ts";
 import { toSaved } from "./state_file.ts";
@@ -44,6 +44,21 @@ export function withDeclared(state: SavedState, declared: DeclaredState, { prune
   const [fault] = faultsOfState(applied);
   if (fault !== undefined) throw new OperatorError("conflict", `Cannot apply this: ${fault.sentence}`);
   return { difference: { ...difference, daemon: [] }, state: { ...state, services: savedServices(state, applied.services) } };
+}
+
+/**
+ * The state that a start with a declared file begins with; the same object if it is that already. Throws `conflict` if it is not
+ * allowed.
+ */
+export function withDeclaration(
+  state: SavedState,
+  declared: DeclaredState,
+  { file, ...options }: DeclaredOptions & { readonly file: string },
+): SavedState {
+  const change = withDeclared(state, declared, options);
+  if (isSame(change.difference) && state.declaredIn?.path === file) return state;
+  const generation = state.generation + 1;
+  return { ...change.state, generation, declaredIn: { path: file, generation } };
 }
 
 /** The state after returning to these services. */
