@@ -24,9 +24,10 @@ import { allocateCounters, Counters } from "../observe/counters.ts";
 import { logger } from "../observe/log.ts";
 import { RecentEnds, type RecentFilter, type RecentList } from "../observe/recent.ts";
 import type { Engine, EngineKind, Publication } from "../engine/engine.ts";
+import type { Outcome } from "../routing/forecast.ts";
 import { planState, type ServiceTransition, type StatePlan } from "../routing/state_plan.ts";
 import type { DeclaredState } from "../values/declared_state.ts";
-import { formatDifference, isSame, type StateDifference } from "../values/state_difference.ts";
+import { formatDifference, isSame, type ServiceDifference, type StateDifference } from "../values/state_difference.ts";
 import { type DeclaredChange, type DeclaredOptions, withDeclared, withEarlier } from "./declared_change.ts";
 import type { Generation } from "./history.ts";
 import { Clients, type ClientsView } from "./clients.ts";
@@ -114,6 +115,9 @@ const LAST_LINES_MAX_MS = 1000;
 /** How often removed services are looked at, and listeners that could not be opened are tried again. */
 const GONE_MS = 100;
 const RETRY_LISTEN_MS = 5000;
+
+/** Outcomes of open connections that move. */
+const MOVING: readonly Outcome[] = ["moves", "is replayed", "moves once it is quiet", "is replayed once it is quiet"];
 
 const log = logger("pool");
 const connectionLog = logger("connection");
@@ -354,6 +358,14 @@ export class Balancer implements AsyncDisposable {
     }, () => this.service(name).view());
   }
 
+  /** Throws `conflict` if the balancer is at another generation than this one; undefined: any will do. */
+  requireGeneration(expected: number | undefined): void {
+    const { generation } = this.#state;
+    if (expected === undefined || expected === generation) return;
+    const why = `somebody has changed the balancer: it is at generation ${generation}, not ${expected}; look at the plan again`;
+    throw new OperatorError("conflict", `Nothing was changed: ${why}`);
+  }
+
   /** What applying a declared state would do. Throws `conflict` if it is not allowed. */
   planDeclared(declared: DeclaredState, options: DeclaredOptions): StatePlan {
     const { state, difference } = withDeclared(this.#state, declared, options);
@@ -431,15 +443,11 @@ export class Balancer implements AsyncDisposable {
   /** Makes a change of everything, with its plan as it was when the change was made. Undefined: nothing differs. */
   #replace(change: Omit<Change, "make"> & Replacement): Promise<StatePlan | undefined> {
     return this.#queue(async () => {
-      const { generation } = this.#state;
-      if (change.ifGeneration !== undefined && change.ifGeneration !== generation) {
-        const why = `it is at generation ${generation} and not at ${change.ifGeneration}; look at the plan again`;
-        throw new OperatorError("conflict", `${change.cannot}: the balancer was changed meanwhile: ${why}`);
-      }
+      this.requireGeneration(change.ifGeneration);
       const { state, difference } = change.make(this.#state);
       if (isSame(difference)) return undefined;
       const plan = this.#planTo(state, difference);
-      await this.#commit({ ...change, make: () => state });
+      await this.#commit({ ...change, moved: countMoving(plan), make: () => state });
       return plan;
     });
   }
@@ -448,9 +456,9 @@ export class Balancer implements AsyncDisposable {
   #planTo({ services }: SavedState, difference: StateDifference): StatePlan {
     const after = new Map(services.map((service) => [service.name, service]));
     return planState(difference.services.map((change): ServiceTransition => {
-      const lines = formatDifference({ services: [change], daemon: [] });
+      const lines = linesOf(change);
       const name = change.kind === "changed" ? change.name : change.service.name;
-      if (change.kind === "added") return { service: name, change: "added", lines };
+      if (change.kind === "added") return Service.transitionOfNew(after.get(name)!, lines);
       return this.#byName.get(name)!.transitionTo(after.get(name), lines);
     }));
   }
@@ -594,13 +602,13 @@ export class Balancer implements AsyncDisposable {
     });
   }
 
-  async #commit({ make, cannot, drainMs = DEFAULT_DRAIN_MS, what, who, onAdopted }: Change): Promise<void> {
+  async #commit({ make, cannot, drainMs = DEFAULT_DRAIN_MS, what, who, moved, onAdopted }: Change): Promise<void> {
     const wanted = make(this.#state);
     const steps: ServiceStep[] = [];
     try {
       await this.#prepareAll(wanted, { cannot, drainMs }, steps);
       const state = this.#stateOf(wanted, steps);
-      await this.#options.store?.save(state, { what, who });
+      await this.#options.store?.save(state, { what, who, moved });
       this.#state = state;
     } catch (error) {
       for (const { step, service } of steps.toReversed()) this.#abandon(service, step);
@@ -702,6 +710,18 @@ export class Balancer implements AsyncDisposable {
     }
     if (isAnyOpen) await this.#engine!.update(this.#publication());
   }
+}
+
+/** The open connections that are to go to another server by themselves. */
+function countMoving({ totals: { connections } }: StatePlan): number {
+  return connections.reduce((sum, { count, outcome }) => MOVING.includes(outcome) ? sum + count : sum, 0);
+}
+
+/** What differs in a service, a line for each; the name of the service is not repeated. */
+function linesOf(change: ServiceDifference): string[] {
+  const [head, ...lines] = formatDifference({ services: [change], daemon: [] });
+  const [, detail] = head.match(/^. service [^:]*: (.*)$/) ?? [];
+  return [...(detail === undefined ? [] : [detail]), ...lines.map((line) => line.replace(/^ {2}/, ""))];
 }
 
 /** The logger of ended connections. Log levels are looked up once, since thousands of connections may end per second. */

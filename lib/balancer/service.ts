@@ -13,10 +13,11 @@ import { countFates, type Fate } from "../values/fates.ts";
 import { formatListener } from "../values/listener_text.ts";
 import type { SavedListener, SavedServer, SavedService } from "../values/saved_state.ts";
 import type { ServerSettings } from "../values/server_settings.ts";
-import { type AvailabilityTable, SERVER_STATES, type ServerState } from "../routing/availability.ts";
+import { AVAILABILITY, type AvailabilityTable, SERVER_STATES, type ServerState } from "../routing/availability.ts";
 import { explainClient, type Explanation } from "../routing/explain.ts";
 import { type Plan, planChange, type PoolChange } from "../routing/plan.ts";
 import type { Load } from "../routing/route.ts";
+import { newTurns } from "../routing/candidates.ts";
 import { newSlot } from "../routing/forecast.ts";
 import type { TransitionRequest } from "../routing/plan.ts";
 import type { ServiceTransition } from "../routing/state_plan.ts";
@@ -172,6 +173,16 @@ interface Present {
   readonly listening: readonly Listening[];
   readonly published: EngineService;
 }
+
+/** The load of a service that nobody uses. */
+const NO_LOAD: Load = {
+  open: 0,
+  unavailableWeight: 0,
+  tiersInUse: 0,
+  turns: newTurns(),
+  openOf: () => 0,
+  availabilityOf: () => AVAILABILITY.full,
+};
 
 const log = logger("pool");
 
@@ -441,6 +452,17 @@ export class Service implements Disposable {
       load: this.#load,
       connections: this.#connections(),
     };
+  }
+
+  /** The same for a service that there is not yet. */
+  static transitionOfNew({ name, settings, servers: saved }: SavedService, lines: readonly string[]): ServiceTransition {
+    const config = parseServiceConfig(settings);
+    const servers = saved.map((server, index) => makePoolServer(server, config, newSlot(index)));
+    const before = emptyTable(config.key, config.loadBound, config.policy);
+    const drained = new Set(servers.filter(({ draining }) => draining).map(({ slot }) => slot));
+    const rules = { policyBefore: config, policyAfter: config, tierRules: config };
+    const transition = { before, after: tableOf(before, servers, config), drained, ...rules, load: NO_LOAD, connections: [] };
+    return { service: name, change: "added", lines, transition };
   }
 
   /** Explains which server this client would get now. Throws a `usage` error if the text is not the address of a client. */

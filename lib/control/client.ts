@@ -14,6 +14,7 @@ import type { SavedListener } from "../values/saved_state.ts";
 import type { ServerSettings } from "../values/server_settings.ts";
 import { formatSize } from "../values/size.ts";
 import type { Answers } from "./api.ts";
+import { WHO_HEADER } from "./user_header.ts";
 import { peerUid } from "./peer.ts";
 import { misfitOf } from "./shapes.ts";
 import { requireOwnSocket } from "./socket.ts";
@@ -269,6 +270,7 @@ export class ControlClient implements Disposable {
         redirect: "manual",
         client: this.#http,
         signal: AbortSignal.timeout(waitMs + ANSWER_MAX_MS),
+        headers: { [WHO_HEADER]: userName() },
         body: body === undefined ? undefined : JSON.stringify(body),
       });
     } catch (error) {
@@ -302,6 +304,12 @@ export class ControlClient implements Disposable {
       `Lost the connection to balancer ${JSON.stringify(this.name)}: ${printableIn(why)}`,
     );
   }
+}
+
+/** Who uses this program: also behind sudo(8), the person. In a header, so without other letters than ASCII's. */
+function userName(): string {
+  const name = ["SUDO_USER", "USER", "LOGNAME"].map((variable) => Deno.env.get(variable)).find((name) => name);
+  return (name ?? `user ${Deno.uid()}`).replaceAll(/[^ -~]/g, "?");
 }
 
 /** The parsed text; undefined if it is not JSON. */

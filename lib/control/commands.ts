@@ -42,9 +42,10 @@ import {
   plural,
   printCheck,
   printClients,
+  printDifference,
   printExplanation,
-  printList,
   printHistory,
+  printList,
   printListening,
   printPlan,
   printRebalance,
@@ -500,10 +501,8 @@ export const COMMANDS = {
       const declared = await declaredIn(file);
       return { file, ...await client.apply({ declared, prune: true, plan: true, file: fileOf(file) }) };
     },
-    print: ({ file, plan: { services } }) =>
-      services.length === 0
-        ? `The balancer is as ${nameOfFile(file)} says`
-        : services.flatMap(({ lines }) => lines).join("\n"),
+    print: ({ file, plan }, style) =>
+      plan.services.length === 0 ? `The balancer is as ${nameOfFile(file)} says` : printDifference(plan, style),
     isBad: ({ plan: { services } }) => services.length > 0,
   }),
   export: command({
@@ -512,9 +511,9 @@ export const COMMANDS = {
     examples: ["balancerctl export > balancer.yaml"],
     act: async (_, { client }) => {
       const { services, daemon } = await client.state();
-      return (await import("../values/declared_text.ts")).formatDeclared({ services, daemon });
+      return (await import("../values/declared_text.ts")).formatDeclared({ services, daemon }).trimEnd().split("\n");
     },
-    print: (text) => text.trimEnd(),
+    print: (lines) => lines.join("\n"),
   }),
   history: command({
     group: "Declared file",
@@ -703,7 +702,12 @@ async function apply(input: CommandInput, context: CommandContext): Promise<Chan
   const { arguments: [file], options: { prune } } = input;
   const declared = await declaredIn(file);
   const application = { declared, prune: prune !== undefined, file: fileOf(file) };
-  return await change(input, context, `Applied ${nameOfFile(file)}`, (undoing) => context.client.apply({ ...application, ...undoing }));
+  return await change(
+    input,
+    context,
+    `Applied ${nameOfFile(file)}`,
+    (undoing) => context.client.apply({ ...application, ...undoing }),
+  );
 }
 
 async function undo(input: CommandInput, context: CommandContext): Promise<Change> {

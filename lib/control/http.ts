@@ -5,6 +5,7 @@
  * slow connection.
  */
 
+import { WHO_HEADER } from "./user_header.ts";
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import { deadline } from "@std/async";
@@ -20,6 +21,8 @@ export interface HttpRequest {
   readonly host: string;
   /** The formats that the client takes (RFC 9110, section 12.5.1); empty if it does not say. */
   readonly accept: string;
+  /** Who made it, in his own words; empty if it does not say. */
+  readonly who: string;
   /** Empty without a body. */
   readonly body: string;
 }
@@ -214,7 +217,7 @@ class Visit {
 }
 
 function requestOf({ method = "", url = "", headers }: IncomingMessage, body: string): HttpRequest {
-  return { method, target: url, host: headers.host ?? "", accept: headers.accept ?? "", body };
+  return { method, target: url, host: headers.host ?? "", accept: headers.accept ?? "", who: `${headers[WHO_HEADER] ?? ""}`, body };
 }
 
 const TOO_SLOW = 408;

@@ -146,6 +146,14 @@ export function printStatePlan({ services, totals }: StatePlan, style: Style = P
   ].join("\n");
 }
 
+/** What differs, without its effect. */
+export function printDifference({ services }: StatePlan, style: Style = PLAIN): string {
+  return services.flatMap(({ service, change, lines }) => {
+    const { mark, paint } = CHANGE_MARKS[change];
+    return [style[paint](`${mark} service ${service}`), ...indent(lines, 4)];
+  }).join("\n");
+}
+
 function servicePlanLines({ service, change, lines, plan }: ServicePlan, style: Style): string[] {
   const { mark, paint } = CHANGE_MARKS[change];
   return [
@@ -367,7 +375,9 @@ export function describeSettings(settings: Readonly<Record<string, string>>): st
 function declarationRows({ declared }: Answers["status"]): string[][] {
   if (declared === null) return [];
   const { file, generation, differences } = declared;
-  if (differences === null) return [["Declared in", `${file} (generation ${generation}); changed since, and that generation is not kept`]];
+  if (differences === null) {
+    return [["Declared in", `${file} (generation ${generation}); changed since, and that generation is not kept`]];
+  }
   if (differences.length === 0) return [["Declared in", file]];
   return [["Declared in", `${file}; changed since:`], ...differences.map((line) => ["", line])];
 }

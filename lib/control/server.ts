@@ -15,9 +15,11 @@ import { planState, type StatePlan } from "../routing/state_plan.ts";
 import { countFates, type Fate } from "../values/fates.ts";
 import type { Plan } from "../routing/plan.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
+import { printable } from "../values/printable.ts";
 import { logger } from "../observe/log.ts";
 import { type Answers, type InputOf, type OutputOf, ROUTES } from "./api.ts";
 import { type HttpRequest, HttpServer } from "./http.ts";
+import { WHO_HEADER } from "./user_header.ts";
 import { parseInput, type RawInput, statusOf } from "./input.ts";
 import { answerMetrics } from "./monitor.ts";
 import { describeApi } from "./openapi.ts";
@@ -71,6 +73,9 @@ const SHUTDOWN_MAX_MS = 500;
 const DEFAULT_SUCCESSORS = 3;
 const DEFAULT_LIMIT = 20;
 
+/** The longest name of a user. */
+const WHO_MAX = 100;
+
 const log = logger("control");
 
 /** Methods that a `Request` cannot have (Fetch Standard, forbidden methods). */
@@ -87,7 +92,9 @@ interface RecentQuery {
 type RouteName = keyof typeof ROUTES;
 
 /** What answers each route: the value of its answer, or the whole answer where that is no JSON. */
-type Handlers = { [Name in RouteName]: (input: InputOf<Name>) => OutputOf<Name> | Response | Promise<OutputOf<Name> | Response> };
+type Handlers = {
+  [Name in RouteName]: (input: InputOf<Name>, who: string) => OutputOf<Name> | Response | Promise<OutputOf<Name> | Response>;
+};
 
 /** Serves the API on the Unix socket at `path` (mode 0600), which `claimSocket` has made free. */
 export async function serveControl(options: ControlOptions): Promise<ControlServer> {
@@ -116,7 +123,13 @@ async function answerBy(api: Hono, request: HttpRequest): Promise<Response> {
   if (method === "GET" || method === "HEAD") return await api.fetch(new Request(url, { method }));
   const json = body || "{}";
   requireJson(json);
-  return await api.fetch(new Request(url, { method, headers: { "content-type": "application/json" }, body: json }));
+  const headers = { "content-type": "application/json", [WHO_HEADER]: nameOfUser(request) };
+  return await api.fetch(new Request(url, { method, headers, body: json }));
+}
+
+/** Who changes something, for the history. The socket is its owner's alone, so what he says of himself is believed. */
+function nameOfUser({ who }: HttpRequest): string {
+  return printable(who).slice(0, WHO_MAX) || "a client of the API";
 }
 
 /** Does not name the target, because that of CONNECT is not a path. */
@@ -140,9 +153,9 @@ function createApi(options: ControlOptions): Hono {
   const app = new Hono();
   for (const name of Object.keys(ROUTES) as RouteName[]) {
     const { method, path } = ROUTES[name];
-    const handle = handlers[name] as (input: unknown) => unknown; // each takes what its own route's schemas give
+    const handle = handlers[name] as (input: unknown, who: string) => unknown; // each takes what its own route's schemas give
     app.on(method.toUpperCase(), path.replaceAll(/\{(\w+)\}/g, ":$1"), async (c) => {
-      const answer = await handle(parseInput(ROUTES[name], await readParts(c)));
+      const answer = await handle(parseInput(ROUTES[name], await readParts(c)), c.req.header(WHO_HEADER) ?? "");
       return answer instanceof Response ? answer : Response.json(answer, { status: statusOf(ROUTES[name]) });
     });
   }
@@ -166,45 +179,47 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
   return {
     status: () => viewStatus(balancer, facts),
     listServers: (input) => ({ servers: of(input).list().map(viewServer), ring: of(input).ring() }),
-    addServer: async (input) => {
+    addServer: async (input, who) => {
       const { address, port, ...settings } = input.body;
-      return viewServer(await balancer.addServer(of(input), { host: address, port }, settings));
+      return viewServer(await balancer.addServer(of(input), { host: address, port }, settings, who));
     },
     getServer: (input) => viewServer(of(input).get(formatAddress(input.params.server))),
-    changeServer: async (input) =>
-      viewServer(await balancer.changeServer(of(input), formatAddress(input.params.server), input.body)),
-    removeServer: async (input) => {
+    changeServer: async (input, who) =>
+      viewServer(await balancer.changeServer(of(input), formatAddress(input.params.server), input.body, who)),
+    removeServer: async (input, who) => {
       const { drain = DEFAULT_DRAIN_MS } = input.query;
-      return await balancer.removeServer(of(input), formatAddress(input.params.server), drain);
+      return await balancer.removeServer(of(input), formatAddress(input.params.server), drain, who);
     },
     checkServer: async (input) => viewCheck(await of(input).check(formatAddress(input.params.server))),
     startRebalance: (input) => of(input).rebalancer.start(input.body.rate),
     showRebalance: (input) => of(input).rebalancer.state,
     stopRebalance: (input) => of(input).rebalancer.stop(),
     listServices: () => ({ services: balancer.listServices().map(view) }),
-    addService: async ({ body: { service: name, listeners, settings } }) =>
-      view(await balancer.addService({ name, listeners, settings: requireServiceSettings(settings), servers: [] })),
+    addService: async ({ body: { service: name, listeners, settings } }, who) =>
+      view(await balancer.addService({ name, listeners, settings: requireServiceSettings(settings), servers: [] }, who)),
     getService: ({ params: { service } }) => view(balancer.service(service).view()),
-    changeService: async ({ params: { service }, body: { settings } }) =>
-      view(await balancer.setService(service, requireServiceSettings(settings))),
-    removeService: async ({ params: { service }, query: { drain = DEFAULT_DRAIN_MS } }) => {
+    changeService: async ({ params: { service }, body: { settings } }, who) =>
+      view(await balancer.setService(service, requireServiceSettings(settings), who)),
+    removeService: async ({ params: { service }, query: { drain = DEFAULT_DRAIN_MS } }, who) => {
       const { open } = balancer.service(service).view();
-      await balancer.removeService(service, drain);
+      await balancer.removeService(service, drain, who);
       return { service, open };
     },
-    addListener: async ({ params: { service }, body }) => view(await balancer.listen(service, body)),
-    removeListener: async ({ params: { service, listener } }) => view(await balancer.unlisten(service, listener)),
+    addListener: async ({ params: { service }, body }, who) => view(await balancer.listen(service, body, who)),
+    removeListener: async ({ params: { service, listener } }, who) => view(await balancer.unlisten(service, listener, who)),
     getState: () => ({ ...viewState(balancer.state), daemon: facts.daemon }),
-    apply: async ({ body: { declared, prune, plan: isPlan, ifGeneration, file } }) => {
-      const options = { prune, ifGeneration, file, daemon: facts.daemon };
+    apply: async ({ body: { declared, prune, plan: isPlan, ifGeneration, file } }, who) => {
+      const options = { prune, ifGeneration, file, who, daemon: facts.daemon };
+      balancer.requireGeneration(ifGeneration);
       const plan = isPlan ? balancer.planDeclared(declared, options) : await balancer.apply(declared, options);
       return viewApplied(balancer, plan, !isPlan);
     },
     listHistory: async () => ({
       generations: (await balancer.history()).map(({ at, moved = null, ...rest }) => ({ ...rest, at: at.toISOString(), moved })),
     }),
-    undo: async ({ body: { to, plan: isPlan, ifGeneration } }) => {
-      const plan = isPlan ? await balancer.planUndo(to) : await balancer.undo(to, { ifGeneration });
+    undo: async ({ body: { to, plan: isPlan, ifGeneration } }, who) => {
+      balancer.requireGeneration(ifGeneration);
+      const plan = isPlan ? await balancer.planUndo(to) : await balancer.undo(to, { ifGeneration, who });
       return viewApplied(balancer, plan, !isPlan);
     },
     plan: (input) => {

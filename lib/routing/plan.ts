@@ -235,11 +235,7 @@ function compareServers({ before, after, drained, load }: Transition): ServersPl
   };
 }
 
-/** Whether two servers of one name have the same settings. The address follows from the name. */
-function isSameServer(
-  { address: _, slot: _slot, ...a }: TableServer,
-  { address: _address, slot: _other, ...b }: TableServer,
-): boolean {
-  const settings = { ...a, ...b };
-  return (Object.keys(settings) as (keyof typeof settings)[]).every((setting) => a[setting] === b[setting]);
+/** Whether two servers of one name are routed to alike. The address follows from the name. */
+function isSameServer(a: TableServer, b: TableServer): boolean {
+  return a.weight === b.weight && (a.tier ?? 0) === (b.tier ?? 0) && a.connectionsMax === b.connectionsMax && a.proxy === b.proxy;
 }
