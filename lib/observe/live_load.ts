@@ -5,7 +5,10 @@ import { newTurns } from "../routing/candidates.ts";
 import type { Load } from "../routing/route.ts";
 import type { Counters } from "./counters.ts";
 
-/** A view of the current load, with turns of its own: an engine has one for each thread. `extraClients` are added to the open connections, for a client that is only being explained. */
+/**
+ * A view of the current load, with turns of its own: an engine has one for each thread. `extraClients` are added to the open
+ * connections, for a client that is only being explained.
+ */
 export function liveLoad(counters: Counters, availabilities: AvailabilityTable, extraClients = 0): Load {
   return {
     get open() {
