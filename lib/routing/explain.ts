@@ -39,8 +39,8 @@ export interface OrderedServer {
 }
 
 /**
- * How a client gets its server. `probe`, `point` and `distance` are those of the lowest tier in use, and null where it has no servers
- * or the policy does not go by the ring.
+ * How a client gets its server. `probe`, `point` and `distance` are those of the lowest tier in use, and null where it has no
+ * servers or the policy does not go by the ring.
  */
 export interface Explanation {
   readonly policy: Policy;
@@ -58,7 +58,7 @@ export interface Explanation {
   readonly server: string | null;
   /** By what the policy chose it, as a clause; null with the ring, and if no server was chosen. */
   readonly reason: string | null;
-  /** The servers in the order of the policy up to the chosen one and `successorsMax` after it; all servers if none takes the client. */
+  /** The servers in the order of the policy up to the chosen one and `successorsMax` after it; all if none takes the client. */
   readonly order: readonly OrderedServer[];
 }
 

@@ -53,15 +53,15 @@ export interface Plan {
   /** The tiers that new clients use. */
   readonly tiers: { readonly before: TierRange; readonly after: TierRange };
   /**
-   * The fraction of all possible clients that get another server, from 0 to 1. Null unless the policy is `ring`: other policies have
-   * no server for a client before it comes.
+   * The fraction of all possible clients that get another server, from 0 to 1. Null unless the policy is `ring`: other policies
+   * have no server for a client before it comes.
    */
   readonly movedShare: number | null;
   /** Those clients by their servers, largest share first; empty unless the policy is `ring`. */
   readonly flows: readonly Flow[];
   /**
-   * The part of the new clients that the changed server gets: exact with `ring`, else by weight, as long as connections last equally
-   * long everywhere. Null with `first`: it depends on how many connections are open.
+   * The part of the new clients that the changed server gets: exact with `ring`, else by weight, as long as connections last
+   * equally long everywhere. Null with `first`: it depends on how many connections are open.
    */
   readonly share: BeforeAfter | null;
   /** `peakToMean` of `ring.ts`, of the tiers in use; 1 where shares are by weight. */

@@ -120,8 +120,8 @@ export function homeOf(table: RoutingColumns, load: Load, key: Uint8Array): numb
 }
 
 /**
- * Which servers qualify: any server; servers that are no last resort; only the owner (`homeOf`), if it is none. An open connection never moves
- * to a server that is down, resting or asks to be drained.
+ * Which servers qualify: any server; servers that are no last resort; only the owner (`homeOf`), if it is none. An open connection
+ * never moves to a server that is down, resting or asks to be drained.
  */
 export type Choice = "any" | "serving" | "owner";
 

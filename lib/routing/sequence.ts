@@ -1,6 +1,6 @@
 /**
- * The sequence in which a policy goes through the servers of a tier, made once for each table. Weighted round robin as a sequence of
- * turns: each server is in it as often as its weight says, its turns spread evenly.
+ * The sequence in which a policy goes through the servers of a tier, made once for each table. Weighted round robin as a sequence
+ * of turns: each server is in it as often as its weight says, its turns spread evenly.
  */
 
 import { formatAddress } from "../values/address.ts";
@@ -24,8 +24,8 @@ function byAddress(servers: readonly SequenceServer[]): Uint32Array {
 }
 
 /**
- * The turns of servers with these weights. The k-th of w turns is due at (k + ½)/w of the round, and turns due at the same time come
- * in the order of the servers. The weights are divided by their greatest common divisor.
+ * The turns of servers with these weights. The k-th of w turns is due at (k + ½)/w of the round, and turns due at the same time
+ * come in the order of the servers. The weights are divided by their greatest common divisor.
  */
 function turnsOf(weights: readonly number[]): Uint32Array {
   const divisor = weights.reduce(greatestDivisor, 0);

@@ -171,6 +171,45 @@ Deno.test("printPlan() of the first server, of the last one, and of another weig
   for (const text of [first, last, weight]) assert(text.endsWith("\nNo open connection is affected"), text);
 });
 
+Deno.test("printPlan() of another policy, and of a change of the tiers in use", () => {
+  const other = { ...PLAN, policy: "random", movedShare: null, flows: [], share: { before: 0.25, after: 0 } } as const;
+  assertStringIncludes(
+    printPlan(other),
+    "Removing 10.0.0.2:80 moves no client that is known beforehand: the policy random chooses when a client comes: " +
+      "25.0 % of the new clients now and 0.0 % afterwards, by weight\n",
+  );
+  assertStringIncludes(printPlan({ ...other, policy: "first", share: null }), "the policy first chooses when a client comes\n");
+  const tiers = { before: { low: 0, high: 0 }, after: { low: 1, high: 2 } };
+  assertStringIncludes(printPlan({ ...PLAN, tiers }), "of all clients; new clients use tier 0 now and tiers 1 to 2 afterwards:\n");
+});
+
+Deno.test("printExplanation() of another policy, and of a pool with tiers", () => {
+  const text = printExplanation({
+    client: "192.0.2.7",
+    policy: "least-connections",
+    tiers: { low: 1, high: 1 },
+    hash: "0123456789abcdef",
+    probe: null,
+    point: null,
+    distance: null,
+    server: "10.0.0.2:80",
+    reason: "by least connections: 3 open connections at weight 1",
+    order: [{ server: "10.0.0.2:80", state: "up", open: 3, verdict: "chosen", why: null }],
+  });
+  assertEquals(text.split("\n"), [
+    "Client 192.0.2.7 has the hash 0123456789abcdef; the policy least-connections does not go by it",
+    "It would get server 10.0.0.2:80, by least connections: 3 open connections at weight 1; the servers in the order of the " +
+    "policy (new clients use tier 1):",
+    "  10.0.0.2:80  up  3 open  chosen",
+  ]);
+});
+
+Deno.test("printList() shows tiers where there are several", () => {
+  const lines = printList({ servers: [server(), server({ tier: 2 })], ring: RING }).split("\n");
+  assertMatch(lines[0], /^SERVER +STATE +TIER +WEIGHT /);
+  assertMatch(lines[2], / 2 +\d+ /);
+});
+
 Deno.test("printPlan() of a large pool names the greatest flows and counts the others", () => {
   const flows = Array.from({ length: 100 }, (_, i) => ({ from: `10.0.0.1:${i + 1}`, to: "10.0.0.2:80", share: 0.001 }));
   const lines = printPlan({ ...PLAN, flows }).split("\n");

@@ -9,6 +9,7 @@ import { firstOnRing, PROBES, walkRing } from "../../lib/routing/ring.ts";
 import { boundOf, type Load, route } from "../../lib/routing/route.ts";
 import { newTurns } from "../../lib/routing/candidates.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../../lib/routing/routing_table.ts";
+import type { Policy } from "../../lib/values/config.ts";
 import { AVAILABILITY, type ServerState } from "../../lib/routing/availability.ts";
 
 /** What a test says of a server; its slot is its place. */
@@ -207,4 +208,31 @@ Deno.test("explainClient() reads each number once, so that what it tells is of o
   assertEquals(server, order[0].server);
   assertEquals(order.map(({ open, verdict }) => [open, verdict]), [[0, "chosen"], [0, "next"], [0, "next"]]);
   assertEquals([...asked.values()], [1, 1, 1]);
+});
+
+Deno.test("explainClient() says by what another policy chose, and lists its order", () => {
+  const specs = [{ open: 3 }, { open: 1, weight: 2 }, { open: 0, availability: AVAILABILITY.fallback }];
+  const explainBy = (policy: Policy) =>
+    explain(specs, keyOf(1), Infinity, nextTable({ ...tableOf(specs), policy }, tableOf(specs).servers));
+  const least = explainBy("least-connections");
+  assertEquals([least.policy, least.server, least.probe, least.point], ["least-connections", "10.0.0.1:80", null, null]);
+  assertEquals(least.reason, "by least connections: 1 open connection at weight 2");
+  assertEquals(least.order.at(-1)?.verdict, "next");
+  assertEquals(explainBy("first").reason, "the first with room in the order of addresses: 3 open connections");
+  assertEquals(explainBy("ring").reason, null);
+  for (const policy of ["random", "round-robin"] as const) {
+    const { server, order, reason } = explainBy(policy);
+    assertEquals(order.filter(({ verdict }) => verdict === "chosen").map(({ server }) => server), [server]);
+    assertEquals(new Set(order.map(({ server }) => server)).size, 3);
+    assertEquals(reason?.includes("may get another"), true);
+  }
+});
+
+Deno.test("explainClient() says that a tier is not in use, and lists its servers after the others", () => {
+  const specs = [{}, {}, {}];
+  const servers = tableOf(specs).servers.map((server) => ({ ...server, tier: server.slot === 0 ? 0 : 1 }));
+  const { server, tiers, order } = explain(specs, keyOf(1), Infinity, nextTable(tableOf(specs), servers));
+  assertEquals([server, tiers], ["10.0.0.0:80", { low: 0, high: 0 }]);
+  const why = "its tier (1) is not in use, unless the others have no room";
+  assertEquals(order.map(({ verdict, why }) => [verdict, why]), [["chosen", null], ["passed over", why], ["passed over", why]]);
 });

@@ -13,6 +13,8 @@ import { buildRing, firstOnRing, peakToMean, type Ring, type RingServer, ringSha
 import type { Load } from "../../lib/routing/route.ts";
 import { newTurns } from "../../lib/routing/candidates.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../../lib/routing/routing_table.ts";
+import { packTiers, type TierRange } from "../../lib/routing/tiers.ts";
+import type { Policy } from "../../lib/values/config.ts";
 import { AVAILABILITY } from "../../lib/routing/availability.ts";
 
 const POLICY: RedistributionPolicy = { redistribute: "idle", quietMs: 250, replaysMax: 1, replayBytesMax: 65_536 };
@@ -382,4 +384,57 @@ Deno.test("planChange() copes with 1,000 servers and 10,000 connections", () => 
   const moved = planned.reduce((sum, { count }) => sum + count, 0);
   assertLess(Math.abs(moved / 10_000 - movedShare!), 0.02);
   assertAlmostEquals(movedShare!, 200 / 1200, 0.01);
+});
+
+/** A table of servers with these tiers, called `nameOf(0)` and so on, and the load of all being usable but those named. */
+function tieredOf(tiers: readonly number[], range: TierRange, down: readonly number[] = [], policy: Policy = "ring") {
+  const rows = tiers.map((tier, slot) => (
+    { name: nameOf(slot), weight: 1, tier, address: parseAddress(nameOf(slot)), connectionsMax: Infinity, slot }
+  ));
+  const load: Load = {
+    ...FREE,
+    tiersInUse: packTiers(range),
+    availabilityOf: (slot) => down.includes(slot) ? AVAILABILITY.fallback : AVAILABILITY.full,
+  };
+  return { table: nextTable(emptyTable(parseKeyRule("ip"), 1.25, policy), rows), load, policy: POLICY, connections: [] };
+}
+
+Deno.test("planChange() of a tier that is not in use moves nobody", () => {
+  const given = tieredOf([0, 0, 1, 1], { low: 0, high: 0 });
+  const { movedShare, flows, tiers, share } = planChange({ ...given, change: { kind: "remove", server: nameOf(2) } });
+  assertEquals([movedShare, flows, share], [0, [], { before: 0, after: 0 }]);
+  assertEquals(tiers, { before: { low: 0, high: 0 }, after: { low: 0, high: 0 } });
+});
+
+Deno.test("planChange() of the last server of a tier moves everybody to the next", () => {
+  const given = tieredOf([0, 1, 1], { low: 0, high: 0 });
+  const { movedShare, flows, tiers } = planChange({ ...given, change: { kind: "remove", server: nameOf(0) } });
+  assertAlmostEquals(movedShare!, 1, 1e-6);
+  assertEquals(flows.map(({ from, to }) => [from, to]).sort(), [[nameOf(0), nameOf(1)], [nameOf(0), nameOf(2)]]);
+  assertEquals(tiers, { before: { low: 0, high: 0 }, after: { low: 1, high: 1 } });
+});
+
+Deno.test("planChange() of a first server for a lower tier brings everybody back, unless clients never fail back", () => {
+  const given = tieredOf([1, 1], { low: 1, high: 1 });
+  const change: PoolChange = { kind: "add", server: NEW, weight: 1 };
+  assertAlmostEquals(planChange({ ...given, change }).movedShare!, 1, 1e-6);
+  const never = planChange({ ...given, change, tierRules: { tierMin: 1, failBack: "never" } });
+  assertEquals([never.movedShare, never.tiers.after], [0, { low: 1, high: 1 }]);
+});
+
+Deno.test("planChange() knows no client beforehand with other policies, only shares by weight", () => {
+  for (const policy of ["least-connections", "random", "round-robin", "first"] as const) {
+    const given = tieredOf([0, 0, 0], { low: 0, high: 0 }, [], policy);
+    const connections = [connectionOf(0, 1)];
+    const { movedShare, flows, share, peakToMean, ...rest } = planChange({
+      ...given,
+      connections,
+      change: { kind: "add", server: NEW, weight: 2 },
+    });
+    assertEquals([movedShare, flows, rest.policy, rest.connections], [null, [], policy, []]);
+    assertEquals(share, policy === "first" ? null : { before: 0, after: 0.4 });
+    assertAlmostEquals(peakToMean.after, 1);
+    const removal = planChange({ ...given, connections, change: { kind: "remove", server: nameOf(0) } });
+    assertEquals(removal.connections, [{ state: "unsent", count: 1, outcome: "moves" }]);
+  }
 });

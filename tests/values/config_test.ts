@@ -1,6 +1,6 @@
 // Every setting has a default that holds, and a bad value is named in a sentence.
 
-import { assertEquals, assertGreaterOrEqual, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertGreaterOrEqual, assertMatch, assertThrows } from "@std/assert";
 import { type Config, LIMITS, parseConfig, parseServerConnections, parseWeight, SETTINGS } from "../../lib/values/config.ts";
 import type { OptionSpec } from "../../lib/values/command_line.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
@@ -289,3 +289,18 @@ for (const [flag, text, wayOut] of MISTYPED) {
     assertEquals(message.slice(message.indexOf(": ") + 2), wayOut);
   });
 }
+
+Deno.test("parseConfig() refuses what would send open connections home at a level that moves none", () => {
+  for (const flags of [{ "fail-back": "idle" }, { "max-age": "1h" }, { "max-age": "1h", redistribute: "unanswered" }]) {
+    const { kind, message } = assertThrows(() => parseConfig(flags), OperatorError);
+    assertEquals(kind, "usage");
+    assert(message.endsWith("add --redistribute idle"), message);
+  }
+  const { failBack, maxAgeMs, ageJitter } = parseConfig({
+    "fail-back": "idle",
+    "max-age": "1h",
+    "age-jitter": "0%",
+    redistribute: "idle",
+  });
+  assertEquals([failBack, maxAgeMs, ageJitter], ["idle", 3_600_000, 0]);
+});
