@@ -59,6 +59,8 @@ export const LIMITS = {
   recentMax: 1000,
   /** A PROXY header. The specification's own parts take under 1 KiB; a client's certificate (a TLV) takes some KiB more. */
   proxyHeaderBytesMax: 16 * 1024,
+  /** A ClientHello with the heads of its records. With a post-quantum key share it takes 2 KiB, rarely more than 4 KiB. */
+  helloBytesMax: 16 * 1024,
   requestBytesMax: 64 * 1024,
   requestTimeMaxMs: 10_000,
   /** Connections to the control socket. Each running command has one, `remove --drain` for as long as the server drains. */
