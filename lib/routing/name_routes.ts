@@ -49,25 +49,28 @@ const NOBODY: NamedServices = { byProtocol: new Map(), any: NO_SERVICE };
 export function compileNameRoutes(claims: readonly NameClaim[], address: string): NameRoutes | null {
   const [first] = claims;
   if (claims.length === 1 && first.names.length === 0 && first.protocols.length === 0) return null;
-  const titles = new Map(claims.map(({ service, title }) => [service, title]));
-  const [exact, wildcard] = [new Map<string, NamedServices>(), new Map<string, NamedServices>()];
-  let nameless = NOBODY;
+  const steps: Record<keyof NameRoutes, Map<string, NamedServices>> = {
+    exact: new Map(),
+    wildcard: new Map(),
+    nameless: new Map(),
+  };
   for (const claim of claims) {
-    const own: NamedServices = servicesOf(claim); // one object for all names of the service that nobody else has
-    const add = (others: NamedServices | undefined, name: string | undefined) => {
-      if (others === undefined) return own;
-      const conflict = findConflict(others, own);
-      if (conflict === undefined) return join(others, own);
-      throw conflictOf([titles.get(conflict.service)!, claim.title], { name, protocol: conflict.protocol, address });
-    };
-    if (claim.names.length === 0) nameless = add(nameless, undefined);
-    for (const name of claim.names) {
-      const isWildcard = name.startsWith(WILDCARD);
-      const [map, key] = isWildcard ? [wildcard, name.slice(WILDCARD.length)] : [exact, name];
-      map.set(key, add(map.get(key), name));
+    const own = servicesOf(claim); // one object for all names of the service that no other one has
+    for (const name of claim.names.length === 0 ? [undefined] : claim.names) {
+      const { step, key } = placeOf(name);
+      const others = steps[step].get(key);
+      const conflict = others && findConflict(others, own);
+      if (conflict !== undefined) throw conflictOf(claims, claim, { name, address, ...conflict });
+      steps[step].set(key, others === undefined ? own : join(others, own));
     }
   }
-  return { exact, wildcard, nameless };
+  return { exact: steps.exact, wildcard: steps.wildcard, nameless: steps.nameless.get("") ?? NOBODY };
+}
+
+/** Where the services of a name are. */
+function placeOf(name: string | undefined): { readonly step: keyof NameRoutes; readonly key: string } {
+  if (name === undefined) return { step: "nameless", key: "" };
+  return name.startsWith(WILDCARD) ? { step: "wildcard", key: name.slice(WILDCARD.length) } : { step: "exact", key: name };
 }
 
 /** The index of the service that the client asks for, or NO_SERVICE. */
@@ -105,30 +108,37 @@ function join(some: NamedServices, others: NamedServices): NamedServices {
   };
 }
 
-/** The service among `some` whose claim `others` repeat, and the protocol; none: for any. */
-function findConflict(some: NamedServices, others: NamedServices): { service: number; protocol?: string } | undefined {
-  if (some.any !== NO_SERVICE && others.any !== NO_SERVICE) return { service: some.any };
-  for (const protocol of others.byProtocol.keys()) {
-    const service = some.byProtocol.get(protocol);
+/** What two services claim. */
+interface Conflict {
+  /** The one that has it. */
+  readonly service: number;
+  /** Undefined: every protocol that no other service has. */
+  readonly protocol: string | undefined;
+}
+
+/** What `own` claims and `others` have. */
+function findConflict(others: NamedServices, own: NamedServices): Conflict | undefined {
+  if (others.any !== NO_SERVICE && own.any !== NO_SERVICE) return { service: others.any, protocol: undefined };
+  for (const protocol of own.byProtocol.keys()) {
+    const service = others.byProtocol.get(protocol);
     if (service !== undefined) return { service, protocol };
   }
   return undefined;
 }
 
-/** What two services claim, and where. */
-interface Claimed {
-  readonly name?: string;
-  readonly protocol?: string;
+/** What they claim, and where. */
+interface Place extends Conflict {
+  readonly name: string | undefined;
   readonly address: string;
 }
 
-function conflictOf(titles: readonly [string, string], { name, protocol, address }: Claimed): OperatorError {
-  const [one, other] = titles.map((title) => JSON.stringify(title));
-  const what = name ??
-    (protocol === undefined ? "clients that no other service is for" : "clients without a name of another service");
-  const which = protocol === undefined ? what : `${what} with the protocol ${protocol}`;
+function conflictOf(claims: readonly NameClaim[], claim: NameClaim, { service, name, protocol, address }: Place): OperatorError {
+  const other = claims.find((claim) => claim.service === service)!;
+  const clients = name ?? "clients whose name no other service has";
+  const what = protocol === undefined ? clients : `${clients} with the protocol ${protocol}`;
   return new OperatorError(
     "conflict",
-    `Services ${one} and ${other} are both for ${which} on ${address}; give one of them other names (--sni) or protocols (--alpn)`,
+    `Services ${JSON.stringify(other.title)} and ${JSON.stringify(claim.title)} are both for ${what} on ${address}; ` +
+      "give one of them other names (--sni) or protocols (--alpn), or another address",
   );
 }

@@ -3,7 +3,7 @@
  * stands for itself, and `*.` before it for every name with one label in place of the star (RFC 6125, section 6.4.3).
  */
 
-import { parseHost } from "./address.ts";
+import { isIp, parseHost } from "./address.ts";
 import { OperatorError } from "./errors.ts";
 
 /** What stands for one label, before the rest of a name. */
@@ -50,16 +50,16 @@ function parseServerName(text: string): string {
     throw badName(text, `has characters beyond ASCII, which TLS does not send; ${asciiAdvice(star, rest)}`);
   }
   if (rest.endsWith(".")) throw badName(text, `ends with a dot, which TLS does not send; write ${star}${rest.replace(/\.+$/, "")}`);
-  if (/:[0-9]+$/.test(rest)) throw badName(text, "has a port, which is the listener's; leave it out");
+  if (isIp(rest)) throw badName(text, "is an IP address, which clients send no name for; write a host name");
+  if (/^[^:]+:[0-9]+$/.test(rest)) throw badName(text, "has a port, which is the listener's; leave it out");
   const name = hostNameOf(rest);
   if (name === undefined) throw badName(text, "is not a host name such as api.example.com or *.example.com");
   if (star.length + name.length <= NAME_BYTES_MAX) return star + name;
   throw badName(text, `has ${star.length + name.length} characters, more than ${NAME_BYTES_MAX}`);
 }
 
-/** The name in lower case; undefined if it is none, but an IP address, for example. */
+/** The name in lower case; undefined if it is none. */
 function hostNameOf(text: string): string | undefined {
-  if (text.includes(":") || /(?:^|\.)[0-9]+$/.test(text)) return undefined;
   try {
     return parseHost(text);
   } catch {
