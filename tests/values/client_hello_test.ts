@@ -77,7 +77,7 @@ for (const { client, bytes, records, name, alpn } of GOLDEN_HELLOS) {
   });
 }
 
-Deno.test("a verdict says how many bytes are needed at least: heads first, then what they announce, then another record's head", () => {
+Deno.test("a verdict says how many bytes are needed at least: heads, then what they announce, then another record's head", () => {
   const [bytes] = GOLDEN_HELLOS.filter(({ records }) => records === 3).map(({ bytes }) => bytes);
   const needed = [0, 4, 5, 8, 9, 516, 517, 520, 522, 1033, 1305].map((length) => {
     const verdict = new ClientHelloReader().read(bytes.subarray(0, length));
