@@ -79,6 +79,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   successorsMax: ["Servers that `explain --successors` shows", count],
   recentMax: ["Ended connections in one answer", count],
   proxyHeaderBytesMax: ["PROXY protocol header", formatSize],
+  helloBytesMax: ["First message of a TLS client (ClientHello) with its records", formatSize],
   requestBytesMax: ["Body of a request on the control socket", formatSize],
   requestTimeMaxMs: ["Time for a request to arrive on the control socket or on `--http`", formatDuration],
   controlConnectionsMax: ["Connections to the control socket", count],

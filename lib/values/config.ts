@@ -66,6 +66,8 @@ export const LIMITS = {
   recentMax: 1000,
   /** A PROXY header. The specification's own parts take under 1 KiB; a client's certificate (a TLV) takes some KiB more. */
   proxyHeaderBytesMax: 16 * 1024,
+  /** A ClientHello with the heads of its records. With a post-quantum key share it takes 2 KiB, rarely more than 4 KiB. */
+  helloBytesMax: 16 * 1024,
   requestBytesMax: 64 * 1024,
   /** A request to apply a declared state: about as large as the largest state. */
   applyBytesMax: 32 * 1024 ** 2,

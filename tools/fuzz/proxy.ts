@@ -1,7 +1,6 @@
 /**
- * Fuzzes the parser and the writer of PROXY headers: `deno task fuzz [count] [seed]`. Each attempt checks that the parser does not
- * throw, reads nothing but its bytes, judges a prefix and a continuation as it judges the whole, and reads what the writer makes of
- * what it read. The first attempt that fails is thrown, with its bytes.
+ * Fuzzes the parser and the writer of PROXY headers. Each attempt checks that the parser does not throw, reads nothing but its
+ * bytes, judges a prefix and a continuation as it judges the whole, and reads what the writer makes of what it read.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -13,31 +12,15 @@ import {
   writeProxyHeader,
 } from "../../lib/values/proxy_header.ts";
 import { Random } from "../random.ts";
+import { parseAmidOthers } from "./guarded.ts";
 import { anyHeader } from "./headers.ts";
 
 /** How many attempts the parser judged how. */
 export type Outcomes = Record<ParsedHeader["kind"], number>;
 
-/** More than any header of the fuzzer. */
-const GUARDED_BYTES_MAX = 32 * 1024;
-const GUARD_BYTES = 64;
-/** What surrounds the bytes: a digit, which would make a number longer, and the end of a line. Lengths and types differ, too. */
-const POISONS = [0x31, 0x0a];
-const GUARDED = POISONS.map((poison) => new Uint8Array(GUARDED_BYTES_MAX + 2 * GUARD_BYTES).fill(poison));
-
-/**
- * Parses the bytes amid others that are none of the parser's business. Throws if the result depends on them, which is how reading
- * beyond the bytes shows.
- */
+/** Parses the bytes. Throws if the result depends on what surrounds them. */
 export function parseGuarded(bytes: Uint8Array): ParsedHeader {
-  const results = GUARDED.map((buffer, i) => {
-    buffer.set(bytes, GUARD_BYTES);
-    const parsed = parseProxyHeader(buffer.subarray(GUARD_BYTES, GUARD_BYTES + bytes.length));
-    buffer.fill(POISONS[i], GUARD_BYTES, GUARD_BYTES + bytes.length);
-    return parsed;
-  });
-  for (const other of results) assert(areAlike(results[0], other), "the parser read beyond its bytes");
-  return results[0];
+  return parseAmidOthers(bytes, parseProxyHeader, areAlike);
 }
 
 /** So many attempts by chance, the same for the same seed. */
@@ -109,14 +92,4 @@ function areHeadersAlike(one: ProxyHeader, other: ProxyHeader): boolean {
 function areBytesAlike(one: Uint8Array | undefined, other: Uint8Array | undefined): boolean {
   if (one === undefined || other === undefined) return one === other;
   return one.length === other.length && one.every((byte, i) => byte === other[i]);
-}
-
-if (import.meta.main) {
-  const [count = 1_000_000, seed = Date.now() % 1_000_000] = Deno.args.map(Number);
-  assert(Number.isSafeInteger(count) && count > 0 && Number.isSafeInteger(seed), "deno task fuzz [count] [seed]");
-  const start = performance.now();
-  const outcomes = fuzzProxyHeaders({ seed, count });
-  const seconds = (performance.now() - start) / 1000;
-  // deno-lint-ignore no-console
-  console.log({ seed, count, ...outcomes, seconds: Math.round(seconds), perSecond: Math.round(count / seconds) });
 }

@@ -1,0 +1,144 @@
+/**
+ * Which service of a listener a client asks for, by the name and the protocols in its ClientHello: an exact name before a wildcard,
+ * a wildcard before the services without names; at each of these steps a protocol, in the client's order of preference, before a
+ * service for any protocol. Where nothing matches at a step, the next one is tried.
+ */
+
+import type { ClientHello } from "../values/client_hello.ts";
+import { OperatorError } from "../values/errors.ts";
+import { WILDCARD } from "../values/server_names.ts";
+
+/** What one service of a listener is for. */
+export interface NameClaim {
+  /** The index of the service. */
+  readonly service: number;
+  /** What its operator calls it. */
+  readonly title: string;
+  /** As `parseServerNames` gives them; none: every name that no other service of the listener has. */
+  readonly names: readonly string[];
+  /** As `parseProtocols` gives them; none: every protocol that no other service of the name has. */
+  readonly protocols: readonly string[];
+}
+
+/** The services of one name, by their indexes. */
+interface NamedServices {
+  readonly byProtocol: ReadonlyMap<string, number>;
+  /** The service for any other protocol, or NO_SERVICE. */
+  readonly any: number;
+}
+
+/** The claims of all services of a listener, compiled. Plain data that never changes and may be sent to workers. */
+export interface NameRoutes {
+  readonly exact: ReadonlyMap<string, NamedServices>;
+  /** By what follows the star and its dot. */
+  readonly wildcard: ReadonlyMap<string, NamedServices>;
+  readonly nameless: NamedServices;
+}
+
+/** No service is for the client. */
+export const NO_SERVICE = -1;
+/** What a client asks for that says nothing: it does not speak TLS, or not as it should. */
+export const SAYS_NOTHING: ClientHello = { name: undefined, alpn: [] };
+
+const NOBODY: NamedServices = { byProtocol: new Map(), any: NO_SERVICE };
+
+/**
+ * Compiles the claims of the services of one listener, which `address` names in errors. Null if there is nothing to choose: one
+ * service takes every client. Throws a `conflict` error where two services claim the same.
+ */
+export function compileNameRoutes(claims: readonly NameClaim[], address: string): NameRoutes | null {
+  const [first] = claims;
+  if (claims.length === 1 && first.names.length === 0 && first.protocols.length === 0) return null;
+  const steps: Record<keyof NameRoutes, Map<string, NamedServices>> = {
+    exact: new Map(),
+    wildcard: new Map(),
+    nameless: new Map(),
+  };
+  for (const claim of claims) {
+    const own = servicesOf(claim); // one object for all names of the service that no other one has
+    for (const name of claim.names.length === 0 ? [undefined] : claim.names) {
+      const { step, key } = placeOf(name);
+      const others = steps[step].get(key);
+      const conflict = others && findConflict(others, own);
+      if (conflict !== undefined) throw conflictOf(claims, claim, { name, address, ...conflict });
+      steps[step].set(key, others === undefined ? own : join(others, own));
+    }
+  }
+  return { exact: steps.exact, wildcard: steps.wildcard, nameless: steps.nameless.get("") ?? NOBODY };
+}
+
+/** Where the services of a name are. */
+function placeOf(name: string | undefined): { readonly step: keyof NameRoutes; readonly key: string } {
+  if (name === undefined) return { step: "nameless", key: "" };
+  return name.startsWith(WILDCARD) ? { step: "wildcard", key: name.slice(WILDCARD.length) } : { step: "exact", key: name };
+}
+
+/** The index of the service that the client asks for, or NO_SERVICE. */
+export function chooseService({ exact, wildcard, nameless }: NameRoutes, { name, alpn }: ClientHello): number {
+  if (name !== undefined) {
+    const service = chooseByProtocol(exact.get(name), alpn);
+    if (service !== NO_SERVICE) return service;
+    const dot = name.indexOf(".");
+    const other = dot < 0 ? NO_SERVICE : chooseByProtocol(wildcard.get(name.slice(dot + 1)), alpn);
+    if (other !== NO_SERVICE) return other;
+  }
+  return chooseByProtocol(nameless, alpn);
+}
+
+function chooseByProtocol(services: NamedServices | undefined, alpn: readonly string[]): number {
+  if (services === undefined) return NO_SERVICE;
+  if (services.byProtocol.size > 0) {
+    for (const protocol of alpn) {
+      const service = services.byProtocol.get(protocol);
+      if (service !== undefined) return service;
+    }
+  }
+  return services.any;
+}
+
+function servicesOf({ service, protocols }: NameClaim): NamedServices {
+  if (protocols.length === 0) return { byProtocol: NOBODY.byProtocol, any: service };
+  return { byProtocol: new Map(protocols.map((protocol) => [protocol, service])), any: NO_SERVICE };
+}
+
+function join(some: NamedServices, others: NamedServices): NamedServices {
+  return {
+    byProtocol: new Map([...some.byProtocol, ...others.byProtocol]),
+    any: some.any === NO_SERVICE ? others.any : some.any,
+  };
+}
+
+/** What two services claim. */
+interface Conflict {
+  /** The one that has it. */
+  readonly service: number;
+  /** Undefined: every protocol that no other service has. */
+  readonly protocol: string | undefined;
+}
+
+/** What `own` claims and `others` have. */
+function findConflict(others: NamedServices, own: NamedServices): Conflict | undefined {
+  if (others.any !== NO_SERVICE && own.any !== NO_SERVICE) return { service: others.any, protocol: undefined };
+  for (const protocol of own.byProtocol.keys()) {
+    const service = others.byProtocol.get(protocol);
+    if (service !== undefined) return { service, protocol };
+  }
+  return undefined;
+}
+
+/** What they claim, and where. */
+interface Place extends Conflict {
+  readonly name: string | undefined;
+  readonly address: string;
+}
+
+function conflictOf(claims: readonly NameClaim[], claim: NameClaim, { service, name, protocol, address }: Place): OperatorError {
+  const other = claims.find((claim) => claim.service === service)!;
+  const clients = name ?? "clients whose name no other service has";
+  const what = protocol === undefined ? clients : `${clients} with the protocol ${protocol}`;
+  return new OperatorError(
+    "conflict",
+    `Services ${JSON.stringify(other.title)} and ${JSON.stringify(claim.title)} are both for ${what} on ${address}; ` +
+      "give one of them other names (--sni) or protocols (--alpn), or another address",
+  );
+}
