@@ -23,7 +23,7 @@ import {
 import { type Figures, formatNumber, formatSeconds, usagePerUnit } from "../tools/bench/metrics.ts";
 import { parseOptions } from "../tools/bench/options.ts";
 import { makePlace, programsOf, ROOT } from "../tools/bench/place.ts";
-import { complaintOf, freePort, Service } from "../tools/bench/processes.ts";
+import { complaintOf, delay, freePort, Service } from "../tools/bench/processes.ts";
 import { formatRatio, markdownTable, reportJson, reportMarkdown, type Run, shortTable, withBench } from "../tools/bench/report.ts";
 import { runWorkload, type Slice, turnsOf } from "../tools/bench/rounds.ts";
 import { pairedRatios, quantile, spreadOf } from "../tools/bench/statistics.ts";
@@ -33,6 +33,7 @@ import { missingTools, nginxStreamModule } from "../tools/bench/tools.ts";
 import { contendersOf, roundsOf, WORKLOAD_NAMES } from "../tools/bench/workloads.ts";
 import { checkBytes, parseWrk } from "../tools/bench/wrk.ts";
 import { Random } from "../tools/random.ts";
+import { poll } from "./helpers.ts";
 import { needing } from "./tools.ts";
 
 const WRK = `Running 1s test @ http://127.0.0.1:18080/
@@ -634,6 +635,29 @@ for (const load of TALKS) {
     },
   });
 }
+
+const late = await needing("talk: clients wait for a server that has its turn when their time is over", "Linux", "cc");
+Deno.test({
+  ...late,
+  async fn() {
+    await using place = await makePlace({ cc: { path: "cc", version: "" } }, { isCompiled: false }, new AbortController().signal);
+    await using server = new Service({ words: await serverCommand(place, "greet") });
+    const target = { place, port: Number(await server.line(1, place.signal)) };
+    const workMs = 20;
+    const hasClient = `:${target.port.toString(16).toUpperCase().padStart(4, "0")} 01 `; // in /proc/net/tcp: a peer, and state 01
+    Deno.kill(server.pid, "SIGSTOP"); // as it is on a busy machine; the system connects the client all the same
+    const letGo = async () => {
+      await poll(() => Deno.readTextFile("/proc/net/tcp"), (text) => text.includes(hasClient), "the client");
+      await delay(2 * workMs);
+      Deno.kill(server.pid, "SIGCONT");
+    };
+    const [figures] = await Promise.all([driveByTalk(target, { does: "visit", clients: 1 }, workMs / 1000), letGo()]);
+    const { throughput = 0, p50Seconds = 0, segments = 0 } = figures;
+    assert(p50Seconds > workMs / 1000, `answered after ${p50Seconds} s`);
+    assert(throughput > 0 && throughput * p50Seconds < 1.05, `${throughput} a second, though each took ${p50Seconds} s`);
+    assert(segments >= 7, `${segments} segments`);
+  },
+});
 
 const measured = await needing("a turn starts, measures and ends a contender and its server", "Linux", "cc");
 Deno.test({

@@ -168,9 +168,12 @@ export interface Pair extends AsyncDisposable {
   readonly first: Served;
 }
 
+/** What decides a client's server: its address alone, so that `ownerOf` holds for every client, whatever its port. */
+const KEY = "ip";
+
 /** The slot of the server that the ring gives this test's clients to, who all come from one address. */
 export function ownerOf(servers: readonly TableServer[]): number {
-  const rule = parseKeyRule("ip");
+  const rule = parseKeyRule(KEY);
   const table = nextTable(emptyTable(rule, Infinity), servers);
   return table.slots[firstOnRing(table.circle, clientKey(rule, ipBytes("127.0.0.1"), 0))];
 }
@@ -220,7 +223,7 @@ export async function startPair(kind: EngineKind, options: TestEngineOptions): P
 
 /** An engine, at whose end no server has a connection left. */
 export function start(kind: EngineKind, servers: Parameters<typeof startEngine>[1], options: TestEngineOptions = {}): TestEngine {
-  const test = startEngine(kind, servers, options);
+  const test = startEngine(kind, servers, { key: KEY, ...options });
   return {
     ...test,
     async [Symbol.asyncDispose]() {

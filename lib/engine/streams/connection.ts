@@ -237,6 +237,7 @@ export class StreamsConnection {
     if (this.#counted !== 0) this.context.gate?.leave(wholeAddress(this.#ip), this.#counted, this.#sentBytes, this.#receivedBytes);
     this.#leg?.leave();
     this.#departure?.over.resolve();
+    this.#departure = undefined; // or `#staysWith` would wait for it again at once, for ever, and nothing else would get its turn
     if (isCut) abortSocket(this.client);
     else closeSocket(this.client);
     const durationMs = performance.now() - this.#startedMs;

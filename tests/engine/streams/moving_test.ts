@@ -235,6 +235,27 @@ Deno.test("[streams] when the time is over, nothing that the server says calls t
   }
 });
 
+// What goes wrong here is a loop of promises in which no timer has its turn, this test's included: the test then hangs.
+Deno.test("[streams] a connection that ends while it leaves a server whose end it has read stops nobody else", async () => {
+  for (const how of ["it leaves when the end comes", "the end is being asked about"]) {
+    using silent = await silentListener();
+    await using both = await startPair({ ...IDLE, connectTimeoutMs: 60_000, connectDeadlineMs: 60_000 });
+    const { a, test, client, first } = both;
+    await exchange(client, first);
+    await test.publish([a.at(0), tableServer(silent.address, 2)]);
+    if (how === "it leaves when the end comes") await startLeaving(test, 2);
+    first.socket.end();
+    if (how === "the end is being asked about") await a.clients.take();
+    else await turn(QUIET_MS); // the engine tells nobody that it has read the end
+    test.leave(0, "expired");
+    assertEquals(test.counters.getOf(2, "serverOpen"), 1);
+    await soon(test.engine.stop(0), "the end of the engine");
+    await turn();
+    const { fate, moves, server } = await test.ended.take();
+    assertEquals([fate, moves, server], ["stopped", 0, a.name]);
+  }
+});
+
 Deno.test("[streams] at the end of the drain time a connection without a server tries those that are down, or is cut", async () => {
   for (const isLastResortThere of [true, false]) {
     using silent = await silentListener();
