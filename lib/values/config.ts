@@ -366,7 +366,7 @@ export const SETTINGS = {
     flag: "rest-max",
     value: "PERCENT",
     default: "50%",
-    summary: "how many servers may rest at a time, at least one; the others stay up",
+    summary: "how many servers may rest at a time, at least one, but never the last; the others stay up",
     parse: parsePercent,
   },
   slowStartMs: {

@@ -3,9 +3,10 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import type { KnownCondition } from "../../lib/health/admission.ts";
-import { loadStandings, saveStandings, StandingsKeeper, standingsPath } from "../../lib/balancer/standings.ts";
+import { type Known, loadStandings, saveStandings, StandingsKeeper, standingsPath } from "../../lib/balancer/standings.ts";
 
-const CONFIG = { checkIntervalMs: 2000, fall: 3 };
+/** Every service has these settings. */
+const CONFIG = () => ({ checkIntervalMs: 2000, fall: 3 });
 const NOW = new Date("2026-11-28T12:00:00Z");
 const SINCE = new Date("2026-11-28T11:59:00Z");
 
@@ -13,10 +14,15 @@ function ago(ms: number): Date {
   return new Date(NOW.getTime() - ms);
 }
 
-const KNOWN = new Map<string, KnownCondition>([
+const SERVERS = new Map<string, KnownCondition>([
   ["10.0.0.1:80", { state: "down", since: SINCE, reason: 'it answered "x"', restMs: 0, restLeftMs: 0 }],
   ["[2001:db8::1]:80", { state: "resting", since: SINCE, reason: "connection refused", restMs: 8000, restLeftMs: 5000 }],
   ["db.example:5432", { state: "draining", since: SINCE }],
+]);
+/** Two services with a server of the same name. */
+const KNOWN = new Map<string, ReadonlyMap<string, KnownCondition>>([
+  ["default", SERVERS],
+  ["web", new Map<string, KnownCondition>([["10.0.0.1:80", { state: "draining", since: SINCE }]])],
 ]);
 
 /** A folder that is gone afterwards, and the path of a file of standings in it. */
@@ -33,8 +39,9 @@ async function makeFolder(): Promise<AsyncDisposable & { path: string; file: str
 Deno.test("loadStandings() reads back what saveStandings() writes, a rest shorter by the time between", async () => {
   await using folder = await makeFolder();
   await saveStandings(folder.file, KNOWN, ago(2000));
-  const resting = { ...KNOWN.get("[2001:db8::1]:80")!, restLeftMs: 3000 } as KnownCondition;
-  assertEquals(await loadStandings(folder.file, CONFIG, NOW), { known: new Map(KNOWN).set("[2001:db8::1]:80", resting) });
+  const resting = { ...SERVERS.get("[2001:db8::1]:80")!, restLeftMs: 3000 } as KnownCondition;
+  const servers = new Map(SERVERS).set("[2001:db8::1]:80", resting);
+  assertEquals(await loadStandings(folder.file, CONFIG, NOW), { known: new Map(KNOWN).set("default", servers) });
   assertEquals(await folder.names(), ["a.json.standings"]);
 });
 
@@ -45,6 +52,47 @@ for (const agoMs of [18_001, 3_600_000, -1000]) {
     assertEquals(await loadStandings(folder.file, CONFIG, NOW), { known: new Map() });
   });
 }
+
+/** What 0.1.0 wrote, which had one service. */
+const OLD = `{
+ "format": "balancer-standings",
+ "version": 1,
+ "sha256": "ad6c6e4020688dd3c0a2f2647e14401c5760213b33ba1bb7e2c1ec9257954795",
+ "standings": {
+  "at": "2026-11-28T11:59:58.000Z",
+  "servers": [
+   {
+    "server": "10.0.0.1:80",
+    "state": "down",
+    "since": "2026-11-28T11:59:00.000Z",
+    "reason": "it answered \\"x\\"",
+    "restMs": 0,
+    "restLeftMs": 0
+   }
+  ]
+ }
+}
+`;
+
+Deno.test("a file that 0.1.0 wrote is of the service default, and one service alone is still written so", async () => {
+  await using folder = await makeFolder();
+  await Deno.writeTextFile(folder.file, OLD);
+  const known = new Map([["default", new Map([["10.0.0.1:80", SERVERS.get("10.0.0.1:80")!]])]]);
+  assertEquals(await loadStandings(folder.file, CONFIG, NOW), { known });
+  await saveStandings(folder.file, known, ago(2000));
+  assertEquals(await Deno.readTextFile(folder.file), OLD);
+});
+
+Deno.test("what is known of a service is believed by its own settings, and of a service that is gone not at all", async () => {
+  await using folder = await makeFolder();
+  await saveStandings(folder.file, KNOWN, ago(60_000));
+  const patient = { checkIntervalMs: 30_000, fall: 3 };
+  const found = await loadStandings(folder.file, (service) => service === "web" ? patient : CONFIG(), NOW);
+  assertEquals([...found.known.keys()], ["web"]);
+  await saveStandings(folder.file, KNOWN, ago(1000));
+  const left = await loadStandings(folder.file, (service) => service === "web" ? undefined : CONFIG(), NOW);
+  assertEquals([...left.known.keys()], ["default"]);
+});
 
 Deno.test("loadStandings() of a missing file knows nothing, without a warning", async () => {
   await using folder = await makeFolder();
@@ -59,6 +107,11 @@ const BROKEN = [
   ['{"format":"balancer-standings","version":1,"standings":{"at":"x","servers":[]}}', "its list of servers is not valid"],
   [
     '{"format":"balancer-standings","version":1,"standings":{"at":"2026-11-28T12:00:00Z","servers":[{"server":"a","state":"up"}]}}',
+    "its list of servers is not valid",
+  ],
+  [
+    '{"format":"balancer-standings","version":1,"standings":{"at":"2026-11-28T12:00:00Z","servers":[{"service":7,' +
+    '"server":"a:1","state":"draining","since":"2026-11-28T12:00:00Z"}]}}',
     "its list of servers is not valid",
   ],
   [
@@ -109,7 +162,7 @@ Deno.test("a byte that is changed anywhere makes the file useless, never wrong",
 
 Deno.test("the keeper writes what is known when it is disposed of, once", async () => {
   await using folder = await makeFolder();
-  let known: ReadonlyMap<string, KnownCondition> = KNOWN;
+  let known: Known = KNOWN;
   const keeper = new StandingsKeeper(folder.file, () => known);
   await keeper[Symbol.asyncDispose]();
   known = new Map();
@@ -120,7 +173,7 @@ Deno.test("the keeper writes what is known when it is disposed of, once", async 
 Deno.test("the keeper leaves no file where every server is up", async () => {
   await using folder = await makeFolder();
   await saveStandings(folder.file, KNOWN, new Date());
-  await new StandingsKeeper(folder.file, () => new Map())[Symbol.asyncDispose]();
+  await new StandingsKeeper(folder.file, () => new Map([["default", new Map()], ["web", new Map()]]))[Symbol.asyncDispose]();
   assertEquals(await folder.names(), []);
 });
 

@@ -1,4 +1,4 @@
-// The checks of many services share what a process may check: each service has its part, evenly in time, and idle ones cost nothing.
+// The checks of many services share what a process may check: each has its part, evenly in time, and idle ones cost nothing.
 
 import { assert, assertEquals, assertGreater, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import fc from "fast-check";
@@ -23,7 +23,7 @@ for (const [wants, total, level] of LEVELS) {
   });
 }
 
-Deno.test("fairLevel() gives all there is, nobody more than he wants, and nobody less than another who has more than he wants", () => {
+Deno.test("fairLevel() gives all there is, nobody more than he wants, and everybody who wants it an equal part", () => {
   const wants = fc.array(fc.double({ min: 0, max: 1000, noNaN: true }), { minLength: 1, maxLength: 50 });
   fc.assert(fc.property(wants, fc.integer({ min: 1, max: 5000 }), (wants, total) => {
     const level = fairLevel(wants, total);
@@ -130,7 +130,7 @@ Deno.test("a service with ten thousand servers takes nothing from one with three
   assertLessOrEqual(mostWithin(house.starts, 1000), CHECKS_PER_SECOND_MAX + 16);
 });
 
-Deno.test("a thousand services that come at once are checked one after another, each in its interval, from the first on", async () => {
+Deno.test("a thousand services that come at once are checked evenly and in their interval, from the first on", async () => {
   const house = new House();
   const services = house.open(1000, 10, 2000);
   assertEquals(house.budget.intervalMsOf(services[0]), 20_000);

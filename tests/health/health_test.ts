@@ -47,7 +47,7 @@ const PASSED: CheckResult = { passed: true };
 const REFUSED: CheckResult = { passed: false, reason: "connection refused", isGone: true };
 const NO_DESCRIPTOR: CheckResult = { passed: false, reason: "too many open files", isGone: false, isOwnFault: true };
 
-/** What happens to a server: a check that passes, that passes and asks to be drained, or fails, one that cannot be made, a client that fails or is accepted. */
+/** What happens to a server: a check that passes (and asks to be drained), fails or cannot be made, a client that fails or not. */
 type Event = "pass" | "ask" | "fail" | "void" | "client fails" | "client accepted";
 
 const EVENTS: readonly Event[] = ["pass", "ask", "fail", "void", "client fails", "client accepted"];
