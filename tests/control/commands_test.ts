@@ -3,7 +3,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import deno from "../../deno.json" with { type: "json" };
 import type { Address } from "../../lib/values/address.ts";
-import { Balancer } from "../../lib/balancer/balancer.ts";
 import type { CommandInput } from "../../lib/values/command_line.ts";
 import { parseConfig } from "../../lib/values/config.ts";
 import { ControlClient } from "../../lib/control/client.ts";
@@ -16,6 +15,7 @@ import { streams } from "../../lib/engine/streams/engine.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import type { ProgramName } from "../../lib/values/packaging.ts";
 import { ask, connect, echo, readBytes, sayName, soon, startServer, unusedAddress, writeText } from "../helpers.ts";
+import { type OneService, startBalancer } from "../one_service.ts";
 import { makePlace, outcomeOf } from "../programs.ts";
 import { until } from "../raw_socket.ts";
 import { needing } from "../tools.ts";
@@ -369,6 +369,7 @@ async function startTerminal(flags: Record<string, string> = {}) {
     http: null,
     localPorts: null,
     warnOf: () => [],
+    daemon: {},
     accessLog: null,
   };
   const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), settings: {}, warnings: [], ...files };
@@ -401,7 +402,7 @@ async function startTerminal(flags: Record<string, string> = {}) {
 }
 
 /** A connection that has had an answer. */
-async function openVia(balancer: Balancer): Promise<Deno.TcpConn> {
+async function openVia(balancer: OneService): Promise<Deno.TcpConn> {
   const client = await connect(balancer.address);
   await writeText(client, "x");
   await soon(readBytes(client, 1));

@@ -2,7 +2,6 @@
 
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { parseAddress } from "../../lib/values/address.ts";
-import { Balancer } from "../../lib/balancer/balancer.ts";
 import { LIMITS, parseConfig } from "../../lib/values/config.ts";
 import { ROUTES } from "../../lib/control/api.ts";
 import { ControlClient } from "../../lib/control/client.ts";
@@ -11,12 +10,13 @@ import { claimSocket, isListening } from "../../lib/control/socket.ts";
 import { streams } from "../../lib/engine/streams/engine.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import { ask, connect, echo, readBytes, readText, sayName, soon, startServer, WAIT_MAX_MS, writeText } from "../helpers.ts";
+import { type OneService, startBalancer } from "../one_service.ts";
 import { until } from "../raw_socket.ts";
 
 const ORDINARY = { weight: 1, connectionsMax: null };
 
 interface Control extends AsyncDisposable {
-  readonly balancer: Balancer;
+  readonly balancer: OneService;
   readonly path: string;
   readonly client: ControlClient;
   readonly stops: number[];
@@ -44,6 +44,7 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
     http: null,
     localPorts: null,
     warnOf: () => [],
+    daemon: {},
     accessLog: null,
     warnings: [],
   };
@@ -236,7 +237,7 @@ Deno.test("metrics are Prometheus text", async () => {
   await control.balancer.add(parseAddress("192.0.2.1:80"), ORDINARY);
   const { status, type, text } = await control.request("GET", "/metrics");
   assertEquals([status, type], [200, "text/plain; version=0.0.4; charset=utf-8"]);
-  assertStringIncludes(text, 'balancer_server_open_connections{server="192.0.2.1:80"} 0\n');
+  assertStringIncludes(text, 'balancer_server_open_connections{service="default",server="192.0.2.1:80"} 0\n');
   for (const line of text.trim().split("\n")) assertMatch(line, /^(#.*|[a-z_]+(\{[^}]*\})? [0-9.e+-]+|)$/);
 });
 

@@ -7,22 +7,22 @@ import { labels } from "../../lib/observe/exposition.ts";
 import { FAMILIES, type Measured, writeMetrics } from "../../lib/observe/metrics.ts";
 import { SERVER_STATES } from "../../lib/routing/availability.ts";
 
+const SERVERS = [
+  { name: "10.0.0.1:80", slot: 0, state: "up", weight: 1, sources: 1 },
+  { name: "[2001:db8::1]:443", slot: 3, state: "draining", weight: 7, sources: 2 },
+  { name: "db.example:80", slot: 2, state: "down", weight: 1, sources: 1 },
+  { name: "db.example:81", slot: 1, state: "down", weight: 1, sources: 1 },
+  { name: "db.example:82", slot: 1, state: "removing", weight: 1, sources: 1 },
+] as const;
+
 const MEASURED: Measured = {
   version: "1.2.3",
   engine: "streams",
   startedAtSeconds: 1_700_000_000.5,
   connectionsMax: 1000,
-  fingerprint: "0a1b2c3d",
   localPorts: 28_232,
-  services: [{ name: "default", index: 0 }],
   listeners: [{ index: 0, address: "127.0.0.1:8080", service: "default" }, { index: 1, address: "[::1]:8080", service: "default" }],
-  servers: [
-    { name: "10.0.0.1:80", slot: 0, state: "up", weight: 1, sources: 1 },
-    { name: "[2001:db8::1]:443", slot: 3, state: "draining", weight: 7, sources: 2 },
-    { name: "db.example:80", slot: 2, state: "down", weight: 1, sources: 1 },
-    { name: "db.example:81", slot: 1, state: "down", weight: 1, sources: 1 },
-    { name: "db.example:82", slot: 1, state: "removing", weight: 1, sources: 1 },
-  ],
+  services: [{ name: "default", index: 0, fingerprint: "0a1b2c3d", servers: SERVERS }],
 };
 
 /** The samples, by what stands before the value. */
@@ -70,7 +70,7 @@ const OWNERS = {
   process: [{}],
   service: MEASURED.services.map(({ name }) => ({ service: name })),
   listener: MEASURED.listeners.map(({ address, service }) => ({ listener: address, service })),
-  server: MEASURED.servers.map(({ name }) => ({ server: name })),
+  server: SERVERS.map(({ name }) => ({ service: "default", server: name })),
 };
 
 for (const [counter, row] of Object.entries(COUNTERS)) {
@@ -91,8 +91,8 @@ for (const fate of Object.keys(FATES)) {
   Deno.test(`writeMetrics() has the fate ${fate} of the process and of every server`, async () => {
     const samples = await readSamples(new Counters(allocateCounters(0, 4)));
     assertEquals(samples.get(`balancer_connection_fates_total{fate="${fate}"}`), 0);
-    for (const { name } of MEASURED.servers) {
-      assertEquals(samples.get(`balancer_server_fates_total{server="${name}",fate="${fate}"}`), 0);
+    for (const { name } of SERVERS) {
+      assertEquals(samples.get(`balancer_server_fates_total{service="default",server="${name}",fate="${fate}"}`), 0);
     }
   });
 }
@@ -111,16 +111,16 @@ Deno.test("writeMetrics() says what was counted, a server's numbers by its slot"
   const samples = await readSamples(counters);
   assertEquals(samples.get("balancer_accepted_connections_total"), 5);
   assertEquals(samples.get("balancer_open_connections"), 2);
-  assertEquals(samples.get('balancer_server_sent_bytes_total{server="10.0.0.1:80"}'), 2 ** 53);
-  assertEquals(samples.get('balancer_server_sent_bytes_total{server="[2001:db8::1]:443"}'), 7);
+  assertEquals(samples.get('balancer_server_sent_bytes_total{service="default",server="10.0.0.1:80"}'), 2 ** 53);
+  assertEquals(samples.get('balancer_server_sent_bytes_total{service="default",server="[2001:db8::1]:443"}'), 7);
   assertEquals(samples.get("balancer_moved_idle_connections_total"), 4);
   assertEquals(samples.get("balancer_moved_unanswered_connections_total"), 0);
-  assertEquals(samples.get('balancer_server_moved_away_connections_total{server="[2001:db8::1]:443"}'), 3);
-  assertEquals(samples.get('balancer_server_moved_away_connections_total{server="10.0.0.1:80"}'), 0);
+  assertEquals(samples.get('balancer_server_moved_away_connections_total{service="default",server="[2001:db8::1]:443"}'), 3);
+  assertEquals(samples.get('balancer_server_moved_away_connections_total{service="default",server="10.0.0.1:80"}'), 0);
   assertEquals(samples.get('balancer_connection_fates_total{fate="done"}'), 1);
   assertEquals(samples.get('balancer_connection_fates_total{fate="no_server"}'), 1);
-  assertEquals(samples.get('balancer_server_fates_total{server="[2001:db8::1]:443",fate="done"}'), 1);
-  assertEquals(samples.get('balancer_server_fates_total{server="10.0.0.1:80",fate="done"}'), 0);
+  assertEquals(samples.get('balancer_server_fates_total{service="default",server="[2001:db8::1]:443",fate="done"}'), 1);
+  assertEquals(samples.get('balancer_server_fates_total{service="default",server="10.0.0.1:80",fate="done"}'), 0);
 });
 
 Deno.test("writeMetrics() reads the counters anew every time", async () => {
@@ -135,7 +135,9 @@ Deno.test("writeMetrics() gives the histogram cumulative buckets, the last equal
   const counters = new Counters(allocateCounters(0, 4));
   for (const seconds of [0.0001, 0.0002, 0.5, 100]) counters.addConnect(3, seconds);
   const samples = await readSamples(counters);
-  for (const [name, own] of [["connectSeconds", ""], ["serverConnectSeconds", 'server="[2001:db8::1]:443"']] as const) {
+  for (
+    const [name, own] of [["connectSeconds", ""], ["serverConnectSeconds", 'service="default",server="[2001:db8::1]:443"']] as const
+  ) {
     const { metric, bounds } = HISTOGRAMS[name];
     const before = own === "" ? "" : `${own},`;
     const les = [...bounds.map((bound) => Number.isInteger(bound) ? `${bound}.0` : `${bound}`), "+Inf"];
@@ -145,7 +147,7 @@ Deno.test("writeMetrics() gives the histogram cumulative buckets, the last equal
     const behind = own === "" ? "" : `{${own}}`;
     assertEquals([samples.get(`${metric}_count${behind}`), samples.get(`${metric}_sum${behind}`)], [4, 100.5003]);
   }
-  assertEquals(samples.get('balancer_server_connect_seconds_count{server="10.0.0.1:80"}'), 0);
+  assertEquals(samples.get('balancer_server_connect_seconds_count{service="default",server="10.0.0.1:80"}'), 0);
 });
 
 Deno.test("writeMetrics() describes the balancer itself", async () => {
@@ -156,17 +158,19 @@ Deno.test("writeMetrics() describes the balancer itself", async () => {
   assertEquals(samples.get('balancer_servers{state="draining"}'), 1);
   assertEquals(samples.get('balancer_servers{state="removing"}'), 1);
   assertEquals([...samples.keys()].filter((sample) => sample.startsWith("balancer_servers{")).length, SERVER_STATES.length);
-  assertEquals(samples.get('balancer_server_weight{server="[2001:db8::1]:443"}'), 7);
+  assertEquals(samples.get('balancer_server_weight{service="default",server="[2001:db8::1]:443"}'), 7);
   assertEquals(samples.get("balancer_open_connections_max"), 1000);
   assertEquals(samples.get('balancer_info{version="1.2.3",engine="streams"}'), 1);
-  assertEquals(samples.get('balancer_ring_info{fingerprint="0a1b2c3d"}'), 1);
+  assertEquals(samples.get('balancer_ring_info{service="default",fingerprint="0a1b2c3d"}'), 1);
   assertEquals(samples.get("process_start_time_seconds"), 1_700_000_000.5);
 });
 
 Deno.test("writeMetrics() says the state of each server in words", async () => {
   const samples = await readSamples(new Counters(allocateCounters(0, 4)));
-  for (const { name, state } of MEASURED.servers) {
-    const states = SERVER_STATES.filter((state) => samples.get(`balancer_server_state{server="${name}",state="${state}"}`) === 1);
+  for (const { name, state } of SERVERS) {
+    const states = SERVER_STATES.filter((state) =>
+      samples.get(`balancer_server_state{service="default",server="${name}",state="${state}"}`) === 1
+    );
     assertEquals(states, [state]);
   }
 });
@@ -174,7 +178,7 @@ Deno.test("writeMetrics() says the state of each server in words", async () => {
 Deno.test("writeMetrics() relates open connections to the local ports, where those are known", async () => {
   const counters = new Counters(allocateCounters(0, 4));
   counters.raiseOf(3, "serverOpen", 2 * 7058); // from two addresses
-  const metric = 'balancer_server_local_ports_ratio{server="[2001:db8::1]:443"}';
+  const metric = 'balancer_server_local_ports_ratio{service="default",server="[2001:db8::1]:443"}';
   assertEquals((await readSamples(counters)).get(metric), 0.25);
   assertEquals((await readSamples(counters, { ...MEASURED, localPorts: null })).get(metric), undefined);
 });
@@ -211,14 +215,20 @@ Deno.test("writeMetrics() lets other work through while it writes of very many s
   );
   let turns = 0;
   const counting = setInterval(() => turns++, 0);
-  const { text } = await writeMetrics(new Counters(allocateCounters(0, 4000)), { ...MEASURED, servers });
+  const { text } = await writeMetrics(new Counters(allocateCounters(0, 4000)), {
+    ...MEASURED,
+    services: [{ ...MEASURED.services[0], servers }],
+  });
   clearInterval(counting);
   assert(turns > 0, "nothing else had a turn");
   assertEquals(text.split("\nbalancer_server_weight{").length, 4001);
 });
 
 Deno.test("writeMetrics() works without servers", async () => {
-  const samples = await readSamples(new Counters(allocateCounters(0, 4)), { ...MEASURED, servers: [] });
+  const samples = await readSamples(new Counters(allocateCounters(0, 4)), {
+    ...MEASURED,
+    services: [{ ...MEASURED.services[0], servers: [] }],
+  });
   assertEquals(samples.get('balancer_servers{state="up"}'), 0);
   assertEquals([...samples.keys()].filter((sample) => sample.includes("server=")), []);
 });

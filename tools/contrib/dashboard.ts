@@ -5,7 +5,7 @@
  */
 
 import { allocateCounters, Counters } from "../../lib/observe/counters.ts";
-import { label } from "../../lib/observe/exposition.ts";
+import { labels } from "../../lib/observe/exposition.ts";
 import { FAMILIES, type Family, type Measured } from "../../lib/observe/metrics.ts";
 import { SERVER_STATES, type ServerState } from "../../lib/routing/availability.ts";
 import { DATASOURCE, layOut, type Panel, type Query, type Row } from "./panels.ts";
@@ -29,8 +29,8 @@ function here(metric: string, matchers = "", suffix?: "_bucket"): string {
 
 /** The time that so much of the connections of each (`by`) were faster than. */
 function quantile(part: number, metric: string, by: string, matchers = HERE): string {
-  const labels = by === "" ? "le" : `${by}, le`;
-  return `histogram_quantile(${part}, sum by (${labels}) (rate(${select(metric, matchers, "_bucket")}${RATE})))`;
+  const kept = by === "" ? "le" : `${by}, le`;
+  return `histogram_quantile(${part}, sum by (${kept}) (rate(${select(metric, matchers, "_bucket")}${RATE})))`;
 }
 
 const P50_P99: readonly Query[] = [0.5, 0.99].map((part) => ({
@@ -146,11 +146,11 @@ interface Column {
 
 function rateOf(metric: string, matchers = ""): string {
   const all = matchers === "" ? SERVER : `${SERVER},${matchers}`;
-  return `sum by (instance, server) (rate(${select(metric, all)}${RATE}))`;
+  return `sum by (instance, service, server) (rate(${select(metric, all)}${RATE}))`;
 }
 
 function valueOf(metric: string): string {
-  return `sum by (instance, server) (${select(metric, SERVER)})`;
+  return `sum by (instance, service, server) (${select(metric, SERVER)})`;
 }
 
 const COLUMNS: readonly Column[] = [
@@ -160,7 +160,7 @@ const COLUMNS: readonly Column[] = [
   { title: "Refused/s", expr: rateOf("balancer_server_connect_failures_total"), unit: "cps" },
   { title: "Bad ends/s", expr: rateOf("balancer_server_fates_total", IS_BAD), unit: "cps" },
   { title: "Moved away/s", expr: rateOf("balancer_server_moved_away_connections_total"), unit: "cps" },
-  { title: "Connect p99", expr: quantile(0.99, "balancer_server_connect_seconds", "instance, server", SERVER), unit: "s" },
+  { title: "Connect p99", expr: quantile(0.99, "balancer_server_connect_seconds", "instance, service, server", SERVER), unit: "s" },
   { title: "To server", expr: rateOf("balancer_server_sent_bytes_total"), unit: "Bps" },
   { title: "From server", expr: rateOf("balancer_server_received_bytes_total"), unit: "Bps" },
   { title: "Failed checks/s", expr: rateOf("balancer_server_checks_total", 'outcome!~"passed|asks_to_drain"'), unit: "cps" },
@@ -179,7 +179,7 @@ const SERVERS: Panel = {
   width: 24,
   height: 10,
   queries: [
-    { expr: `max by (instance, server, state) (${select("balancer_server_state", SERVER)} == 1)`, format: "table" },
+    { expr: `max by (instance, service, server, state) (${select("balancer_server_state", SERVER)} == 1)`, format: "table" },
     ...COLUMNS.map(({ expr }): Query => ({ expr, format: "table" })),
   ],
   overrides: [
@@ -201,9 +201,10 @@ const SERVERS: Panel = {
       options: {
         excludeByName: { Time: true, "Value #A": true },
         indexByName: Object.fromEntries(
-          ["server", "state", "instance", ...COLUMNS.map((_, i) => fieldOf(i))].map((name, i) => [name, i]),
+          ["service", "server", "state", "instance", ...COLUMNS.map((_, i) => fieldOf(i))].map((name, i) => [name, i]),
         ),
         renameByName: {
+          service: "Service",
           server: "Server",
           state: "State",
           instance: "Balancer",
@@ -222,12 +223,12 @@ const BALANCERS: Panel = {
   type: "table",
   title: "Balancers",
   description:
-    "Version, engine and fingerprint of the ring. Equal fingerprints: every client gets the same server on each of them.",
+    "Version, engine and fingerprint of the ring of each service. Equal fingerprints: every client gets the same server on each of them.",
   width: 24,
   height: 5,
   queries: [
     { expr: `max by (instance, version, engine) (${here("balancer_info")})`, format: "table" },
-    { expr: `max by (instance, fingerprint) (${here("balancer_ring_info")})`, format: "table" },
+    { expr: `max by (instance, service, fingerprint) (${here("balancer_ring_info")})`, format: "table" },
     { expr: `time() - max by (instance) (${here("process_start_time_seconds")})`, format: "table" },
   ],
   overrides: [{ matcher: { id: "byName", options: "Runs for" }, properties: [{ id: "unit", value: "dtdurations" }] }],
@@ -242,6 +243,7 @@ const BALANCERS: Panel = {
           instance: "Balancer",
           version: "Version",
           engine: "Engine",
+          service: "Service",
           fingerprint: "Fingerprint",
           "Value #C": "Runs for",
         },
@@ -276,19 +278,22 @@ const EXAMPLE: Measured = {
   engine: "",
   startedAtSeconds: 0,
   connectionsMax: 1,
-  fingerprint: "",
   localPorts: 1,
-  services: [{ name: "", index: 0 }],
+  services: [{
+    name: "",
+    index: 0,
+    fingerprint: "",
+    servers: [{ name: "", slot: 0, state: "up", weight: 1, sources: 1 }],
+  }],
   listeners: [{ index: 0, address: "", service: "" }],
-  servers: [{ name: "", slot: 0, state: "up", weight: 1, sources: 1 }],
 };
 
 /** The labels of a metric, read from an example of it. */
 function labelsOf(family: Family): string[] {
   const counters = new Counters(allocateCounters(0, 1));
-  const server = { ...EXAMPLE.servers[0], label: label("server", "") };
-  const [[labels]] = "samples" in family ? family.samples(counters, EXAMPLE) : family.samplesOf(counters, server, EXAMPLE);
-  return [...labels.matchAll(/([a-z]+)="/g)].map(([, name]) => name);
+  const server = { ...EXAMPLE.services[0].servers[0], label: labels({ service: "", server: "" }) };
+  const [[text]] = "samples" in family ? family.samples(counters, EXAMPLE) : family.samplesOf(counters, server, EXAMPLE);
+  return [...text.matchAll(/([a-z]+)="/g)].map(([, name]) => name);
 }
 
 function unitOf(name: string): string {
