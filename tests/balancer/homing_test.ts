@@ -31,7 +31,8 @@ const SERVICE: HomingService = {
 };
 
 function connection(id: number, slot: number, options: Partial<OpenConnection> = {}): OpenConnection {
-  return { id, slot, facts: 0, quietForMs: 1000, replays: 0, ageMs: 0, ip: Uint8Array.of(192, 0, 2, id), port: 1, ...options };
+  const ip = Uint8Array.of(192, 0, 2, id);
+  return { id, service: 0, slot, facts: 0, quietForMs: 1000, replays: 0, ageMs: 0, ip, port: 1, ...options };
 }
 
 /** Homing over these connections, which never arrive. `sent`: the ids in the order in which they were sent. */

@@ -1,18 +1,15 @@
 // Policies, tiers, fail-back and the maximum age, as clients find them, on every engine.
 
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
-import { Balancer } from "../../lib/balancer/balancer.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
-import { parseConfig } from "../../lib/values/config.ts";
 import { assertFatesAddUp, connect, echo, readBytes, startServer, type TestServer, writeText } from "../helpers.ts";
+import { type OneService, startBalancer as startOne } from "../one_service.ts";
 import { until } from "../raw_socket.ts";
 
-/** A balancer without checks, whose connections may go elsewhere between two exchanges. */
-function startBalancer(engine: EngineKind, flags: Record<string, string> = {}): Balancer {
-  const config = parseConfig({ check: "off", workers: "2", key: "ip:port", redistribute: "idle", quiet: "30ms", ...flags });
-  const listener = engine.listen({ host: "127.0.0.1", port: 0 }, config);
-  return new Balancer({ engine, listener, config, connectionsMax: 1000 });
+/** A balancer whose connections may go elsewhere between two exchanges. */
+function startBalancer(engine: EngineKind, flags: Record<string, string> = {}): Promise<OneService> {
+  return startOne({ engine, flags: { key: "ip:port", redistribute: "idle", quiet: "30ms", ...flags } });
 }
 
 interface Clients extends Disposable {
@@ -20,7 +17,7 @@ interface Clients extends Disposable {
 }
 
 /** So many clients that stay; each has had an answer. */
-async function openClients(balancer: Balancer, count: number): Promise<Clients> {
+async function openClients(balancer: OneService, count: number): Promise<Clients> {
   const sockets: Deno.TcpConn[] = [];
   for (let i = 0; i < count; i++) {
     const socket = await connect(balancer.address);
@@ -35,14 +32,14 @@ async function exchange(socket: Deno.TcpConn): Promise<void> {
   assertEquals(new TextDecoder().decode(await readBytes(socket, 5)), "hello");
 }
 
-function openOf(balancer: Balancer, servers: readonly TestServer[]): number[] {
+function openOf(balancer: OneService, servers: readonly TestServer[]): number[] {
   return servers.map(({ name }) => balancer.get(name).open);
 }
 
 /** Two servers, of tier 0 and of tier 1. */
 async function startTiers(engine: EngineKind, flags: Record<string, string> = {}) {
   const servers = [startServer(echo), startServer(echo)];
-  const balancer = startBalancer(engine, flags);
+  const balancer = await startBalancer(engine, flags);
   for (const [tier, { address }] of servers.entries()) await balancer.add(address, { tier });
   const [first, second] = servers;
   return {
@@ -67,7 +64,7 @@ for (const [policy, slack] of [["least-connections", 1], ["round-robin", 4], ["r
     await using two = startServer(echo);
     await using small = startServer(echo);
     await using drained = startServer(echo);
-    await using balancer = startBalancer(engine, { policy, "load-bound": "off" });
+    await using balancer = await startBalancer(engine, { policy, "load-bound": "off" });
     await balancer.add(one.address, { weight: 1 });
     await balancer.add(two.address, { weight: 2 });
     await balancer.add(small.address, { weight: 2, connectionsMax: 3 });
@@ -83,7 +80,7 @@ for (const [policy, slack] of [["least-connections", 1], ["round-robin", 4], ["r
 
 CASES["first fills the servers one after the other"] = async (engine) => {
   const servers = [startServer(echo), startServer(echo), startServer(echo)];
-  await using balancer = startBalancer(engine, { policy: "first" });
+  await using balancer = await startBalancer(engine, { policy: "first" });
   for (const { address } of servers) await balancer.add(address, { connectionsMax: 4 });
   using _ = await openClients(balancer, 6);
   const inOrder = servers.toSorted((a, b) => a.address.port - b.address.port); // all have one address
@@ -140,7 +137,7 @@ CASES["with a minimum of two usable servers the next tier helps the one that is 
 CASES["an old connection moves to its owner, a young one stays"] = async (engine) => {
   await using one = startServer(echo);
   await using two = startServer(echo);
-  await using balancer = startBalancer(engine, { "max-age": "1s", "age-jitter": "0%" });
+  await using balancer = await startBalancer(engine, { "max-age": "1s", "age-jitter": "0%" });
   await balancer.add(one.address, {});
   using clients = await openClients(balancer, 8);
   await balancer.add(two.address, { weight: 200 });
