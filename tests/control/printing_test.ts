@@ -246,7 +246,7 @@ const STATE_PLAN: StatePlan = {
   },
 };
 
-Deno.test("printStatePlan() says what changes in each service, who moves where, what becomes of connections, and which bounds are hit", () => {
+Deno.test("printStatePlan() says of each service what changes, who moves where, and what becomes of connections", () => {
   assertEquals(printStatePlan(STATE_PLAN).split("\n"), [
     "~ service web",
     "    ~ redistribute: new -> idle",

@@ -297,7 +297,7 @@ Deno.test("planTransition(): what it says of connections and bounds is what happ
   );
 });
 
-Deno.test("planTransition() lists the connections of servers already on their way out exactly if the new policy treats them otherwise", () => {
+Deno.test("planTransition() lists connections that are leaving already only if the new policy treats them otherwise", () => {
   fc.assert(
     fc.property(anyPolicy, anyPolicy, anyConnections([1]), (policyBefore, policyAfter, connections) => {
       const before = [member(0), member(1, { isDrained: true })];
@@ -316,7 +316,7 @@ Deno.test("planTransition() lists the connections of servers already on their wa
   );
 });
 
-Deno.test("planTransition() of a drain: its clients go where a removal would send them, and connections that cannot leave may finish", () => {
+Deno.test("planTransition() of a drain: clients go where a removal would send them; who cannot leave may finish", () => {
   const before = [member(0), member(1), member(2)];
   const after = [member(0), member(1, { isDrained: true }), member(2)];
   const connections = [connectionOf(1, 1, IDLE), connectionOf(1, 2, IDLE | FACT.pinned), connectionOf(0, 3, IDLE)];
@@ -438,7 +438,7 @@ Deno.test("planTransition() of 1,000 servers and 100,000 connections takes no lo
   const load: Load = { open: 100_000, unavailableWeight: 0, openOf: () => 100, availabilityOf: () => AVAILABILITY.full };
   const startedMs = performance.now();
   const plan = planTransition({ before, after, drained: new Set(), policyBefore: POLICY, policyAfter: POLICY, load, connections });
-  assertLess(performance.now() - startedMs, 20_000); // 0.6 s on an idle machine
+  assertLess(performance.now() - startedMs, 20_000); // it takes less than 1 s of a processor
   assertEquals(countOf(plan.connections, "moves"), 50_000);
   assertEquals(plan.clients.movedShare !== null && plan.clients.flows.length, 100);
 });
