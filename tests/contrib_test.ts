@@ -133,8 +133,8 @@ Deno.test("every alert asks for metrics that there are, and says what to do", ()
 });
 
 const FATE = 'balancer_connection_fates_total{job="balancer",instance="a",fate=';
-const CHECK = 'balancer_server_checks_total{job="balancer",instance="a",server="s",outcome=';
-const STATE = 'balancer_server_state{job="balancer",instance="a",server="s",state="down"}';
+const CHECK = 'balancer_server_checks_total{job="balancer",instance="a",service="default",server="s",outcome=';
+const STATE = 'balancer_server_state{job="balancer",instance="a",service="default",server="s",state="down"}';
 
 /** What makes each alert fire, minute by minute, and when; and what does not. */
 const PLAYED: Readonly<Record<keyof typeof ALERTS, { fires: readonly string[]; at: string; not: readonly string[] }>> = {
@@ -156,14 +156,19 @@ const PLAYED: Readonly<Record<keyof typeof ALERTS, { fires: readonly string[]; a
     not: ['balancer_open_connections{instance="a"} 79x20', 'balancer_open_connections_max{instance="a"} 100x20'],
   },
   BalancerLocalPortsRunOut: {
-    fires: ['balancer_server_local_ports_ratio{instance="a",server="s"} 0.81x20'],
+    fires: ['balancer_server_local_ports_ratio{instance="a",service="default",server="s"} 0.81x20'],
     at: "6m",
-    not: ['balancer_server_local_ports_ratio{instance="a",server="s"} 0.79x20'],
+    not: ['balancer_server_local_ports_ratio{instance="a",service="default",server="s"} 0.79x20'],
   },
   BalancerRingsDiffer: {
-    fires: ["a", "b"].map((it) => `balancer_ring_info{job="balancer",instance="${it}",fingerprint="${it}"} 1x20`),
+    fires: ["a", "b"].map((it) => `balancer_ring_info{job="balancer",instance="${it}",service="default",fingerprint="${it}"} 1x20`),
     at: "6m",
-    not: ["a", "b"].map((it) => `balancer_ring_info{job="balancer",instance="${it}",fingerprint="f"} 1x20`),
+    // The services of a balancer have rings of their own.
+    not: ["a", "b"].flatMap((instance) =>
+      ["web", "db"].map((service) =>
+        `balancer_ring_info{job="balancer",instance="${instance}",service="${service}",fingerprint="${service}"} 1x20`
+      )
+    ),
   },
   BalancerNoClients: {
     fires: ['balancer_accepted_connections_total{instance="a"} 0+10x60 600x20'],
@@ -225,17 +230,20 @@ Deno.test(await needing("promtool finds no fault with the metrics", "promtool", 
     engine: "streams",
     startedAtSeconds: 1_700_000_000.5,
     connectionsMax: 1000,
-    fingerprint: "0a1b2c3d",
     localPorts: 28_232,
-    services: [{ name: "default", index: 0 }],
-    listeners: [{ index: 0, address: "[::1]:8080", service: "default" }],
-    servers: [{ name: "10.0.0.1:80", slot: 0, state: "up", weight: 1, sources: 1 }, {
-      name: "[::1]:80",
-      slot: 1,
-      state: "down",
-      weight: 2,
-      sources: 1,
+    services: [{
+      name: "default",
+      index: 0,
+      fingerprint: "0a1b2c3d",
+      servers: [{ name: "10.0.0.1:80", slot: 0, state: "up", weight: 1, sources: 1 }, {
+        name: "[::1]:80",
+        slot: 1,
+        state: "down",
+        weight: 2,
+        sources: 1,
+      }],
     }],
+    listeners: [{ index: 0, address: "[::1]:8080", service: "default" }],
   };
   const counters = new Counters(allocateCounters(0, 2));
   counters.addConnect(1, 0.02);

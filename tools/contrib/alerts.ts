@@ -83,11 +83,11 @@ export const ALERTS: Readonly<Record<string, Alert>> = {
       "or spread the clients over more servers.",
   },
   BalancerRingsDiffer: {
-    expr: `count by (job) (count by (job, fingerprint) (${select("balancer_ring_info")})) > 1`,
+    expr: `count by (job, service) (count by (job, service, fingerprint) (${select("balancer_ring_info")})) > 1`,
     for: "5m",
     severity: "warning",
-    summary: "Balancers of job {{ $labels.job }} send clients to different servers",
-    when: "balancers of one job have rings with different fingerprints",
+    summary: "Balancers of job {{ $labels.job }} send clients of service {{ $labels.service }} to different servers",
+    when: "balancers of one job have rings with different fingerprints for one service",
     description:
       "A client that comes to another balancer gets another server. Their pools differ in a server or a weight: compare " +
       "balancerctl list on each of them. Balancers that are to differ belong in different jobs.",

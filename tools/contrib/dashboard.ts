@@ -223,7 +223,8 @@ const BALANCERS: Panel = {
   type: "table",
   title: "Balancers",
   description:
-    "Version, engine and fingerprint of the ring of each service. Equal fingerprints: every client gets the same server on each of them.",
+    "Version, engine and fingerprint of the ring of each service. Equal fingerprints: every client of the service gets the same " +
+    "server on each of them.",
   width: 24,
   height: 5,
   queries: [
