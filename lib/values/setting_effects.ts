@@ -1,6 +1,6 @@
 /** What a change of a service's setting means while the service runs, for `service set` and the docs. */
 
-import { SETTINGS, type ServiceConfig } from "./config.ts";
+import { type ServiceConfig, SETTINGS } from "./config.ts";
 
 /** For whom a changed setting holds, and from when on. */
 export const EFFECTS = {

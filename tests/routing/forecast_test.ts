@@ -13,6 +13,7 @@ import { decide, FACT, onServerBytes, type RedistributionPolicy } from "../../li
 import { buildRing, firstOnRing, type Ring } from "../../lib/routing/ring.ts";
 import { boundOf, type Choice, type Load, nextServer } from "../../lib/routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../../lib/routing/routing_table.ts";
+import { newTurns } from "../../lib/routing/candidates.ts";
 
 const POLICY: RedistributionPolicy = { redistribute: "idle", quietMs: 250, replaysMax: 1, replayBytesMax: 65_536 };
 const KEY = parseKeyRule("ip");
@@ -75,6 +76,8 @@ function requestOf({ before, after, connections, loadBound, policyBefore, policy
   const load: Load = {
     open: connections.length,
     unavailableWeight: before.reduce((sum, { number, weight, isDrained }) => isDrained || down.has(number) ? sum + weight : sum, 0),
+    tiersInUse: 0,
+    turns: newTurns(),
     openOf: (slot) => {
       assert(slot >= 0, "a new server has no counters");
       return connections.filter((connection) => connection.slot === slot).length;
@@ -131,7 +134,8 @@ class Pool {
     };
     let unavailableWeight = 0;
     for (const { slot, weight } of after.servers) if (availabilityOf(slot) < 0) unavailableWeight += weight;
-    this.load = { open: load.open, unavailableWeight, availabilityOf, openOf: (slot) => this.open.get(slot) ?? 0 };
+    const openOf = (slot: number) => this.open.get(slot) ?? 0;
+    this.load = { open: load.open, unavailableWeight, tiersInUse: 0, turns: newTurns(), availabilityOf, openOf };
   }
 
   /** Leads a connection to another server, as an engine does. */
@@ -382,16 +386,17 @@ Deno.test("planTransition() of another key rule: clients are dealt out anew", ()
   const plan = planTransition({ ...request, after, connections });
   assert(plan.clients.movedShare !== null && Math.abs(plan.clients.movedShare - 0.5) < 0.03);
   const isMoved = ({ ip, port }: PlannedConnection) =>
-    ownerName(request.before.ring, clientKey(KEY, ip, port)) !== ownerName(after.ring, clientKey(after.key, ip, port));
+    ownerName(request.before.tiers[0].ring, clientKey(KEY, ip, port)) !==
+      ownerName(after.tiers[0].ring, clientKey(after.key, ip, port));
   assertEquals(plan.connections.reduce((sum, { count }) => sum + count, 0), connections.filter(isMoved).length);
 });
 
 Deno.test("planTransition() where clients have no owners says why, and foresees only the connections of servers that go", () => {
   const connections = [...clientsOf(0, 3, IDLE), ...clientsOf(1, 5, ASKS)];
   const request = requestOf(caseOf({ before: [member(0), member(1)], after: [member(1, { weight: 3 }), member(2)], connections }));
-  const unforeseen = "the policy least-connections decides when a client comes";
-  const plan = planTransition({ ...request, unforeseen });
-  assertEquals(plan.clients, { movedShare: null, why: unforeseen });
+  const after = { ...request.after, policy: "least-connections" as const };
+  const plan = planTransition({ ...request, after });
+  assertEquals(plan.clients, { movedShare: null, why: "with policy least-connections a client has no server before it comes" });
   assertEquals(plan.connections, [{ state: "idle", count: 3, outcome: "moves" }]);
   assertEquals(plan.servers.added, [nameOf(2)]);
 });
@@ -435,7 +440,8 @@ Deno.test("planTransition() of 1,000 servers and 100,000 connections takes no lo
   const before = pool(0, () => 1, (number) => number);
   const after = pool(slots - 1000, (number) => 1 + number % 2, (number) => number < 1000 ? number : newSlot(number));
   const connections = Array.from({ length: 100_000 }, (_, client) => connectionOf(client % 1000, client * 7919, IDLE));
-  const load: Load = { open: 100_000, unavailableWeight: 0, openOf: () => 100, availabilityOf: () => AVAILABILITY.full };
+  const idle = { tiersInUse: 0, turns: newTurns(), openOf: () => 100, availabilityOf: () => AVAILABILITY.full };
+  const load: Load = { open: 100_000, unavailableWeight: 0, ...idle };
   const startedMs = performance.now();
   const plan = planTransition({ before, after, drained: new Set(), policyBefore: POLICY, policyAfter: POLICY, load, connections });
   assertLess(performance.now() - startedMs, 20_000); // it takes less than 1 s of a processor
