@@ -57,9 +57,9 @@ const always = { new: MOVED, unanswered: MOVED, idle: MOVED };
 const MUTE: Verdicts = { ...MOVED, end: "passOn" };
 const mute = { new: MUTE, unanswered: MUTE, idle: MUTE };
 const onlyIdle = { new: KEPT, unanswered: KEPT, idle: MOVED };
-/** Facts that a level does not lead to are judged as they are: what is recorded may be said again. */
-const replayed = { new: REPLAYED, unanswered: REPLAYED, idle: REPLAYED };
-const asked = { new: ASKED, unanswered: ASKED, idle: ASKED };
+/** What was recorded while another level was set is not said again at level new. */
+const replayed = { new: KEPT, unanswered: REPLAYED, idle: REPLAYED };
+const asked = { new: KEPT, unanswered: ASKED, idle: ASKED };
 
 const TABLE: Readonly<Record<string, Row>> = {
   "nothing said": { facts: 0, isQuiet: true, state: "unsent", verdicts: always },
