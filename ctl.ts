@@ -33,7 +33,13 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     const parsed = parseCommandLine(programOf(pages), argv, pages.out);
     if ("text" in parsed) return print(parsed.text, pages.out);
-    using context = contextOf(parsed.input, { style: pages.out.style, say, show: terminalLine(), confirm: asker(), takeInterrupts });
+    using context = contextOf(parsed.input, {
+      style: pages.out.style,
+      say,
+      show: terminalLine(),
+      confirm: asker(),
+      takeInterrupts,
+    });
     const { text, exit } = await parsed.command.run(parsed.input, context);
     print(text, pages.out);
     return exit;

@@ -42,7 +42,7 @@ import { whyNotReady } from "./lib/balancer/readiness.ts";
 import { Lock } from "./lib/control/lock.ts";
 import { type AccessOutput, openAccessOutput } from "./lib/observe/access_output.ts";
 import { endLogging, logger, reopenLog, setUpLogging } from "./lib/observe/log.ts";
-import { DEFAULT_NAME, findPaths, folderOf, parseName, type Paths, pathFrom } from "./lib/values/paths.ts";
+import { DEFAULT_NAME, findPaths, folderOf, parseName, pathFrom, type Paths } from "./lib/values/paths.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
 import { loadAuthorities } from "./lib/balancer/trust.ts";

@@ -268,6 +268,8 @@ export interface TestEngine extends AsyncDisposable {
   setLists(lists: ClientLists): Promise<void>;
   /** Has the connections of a server leave it: `leaving` as they may, `expired` at once or be cut. */
   leave(slot: number, availability: "draining" | "expired"): void;
+  /** Changes settings of the service; resolves when they hold for every new client. */
+  change(config: Partial<ServiceEngineConfig>): Promise<void>;
   /** Publishes a table of these servers; resolves when it holds for every new client. */
   publish(servers: readonly TableServer[]): Promise<void>;
 }
@@ -305,7 +307,8 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   const clients = new ClientTable(allocateClients(1, 1024));
   const listener = kind.listen({ host, port: 0 }, engineConfig);
   const served = { listener, service: 0, portOffset: 0 };
-  const publication = (): Publication => ({ services: [{ table, config: engineConfig, lists }], listeners: [served] });
+  let settings: ServiceEngineConfig = engineConfig;
+  const publication = (): Publication => ({ services: [{ table, config: settings, lists }], listeners: [served] });
   const engine = kind.create({
     startId: "00000000000000ff",
     publication: publication(),
@@ -341,6 +344,10 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     wouldBeRefused,
     clients,
     availabilities,
+    change(config) {
+      settings = { ...settings, ...config };
+      return engine.update(publication());
+    },
     setLists(next) {
       lists = next;
       return engine.update(publication());

@@ -101,20 +101,39 @@ function withOffsets(template: string, values: Readonly<Record<string, string | 
 const WORKER_URL = 'new URL("./worker.ts", import.meta.url)';
 const WORKER = "lib/engine/epoll/worker.ts";
 
-/** Makes one script of a program and the packages it uses; the script of its workers, if it has any, becomes a text in it. */
+/** A package that few commands need: it stays a text until one does, because reading it as code would slow every start. */
+const LATE_PACKAGE = "yaml";
+const LATE_IMPORT = `import("${LATE_PACKAGE}")`;
+
+/** Makes one script of a program and the packages it uses; what runs apart or later becomes a text in it. */
 async function bundle(name: ProgramName): Promise<string> {
-  const program = await bundleScript(MAINS[name]);
-  const [before, after, ...more] = program.split(WORKER_URL);
-  if (after === undefined && name === "balancerctl") return program;
-  if (after === undefined || more.length > 0) throw new Error(`The bundle of ${name} must name its workers' script once`);
-  const script = JSON.stringify(await bundleScript(WORKER));
-  return `${before}URL.createObjectURL(new Blob([${script}], { type: "text/javascript" }))${after}`;
+  const program = await withText(await bundleScript(MAINS[name], ["--external", LATE_PACKAGE]), LATE_IMPORT, async () => {
+    const late = await bundleScript(import.meta.resolve(LATE_PACKAGE));
+    // It requires modules of the runtime, relative to a file that a text does not have.
+    return `import(${urlOf(late.replaceAll("import.meta.url", '"file:///"'))})`;
+  });
+  const whole = await withText(program, WORKER_URL, async () => urlOf(await bundleScript(WORKER)));
+  if (name === "balancer" && whole === program) throw new Error("The bundle of balancer must name its workers' script");
+  return whole;
 }
 
-async function bundleScript(path: string): Promise<string> {
+/** The script with something else in the one place of `part`; as it is where there is none. */
+async function withText(script: string, part: string, make: () => Promise<string>): Promise<string> {
+  const [before, after, ...more] = script.split(part);
+  if (after === undefined) return script;
+  if (more.length > 0) throw new Error(`The bundle must have ${part} once`);
+  return `${before}${await make()}${after}`;
+}
+
+/** An expression for the URL of a script. */
+function urlOf(script: string): string {
+  return `URL.createObjectURL(new Blob([${JSON.stringify(script)}], { type: "text/javascript" }))`;
+}
+
+async function bundleScript(path: string, flags: readonly string[] = []): Promise<string> {
   const output = await Deno.makeTempFile({ suffix: ".js" });
   try {
-    const { success, complaint } = await runDeno(["bundle", "-q", "--output", output, path]);
+    const { success, complaint } = await runDeno(["bundle", "-q", ...flags, "--output", output, path]);
     if (!success) throw new Error(`deno bundle failed: ${complaint}`);
     return await Deno.readTextFile(output);
   } finally {

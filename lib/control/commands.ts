@@ -29,6 +29,7 @@ import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { parseListener } from "../values/listener_text.ts";
 import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName, parseServiceName, pathFrom } from "../values/paths.ts";
 import { printableIn, toJson } from "../values/printable.ts";
+import { effectOf } from "../values/setting_effects.ts";
 import { formatServerSettings, parseServerSettings, SERVER_SETTINGS } from "../values/server_settings.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
 import type { DeclaredState } from "../values/declared_state.ts";
@@ -321,12 +322,13 @@ export const COMMANDS = {
     examples: ["balancerctl service set web --redistribute idle --idle-timeout 1h"],
     arguments: ["name"],
     options: SERVICE_OPTIONS.map(({ default: _, value = "on|off", ...option }) => ({ ...option, value })),
-    act: ({ arguments: [service], options }, { client }) => {
-      const settings = serviceSettings(options);
-      if (Object.keys(settings).length > 0) return client.setService(parseServiceName(service), settings);
-      throw new OperatorError("usage", "Nothing to change: give a setting; balancerctl service set --help lists them");
-    },
-    print: ({ service, settings, warnings }) => [...warnings, `Service ${service}: ${describeSettings(settings)}`].join("\n"),
+    act: ({ arguments: [service], options }, { client }) => setService(parseServiceName(service), serviceSettings(options), client),
+    print: ({ service, settings, warnings, changed }) =>
+      [
+        ...warnings,
+        `Service ${service}: ${describeSettings(settings)}`,
+        ...changed.map((flag) => `--${flag} ${effectOf(flag)}`),
+      ].join("\n"),
   }),
   "service listen": command({
     group: "Services",
@@ -586,6 +588,17 @@ async function list(
   const lists = [];
   for (const { service } of present) lists.push({ service, ...await clientOf(service).list() });
   return { services: lists };
+}
+
+/** Changes settings of a service. Returns the service and the flags of what was given. */
+async function setService(
+  service: string,
+  settings: Record<string, string>,
+  client: ControlClient,
+): Promise<Answers["service"] & { changed: string[] }> {
+  const changed = Object.keys(settings);
+  if (changed.length > 0) return { ...await client.setService(service, settings), changed };
+  throw new OperatorError("usage", "Nothing to change: give a setting; balancerctl service set --help lists them");
 }
 
 /** The settings of a service that options give; a switch as "on". */

@@ -6,7 +6,7 @@
 
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type Address, formatAddress, parseAddress } from "../values/address.ts";
+import { type Address, parseAddress } from "../values/address.ts";
 import { LIMITS } from "../values/config.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
 import { LISTEN_REASONS, listenError } from "../engine/listen.ts";

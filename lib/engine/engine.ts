@@ -140,7 +140,7 @@ export interface Engine extends AsyncDisposable {
    * it is free (`isServiceFree`).
    *
    * Changed settings of a service also hold for its open connections: redistribution, the limits of replays and the idle and first
-   * byte timeouts at once; keep-alive and the timeouts of silent hosts within LIVENESS_WITHIN_MS. A dial under way, and the time
+   * byte timeouts at once; keep-alive and the timeouts of silent hosts within a second. A dial under way, and the time
    * for a PROXY header, keep the time that they began with. Where a connection comes from and what it begins with (sources, PROXY
    * headers), and whether its client may come, are decided once, at its beginning. Changed limits of clients count the connections
    * that are open already.

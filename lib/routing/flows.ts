@@ -1,13 +1,13 @@
 /**
- * Which clients get another server when one ring follows another: how many, and between whom. Computed over all keys like the shares
- * of `ring.ts`, not sampled. Pure; knows rings only.
+ * Which clients get another server when one ring follows another: how many, and between whom. Computed over all keys, not sampled,
+ * like the shares of `ring.ts`. Pure; knows rings only.
  *
  * Of each key the nearest point of both rings together decides. If both rings have that point, the client stays. If only one of
  * them has it, its server wins the client in that ring, and the other ring's winner is the next point behind the same probe (found
  * by geometry, point by point) or is found by another probe of the key (by chance: in proportion to what each server wins so).
  */
 
-import { buildRing, type Circle, pointShares, PROBES, type Ring, ringShares } from "./ring.ts";
+import { pointShares, PROBES, type Ring, ringShares } from "./ring.ts";
 
 /** Clients that get another server, as a fraction of all possible clients. A null `from` or `to` means no server. */
 export interface Flow {
@@ -38,6 +38,15 @@ interface Side {
   readonly columns: Float64Array;
 }
 
+/** The points of two rings together, in ascending order: their servers, and 1 for each point that a ring has. */
+interface Union {
+  readonly serverCount: number;
+  readonly points: Uint32Array;
+  readonly owners: Uint32Array;
+  readonly isBefore: Uint8Array;
+  readonly isAfter: Uint8Array;
+}
+
 const HASH_RANGE = 2 ** 32;
 
 /** Steps of the distance to a point of either ring, and of the distance from there to the next point of the other ring. */
@@ -54,12 +63,11 @@ const REACH = 1.5;
 export function ringFlows(before: Ring, after: Ring, flowsMax = Infinity): Flows {
   if (before === after) return new Top(flowsMax).finish(0);
   if (before.serverCount === 0 || after.serverCount === 0) return flowsOfAll(before, after, flowsMax);
-  const union = unite(before, after);
-  const names = union.servers.map(({ name }) => name);
-  const [isBefore, isAfter] = [markPoints(union, before), markPoints(union, after)];
-  const shares = pointShares(union);
-  const leaving = makeSide(union, shares, isAfter, sharesIn(union, after));
-  const joining = makeSide(union, shares, isBefore, sharesIn(union, before));
+  const names = namesOf(before, after);
+  const union = unite(names, before, after);
+  const shares = pointShares(union.points);
+  const leaving = makeSide(union, shares, union.isAfter, sharesIn(names, after));
+  const joining = makeSide(union, shares, union.isBefore, sharesIn(names, before));
   return listFlows(names, [leaving, transpose(joining)], flowsMax);
 }
 
@@ -69,10 +77,8 @@ export function ringFlows(before: Ring, after: Ring, flowsMax = Infinity): Flows
  */
 export function rekeyedFlows(before: Ring, after: Ring, flowsMax = Infinity): Flows {
   if (before.serverCount === 0 || after.serverCount === 0) return flowsOfAll(before, after, flowsMax);
-  const union = unite(before, after);
-  const rows = sharesIn(union, before);
-  const columns = sharesIn(union, after);
-  return listFlows(union.servers.map(({ name }) => name), [{ pairs: NO_PAIRS, rows, columns }], flowsMax);
+  const names = namesOf(before, after);
+  return listFlows(names, [{ pairs: NO_PAIRS, rows: sharesIn(names, before), columns: sharesIn(names, after) }], flowsMax);
 }
 
 const NO_PAIRS: Side["pairs"] = { rows: new Uint32Array(), columns: new Uint32Array(), shares: new Float64Array() };
@@ -90,44 +96,70 @@ function flowsOfAll(before: Ring, after: Ring, flowsMax: number): Flows {
   return top.finish(ring.serverCount === 0 ? 0 : 1);
 }
 
-/** The ring with the points of both: a server's points for its smaller weight are among those for its greater one. */
-function unite(before: Ring, after: Ring): Ring {
-  const weights = new Map(before.servers.map(({ name, weight }) => [name, weight]));
-  for (const { name, weight } of after.servers) weights.set(name, Math.max(weight, weights.get(name) ?? 0));
-  return buildRing(Array.from(weights, ([name, weight]) => ({ name, weight })), before);
+/** The names of the servers of both rings, in order. Indexes in it are those of the union's servers. */
+function namesOf(before: Ring, after: Ring): string[] {
+  return [...new Set([...before.servers, ...after.servers].map(({ name }) => name))].sort((a, b) => a < b ? -1 : 1);
 }
 
-/** For each point of the union 1 if the ring has it, else 0. Equal points are in the order of their servers' names in both. */
-function markPoints(union: Ring, ring: Ring): Uint8Array {
-  const places = placesIn(union, ring);
-  const marks = new Uint8Array(union.points.length);
-  for (let i = 0, next = 0; i < marks.length && next < ring.points.length; i++) {
-    if (union.points[i] !== ring.points[next] || union.owners[i] !== places[ring.owners[next]]) continue;
-    marks[i] = 1;
-    next++;
-  }
-  return marks;
-}
-
-/** For each server of the ring its index in the union. */
-function placesIn(union: Ring, ring: Ring): Uint32Array {
-  const indexes = new Map(union.servers.map(({ name }, index) => [name, index]));
+/** For each server of the ring its index among the names. */
+function placesIn(names: readonly string[], ring: Ring): Uint32Array {
+  const indexes = new Map(names.map((name, index) => [name, index]));
   return Uint32Array.from(ring.servers, ({ name }) => indexes.get(name)!);
 }
 
-/** The shares that the servers of the union have in the ring. */
-function sharesIn(union: Ring, ring: Ring): Float64Array {
-  const places = placesIn(union, ring);
-  const shares = new Float64Array(union.serverCount);
+/** The shares that the servers with these names have in the ring. */
+function sharesIn(names: readonly string[], ring: Ring): Float64Array {
+  const places = placesIn(names, ring);
+  const shares = new Float64Array(names.length);
   for (const [index, share] of ringShares(ring).entries()) shares[places[index]] = share;
   return shares;
+}
+
+/**
+ * Merges the points of both rings. Equal points are in the order of their servers' names, as in a ring. A server's points for its
+ * smaller weight are among those for its greater one.
+ */
+function unite(names: readonly string[], before: Ring, after: Ring): Union {
+  const [beforePlaces, afterPlaces] = [placesIn(names, before), placesIn(names, after)];
+  const size = before.points.length + after.points.length;
+  const [points, owners] = [new Uint32Array(size), new Uint32Array(size)];
+  const [isBefore, isAfter] = [new Uint8Array(size), new Uint8Array(size)];
+  let count = 0;
+  for (let b = 0, a = 0; b < before.points.length || a < after.points.length; count++) {
+    const order = comparePoints(before, beforePlaces, b, after, afterPlaces, a);
+    points[count] = order <= 0 ? before.points[b] : after.points[a];
+    owners[count] = order <= 0 ? beforePlaces[before.owners[b]] : afterPlaces[after.owners[a]];
+    if (order <= 0) isBefore[count] = 1, b++;
+    if (order >= 0) isAfter[count] = 1, a++;
+  }
+  return {
+    serverCount: names.length,
+    points: points.subarray(0, count),
+    owners: owners.subarray(0, count),
+    isBefore: isBefore.subarray(0, count),
+    isAfter: isAfter.subarray(0, count),
+  };
+}
+
+/** Negative if point b of the one ring comes before point a of the other, positive if it comes after it, 0 if they are one. */
+function comparePoints(
+  before: Ring,
+  beforePlaces: Uint32Array,
+  b: number,
+  after: Ring,
+  afterPlaces: Uint32Array,
+  a: number,
+): number {
+  if (b === before.points.length) return 1;
+  if (a === after.points.length) return -1;
+  return before.points[b] - after.points[a] || beforePlaces[before.owners[b]] - afterPlaces[after.owners[a]];
 }
 
 /**
  * The side of the points that the other ring lacks. `isOther` marks the points of the other ring, in which the servers have the
  * shares `otherShares`; `shares` are those of the union's points.
  */
-function makeSide(union: Ring, shares: Float64Array, isOther: Uint8Array, otherShares: Float64Array): Side {
+function makeSide(union: Union, shares: Float64Array, isOther: Uint8Array, otherShares: Float64Array): Side {
   const rows = new Float64Array(union.serverCount);
   const columns = otherShares.slice();
   for (let i = 0; i < shares.length; i++) {
@@ -148,7 +180,7 @@ function transpose({ pairs: { rows, columns, shares }, rows: sumsOfRows, columns
 }
 
 /** Every point that the other ring lacks, with the next point of the other ring, and the keys that win both by the same probe. */
-function pairPoints(union: Ring, isOther: Uint8Array): Side["pairs"] {
+function pairPoints(union: Union, isOther: Uint8Array): Side["pairs"] {
   const lone = isOther.reduce((count, mark) => count - mark, isOther.length);
   if (lone === 0) return NO_PAIRS;
   const { gaps, aheads, indexes, nexts } = measurePoints(union, isOther, lone);
@@ -160,8 +192,8 @@ function pairPoints(union: Ring, isOther: Uint8Array): Side["pairs"] {
   };
 }
 
-/** The points that the other ring lacks: their indexes, the gaps before them, and how far ahead the other ring's next points are. */
-function measurePoints({ points }: Circle, isOther: Uint8Array, lone: number) {
+/** The points that the other ring lacks: their indexes, the gaps before them, and which points of the other follow, how far ahead. */
+function measurePoints({ points }: Union, isOther: Uint8Array, lone: number) {
   const indexes = new Uint32Array(lone);
   const nexts = new Uint32Array(lone);
   const gaps = new Float64Array(lone);

@@ -370,8 +370,8 @@ export function ringShares(ring: Ring): Float64Array {
   return shares.map((share) => Math.min(1, share)); // rounding may give slightly more than 1
 }
 
-/** Each point's share of all keys, in the order of the ring's points: `ringShares` by point. */
-export function pointShares({ points }: Circle): Float64Array {
+/** The share of all keys that each of these points wins, which are all of a ring's, in ascending order: `ringShares` by point. */
+export function pointShares(points: Uint32Array): Float64Array {
   const bins = binGaps(points);
   const counts = new Uint32Array(GAP_BINS);
   for (let i = 0; i < bins.length; i++) counts[bins[i]]++;

@@ -1,4 +1,4 @@
-/** Predicts a change of several services at once: the plan of each, and their totals. Plain data, as `apply` shows and returns it. */
+/** Predicts a change of several services at once: the plan of each, and their totals. Plain data, to be shown and to be sent. */
 
 import { type PlannedConnections, sumConnections } from "./forecast.ts";
 import { planTransition, type TransitionPlan, type TransitionRequest } from "./plan.ts";

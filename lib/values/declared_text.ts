@@ -17,7 +17,7 @@ import {
 import type { SettingTexts } from "./config.ts";
 import { DEFAULT_SERVER_SETTINGS } from "./server_settings.ts";
 
-/** Texts that need no quotes wherever a scalar may stand: no sign of YAML's in them, and no word that some parser takes for more. */
+/** Texts that need no quotes wherever a scalar may stand: no sign of YAML's in them, and no word that some parser reads as more. */
 const PLAIN = /^[A-Za-z0-9/](?:[A-Za-z0-9_./,%+-]|:(?=[A-Za-z0-9/]))*$/;
 const MEANT_OTHERWISE = /^(?:true|false|null|yes|no|y|n|[-+.0-9]+e[-+0-9]+|0x[0-9a-f]+)$/i;
 

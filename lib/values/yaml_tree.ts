@@ -107,7 +107,8 @@ class Unreadable extends Error {
 export async function parseYaml(bytes: Uint8Array<ArrayBuffer>): Promise<YamlResult> {
   try {
     const text = textOf(bytes);
-    return treeOf(await import("yaml"), text, placesOf(text));
+    const { default: yaml } = await import("yaml") as unknown as { default: Yaml }; // a CommonJS module, bundled or not
+    return treeOf(yaml, text, placesOf(text));
   } catch (error) {
     if (error instanceof Unreadable) return { faults: [error.fault] };
     throw error;

@@ -15,10 +15,9 @@ import {
 } from "@std/assert";
 import { type Address, formatAddress, parseAddress } from "../../lib/values/address.ts";
 import type { ServerView } from "../../lib/balancer/service.ts";
-import { LIMITS, parseConfig } from "../../lib/values/config.ts";
+import { LIMITS } from "../../lib/values/config.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
-import { streams } from "../../lib/engine/streams/engine.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import type { SavedServer } from "../../lib/values/saved_state.ts";
 import {

@@ -4,14 +4,12 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import deno from "../../deno.json" with { type: "json" };
 import type { Address } from "../../lib/values/address.ts";
 import type { CommandInput } from "../../lib/values/command_line.ts";
-import { parseConfig } from "../../lib/values/config.ts";
 import { ControlClient } from "../../lib/control/client.ts";
 import { type Command, type CommandContext, COMMANDS } from "../../lib/control/commands.ts";
 import { serveControl } from "../../lib/control/server.ts";
 import { claimSocket } from "../../lib/control/socket.ts";
 import { demoCommand } from "../../lib/demo/command.ts";
 import { EMPTY_STAGE } from "../../lib/demo/stage.ts";
-import { streams } from "../../lib/engine/streams/engine.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import type { ProgramName } from "../../lib/values/packaging.ts";
 import { ask, connect, echo, readBytes, sayName, soon, startServer, unusedAddress, writeText } from "../helpers.ts";

@@ -2,12 +2,11 @@
 
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { parseAddress } from "../../lib/values/address.ts";
-import { LIMITS, parseConfig } from "../../lib/values/config.ts";
+import { LIMITS } from "../../lib/values/config.ts";
 import { ROUTES } from "../../lib/control/api.ts";
 import { ControlClient } from "../../lib/control/client.ts";
 import { serveControl } from "../../lib/control/server.ts";
 import { claimSocket, isListening } from "../../lib/control/socket.ts";
-import { streams } from "../../lib/engine/streams/engine.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import { ask, connect, echo, readBytes, readText, sayName, soon, startServer, WAIT_MAX_MS, writeText } from "../helpers.ts";
 import { type OneService, startBalancer } from "../one_service.ts";

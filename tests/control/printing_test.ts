@@ -172,7 +172,7 @@ Deno.test("printPlan() of the first server, of the last one, and of another weig
 });
 
 Deno.test("printPlan() of another policy, and of a change of the tiers in use", () => {
-  const other = { ...PLAN, policy: "random", movedShare: null, flows: [], share: { before: 0.25, after: 0 } } as const;
+  const other: Answers["plan"] = { ...PLAN, policy: "random", movedShare: null, flows: [], share: { before: 0.25, after: 0 } };
   assertStringIncludes(
     printPlan(other),
     "Removing 10.0.0.2:80 moves no client that is known beforehand: the policy random chooses when a client comes: " +
@@ -246,7 +246,7 @@ const STATE_PLAN: StatePlan = {
   },
 };
 
-Deno.test("printStatePlan() says what changes in each service, who moves where, what becomes of connections, and which bounds are hit", () => {
+Deno.test("printStatePlan() says of each service what changes, who moves where, and what becomes of connections", () => {
   assertEquals(printStatePlan(STATE_PLAN).split("\n"), [
     "~ service web",
     "    ~ redistribute: new -> idle",
@@ -408,6 +408,7 @@ for (
 }
 
 const STATUS: Answers["status"] = {
+  declared: null,
   name: "default",
   version: "1.2.3",
   pid: 7,

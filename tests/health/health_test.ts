@@ -1,15 +1,7 @@
 // Who may get clients follows from what checks and clients find out; and checks are made evenly, few at a time, of those watched
 // now.
 
-import {
-  assert,
-  assertEquals,
-  assertGreater,
-  assertGreaterOrEqual,
-  assertLess,
-  assertLessOrEqual,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertGreater, assertLess, assertLessOrEqual, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import type { Address } from "../../lib/values/address.ts";
 import type { CheckResult } from "../../lib/health/check.ts";

@@ -10,7 +10,8 @@ function makeTiers(rules: TierRules = { tierMin: 1, failBack: "now" }) {
   const availabilities = new AvailabilityTable(allocateAvailabilities(1));
   const changes: string[] = [];
   const tiers = new TierUse({
-    rules,
+    rules: () => rules,
+    service: 0,
     availabilities,
     onChange: ({ low, high }, usable) => changes.push(`${low}-${high} ${usable}`),
   });
@@ -21,7 +22,7 @@ const one = (tier: number, weight = 1, isUsable = true): CountedServer => ({ tie
 
 Deno.test("the tiers follow their servers, and each change is told of once", () => {
   const { tiers, availabilities, changes } = makeTiers();
-  const published = () => [unpackTiers(availabilities.tiersInUse), availabilities.unavailableWeight];
+  const published = () => [unpackTiers(availabilities.tiersInUseOf(0)), availabilities.unavailableWeightOf(0)];
   tiers.replace(undefined, one(0, 3));
   tiers.replace(undefined, one(1, 5));
   assertEquals(published(), [{ low: 0, high: 0 }, 5]);
@@ -65,7 +66,7 @@ Deno.test("the weight without clients is that of servers that may not, or whose 
       const { low, high } = tiers.range;
       const without = servers.filter((one) => one !== undefined)
         .filter(({ tier, isUsable }) => !isUsable || tier < low || tier > high);
-      assertEquals(availabilities.unavailableWeight, without.reduce((sum, { weight }) => sum + weight, 0));
+      assertEquals(availabilities.unavailableWeightOf(0), without.reduce((sum, { weight }) => sum + weight, 0));
     }
   }));
 });

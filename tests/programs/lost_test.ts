@@ -2,7 +2,7 @@
 // plays a hundred rounds.
 
 import { assertEquals } from "@std/assert";
-import { type Level } from "../../lib/values/config.ts";
+import type { Level } from "../../lib/values/config.ts";
 import { countFates } from "../../lib/values/fates.ts";
 import { formatAddress } from "../../lib/values/address.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";

@@ -8,6 +8,9 @@ import { planTransition, type TransitionRequest } from "../../lib/routing/plan.t
 import { FACT, type RedistributionPolicy } from "../../lib/routing/redistribution.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../../lib/routing/routing_table.ts";
 import { planState, type ServiceTransition } from "../../lib/routing/state_plan.ts";
+import { newTurns } from "../../lib/routing/candidates.ts";
+
+const IDLE = { unavailableWeight: 0, tiersInUse: 0, turns: newTurns(), openOf: () => 2, availabilityOf: () => AVAILABILITY.full };
 
 const POLICY: RedistributionPolicy = { redistribute: "idle", quietMs: 250, replaysMax: 1, replayBytesMax: 65_536 };
 
@@ -33,7 +36,7 @@ function transitionOf(before: readonly number[], after: readonly number[]): Tran
     drained: new Set(),
     policyBefore: POLICY,
     policyAfter: POLICY,
-    load: { open: connections.length, unavailableWeight: 0, openOf: () => 2, availabilityOf: () => AVAILABILITY.full },
+    load: { ...IDLE, open: connections.length },
     connections,
   };
 }

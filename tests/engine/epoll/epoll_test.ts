@@ -193,6 +193,20 @@ test("connections are spread over the workers, and a worker's death ends its own
   for (const client of [...clients, ...more]) close(client);
 });
 
+test("a worker that is replaced serves by all that has changed meanwhile, and counts those who are open by it", async () => {
+  await using first = startServer(echo);
+  await using second = startServer(hold);
+  await using engine = startEngine(epoll, [tableServer(first.address, 0)], { workers: 1 });
+  await workersOf(engine, 1);
+  await engine.publish([tableServer(second.address, 1)]);
+  await engine.change({ firstByteTimeoutMs: 100 });
+  kill(look(engine)[0]);
+  using silent = await connect(engine.address);
+  assertEquals(await soon(readText(silent), "the end"), "");
+  const { server, fate } = await engine.ended.take();
+  assertEquals({ server, fate }, { server: second.name, fate: "first_byte_timeout" });
+});
+
 test("what a worker that dies has counted of its clients is counted back, with their bytes", async () => {
   await using server = startServer(echo);
   const limits = { clientConnections: parseClientConnections("20", 1000), clientRate: parseClientRate("1000/1h/24", 1000) };

@@ -1,0 +1,65 @@
+/** What a change of a service's setting means while the service runs, for `service set` and the docs. */
+
+import { type ServiceConfig, SETTINGS } from "./config.ts";
+
+/** For whom a changed setting holds, and from when on. */
+export const EFFECTS = {
+  open: "holds for open connections, too, at once",
+  soon: "holds for open connections, too, within a second",
+  new: "holds for new connections; open ones keep what they began with",
+  clients: "holds for new clients; open connections stay",
+  owners: "may give clients another server; open connections stay, and balancerctl rebalance moves them",
+  checks: "holds from the next check on",
+} as const;
+type Effect = keyof typeof EFFECTS;
+
+const EFFECT_OF: Readonly<Record<keyof ServiceConfig, Effect>> = {
+  key: "owners",
+  loadBound: "clients",
+  policy: "owners",
+  tierMin: "clients",
+  failBack: "open",
+  maxAgeMs: "open",
+  ageJitter: "open",
+  connectTimeoutMs: "new",
+  connectAttemptsMax: "new",
+  connectDeadlineMs: "new",
+  sources: "new",
+  redistribute: "open",
+  replayBytesMax: "open",
+  replaysMax: "open",
+  quietMs: "open",
+  check: "checks",
+  checkPort: "checks",
+  checkHost: "checks",
+  checkCa: "checks",
+  checkStatus: "checks",
+  checkIntervalMs: "checks",
+  checkTimeoutMs: "checks",
+  rise: "checks",
+  fall: "checks",
+  restMs: "checks",
+  restShare: "checks",
+  slowStartMs: "checks",
+  proxy: "new",
+  acceptProxy: "new",
+  proxyTimeoutMs: "new",
+  transparent: "new",
+  clientConnections: "clients",
+  clientRate: "clients",
+  allow: "clients",
+  deny: "clients",
+  limitsDryRun: "clients",
+  firstByteTimeoutMs: "open",
+  idleTimeoutMs: "open",
+  keepAliveMs: "soon",
+  userTimeoutMs: "soon",
+  serverTimeoutMs: "soon",
+  deferAcceptMs: "new",
+};
+
+/** What a change of the setting with this flag means, as a clause; undefined if there is no such setting of a service. */
+export function effectOf(flag: string): string | undefined {
+  const name = Object.entries(SETTINGS).find(([, row]) => row.flag === flag)?.[0];
+  return name !== undefined && name in EFFECT_OF ? EFFECTS[EFFECT_OF[name as keyof ServiceConfig]] : undefined;
+}

@@ -1,0 +1,37 @@
+// `balancerctl validate` and `schema` as programs: without a balancer, from a file and from standard input.
+
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { makePlace } from "../programs.ts";
+
+const GOOD = 'services:\n  web:\n    listen: "[::1]:80"\n    servers: [a:1, b:2]\n';
+
+Deno.test("balancerctl validate says what a file has, or every fault on its line", async () => {
+  await using place = await makePlace();
+  await Deno.writeTextFile(`${place.folder}/good.yaml`, GOOD);
+  await Deno.writeTextFile(`${place.folder}/bad.yaml`, GOOD + "    redistribute: idel\n    rise: x\n");
+  assertEquals(await place.do("validate", "good.yaml"), "good.yaml is valid: 1 service with 2 servers\n");
+  const { code, stdout, stderr } = await place.ctl("validate", "bad.yaml");
+  assertEquals([code, stderr], [1, ""]);
+  assertEquals(stdout.split("\n"), [
+    'bad.yaml:5:19: "redistribute" must be one of new, unanswered, idle; did you mean "idle"?',
+    'bad.yaml:6:11: Rise "x" is not a whole number from 1 to 1000',
+    "",
+  ]);
+  const { valid, faults } = JSON.parse((await place.ctl("validate", "bad.yaml", "--json")).stdout);
+  assertEquals([valid, faults.length, faults[1].line, faults[1].column], [false, 2, 6, 11]);
+});
+
+Deno.test("balancerctl validate of a file that is not there, or of nothing on standard input, ends with 1", async () => {
+  await using place = await makePlace();
+  const missing = await place.ctl("validate", "none.yaml");
+  assertEquals([missing.code, missing.stdout], [1, ""]);
+  assertStringIncludes(missing.stderr, 'Cannot read "none.yaml": No such file');
+  const { code, stdout } = await place.ctl("validate", "-");
+  assertEquals([code, stdout], [1, 'standard input:1:1: The file says nothing: it needs "services"\n']);
+});
+
+Deno.test("balancerctl schema prints a JSON Schema", async () => {
+  await using place = await makePlace();
+  const { $schema, required } = JSON.parse(await place.do("schema"));
+  assertEquals([$schema, required], ["https://json-schema.org/draft/2020-12/schema", ["services"]]);
+});
