@@ -6,6 +6,7 @@
 
 import { AccessLog, type AccessLogTarget } from "../observe/access_log.ts";
 import { type Address, formatAddress } from "../values/address.ts";
+import { parseCheckCa } from "../values/check_spec.ts";
 import { type DaemonConfig, DEFAULT_DRAIN_MS, type SettingTexts } from "../values/config.ts";
 import { formatConnectionId, newStartId } from "../values/connection_id.ts";
 import { formatDuration } from "../values/duration.ts";
@@ -262,6 +263,7 @@ export class Balancer implements AsyncDisposable {
    * where that is safe) or brings it back. Throws `unknown` if it is not in the pool.
    */
   async changeServer(service: Service, name: string, change: ServerChange, who?: string): Promise<ServerView> {
+    if (typeof change.checkCa === "string") await this.#host.authorities.load(parseCheckCa(change.checkCa)); // again, if it is the same
     return await this.#change({
       what: `change server ${name} of ${service.name}`,
       who,
@@ -283,24 +285,22 @@ export class Balancer implements AsyncDisposable {
    * `conflict` if it is added again meanwhile.
    */
   async removeServer(service: Service, name: string, drainMs: number, who?: string): Promise<Removal> {
-    const again = await this.#queue(() => {
-      const removing = service.removalOf(name);
-      if (removing !== undefined) service.setDrainTime(removing, drainMs);
-      return Promise.resolve(removing);
-    });
-    if (again !== undefined) return await again.gone.promise;
     let removing: Removing | undefined;
-    await this.#change({
-      what: `remove server ${name} from ${service.name}`,
-      who,
-      cannot: `Cannot remove server ${JSON.stringify(name)}`,
-      drainMs,
-      onAdopted: () => removing = service.removalOf(name),
-      make: (state) => {
-        service.inPool(name, "remove");
-        return withService(state, service.name, withoutServer(name));
-      },
-    }, () => {});
+    await this.#queue(async () => {
+      removing = service.removalOf(name);
+      if (removing !== undefined) return service.setDrainTime(removing, drainMs);
+      await this.#commit({
+        what: `remove server ${name} from ${service.name}`,
+        who,
+        cannot: `Cannot remove server ${JSON.stringify(name)}`,
+        drainMs,
+        onAdopted: () => removing = service.removalOf(name),
+        make: (state) => {
+          service.inPool(name, "remove");
+          return withService(state, service.name, withoutServer(name));
+        },
+      });
+    });
     return await removing!.gone.promise;
   }
 

@@ -667,8 +667,8 @@ export class Service implements Disposable {
       const old = before.get(name);
       const isNew = old === undefined || formatCheck(old.check.question) !== formatCheck(check.question) ||
         formatCheckCa(old.check.ca) !== formatCheckCa(check.ca);
-      const isNeeded = check.question.kind === "https" || settings.checkCa !== null && check.ca.kind === "file";
-      if (isNew && isNeeded) need(check.ca);
+      const isNamed = settings.checkCa !== null && settings.checkCa !== old?.settings.checkCa;
+      if (isNew && check.question.kind === "https" || isNamed && check.ca.kind === "file") need(check.ca);
     }
     for (const ca of needed.values()) await this.#host.authorities.load(ca);
   }

@@ -273,9 +273,9 @@ export const COMMANDS = {
   }),
   "service add": command({
     group: "Services",
-    summary: "Add a service: an address, a pool and settings of its own",
+    summary: "Add a service with a pool of its own",
     description: "Ports may be a range such as 8000-8009: clients of the second port get the second port of a server, and so on.",
-    examples: ["balancerctl service add web 0.0.0.0 80 --redistribute idle --check http:/health"],
+    examples: ["balancerctl service add web 0.0.0.0 80 --redistribute idle --check http:/up"],
     arguments: ["name", ...SERVER],
     options: SERVICE_OPTIONS,
     act: ({ arguments: [service, host, ports], options }, { client }) =>
@@ -317,7 +317,7 @@ export const COMMANDS = {
   }),
   "service set": command({
     group: "Services",
-    summary: "Change settings of a service while it runs",
+    summary: "Change settings of a running service",
     description: `"${DEFAULT_TEXT}" takes a setting back to its default. Open connections stay where they are.`,
     examples: ["balancerctl service set web --redistribute idle --idle-timeout 1h"],
     arguments: ["name"],
@@ -332,7 +332,7 @@ export const COMMANDS = {
   }),
   "service listen": command({
     group: "Services",
-    summary: "Have a service listen on one more address",
+    summary: "Add an address to a service",
     examples: ["balancerctl service listen web :: 80"],
     arguments: ["name", ...SERVER],
     act: ({ arguments: [service, host, ports] }, { client }) =>
@@ -341,7 +341,7 @@ export const COMMANDS = {
   }),
   "service unlisten": command({
     group: "Services",
-    summary: "Stop listening on an address of a service",
+    summary: "Remove an address from a service",
     description: "Open connections that came through it stay.",
     arguments: ["name", ...SERVER],
     act: ({ arguments: [service, host, ports] }, { client }) =>
@@ -494,7 +494,7 @@ export const COMMANDS = {
   }),
   diff: command({
     group: "Declared file",
-    summary: "Show how the balancer differs from a declared file",
+    summary: "Show what a declared file would change",
     description: "Exit code 0 if it is as the file says, 1 if it differs.",
     examples: ["balancerctl diff balancer.yaml"],
     reads: true,
@@ -509,7 +509,7 @@ export const COMMANDS = {
   }),
   export: command({
     group: "Declared file",
-    summary: "Print the declared file that would give this state",
+    summary: "Print this state as a declared file",
     examples: ["balancerctl export > balancer.yaml"],
     act: async (_, { client }) => {
       const { services, daemon } = await client.state();

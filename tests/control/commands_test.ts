@@ -76,7 +76,7 @@ const MISTAKES: readonly [words: readonly string[], code: number, says: readonly
   [["drain", "127.0.0.1"], 2, ["Missing <inet_port>"]],
   [["drain", "127.0.0.1", "80", "--drain", "5s"], 2, ['Unknown option "--drain"']],
   [["undrain", "127.0.0.1", "0"], 2, ['Port "0"']],
-  [["set", "127.0.0.1", "80"], 2, ["Nothing to change: give --weight, --max-connections, --proxy, "]],
+  [["set", "127.0.0.1", "80"], 2, ["Nothing to change: give --weight, --tier, --max-connections, --proxy, "]],
   [["set", "127.0.0.1", "80", "--weight", "0"], 2, ['Weight "0"']],
   [["set", "127.0.0.1", "80", "--max-connections", "none"], 2, ['Number of connections "none"']],
   [["rebalance", "--rate", "0"], 2, ['Rate "0"']],
@@ -131,7 +131,7 @@ Deno.test("--help and --version answer everywhere, on standard output", async ()
   for (const [name, command] of Object.entries(COMMANDS)) {
     assertMatch(help, new RegExp(`^  ${name}\\b`, "m"));
     assertStringIncludes(help, command.summary);
-    const own = await place.do(name, "--help");
+    const own = await place.do(...name.split(" "), "--help");
     for (const { flag } of command.options) assertStringIncludes(own, `--${flag}`);
     assert(!`${help}${own}`.includes("\x1b"), "no colours where there is no terminal");
   }
@@ -144,7 +144,7 @@ Deno.test("--help and --version answer everywhere, on standard output", async ()
 /** Every help there is: the words before `--help`. */
 const HELPS: readonly [program: ProgramName, words: readonly string[]][] = [
   ["balancerctl", []],
-  ...[...Object.keys(COMMANDS), "demo"].map((name): [ProgramName, string[]] => ["balancerctl", [name]]),
+  ...[...Object.keys(COMMANDS), "demo"].map((name): [ProgramName, string[]] => ["balancerctl", name.split(" ")]),
   ["balancer", []],
   ["balancer", ["run"]],
 ];
@@ -161,8 +161,12 @@ Deno.test("no line of any help is longer than 80 columns", async () => {
 
 Deno.test("every command has a group, and a summary that begins with a verb and fits into its line of the help", () => {
   for (const [name, command] of Object.entries({ ...COMMANDS, demo: demoCommand(() => EMPTY_STAGE) })) {
-    assert(["Daemon", "Pool", "Observe", "Explain"].includes(command.group ?? ""), name);
-    assertMatch(command.summary, /^(Start|Stop|Run|Add|Remove|Take|Put|Change|Move|Show|List|Explain) [^.]{5,34}[^.]$/, name);
+    assert(["Daemon", "Pool", "Services", "Observe", "Explain", "Declared file"].includes(command.group ?? ""), name);
+    assertMatch(
+      command.summary,
+      /^(Start|Stop|Run|Add|Remove|Take|Put|Change|Move|Show|List|Explain|Check|Print|Return) [^.]{5,34}[^.]$/,
+      name,
+    );
   }
 });
 
@@ -203,7 +207,10 @@ Deno.test({
     assertEquals([await has({}), await has({ NO_COLOR: "1" }), await has({ TERM: "dumb" })], [true, false, false]);
     const narrow = await help(`stty cols 50; ${line} --color never`, { PATH: path, TERM: "xterm" });
     const lines = narrow.split(/\r?\n/);
-    assert(lines.length > 100 && lines.every((line) => line.length <= 50 || /^ {2}(--check|balancerctl) /.test(line)), narrow);
+    assert(
+      lines.length > 100 && lines.every((line) => line.length <= 50 || /^ {2}(--check|--policy|balancerctl) /.test(line)),
+      narrow,
+    );
   },
 });
 
@@ -221,7 +228,7 @@ Deno.test("start takes the limit of connections by its earlier flag, too, and st
 
 Deno.test("start, add, list, remove and stop say what they did", async () => {
   await using place = await makePlace();
-  const started = await place.ctl("start", "127.0.0.1", "0");
+  const started = await place.ctl("start", "127.0.0.1", "0", "--check", "off");
   assertEquals([started.code, started.stderr], [0, ""]);
   assertMatch(
     started.stdout,
