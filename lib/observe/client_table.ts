@@ -200,8 +200,8 @@ export class ClientTable {
   }
 
   /**
-   * The prefixes that have most, at most `max`: by open connections, then by arrivals, then by refusals. `windowOf` gives the window
-   * of a prefix, by the last word of its key; undefined: it is passed over.
+   * The prefixes that have most, at most `max`: by open connections, then by arrivals, then by refusals. `windowOf` gives the
+   * window of a prefix, by the last word of its key; undefined: it is passed over.
    */
   top(max: number, windowOf: (kind: number) => Window | undefined): ClientCount[] {
     const best: Ranked[] = [];

@@ -87,7 +87,7 @@ const KIND_RULE_SHIFT = 2;
 const KIND_RULE = COUNT_RULES_MAX - 1;
 const KIND_SERVICE_SHIFT = 3;
 
-/** Writes the key by which the rule with this index, of these rules of a service, counts the client into `key`. Allocates nothing. */
+/** Writes the key by which a rule, the one with this index of a service's, counts the client into `key`. Allocates nothing. */
 export function writeCountKey(
   service: number,
   rules: readonly CountRule[],
