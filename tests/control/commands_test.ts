@@ -78,7 +78,7 @@ const MISTAKES: readonly [words: readonly string[], code: number, says: readonly
   [["drain", "127.0.0.1"], 2, ["Missing <inet_port>"]],
   [["drain", "127.0.0.1", "80", "--drain", "5s"], 2, ['Unknown option "--drain"']],
   [["undrain", "127.0.0.1", "0"], 2, ['Port "0"']],
-  [["set", "127.0.0.1", "80"], 2, ["Nothing to change: give --weight, --max-connections, --proxy, "]],
+  [["set", "127.0.0.1", "80"], 2, ["Nothing to change: give --weight, --tier, --max-connections, --proxy, "]],
   [["set", "127.0.0.1", "80", "--weight", "0"], 2, ['Weight "0"']],
   [["set", "127.0.0.1", "80", "--max-connections", "none"], 2, ['Number of connections "none"']],
   [["rebalance", "--rate", "0"], 2, ['Rate "0"']],

@@ -170,7 +170,7 @@ Deno.test("printPlan() of the first server, of the last one, and of another weig
 });
 
 Deno.test("printPlan() of another policy, and of a change of the tiers in use", () => {
-  const other = { ...PLAN, policy: "random", movedShare: null, flows: [], share: { before: 0.25, after: 0 } } as const;
+  const other: Answers["plan"] = { ...PLAN, policy: "random", movedShare: null, flows: [], share: { before: 0.25, after: 0 } };
   assertStringIncludes(
     printPlan(other),
     "Removing 10.0.0.2:80 moves no client that is known beforehand: the policy random chooses when a client comes: " +

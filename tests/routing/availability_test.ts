@@ -53,7 +53,7 @@ Deno.test("AvailabilityTable: there are cells for all slots and no more", () => 
   const availabilities = new AvailabilityTable(memory);
   availabilities.set(SLOTS - 1, AVAILABILITY.expired);
   assertEquals(availabilities.get(SLOTS - 1), AVAILABILITY.expired);
-  assertEquals(memory.byteLength, (1 + SLOTS) * Int32Array.BYTES_PER_ELEMENT);
+  assertEquals(memory.byteLength, (2 + SLOTS) * Int32Array.BYTES_PER_ELEMENT);
 });
 
 Deno.test("what an availability means for open connections and for new clients", () => {
