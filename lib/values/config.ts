@@ -178,9 +178,9 @@ export const SETTINGS = {
   policy: {
     group: "Routing",
     flag: "policy",
-    value: POLICIES.join("|"),
+    value: "POLICY",
     default: "ring",
-    summary: "how a new client's server is chosen; only ring keeps a client with its server",
+    summary: `how a new client's server is chosen: ${POLICIES.join(", ")}; only ring keeps a client with its server`,
     parse: (text): Policy => parseChoice(text, { what: "policy", choices: POLICIES, help: HELPER }),
   },
   tierMin: {
