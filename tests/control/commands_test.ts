@@ -164,7 +164,11 @@ Deno.test("no line of any help is longer than 80 columns", async () => {
 Deno.test("every command has a group, and a summary that begins with a verb and fits into its line of the help", () => {
   for (const [name, command] of Object.entries({ ...COMMANDS, demo: demoCommand(() => EMPTY_STAGE) })) {
     assert(["Daemon", "Pool", "Observe", "Explain", "Declared file"].includes(command.group ?? ""), name);
-    assertMatch(command.summary, /^(Start|Stop|Run|Add|Remove|Take|Put|Change|Move|Show|List|Explain|Check|Print) [^.]{5,34}[^.]$/, name);
+    assertMatch(
+      command.summary,
+      /^(Start|Stop|Run|Add|Remove|Take|Put|Change|Move|Show|List|Explain|Check|Print) [^.]{5,34}[^.]$/,
+      name,
+    );
   }
 });
 
