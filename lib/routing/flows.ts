@@ -192,7 +192,7 @@ function pairPoints(union: Union, isOther: Uint8Array): Side["pairs"] {
   };
 }
 
-/** The points that the other ring lacks: their indexes, the gaps before them, and which points of the other follow, how far ahead. */
+/** The points that the other ring lacks: their indexes, the gaps before them, and the other ring's next points, how far ahead. */
 function measurePoints({ points }: Union, isOther: Uint8Array, lone: number) {
   const indexes = new Uint32Array(lone);
   const nexts = new Uint32Array(lone);
