@@ -10,6 +10,7 @@ import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_li
 import { parseCheckCa } from "../values/check_spec.ts";
 import { parseCount } from "../values/count.ts";
 import {
+  checkServiceTexts,
   DEFAULT_DRAIN_MS,
   DEFAULT_GRACE_MS,
   DEFAULT_REBALANCE_RATE,
@@ -17,8 +18,7 @@ import {
   isDaemonSetting,
   LIMITS,
   NO_STATE,
-  parseConfig,
-  parseServiceConfig,
+  parseDaemonConfig,
   parseWeight,
   SETTINGS,
   STANDARD_OUTPUT,
@@ -605,7 +605,7 @@ async function setService(
 function serviceSettings(options: CommandInput["options"]): Record<string, string> {
   const given = Object.entries(withCaPath(options)).filter(([flag, text]) => isDaemonSetting(flag) === false && text !== undefined);
   const settings = Object.fromEntries(given.map(([flag, text]) => [flag, text === "" ? "on" : text!]));
-  parseServiceConfig(Object.fromEntries(Object.entries(settings).filter(([, text]) => text !== DEFAULT_TEXT)));
+  checkServiceTexts(Object.fromEntries(Object.entries(settings).filter(([, text]) => text !== DEFAULT_TEXT)));
   return settings;
 }
 
@@ -615,7 +615,8 @@ async function start(
 ): Promise<Answers["status"]> {
   const options = withCaPath(typed);
   const address = host === undefined ? [] : [parseHost(host), String(parsePort(port, 0))];
-  const { accessLog } = parseConfig(options);
+  checkServiceTexts(options);
+  const { accessLog } = parseDaemonConfig(options);
   if (accessLog === STANDARD_OUTPUT) {
     const wayOut = "give it a path, or run the daemon in the foreground with balancer run";
     throw new OperatorError("usage", `Access log - is standard output, which a daemon in the background does not have; ${wayOut}`);
