@@ -131,6 +131,8 @@ interface CommandRow<T> extends Partial<CommandSpec> {
   readonly isNamed?: boolean;
   readonly act: (input: CommandInput, context: CommandContext) => Promise<T>;
   readonly print: (result: T, style: Style) => string;
+  /** What `--json` prints; default: the result. */
+  readonly json?: (result: T) => unknown;
   /** Whether the result is bad news, for scripts: the program then ends with EXIT.failed. */
   readonly isBad?: (result: T) => boolean;
 }
@@ -138,14 +140,14 @@ interface CommandRow<T> extends Partial<CommandSpec> {
 /** A row of a table of commands. */
 export function command<T>(row: CommandRow<T>): Command {
   const { reads = false, isNamed = true, ofService = false, arguments: args = [], options = [], act, print, ...spec } = row;
-  const { isBad = () => false, ...shown } = spec;
+  const { isBad = () => false, json = (result) => result, ...shown } = spec;
   return {
     ...shown,
     arguments: args,
     options: [...options, ...(reads ? [JSON_OUTPUT] : []), ...(ofService ? [SERVICE] : []), ...(isNamed ? [NAME] : [])],
     async run(input, context) {
       const result = await act(input, context);
-      const text = input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toJson(result);
+      const text = input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toJson(json(result));
       return { text, exit: isBad(result) ? EXIT.failed : EXIT.done };
     },
   };
@@ -491,6 +493,7 @@ export const COMMANDS = {
     ],
     act: apply,
     print: printApplied,
+    json: ({ answer }) => answer,
   }),
   diff: command({
     group: "Declared file",
@@ -539,6 +542,7 @@ export const COMMANDS = {
     ],
     act: undo,
     print: printApplied,
+    json: ({ answer }) => answer,
   }),
   schema: command({
     group: "Declared file",

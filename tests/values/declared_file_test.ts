@@ -138,7 +138,7 @@ const FAULTY: readonly [what: string, text: string, faults: readonly (string | R
   ["a list of services", "services:\n  - web", ['2:3: "services" must be a map (lines of "key: value"), not a list']],
   ["no services", "daemon: {}", ['1:1: The file has no "services"']],
   ["a bad name", "services:\n  ../x: {listen: a:1}", [/^2:3: Name "\.\.\/x" is not 1 to 32 letters/]],
-  ["a long name", `services:\n  ${"x".repeat(300)}: {listen: a:1}`, [/^2:3: Name "x{80}…" is not 1 to 32 letters/]],
+  ["a long name", `services:\n  ${"x".repeat(300)}: {listen: a:1}`, [/^2:3: Name "x{60}…" is not 1 to 32 letters/]],
   ["an empty name", 'services:\n  "": {listen: a:1}', [/^2:3: Name "" is not/]],
   ["an empty service", "services:\n  a:", ['2:5: Service "a" must be a map (lines of "key: value"), not empty']],
   ["a service without listeners", "services:\n  a: {rise: 2}", ['2:3: Service "a" has no "listen": say where clients connect']],
