@@ -52,9 +52,11 @@ Deno.test("those of a tier that is not in use go home; who is at home, busy, dia
 });
 
 Deno.test("a look sends no more than its part of the rate, and the next one goes on with others", async () => {
+  const startedMs = performance.now();
   using homing = startHoming(Array.from({ length: 5 }, (_, i) => connection(i + 1, 1)));
   await until(() => homing.looks() >= 5, "five looks");
-  assertLessOrEqual(homing.sent.length, homing.looks() * 2); // 100 a second are 2 in 20 ms
+  const most = (performance.now() - startedMs) / 1000 * 100; // 100 a second; a slow look is followed by a longer pause
+  assertLessOrEqual(homing.sent.length, most + homing.looks()); // each look rounds up
   assertEquals(new Set(homing.sent).size, 5);
 });
 
