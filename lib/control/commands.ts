@@ -689,7 +689,9 @@ async function remove(input: CommandInput, { client, say, show, takeInterrupts }
     return `Server ${server}: ${movedAway - movedBefore} moved, ${open} left, ${leftS} s to go (Ctrl-C stops watching)`;
   };
   const why = `server ${server} has up to ${drain} for its open connections; balancerctl list shows it`;
-  const waiting = `Server ${server} gets no more clients; waiting up to ${drain} for its open connections`;
+  const waiting = drainMs === 0
+    ? `Server ${server} gets no more clients; resetting those of its open connections that cannot move`
+    : `Server ${server} gets no more clients; waiting up to ${drain} for its open connections`;
   return await watched(client.remove(server, drain, drainMs), { show, say, describe, waiting, interrupted: takeInterrupts(), why });
 }
 
