@@ -215,8 +215,8 @@ export class Balancer implements AsyncDisposable {
   }
 
   /**
-   * The service with this name; the only one where no name is given. Throws `unknown` if there is none with this name, and a `usage`
-   * error where a name is needed.
+   * The service with this name; the only one where no name is given. Throws `unknown` if there is none with this name, and a
+   * `usage` error where a name is needed.
    */
   service(name?: string): Service {
     const names = this.#state.services.map(({ name }) => name);
@@ -263,7 +263,7 @@ export class Balancer implements AsyncDisposable {
    * where that is safe) or brings it back. Throws `unknown` if it is not in the pool.
    */
   async changeServer(service: Service, name: string, change: ServerChange, who?: string): Promise<ServerView> {
-    if (typeof change.checkCa === "string") await this.#host.authorities.load(parseCheckCa(change.checkCa)); // again, if it is the same
+    if (typeof change.checkCa === "string") await this.#host.authorities.load(parseCheckCa(change.checkCa)); // also if it is the same
     return await this.#change({
       what: `change server ${name} of ${service.name}`,
       who,

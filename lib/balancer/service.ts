@@ -136,8 +136,8 @@ export interface PrepareOptions {
   /** How long connections of removed servers have. */
   readonly drainMs: number;
   /**
-   * Present at the start: a listener that cannot be opened is kept with its fault, and authorities are loaded already. What is known
-   * of servers, by name.
+   * Present at the start: a listener that cannot be opened is kept with its fault, and authorities are loaded already. What is
+   * known of servers, by name.
    */
   readonly start?: { readonly known: ReadonlyMap<string, KnownCondition> };
 }

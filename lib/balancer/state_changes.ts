@@ -139,7 +139,9 @@ export function withListener(state: SavedState, name: string, listener: SavedLis
   return withService(state, name, (service) => ({ ...service, listeners: [...service.listeners, listener] }));
 }
 
-/** The state without this listener of a service. Throws `unknown` if the service does not listen there, `conflict` if it is the last. */
+/**
+ * The state without this listener of a service. Throws `unknown` if the service does not listen there, `conflict` if it is the last.
+ */
 export function withoutListener(state: SavedState, name: string, listener: SavedListener): SavedState {
   const text = formatListener(listener);
   const { listeners } = findService(state, name, "change");

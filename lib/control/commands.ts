@@ -478,8 +478,8 @@ export const COMMANDS = {
     group: "Declared file",
     summary: "Change to what a declared file says",
     description:
-      "Shows what would change, and what that does to clients and open connections, asks, and changes everything as one generation " +
-      "or nothing. What the file does not mention stays, unless --prune is given. FILE - is standard input.",
+      "Shows what would change, and what that does to clients and open connections, asks, and changes everything as one " +
+      "generation or nothing. What the file does not mention stays, unless --prune is given. FILE - is standard input.",
     examples: ["balancerctl apply balancer.yaml --plan", "balancerctl apply balancer.yaml --prune --yes"],
     reads: true,
     arguments: ["file"],

@@ -6,8 +6,8 @@ import { OperatorError } from "./errors.ts";
 import type { SavedListener } from "./saved_state.ts";
 
 /**
- * Reads a host and a port or a range of ports. Port 0, any free one, cannot be in a range. Throws a `usage` error; also for port 0 if
- * `portMin` is 1.
+ * Reads a host and a port or a range of ports. Port 0, any free one, cannot be in a range. Throws a `usage` error; also for
+ * port 0 if `portMin` is 1.
  */
 export function parseListener(host: string, ports: string, portMin: 0 | 1 = 0): SavedListener {
   const address = parseHost(host);
