@@ -7,7 +7,7 @@
 import { AccessLog, type AccessLogTarget } from "../observe/access_log.ts";
 import { type Address, formatAddress } from "../values/address.ts";
 import { parseCheckCa } from "../values/check_spec.ts";
-import { type DaemonConfig, DEFAULT_DRAIN_MS, type SettingTexts } from "../values/config.ts";
+import { type DaemonConfig, DEFAULT_DRAIN_MS, LIMITS, type SettingTexts } from "../values/config.ts";
 import { formatConnectionId, newStartId } from "../values/connection_id.ts";
 import { formatDuration } from "../values/duration.ts";
 import { OperatorError } from "../values/errors.ts";
@@ -641,6 +641,12 @@ export class Balancer implements AsyncDisposable {
 
   async #prepareNew(saved: SavedService, options: PrepareOptions): Promise<ServiceStep> {
     const index = this.#services.includes(undefined) ? this.#services.indexOf(undefined) : this.#services.length;
+    if (index >= LIMITS.servicesMax) {
+      const why =
+        `the balancer is at its limit of ${LIMITS.servicesMax} services, and those that were removed count as well until ` +
+        "their last connections have gone; try again then";
+      throw new OperatorError("conflict", `${options.cannot}: ${why}`);
+    }
     this.counters.clearService(index);
     const service = await Service.make(this.#host, index, saved.name, saved.settings);
     this.#services[index] = service;
