@@ -10,7 +10,7 @@ import { parseCheckCa } from "../values/check_spec.ts";
 import { type DaemonConfig, DEFAULT_DRAIN_MS, LIMITS, type SettingTexts } from "../values/config.ts";
 import { newStartId } from "../values/connection_id.ts";
 import { formatDuration } from "../values/duration.ts";
-import { OperatorError } from "../values/errors.ts";
+import { messageOf, OperatorError } from "../values/errors.ts";
 import { formatListener } from "../values/listener_text.ts";
 import type { SavedListener, SavedService, SavedState } from "../values/saved_state.ts";
 import type { ServerSettings } from "../values/server_settings.ts";
@@ -170,6 +170,7 @@ export class Balancer implements AsyncDisposable {
       ownIps: options.ownIps ?? (() => []),
       addresses: () => this.#listeners.addresses(),
       engine: () => this.#engine!,
+      checkConfig: (config) => engine.checkConfig(config),
     };
   }
 
@@ -532,14 +533,26 @@ export class Balancer implements AsyncDisposable {
       const { service, step } = await this.#prepareNew(saved, options);
       this.#byName.set(saved.name, service);
       step.adopt();
+      const isRequired = saved.name === required;
       const fault = service.listening.find(({ fault }) => fault !== null)?.fault;
-      if (saved.name === required && fault != null) throw new OperatorError("failed", fault);
+      if (isRequired && fault != null) throw new OperatorError("failed", fault);
       if (fault != null) log.error("Service {service}: {fault}; it is tried again", { service: saved.name, fault });
+      this.#checkConfig(service, isRequired);
     }
     this.#state = { ...state, services: state.services.map(({ name }) => this.#byName.get(name)!.saved) };
     this.#createEngine();
     this.#homing = new Homing({ engine: this.#engine!, services: () => this.services().map(({ homing }) => homing) });
     this.#retryListening();
+  }
+
+  /** Checks what a service asks of the engine at the start. Throws an operator error if it is required; otherwise logs it. */
+  #checkConfig({ name, config }: Service, isRequired: boolean): void {
+    try {
+      this.#host.checkConfig(config);
+    } catch (error) {
+      if (isRequired || !(error instanceof OperatorError)) throw error;
+      log.error("Service {service}: {fault}", { service: name, fault: messageOf(error) });
+    }
   }
 
   #createEngine(): void {
@@ -651,6 +664,7 @@ export class Balancer implements AsyncDisposable {
     const service = await Service.make(this.#host, index, saved.name, saved.settings);
     this.#services[index] = service;
     try {
+      if (options.start === undefined) this.#host.checkConfig(service.config);
       return { service, step: await service.prepare(saved, options) };
     } catch (error) {
       this.#forget(service);

@@ -29,7 +29,7 @@ import { runnable } from "../health/health.ts";
 import type { Counters } from "../observe/counters.ts";
 import { liveLoad } from "../observe/live_load.ts";
 import { logger } from "../observe/log.ts";
-import type { Engine, EngineService, OpenConnection } from "../engine/engine.ts";
+import type { Engine, EngineKind, EngineService, OpenConnection } from "../engine/engine.ts";
 import { ListFiles, type Reloaded } from "./list_files.ts";
 import { isSameListener, type Listeners, type Listening } from "./listeners.ts";
 import type { HomingService } from "./homing.ts";
@@ -53,6 +53,8 @@ export interface ServiceHost {
   /** Addresses that other services listen on. */
   readonly addresses: () => readonly Address[];
   readonly engine: () => Engine;
+  /** Throws an operator error if this machine does not allow what the settings ask of the engine. */
+  readonly checkConfig: EngineKind["checkConfig"];
 }
 
 /** How a change is prepared. */
@@ -428,6 +430,7 @@ export class Service implements Disposable {
   async #prepare(after: SavedService, options: PrepareOptions, undo: (() => void)[]): Promise<Step> {
     const before = this.#now;
     const config = after.settings === before.saved.settings ? before.config : parseServiceConfig(after.settings);
+    if (ofEngine(config) !== ofEngine(before.config)) this.#host.checkConfig(config);
     const lists = config === before.config ? before.lists : await ListFiles.load(config);
     const pool = this.#nextPool(after.servers, config, options, undo);
     requireWeights(pool, options.cannot);
@@ -533,9 +536,11 @@ export class Service implements Disposable {
     const { listeners: all } = this.#host;
     const service = { index: this.index, name: this.name, config };
     return listeners.map((saved) => {
-      const old = this.#now.listening.find((listening) => isSameListener(listening.saved, saved) && listening.fault === null);
-      if (old !== undefined) return old;
-      const listening = start === undefined ? all.open(saved, service) : all.tryToOpen(saved, service);
+      const old = this.#now.listening.find((listening) => isSameListener(listening.saved, saved));
+      if (old?.fault === null) return old;
+      // One that had a fault before is no reason to refuse a change of something else.
+      const mayFail = start !== undefined || old !== undefined;
+      const listening = mayFail ? all.tryToOpen(saved, service) : all.open(saved, service);
       undo.push(() => all.discard(listening.indexes));
       return listening;
     });
@@ -642,6 +647,11 @@ function nextTableOf({ table, pool: before, config: old }: Present, pool: Pool, 
   const isSamePool = pool.size === before.size && pool.values().every((server) => before.get(server.name) === server);
   if (isSamePool && config === old) return table;
   return tableOf(table, [...pool.values()], config);
+}
+
+/** What `checkConfig` checks, to compare: what did not change must not fail with an address that is gone. */
+function ofEngine({ sources, transparent }: ServiceConfig): string {
+  return JSON.stringify([sources, transparent]);
 }
 
 function requireWeights(pool: Pool, cannot: string): void {

@@ -68,11 +68,16 @@ function unreachable(name: string, { listeners }: DeclaredService): string | und
     const isOwn = server.port >= port && server.port <= lastPort &&
       reaches(server, { host: address, port: server.port });
     if (isOwn) return `Server ${name} is where the service itself listens (${formatListener(listener)}): choose another port`;
-    const last = server.port + lastPort - port;
-    if (last > 65_535) {
-      return `Server ${name} would need ports up to ${last} for listener ${formatListener(listener)}: use lower ones`;
-    }
+    const fault = roomFault(name, listener);
+    if (fault !== undefined) return fault;
   }
+}
+
+/** Why a server has too few ports for a listener, as a sentence; undefined: it has enough. */
+export function roomFault(server: string, listener: SavedListener): string | undefined {
+  const last = parseAddress(server).port + (listener.lastPort ?? listener.port) - listener.port;
+  if (last <= 65_535) return undefined;
+  return `Server ${server} would need ports up to ${last} for listener ${formatListener(listener)}: use lower ones`;
 }
 
 /** Listeners that would be in each other's way. */
