@@ -640,8 +640,9 @@ export class Balancer implements AsyncDisposable {
 
   /** Prepares every service that differs: those that end first, so that others can have their ports. */
   async #prepareAll(wanted: SavedState, options: PrepareOptions, steps: ServiceStep[]): Promise<void> {
+    const names = new Set(wanted.services.map(({ name }) => name));
     for (const { name } of this.#state.services) {
-      if (wanted.services.some((service) => service.name === name)) continue;
+      if (names.has(name)) continue;
       const service = this.#byName.get(name)!;
       steps.push({ service, step: await service.prepareEnd(options) });
     }

@@ -145,9 +145,9 @@ export class Listeners {
 
   /** The index of the open listener with this address. */
   #indexOf(address: Address): number | undefined {
-    const text = formatAddress(address);
+    const isAt = (other: Address) => other.port === address.port && formatAddress(other) === formatAddress(address);
     const index = this.#listeners.findIndex((one, index) =>
-      one !== undefined && !this.#pending.has(index) && formatAddress(one.listener.address) === text
+      one !== undefined && !this.#pending.has(index) && isAt(one.listener.address)
     );
     return address.port === 0 || index < 0 ? undefined : index;
   }

@@ -17,7 +17,7 @@ import { explainClient, type Explanation } from "../routing/explain.ts";
 import { type Plan, planChange, type PoolChange } from "../routing/plan.ts";
 import type { Load } from "../routing/route.ts";
 import type { ServiceTransition } from "../routing/state_plan.ts";
-import { tableFigures } from "../routing/table_figures.ts";
+import { tableFigures, tableFingerprint } from "../routing/table_figures.ts";
 import { emptyTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
 import type { TrafficFailure } from "../routing/early_loss.ts";
 import { Admission, type KnownCondition, type ServerCondition } from "../health/admission.ts";
@@ -237,9 +237,17 @@ export class Service implements Disposable {
 
   /** Every server: those of the pool by name, then those that are being removed. */
   list(): ServerView[] {
-    const { table, pool } = this.#now;
-    const inPool = table.servers.map(({ name }) => pool.get(name)!);
-    return [...inPool, ...this.#removals.servers()].map((server) => this.#view(server));
+    return this.#servers().map((server) => this.#view(server));
+  }
+
+  /** The same servers for the metrics, without their shares, which take long where there are many services. */
+  measured(): Pick<ServerView, "server" | "slot" | "state" | "weight">[] {
+    return this.#servers().map(({ name, slot, weight }) => ({
+      server: name,
+      slot,
+      weight,
+      state: this.#admission.conditionOf(slot).state,
+    }));
   }
 
   /** One server, of the pool or being removed. Throws `unknown` if there is none with this name. */
@@ -257,7 +265,7 @@ export class Service implements Disposable {
       servers: this.countServers(),
       open: counters.getOfService(this.index, "serviceOpen"),
       accepted: counters.getOfService(this.index, "serviceAccepted"),
-      fingerprint: this.ring().fingerprint,
+      fingerprint: this.fingerprint,
       removing: this.#isLeaving,
     };
   }
@@ -297,6 +305,12 @@ export class Service implements Disposable {
       reason: result.passed ? null : result.reason,
       durationMs: performance.now() - startedMs,
     };
+  }
+
+  /** The fingerprint of the ring. There may be many services: it is had without the other figures. */
+  get fingerprint(): string {
+    const { table } = this.#now;
+    return this.#shown?.table === table ? this.#shown.ring.fingerprint : tableFingerprint(table);
   }
 
   /** The figures of the ring, computed on the first call after a change. */
@@ -598,6 +612,12 @@ export class Service implements Disposable {
     this.#removals.finish(removing);
     this.#admission.forget(slot);
     this.#host.slots.give(slot);
+  }
+
+  /** Those of the pool by name, then those that are being removed. */
+  #servers(): PoolServer[] {
+    const { table, pool } = this.#now;
+    return [...table.servers.map(({ name }) => pool.get(name)!), ...this.#removals.servers()];
   }
 
   *#connections(): Generator<OpenConnection, void, undefined> {
