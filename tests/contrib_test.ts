@@ -227,7 +227,8 @@ Deno.test(await needing("promtool finds no fault with the metrics", "promtool", 
     connectionsMax: 1000,
     fingerprint: "0a1b2c3d",
     localPorts: 28_232,
-    listeners: [{ address: "[::1]:8080", service: "default" }],
+    services: [{ name: "default", index: 0 }],
+    listeners: [{ index: 0, address: "[::1]:8080", service: "default" }],
     servers: [{ name: "10.0.0.1:80", slot: 0, state: "up", weight: 1, sources: 1 }, {
       name: "[::1]:80",
       slot: 1,
@@ -238,6 +239,6 @@ Deno.test(await needing("promtool finds no fault with the metrics", "promtool", 
   };
   const counters = new Counters(allocateCounters(0, 2));
   counters.addConnect(1, 0.02);
-  counters.addFate("done", 1, 12.5);
+  counters.addFate("done", 0, 1, 12.5);
   await promtool((await writeMetrics(counters, measured)).text, "check metrics", '< "$0"');
 });

@@ -2,15 +2,15 @@
 
 import { type AddressInfo, createConnection, createServer, type Socket } from "node:net";
 import { type Address, formatAddress, parseKeyRule } from "../lib/values/address.ts";
-import { parseConfig } from "../lib/values/config.ts";
+import { LIMITS, parseConfig } from "../lib/values/config.ts";
 import type { AccessLog } from "../lib/observe/access_log.ts";
 import { allocateCounters, Counters } from "../lib/observe/counters.ts";
 import { type Fate, FATES } from "../lib/values/fates.ts";
-import type { Engine, EngineConfig, EngineKind } from "../lib/engine/engine.ts";
+import type { Engine, EngineConfig, EngineKind, Publication, ServiceEngineConfig } from "../lib/engine/engine.ts";
 import type { EndedConnection, MovedConnection } from "../lib/observe/connections.ts";
 import type { TrafficFailure } from "../lib/routing/early_loss.ts";
 import { allocateClients, ClientTable } from "../lib/observe/client_table.ts";
-import { type ClientLists, countRulesOf, type Refusal } from "../lib/routing/client_limits.ts";
+import type { ClientLists, Refusal } from "../lib/routing/client_limits.ts";
 import { allocateAvailabilities, AVAILABILITY, AvailabilityTable } from "../lib/routing/availability.ts";
 import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../lib/routing/routing_table.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -248,7 +248,7 @@ export function tableServer(address: Address, slot: number, settings: Partial<Ta
 }
 
 /** A move, without what only logs show of it. */
-export type Move = Omit<MovedConnection, "id" | "movedAt">;
+export type Move = Omit<MovedConnection, "id" | "movedAt" | "service">;
 
 /** An engine without a balancer. Disposing of it checks that its fates add up. */
 export interface TestEngine extends AsyncDisposable {
@@ -261,19 +261,21 @@ export interface TestEngine extends AsyncDisposable {
   readonly moved: Queue<Move>;
   /** Clients that a dry run let in, and what would have refused them. */
   readonly wouldBeRefused: Queue<{ client: string; refusal: Refusal }>;
-  /** What clients have, if the engine has limits of clients. */
-  readonly clients: ClientTable | undefined;
+  /** What clients have. */
+  readonly clients: ClientTable;
   readonly availabilities: AvailabilityTable;
   /** Lets clients in by these lists; resolves when they hold for every new client. */
   setLists(lists: ClientLists): Promise<void>;
   /** Has the connections of a server leave it: `leaving` as they may, `expired` at once or be cut. */
   leave(slot: number, availability: "draining" | "expired"): void;
+  /** Changes settings of the service; resolves when they hold for every new client. */
+  change(config: Partial<ServiceEngineConfig>): Promise<void>;
   /** Publishes a table of these servers; resolves when it holds for every new client. */
   publish(servers: readonly TableServer[]): Promise<void>;
 }
 
 /** What a test may choose; everything else is as in production. */
-export interface TestEngineOptions extends Partial<EngineConfig> {
+export interface TestEngineOptions extends Partial<EngineConfig & ServiceEngineConfig> {
   readonly key?: string;
   readonly loadBound?: number;
   readonly host?: string;
@@ -291,7 +293,8 @@ export interface ServerFailure {
 
 /** An engine on a free port of loopback that serves a table of these servers. */
 export function startEngine(kind: EngineKind, servers: readonly TableServer[], options: TestEngineOptions = {}): TestEngine {
-  const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", lists, accessLog, ...config } = options;
+  const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", accessLog, lists: _, ...config } = options;
+  let { lists } = options;
   const engineConfig = { ...parseConfig({ workers: "2" }), connectionsMax: 10_000, ...config };
   const counters = new Counters(allocateCounters(kind.threads(engineConfig), 20_000));
   const ended = new Queue<EndedConnection>();
@@ -301,12 +304,14 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   const availabilities = new AvailabilityTable(allocateAvailabilities(counters.slots));
   let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
   const wouldBeRefused = new Queue<{ client: string; refusal: Refusal }>();
-  const clients = countRulesOf(engineConfig).length > 0 ? new ClientTable(allocateClients(1, 1024)) : undefined;
+  const clients = new ClientTable(allocateClients(1, 1024));
   const listener = kind.listen({ host, port: 0 }, engineConfig);
+  const served = { listener, service: 0, portOffset: 0 };
+  let settings: ServiceEngineConfig = engineConfig;
+  const publication = (): Publication => ({ services: [{ table, config: settings, lists }], listeners: [served] });
   const engine = kind.create({
     startId: "00000000000000ff",
-    listeners: [{ listener, service: 0 }],
-    tables: [table],
+    publication: publication(),
     config: engineConfig,
     counters,
     onEnded: (end) => {
@@ -314,8 +319,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
       ended.put(copyOf(end));
     },
     availabilities,
-    clients: clients?.shared,
-    lists,
+    clients: clients.shared,
     onWouldBeRefused: (client, refusal) => wouldBeRefused.put({ client, refusal }),
     onServerFailed: (slot, reason, kind) => failed.put({ slot, reason, kind }),
     onMoved: (move) => {
@@ -340,14 +344,21 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     wouldBeRefused,
     clients,
     availabilities,
-    setLists: (lists) => engine.update([table], lists),
+    change(config) {
+      settings = { ...settings, ...config };
+      return engine.update(publication());
+    },
+    setLists(next) {
+      lists = next;
+      return engine.update(publication());
+    },
     leave(slot, availability) {
       availabilities.set(slot, AVAILABILITY[availability]);
       engine.vacate(slot);
     },
     publish(servers) {
       table = nextTable(table, servers);
-      return engine.update([table]);
+      return engine.update(publication());
     },
     async [Symbol.asyncDispose]() {
       await engine[Symbol.asyncDispose]();
@@ -357,16 +368,24 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
 }
 
 function copyOf(ended: EndedConnection): EndedConnection {
-  const { id, listener, acceptedAt, endedAt, connectMs, endedBy } = ended;
+  const { id, service, listener, acceptedAt, endedAt, connectMs, endedBy } = ended;
   const { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason } = ended;
   const facts = { fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason };
-  return { id, listener, acceptedAt, endedAt, connectMs, endedBy, ...facts };
+  return { id, service, listener, acceptedAt, endedAt, connectMs, endedBy, ...facts };
 }
 
 /** The invariant of the fates: their sum is accepted minus open, always. */
 export function assertFatesAddUp(counters: Counters): void {
   const fates = Object.keys(FATES).reduce((sum, fate) => sum + counters.get(fate as Fate), 0);
   assertEquals(fates, counters.get("accepted") - counters.get("open"), "the sum of fates is accepted minus open");
+  let open = 0;
+  for (let service = 0; service < LIMITS.servicesMax; service++) {
+    const ofService = (name: Parameters<Counters["getOfService"]>[1]) => counters.getOfService(service, name);
+    const ended = Object.keys(FATES).reduce((sum, fate) => sum + ofService(fate as Fate), 0);
+    assertEquals(ended, ofService("serviceAccepted") - ofService("serviceOpen"), `and that of service ${service}`);
+    open += ofService("serviceOpen");
+  }
+  assertEquals(open, counters.get("open"), "every open connection is a service's");
 }
 
 /** So many bytes that are not alike from one place to the next, the same for the same seed. */

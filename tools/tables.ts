@@ -55,7 +55,9 @@ const EXIT_MEANINGS: Record<keyof typeof EXIT, string> = {
 };
 
 const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format: (limit: number) => string]> = {
-  serversMax: ["Servers in a pool", count],
+  serversMax: ["Servers of all services together", count],
+  servicesMax: ["Services", count],
+  listenersMax: ["Listeners of all services together, a port of a range being one", count],
   weightMax: ["Weight of a server", count],
   weightTotalMax: ["Sum of the weights in a pool", count],
   serverConnectionsMax: ["Connection limit of a server", count],

@@ -11,7 +11,7 @@ import { type Config, LIMITS } from "../values/config.ts";
 import { formatConnectionId, newStartId } from "../values/connection_id.ts";
 import { allocateCounters, Counters } from "../observe/counters.ts";
 import { countFates, type Fate, FATE_NAMES, FATES } from "../values/fates.ts";
-import type { Engine, EngineKind, Listener } from "../engine/engine.ts";
+import type { Engine, EngineKind, Listener, Publication, ServiceListener } from "../engine/engine.ts";
 import type { EndedConnection, MovedConnection } from "../observe/connections.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import { formatDuration } from "../values/duration.ts";
@@ -169,6 +169,7 @@ export class Balancer implements AsyncDisposable {
   readonly connectionsMax: number;
   readonly #engine: Engine;
   readonly #listener: Listener;
+  readonly #served: ServiceListener;
   readonly #save: (servers: readonly SavedServer[]) => Promise<void>;
   readonly #ownIps: () => readonly string[];
   readonly #removing = new Map<string, Removing>();
@@ -187,6 +188,7 @@ export class Balancer implements AsyncDisposable {
   readonly #rebalancer: Rebalancer;
   #pool: Pool = new Map();
   #table: RoutingTable;
+  #lists: ClientLists | undefined;
   #stopping = false;
   /** The end of the last change: changes are made one after another. */
   #lastChange: Promise<unknown> = Promise.resolve();
@@ -195,11 +197,12 @@ export class Balancer implements AsyncDisposable {
   /** Listens and serves. Throws an operator error for a server that is not allowed or an address it cannot listen on. */
   constructor(options: BalancerOptions) {
     const { config, engine, listener, connectionsMax, servers = [], save = () => Promise.resolve(), ownIps = () => [] } = options;
-    const engineConfig = { ...config, connectionsMax };
     this.counters = new Counters(allocateCounters(engine.threads(config)));
     this.#clients = new Clients(config, this.counters);
     this.connectionsMax = connectionsMax;
     this.#listener = listener;
+    this.#served = { listener, service: 0, portOffset: 0 };
+    this.#lists = options.lists;
     this.#save = save;
     this.#ownIps = ownIps;
     this.#config = config;
@@ -232,13 +235,11 @@ export class Balancer implements AsyncDisposable {
     const accessLog = this.#accessLog = this.#openAccessLog(options.accessLog);
     this.#engine = engine.create({
       startId: this.#startId,
-      listeners: [{ listener, service: 0 }],
-      tables: [this.#table],
-      config: engineConfig,
+      publication: this.#publication,
+      config: { ...config, connectionsMax },
       counters: this.counters,
       availabilities: this.#availabilities,
       clients: this.#clients.shared,
-      lists: options.lists,
       onWouldBeRefused: (client, refusal) => this.#clients.noteRefusal(() => client, refusal),
       onEnded: (ended) => {
         this.#recent.add(ended, Date.now());
@@ -472,7 +473,10 @@ export class Balancer implements AsyncDisposable {
 
   /** Lets new clients in by these lists. The balancer must have been made with lists. Open connections stay. */
   setLists(lists: ClientLists): Promise<void> {
-    return this.#change(() => this.#engine.update([this.#table], lists));
+    return this.#change(() => {
+      this.#lists = lists;
+      return this.#engine.update(this.#publication);
+    });
   }
 
   /** Moves connections to their owners. */
@@ -507,6 +511,11 @@ export class Balancer implements AsyncDisposable {
     if (target === undefined) return undefined;
     const place = { listener: formatAddress(this.#listener.address), service: DEFAULT_SERVICE };
     return new AccessLog({ ...target, startId: this.#startId, places: [place], counters: this.counters });
+  }
+
+  /** What the engine serves by. */
+  get #publication(): Publication {
+    return { services: [{ table: this.#table, config: this.#config, lists: this.#lists }], listeners: [this.#served] };
   }
 
   /** Runs a change after all earlier ones. */
@@ -561,7 +570,7 @@ export class Balancer implements AsyncDisposable {
     onSaved();
     this.#pool = pool;
     this.#table = nextTable(this.#table, servers);
-    await this.#engine.update([this.#table]);
+    await this.#engine.update(this.#publication);
   }
 
   #inPool(name: string, verb: string): PoolServer {
@@ -628,11 +637,11 @@ export class Balancer implements AsyncDisposable {
 
   /** The load as a new client finds it. */
   get #loadWithOneMore(): Load {
-    return liveLoad(this.counters, this.#availabilities, 1);
+    return liveLoad(this.counters, this.#availabilities, 0, 1);
   }
 
   get #load(): Load {
-    return liveLoad(this.counters, this.#availabilities);
+    return liveLoad(this.counters, this.#availabilities, 0);
   }
 
   /** Ends the removal of the server with this slot, if it is being removed and has no connection left. */

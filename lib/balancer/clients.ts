@@ -6,7 +6,7 @@
 import { formatPrefix } from "../values/client_limits.ts";
 import type { Config } from "../values/config.ts";
 import { formatDuration } from "../values/duration.ts";
-import { allocateClients, type ClientCount, ClientTable } from "../observe/client_table.ts";
+import { allocateClients, type ClientCount, ClientTable, type Window } from "../observe/client_table.ts";
 import type { Counters } from "../observe/counters.ts";
 import { logger } from "../observe/log.ts";
 import { Refusals } from "../observe/refusals.ts";
@@ -60,7 +60,7 @@ export class Clients implements Disposable {
   readonly #windowMs: number;
   readonly #isDryRun: boolean;
   readonly #counters: Counters;
-  readonly #table: ClientTable | undefined;
+  readonly #table: ClientTable;
   readonly #refusals: Refusals;
 
   constructor(config: Pick<Config, "clientConnections" | "clientRate" | "limitsDryRun">, counters: Counters) {
@@ -69,13 +69,13 @@ export class Clients implements Disposable {
     this.#isDryRun = config.limitsDryRun;
     this.#counters = counters;
     const [seed] = crypto.getRandomValues(new Int32Array(1));
-    this.#table = this.#rules.length === 0 ? undefined : new ClientTable(allocateClients(seed));
+    this.#table = new ClientTable(allocateClients(seed));
     this.#refusals = new Refusals(config.limitsDryRun ? DRY_RUN : IN_EARNEST);
   }
 
-  /** The memory for the engine; undefined: it counts no clients. */
-  get shared(): SharedArrayBuffer | undefined {
-    return this.#table?.shared;
+  /** The memory for the engine. The kernel backs its pages as clients come. */
+  get shared(): SharedArrayBuffer {
+    return this.#table.shared;
   }
 
   /** Tells the operator that a client was refused, or would have been. */
@@ -85,15 +85,15 @@ export class Clients implements Disposable {
 
   /** The clients that have most, at most `max`. `nowMs` is by performance.now(). */
   view(max: number, nowMs: number): ClientsView {
-    const window = Math.floor(nowMs / this.#windowMs);
-    const counts = this.#table?.top(max, window) ?? [];
+    const window = { nowMs, number: Math.floor(nowMs / this.#windowMs), lengthMs: this.#windowMs };
+    const counts = this.#table.top(max, () => window);
     return {
-      counted: this.#table !== undefined,
+      counted: this.#rules.length > 0,
       dryRun: this.#isDryRun,
       windowMs: this.#windowMs,
-      tracked: this.#table?.used ?? 0,
+      tracked: this.#table.used,
       untracked: this.#counters.get("untrackedClients"),
-      clients: counts.map((count) => this.#viewOf(count, nowMs / this.#windowMs - window)),
+      clients: counts.flatMap((count) => this.#viewOf(count, window) ?? []),
     };
   }
 
@@ -101,8 +101,11 @@ export class Clients implements Disposable {
     this.#refusals[Symbol.dispose]();
   }
 
-  #viewOf({ key, open, arrivals, refusedArrivals, refusals, ...bytes }: ClientCount, share: number): ClientView {
-    const { rule, address, bits } = readCountKey(this.#rules, key);
+  #viewOf({ key, open, arrivals, refusedArrivals, refusals, ...bytes }: ClientCount, window: Window): ClientView | undefined {
+    const read = readCountKey(this.#rules, key);
+    if (read === undefined) return undefined;
+    const { rule, address, bits } = read;
+    const share = window.nowMs / window.lengthMs - window.number;
     const [current, previous] = arrivals;
     return {
       client: formatPrefix(address, bits),

@@ -141,7 +141,8 @@ export async function answerMetrics(balancer: Balancer, facts: MeasuredFacts, fo
     connectionsMax: balancer.connectionsMax,
     fingerprint: balancer.ring().fingerprint,
     localPorts: localPorts.perAddress,
-    listeners: [{ address: formatAddress(balancer.address), service: SERVICE }],
+    services: [{ name: SERVICE, index: 0 }],
+    listeners: [{ index: 0, address: formatAddress(balancer.address), service: SERVICE }],
     servers: balancer.list().map(({ server, slot, state, weight }) => ({
       name: server,
       slot,

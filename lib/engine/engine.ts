@@ -4,7 +4,7 @@
  */
 
 import type { Address } from "../values/address.ts";
-import type { Config } from "../values/config.ts";
+import type { DaemonConfig, ServiceConfig } from "../values/config.ts";
 import type { EndedConnection, MovedConnection, StartedConnection } from "../observe/connections.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { TrafficFailure } from "../routing/early_loss.ts";
@@ -23,7 +23,7 @@ export interface EngineKind {
   /** Number of threads that the engine starts beside the main thread. */
   threads(config: Pick<EngineConfig, "workers">): number;
   /** Throws an operator error if this machine does not allow what the settings ask of the engine. */
-  checkConfig(config: Pick<EngineConfig, "sources" | "transparent">): void;
+  checkConfig(config: Pick<ServiceEngineConfig, "sources" | "transparent">): void;
   /** Opens a listener for this engine; port 0 takes any free port. Throws `listenError` on failure. */
   listen(address: Address, config: ListenerConfig): Listener;
   /** Starts an engine on these listeners. The engine closes them when it stops accepting. */
@@ -37,19 +37,17 @@ export interface Listener extends Disposable {
 }
 
 /** The settings of a listener. */
-export type ListenerConfig = Pick<EngineConfig, "keepAliveMs" | "userTimeoutMs" | "deferAcceptMs">;
+export type ListenerConfig = Pick<ServiceEngineConfig, "keepAliveMs" | "userTimeoutMs" | "deferAcceptMs">;
 
-/** A listener and the service whose clients it accepts. */
-export interface ServiceListener {
-  readonly listener: Listener;
-  /** The index of the service's table. */
-  readonly service: number;
-}
-
-/** The settings that concern engines, with `connectionsMax` resolved to a number. */
+/** The settings of the daemon that concern engines, with `connectionsMax` resolved to a number. */
 export type EngineConfig =
+  & Pick<DaemonConfig, "workers" | "busyPollMicros" | "batchMicros">
+  & { readonly connectionsMax: number };
+
+/** The settings of a service that concern engines. */
+export type ServiceEngineConfig =
   & Pick<
-    Config,
+    ServiceConfig,
     | "connectTimeoutMs"
     | "connectAttemptsMax"
     | "connectDeadlineMs"
@@ -66,12 +64,34 @@ export type EngineConfig =
     | "transparent"
     | "userTimeoutMs"
     | "serverTimeoutMs"
-    | "workers"
-    | "busyPollMicros"
-    | "batchMicros"
   >
-  & RedistributionPolicy
-  & { readonly connectionsMax: number };
+  & RedistributionPolicy;
+
+/** What an engine knows of one service. Immutable: a change is a new object. */
+export interface EngineService {
+  readonly table: RoutingTable;
+  readonly config: ServiceEngineConfig;
+  /** Who may connect; undefined: everybody. */
+  readonly lists?: ClientLists;
+}
+
+/** A listener and the service whose clients it accepts. Immutable. */
+export interface ServiceListener {
+  readonly listener: Listener;
+  /** The index of the service. */
+  readonly service: number;
+  /** What is added to the port of a server for clients of this listener: their place in a range of ports. Usually 0. */
+  readonly portOffset: number;
+}
+
+/**
+ * Everything that new connections are served by. An index names a service, or a listener, for as long as it is there; a hole is a
+ * free index. What stays the same is the same object from one publication to the next: engines take over only what differs.
+ */
+export interface Publication {
+  readonly services: readonly (EngineService | undefined)[];
+  readonly listeners: readonly (ServiceListener | undefined)[];
+}
 
 /**
  * Options of a new engine. Callbacks must not throw. They must not call the engine, except that `onServerEmpty` may call `isEmpty`.
@@ -79,19 +99,16 @@ export type EngineConfig =
 export interface EngineOptions {
   /** The random id of this run of the daemon, which begins the ids of its connections (`formatConnectionId`). */
   readonly startId: string;
-  readonly listeners: readonly ServiceListener[];
-  /** One for each service. */
-  readonly tables: readonly RoutingTable[];
+  /** What it begins with. */
+  readonly publication: Publication;
   readonly config: EngineConfig;
   readonly counters: Counters;
   /** Which servers may get clients. The engine only reads it; its owner keeps it up to date. */
   readonly availabilities: AvailabilityTable;
-  /** The memory in which clients are counted (`client_table.ts`); undefined: no limit of clients is set. */
-  readonly clients?: SharedArrayBuffer;
-  /** Who may connect; undefined: everybody, for as long as the engine runs. */
-  readonly lists?: ClientLists;
+  /** The memory in which clients are counted (`client_table.ts`). */
+  readonly clients: SharedArrayBuffer;
   /** Called for each client that is let in because of `limitsDryRun` alone. */
-  readonly onWouldBeRefused?: (client: string, refusal: Refusal) => void;
+  readonly onWouldBeRefused?: (client: string, refusal: Refusal, service: number) => void;
   /** Called once for each accepted connection, after it is counted. The engine may reuse the object: copy what you keep. */
   readonly onEnded: (ended: EndedConnection) => void;
   /**
@@ -118,11 +135,24 @@ export interface AccessLogReports {
 /** A running engine. */
 export interface Engine extends AsyncDisposable {
   /**
-   * Routes new connections by these tables, one for each service, and lets clients in by these lists, or by those that it had.
-   * Resolves once every new connection uses them. Open connections stay, and stay where they are. An engine that was made without
-   * lists takes none.
+   * Serves by this publication. Resolves once every new connection is served by it. Open connections stay, and stay where they are.
+   * A listener that is no longer in it is closed, once those who wait in its queue are accepted. A service may leave it only when
+   * it is free (`isServiceFree`).
+   *
+   * Changed settings of a service also hold for its open connections: redistribution, the limits of replays and the idle and first
+   * byte timeouts at once; keep-alive and the timeouts of silent hosts within a second. A dial under way, and the time
+   * for a PROXY header, keep the time that they began with. Where a connection comes from and what it begins with (sources, PROXY
+   * headers), and whether its client may come, are decided once, at its beginning. Changed limits of clients count the connections
+   * that are open already.
    */
-  update(tables: readonly RoutingTable[], lists?: ClientLists): Promise<void>;
+  update(publication: Publication): Promise<void>;
+  /**
+   * Whether this listener is not in the publication, and no connection that came through it is left: its index may be given to
+   * another one. All ends of its connections have been reported.
+   */
+  isListenerFree(index: number): boolean;
+  /** Whether no listener is this service's, and it has no connection left and will get none: it may leave the publication. */
+  isServiceFree(index: number): boolean;
   /** Whether a server that is no longer in any table has no connection left and will get none. */
   isEmpty(slot: number): boolean;
   /**
@@ -152,6 +182,8 @@ export interface Engine extends AsyncDisposable {
 export interface OpenConnection {
   /** The engine's number of the connection: an integer below 2⁵³, unique in the life of the daemon. See `formatConnectionId`. */
   readonly id: number;
+  /** The index of its service. */
+  readonly service: number;
   /** The slot of its server, or of the server being dialled; -1: none. */
   readonly slot: number;
   /** FACT bits of `redistribution.ts`. */

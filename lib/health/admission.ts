@@ -30,6 +30,8 @@ export interface ServerCondition {
 interface AdmissionOptions {
   readonly config: Pick<Config, "checkIntervalMs" | "checkTimeoutMs" | "rise" | "fall" | "restMs" | "restShare" | "slowStartMs">;
   readonly availabilities: AvailabilityTable;
+  /** The index of the service whose servers these are. */
+  readonly service?: number;
   /** Limit on concurrent checks. */
   readonly checksMax: number;
   readonly clock?: HealthClock;
@@ -271,7 +273,9 @@ export class Admission implements Disposable {
   }
 
   #countUnavailable(admitted: Admitted, weight: number): void {
-    this.#options.availabilities.unavailableWeight += weight - admitted.unavailableWeight;
+    const { availabilities, service = 0 } = this.#options;
+    const before = availabilities.unavailableWeightOf(service);
+    availabilities.setUnavailableWeight(service, before + weight - admitted.unavailableWeight);
     admitted.unavailableWeight = weight;
   }
 

@@ -5,7 +5,7 @@
  * The memory is an index of buckets and a list of entries. A bucket is one cache line: a version, and up to 15 words that name an
  * entry and hold 11 bits of its key's hash. An entry is one cache line, too. Entries are given out in order, so that pages are
  * backed only as clients come, and an entry stays in its bucket for good: later its place is taken by another client of the bucket,
- * once nobody is counted in it and its last arrival is two windows ago.
+ * once nobody is counted in it and its last arrival is so long ago that it counts for nothing.
  *
  * How threads agree:
  * - A thread raises the open connections of an entry first and looks at its key afterwards. While they are above 0 the entry cannot
@@ -33,7 +33,7 @@ const AT = {
   /** The key by which it is found (`writeCountKey`). */
   key: 0,
   open: 5,
-  /** The window of the last arrival. */
+  /** When the last arrival came, in ticks: windows have different lengths. */
   seen: 6,
   /** Arrivals that were admitted, and those that were refused, in windows of even and of odd number: see `#bump`. */
   admitted: 7,
@@ -68,8 +68,18 @@ const SPINS_MAX = 1000;
 const SLEEPS_MAX = 50;
 const SLEEP_MS = 0.2;
 
-/** An entry changes hands when its last arrival is more than this many windows ago. */
-const IDLE_WINDOWS = 1;
+/** The unit of the time of an arrival: with 31 bits for a year, and rounded up, so that no arrival seems older than it is. */
+const TICK_MS = 16;
+
+/** Whoever says nothing else forgets clients whose last arrival is so long ago. */
+const IDLE_MS = 20_000;
+
+/** A time, and the window that it is in; windows have numbers from 0. An object that is used again and again. */
+export interface Window {
+  nowMs: number;
+  number: number;
+  lengthMs: number;
+}
 
 /** In place of an entry: the client is not tracked. */
 export const UNTRACKED = -1;
@@ -85,6 +95,14 @@ export interface ClientCount {
   readonly refusals: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;
+}
+
+/** An entry, and what it is ranked by. */
+interface Ranked {
+  readonly entry: number;
+  readonly window: Window;
+  readonly rank: number;
+  readonly refusals: number;
 }
 
 /** Memory for the counts of this many prefixes, a power of two from 16. `seed` makes the places of clients unpredictable. */
@@ -107,6 +125,8 @@ export class ClientTable {
   readonly #start: number;
   /** The open connections of the entry that was acquired last, that one included. */
   open = 0;
+  /** An entry changes hands when its last arrival is so long ago: two windows of the longest kind, in ms. */
+  idleMs = IDLE_MS;
 
   constructor(readonly shared: SharedArrayBuffer) {
     this.#words = new Int32Array(shared);
@@ -122,7 +142,7 @@ export class ClientTable {
   }
 
   /** Counts one more open connection for this key. Returns its entry, or UNTRACKED, and then counts nothing. */
-  acquire(key: Int32Array, window: number): number {
+  acquire(key: Int32Array, nowMs: number): number {
     const hash = this.#hash(key);
     const bucket = this.#bucketOf(hash);
     for (let looks = 0; looks < SPINS_MAX; looks++) {
@@ -132,7 +152,7 @@ export class ClientTable {
       if (this.open > 0 && this.#isOf(entry, key)) return entry;
       Atomics.sub(this.#words, entry + AT.open, 1);
     }
-    return this.#acquireNew(bucket, hash, key, window);
+    return this.#acquireNew(bucket, hash, key, nowMs);
   }
 
   /** The entry of a key that has been acquired and not released; UNTRACKED if there is none. */
@@ -147,15 +167,15 @@ export class ClientTable {
   }
 
   /** Counts an arrival. Returns the number of those in this window. */
-  arrive(entry: number, window: number): number {
+  arrive(entry: number, window: Window): number {
     return this.#bump(entry, AT.admitted, window);
   }
 
   /** Takes an arrival back that was counted in this window. */
-  withdraw(entry: number, window: number): void {
+  withdraw(entry: number, { number }: Window): void {
     const words = this.#words;
-    const at = entry + AT.admitted + (window & 1);
-    for (let count = Atomics.load(words, at); isOfWindow(count, window) && (count & COUNT_MASK) > 0;) {
+    const at = entry + AT.admitted + (number & 1);
+    for (let count = Atomics.load(words, at); isOfWindow(count, number) && (count & COUNT_MASK) > 0;) {
       const found = Atomics.compareExchange(words, at, count, count - 1);
       if (found === count) return;
       count = found;
@@ -163,12 +183,12 @@ export class ClientTable {
   }
 
   /** Arrivals in the window before this one. */
-  arrivalsBefore(entry: number, window: number): number {
-    return this.#countOf(entry, AT.admitted, window - 1);
+  arrivalsBefore(entry: number, { number, lengthMs }: Window): number {
+    return this.#countOf(entry, AT.admitted, number - 1, lengthMs);
   }
 
   /** Counts an arrival that is refused. */
-  refuse(entry: number, window: number): void {
+  refuse(entry: number, window: Window): void {
     this.#bump(entry, AT.refused, window);
     Atomics.add(this.#words, entry + AT.refusals, 1);
   }
@@ -179,51 +199,54 @@ export class ClientTable {
     this.#add64(entry + AT.receivedBytes, receivedBytes);
   }
 
-  /** The prefixes that have most, at most `max`: by open connections, then by arrivals, then by refusals. */
-  top(max: number, window: number): ClientCount[] {
-    const best: number[] = [];
+  /**
+   * The prefixes that have most, at most `max`: by open connections, then by arrivals, then by refusals. `windowOf` gives the
+   * window of a prefix, by the last word of its key; undefined: it is passed over.
+   */
+  top(max: number, windowOf: (kind: number) => Window | undefined): ClientCount[] {
+    const best: Ranked[] = [];
     for (let number = 0, used = this.used; number < used; number++) {
       const entry = this.#start + (number << LINE_SHIFT);
-      if (best.length === max && !this.#outranks(entry, best[max - 1], window)) continue;
+      const window = windowOf(this.#words[entry + AT.key + KEY_WORDS - 1]);
+      if (window === undefined) continue;
+      const ranked = { entry, window, rank: this.#rank(entry, window), refusals: this.#words[entry + AT.refusals] >>> 0 };
+      if (best.length === max && !outranks(ranked, best[max - 1])) continue;
       let [low, high] = [0, best.length];
       while (low < high) {
         const middle = (low + high) >> 1;
-        if (this.#outranks(entry, best[middle], window)) high = middle;
+        if (outranks(ranked, best[middle])) high = middle;
         else low = middle + 1;
       }
-      best.splice(low, 0, entry);
+      best.splice(low, 0, ranked);
       if (best.length > max) best.pop();
     }
-    return best.map((entry) => this.#read(entry, window)).filter((count) => count !== undefined);
-  }
-
-  #outranks(entry: number, other: number, window: number): boolean {
-    const difference = this.#rank(entry, window) - this.#rank(other, window);
-    if (difference !== 0) return difference > 0;
-    return this.#words[entry + AT.refusals] >>> 0 > this.#words[other + AT.refusals] >>> 0;
+    return best.map(({ entry, window }) => this.#read(entry, window)).filter((count) => count !== undefined);
   }
 
   /** Open connections, then arrivals of two windows, which are at most four counts. */
-  #rank(entry: number, window: number): number {
-    const arrivals = this.#countOf(entry, AT.admitted, window) + this.#countOf(entry, AT.admitted, window - 1) +
-      this.#countOf(entry, AT.refused, window) + this.#countOf(entry, AT.refused, window - 1);
+  #rank(entry: number, { number, lengthMs }: Window): number {
+    const count = (cells: number, window: number) => this.#countOf(entry, cells, window, lengthMs);
+    const arrivals = count(AT.admitted, number) + count(AT.admitted, number - 1) + count(AT.refused, number) +
+      count(AT.refused, number - 1);
     return this.#words[entry + AT.open] * (4 << COUNT_BITS) + arrivals;
   }
 
   /** What an entry says; undefined: it is being given to another client. */
-  #read(entry: number, window: number): ClientCount | undefined {
+  #read(entry: number, { number, lengthMs }: Window): ClientCount | undefined {
     const words = this.#words;
+    const counts = (cells: number) =>
+      [this.#countOf(entry, cells, number, lengthMs), this.#countOf(entry, cells, number - 1, lengthMs)] as const;
     const open = Atomics.load(words, entry + AT.open);
     const key = words.slice(entry + AT.key, entry + AT.key + KEY_WORDS);
     const count = {
       key,
       open,
-      arrivals: [this.#countOf(entry, AT.admitted, window), this.#countOf(entry, AT.admitted, window - 1)],
-      refusedArrivals: [this.#countOf(entry, AT.refused, window), this.#countOf(entry, AT.refused, window - 1)],
+      arrivals: counts(AT.admitted),
+      refusedArrivals: counts(AT.refused),
       refusals: words[entry + AT.refusals] >>> 0,
       sentBytes: this.#get64(entry + AT.sentBytes),
       receivedBytes: this.#get64(entry + AT.receivedBytes),
-    } as const;
+    };
     return open >= 0 && key[KEY_WORDS - 1] !== 0 && this.#isOf(entry, key) ? count : undefined;
   }
 
@@ -245,14 +268,14 @@ export class ClientTable {
   }
 
   /** Adds a key to the bucket, if no other thread has done so meanwhile. */
-  #acquireNew(bucket: number, hash: number, key: Int32Array, window: number): number {
+  #acquireNew(bucket: number, hash: number, key: Int32Array, nowMs: number): number {
     const words = this.#words;
     for (let looks = 0; looks < SPINS_MAX + SLEEPS_MAX; looks++) {
       const version = Atomics.load(words, bucket);
       if ((version & 1) !== 0 && looks >= SPINS_MAX) Atomics.wait(words, bucket, version, SLEEP_MS);
       if ((version & 1) !== 0 || Atomics.compareExchange(words, bucket, version, version + 1) !== version) continue;
       const known = this.#find(bucket, hash, key);
-      const entry = known < 0 ? this.#add(bucket, hash, key, window) : known;
+      const entry = known < 0 ? this.#add(bucket, hash, key, nowMs) : known;
       if (known >= 0) this.open = Atomics.add(words, known + AT.open, 1) + 1;
       Atomics.store(words, bucket, version + 2 | 0);
       return entry;
@@ -261,16 +284,16 @@ export class ClientTable {
   }
 
   /** Gives the key an idle entry of this bucket, or a new one, with one open connection. The bucket is this thread's. */
-  #add(bucket: number, hash: number, key: Int32Array, window: number): number {
+  #add(bucket: number, hash: number, key: Int32Array, nowMs: number): number {
     const words = this.#words;
-    const idle = this.#takeIdle(bucket, window);
+    const idle = this.#takeIdle(bucket, nowMs);
     const at = idle >= 0 ? idle : this.#takePlace(bucket);
     if (at < 0) return UNTRACKED;
     const number = idle >= 0 ? (words[at] & ~TAG_MASK) - 1 : this.#takeNumber();
     if (number < 0) return UNTRACKED;
     const entry = this.#start + (number << LINE_SHIFT);
     for (let i = 0; i < LINE_WORDS; i++) if (i !== AT.open) words[entry + i] = i < KEY_WORDS ? key[i] : 0;
-    words[entry + AT.seen] = window;
+    words[entry + AT.seen] = tickOf(nowMs);
     Atomics.store(words, at, hash & TAG_MASK | number + 1);
     const alive = idle >= 0 ? 1 - DEAD : 1;
     this.open = Atomics.add(words, entry + AT.open, alive) + alive;
@@ -278,10 +301,10 @@ export class ClientTable {
   }
 
   /** The place of the entry that has been idle for longest, now marked as dead; -1: none is idle. */
-  #takeIdle(bucket: number, window: number): number {
+  #takeIdle(bucket: number, nowMs: number): number {
     const words = this.#words;
     let place = -1;
-    let oldest = window - IDLE_WINDOWS;
+    let oldest = Math.floor((nowMs - this.idleMs) / TICK_MS) + 1;
     for (let at = bucket + 1; at < bucket + LINE_WORDS && words[at] !== 0; at++) {
       const entry = this.#entryOf(words[at]);
       if (words[entry + AT.seen] >= oldest || words[entry + AT.open] !== 0) continue;
@@ -310,23 +333,25 @@ export class ClientTable {
    * Counts an arrival in the cell of its window. A cell holds the lower bits of its window's number above the count, so that a new
    * window begins at 1 by the same atomic step. Those bits come round after 4096 windows; the window of the last arrival tells.
    */
-  #bump(entry: number, cells: number, window: number): number {
+  #bump(entry: number, cells: number, { nowMs, number, lengthMs }: Window): number {
     const words = this.#words;
-    const at = entry + cells + (window & 1);
+    const at = entry + cells + (number & 1);
+    const tick = tickOf(nowMs);
     while (true) {
-      const isStale = Atomics.load(words, entry + AT.seen) < window - 1;
+      const isStale = windowOf(Atomics.load(words, entry + AT.seen), lengthMs) < number - 1;
       const count = Atomics.load(words, at);
-      const counted = isStale || !isOfWindow(count, window) ? 0 : count & COUNT_MASK;
+      const counted = isStale || !isOfWindow(count, number) ? 0 : count & COUNT_MASK;
       const next = Math.min(counted + 1, COUNT_MASK);
-      if (Atomics.compareExchange(words, at, count, window << COUNT_BITS | next) !== count) continue;
-      if (Atomics.load(words, entry + AT.seen) < window) Atomics.store(words, entry + AT.seen, window);
+      if (Atomics.compareExchange(words, at, count, number << COUNT_BITS | next) !== count) continue;
+      if (Atomics.load(words, entry + AT.seen) < tick) Atomics.store(words, entry + AT.seen, tick);
       return next;
     }
   }
 
-  #countOf(entry: number, cells: number, window: number): number {
-    const count = Atomics.load(this.#words, entry + cells + (window & 1));
-    return isOfWindow(count, window) && this.#words[entry + AT.seen] >= window ? count & COUNT_MASK : 0;
+  #countOf(entry: number, cells: number, number: number, lengthMs: number): number {
+    const count = Atomics.load(this.#words, entry + cells + (number & 1));
+    if (!isOfWindow(count, number)) return 0;
+    return windowOf(this.#words[entry + AT.seen], lengthMs) >= number ? count & COUNT_MASK : 0;
   }
 
   #add64(at: number, amount: number): void {
@@ -362,6 +387,19 @@ export class ClientTable {
     hash = Math.imul(hash ^ hash >>> 13, 0xc2b2ae35);
     return hash ^ hash >>> 16;
   }
+}
+
+function outranks(one: Ranked, other: Ranked): boolean {
+  return one.rank === other.rank ? one.refusals > other.refusals : one.rank > other.rank;
+}
+
+function tickOf(nowMs: number): number {
+  return Math.ceil(nowMs / TICK_MS);
+}
+
+/** The number of the window that a tick is in. */
+function windowOf(tick: number, lengthMs: number): number {
+  return Math.floor(tick * TICK_MS / lengthMs);
 }
 
 /** Whether a cell's count is of this window. */

@@ -9,11 +9,13 @@ interface ReportedConnection {
   readonly id: number;
   /** `ip:port`. */
   readonly client: string;
+  /** The index of its service. */
+  readonly service: number;
 }
 
 /** A connection that has begun. */
 export interface StartedConnection extends ReportedConnection {
-  /** The index of the listener that accepted it, among those of the engine. */
+  /** The index of the listener that accepted it, in the publication. */
   readonly listener: number;
   /** When it was accepted, in ms since 1970. */
   readonly acceptedAt: number;
@@ -30,7 +32,7 @@ export interface ReceivedProxy {
 /** A connection that has ended, as the log shows it. Times by the wall clock are known only while there is an access log. */
 export interface EndedConnection extends ReportedConnection {
   readonly fate: Fate;
-  /** The index of the listener that accepted it, among those of the engine. */
+  /** The index of the listener that accepted it, in the publication. */
   readonly listener: number;
   /** When it was accepted and when it ended, in ms since 1970; undefined without an access log. */
   readonly acceptedAt: number | undefined;

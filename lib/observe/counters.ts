@@ -1,5 +1,5 @@
 /**
- * The counters of the engines: one row per counter, the fates and the histograms, for the process, for every listener and for every
+ * The counters of the engines: one row per counter, the fates and the histograms, for the process, for every service, listener and
  * server, in SharedArrayBuffers. Engines write and everyone else reads, without locks. Each writing thread has its own cells for
  * counters, so that an increment is one plain store; a reader adds the cells up. Gauges, which admission of connections depends on,
  * have one atomic cell for all threads. The cells of a server are found by its slot, a small number that it keeps while it has
@@ -10,8 +10,11 @@ import { LIMITS } from "../values/config.ts";
 import { assert } from "../values/errors.ts";
 import { type Fate, FATE_NAMES } from "../values/fates.ts";
 
-/** What a row is counted for: the process, each listener or each server. Fates are counted for the process and for each server. */
-type Scope = "process" | "listener" | "server";
+/**
+ * What a row is counted for: the process, each service, each listener or each server. Fates are counted for the process, and for
+ * each service and server.
+ */
+type Scope = "process" | "service" | "listener" | "server";
 
 interface CounterRow {
   readonly scope: Scope;
@@ -84,11 +87,31 @@ export const COUNTERS = {
   limitBalancer: { ...LIMIT_HITS, labels: { limit: "balancer_connections" } },
   /** Every server that the client could have was at its limit of connections or above the load bound. */
   limitServers: { ...LIMIT_HITS, labels: { limit: "server_connections" } },
+  serviceAccepted: {
+    scope: "service",
+    kind: "counter",
+    metric: "balancer_service_accepted_connections_total",
+    help: "Connections accepted from clients of the service, including those refused at once",
+  },
+  /** The load bound of a service counts by it, and an index of a service is free once it is 0. */
+  serviceOpen: {
+    scope: "service",
+    kind: "gauge",
+    metric: "balancer_service_open_connections",
+    help: "Open connections of clients of the service",
+  },
   listenerAccepted: {
     scope: "listener",
     kind: "counter",
     metric: "balancer_listener_accepted_connections_total",
     help: "Connections accepted from clients of the listener, including those refused at once",
+  },
+  /** An index of a listener is free once it is 0. */
+  listenerOpen: {
+    scope: "listener",
+    kind: "gauge",
+    metric: "balancer_listener_open_connections",
+    help: "Open connections of clients of the listener",
   },
   listenerReceivedBytes: {
     scope: "listener",
@@ -172,8 +195,14 @@ export type ServerCounter = RowsOf<"server", "counter">;
 /** Gauges that every server has. */
 export type ServerGauge = RowsOf<"server", "gauge">;
 
+/** Counters that every service has. */
+export type ServiceCounter = RowsOf<"service", "counter">;
+/** Gauges that every service has. */
+export type ServiceGauge = RowsOf<"service", "gauge">;
 /** Counters that every listener has. */
 export type ListenerCounter = RowsOf<"listener", "counter">;
+/** Gauges that every listener has. */
+export type ListenerGauge = RowsOf<"listener", "gauge">;
 
 interface HistogramRow {
   readonly scope: "process" | "server";
@@ -211,30 +240,37 @@ export const HISTOGRAMS = {
 /** A row of HISTOGRAMS. */
 export type HistogramName = keyof typeof HISTOGRAMS;
 
-/** Listeners that an engine can have. */
-export const LISTENERS_MAX = 64;
-
 const SERVER_ROWS = [...rowsOf("server", "counter"), ...FATE_NAMES];
 const PROCESS_ROWS = [...rowsOf("process", "counter"), ...FATE_NAMES];
+const SERVICE_ROWS = [...rowsOf("service", "counter"), ...FATE_NAMES];
 const LISTENER_ROWS = rowsOf("listener", "counter");
-const [PROCESS_HISTOGRAM, LISTENERS_START] = histogramCells("process", PROCESS_ROWS.length);
-const SERVERS_START = LISTENERS_START + LISTENERS_MAX * LISTENER_ROWS.length;
+const [PROCESS_HISTOGRAM, SERVICES_START] = histogramCells("process", PROCESS_ROWS.length);
+const LISTENERS_START = SERVICES_START + LIMITS.servicesMax * SERVICE_ROWS.length;
+const SERVERS_START = LISTENERS_START + LIMITS.listenersMax * LISTENER_ROWS.length;
 const [SERVER_HISTOGRAM, FIRST_SERVER_END] = histogramCells("server", SERVERS_START + SERVER_ROWS.length);
 const HISTOGRAM_CELL: Readonly<Record<string, number>> = { ...PROCESS_HISTOGRAM, ...SERVER_HISTOGRAM };
 
-/** Cells per listener, and per server, of a writer. */
+/** Cells per service, listener and server, of a writer. */
+const SERVICE_CELLS = SERVICE_ROWS.length;
 const LISTENER_CELLS = LISTENER_ROWS.length;
 const SERVER_CELLS = FIRST_SERVER_END - SERVERS_START;
 
 const PROCESS_CELL = indexesOf(PROCESS_ROWS, 0);
+const SERVICE_CELL = indexesOf(SERVICE_ROWS, SERVICES_START);
 const LISTENER_CELL = indexesOf(LISTENER_ROWS, LISTENERS_START);
 const SERVER_CELL = indexesOf(SERVER_ROWS, SERVERS_START);
 
 const PROCESS_GAUGES = rowsOf("process", "gauge");
+const SERVICE_GAUGES = rowsOf("service", "gauge");
+const LISTENER_GAUGES = rowsOf("listener", "gauge");
 const SERVER_GAUGES = rowsOf("server", "gauge");
-const SERVER_GAUGE_CELLS = SERVER_GAUGES.length;
+const SERVICE_GAUGES_START = PROCESS_GAUGES.length;
+const LISTENER_GAUGES_START = SERVICE_GAUGES_START + LIMITS.servicesMax * SERVICE_GAUGES.length;
+const SERVER_GAUGES_START = LISTENER_GAUGES_START + LIMITS.listenersMax * LISTENER_GAUGES.length;
 const PROCESS_GAUGE = indexesOf(PROCESS_GAUGES, 0);
-const SERVER_GAUGE = indexesOf(SERVER_GAUGES, PROCESS_GAUGES.length);
+const SERVICE_GAUGE = indexesOf(SERVICE_GAUGES, SERVICE_GAUGES_START);
+const LISTENER_GAUGE = indexesOf(LISTENER_GAUGES, LISTENER_GAUGES_START);
+const SERVER_GAUGE = indexesOf(SERVER_GAUGES, SERVER_GAUGES_START);
 
 function rowsOf(scope: Scope, kind: CounterRow["kind"]): string[] {
   return Object.entries(COUNTERS).filter(([, row]) => row.scope === scope && row.kind === kind).map(([name]) => name);
@@ -275,7 +311,7 @@ export interface SharedCounters {
 export function allocateCounters(threads = 0, slots: number = 2 * LIMITS.serversMax): SharedCounters {
   const writers = 1 + threads;
   const cells = writers * (SERVERS_START + slots * SERVER_CELLS);
-  const gauges = PROCESS_GAUGES.length + slots * SERVER_GAUGE_CELLS;
+  const gauges = SERVER_GAUGES_START + slots * SERVER_GAUGES.length;
   return {
     slots,
     writers,
@@ -333,17 +369,42 @@ export class Counters {
     this.#cells[this.#start + this.#listenerCell(listener, counter)] += amount;
   }
 
-  /** What was counted for the listener with this index in the engine's list. */
-  getOfListener(listener: number, counter: ListenerCounter): number {
-    return this.#sum(this.#listenerCell(listener, counter));
+  /** What was counted for the listener with this index. */
+  getOfListener(listener: number, counter: ListenerCounter | ListenerGauge): number {
+    if (LISTENER_GAUGE[counter] === undefined) return this.#sum(this.#listenerCell(listener, counter));
+    return Atomics.load(this.#gauges, this.#listenerGauge(listener, counter));
+  }
+
+  addToService(service: number, counter: ServiceCounter, amount = 1): void {
+    this.#cells[this.#start + this.#serviceCell(service, counter)] += amount;
+  }
+
+  /** What was counted for the service with this index. */
+  getOfService(service: number, counter: ServiceCounter | ServiceGauge | Fate): number {
+    if (SERVICE_GAUGE[counter] === undefined) return this.#sum(this.#serviceCell(service, counter));
+    return Atomics.load(this.#gauges, this.#serviceGauge(service, counter));
+  }
+
+  /** Counts a client that was accepted: for the process, its service and its listener. Returns all connections open now. */
+  addAccepted(service: number, listener: number): number {
+    this.add("accepted");
+    this.addToService(service, "serviceAccepted");
+    this.addToListener(listener, "listenerAccepted");
+    return this.#raiseOpen(service, listener, 1);
+  }
+
+  /** A client that was accepted has ended, and its end is counted. */
+  lowerOpen(service: number, listener: number): void {
+    this.#raiseOpen(service, listener, -1);
   }
 
   /**
-   * Counts the end of a connection for the process and, if it had a server, for the server, with how long it lasted. A client that
-   * was refused lasted no time, and would hide how long the others did.
+   * Counts the end of a connection for the process, its service and, if it had a server, for the server, with how long it lasted. A
+   * client that was refused lasted no time, and would hide how long the others did.
    */
-  addFate(fate: Fate, slot?: number, seconds = 0): void {
+  addFate(fate: Fate, service: number, slot?: number, seconds = 0): void {
     this.#cells[this.#start + PROCESS_CELL[fate]]++;
+    this.#cells[this.#start + this.#serviceCell(service, fate)]++;
     if (slot === undefined) return;
     this.#cells[this.#start + this.#serverCell(slot, fate)]++;
     this.#observe("connectionSeconds", seconds);
@@ -366,11 +427,31 @@ export class Counters {
 
   /** Zeroes a slot for a new server. No thread may still write to it. The counters of the process keep their values. */
   clearSlot(slot: number): void {
-    const first = this.#serverCell(slot, SERVER_ROWS[0]);
-    for (let start = 0; start < this.#cells.length; start += this.#writerCells) {
-      this.#cells.fill(0, start + first, start + first + SERVER_CELLS);
-    }
+    this.#clear(this.#serverCell(slot, SERVER_ROWS[0]), SERVER_CELLS);
     for (const gauge of SERVER_GAUGES) Atomics.store(this.#gauges, this.#serverGauge(slot, gauge), 0);
+  }
+
+  /** Zeroes the cells of a service that has no connection, for a new one with this index. No thread may still write to them. */
+  clearService(service: number): void {
+    this.#clear(this.#serviceCell(service, SERVICE_ROWS[0]), SERVICE_CELLS);
+  }
+
+  /** Zeroes the cells of a listener that has no connection, for a new one with this index. No thread may still write to them. */
+  clearListener(listener: number): void {
+    this.#clear(this.#listenerCell(listener, LISTENER_ROWS[0]), LISTENER_CELLS);
+  }
+
+  #clear(first: number, cells: number): void {
+    for (let start = 0; start < this.#cells.length; start += this.#writerCells) {
+      this.#cells.fill(0, start + first, start + first + cells);
+    }
+  }
+
+  /** The gauges of the connections of clients. Returns the value of the process's. */
+  #raiseOpen(service: number, listener: number, by: number): number {
+    Atomics.add(this.#gauges, this.#serviceGauge(service, "serviceOpen"), by);
+    Atomics.add(this.#gauges, this.#listenerGauge(listener, "listenerOpen"), by);
+    return this.raise("open", by);
   }
 
   /** Adds to a histogram, which starts `offset` cells behind that of the first server. */
@@ -391,8 +472,23 @@ export class Counters {
   }
 
   #listenerCell(listener: number, row: string): number {
-    assert(listener >= 0 && listener < LISTENERS_MAX, "listener out of range");
+    assert(listener >= 0 && listener < LIMITS.listenersMax, "listener out of range");
     return LISTENER_CELL[row] + listener * LISTENER_CELLS;
+  }
+
+  #listenerGauge(listener: number, row: string): number {
+    assert(listener >= 0 && listener < LIMITS.listenersMax, "listener out of range");
+    return LISTENER_GAUGE[row] + listener * LISTENER_GAUGES.length;
+  }
+
+  #serviceCell(service: number, row: string): number {
+    assert(service >= 0 && service < LIMITS.servicesMax, "service out of range");
+    return SERVICE_CELL[row] + service * SERVICE_CELLS;
+  }
+
+  #serviceGauge(service: number, row: string): number {
+    assert(service >= 0 && service < LIMITS.servicesMax, "service out of range");
+    return SERVICE_GAUGE[row] + service * SERVICE_GAUGES.length;
   }
 
   #serverCell(slot: number, row: string): number {
@@ -402,6 +498,6 @@ export class Counters {
 
   #serverGauge(slot: number, row: string): number {
     assert(slot >= 0 && slot < this.slots, "slot out of range");
-    return SERVER_GAUGE[row] + slot * SERVER_GAUGE_CELLS;
+    return SERVER_GAUGE[row] + slot * SERVER_GAUGES.length;
   }
 }

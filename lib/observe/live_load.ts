@@ -4,14 +4,17 @@ import type { AvailabilityTable } from "../routing/availability.ts";
 import type { Load } from "../routing/route.ts";
 import type { Counters } from "./counters.ts";
 
-/** A view of the current load. `extraClients` are added to the open connections, for a client that is only being explained. */
-export function liveLoad(counters: Counters, availabilities: AvailabilityTable, extraClients = 0): Load {
+/**
+ * A view of the current load of a service. `extraClients` are added to the open connections, for a client that is only being
+ * explained.
+ */
+export function liveLoad(counters: Counters, availabilities: AvailabilityTable, service: number, extraClients = 0): Load {
   return {
     get open() {
-      return counters.get("open") + extraClients;
+      return counters.getOfService(service, "serviceOpen") + extraClients;
     },
     get unavailableWeight() {
-      return availabilities.unavailableWeight;
+      return availabilities.unavailableWeightOf(service);
     },
     openOf: (slot) => counters.getOf(slot, "serverOpen"),
     availabilityOf: (slot) => availabilities.get(slot),

@@ -3,8 +3,17 @@
  * FATES, except for a few that describe the balancer itself. `exposition.ts` knows how they are written.
  */
 
-import { COUNTERS, type Counters, type HistogramName, HISTOGRAMS, type ListenerCounter } from "./counters.ts";
-import type { ProcessCounter, ProcessGauge, ServerCounter, ServerGauge } from "./counters.ts";
+import { COUNTERS, type Counters, type HistogramName, HISTOGRAMS } from "./counters.ts";
+import type {
+  ListenerCounter,
+  ListenerGauge,
+  ProcessCounter,
+  ProcessGauge,
+  ServerCounter,
+  ServerGauge,
+  ServiceCounter,
+  ServiceGauge,
+} from "./counters.ts";
 import {
   type FamilyHead,
   type Format,
@@ -30,8 +39,15 @@ interface MeasuredServer {
   readonly sources: number;
 }
 
-/** A listener, at its place in the engine's list: its address, and the name of its service. */
+/** A service: its name, and the index of its counters. */
+interface MeasuredService {
+  readonly name: string;
+  readonly index: number;
+}
+
+/** A listener: the index of its counters, its address, and the name of its service. */
 interface MeasuredListener {
+  readonly index: number;
   readonly address: string;
   readonly service: string;
 }
@@ -45,6 +61,7 @@ export interface Measured {
   readonly fingerprint: string;
   /** How many ports this machine has for connections from one address to one server; null: unknown. */
   readonly localPorts: number | null;
+  readonly services: readonly MeasuredService[];
   readonly listeners: readonly MeasuredListener[];
   readonly servers: readonly MeasuredServer[];
 }
@@ -82,12 +99,21 @@ const READERS: { readonly [S in Row["scope"]]: (cells: Cells) => Reader } = {
   process: (cells) => ({
     samples: (counters) => cells.map(([name, own]) => [own, counters.get(name as ProcessCounter | ProcessGauge)]),
   }),
+  service: (cells) => ({
+    samples: (counters, { services }) =>
+      services.flatMap(({ index, name: service }) =>
+        cells.map(([name, own]): Sample => [
+          joined(labels({ service }), own),
+          counters.getOfService(index, name as ServiceCounter | ServiceGauge),
+        ])
+      ),
+  }),
   listener: (cells) => ({
     samples: (counters, { listeners }) =>
-      listeners.flatMap(({ address, service }, index) =>
+      listeners.flatMap(({ index, address, service }) =>
         cells.map(([name, own]): Sample => [
           joined(labels({ listener: address, service }), own),
-          counters.getOfListener(index, name as ListenerCounter),
+          counters.getOfListener(index, name as ListenerCounter | ListenerGauge),
         ])
       ),
   }),
@@ -100,6 +126,7 @@ const READERS: { readonly [S in Row["scope"]]: (cells: Cells) => Reader } = {
 /** Every metric: those of the process first. */
 export const FAMILIES: readonly Family[] = [
   ...familiesOf("process"),
+  ...familiesOf("service"),
   {
     name: "balancer_connection_fates_total",
     type: "counter",

@@ -4,6 +4,9 @@
  * why.
  */
 
+import { LIMITS } from "../values/config.ts";
+import { assert } from "../values/errors.ts";
+
 /**
  * `up` gets its clients. `resting` (after failed connections) and `down` (by health checks) get none while another server is up.
  * `draining` is out for maintenance, `removing` on its way out of the pool: neither gets clients, and open connections move away.
@@ -30,9 +33,8 @@ export const AVAILABILITY = {
   asking: -4,
 } as const;
 
-/** The cell before those of the servers: the total weight of servers in the table that get no clients. */
-const UNAVAILABLE_WEIGHT = 0;
-const HEADER_CELLS = 1;
+/** The cells before those of the servers, one per service: the total weight of servers in its table that get no clients. */
+const HEADER_CELLS = LIMITS.servicesMax;
 
 /** Memory for `slots` servers. */
 export function allocateAvailabilities(slots: number): SharedArrayBuffer {
@@ -55,14 +57,19 @@ export class AvailabilityTable {
     Atomics.store(this.#cells, HEADER_CELLS + slot, availability);
   }
 
-  /** The total weight of servers in the table that get no clients. The other servers share their clients. */
-  get unavailableWeight(): number {
-    return Atomics.load(this.#cells, UNAVAILABLE_WEIGHT);
+  /** The total weight of servers in the table of this service that get no clients. The other servers share their clients. */
+  unavailableWeightOf(service: number): number {
+    return Atomics.load(this.#cells, cellOf(service));
   }
 
-  set unavailableWeight(weight: number) {
-    Atomics.store(this.#cells, UNAVAILABLE_WEIGHT, weight);
+  setUnavailableWeight(service: number, weight: number): void {
+    Atomics.store(this.#cells, cellOf(service), weight);
   }
+}
+
+function cellOf(service: number): number {
+  assert(service >= 0 && service < LIMITS.servicesMax, "service out of range");
+  return service;
 }
 
 /** Whether open connections should leave a server with this availability. */

@@ -70,18 +70,26 @@ export function countRulesOf({ clientConnections, clientRate }: ClientLimits): r
   return [connections, rate].filter((rule) => rule !== null).map((rule) => ({ ...unlimited, ...rule }));
 }
 
+/** Whether clients who are counted by the one have the same keys by the other. */
+export function haveSameKeys(rules: readonly CountRule[], others: readonly CountRule[]): boolean {
+  return rules.length === others.length && rules.every(({ lengths }, rule) => areEqual(lengths, others[rule].lengths));
+}
+
 /**
  * Words of the key by which a client is counted: its address with the bits beyond the rule's prefix cleared, and a word that says
- * what kind of address that is and for which rule it is counted. That word is never 0.
+ * what kind of address that is, and for which rule of which service it is counted. That word is never 0.
  */
 export const COUNT_KEY_WORDS = 5;
 const KIND = COUNT_KEY_WORDS - 1;
 const KIND_USED = 1;
 const KIND_IPV6 = 2;
 const KIND_RULE_SHIFT = 2;
+const KIND_RULE = COUNT_RULES_MAX - 1;
+const KIND_SERVICE_SHIFT = 3;
 
-/** Writes the key by which the rule with this index counts the client into `key`. Allocates nothing. */
+/** Writes the key by which a rule, the one with this index of a service's, counts the client into `key`. Allocates nothing. */
 export function writeCountKey(
+  service: number,
   rules: readonly CountRule[],
   rule: number,
   { bytes, at, length }: ClientAddress,
@@ -96,16 +104,26 @@ export function writeCountKey(
     const isBeyond = free >= 32 || (!isIpv6 && word > 0);
     key[word] = isBeyond ? 0 : wordAt(bytes, (isIpv6 ? at : start) + 4 * word) & (free > 0 ? -1 << free : -1);
   }
-  key[KIND] = KIND_USED | (isIpv6 ? KIND_IPV6 : 0) | rule << KIND_RULE_SHIFT;
+  key[KIND] = KIND_USED | (isIpv6 ? KIND_IPV6 : 0) | rule << KIND_RULE_SHIFT | service << KIND_SERVICE_SHIFT;
 }
 
 /** What such a key says: the rule, the first address of the prefix, and the length of the prefix. */
-export function readCountKey(
-  rules: readonly CountRule[],
-  key: Int32Array,
-): { readonly rule: CountRule; readonly address: Uint8Array; readonly bits: number } {
+interface CountKey {
+  readonly rule: CountRule;
+  readonly address: Uint8Array;
+  readonly bits: number;
+}
+
+/** The service for which the client with this key is counted. `kind` is the last word of the key. */
+export function serviceOfKey(kind: number): number {
+  return kind >>> KIND_SERVICE_SHIFT;
+}
+
+/** Reads a key by the rules of its service; undefined: they have no such rule any more. */
+export function readCountKey(rules: readonly CountRule[], key: Int32Array): CountKey | undefined {
   const isIpv6 = (key[KIND] & KIND_IPV6) !== 0;
-  const rule = rules[key[KIND] >> KIND_RULE_SHIFT];
+  const rule = rules.at(key[KIND] >> KIND_RULE_SHIFT & KIND_RULE);
+  if (rule === undefined) return undefined;
   const view = new DataView(new ArrayBuffer(isIpv6 ? 16 : 4));
   for (let at = 0; at < view.byteLength; at += 4) view.setInt32(at, key[at / 4]);
   return { rule, address: new Uint8Array(view.buffer), bits: isIpv6 ? rule.lengths.ipv6Bits : rule.lengths.ipv4Bits };

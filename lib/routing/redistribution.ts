@@ -251,5 +251,6 @@ function isAllowed(
   if (state === "unsent") return true;
   if ((facts & FACT.pinned) !== 0) return false;
   if (state === "idle") return redistribute === "idle";
+  if (redistribute === "new") return false; // it was another level when the request was recorded
   return (facts & FACT.recorded) !== 0 && replays < replaysMax;
 }

@@ -10,7 +10,7 @@ import { AVAILABILITY, isClosed, isLastResort } from "./availability.ts";
 
 /** The load at the moment of the decision. */
 export interface Load {
-  /** Open connections of all clients, including this one. */
+  /** Open connections of all clients of the service, including this one. */
   readonly open: number;
   /** The total weight of servers in the table that get no clients. */
   readonly unavailableWeight: number;

@@ -35,6 +35,9 @@ import { parseSources, type SourceAddresses } from "./source_addresses.ts";
 export const LIMITS = {
   /** Servers of all services. */
   serversMax: 16_384,
+  servicesMax: 1024,
+  /** Listeners of all services; each port of a range is one. */
+  listenersMax: 4096,
   weightMax: 256,
   /** With 256 points per unit of weight, the ring has at most 8 million points, 64 MiB. */
   weightTotalMax: 32_768,

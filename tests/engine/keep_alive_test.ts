@@ -41,6 +41,13 @@ function socketsOf(own: number, server: number): number[] {
   return towards.filter((socket) => socket !== undefined);
 }
 
+/** The socket that listens on this port. */
+function listenerOn(port: number): number | undefined {
+  const all = [...Deno.readDirSync("/proc/self/fd")].map(({ name }) => Number(name));
+  const { SOL_SOCKET } = SOCKET;
+  return all.find((socket) => getOption(socket, SOL_SOCKET, SO_ACCEPTCONN) === 1 && portBy("getsockname", socket) === port);
+}
+
 function keepAliveOf(own: number, server: number): (number | undefined)[] {
   return socketsOf(own, server).map((socket) => getOption(socket, SOCKET.SOL_SOCKET, SOCKET.SO_KEEPALIVE));
 }
@@ -63,11 +70,55 @@ async function testKeepAlive(kind: EngineKind, keepAliveMs: number): Promise<voi
   assertEquals(times, [keepAliveMs / 1000, keepAliveMs / 1000]);
 }
 
+/** Keep-alive is turned on, given another time and turned off, while the connection is open. */
+async function testChanges(kind: EngineKind): Promise<void> {
+  await using server = startServer(echo);
+  await using engine = startEngine(kind, [tableServer(server.address, 0)], { keepAliveMs: 0, idleTimeoutMs: 60_000 });
+  using client = await connect(engine.address);
+  await writeText(client, "x");
+  await readBytes(client, 1);
+  const options = () =>
+    socketsOf(engine.address.port, server.address.port).map((socket) => [
+      getOption(socket, SOCKET.SOL_SOCKET, SOCKET.SO_KEEPALIVE),
+      getOption(socket, SOCKET.IPPROTO_TCP, SOCKET.TCP_KEEPIDLE),
+    ]);
+  for (const keepAliveMs of [7000, 9000, 0]) {
+    await engine.change({ keepAliveMs });
+    const isSo = ([isOn, seconds]: (number | undefined)[]) =>
+      isOn === (keepAliveMs > 0 ? 1 : 0) &&
+      (keepAliveMs === 0 || kind.cannot.includes("keepAliveTime") || seconds === keepAliveMs / 1000);
+    await until(() => options().length === 2 && options().every(isSo), `keep-alive ${keepAliveMs}: ${options()}`);
+  }
+  await writeText(client, "x");
+  await readBytes(client, 1);
+}
+
+/** What the listener waits for is what the settings say now. */
+async function testListening(kind: EngineKind): Promise<void> {
+  await using engine = startEngine(kind, [], { deferAcceptMs: 0, keepAliveMs: 0 });
+  const listener = listenerOn(engine.address.port)!;
+  const read = () => [
+    getOption(listener, SOCKET.IPPROTO_TCP, SOCKET.TCP_DEFER_ACCEPT)! > 0,
+    getOption(listener, SOCKET.SOL_SOCKET, SOCKET.SO_KEEPALIVE),
+  ];
+  await engine.change({ deferAcceptMs: 10_000, keepAliveMs: 5000 });
+  assertEquals(read(), [true, 1]);
+  await engine.change({ deferAcceptMs: 0, keepAliveMs: 0 });
+  assertEquals(read(), [false, 0]);
+}
+
 for (const [name, kind] of Object.entries(ENGINES)) {
+  const ignore = !IS_LINUX || kind.unsupported() !== undefined;
+  Deno.test({ name: `[${name}] keep-alive can be changed while a connection is open`, ignore, fn: () => testChanges(kind) });
+  Deno.test({
+    name: `[${name}] --defer-accept and --keep-alive can be changed while the engine listens`,
+    ignore: ignore || kind.cannot.includes("deferAccept"),
+    fn: () => testListening(kind),
+  });
   for (const keepAliveMs of [0, 7000]) {
     Deno.test({
       name: `[${name}] keep-alive ${keepAliveMs === 0 ? "off" : `${keepAliveMs} ms`} holds for both sides of a connection`,
-      ignore: !IS_LINUX || kind.unsupported() !== undefined,
+      ignore,
       fn: () => testKeepAlive(kind, keepAliveMs),
     });
   }

@@ -48,7 +48,7 @@ function start(flags: Record<string, string> = {}, clock?: HealthClock): Test {
     availabilities,
     changes,
     silences,
-    read: (slot) => [availabilities.get(slot), availabilities.unavailableWeight],
+    read: (slot) => [availabilities.get(slot), availabilities.unavailableWeightOf(0)],
     [Symbol.dispose]: () => admission[Symbol.dispose](),
   };
 }
@@ -333,7 +333,7 @@ test("after any steps in any order availabilities and the unavailable weight are
         const unavailable = [...servers.values()].filter((server) =>
           server.takenOut === "draining" || server.takenOut === "no" && server.isResting
         );
-        assertEquals(availabilities.unavailableWeight, unavailable.reduce((sum, { weight }) => sum + weight, 0));
+        assertEquals(availabilities.unavailableWeightOf(0), unavailable.reduce((sum, { weight }) => sum + weight, 0));
       }
     }),
   );

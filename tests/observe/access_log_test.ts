@@ -12,10 +12,11 @@ import { isSampled } from "../../lib/values/sampling.ts";
 const START_ID = "00000000000000ff";
 const NOON = Date.UTC(2026, 10, 28, 12);
 
-const STARTED: StartedConnection = { id: 17, client: "192.0.2.1:5000", listener: 1, acceptedAt: NOON + 1.5 };
+const STARTED: StartedConnection = { id: 17, client: "192.0.2.1:5000", service: 0, listener: 1, acceptedAt: NOON + 1.5 };
 const ENDED: EndedConnection = {
   id: 17,
   client: "192.0.2.1:5000",
+  service: 0,
   listener: 1,
   acceptedAt: NOON + 1.5,
   endedAt: NOON + 61_000,
@@ -34,6 +35,7 @@ const MOVED: MovedConnection = {
   id: 17,
   movedAt: NOON + 30,
   client: "192.0.2.1:5000",
+  service: 0,
   from: "10.0.0.1:80",
   to: "10.0.0.2:80",
   loss: "drain",

@@ -1,7 +1,7 @@
 // What clients have, in memory that threads share: one thread's view, and several threads that hammer the same few clients.
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { allocateClients, ClientTable, UNTRACKED } from "../../lib/observe/client_table.ts";
+import { allocateClients, ClientTable, UNTRACKED, type Window } from "../../lib/observe/client_table.ts";
 import { soon } from "../helpers.ts";
 import type { Mode } from "./client_table_worker.ts";
 
@@ -12,7 +12,14 @@ function keyOf(number: number): Int32Array {
 }
 
 function makeTable(entries = 64): ClientTable {
-  return new ClientTable(allocateClients(SEED, entries));
+  const table = new ClientTable(allocateClients(SEED, entries));
+  table.idleMs = 2000;
+  return table;
+}
+
+/** The beginning of the window with this number, which takes a second. */
+function at(number: number): Window {
+  return { number, lengthMs: 1000, nowMs: number * 1000 };
 }
 
 Deno.test("acquire() counts a client's connections, release() counts them back", () => {
@@ -36,25 +43,25 @@ Deno.test("Every word of a key counts", () => {
 
 Deno.test("Arrivals are counted by window, and a window that is over for long counts for nothing", () => {
   const table = makeTable();
-  const entry = table.acquire(keyOf(1), 100);
-  assertEquals([table.arrive(entry, 100), table.arrive(entry, 100), table.arrivalsBefore(entry, 100)], [1, 2, 0]);
-  assertEquals([table.arrive(entry, 101), table.arrivalsBefore(entry, 101)], [1, 2]);
-  assertEquals(table.arrivalsBefore(entry, 103), 0);
-  assertEquals([table.arrive(entry, 103), table.arrivalsBefore(entry, 103)], [1, 0]);
+  const entry = table.acquire(keyOf(1), 100000);
+  assertEquals([table.arrive(entry, at(100)), table.arrive(entry, at(100)), table.arrivalsBefore(entry, at(100))], [1, 2, 0]);
+  assertEquals([table.arrive(entry, at(101)), table.arrivalsBefore(entry, at(101))], [1, 2]);
+  assertEquals(table.arrivalsBefore(entry, at(103)), 0);
+  assertEquals([table.arrive(entry, at(103)), table.arrivalsBefore(entry, at(103))], [1, 0]);
   // The window's number comes round in the cell, and the window of the last arrival tells.
-  assertEquals([table.arrive(entry, 103 + 4096), table.arrivalsBefore(entry, 103 + 4096)], [1, 0]);
-  assertEquals(table.arrivalsBefore(entry, 103 + 2 * 4096 + 1), 0);
+  assertEquals([table.arrive(entry, at(103 + 4096)), table.arrivalsBefore(entry, at(103 + 4096))], [1, 0]);
+  assertEquals(table.arrivalsBefore(entry, at(103 + 2 * 4096 + 1)), 0);
 });
 
 Deno.test("withdraw() takes back an arrival of this window, and of no other", () => {
   const table = makeTable();
-  const entry = table.acquire(keyOf(1), 5);
-  table.arrive(entry, 5);
-  table.arrive(entry, 5);
-  table.withdraw(entry, 5);
-  assertEquals(table.arrive(entry, 5), 2);
-  table.withdraw(entry, 7);
-  assertEquals(table.arrivalsBefore(entry, 6), 2);
+  const entry = table.acquire(keyOf(1), 5000);
+  table.arrive(entry, at(5));
+  table.arrive(entry, at(5));
+  table.withdraw(entry, at(5));
+  assertEquals(table.arrive(entry, at(5)), 2);
+  table.withdraw(entry, at(7));
+  assertEquals(table.arrivalsBefore(entry, at(6)), 2);
 });
 
 Deno.test("Bytes are counted beyond 32 bits", () => {
@@ -62,7 +69,7 @@ Deno.test("Bytes are counted beyond 32 bits", () => {
   const entry = table.acquire(keyOf(1), 0);
   for (let i = 0; i < 3; i++) table.addBytes(entry, 2 ** 32 - 1, 2 ** 40 + 2 ** 31);
   table.addBytes(entry, 3, 0);
-  const [{ sentBytes, receivedBytes }] = table.top(1, 0);
+  const [{ sentBytes, receivedBytes }] = table.top(1, () => at(0));
   assertEquals([sentBytes, receivedBytes], [3 * 2 ** 32, 3 * (2 ** 40 + 2 ** 31)]);
 });
 
@@ -70,18 +77,18 @@ Deno.test("An entry is given to another client only when nobody is counted in it
   const table = makeTable(16); // two buckets of 15 places: 16 entries
   const entries = Array.from({ length: 16 }, (_, i) => table.acquire(keyOf(i), 0));
   assertEquals(new Set(entries).size, 16);
-  for (const entry of entries) table.arrive(entry, 0);
+  for (const entry of entries) table.arrive(entry, at(0));
   assertEquals(table.acquire(keyOf(100), 0), UNTRACKED);
   table.addBytes(entries[3], 5, 5);
-  table.refuse(entries[3], 0);
+  table.refuse(entries[3], at(0));
   table.release(entries[3]);
-  assertEquals(table.acquire(keyOf(100), 1), UNTRACKED, "its arrivals still count");
+  assertEquals(table.acquire(keyOf(100), 1000), UNTRACKED, "its arrivals still count");
   const newcomers = Array.from({ length: 100 }, (_, i) => keyOf(100 + i));
-  const placed = newcomers.filter((key) => table.acquire(key, 2) !== UNTRACKED);
+  const placed = newcomers.filter((key) => table.acquire(key, 2000) !== UNTRACKED);
   assertEquals(placed.length, 1);
   assertEquals(table.find(placed[0]), entries[3]);
   assertEquals(table.find(keyOf(3)), UNTRACKED);
-  const { open, refusals, sentBytes, arrivals } = table.top(16, 2).find(({ key }) => key[0] === placed[0][0])!;
+  const { open, refusals, sentBytes, arrivals } = table.top(16, () => at(2)).find(({ key }) => key[0] === placed[0][0])!;
   assertEquals([open, refusals, sentBytes, arrivals], [1, 0, 0, [0, 0]]);
 });
 
@@ -97,11 +104,11 @@ Deno.test("A table of a million entries tracks almost a million clients, and ref
 Deno.test("top() gives the clients with most connections, then arrivals, then refusals", () => {
   const table = makeTable();
   const has = (number: number, open: number, arrivals: number, refusals: number) => {
-    let entry = table.acquire(keyOf(number), 9);
-    for (let i = 1; i < open; i++) entry = table.acquire(keyOf(number), 9);
+    let entry = table.acquire(keyOf(number), 9000);
+    for (let i = 1; i < open; i++) entry = table.acquire(keyOf(number), 9000);
     if (open === 0) table.release(entry);
-    for (let i = 0; i < arrivals; i++) table.arrive(entry, 9);
-    for (let i = 0; i < refusals; i++) table.refuse(entry, 9);
+    for (let i = 0; i < arrivals; i++) table.arrive(entry, at(9));
+    for (let i = 0; i < refusals; i++) table.refuse(entry, at(9));
   };
   has(1, 0, 0, 0);
   has(2, 2, 1, 0);
@@ -109,9 +116,9 @@ Deno.test("top() gives the clients with most connections, then arrivals, then re
   has(4, 3, 0, 0);
   has(5, 0, 0, 2);
   has(6, 1, 0, 9);
-  assertEquals(table.top(4, 9).map(({ key }) => key[0]), [4, 2, 6, 3]);
-  assertEquals(table.top(100, 9).map(({ key }) => key[0]), [4, 2, 6, 3, 5, 1]);
-  assertEquals(table.top(1, 11).map(({ key, arrivals, refusedArrivals }) => [key[0], arrivals, refusedArrivals]), [
+  assertEquals(table.top(4, () => at(9)).map(({ key }) => key[0]), [4, 2, 6, 3]);
+  assertEquals(table.top(100, () => at(9)).map(({ key }) => key[0]), [4, 2, 6, 3, 5, 1]);
+  assertEquals(table.top(1, () => at(11)).map(({ key, arrivals, refusedArrivals }) => [key[0], arrivals, refusedArrivals]), [
     [4, [0, 0], [0, 0]],
   ]);
 });
@@ -153,7 +160,7 @@ Deno.test("Threads that hammer a few clients count every connection, arrival and
   const clients = 6;
   const done = await hammer(shared, clients, "random");
   const table = new ClientTable(shared);
-  const top = table.top(100, 0);
+  const top = table.top(100, () => at(0));
   assertEquals(top.length, clients, "no client has two entries");
   assertEquals(top.map(({ open }) => open), Array(clients).fill(0));
   const sum = (read: (count: typeof top[number]) => number) => top.reduce((sum, count) => sum + read(count), 0);
@@ -170,7 +177,7 @@ Deno.test("Threads that take each other's entries away never count for the wrong
   const clients = 400;
   const done = await hammer(shared, clients, "changing");
   const table = new ClientTable(shared);
-  const top = table.top(100, ROUNDS);
+  const top = table.top(100, () => at(ROUNDS));
   assertEquals(top.map(({ open }) => open), Array(top.length).fill(0), "all that was acquired was released");
   assertEquals(new Set(top.map(({ key }) => key[0])).size, top.length, "no client has two entries");
   for (const { acquired, untracked } of done) {
@@ -182,7 +189,7 @@ Deno.test("Threads that take each other's entries away never count for the wrong
 Deno.test("Threads that see a new client at the same moment give it one entry", async () => {
   const shared = allocateClients(SEED, 2 ** 15);
   const done = await hammer(shared, ROUNDS, "together");
-  const top = new ClientTable(shared).top(THREADS * ROUNDS, 0);
+  const top = new ClientTable(shared).top(THREADS * ROUNDS, () => at(0));
   assertEquals(new Set(top.map(({ key }) => key[0])).size, top.length);
   // A thread that was interrupted while it added a client makes others give up on clients of that bucket.
   const acquired = done.reduce((sum, { acquired }) => sum + acquired, 0);

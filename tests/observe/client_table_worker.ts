@@ -31,6 +31,7 @@ self.postMessage("here");
 
 function work({ shared, go, thread, threads, rounds, clients, mode }: Task) {
   const table = new ClientTable(shared);
+  table.idleMs = 2000;
   const key = new Int32Array(5);
   const held: { client: number; entry: number }[] = [];
   const found = { acquired: 0, untracked: 0 };
@@ -51,9 +52,10 @@ function work({ shared, go, thread, threads, rounds, clients, mode }: Task) {
     state ^= state >>> 17;
     state ^= state << 5;
     const client = (mode === "together" ? round : state >>> 0) % clients + 1;
-    const window = mode === "changing" ? round : 0;
+    const number = mode === "changing" ? round : 0;
+    const window = { number, lengthMs: 1000, nowMs: number * 1000 };
     point(client);
-    const entry = table.acquire(key, window);
+    const entry = table.acquire(key, window.nowMs);
     if (entry === UNTRACKED) found.untracked++;
     else {
       found.acquired++;

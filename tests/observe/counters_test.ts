@@ -9,12 +9,15 @@ import {
   type HistogramName,
   HISTOGRAMS,
   type ListenerCounter,
-  LISTENERS_MAX,
+  type ListenerGauge,
   type ProcessCounter,
   type ProcessGauge,
   type ServerCounter,
   type ServerGauge,
+  type ServiceCounter,
+  type ServiceGauge,
 } from "../../lib/observe/counters.ts";
+import { LIMITS } from "../../lib/values/config.ts";
 import { type Fate, FATES } from "../../lib/values/fates.ts";
 
 const SLOTS = 3;
@@ -25,7 +28,11 @@ const processGauges = namesOf<ProcessGauge>("process", "gauge");
 const serverCounters = namesOf<ServerCounter>("server", "counter");
 const serverGauges = namesOf<ServerGauge>("server", "gauge");
 const listenerCounters = namesOf<ListenerCounter>("listener", "counter");
-const LISTENERS = [0, 1, LISTENERS_MAX - 1];
+const listenerGauges = namesOf<ListenerGauge>("listener", "gauge");
+const serviceCounters = namesOf<ServiceCounter>("service", "counter");
+const serviceGauges = namesOf<ServiceGauge>("service", "gauge");
+const LISTENERS = [0, 1, LIMITS.listenersMax - 1];
+const SERVICES = [0, 1, LIMITS.servicesMax - 1];
 const histograms = Object.keys(HISTOGRAMS) as HistogramName[];
 
 function namesOf<T extends string>(scope: string, kind: string): T[] {
@@ -40,7 +47,14 @@ function readAll(counters: Counters): Record<string, number> {
     for (const name of [...serverCounters, ...serverGauges, ...fates]) all[`${slot} ${name}`] = counters.getOf(slot, name);
   }
   for (const listener of LISTENERS) {
-    for (const name of listenerCounters) all[`listener ${listener} ${name}`] = counters.getOfListener(listener, name);
+    for (const name of [...listenerCounters, ...listenerGauges]) {
+      all[`listener ${listener} ${name}`] = counters.getOfListener(listener, name);
+    }
+  }
+  for (const service of SERVICES) {
+    for (const name of [...serviceCounters, ...serviceGauges, ...fates]) {
+      all[`service ${service} ${name}`] = counters.getOfService(service, name);
+    }
   }
   for (const name of histograms) {
     const slots = HISTOGRAMS[name].scope === "server" ? Array.from({ length: counters.slots }, (_, slot) => slot) : [undefined];
@@ -68,7 +82,7 @@ function fill(counters: Counters): void {
     for (const name of serverCounters) counters.addTo(slot, name, next++);
     for (const name of serverGauges) counters.raiseOf(slot, name, next++);
     for (const [i, fate] of fates.entries()) {
-      for (let times = 0; times <= i + slot; times++) counters.addFate(fate, slot, i * times);
+      for (let times = 0; times <= i + slot; times++) counters.addFate(fate, 1, slot, i * times);
     }
     for (const [i, bound] of HISTOGRAMS.serverConnectSeconds.bounds.entries()) {
       for (let times = 0; times <= i + slot; times++) counters.addConnect(slot, bound);
@@ -76,6 +90,11 @@ function fill(counters: Counters): void {
   }
   for (const listener of LISTENERS) {
     for (const name of listenerCounters) counters.addToListener(listener, name, next++);
+    counters.addAccepted(0, listener);
+  }
+  for (const service of SERVICES) {
+    for (const name of serviceCounters) counters.addToService(service, name, next++);
+    counters.addAccepted(service, 0);
   }
 }
 
@@ -100,12 +119,18 @@ for (const name of serverCounters) {
 }
 
 for (const fate of fates) {
-  Deno.test(`addFate() of ${fate} counts for the process, and for a server where there was one`, () => {
+  Deno.test(`addFate() of ${fate} counts for the process, the service, and for a server where there was one`, () => {
     const counters = new Counters(allocateCounters(0, SLOTS));
-    counters.addFate(fate, SLOTS - 1);
-    counters.addFate(fate);
+    counters.addFate(fate, 1, SLOTS - 1);
+    counters.addFate(fate, LIMITS.servicesMax - 1);
     const lasted = { "connectionSeconds 0": 1 };
-    assertEquals(readChanged(counters), { [fate]: 2, [`${SLOTS - 1} ${fate}`]: 1, ...lasted });
+    assertEquals(readChanged(counters), {
+      [fate]: 2,
+      [`service 1 ${fate}`]: 1,
+      [`service ${LIMITS.servicesMax - 1} ${fate}`]: 1,
+      [`${SLOTS - 1} ${fate}`]: 1,
+      ...lasted,
+    });
   });
 }
 
@@ -159,7 +184,45 @@ for (const name of listenerCounters) {
   });
 }
 
-for (const listener of [-1, LISTENERS_MAX, NaN]) {
+Deno.test("addAccepted() and lowerOpen() count a client for the process, its service and its listener", () => {
+  const counters = new Counters(allocateCounters(0, SLOTS));
+  assertEquals([counters.addAccepted(1, LIMITS.listenersMax - 1), counters.addAccepted(0, 1)], [1, 2]);
+  counters.lowerOpen(0, 1);
+  assertEquals(readChanged(counters), {
+    accepted: 2,
+    open: 1,
+    "service 0 serviceAccepted": 1,
+    "service 1 serviceAccepted": 1,
+    "service 1 serviceOpen": 1,
+    "listener 1 listenerAccepted": 1,
+    [`listener ${LIMITS.listenersMax - 1} listenerAccepted`]: 1,
+    [`listener ${LIMITS.listenersMax - 1} listenerOpen`]: 1,
+  });
+});
+
+for (const [index, service] of SERVICES.entries()) {
+  Deno.test(`clearService() and clearListener() of the ${index + 1}. leave the others alone, and what is open`, () => {
+    const counters = new Counters(allocateCounters(0, SLOTS));
+    fill(counters);
+    const before = readAll(counters);
+    counters.clearService(service);
+    counters.clearListener(LISTENERS[index]);
+    const isCleared = (name: string) =>
+      (name.startsWith(`service ${service} `) || name.startsWith(`listener ${LISTENERS[index]} `)) && !name.endsWith("Open");
+    const expected = Object.entries(before).map(([name, value]) => [name, isCleared(name) ? 0 : value]);
+    assertEquals(readAll(counters), Object.fromEntries(expected));
+  });
+}
+
+for (const service of [-1, LIMITS.servicesMax, NaN]) {
+  Deno.test(`Counters know no service ${service}`, () => {
+    const counters = new Counters(allocateCounters(0, SLOTS));
+    assertThrows(() => counters.addFate("done", service), Error, "service out of range");
+    assertThrows(() => counters.getOfService(service, "serviceOpen"), Error, "service out of range");
+  });
+}
+
+for (const listener of [-1, LIMITS.listenersMax, NaN]) {
   Deno.test(`Counters know no listener ${listener}`, () => {
     const counters = new Counters(allocateCounters(0, SLOTS));
     assertThrows(() => counters.addToListener(listener, "listenerAccepted"), Error, "listener out of range");
@@ -193,8 +256,8 @@ Deno.test("addConnect() has a place for 0 and for more than the greatest bound, 
 Deno.test("addFate() counts how long connections lasted that had a server, and no others", () => {
   fc.assert(fc.property(fc.array(fc.double({ min: 0, max: 1e6, noNaN: true })), (times) => {
     const counters = new Counters(allocateCounters(0, SLOTS));
-    for (const seconds of times) counters.addFate("done", 2, seconds);
-    for (const seconds of times) counters.addFate("refused_limit", undefined, seconds);
+    for (const seconds of times) counters.addFate("done", 0, 2, seconds);
+    for (const seconds of times) counters.addFate("refused_limit", 0, undefined, seconds);
     const { counts, sum } = counters.histogram("connectionSeconds");
     assertEquals(counts.reduce((sum, count) => sum + count), times.length);
     assertAlmostEquals(sum, times.reduce((sum, seconds) => sum + seconds, 0), 1e-3);
@@ -221,7 +284,7 @@ for (const slot of [-1, SLOTS, NaN]) {
     const counters = new Counters(allocateCounters(0, SLOTS));
     assertThrows(() => counters.addTo(slot, "connects"), Error, "slot out of range");
     assertThrows(() => counters.getOf(slot, "connects"), Error, "slot out of range");
-    assertThrows(() => counters.addFate("done", slot), Error, "slot out of range");
+    assertThrows(() => counters.addFate("done", 0, slot), Error, "slot out of range");
     assertThrows(() => counters.clearSlot(slot), Error, "slot out of range");
     assertEquals(counters.getOf(0, "connects"), 0);
   });

@@ -14,7 +14,8 @@ const MEASURED: Measured = {
   connectionsMax: 1000,
   fingerprint: "0a1b2c3d",
   localPorts: 28_232,
-  listeners: [{ address: "127.0.0.1:8080", service: "default" }, { address: "[::1]:8080", service: "default" }],
+  services: [{ name: "default", index: 0 }],
+  listeners: [{ index: 0, address: "127.0.0.1:8080", service: "default" }, { index: 1, address: "[::1]:8080", service: "default" }],
   servers: [
     { name: "10.0.0.1:80", slot: 0, state: "up", weight: 1, sources: 1 },
     { name: "[2001:db8::1]:443", slot: 3, state: "draining", weight: 7, sources: 2 },
@@ -67,6 +68,7 @@ Deno.test("FAMILIES have names all different", () => {
 /** Who has a counter of each scope, as labels. */
 const OWNERS = {
   process: [{}],
+  service: MEASURED.services.map(({ name }) => ({ service: name })),
   listener: MEASURED.listeners.map(({ address, service }) => ({ listener: address, service })),
   server: MEASURED.servers.map(({ name }) => ({ server: name })),
 };
@@ -104,8 +106,8 @@ Deno.test("writeMetrics() says what was counted, a server's numbers by its slot"
   counters.addTo(4, "sentBytes", 99); // no server has this slot
   counters.add("movedIdle", 4);
   counters.addTo(3, "movedAway", 3);
-  counters.addFate("done", 3);
-  counters.addFate("no_server");
+  counters.addFate("done", 0, 3);
+  counters.addFate("no_server", 0);
   const samples = await readSamples(counters);
   assertEquals(samples.get("balancer_accepted_connections_total"), 5);
   assertEquals(samples.get("balancer_open_connections"), 2);

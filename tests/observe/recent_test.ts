@@ -14,6 +14,7 @@ function ended(fate: Fate, known: Partial<EndedConnection> = {}): EndedConnectio
   const texts = { client: "192.0.2.1:5000", server: SERVER, reason: undefined };
   const logged = {
     id: 17,
+    service: 0,
     listener: 0,
     acceptedAt: undefined,
     endedAt: undefined,

@@ -4,6 +4,7 @@ import { assertEquals } from "@std/assert";
 import { ipBytes } from "../../lib/values/address.ts";
 import { parseCidrs } from "../../lib/values/cidr_list.ts";
 import { formatPrefix, parseClientConnections, parseClientRate } from "../../lib/values/client_limits.ts";
+import { LIMITS } from "../../lib/values/config.ts";
 import { FATE_NAMES } from "../../lib/values/fates.ts";
 import {
   type ClientAddress,
@@ -15,6 +16,7 @@ import {
   readCountKey,
   recentArrivals,
   refusalBy,
+  serviceOfKey,
   windowMsOf,
   writeCountKey,
 } from "../../lib/routing/client_limits.ts";
@@ -93,17 +95,18 @@ for (const [ip, connections, prefix] of KEYS) {
   Deno.test(`${ip} is counted as ${prefix} by --client-connections ${connections}`, () => {
     const rules = countRulesOf(limits(connections, "off"));
     const key = new Int32Array(COUNT_KEY_WORDS).fill(-1);
-    writeCountKey(rules, 0, addressOf(ip), key);
-    const { rule, address, bits } = readCountKey(rules, key);
+    writeCountKey(LIMITS.servicesMax - 1, rules, 0, addressOf(ip), key);
+    assertEquals(serviceOfKey(key[COUNT_KEY_WORDS - 1]), LIMITS.servicesMax - 1);
+    const { rule, address, bits } = readCountKey(rules, key)!;
     assertEquals([formatPrefix(address, bits), rule], [prefix, rules[0]]);
   });
 }
 
-Deno.test("An IPv4 address that is mapped into IPv6 has the key of the IPv4 address; other addresses and rules have others", () => {
+Deno.test("An IPv4 address mapped into IPv6 has the key of that address; other addresses, rules and services have others", () => {
   const rules = countRulesOf(limits("1/32,128", "1/1s/24,128"));
-  const keyOf = (address: ClientAddress, rule = 0) => {
+  const keyOf = (address: ClientAddress, rule = 0, service = 0) => {
     const key = new Int32Array(COUNT_KEY_WORDS);
-    writeCountKey(rules, rule, address, key);
+    writeCountKey(service, rules, rule, address, key);
     return [...key];
   };
   const mapped = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1);
@@ -111,6 +114,9 @@ Deno.test("An IPv4 address that is mapped into IPv6 has the key of the IPv4 addr
   assertEquals(keyOf({ bytes: mapped, at: 0, length: 16 }), plain);
   assertEquals(plain.at(-1) === keyOf(addressOf("192.0.2.1"), 1).at(-1), false);
   assertEquals(plain.at(-1) === keyOf(addressOf("c000:201::")).at(-1), false);
+  assertEquals(plain.at(-1) === keyOf(addressOf("192.0.2.1"), 0, 1).at(-1), false);
+  const second = Int32Array.from(keyOf(addressOf("192.0.2.1"), 1));
+  assertEquals(readCountKey(countRulesOf(limits("1", "off")), second), undefined, "there is no such rule any more");
 });
 
 Deno.test("isRefusal() knows the fates of refused clients", () => {

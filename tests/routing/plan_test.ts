@@ -361,7 +361,7 @@ Deno.test("planChange() finds clients by the table's key rule", () => {
 
 Deno.test("planChange() reads a connection before it asks for the next: engines use one object for all", () => {
   function* connections(): Generator<OpenConnection> {
-    const one = { id: 0, slot: 0, facts: 0, quietForMs: 0, replays: 0, ip: ipOf(1), port: 1 };
+    const one = { id: 0, service: 0, slot: 0, facts: 0, quietForMs: 0, replays: 0, ip: ipOf(1), port: 1 };
     for (const facts of [0, ASKS, 0]) yield Object.assign(one, { facts, quietForMs: 1000, id: one.id + 1 });
     Object.assign(one, { slot: -1 });
   }

@@ -278,7 +278,8 @@ const EXAMPLE: Measured = {
   connectionsMax: 1,
   fingerprint: "",
   localPorts: 1,
-  listeners: [{ address: "", service: "" }],
+  services: [{ name: "", index: 0 }],
+  listeners: [{ index: 0, address: "", service: "" }],
   servers: [{ name: "", slot: 0, state: "up", weight: 1, sources: 1 }],
 };
 
@@ -296,9 +297,12 @@ function unitOf(name: string): string {
   return name.endsWith("_ratio") ? "percentunit" : "short";
 }
 
-function isOf(owner: "listener" | "server"): (family: Family) => boolean {
+function isOf(owner: "service" | "listener" | "server"): (family: Family) => boolean {
   return ({ name }) => name.startsWith(`balancer_${owner}_`);
 }
+
+/** What has counters of its own, beside the process. */
+const OWNERS = ["service", "listener", "server"] as const;
 
 const ROWS: readonly Row[] = [
   { title: "Now", collapsed: false, panels: NOW },
@@ -307,7 +311,12 @@ const ROWS: readonly Row[] = [
   {
     title: "Everything that a balancer counts",
     collapsed: true,
-    panels: panelsOf(FAMILIES.filter((family) => !isOf("listener")(family) && !isOf("server")(family)), ""),
+    panels: panelsOf(FAMILIES.filter((family) => !OWNERS.some((owner) => isOf(owner)(family))), ""),
+  },
+  {
+    title: "Everything that is counted by service",
+    collapsed: true,
+    panels: panelsOf(FAMILIES.filter(isOf("service")), "service"),
   },
   {
     title: "Everything that is counted by listener",

@@ -7,10 +7,10 @@ import { AcceptBackoff } from "../accept_backoff.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKADDR, SOCKET } from "../system/libc.ts";
 import { ipLength, ipStart, portOf } from "../system/sockaddr.ts";
-import { FLOAT, floatsOf, LISTENER_SHIFT, ROLE, rowOf, WORD } from "./descriptor_table.ts";
+import { FLOAT, floatsOf, LISTENER_SHIFT, ROLE, rowOf, SERVICE_SHIFT, WORD } from "./descriptor_table.ts";
 import { COMMAND, COMMAND_BYTES, COMMAND_SIZE } from "./mailbox.ts";
 import type { WorkerKit } from "./worker_kit.ts";
-import type { WorkerListener } from "./worker_setup.ts";
+import type { WorkerListener, WorkerPublication } from "./worker_setup.ts";
 
 /** The outcome of accepting one client; the client is then in the acceptor's `client`. */
 export const ACCEPT = {
@@ -48,8 +48,9 @@ type AcceptorKit = Pick<
 export class Acceptor {
   readonly #kit: AcceptorKit;
   readonly #words: Int32Array;
-  /** By descriptor. */
-  readonly #listeners: ReadonlyMap<number, WorkerListener>;
+  /** By descriptor, and by index. */
+  readonly #listeners = new Map<number, WorkerListener>();
+  readonly #byIndex = new Map<number, WorkerListener>();
   readonly #backoff = new AcceptBackoff();
   /** The sockaddr of the last accepted client, and its length. */
   readonly #name = new Uint8Array(new ArrayBuffer(SOCKADDR.length6 + 4));
@@ -66,7 +67,6 @@ export class Acceptor {
   constructor(kit: AcceptorKit) {
     this.#kit = kit;
     this.#words = kit.table.words;
-    this.#listeners = new Map(kit.setup.listeners.map((listener) => [listener.descriptor, listener]));
     this.#nameAddress = kit.libc.addressOf(this.#name.buffer);
     this.#nameLengthAddress = kit.libc.addressOf(this.#nameLength.buffer);
     this.#commandAddress = kit.libc.addressOf(this.#command.buffer);
@@ -97,14 +97,44 @@ export class Acceptor {
     return this.#listeners.get(descriptor);
   }
 
+  /** Every listener. */
+  listeners(): Iterable<WorkerListener> {
+    return this.#byIndex.values();
+  }
+
+  /** Accepts from these listeners, too, or from those with these indexes no longer. */
+  setListeners(changes: WorkerPublication["listeners"]): void {
+    const gone = new Set<number>();
+    for (const [index] of changes) {
+      const old = this.#byIndex.get(index);
+      if (old === undefined) continue;
+      this.#byIndex.delete(index);
+      this.#listeners.delete(old.descriptor);
+      gone.add(old.descriptor);
+    }
+    const added: number[] = [];
+    for (const [index, listener] of changes) {
+      if (listener === undefined) continue;
+      this.#byIndex.set(index, listener);
+      this.#listeners.set(listener.descriptor, listener);
+      if (!gone.delete(listener.descriptor)) added.push(listener.descriptor);
+    }
+    if (!this.#listens) return;
+    for (const descriptor of gone) this.#kit.descriptors.unwatch(descriptor);
+    this.#watch(added);
+  }
+
   /** Starts or resumes accepting. */
   listen(): void {
-    const { clock, descriptors } = this.#kit;
     this.#listens = true;
     this.#resumeMs = Infinity;
-    const isWatched = [...this.#listeners.keys()].every((listener) => descriptors.watch(listener, EPOLL.IN | EPOLL.EXCLUSIVE));
-    if (isWatched) return;
-    this.#unlisten(); // the system still lacks memory
+    this.#watch([...this.#listeners.keys()]);
+  }
+
+  #watch(listeners: readonly number[]): void {
+    const { clock, descriptors } = this.#kit;
+    if (listeners.every((listener) => descriptors.watch(listener, EPOLL.IN | EPOLL.EXCLUSIVE))) return;
+    this.#unlisten(); // the system lacks memory
     this.#resumeMs = clock.nowMs + this.#backoff.fail(clock.nowMs).pauseMs;
   }
 
@@ -135,10 +165,9 @@ export class Acceptor {
     const flags = SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC;
     this.#client = libc.call.accept4(listener.descriptor, this.#nameAddress, this.#nameLengthAddress, flags);
     if (this.#client < 0) return this.#onError(libc.errno());
-    counters.add("accepted");
-    counters.addToListener(listener.index, "listenerAccepted");
-    const isTooMany = counters.raise("open") > config.connectionsMax || this.#client >= table.capacity - 1;
-    this.#note(this.noted, listener.index);
+    const open = counters.addAccepted(listener.service, listener.index);
+    const isTooMany = open > config.connectionsMax || this.#client >= table.capacity - 1;
+    this.#note(this.noted, listener);
     if (isTooMany) return ACCEPT.refused;
     if (this.#handOver(this.#client)) return ACCEPT.elsewhere;
     workerTable.addOpen(setup.index, 1);
@@ -174,7 +203,8 @@ export class Acceptor {
   }
 
   /**
-   * Hands the client to the worker with the fewest connections, if that has far fewer than this one. False: the client stays here.
+   * Hands the client to the worker with the fewest connections, if that has far fewer than this one and knows every service that
+   * this one knows. False: the client stays here.
    */
   #handOver(client: number): boolean {
     const { setup, workerTable, libc } = this.#kit;
@@ -183,7 +213,7 @@ export class Acceptor {
     const own = workerTable.open(setup.index);
     if (other === setup.index || own <= workerTable.open(other) + 1 + (own >> 3)) return false;
     const epoch = workerTable.epoch(other);
-    if (epoch === 0) return false;
+    if (epoch === 0 || workerTable.generation(other) < workerTable.generation(setup.index)) return false;
     Atomics.store(this.#words, rowOf(client) + WORD.owner, epoch);
     workerTable.addOpen(other, 1);
     this.#command[0] = COMMAND.client;
@@ -197,7 +227,7 @@ export class Acceptor {
   }
 
   /** Writes the address and the listener of the last accepted client into its row. */
-  #note(client: number, listener: number): void {
+  #note(client: number, { index, service }: WorkerListener): void {
     const { table, clock, logColumns } = this.#kit;
     const words = this.#words;
     const row = rowOf(client);
@@ -212,8 +242,8 @@ export class Acceptor {
     words[row + WORD.attempts] = 0;
     words[row + WORD.facts] = 0;
     words[row + WORD.moves] = 0;
-    words[row + WORD.ipLength] = ipLength(name);
-    words[row + WORD.port] = portOf(name) | listener << LISTENER_SHIFT;
+    words[row + WORD.ipLength] = ipLength(name) | service << SERVICE_SHIFT;
+    words[row + WORD.port] = portOf(name) | index << LISTENER_SHIFT;
     logColumns?.begin(client, clock.wallMs());
     const start = ipStart(name);
     for (let i = 0; i < ipLength(name); i++) table.bytes[(row + WORD.ip) * 4 + i] = name[start + i];

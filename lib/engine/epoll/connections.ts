@@ -5,12 +5,13 @@
  */
 
 import { fateOfEnds, fateOfUnserved, fateOfUntaken, isCalledOff, isPausing, retryAfterMs } from "../../routing/departure.ts";
-import type { ClientAddress } from "../../routing/client_limits.ts";
+import type { ClientAddress, ClientLists } from "../../routing/client_limits.ts";
 import { hasBegun, type Loss } from "../../routing/redistribution.ts";
 import { AVAILABILITY, isDraining } from "../../routing/availability.ts";
 import { assert } from "../../values/errors.ts";
 import type { Fate } from "../../values/fates.ts";
-import type { Gate } from "../gate.ts";
+import type { ServiceEngineConfig } from "../engine.ts";
+import type { GateConfig } from "../gate.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKET } from "../system/libc.ts";
 import {
@@ -19,12 +20,14 @@ import {
   FLAG,
   FLOAT,
   floatsOf,
+  listenerOf,
   makeId,
   ROLE,
   ROW_SHIFT,
   rowOf,
   SCREENED_MASK,
   SERVER_FLOAT,
+  serviceOf,
   STATE,
   type State,
   WORD,
@@ -36,12 +39,16 @@ import { HEADER, type Header } from "./proxy_headers.ts";
 import { OUTCOME, type Outcome, Relay } from "./relay.ts";
 import { type EndRecord, FIRST_END, type FirstEnd } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
-import type { SharedTable } from "./shared_table.ts";
 import { SILENT } from "./silence.ts";
 import type { WorkerKit } from "./worker_kit.ts";
+import type { WorkerListener, WorkerService } from "./worker_setup.ts";
 
 /** Age at which keep-alive is set on the server's socket. It takes four system calls, and short connections do not need it. */
 const KEEP_ALIVE_AFTER_MS = 1000;
+
+/** Within this time changed settings of keep-alive and of silent hosts hold for every open connection. */
+const LIVENESS_WITHIN_MS = 1000;
+const LIVENESS_SETTINGS = ["keepAliveMs", "userTimeoutMs", "serverTimeoutMs"] as const;
 
 /** The most unread bytes that are discarded from a client's socket before it is closed. */
 const DISCARDED_AT_END = BigInt(16 * 1024 * 1024);
@@ -118,9 +125,72 @@ export class Connections {
     return this.#dialer.takeShortage();
   }
 
-  /** Routes new connections by these tables, one for each service. */
-  setTables(tables: readonly SharedTable[]): void {
-    this.#dialer.setTables(tables);
+  /** Serves the clients of this service by these tables, settings and lists. */
+  setService(index: number, { table, config, lists }: WorkerService): void {
+    const { services } = this.#kit;
+    const before = services.configAt(index);
+    const now = config ?? before!;
+    this.#dialer.setTable(index, table);
+    services.setConfig(index, now);
+    this.#setGate(index, now, lists);
+    if (before !== undefined && config !== undefined) this.#heedChange(index, before, config);
+  }
+
+  /** A service without connections has gone. */
+  dropService(index: number): void {
+    this.#kit.gate.set(index, undefined, undefined);
+  }
+
+  /** All that has changed is set. */
+  endChange(): void {
+    this.#dialer.forgetNames();
+  }
+
+  /** Lets clients of this service in by these limits and lists. Those who are there are counted by the new limits from now on. */
+  #setGate(service: number, config: GateConfig, lists: ClientLists | undefined): void {
+    const { gate } = this.#kit;
+    const keepsKeys = gate.keepsKeys(service, config);
+    if (!keepsKeys) this.#forEachClientOf(service, (client) => this.#leave(client, 0, 0));
+    gate.set(service, config, lists);
+    if (!keepsKeys && !gate.isOpen(service)) this.#forEachClientOf(service, (client) => this.#countOpen(client));
+  }
+
+  /** Counts a client that was let in before there was such a limit. */
+  #countOpen(client: number): void {
+    const { gate, table, clock } = this.#kit;
+    const row = rowOf(client);
+    const state = this.#words[row + WORD.state];
+    if (state === 0 || state === STATE.awaitingHeader) return; // it is let in later
+    table.pointTo(client, this.#address);
+    gate.count(serviceOf(this.#words, client), this.#address, clock.nowMs);
+    this.#words[row + WORD.flags] |= gate.counted << COUNTED_SHIFT;
+  }
+
+  /** The settings of a service have changed: open connections whose timers were set by the old ones are looked at again. */
+  #heedChange(service: number, before: ServiceEngineConfig, now: ServiceEngineConfig): void {
+    const isSooner = now.idleTimeoutMs < before.idleTimeoutMs || now.firstByteTimeoutMs !== before.firstByteTimeoutMs;
+    const hasOtherLiveness = LIVENESS_SETTINGS.some((name) => now[name] !== before[name]);
+    if (!isSooner && !hasOtherLiveness) return;
+    this.#forEachClientOf(service, (client) => {
+      if (hasOtherLiveness) this.#words[rowOf(client) + WORD.flags] |= FLAG.livenessChanged;
+      if (this.#words[rowOf(client) + WORD.state] !== STATE.open) return; // its timer is set when it opens or stays
+      if (isSooner) this.#wakeInTime(client, now);
+      if (hasOtherLiveness) this.#renewLiveness(client);
+    });
+  }
+
+  /** Sets the timer of an open connection to the earliest end by these settings. */
+  #wakeInTime(client: number, { idleTimeoutMs }: ServiceEngineConfig): void {
+    const { table, wheel } = this.#kit;
+    wheel.sooner(client, Math.min(table.lastActivityMs(client) + idleTimeoutMs, this.#firstByteDueMs(client)));
+  }
+
+  /** Has the socket options of an open connection set anew, one after another: there may be very many connections. */
+  #renewLiveness(client: number): void {
+    const { wheel, clock, silence } = this.#kit;
+    silence.restart(client, clock.nowMs);
+    silence.restart(this.#words[rowOf(client) + WORD.peer], clock.nowMs);
+    wheel.sooner(client, clock.nowMs + client % LIVENESS_WITHIN_MS);
   }
 
   /** The look-up of a server's name has finished. */
@@ -133,7 +203,7 @@ export class Connections {
   /** Begins the connection of a client that is accepted and counted. */
   begin(client: number): void {
     const { descriptors, headers } = this.#kit;
-    const isInTable = descriptors.adopt(client, ROLE.client, -1, FLAG.writable | headers.screeningFlags);
+    const isInTable = descriptors.adopt(client, ROLE.client, -1, FLAG.writable | headers.screeningFlagsOf(client));
     assert(isInTable, "the acceptor refuses clients beyond the table");
     if (headers.isRequired(client)) this.#awaitHeader(client);
     else this.#admit(client);
@@ -141,7 +211,7 @@ export class Connections {
 
   /** The client's address is known: dials a server, if the client may connect. */
   #admit(client: number): void {
-    if (this.#kit.gate !== undefined && !this.#enter(client, this.#kit.gate)) return;
+    if (!this.#kit.gate.isOpen(serviceOf(this.#words, client)) && !this.#enter(client)) return;
     this.#become(client, STATE.dialling);
     if (this.#kit.setup.reportsStarts) this.#tellStart(client);
     if (!this.#relay.readAhead(client, this.#kit.clock.nowMs)) return this.#close(client, "proxy_refused", "both");
@@ -155,35 +225,37 @@ export class Connections {
    * Lets a client in, or ends it. False: it has ended. It gets a FIN: a reset looks like a fault of the network, and would be tried
    * again at once.
    */
-  #enter(client: number, gate: Gate): boolean {
-    const { table, clock, reports } = this.#kit;
+  #enter(client: number): boolean {
+    const { table, clock, reports, gate } = this.#kit;
     const row = rowOf(client);
+    const service = serviceOf(this.#words, client);
     table.pointTo(client, this.#address);
-    const refusal = gate.enter(this.#address, clock.nowMs);
+    const refusal = gate.enter(service, this.#address, clock.nowMs);
     this.#words[row + WORD.flags] |= gate.counted << COUNTED_SHIFT;
     if (refusal === undefined) return true;
-    if (gate.isDryRun) reports.writeRefusal({ words: this.#words, row }, table.idOf(client), refusal);
+    const isDryRun = gate.isDryRun(service);
+    if (isDryRun) reports.writeRefusal({ words: this.#words, row }, table.idOf(client), refusal);
     else this.#close(client, refusal);
-    return gate.isDryRun;
+    return isDryRun;
   }
 
-  /** A client that was counted by the gate is about to end, after the bytes in `#end`. */
-  #leave(client: number): void {
+  /** A client that was counted by the gate ends, or is to be counted anew, after so many bytes. */
+  #leave(client: number, sentBytes: number, receivedBytes: number): void {
     const { gate, table } = this.#kit;
     const flags = rowOf(client) + WORD.flags;
     const counted = (this.#words[flags] & COUNTED_MASK) >>> COUNTED_SHIFT;
     if (counted === 0) return;
     this.#words[flags] &= ~COUNTED_MASK;
     table.pointTo(client, this.#address);
-    gate!.leave(this.#address, counted, this.#end.sentBytes, this.#end.receivedBytes);
+    gate.leave(serviceOf(this.#words, client), this.#address, counted, sentBytes, receivedBytes);
   }
 
   /** Waits for the PROXY header that the client must begin with. */
   #awaitHeader(client: number): void {
-    const { clock, config, wheel } = this.#kit;
+    const { clock, services, wheel } = this.#kit;
     this.#words[rowOf(client) + WORD.flags] &= ~SCREENED_MASK;
     this.#become(client, STATE.awaitingHeader);
-    wheel.set(client, clock.nowMs + config.proxyTimeoutMs);
+    wheel.set(client, clock.nowMs + services.configOf(client).proxyTimeoutMs);
     this.#onHeader(client, this.#kit.headers.receive(client));
   }
 
@@ -211,17 +283,20 @@ export class Connections {
     this.#admit(client);
   }
 
-  /** Ends a client that is accepted and counted but exceeds the limit on connections. Its address is in the row of `noted`. */
-  refuse(client: number, noted: number): void {
+  /**
+   * Ends a client of this listener that is accepted and counted but exceeds the limit on connections. Its address is in the row of
+   * `noted`.
+   */
+  refuse(client: number, noted: number, { index, service }: WorkerListener): void {
     this.#sayEnd(client);
     this.#kit.counters.add("limitBalancer");
-    this.#tellUnbegun(noted, "refused_limit");
+    this.#tellUnbegun(noted, "refused_limit", service, index);
     this.#kit.libc.call.close(client);
   }
 
   /** Ends a client that was handed to a worker that has died. */
   loseUnbegun(client: number): void {
-    this.#tellUnbegun(client, "worker_lost");
+    this.#tellUnbegun(client, "worker_lost", serviceOf(this.#words, client), listenerOf(this.#words, client));
     this.#kit.libc.call.close(client);
   }
 
@@ -265,12 +340,19 @@ export class Connections {
     const row = rowOf(client);
     if (words[row + WORD.state] === STATE.awaitingHeader) return this.#close(client, "proxy_timeout", "client");
     if (words[row + WORD.state] !== STATE.open) return this.#onDial(client, this.#dialer.onTimeout(client));
-    const { config, wheel, sockets, clock, availabilities } = this.#kit;
+    const { wheel, sockets, clock, availabilities } = this.#kit;
+    const config = this.#kit.services.configOf(client);
     const server = words[row + WORD.peer];
     const quietForMs = this.#redistributor.quietForMs(client);
     if (quietForMs >= config.idleTimeoutMs) return this.#close(client, "idle_timeout");
     const firstByteDueMs = this.#firstByteDueMs(client);
     if (clock.nowMs >= firstByteDueMs) return this.#close(client, "first_byte_timeout");
+    if ((words[row + WORD.flags] & FLAG.livenessChanged) !== 0) {
+      words[row + WORD.flags] &= ~(FLAG.livenessChanged | FLAG.keepAliveSet);
+      sockets.resetLiveness(client);
+      sockets.resetLiveness(server);
+      sockets.setLiveness(client, config);
+    }
     if ((words[row + WORD.flags] & FLAG.keepAliveSet) === 0) {
       words[row + WORD.flags] |= FLAG.keepAliveSet;
       sockets.setLiveness(server, { keepAliveMs: config.keepAliveMs, userTimeoutMs: config.serverTimeoutMs });
@@ -282,7 +364,7 @@ export class Connections {
 
   /** When the client ends unless somebody has sent something by then; Infinity: somebody has, or there is no such limit. */
   #firstByteDueMs(client: number): number {
-    const { firstByteTimeoutMs } = this.#kit.config;
+    const { firstByteTimeoutMs } = this.#kit.services.configOf(client);
     if (firstByteTimeoutMs === 0 || this.#redistributor.hasUnread(client) || hasBegun(factsOf(this.#words, client))) {
       return Infinity;
     }
@@ -344,7 +426,7 @@ export class Connections {
     // Another worker may have accepted the client at a later reading of the clock.
     end.durationMs = Math.max(0, clock.nowMs - floats[floatsOf(client) + FLOAT.startedMs]);
     this.#noteClient(client);
-    this.#leave(client);
+    this.#leave(client, end.sentBytes, end.receivedBytes);
     wheel.clear(client);
     this.#dialer.forget(client);
     if (server >= 0 && (reset === "both" || reset === "server" || this.#isCut(client))) sockets.resetOnClose(server);
@@ -356,18 +438,18 @@ export class Connections {
     headers.forget(client);
     recorder.forget(client); // after #isCut, which looks at the bytes still to be replayed
     workerTable.addOpen(setup.index, -1);
-    this.#tellEnd();
+    this.#tellEnd(serviceOf(this.#ended.words, 0), listenerOf(this.#ended.words, 0));
   }
 
-  /** Counts the end in `#end` and reports it to main. */
-  #tellEnd(): void {
+  /** Counts the end in `#end`, of a client of this service and listener, and reports it to main. */
+  #tellEnd(service: number, listener: number): void {
     const { counters, reports, logColumns, clock } = this.#kit;
     const { fate, slot, durationMs } = this.#end;
     if (logColumns !== undefined) this.#end.endedAt = clock.wallMs();
     reports.begin();
-    counters.addFate(fate, slot < 0 ? undefined : slot, durationMs / 1000);
+    counters.addFate(fate, service, slot < 0 ? undefined : slot, durationMs / 1000);
     if (slot >= 0) counters.raiseOf(slot, "serverOpen", -1);
-    counters.raise("open", -1);
+    counters.lowerOpen(service, listener);
     reports.writeEnd(this.#ended, this.#end);
     reports.publish();
   }
@@ -376,7 +458,7 @@ export class Connections {
    * Counts and reports the end of a client that is accepted and counted but whose connection did not begin. `noted` is the row that
    * describes it.
    */
-  #tellUnbegun(noted: number, fate: Fate): void {
+  #tellUnbegun(noted: number, fate: Fate, service: number, listener: number): void {
     this.#noteClient(noted);
     // An id of its own. The last row may be written by several workers at once.
     const generation = Atomics.add(this.#words, rowOf(noted) + WORD.generation, 1) + 1;
@@ -391,7 +473,7 @@ export class Connections {
       receivedBytes: 0,
       durationMs: 0,
     });
-    this.#tellEnd();
+    this.#tellEnd(service, listener);
   }
 
   /** Reports that a connection has begun. */
@@ -525,7 +607,7 @@ export class Connections {
 
   /** A server has accepted: the client's bytes go there from now on. False: the client stays with its previous server. */
   #arrive(client: number): boolean {
-    const { clock, wheel, config } = this.#kit;
+    const { clock, wheel, services } = this.#kit;
     if (this.#isToStay(this.#dialer.searchOf(client))) {
       this.#callOff(client);
       return false;
@@ -535,7 +617,8 @@ export class Connections {
     else this.#redistributor.arrive(client, departure);
     this.#kit.headers.announce(client);
     this.#become(client, STATE.open);
-    wheel.set(client, Math.min(clock.nowMs + Math.min(KEEP_ALIVE_AFTER_MS, config.idleTimeoutMs), this.#firstByteDueMs(client)));
+    const { idleTimeoutMs } = services.configOf(client);
+    wheel.set(client, Math.min(clock.nowMs + Math.min(KEEP_ALIVE_AFTER_MS, idleTimeoutMs), this.#firstByteDueMs(client)));
     return true;
   }
 
@@ -560,7 +643,7 @@ export class Connections {
     const { loss, state, kept } = departure;
     const fate = fateOfUntaken(loss, state, kept >= 0);
     if (kept >= 0) {
-      const pauseMs = retryAfterMs("nobodyTookIt", this.#kit.config.quietMs);
+      const pauseMs = retryAfterMs("nobodyTookIt", this.#kit.services.configOf(client).quietMs);
       this.#floats[floatsOf(kept) + SERVER_FLOAT.retryAtMs] = this.#kit.clock.nowMs + pauseMs;
       this.#stay(client, pauseMs, fate);
     } else {
@@ -573,7 +656,7 @@ export class Connections {
   #callOff(client: number): void {
     const { from } = this.#dialer.searchOf(client)!.departure!;
     const hasNoTime = this.#kit.availabilities.get(from) === AVAILABILITY.expired; // it may have expired during the search
-    this.#stay(client, hasNoTime ? 0 : retryAfterMs("calledOff", this.#kit.config.quietMs), undefined);
+    this.#stay(client, hasNoTime ? 0 : retryAfterMs("calledOff", this.#kit.services.configOf(client).quietMs), undefined);
   }
 
   /** Returns the client to the kept server. With a fate, the connection ends; without, it is looked at again after `againMs`. */
@@ -752,7 +835,8 @@ export class Connections {
 
   /** The connection's server drains: the connection leaves now if it may, or sets a timer for the next time it might. */
   #leaveServer(client: number): void {
-    const { config, wheel, clock, availabilities } = this.#kit;
+    const { wheel, clock, availabilities } = this.#kit;
+    const config = this.#kit.services.configOf(client);
     const hasNoTime = availabilities.get(this.#words[rowOf(client) + WORD.slot]) === AVAILABILITY.expired;
     const loss = hasNoTime ? "expired" : "drain";
     const verdict = this.#redistributor.decide(client, loss);
@@ -823,6 +907,13 @@ export class Connections {
       const row = rowOf(descriptor);
       if (words[row + WORD.owner] === this.#epoch && words[row + WORD.role] === ROLE.client) visit(descriptor);
     }
+  }
+
+  #forEachClientOf(service: number, visit: (client: number) => void): void {
+    if (this.#kit.counters.getOfService(service, "serviceOpen") === 0) return; // nobody is to be looked for
+    this.#forEachClient((client) => {
+      if (serviceOf(this.#words, client) === service) visit(client);
+    });
   }
 
   #clientOf(socket: number): number {

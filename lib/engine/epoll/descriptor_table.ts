@@ -29,8 +29,9 @@ export const WORD = {
   attempts: 6,
   /** The last error. */
   errno: 7,
-  /** Client: the IP address, up to four words in network byte order, and its length in bytes. */
+  /** Client: the IP address, up to four words in network byte order. */
   ip: 8,
+  /** Client: the length of that address in bytes and, from bit SERVICE_SHIFT on, the index of its service. */
   ipLength: 12,
   /** The port of the peer; client: with the index of its listener from bit LISTENER_SHIFT on. */
   port: 13,
@@ -81,6 +82,11 @@ export const SERVER_FLOAT = {
   /** Nobody took the connection when it was to leave this server: the end of the pause before others are tried again. */
   retryAtMs: 11,
 } as const;
+
+/** The first bit of the service's index in a client's `WORD.ipLength`. */
+export const SERVICE_SHIFT = 16;
+/** The mask of the length in that word. */
+export const IP_LENGTH_MASK: number = (1 << SERVICE_SHIFT) - 1;
 
 /** The first bit of the listener's index in a client's `WORD.port`. */
 export const LISTENER_SHIFT = 16;
@@ -158,6 +164,8 @@ export const FLAG = {
   /** Server: its connections begin with a PROXY header of version 1, or of version 2. */
   proxyV1: 1 << 18,
   proxyV2: 1 << 19,
+  /** Client: the keep-alive and the timeouts of its service have changed since they were set on its socket. */
+  livenessChanged: 1 << 24,
 } as const;
 
 /** The flag of a server whose connections begin with a header of this version. */
@@ -179,6 +187,16 @@ export function makeId(client: number, generation: number): number {
 /** The descriptor and the generation that an id stands for. */
 export function parseId(id: number): { readonly client: number; readonly generation: number } {
   return { client: id % ID_DESCRIPTORS, generation: Math.floor(id / ID_DESCRIPTORS) };
+}
+
+/** The service of a client. */
+export function serviceOf(words: Int32Array, client: number): number {
+  return words[rowOf(client) + WORD.ipLength] >>> SERVICE_SHIFT;
+}
+
+/** The listener that a client came through. */
+export function listenerOf(words: Int32Array, client: number): number {
+  return words[rowOf(client) + WORD.port] >>> LISTENER_SHIFT;
 }
 
 /** Client: the first of the flags that say by which rules it is counted (`Gate.counted`). They stand beside FLAG. */
@@ -230,13 +248,13 @@ export class DescriptorTable {
   pointTo(client: number, address: { bytes: Uint8Array; at: number; length: number }): void {
     address.bytes = this.bytes;
     address.at = (rowOf(client) + WORD.ip) * 4;
-    address.length = this.words[rowOf(client) + WORD.ipLength];
+    address.length = this.words[rowOf(client) + WORD.ipLength] & IP_LENGTH_MASK;
   }
 
   /** A copy of a client's IP address. */
   ipOf(client: number): Uint8Array {
     const word = (client << ROW_SHIFT) + WORD.ip;
-    return this.bytes.slice(word * 4, word * 4 + this.words[(client << ROW_SHIFT) + WORD.ipLength]);
+    return this.bytes.slice(word * 4, word * 4 + (this.words[rowOf(client) + WORD.ipLength] & IP_LENGTH_MASK));
   }
 }
 

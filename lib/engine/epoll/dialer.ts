@@ -11,6 +11,7 @@ import { liveLoad } from "../../observe/live_load.ts";
 import { DEPARTURES, type ProbeResult, PROBES } from "../../routing/departure.ts";
 import { type ConnectionState, type Loss, probedUntilMs } from "../../routing/redistribution.ts";
 import { type Choice, type Load, nextServer, routeFirst } from "../../routing/route.ts";
+import type { ServiceEngineConfig } from "../engine.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, type Libc, SOCKADDR, SOCKET } from "../system/libc.ts";
 import { ADDRESS_LENGTH_AT, ADDRESS_STRIDE } from "../system/sockaddr.ts";
@@ -19,12 +20,13 @@ import {
   FLOAT,
   floatsOf,
   FROM_SHIFT,
-  LISTENER_SHIFT,
+  IP_LENGTH_MASK,
   MOVES_MASK,
   PORT_MASK,
   ROLE,
   rowOf,
   SERVER_FLOAT,
+  serviceOf,
   WORD,
 } from "./descriptor_table.ts";
 import { isPassedOver, REASON } from "./reasons.ts";
@@ -125,7 +127,7 @@ type DialerKit = Pick<
   | "descriptors"
   | "counters"
   | "wheel"
-  | "config"
+  | "services"
   | "availabilities"
   | "reports"
   | "clock"
@@ -137,7 +139,8 @@ export class Dialer {
   readonly #kit: DialerKit;
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
-  readonly #load: Load;
+  /** By service. */
+  readonly #loads: Load[] = [];
   readonly #names = new Map<string, NamedServer>();
   /** By client. */
   readonly #searches = new Map<number, Search>();
@@ -149,10 +152,11 @@ export class Dialer {
   readonly #keys = Array.from({ length: 19 }, (_, length) => new Uint8Array(length));
   readonly #sockaddr = new Uint8Array(new ArrayBuffer(ADDRESS_STRIDE));
   readonly #sockaddrAddress: bigint;
-  /** By listener. */
-  readonly #services: readonly number[];
+  /** A server's sockaddr with another port. */
+  readonly #shifted = new Uint8Array(new ArrayBuffer(ADDRESS_STRIDE));
+  readonly #shiftedAddress: bigint;
   /** By service. */
-  #routings: readonly Routing[] = [];
+  readonly #routings: Routing[] = [];
   readonly #sources: Sources;
   #shortage = 0;
 
@@ -160,22 +164,21 @@ export class Dialer {
     this.#kit = kit;
     this.#words = kit.table.words;
     this.#floats = kit.table.floats;
-    this.#services = kit.setup.listeners.map(({ service }) => service);
-    this.#load = liveLoad(kit.counters, kit.availabilities);
     this.#lastEndsMs = new Float64Array(kit.counters.slots).fill(-Infinity);
     this.#sources = new Sources(kit);
     this.#sockaddrAddress = kit.libc.addressOf(this.#sockaddr.buffer);
+    this.#shiftedAddress = kit.libc.addressOf(this.#shifted.buffer);
   }
 
-  /** Routes new connections by these tables, one for each service. */
-  setTables(tables: readonly SharedTable[]): void {
-    this.#forgetNames();
-    this.#routings = tables.map((table) => ({
+  /** Routes the clients of this service by this table. */
+  setTable(service: number, table: SharedTable): void {
+    this.#loads[service] ??= liveLoad(this.#kit.counters, this.#kit.availabilities, service);
+    this.#routings[service] = {
       table,
       bytes: new Uint8Array(table.addresses),
       address: this.#kit.libc.addressOf(table.addresses),
       addresses: new Array(table.slots.length).fill(undefined),
-    }));
+    };
   }
 
   /** Servers in the pool of the client's service. */
@@ -201,7 +204,7 @@ export class Dialer {
   dial(client: number): Dial {
     const row = rowOf(client);
     let search = this.searchOf(client);
-    const attemptsMax = search?.budget.attemptsMax ?? this.#kit.config.connectAttemptsMax;
+    const attemptsMax = search?.budget.attemptsMax ?? this.#configOf(client).connectAttemptsMax;
     const deadlineMs = this.#deadlineOf(client, search);
     while (
       this.#words[row + WORD.attempts] < attemptsMax &&
@@ -225,7 +228,8 @@ export class Dialer {
     const row = rowOf(client);
     const from = this.#words[row + WORD.slot];
     const left = sharesBudget ? this.#searches.get(client)?.budget : undefined;
-    const budget = left ?? this.#newBudget(client, this.#kit.config.connectAttemptsMax, this.#kit.config.connectDeadlineMs);
+    const { connectAttemptsMax, connectDeadlineMs } = this.#configOf(client);
+    const budget = left ?? this.#newBudget(client, connectAttemptsMax, connectDeadlineMs);
     budget.tried.push(from);
     this.#searches.set(client, newSearch({ ...how, from }, budget));
     this.#words[row + WORD.peer] = -1;
@@ -242,7 +246,7 @@ export class Dialer {
     const from = this.#words[row + WORD.slot];
     const index = this.#routingOf(client).table.slots.indexOf(from);
     if (index < 0) return DIAL.lost; // it has left the pool
-    const budget = this.#newBudget(client, 0, this.#kit.config.connectTimeoutMs);
+    const budget = this.#newBudget(client, 0, this.#configOf(client).connectTimeoutMs);
     const departure = { loss: "end", state: "idle", isReplay: false, from, kept: this.#words[row + WORD.peer] } as const;
     const previous = this.#searches.get(client);
     this.#searches.set(client, { ...newSearch(departure, budget), isProbe: true, previous });
@@ -358,7 +362,7 @@ export class Dialer {
   }
 
   /** Forgets the addresses that are no longer valid. Their servers may have left the pool. */
-  #forgetNames(): void {
+  forgetNames(): void {
     for (const [server, { waiting, expiresMs }] of this.#names) {
       if (waiting === undefined && this.#kit.clock.nowMs >= expiresMs) this.#names.delete(server);
     }
@@ -367,7 +371,7 @@ export class Dialer {
   #hasAnother(client: number, choice: Choice): boolean {
     const { table } = this.#routingOf(client);
     const slot = this.#words[rowOf(client) + WORD.slot];
-    return nextServer(table, this.#load, this.#keyOf(client), choice, (index) => table.slots[index] !== slot) >= 0;
+    return nextServer(table, this.#loadOf(client), this.#keyOf(client), choice, (index) => table.slots[index] !== slot) >= 0;
   }
 
   #probedUntilMs(slot: number, acceptedMs: number): number {
@@ -406,7 +410,7 @@ export class Dialer {
   #searchFor(client: number): Search {
     const search = this.searchOf(client);
     if (search !== undefined) return search;
-    const { connectAttemptsMax } = this.#kit.config;
+    const { connectAttemptsMax } = this.#configOf(client);
     const budget = { deadlineMs: this.#deadlineOf(client, undefined), attemptsMax: connectAttemptsMax, tried: [] };
     const first = newSearch(undefined, budget);
     this.#searches.set(client, first);
@@ -415,11 +419,20 @@ export class Dialer {
 
   /** A client's first search has its time from when the client was taken over, or its PROXY header was read. */
   #deadlineOf(client: number, search: Search | undefined): number {
-    return search?.budget.deadlineMs ?? this.#floats[floatsOf(client) + FLOAT.lastActivityMs] + this.#kit.config.connectDeadlineMs;
+    return search?.budget.deadlineMs ??
+      this.#floats[floatsOf(client) + FLOAT.lastActivityMs] + this.#configOf(client).connectDeadlineMs;
   }
 
   #routingOf(client: number): Routing {
-    return this.#routings[this.#services[this.#words[rowOf(client) + WORD.port] >>> LISTENER_SHIFT]];
+    return this.#routings[serviceOf(this.#words, client)];
+  }
+
+  #configOf(client: number): ServiceEngineConfig {
+    return this.#kit.services.configOf(client);
+  }
+
+  #loadOf(client: number): Load {
+    return this.#loads[serviceOf(this.#words, client)];
   }
 
   /** Chooses the next server to try and reserves a connection there. Returns its index in the table; -1: none. */
@@ -427,7 +440,7 @@ export class Dialer {
     const { table } = this.#routingOf(client);
     const key = this.#keyOf(client);
     if (search === undefined) {
-      const index = routeFirst(table, this.#load, key);
+      const index = routeFirst(table, this.#loadOf(client), key);
       if (index < 0 || this.#reserve(client, table, index)) return index;
     }
     return this.#chooseNext(client, search, key);
@@ -439,7 +452,7 @@ export class Dialer {
     const choice = search?.departure === undefined ? "any" : DEPARTURES[search.departure.loss].choice;
     const takes = (index: number) =>
       search?.budget.tried.includes(table.slots[index]) !== true && this.#reserve(client, table, index);
-    return nextServer(table, this.#load, key, choice, takes);
+    return nextServer(table, this.#loadOf(client), key, choice, takes);
   }
 
   /** Counts first and checks the limit afterwards, so that two threads cannot exceed a server's limit together. */
@@ -458,7 +471,7 @@ export class Dialer {
   #keyOf(client: number): Uint8Array {
     const { bytes } = this.#kit.table;
     const row = rowOf(client);
-    const ip = this.#words[row + WORD.ipLength] === 4 ? this.#ip4 : this.#ip6;
+    const ip = (this.#words[row + WORD.ipLength] & IP_LENGTH_MASK) === 4 ? this.#ip4 : this.#ip6;
     for (let i = 0; i < ip.length; i++) ip[i] = bytes[(row + WORD.ip) * 4 + i];
     const rule = this.#routingOf(client).table.key;
     const key = this.#keys[clientKeyLength(rule, ip)];
@@ -468,9 +481,9 @@ export class Dialer {
 
   /** Dials a server. Returns `pending`, `connected`, or `nobody` if it failed at once. So do the methods that it calls. */
   #tryServer(client: number, index: number, deadlineMs: number): Dial {
-    const { config, wheel, clock } = this.#kit;
+    const { wheel, clock } = this.#kit;
     const { table, bytes, address, addresses } = this.#routingOf(client);
-    wheel.set(client, Math.min(clock.nowMs + config.connectTimeoutMs, deadlineMs));
+    wheel.set(client, Math.min(clock.nowMs + this.#configOf(client).connectTimeoutMs, deadlineMs));
     const at = index * ADDRESS_STRIDE;
     if (bytes[at + ADDRESS_LENGTH_AT] === 0) return this.#tryNamed(client, index);
     return this.#connect(client, bytes, at, addresses[index] ??= address + BigInt(at), table.proxies[index]);
@@ -505,8 +518,9 @@ export class Dialer {
 
   /** Dials the next address of a server known by name. Each but the last gets an equal part of the connect timeout. */
   #tryNextAddress(client: number, search: Search | undefined): Dial {
-    const { config, wheel, clock } = this.#kit;
+    const { wheel, clock } = this.#kit;
     if (search?.addresses === undefined) return DIAL.nobody;
+    const { connectTimeoutMs } = this.#configOf(client);
     const { addresses } = search;
     const count = addresses.length / ADDRESS_STRIDE;
     const { deadlineMs } = search.budget;
@@ -515,7 +529,7 @@ export class Dialer {
       const at = ++search.addressIndex * ADDRESS_STRIDE;
       this.#sockaddr.set(addresses.subarray(at, at + ADDRESS_STRIDE));
       const isLast = search.addressIndex + 1 === count;
-      wheel.set(client, Math.min(clock.nowMs + config.connectTimeoutMs / (isLast ? 1 : count), deadlineMs));
+      wheel.set(client, Math.min(clock.nowMs + connectTimeoutMs / (isLast ? 1 : count), deadlineMs));
       const outcome = this.#connect(client, this.#sockaddr, 0, this.#sockaddrAddress, search.proxy);
       if (outcome !== DIAL.nobody) return outcome;
     }
@@ -524,6 +538,18 @@ export class Dialer {
 
   /** Connects to the sockaddr at `bytes[at]`, whose memory address is `address`. `proxy`: PROXY_FLAGS of the server. */
   #connect(client: number, bytes: Uint8Array, at: number, address: bigint, proxy: number): Dial {
+    const offset = this.#kit.services.portOffsetOf(client);
+    if (offset === 0) return this.#connectTo(client, bytes, at, address, proxy);
+    const shifted = this.#shifted;
+    shifted.set(bytes.subarray(at, at + ADDRESS_STRIDE));
+    const port = (shifted[SOCKADDR.port] << 8 | shifted[SOCKADDR.port + 1]) + offset;
+    shifted[SOCKADDR.port] = port >>> 8;
+    shifted[SOCKADDR.port + 1] = port;
+    return this.#connectTo(client, shifted, 0, this.#shiftedAddress, proxy);
+  }
+
+  /** The same, with the port of the client's listener. */
+  #connectTo(client: number, bytes: Uint8Array, at: number, address: bigint, proxy: number): Dial {
     const { libc, sockets, descriptors, clock } = this.#kit;
     const row = rowOf(client);
     const server = openSocket(libc, bytes[at + SOCKADDR.family]);

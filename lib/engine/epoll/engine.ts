@@ -10,12 +10,9 @@ import { messageOf } from "../../values/errors.ts";
 import { findIps } from "../../health/find_ips.ts";
 import { noLocalPort } from "../../health/shortage.ts";
 import { logger } from "../../observe/log.ts";
-import type { ClientAddress, ClientLists, Refusal } from "../../routing/client_limits.ts";
-import type { RoutingTable } from "../../routing/routing_table.ts";
-import { assert } from "../../values/errors.ts";
-import type { Engine, EngineConfig, EngineKind, EngineOptions, OpenConnection } from "../engine.ts";
-import { type Gate, makeGate } from "../gate.ts";
-import { RetiredSlots } from "../retired_slots.ts";
+import type { ClientAddress, Refusal } from "../../routing/client_limits.ts";
+import type { Engine, EngineConfig, EngineKind, EngineOptions, EngineService, OpenConnection, Publication } from "../engine.ts";
+import { Gate } from "../gate.ts";
 import { errnoText, type Libc, openLibc } from "../system/libc.ts";
 import { ADDRESS_STRIDE, encodeSockaddr } from "../system/sockaddr.ts";
 import { descriptorLimit, Sockets } from "../system/sockets.ts";
@@ -27,12 +24,13 @@ import {
   FLOAT,
   floatsOf,
   FROM_SHIFT,
-  LISTENER_SHIFT,
+  listenerOf,
   MOVES_MASK,
   parseId,
   PORT_MASK,
   ROLE,
   rowOf,
+  serviceOf,
   WORD,
 } from "./descriptor_table.ts";
 import { EpollListener } from "./listener.ts";
@@ -40,12 +38,11 @@ import { COMMAND } from "./mailbox.ts";
 import { allocateLogColumns, LogColumns } from "./log_columns.ts";
 import { ReceivedHeaders } from "./received_headers.ts";
 import type { ReportHandlers } from "./reports.ts";
-import { type SharedTable, SharedTables } from "./shared_table.ts";
+import { Publisher } from "./publisher.ts";
 import { isEarlyReason } from "./reasons.ts";
 import { checkSources } from "./sources.ts";
 import { formatClient, knownOf, OpenRow, reasonOf, ReportedEnd, ReportedMove, ReportedStart } from "./views.ts";
 import { type CommonSetup, WorkerHandle } from "./worker_handle.ts";
-import type { WorkerListener } from "./worker_setup.ts";
 import { allocateWorkerTable, WorkerTable } from "./worker_table.ts";
 
 /** The most rows of the descriptor table, unless three per connection are more. */
@@ -89,35 +86,23 @@ export const epoll: EngineKind = {
   create: (options) => new EpollEngine(options),
 };
 
-/** The tables that new connections are routed by, and the lists by which clients are let in. */
-interface Publication {
-  readonly tables: readonly RoutingTable[];
-  readonly shared: readonly SharedTable[];
-  readonly lists: ClientLists | undefined;
-  /** Counts the publications. */
-  readonly generation: number;
-}
-
 class EpollEngine implements Engine {
   readonly #options: EngineOptions;
   readonly #libc: Libc = openLibc();
   readonly #sockets = new Sockets(this.#libc);
-  readonly #listeners: readonly WorkerListener[];
   readonly #descriptors: DescriptorTable;
   /** Undefined without an access log. */
   readonly #logColumns: LogColumns | undefined;
   readonly #workerTable: WorkerTable;
   readonly #workers: readonly WorkerHandle[];
-  readonly #common: Omit<CommonSetup, "tables" | "lists" | "generation">;
+  readonly #common: Omit<CommonSetup, "publication">;
   /** By slot: the name of the last server in any table that had this slot. */
   readonly #serverNames: string[] = [];
   readonly #handlers: ReportHandlers;
-  readonly #retired = new RetiredSlots();
-  readonly #shared = new SharedTables();
+  readonly #publisher: Publisher;
   /** For the clients of workers that have died. */
-  readonly #gate: Gate | undefined;
+  readonly #gate: Gate;
   readonly #address: ClientAddress = { bytes: new Uint8Array(), at: 0, length: 0 };
-  #published: Publication;
   /** Publications that not every worker has adopted yet, the oldest first. */
   readonly #updates: { readonly generation: number; readonly known: PromiseWithResolvers<void> }[] = [];
   #deaths = 0;
@@ -133,16 +118,12 @@ class EpollEngine implements Engine {
   readonly #respawns = new Set<ReturnType<typeof setTimeout>>();
 
   constructor(options: EngineOptions) {
-    const { config, listeners, tables, counters, availabilities } = options;
+    const { config, counters, availabilities } = options;
     this.#options = options;
     this.#handlers = this.#handlersOf(options);
-    this.#listeners = listeners.map(({ listener, service }, index) => {
-      assert(listener instanceof EpollListener, "a listener of another engine");
-      return { index, descriptor: listener.descriptor, service };
-    });
-    this.#gate = makeGate({ config, counters, clients: options.clients, lists: options.lists });
-    this.#published = this.#publish(tables, options.lists, 0);
-    this.#noteNames(tables);
+    this.#gate = new Gate(counters, options.clients);
+    this.#publisher = new Publisher({ counters, sockets: this.#sockets, gate: this.#gate });
+    this.#noteNames(this.#publisher.update(options.publication).replaced);
     this.#descriptors = new DescriptorTable(allocateDescriptorTable(tableSize(this.#libc, config)));
     if (options.accessLog !== undefined) this.#logColumns = new LogColumns(allocateLogColumns(this.#descriptors.capacity));
     const workerTable = allocateWorkerTable(config.workers);
@@ -151,7 +132,6 @@ class EpollEngine implements Engine {
     const pipes = Math.min(PIPES_MAX, Math.floor(config.connectionsMax / CONNECTIONS_PER_PIPE));
     this.#common = {
       kind: "setup",
-      listeners: this.#listeners,
       mailboxes: this.#workers.map(({ mailbox }) => mailbox.writer),
       workerTable,
       descriptors: this.#descriptors.shared,
@@ -167,25 +147,31 @@ class EpollEngine implements Engine {
     for (const worker of this.#workers) this.#spawn(worker);
   }
 
-  update(tables: readonly RoutingTable[], lists?: ClientLists): Promise<void> {
+  update(next: Publication): Promise<void> {
     if (this.#isStopped) return Promise.resolve();
-    const generation = this.#published.generation + 1;
-    this.#retired.update(this.#published.tables, tables);
-    this.#published = this.#publish(tables, lists, generation);
-    this.#noteNames(tables);
-    const message = { kind: "tables", tables: this.#published.shared, lists: this.#published.lists, generation } as const;
-    for (const worker of this.#workers) worker.send(message);
+    const { changes, replaced } = this.#publisher.update(next);
+    this.#noteNames(replaced);
+    for (const worker of this.#workers) worker.send({ kind: "publication", publication: changes });
     const known = Promise.withResolvers<void>();
-    this.#updates.push({ generation, known });
+    this.#updates.push({ generation: changes.generation, known });
     queueMicrotask(() => this.#check()); // if no worker runs, no report will trigger the check
     return known.promise;
   }
 
+  isListenerFree(index: number): boolean {
+    const { publication, leaving } = this.#publisher;
+    if (publication.listeners[index] !== undefined || leaving.some((listener) => listener.index === index)) return false;
+    return this.#isOver(() => this.#options.counters.getOfListener(index, "listenerOpen"));
+  }
+
+  isServiceFree(index: number): boolean {
+    const { publication, leaving } = this.#publisher;
+    if ([...publication.listeners, ...leaving].some((listener) => listener?.service === index)) return false;
+    return this.#isOver(() => this.#options.counters.getOfService(index, "serviceOpen"));
+  }
+
   isEmpty(slot: number): boolean {
-    if (!this.#isStopped && !this.#isKnown(this.#published.generation)) return false;
-    if (this.#options.counters.getOf(slot, "serverOpen") > 0 || this.#isCounting()) return false;
-    for (const worker of this.#workers) this.#drain(worker); // deliver reports about this server before its slot is reused
-    return true;
+    return this.#isOver(() => this.#options.counters.getOf(slot, "serverOpen"));
   }
 
   vacate(slot: number): void {
@@ -231,9 +217,15 @@ class EpollEngine implements Engine {
     await this.stop(0);
   }
 
-  #publish(tables: readonly RoutingTable[], lists: ClientLists | undefined, generation: number): Publication {
-    const shared = this.#shared.publish(tables, generation);
-    return { tables, shared, lists: this.#shared.publishLists(lists, generation), generation };
+  /**
+   * Whether no connection is left of what is no longer published, by this gauge, and none will come. Delivers the reports of those
+   * that there were, before their slot or index means something else.
+   */
+  #isOver(open: () => number): boolean {
+    if (!this.#isStopped && !this.#isKnown(this.#publisher.generation)) return false;
+    if (open() > 0 || this.#isCounting()) return false;
+    for (const worker of this.#workers) this.#drain(worker);
+    return true;
   }
 
   /** Whether any worker has counted an end that it has not reported yet. */
@@ -279,8 +271,8 @@ class EpollEngine implements Engine {
     }
   }
 
-  #noteNames(tables: readonly RoutingTable[]): void {
-    for (const { servers } of tables) for (const { slot, name } of servers) this.#serverNames[slot] = name;
+  #noteNames(services: readonly EngineService[]): void {
+    for (const { table: { servers } } of services) for (const { slot, name } of servers) this.#serverNames[slot] = name;
   }
 
   /** Handlers that pass the workers' reports to the engine's callbacks. */
@@ -298,7 +290,7 @@ class EpollEngine implements Engine {
       onMove: (report) => onMoved(moved.of(report)),
       onFailure: (slot, errno) =>
         onServerFailed(slot, reasonOf(errno) ?? "it did not accept", isEarlyReason(errno) ? "answer" : "connect"),
-      onRefusal: ({ ip, port, fate }) => onWouldBeRefused(formatClient(ip, port), fate as Refusal),
+      onRefusal: ({ ip, port, fate, service }) => onWouldBeRefused(formatClient(ip, port), fate as Refusal, service),
     };
   }
 
@@ -307,10 +299,7 @@ class EpollEngine implements Engine {
     this.#workerTable.setGeneration(worker.index, -1);
     worker.start({
       epoch,
-      setUp: () => {
-        const { shared: tables, lists, generation } = this.#published;
-        return { ...this.#common, tables, lists, generation };
-      },
+      setUp: () => ({ ...this.#common, publication: this.#publisher.whole() }),
       onMessage: (message) => {
         switch (message.kind) {
           case "ready":
@@ -368,11 +357,12 @@ class EpollEngine implements Engine {
   #check(): void {
     while (this.#updates.length > 0 && this.#isKnown(this.#updates[0].generation)) this.#updates.shift()!.known.resolve();
     const generations = this.#workers.filter(({ exists }) => exists).map(({ index }) => this.#workerTable.generation(index));
-    this.#shared.releaseBefore(Math.min(this.#published.generation, ...generations));
-    for (const slot of this.#retired.takeEmpty((slot) => this.isEmpty(slot))) this.#options.onServerEmpty(slot);
+    // With no worker, one that is still to come accepts whoever waits for a listener that leaves.
+    if (generations.length > 0) this.#publisher.onAdopted(Math.min(this.#publisher.generation, ...generations));
+    for (const slot of this.#publisher.retired.takeEmpty((slot) => this.isEmpty(slot))) this.#options.onServerEmpty(slot);
     if (!this.#stopping) return;
     if (this.#workers.some((worker) => worker.exists && !this.#workerTable.isStopped(worker.index))) return;
-    if (this.#isListening) { for (const { listener } of this.#options.listeners) listener[Symbol.dispose](); }
+    if (this.#isListening) this.#publisher.close();
     this.#isListening = false;
     for (const epoch of this.#dead) this.#endOrphans(epoch); // a client may have been handed to a worker while it died
     if (this.#options.counters.get("open") > 0 || this.#isCounting()) {
@@ -445,21 +435,23 @@ class EpollEngine implements Engine {
     const slot = words[row + WORD.slot];
     const server = words[row + WORD.peer];
     const durationMs = Math.max(0, performance.now() - floats[floatsOf(client) + FLOAT.startedMs]);
-    counters.addFate("worker_lost", slot < 0 ? undefined : slot, durationMs / 1000);
+    const [service, listener] = [serviceOf(words, client), listenerOf(words, client)];
+    counters.addFate("worker_lost", service, slot < 0 ? undefined : slot, durationMs / 1000);
     const from = (words[row + WORD.moves] >>> FROM_SHIFT) - 1;
     for (const counting of [slot, from]) if (counting >= 0) counters.raiseOf(counting, "serverOpen", -1);
-    counters.raise("open", -1);
+    counters.lowerOpen(service, listener);
     const sentBytes = floats[floatsOf(client) + FLOAT.bytes];
     const receivedBytes = floats[floatsOf(client) + FLOAT.earlierBytes] +
       (server < 0 ? 0 : floats[floatsOf(server) + FLOAT.bytes]);
     const counted = (words[row + WORD.flags] & COUNTED_MASK) >>> COUNTED_SHIFT;
     words[row + WORD.flags] &= ~COUNTED_MASK;
     this.#descriptors.pointTo(client, this.#address);
-    if (counted !== 0) this.#gate?.leave(this.#address, counted, sentBytes, receivedBytes);
+    if (counted !== 0) this.#gate.leave(service, this.#address, counted, sentBytes, receivedBytes);
     const isLogged = this.#logColumns !== undefined;
     onEnded({
       id: this.#descriptors.idOf(client),
-      listener: words[row + WORD.port] >>> LISTENER_SHIFT,
+      service,
+      listener,
       acceptedAt: this.#logColumns?.acceptedAt(client),
       endedAt: isLogged ? Date.now() : undefined,
       connectMs: knownOf(this.#logColumns?.connectMs(client) ?? NaN),

@@ -8,11 +8,25 @@ import { ERRNO } from "../system/errno.ts";
 import { errnoText, type Libc, openLibc } from "../system/libc.ts";
 import { Sockets } from "../system/sockets.ts";
 
+/** The libc of all listeners, while there are any: opening it takes longer than opening a socket. */
+const shared = { libc: undefined as Libc | undefined, users: 0 };
+
+function borrowLibc(): Libc {
+  shared.users++;
+  return shared.libc ??= openLibc();
+}
+
+function returnLibc(): void {
+  if (--shared.users > 0) return;
+  shared.libc?.[Symbol.dispose]();
+  shared.libc = undefined;
+}
+
 /** A listener and its descriptor. */
 export class EpollListener implements Listener {
   readonly address: Address;
   readonly descriptor: number;
-  readonly #libc: Libc = openLibc();
+  readonly #libc: Libc = borrowLibc();
   #isOpen = true;
 
   /** Opens the socket. Throws `listenError`. */
@@ -23,7 +37,7 @@ export class EpollListener implements Listener {
       this.descriptor = sockets.listen(address, LIMITS.acceptBacklog, config);
       if (this.descriptor < 0) throw listenError(wanted, reasonOf(-this.descriptor));
     } catch (error) {
-      this.#libc[Symbol.dispose]();
+      returnLibc();
       throw error;
     }
     this.address = { host: wanted.host, port: sockets.ownPortOf(this.descriptor) };
@@ -33,7 +47,7 @@ export class EpollListener implements Listener {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#libc.call.close(this.descriptor);
-    this.#libc[Symbol.dispose]();
+    returnLibc();
   }
 }
 

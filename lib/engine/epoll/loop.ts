@@ -12,7 +12,7 @@ import { Connections } from "./connections.ts";
 import { Gathering } from "./gathering.ts";
 import { COMMAND, COMMAND_BYTES, COMMAND_WORDS } from "./mailbox.ts";
 import { makeWorkerKit, type WorkerKit } from "./worker_kit.ts";
-import type { FromWorker, WorkerListener, WorkerSetup } from "./worker_setup.ts";
+import type { FromWorker, WorkerListener, WorkerPublication, WorkerSetup } from "./worker_setup.ts";
 
 /** Events read by one call of epoll_wait(2). */
 const EVENTS_MAX = 256;
@@ -53,14 +53,22 @@ export class EpollLoop {
       this.#kit.sleep.beExact();
       this.#gathering = new Gathering(this.#kit.clock.nowMs);
     }
-    this.setTables(setup);
+    this.adopt(setup.publication);
     this.#kit.workerTable.setEpoch(setup.index, setup.epoch); // from now on other workers may hand clients over
   }
 
-  /** Routes new connections by these tables, one for each service, and lets clients in by these lists. */
-  setTables({ tables, lists, generation }: Pick<WorkerSetup, "tables" | "lists" | "generation">): void {
-    this.#connections.setTables(tables);
-    if (lists !== undefined) this.#kit.gate?.setLists(lists);
+  /** Serves by this publication, and accepts the clients who wait in the queues of listeners that leave. */
+  adopt({ services, listeners, leaving, generation }: WorkerPublication): void {
+    this.#kit.clock.tick();
+    for (const [index, service] of services) {
+      if (service === undefined) this.#connections.dropService(index);
+      else this.#connections.setService(index, service);
+    }
+    this.#connections.endChange();
+    for (const listener of leaving) this.#kit.services.setPortOffset(listener);
+    for (const [, listener] of listeners) if (listener !== undefined) this.#kit.services.setPortOffset(listener);
+    for (const listener of leaving) this.#emptyQueue(listener);
+    this.#acceptor.setListeners(listeners);
     this.#kit.workerTable.setGeneration(this.#kit.setup.index, generation);
     this.#kit.reports.publish();
   }
@@ -165,24 +173,37 @@ export class EpollLoop {
   /** Accepts up to `max` clients. False: no more are waiting. */
   #acceptFrom(listener: WorkerListener, max: number): boolean {
     for (let accepted = 0; accepted < max && this.#acceptor.isListening; accepted++) {
-      const outcome = this.#acceptor.accept(listener);
-      if (outcome === ACCEPT.nobody) return false;
-      this.#onAccepted(outcome);
-      this.#heedShortage();
+      if (!this.#acceptOne(listener)) return false;
     }
     return true;
   }
 
-  #onAccepted(outcome: Accept): void {
+  /** False: nobody is waiting. */
+  #acceptOne(listener: WorkerListener): boolean {
+    const outcome = this.#acceptor.accept(listener);
+    if (outcome === ACCEPT.nobody) return false;
     const { client, noted } = this.#acceptor;
+    if (outcome === ACCEPT.refused) this.#connections.refuse(client, noted, listener);
+    else this.#onAccepted(outcome);
+    this.#heedShortage();
+    return true;
+  }
+
+  /** A client is this worker's, or is lost. */
+  #onAccepted(outcome: Accept): void {
+    const { client } = this.#acceptor;
     if (outcome === ACCEPT.kept) this.#connections.begin(client);
-    else if (outcome === ACCEPT.refused) this.#connections.refuse(client, noted);
     else if (outcome === ACCEPT.lost) this.#connections.loseUnbegun(client);
   }
 
   /** Accepts every client that waits in the listeners' queues. */
   #emptyQueues(): void {
-    for (const listener of this.#kit.setup.listeners) this.#acceptFrom(listener, LIMITS.acceptBacklog);
+    for (const listener of this.#acceptor.listeners()) this.#acceptFrom(listener, LIMITS.acceptBacklog);
+  }
+
+  /** Accepts every client that waits in the queue of a listener that goes, even if accepting is paused: there is no later. */
+  #emptyQueue(listener: WorkerListener): void {
+    for (let accepted = 0; accepted < LIMITS.acceptBacklog && this.#acceptOne(listener); accepted++);
   }
 
   /** Reads commands until there are none left, or one pauses the loop. */

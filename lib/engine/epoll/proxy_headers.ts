@@ -4,7 +4,7 @@
  * memory of headers that are read or sent. Returns the outcome; `Connections` decides what follows.
  */
 
-import { type CidrList, includesIp } from "../../values/cidr_list.ts";
+import { includesIp } from "../../values/cidr_list.ts";
 import { ConnectionIdWriter } from "../../values/connection_id.ts";
 import {
   type Announcement,
@@ -17,7 +17,7 @@ import {
 import { screen, SCREENED } from "../../values/proxy_screening.ts";
 import { ERRNO } from "../system/errno.ts";
 import { SOCKET } from "../system/libc.ts";
-import { FLAG, LISTENER_SHIFT, PORT_MASK, rowOf, SCREENED_MASK, SCREENED_SHIFT, WORD } from "./descriptor_table.ts";
+import { FLAG, IP_LENGTH_MASK, LISTENER_SHIFT, PORT_MASK, rowOf, SCREENED_MASK, SCREENED_SHIFT, WORD } from "./descriptor_table.ts";
 import { CHUNK_BYTES } from "./pools.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 
@@ -54,14 +54,13 @@ interface Outgoing {
 /** The parts of the worker that headers use. */
 type HeadersKit = Pick<
   WorkerKit,
-  "libc" | "sockets" | "table" | "logColumns" | "chunks" | "reports" | "config" | "setup" | "clock" | "post"
+  "libc" | "sockets" | "table" | "logColumns" | "chunks" | "reports" | "services" | "setup" | "clock" | "post"
 >;
 
 /** The headers of one worker. */
 export class ProxyHeaders {
   readonly #kit: HeadersKit;
   readonly #words: Int32Array;
-  readonly #trusted: CidrList | null;
   /** By client. */
   readonly #received = new Map<number, Received>();
   readonly #outgoing = new Map<number, Outgoing>();
@@ -73,20 +72,20 @@ export class ProxyHeaders {
   constructor(kit: HeadersKit) {
     this.#kit = kit;
     this.#words = kit.table.words;
-    this.#trusted = kit.config.acceptProxy;
     this.#ids = new ConnectionIdWriter(kit.setup.startId);
   }
 
   /** Whether this client must begin with a header, by the address of its socket. */
   isRequired(client: number): boolean {
-    if (this.#trusted === null) return false;
+    const trusted = this.#kit.services.configOf(client).acceptProxy;
+    if (trusted === null) return false;
     const row = rowOf(client);
-    return includesIp(this.#trusted, this.#kit.table.bytes, (row + WORD.ip) * 4, this.#words[row + WORD.ipLength]);
+    return includesIp(trusted, this.#kit.table.bytes, (row + WORD.ip) * 4, this.#words[row + WORD.ipLength] & IP_LENGTH_MASK);
   }
 
   /** The flags of a client that need not begin with a header: where others must, it may not. */
-  get screeningFlags(): number {
-    return this.#trusted === null ? 0 : SCREENED.any << SCREENED_SHIFT;
+  screeningFlagsOf(client: number): number {
+    return this.#kit.services.configOf(client).acceptProxy === null ? 0 : SCREENED.any << SCREENED_SHIFT;
   }
 
   /** Reads the client's header, once it is there in full, and leaves the bytes behind it in the socket. */
@@ -179,7 +178,7 @@ export class ProxyHeaders {
     if (source === undefined) return;
     const row = rowOf(client);
     const ip = unmapped(source.ip);
-    this.#words[row + WORD.ipLength] = ip.length;
+    this.#words[row + WORD.ipLength] = this.#words[row + WORD.ipLength] & ~IP_LENGTH_MASK | ip.length;
     this.#words[row + WORD.port] = this.#words[row + WORD.port] >>> LISTENER_SHIFT << LISTENER_SHIFT | source.port;
     this.#kit.table.bytes.set(ip, (row + WORD.ip) * 4);
   }

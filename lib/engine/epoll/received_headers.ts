@@ -13,10 +13,10 @@ export class ReceivedHeaders {
   constructor(readonly max: number) {}
 
   /** Adds a part of a header. */
-  add({ id, ip, port, tlvs }: HeaderReport): void {
+  add({ id, ip, port, service, tlvs }: HeaderReport): void {
     const before = this.#headers.get(id);
     const joined = before === undefined ? tlvs.slice() : Uint8Array.of(...before.tlvs, ...tlvs);
-    this.#headers.set(id, { id, ip: ip.slice(), port, tlvs: joined });
+    this.#headers.set(id, { id, ip: ip.slice(), port, service, tlvs: joined });
     if (this.#headers.size > this.max) this.#headers.delete(this.#headers.keys().next().value!);
   }
 

@@ -1,6 +1,6 @@
 /**
  * Records clients' unanswered bytes, so that they can be replayed to another server. Memory comes in slabs that are reused. The
- * limit is `bytesMax` per client and `LIMITS.replayBytesTotalMax` per worker. Knows nothing about connections.
+ * limit is that of the client's service per client and `LIMITS.replayBytesTotalMax` per worker. Knows nothing about connections.
  */
 
 import { LIMITS } from "../../values/config.ts";
@@ -26,12 +26,15 @@ export class Recorder {
   readonly #free = new Map<number, Slab[]>();
   #slabBytes = 0;
 
-  constructor(readonly libc: Libc, readonly bytesMax: number, readonly totalMax: number = LIMITS.replayBytesTotalMax) {}
+  constructor(readonly libc: Libc, readonly totalMax: number = LIMITS.replayBytesTotalMax) {}
 
-  /** Records bytes of the client, read from this address. If there is no room, drops the whole recording and returns false. */
-  append(client: number, address: bigint, bytes: number): boolean {
+  /**
+   * Records bytes of the client, read from this address. If there is no room, or there would be more than `bytesMax`, drops the
+   * whole recording and returns false.
+   */
+  append(client: number, address: bigint, bytes: number, bytesMax: number): boolean {
     const recording = this.#recordings.get(client) ?? this.#begin(client);
-    if (recording === undefined || !this.#makeRoom(recording, recording.bytes + bytes)) {
+    if (recording === undefined || !this.#makeRoom(recording, recording.bytes + bytes, bytesMax)) {
       this.forget(client);
       return false;
     }
@@ -83,9 +86,9 @@ export class Recorder {
   }
 
   /** Makes room for `bytes`. False: a limit would be exceeded. */
-  #makeRoom(recording: Recording, bytes: number): boolean {
+  #makeRoom(recording: Recording, bytes: number, bytesMax: number): boolean {
     const current = recording.slab.buffer.byteLength;
-    const size = recordingSize(bytes, current, this.bytesMax);
+    const size = recordingSize(bytes, current, bytesMax);
     if (size === current) return true;
     const larger = size === undefined ? undefined : this.#take(size);
     if (larger === undefined) return false;

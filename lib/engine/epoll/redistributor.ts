@@ -9,6 +9,7 @@ import { isEarlyLoss } from "../../routing/early_loss.ts";
 import { decide, FACT, fateOfCut, isCutBySilence, type Loss, stateOf, type Verdict } from "../../routing/redistribution.ts";
 import type { Fate } from "../../values/fates.ts";
 import { assert } from "../../values/errors.ts";
+import type { ServiceEngineConfig } from "../engine.ts";
 import { SOCKET } from "../system/libc.ts";
 import { FLAG, FLOAT, floatsOf, MOVES_MASK, REPLAY_ONE, REPLAYS_SHIFT, rowOf, SERVER_FLOAT, WORD } from "./descriptor_table.ts";
 import type { Departure, Dial, Dialer } from "./dialer.ts";
@@ -19,7 +20,7 @@ import type { WorkerKit } from "./worker_kit.ts";
 /** The parts of the worker that redistributing uses. */
 type RedistributorKit = Pick<
   WorkerKit,
-  "libc" | "sockets" | "table" | "logColumns" | "descriptors" | "counters" | "config" | "recorder" | "reports" | "clock"
+  "libc" | "sockets" | "table" | "logColumns" | "descriptors" | "counters" | "services" | "recorder" | "reports" | "clock"
 >;
 
 /** Redistributes one worker's connections. */
@@ -43,7 +44,7 @@ export class Redistributor {
   /** The verdict for an open connection after this loss, based on how long it had been quiet `agoMs` ago. */
   decide(client: number, loss: Loss, agoMs = 0): Verdict {
     const replays = this.#words[rowOf(client) + WORD.facts] >>> REPLAYS_SHIFT;
-    return decide(this.#kit.config, loss, this.#factsOf(client), this.quietForMs(client) - agoMs, replays);
+    return decide(this.#configOf(client), loss, this.#factsOf(client), this.quietForMs(client) - agoMs, replays);
   }
 
   /** How long no byte has been relayed on an open connection, in ms. */
@@ -53,12 +54,12 @@ export class Redistributor {
 
   /** Whether the connection is in the middle of an exchange. */
   isBusy(client: number): boolean {
-    return stateOf(this.#kit.config.quietMs, this.#factsOf(client), this.quietForMs(client)) === "busy";
+    return stateOf(this.#configOf(client).quietMs, this.#factsOf(client), this.quietForMs(client)) === "busy";
   }
 
   /** The fate of a connection that lost its server and may not move. */
   fateOfCut(client: number, loss: Loss): Fate {
-    return fateOfCut(this.#kit.config, loss, this.#factsOf(client), this.quietForMs(client));
+    return fateOfCut(this.#configOf(client), loss, this.#factsOf(client), this.quietForMs(client));
   }
 
   /** Whether the client may have sent bytes that are not read yet. The edge-triggered event for them will not come again. */
@@ -80,7 +81,7 @@ export class Redistributor {
       this.#floats[floatsOf(server) + FLOAT.lastActivityMs],
       this.#floats[floatsOf(server) + FLOAT.startedMs],
     );
-    return isCutBySilence(this.#kit.config, this.#factsOf(client), this.#kit.clock.nowMs - heardMs, silentMs);
+    return isCutBySilence(this.#configOf(client), this.#factsOf(client), this.#kit.clock.nowMs - heardMs, silentMs);
   }
 
   /** Whether the end of the server's socket, which has just been read, is the server's failure. */
@@ -101,7 +102,8 @@ export class Redistributor {
     const state = this.#stateOf(client);
     const float = floatsOf(server);
     const connectedForMs = this.#kit.clock.nowMs - this.#floats[float + FLOAT.startedMs];
-    const shares = sharesBudget(loss, this.#floats[float + FLOAT.bytes] > 0, connectedForMs, this.#kit.config.connectDeadlineMs);
+    const { connectDeadlineMs } = this.#configOf(client);
+    const shares = sharesBudget(loss, this.#floats[float + FLOAT.bytes] > 0, connectedForMs, connectDeadlineMs);
     this.#letGo(client, server, verdict === "replay");
     return this.#dialer.depart(client, { loss, state, isReplay: verdict === "replay", kept: -1 }, shares);
   }
@@ -180,12 +182,16 @@ export class Redistributor {
     this.#kit.descriptors.release(server);
   }
 
+  #configOf(client: number): ServiceEngineConfig {
+    return this.#kit.services.configOf(client);
+  }
+
   #factsOf(client: number): number {
     return factsOf(this.#words, client);
   }
 
   #stateOf(client: number): Departure["state"] {
-    const state = stateOf(this.#kit.config.quietMs, this.#factsOf(client), this.quietForMs(client));
+    const state = stateOf(this.#configOf(client).quietMs, this.#factsOf(client), this.quietForMs(client));
     assert(state !== "busy", "a busy connection cannot leave its server");
     return state;
   }

@@ -69,7 +69,7 @@ function sizeOf(bytes: number): bigint {
 /** The parts of the worker that relaying uses. */
 type RelayKit = Pick<
   WorkerKit,
-  "libc" | "sockets" | "table" | "descriptors" | "counters" | "chunks" | "pipes" | "recorder" | "headers" | "silence" | "config"
+  "libc" | "sockets" | "table" | "descriptors" | "counters" | "chunks" | "pipes" | "recorder" | "headers" | "silence" | "services"
 >;
 
 /** Relays the bytes of one worker's connections. */
@@ -358,6 +358,7 @@ export class Relay {
     const bytes = this.#chunks.views[this.#scratch];
     if (words[row + WORD.role] === ROLE.server) return this.#onServerBytes(words[row + WORD.peer], bytes, got);
     const before = words[row + WORD.facts];
+    const config = this.#kit.services.configOf(from);
     let facts = before;
     if ((facts & FACT.awaitingAnswer) === 0) {
       const isTls = looksLikeTls(bytes[0], got > 1 ? bytes[1] : undefined);
@@ -365,13 +366,17 @@ export class Relay {
       // While the client has not received the whole answer, the next exchange cannot have begun.
       const isAnswering = server >= 0 &&
         (this.#kit.descriptors.isHolding(server) || (words[rowOf(server) + WORD.flags] & FLAG.readable) !== 0);
-      facts = onClientBytes(this.#kit.config, facts, isAnswering ? 0 : nowMs - this.#kit.table.lastActivityMs(from), isTls);
+      facts = onClientBytes(config, facts, isAnswering ? 0 : nowMs - this.#kit.table.lastActivityMs(from), isTls);
     }
-    if ((facts & FACT.recorded) !== 0 && !this.#kit.recorder.append(from, this.#chunks.addresses[this.#scratch], got)) {
+    if ((facts & FACT.recorded) !== 0 && !this.#record(from, got, config.replayBytesMax)) {
       facts = forgetRecording(facts);
       this.#counters.add("replayOverflows");
     }
     if (facts !== before) words[row + WORD.facts] = facts;
+  }
+
+  #record(client: number, got: number, bytesMax: number): boolean {
+    return this.#kit.recorder.append(client, this.#chunks.addresses[this.#scratch], got, bytesMax);
   }
 
   #onServerBytes(client: number, bytes: Uint8Array, got: number): void {
@@ -389,8 +394,9 @@ export class Relay {
   #maySplice(row: number): boolean {
     const words = this.#words;
     if (words[row + WORD.role] === ROLE.server) {
-      return this.#kit.config.redistribute !== "idle" ||
-        (words[rowOf(words[row + WORD.peer]) + WORD.facts] & FACT.awaitingAnswer) === 0;
+      const client = words[row + WORD.peer];
+      return this.#kit.services.configOf(client).redistribute !== "idle" ||
+        (words[rowOf(client) + WORD.facts] & FACT.awaitingAnswer) === 0;
     }
     return (words[row + WORD.facts] & (FACT.awaitingAnswer | FACT.recorded)) === FACT.awaitingAnswer;
   }

@@ -6,7 +6,7 @@
 
 import { type ConnectionState, type Loss, LOSSES, STATES } from "../../routing/redistribution.ts";
 import { type Fate, FATE_NAMES } from "../../values/fates.ts";
-import { LISTENER_SHIFT, MOVES_MASK, PORT_MASK, WORD } from "./descriptor_table.ts";
+import { IP_LENGTH_MASK, LISTENER_SHIFT, MOVES_MASK, PORT_MASK, SERVICE_SHIFT, WORD } from "./descriptor_table.ts";
 
 /** Records in a ring. At 20,000 ends per second, main may be busy for 400 ms before records are dropped. */
 const RECORDS = 8192;
@@ -101,6 +101,7 @@ interface ConnectionReport {
   readonly id: number;
   readonly ip: Uint8Array;
   readonly port: number;
+  readonly service: number;
 }
 
 /** The beginning of a connection, as read. */
@@ -147,6 +148,7 @@ export interface RefusalReport {
   readonly fate: Fate;
   readonly ip: Uint8Array;
   readonly port: number;
+  readonly service: number;
 }
 
 /** The reader's callbacks, one for each kind of report. */
@@ -390,7 +392,7 @@ class CurrentRecord {
   }
   get ip(): Uint8Array {
     const start = (this.#at + AT.ip) * 4;
-    const length = this.word(AT.ipLength);
+    const length = this.word(AT.ipLength) & IP_LENGTH_MASK;
     const ip = length === 4 ? this.#ip4 : length === 16 ? this.#ip6 : NO_IP;
     for (let i = 0; i < length; i++) ip[i] = this.views.bytes[start + i];
     return ip;
@@ -400,6 +402,9 @@ class CurrentRecord {
   }
   get listener(): number {
     return this.word(AT.port) >>> LISTENER_SHIFT;
+  }
+  get service(): number {
+    return this.word(AT.ipLength) >>> SERVICE_SHIFT;
   }
   get id(): number {
     return this.float(AT.id);

@@ -42,9 +42,8 @@ interface Published {
   readonly buffers: readonly SharedArrayBuffer[];
 }
 
-/** Lists, the same in shared memory, and its buffers. */
+/** Lists in shared memory, and its buffers. */
 interface PublishedLists {
-  readonly lists: ClientLists;
   readonly shared: ClientLists;
   readonly buffers: readonly SharedArrayBuffer[];
 }
@@ -61,7 +60,7 @@ interface Retired {
  */
 export class SharedTables {
   #published: ReadonlyMap<RoutingTable, Published> = new Map();
-  #lists: PublishedLists | undefined;
+  #lists: ReadonlyMap<ClientLists, PublishedLists> = new Map();
   /** Oldest first. */
   readonly #retired: Retired[] = [];
   readonly #free: SharedArrayBuffer[] = [];
@@ -79,18 +78,15 @@ export class SharedTables {
   }
 
   /**
-   * Returns these lists in shared memory, as part of publication `generation`. Lists that were published last are not copied again.
+   * Returns these lists in shared memory, as part of publication `generation`. Lists of the previous publication are not copied
+   * again.
    */
-  publishLists(lists: ClientLists | undefined, generation: number): ClientLists | undefined {
-    const last = this.#lists;
-    if (lists === undefined || lists === last?.lists) return last?.shared;
-    const buffers: SharedArrayBuffer[] = [];
-    const shareList = (list: CidrList | undefined) =>
-      list && { ...list, ipv4: this.#copy(list.ipv4, buffers), ipv6: this.#copy(list.ipv6, buffers) };
-    const shared = { allow: shareList(lists.allow), deny: shareList(lists.deny) };
-    if (last !== undefined) this.#retired.push({ generation, buffers: last.buffers });
-    this.#lists = { lists, shared, buffers };
-    return shared;
+  publishLists(lists: readonly (ClientLists | undefined)[], generation: number): (ClientLists | undefined)[] {
+    const all = new Set(lists.filter((one) => one !== undefined));
+    const published = new Map([...all].map((one) => [one, this.#lists.get(one) ?? this.#shareLists(one)]));
+    for (const [one, { buffers }] of this.#lists) if (!published.has(one)) this.#retired.push({ generation, buffers });
+    this.#lists = published;
+    return lists.map((one) => one && published.get(one)!.shared);
   }
 
   /** Frees the buffers that this publication has replaced. Every worker must have adopted it or a later one. */
@@ -98,6 +94,13 @@ export class SharedTables {
     while (this.#retired.length > 0 && this.#retired[0].generation <= generation) {
       this.#free.push(...this.#retired.shift()!.buffers);
     }
+  }
+
+  #shareLists({ allow, deny }: ClientLists): PublishedLists {
+    const buffers: SharedArrayBuffer[] = [];
+    const share = (list: CidrList | undefined) =>
+      list && { ...list, ipv4: this.#copy(list.ipv4, buffers), ipv6: this.#copy(list.ipv6, buffers) };
+    return { shared: { allow: share(allow), deny: share(deny) }, buffers };
   }
 
   #share(table: RoutingTable): Published {

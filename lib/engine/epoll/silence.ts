@@ -7,13 +7,8 @@
 
 import { type DescriptorTable, FLAG, floatsOf, ROLE, rowOf, SERVER_FLOAT, WORD } from "./descriptor_table.ts";
 import type { PeerFacts, Sockets } from "../system/sockets.ts";
+import type { Services } from "./services.ts";
 import type { TimerWheel } from "./timer_wheel.ts";
-
-/** How long a peer may be silent, in ms; 0: for ever. */
-interface SilenceLimits {
-  readonly userTimeoutMs: number;
-  readonly serverTimeoutMs: number;
-}
 
 /** The result of `judge` and `check` for a peer whose host is gone. */
 export const SILENT = -1;
@@ -44,7 +39,7 @@ export class SilenceWatch {
   readonly #floats: Float64Array;
   readonly #facts: PeerFacts = { isOwing: false, unanswered: 0, heardAgoMs: 0 };
 
-  constructor(readonly sockets: Sockets, table: DescriptorTable, readonly wheel: TimerWheel, readonly limits: SilenceLimits) {
+  constructor(readonly sockets: Sockets, table: DescriptorTable, readonly wheel: TimerWheel, readonly services: Services) {
     this.#words = table.words;
     this.#floats = table.floats;
   }
@@ -54,17 +49,22 @@ export class SilenceWatch {
     const words = this.#words;
     const row = rowOf(socket);
     words[row + WORD.flags] |= FLAG.watched;
-    const limitMs = this.#limitOf(row);
+    const limitMs = this.#limitOf(socket, row);
     if (limitMs === 0) return;
     this.#floats[this.#heardAt(socket, row)] = nowMs;
     this.wheel.sooner(words[row + WORD.role] === ROLE.client ? socket : words[row + WORD.peer], nowMs + limitMs);
+  }
+
+  /** The limits have changed: a socket that is being watched is watched anew. */
+  restart(socket: number, nowMs: number): void {
+    if ((this.#words[rowOf(socket) + WORD.flags] & FLAG.watched) !== 0) this.begin(socket, nowMs);
   }
 
   /** When to check the socket again; SILENT if its host is gone, Infinity if it need not be watched. */
   check(socket: number, nowMs: number): number {
     const words = this.#words;
     const row = rowOf(socket);
-    const limitMs = this.#limitOf(row);
+    const limitMs = this.#limitOf(socket, row);
     if ((words[row + WORD.flags] & (FLAG.watched | FLAG.broken)) !== FLAG.watched || limitMs === 0) return Infinity;
     const at = this.#heardAt(socket, row);
     if (nowMs - this.#floats[at] < limitMs) return this.#floats[at] + limitMs;
@@ -75,8 +75,10 @@ export class SilenceWatch {
     return verdict;
   }
 
-  #limitOf(row: number): number {
-    return this.#words[row + WORD.role] === ROLE.client ? this.limits.userTimeoutMs : this.limits.serverTimeoutMs;
+  /** How long the peer may be silent, in ms; 0: for ever. */
+  #limitOf(socket: number, row: number): number {
+    if (this.#words[row + WORD.role] === ROLE.client) return this.services.configOf(socket).userTimeoutMs;
+    return this.services.configOf(this.#words[row + WORD.peer]).serverTimeoutMs;
   }
 
   /** The index of the time for this side; both sides' times are in the server's row. */

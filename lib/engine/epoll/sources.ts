@@ -8,8 +8,9 @@ import { type Libc, SOCKADDR, SOCKET } from "../system/libc.ts";
 import { encodeSockaddr } from "../system/sockaddr.ts";
 import type { Sockets } from "../system/sockets.ts";
 import { OperatorError } from "../../values/errors.ts";
-import type { EngineConfig } from "../engine.ts";
-import { rowOf, WORD } from "./descriptor_table.ts";
+import type { ServiceEngineConfig } from "../engine.ts";
+import type { SourceAddresses } from "../../values/source_addresses.ts";
+import { IP_LENGTH_MASK, rowOf, serviceOf, WORD } from "./descriptor_table.ts";
 import { errnoText } from "../system/libc.ts";
 import { REASON } from "./reasons.ts";
 import type { WorkerKit } from "./worker_kit.ts";
@@ -34,14 +35,21 @@ class Turns {
   }
 }
 
+/** The addresses of a service. */
+interface ServiceTurns {
+  readonly sources: SourceAddresses;
+  readonly ipv4: Turns;
+  readonly ipv6: Turns;
+}
+
 /** The parts of the worker that dialling from an address uses. */
-type SourcesKit = Pick<WorkerKit, "libc" | "sockets" | "table" | "config" | "setup" | "clock" | "post">;
+type SourcesKit = Pick<WorkerKit, "libc" | "sockets" | "table" | "services" | "setup" | "clock" | "post">;
 
 /** The source addresses of one worker. */
 export class Sources {
   readonly #kit: SourcesKit;
-  readonly #ipv4: Turns;
-  readonly #ipv6: Turns;
+  /** By service. */
+  readonly #turns: ServiceTurns[] = [];
   /** Memory for the address that a socket is bound to. */
   readonly #bound = new Uint8Array(new ArrayBuffer(SOCKADDR.length6));
   readonly #boundAddress: bigint;
@@ -49,10 +57,6 @@ export class Sources {
 
   constructor(kit: SourcesKit) {
     this.#kit = kit;
-    const { ipv4 = [], ipv6 = [] } = kit.config.sources ?? {};
-    const turns = (ips: readonly string[]) => new Turns(ips.map((host) => encodeSockaddr({ host, port: 0 })), kit.setup.index);
-    this.#ipv4 = turns(ipv4);
-    this.#ipv6 = turns(ipv6);
     this.#boundAddress = kit.libc.addressOf(this.#bound.buffer);
   }
 
@@ -61,9 +65,11 @@ export class Sources {
    * otherwise an errno or REASON.
    */
   connect(client: number, server: number, address: bigint, length: number): number {
-    const { transparent, sources } = this.#kit.config;
+    const { transparent, sources } = this.#kit.services.configOf(client);
     if (transparent) return this.#connectAs(client, server, address, length);
-    const failure = sources === null ? this.#connect(server, address, length) : this.#connectInTurn(server, address, length);
+    const failure = sources === null
+      ? this.#connect(server, address, length)
+      : this.#connectInTurn(this.#turnsOf(client, sources), server, address, length);
     if (failure === ERRNO.EADDRNOTAVAIL) this.#sayShortage(client);
     return failure;
   }
@@ -76,8 +82,8 @@ export class Sources {
   }
 
   /** Connects from the next address of the server's family, or from one after it while they have no free port. */
-  #connectInTurn(server: number, address: bigint, length: number): number {
-    const turns = length === SOCKADDR.length4 ? this.#ipv4 : this.#ipv6;
+  #connectInTurn({ ipv4, ipv6 }: ServiceTurns, server: number, address: bigint, length: number): number {
+    const turns = length === SOCKADDR.length4 ? ipv4 : ipv6;
     const count = Math.min(turns.sockaddrs.length, TRIED_MAX);
     if (count === 0) return this.#connect(server, address, length);
     let failure = 0;
@@ -89,10 +95,19 @@ export class Sources {
     return failure;
   }
 
+  /** The turns of the client's service, made when they are first needed and when the addresses have changed. */
+  #turnsOf(client: number, sources: SourceAddresses): ServiceTurns {
+    const service = serviceOf(this.#kit.table.words, client);
+    if (this.#turns[service]?.sources === sources) return this.#turns[service];
+    const turns = (ips: readonly string[]) =>
+      new Turns(ips.map((host) => encodeSockaddr({ host, port: 0 })), this.#kit.setup.index);
+    return this.#turns[service] = { sources, ipv4: turns(sources.ipv4), ipv6: turns(sources.ipv6) };
+  }
+
   /** Connects from the client's address. */
   #connectAs(client: number, server: number, address: bigint, length: number): number {
     const { table, sockets } = this.#kit;
-    const ipLength = table.words[rowOf(client) + WORD.ipLength];
+    const ipLength = table.words[rowOf(client) + WORD.ipLength] & IP_LENGTH_MASK;
     const isIpv4 = length === SOCKADDR.length4;
     if (ipLength !== (isIpv4 ? 4 : 16)) return REASON.otherFamily;
     if (!allowTransparent(sockets, server, isIpv4)) return this.#kit.libc.errno();
@@ -134,7 +149,10 @@ function allowTransparent(sockets: Sockets, socket: number, isIpv4: boolean): bo
 }
 
 /** Tries what the settings ask for. Throws an operator error if this machine does not allow it. */
-export function checkSources(sockets: Sockets, { sources, transparent }: Pick<EngineConfig, "sources" | "transparent">): void {
+export function checkSources(
+  sockets: Sockets,
+  { sources, transparent }: Pick<ServiceEngineConfig, "sources" | "transparent">,
+): void {
   for (const ip of [...sources?.ipv4 ?? [], ...sources?.ipv6 ?? []]) checkSource(sockets, ip);
   if (!transparent) return;
   const errno = withSocket(sockets.libc, "0.0.0.0", (socket) => allowTransparent(sockets, socket, true) ? 0 : sockets.libc.errno());

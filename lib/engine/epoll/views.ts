@@ -9,7 +9,7 @@ import type { OpenConnection } from "../engine.ts";
 import { NO_LOCAL_PORT } from "../../health/shortage.ts";
 import { ERRNO } from "../system/errno.ts";
 import { errnoText } from "../system/libc.ts";
-import { type DescriptorTable, PORT_MASK, REPLAYS_SHIFT, rowOf, WORD } from "./descriptor_table.ts";
+import { type DescriptorTable, PORT_MASK, REPLAYS_SHIFT, rowOf, serviceOf, WORD } from "./descriptor_table.ts";
 import { REASON } from "./reasons.ts";
 import { type EndReport, FIRST_END, type FirstEnd, type MoveReport, type StartReport } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
@@ -29,6 +29,9 @@ export class ReportedStart implements StartedConnection {
   }
   get client(): string {
     return formatClient(this.#report.ip, this.#report.port);
+  }
+  get service(): number {
+    return this.#report.service;
   }
   get listener(): number {
     return this.#report.listener;
@@ -86,6 +89,9 @@ export class ReportedEnd implements EndedConnection {
   get client(): string {
     return formatClient(this.#report.ip, this.#report.port);
   }
+  get service(): number {
+    return this.#report.service;
+  }
   get attempts(): number {
     return this.#report.attempts;
   }
@@ -123,6 +129,9 @@ export class ReportedMove implements MovedConnection {
 
   get client(): string {
     return formatClient(this.#report.ip, this.#report.port);
+  }
+  get service(): number {
+    return this.#report.service;
   }
   get id(): number {
     return this.#report.id;
@@ -163,6 +172,9 @@ export class OpenRow implements OpenConnection {
 
   get id(): number {
     return this.descriptors.idOf(this.#client);
+  }
+  get service(): number {
+    return serviceOf(this.descriptors.words, this.#client);
   }
   get slot(): number {
     return this.#word(WORD.slot);

@@ -46,7 +46,7 @@ async function work(): Promise<void> {
 async function serve(loop: EpollLoop): Promise<void> {
   while (loop.run() === "message") {
     const message = await takeMessage();
-    if (message.kind === "tables") loop.setTables(message);
+    if (message.kind === "publication") loop.adopt(message.publication);
     else if (message.kind === "found") loop.setAddresses(message.server, message.addresses);
   }
 }

@@ -3,7 +3,7 @@
 import { Counters } from "../../observe/counters.ts";
 import { AvailabilityTable } from "../../routing/availability.ts";
 import type { EngineConfig } from "../engine.ts";
-import { type Gate, makeGate } from "../gate.ts";
+import { Gate } from "../gate.ts";
 import type { Libc } from "../system/libc.ts";
 import { Sleep } from "../system/sleep.ts";
 import { Sockets } from "../system/sockets.ts";
@@ -14,6 +14,7 @@ import { ChunkPool, PipePool } from "./pools.ts";
 import { Recorder } from "./recorder.ts";
 import { ProxyHeaders } from "./proxy_headers.ts";
 import { ReportWriter } from "./reports.ts";
+import { Services } from "./services.ts";
 import { SilenceWatch } from "./silence.ts";
 import { TimerWheel } from "./timer_wheel.ts";
 import type { FromWorker, WorkerSetup } from "./worker_setup.ts";
@@ -49,6 +50,7 @@ class Clock {
 export interface WorkerKit {
   readonly setup: WorkerSetup;
   readonly config: EngineConfig;
+  readonly services: Services;
   readonly post: (message: FromWorker) => void;
   readonly clock: Clock;
   readonly libc: Libc;
@@ -61,8 +63,7 @@ export interface WorkerKit {
   readonly chunks: ChunkPool;
   readonly pipes: PipePool;
   readonly counters: Counters;
-  /** Undefined: every client is let in. */
-  readonly gate: Gate | undefined;
+  readonly gate: Gate;
   readonly availabilities: AvailabilityTable;
   readonly workerTable: WorkerTable;
   readonly wheel: TimerWheel;
@@ -78,6 +79,7 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
   const clock = new Clock(setup.timeOrigin);
   const sockets = new Sockets(libc);
   const table = new DescriptorTable(setup.descriptors);
+  const services = new Services(table);
   const chunks = new ChunkPool(libc);
   const pipes = new PipePool(libc, table, setup.epoch, setup.pipesMax);
   const counters = new Counters(setup.counters, setup.index + 1);
@@ -87,6 +89,7 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
   return {
     setup,
     config,
+    services,
     post,
     clock,
     libc,
@@ -98,13 +101,13 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
     chunks,
     pipes,
     counters,
-    gate: makeGate({ config, counters, clients: setup.clients, lists: setup.lists }),
+    gate: new Gate(counters, setup.clients),
     availabilities: new AvailabilityTable(setup.availabilities),
     workerTable: new WorkerTable(setup.workerTable),
     wheel,
     reports,
-    recorder: new Recorder(libc, config.replayBytesMax),
-    headers: new ProxyHeaders({ libc, sockets, table, logColumns, chunks, reports, config, setup, clock, post }),
-    silence: new SilenceWatch(sockets, table, wheel, config),
+    recorder: new Recorder(libc),
+    headers: new ProxyHeaders({ libc, sockets, table, logColumns, chunks, reports, services, setup, clock, post }),
+    silence: new SilenceWatch(sockets, table, wheel, services),
   };
 }

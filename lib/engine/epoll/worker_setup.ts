@@ -2,7 +2,7 @@
 
 import type { Address } from "../../values/address.ts";
 import type { SharedCounters } from "../../observe/counters.ts";
-import type { EngineConfig } from "../engine.ts";
+import type { EngineConfig, ServiceEngineConfig } from "../engine.ts";
 import type { ClientLists } from "../../routing/client_limits.ts";
 import type { SharedTable } from "./shared_table.ts";
 
@@ -16,7 +16,6 @@ export interface WorkerSetup {
   /** Main's performance.timeOrigin, because times in shared memory are by main's clock. */
   readonly timeOrigin: number;
   readonly epoll: number;
-  readonly listeners: readonly WorkerListener[];
   readonly mailbox: number;
   /** The write ends of all workers' mailboxes. */
   readonly mailboxes: readonly number[];
@@ -34,23 +33,37 @@ export interface WorkerSetup {
   /** The start id of the daemon, for `formatConnectionId`. */
   readonly startId: string;
   readonly pipesMax: number;
-  /** The memory in which clients are counted; undefined: no limit of clients is set. */
-  readonly clients: SharedArrayBuffer | undefined;
-  /** Who may connect; undefined: there will be no lists. */
-  readonly lists: ClientLists | undefined;
-  /** By service. */
-  readonly tables: readonly SharedTable[];
-  /** The generation of these tables. */
-  readonly generation: number;
+  /** The memory in which clients are counted. */
+  readonly clients: SharedArrayBuffer;
+  /** Everything that it serves by at first. */
+  readonly publication: WorkerPublication;
 }
 
 /** A listener as workers see it. */
 export interface WorkerListener {
-  /** Its index among the listeners of the engine. */
+  /** Its index in the publication. */
   readonly index: number;
   readonly descriptor: number;
   /** The service whose clients it accepts. */
   readonly service: number;
+  readonly portOffset: number;
+}
+
+/** A service as workers see it, in shared memory where it is large. */
+export interface WorkerService {
+  readonly table: SharedTable;
+  /** Undefined: as it was. */
+  readonly config: ServiceEngineConfig | undefined;
+  readonly lists: ClientLists | undefined;
+}
+
+/** What differs in a publication from the one before, by index; undefined: it has gone. */
+export interface WorkerPublication {
+  readonly services: readonly (readonly [index: number, service: WorkerService | undefined])[];
+  readonly listeners: readonly (readonly [index: number, listener: WorkerListener | undefined])[];
+  /** Listeners that main is about to close: whoever waits in their queues must be accepted. */
+  readonly leaving: readonly WorkerListener[];
+  readonly generation: number;
 }
 
 /** The result of a look-up: addresses of `ADDRESS_STRIDE` bytes each, none if it failed. */
@@ -61,16 +74,14 @@ interface FoundName {
   readonly addresses: Uint8Array;
 }
 
-/** New tables, one for each service, and lists. */
-interface TablesMessage {
-  readonly kind: "tables";
-  readonly tables: readonly SharedTable[];
-  readonly lists: ClientLists | undefined;
-  readonly generation: number;
+/** A publication. */
+interface PublicationMessage {
+  readonly kind: "publication";
+  readonly publication: WorkerPublication;
 }
 
 /** Messages from main to a worker. */
-export type ToWorker = WorkerSetup | FoundName | TablesMessage;
+export type ToWorker = WorkerSetup | FoundName | PublicationMessage;
 
 /**
  * Messages from a worker to main. `here`: it can receive messages. `ready`: its loop runs. `news`: there are reports. `find`: look

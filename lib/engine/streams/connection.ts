@@ -34,6 +34,7 @@ import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableO
 import type { EndedConnection, MovedConnection, StartedConnection } from "../../observe/connections.ts";
 import { describeProxy } from "../../observe/received_proxy.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
+import type { ServiceEngineConfig } from "../engine.ts";
 import type { Gate } from "../gate.ts";
 import { Leg } from "./leg.ts";
 import { type ReceivedHeader, receiveHeader } from "./proxy_header.ts";
@@ -42,9 +43,8 @@ import { type Budget, type DialContext, type Probed, probeServer, releaseServer,
 /** The parts of the engine that a connection uses. */
 export interface ConnectionContext extends DialContext {
   readonly startId: string;
-  /** Undefined: every client is let in. */
-  readonly gate: Gate | undefined;
-  readonly onWouldBeRefused: (client: string, refusal: Refusal) => void;
+  readonly gate: Gate;
+  readonly onWouldBeRefused: (client: string, refusal: Refusal, service: number) => void;
   readonly availabilities: AvailabilityTable;
   readonly recordingRoom: RecordingRoom;
   readonly onEnded: (connection: StreamsConnection, ended: EndedConnection) => void;
@@ -75,9 +75,11 @@ export interface Client {
   /** The id of its connection, unique in the engine. */
   readonly id: number;
   readonly client: Deno.TcpConn;
-  /** The index of the listener that accepted it, and the listener's service. */
+  /** The index of the listener that accepted it. */
   readonly listener: number;
+  /** The listener's service, and what it adds to the ports of servers. */
   readonly service: number;
+  readonly portOffset: number;
 }
 
 /** A client's connection. Call `run` once; the other methods may be called at any time. */
@@ -88,7 +90,8 @@ export class StreamsConnection {
   readonly id: number;
   readonly client: Deno.TcpConn;
   readonly #listener: number;
-  readonly #service: number;
+  readonly service: number;
+  readonly #portOffset: number;
   #ip: Uint8Array;
   #address: Address;
   /** What the client's PROXY header said beside its address. */
@@ -113,6 +116,8 @@ export class StreamsConnection {
   #moves = 0;
   /** The rules by which the gate counts it. */
   #counted = 0;
+  /** Whether its client's address is known and was let in. */
+  #isIn = false;
   /** How long it took until a first server had accepted. */
   #connectMs: number | undefined;
   /** Whose FIN was passed on before the other side had ended. */
@@ -120,19 +125,25 @@ export class StreamsConnection {
   #sentBytes = 0;
   #receivedBytes = 0;
 
-  constructor({ id, client, listener, service }: Client, readonly context: ConnectionContext) {
+  constructor({ id, client, listener, service, portOffset }: Client, readonly context: ConnectionContext) {
     this.id = id;
     this.client = client;
     this.#listener = listener;
-    this.#service = service;
+    this.service = service;
+    this.#portOffset = portOffset;
     this.#address = addressOf(client);
     this.#ip = ipBytes(this.#address.host);
-    this.#screened = context.config.acceptProxy === null ? SCREENED.none : SCREENED.any;
-    this.#conversation = new Conversation(context.config, context.counters, context.recordingRoom);
+    this.#screened = this.#config.acceptProxy === null ? SCREENED.none : SCREENED.any;
+    this.#conversation = new Conversation(() => this.#config, context.counters, context.recordingRoom);
     this.#source = new Source(client, {
       onRead: (chunk) => this.#onClientBytes(chunk),
       onEnd: () => this.#onClientBytes(undefined),
     });
+  }
+
+  /** The settings of its service now. */
+  get #config(): ServiceEngineConfig {
+    return this.context.service(this.service).config;
   }
 
   get ip(): Uint8Array {
@@ -179,7 +190,7 @@ export class StreamsConnection {
   /** Reads the client's PROXY header, if it must have one, dials a first server and begins to relay. Never rejects. */
   async run(): Promise<void> {
     await this.#guard(async () => {
-      const { acceptProxy, proxyTimeoutMs } = this.context.config;
+      const { acceptProxy, proxyTimeoutMs } = this.#config;
       if (acceptProxy === null || !includesIp(acceptProxy, this.#ip, 0, this.#ip.length)) return await this.#admit(NOTHING);
       this.#screened = SCREENED.none;
       const received = await receiveHeader(this.client, proxyTimeoutMs);
@@ -193,15 +204,13 @@ export class StreamsConnection {
   /** The client's address is known: dials a server, which is sent `first` and then what the client sends. */
   async #admit(first: Uint8Array<ArrayBuffer>): Promise<void> {
     if (this.#state === "ended" || !this.#enter()) return;
-    const { config, table } = this.context;
     this.#tellStart();
-    const budget = { attempts: config.connectAttemptsMax, deadlineMs: performance.now() + config.connectDeadlineMs };
-    const search = this.#search = this.#newSearch("any", [], budget);
+    const search = this.#search = this.#newSearch("any", [], this.#newBudget());
     const isFound = await search.run((server, socket) => {
       this.#open(server, socket, first);
     });
     if (isFound) return;
-    const fate = fateOfUnserved(this.#tally.attempts, table(this.#service).servers.length);
+    const fate = fateOfUnserved(this.#tally.attempts, this.context.service(this.service).table.servers.length);
     if (fate === "refused_limit") this.context.counters.add("limitServers");
     this.end(fate);
   }
@@ -209,13 +218,36 @@ export class StreamsConnection {
   /** Lets the client in, or ends it. False: it has ended. */
   #enter(): boolean {
     const { gate, onWouldBeRefused } = this.context;
-    if (gate === undefined) return true;
-    const refusal = gate.enter(wholeAddress(this.#ip), performance.now());
+    this.#isIn = true;
+    if (gate.isOpen(this.service)) return true;
+    const refusal = gate.enter(this.service, wholeAddress(this.#ip), performance.now());
     this.#counted = gate.counted;
     if (refusal === undefined) return true;
-    if (gate.isDryRun) onWouldBeRefused(formatAddress(this.#address), refusal);
+    const isDryRun = gate.isDryRun(this.service);
+    if (isDryRun) onWouldBeRefused(formatAddress(this.#address), refusal, this.service);
     else this.end(refusal);
-    return gate.isDryRun;
+    return isDryRun;
+  }
+
+  /** The limits of its service change: whoever is counted leaves, and is counted again by the new ones. */
+  uncount(): void {
+    if (this.#counted !== 0) this.context.gate.leave(this.service, wholeAddress(this.#ip), this.#counted, 0, 0);
+    this.#counted = 0;
+  }
+
+  /** Counts it, if it was let in, by limits that were set later. */
+  count(): void {
+    const { gate } = this.context;
+    if (!this.#isIn || this.#state === "ended" || gate.isOpen(this.service)) return;
+    gate.count(this.service, wholeAddress(this.#ip), performance.now());
+    this.#counted = gate.counted;
+  }
+
+  /** Keep-alive of its service has changed. */
+  changeKeepAlive(): void {
+    if (this.#state !== "open") return;
+    this.#prepare(this.client);
+    if (this.#leg?.isUp === true) this.#prepare(this.#leg.socket);
   }
 
   /** The received addresses are the connection's from now on. */
@@ -234,19 +266,23 @@ export class StreamsConnection {
     if (this.#state === "ended") return;
     this.#state = "ended";
     const server = this.#server;
-    if (this.#counted !== 0) this.context.gate?.leave(wholeAddress(this.#ip), this.#counted, this.#sentBytes, this.#receivedBytes);
+    if (this.#counted !== 0) {
+      const client = wholeAddress(this.#ip);
+      this.context.gate.leave(this.service, client, this.#counted, this.#sentBytes, this.#receivedBytes);
+    }
     this.#leg?.leave();
     this.#departure?.over.resolve();
     this.#departure = undefined; // or `#staysWith` would wait for it again at once, for ever, and nothing else would get its turn
     if (isCut) abortSocket(this.client);
     else closeSocket(this.client);
     const durationMs = performance.now() - this.#startedMs;
-    this.context.counters.addFate(fate, server?.slot, durationMs / 1000);
+    this.context.counters.addFate(fate, this.service, server?.slot, durationMs / 1000);
     this.#search?.cancel();
     this.#release(this.#leg);
     this.#conversation.forget();
     this.context.onEnded(this, {
       id: this.id,
+      service: this.service,
       listener: this.#listener,
       acceptedAt: this.#acceptedAt,
       endedAt: Date.now(),
@@ -308,7 +344,13 @@ export class StreamsConnection {
 
   #tellStart(): void {
     const client = formatAddress(this.#address);
-    this.context.onStarted?.({ id: this.id, client, listener: this.#listener, acceptedAt: this.#acceptedAt });
+    this.context.onStarted?.({
+      id: this.id,
+      client,
+      service: this.service,
+      listener: this.#listener,
+      acceptedAt: this.#acceptedAt,
+    });
   }
 
   get #server(): TableServer | undefined {
@@ -316,12 +358,13 @@ export class StreamsConnection {
   }
 
   #newSearch(choice: Choice, except: readonly string[], budget: Budget): Search {
-    const key = clientKey(this.context.table(this.#service).key, this.ip, this.port);
-    return new Search(this.context, { service: this.#service, key, choice, except, budget, tally: this.#tally });
+    const key = clientKey(this.context.service(this.service).table.key, this.ip, this.port);
+    const client = { service: this.service, key, portOffset: this.#portOffset };
+    return new Search(this.context, { ...client, choice, except, budget, tally: this.#tally });
   }
 
   #newBudget(): Budget {
-    const { connectAttemptsMax, connectDeadlineMs } = this.context.config;
+    const { connectAttemptsMax, connectDeadlineMs } = this.#config;
     return { attempts: connectAttemptsMax, deadlineMs: performance.now() + connectDeadlineMs };
   }
 
@@ -339,7 +382,7 @@ export class StreamsConnection {
   #prepare(socket: Deno.TcpConn): void {
     try {
       socket.setNoDelay();
-      socket.setKeepAlive(this.context.config.keepAliveMs > 0);
+      socket.setKeepAlive(this.#config.keepAliveMs > 0);
     } catch { /* the socket was reset already; the next read reports that */ }
   }
 
@@ -521,11 +564,16 @@ export class StreamsConnection {
 
   /** Dials the server again, to learn whether it is alive. Nothing is sent to it during the probe. */
   async #probe(leg: Leg): Promise<Probed> {
-    const { servers } = this.context.table(this.#service);
+    const { servers } = this.context.service(this.service).table;
     if (!servers.some(({ slot }) => slot === leg.server.slot)) return { result: "gone", reason: "it was removed" };
     leg.hold();
     leg.isProbed = true;
-    const probed = await probeServer(this.context, leg.server.slot, leg.socket.remoteAddr as Deno.NetAddr, leg.signal);
+    const probed = await probeServer(
+      this.context,
+      { service: this.service, slot: leg.server.slot },
+      leg.socket.remoteAddr as Deno.NetAddr,
+      leg.signal,
+    );
     leg.isProbed = false;
     return probed;
   }
@@ -601,7 +649,7 @@ export class StreamsConnection {
 
   /** What a search for another server may spend. */
   #budgetFor(loss: Loss, { startedMs }: Leg): Budget {
-    const { connectDeadlineMs } = this.context.config;
+    const { connectDeadlineMs } = this.#config;
     const shares = sharesBudget(loss, this.#budget === undefined, performance.now() - startedMs, connectDeadlineMs);
     const budget = shares ? this.#budget! : this.#newBudget();
     if (!DEPARTURES[loss].keepsServer) this.#budget = budget;
@@ -632,6 +680,7 @@ export class StreamsConnection {
     this.#countOf(leg, "movedAway");
     this.context.onMoved({
       id: this.id,
+      service: this.service,
       movedAt: Date.now(),
       client: formatAddress(this.#address),
       from: leg.server.name,
@@ -660,7 +709,7 @@ export class StreamsConnection {
     if (this.#departure === undefined) return;
     const { search, leg, over } = this.#departure;
     // After a call-off the connection is not quiet, so it cannot leave before it is.
-    if (why === "nobodyTookIt") this.#retryAtMs = performance.now() + retryAfterMs(why, this.context.config.quietMs);
+    if (why === "nobodyTookIt") this.#retryAtMs = performance.now() + retryAfterMs(why, this.#config.quietMs);
     this.#departure = undefined;
     this.#search = undefined;
     search.cancel();

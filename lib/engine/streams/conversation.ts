@@ -61,7 +61,8 @@ export class Conversation {
   #recording: Uint8Array = NOTHING;
   #recordedBytes = 0;
 
-  constructor(readonly policy: RedistributionPolicy, readonly counters: Counters, readonly room: RecordingRoom) {}
+  /** `policyOf` gives the policy that holds now. */
+  constructor(readonly policyOf: () => RedistributionPolicy, readonly counters: Counters, readonly room: RecordingRoom) {}
 
   /** FACT bits. */
   get facts(): number {
@@ -96,7 +97,7 @@ export class Conversation {
   clientSaid(chunk: Uint8Array): void {
     if ((this.#facts & FACT.awaitingAnswer) === 0) {
       const quietForMs = this.#isMoving ? 0 : this.quietForMs; // a side that has not received everything yet is not quiet
-      this.#facts = onClientBytes(this.policy, this.#facts, quietForMs, looksLikeTls(chunk[0], chunk[1]));
+      this.#facts = onClientBytes(this.policyOf(), this.#facts, quietForMs, looksLikeTls(chunk[0], chunk[1]));
     }
     if ((this.#facts & FACT.recorded) !== 0) this.#record(chunk);
     this.#clientUntaken += chunk.length;
@@ -147,12 +148,12 @@ export class Conversation {
 
   /** The state of the exchange. `isWriting`: a write is under way, and the server may have received part of it. */
   state(isWriting: boolean): ConnectionState {
-    return stateOf(this.policy.quietMs, this.#factsIf(isWriting), this.quietForMs);
+    return stateOf(this.policyOf().quietMs, this.#factsIf(isWriting), this.quietForMs);
   }
 
   /** The verdict after this loss, based on how long the connection had been quiet `agoMs` ago. `isWriting` as for `state`. */
   decide(loss: Loss, isWriting: boolean, agoMs = 0): Verdict {
-    return decide(this.policy, loss, this.#factsIf(isWriting), this.quietForMs - agoMs, this.#replays);
+    return decide(this.policyOf(), loss, this.#factsIf(isWriting), this.quietForMs - agoMs, this.#replays);
   }
 
   /**
@@ -160,11 +161,11 @@ export class Conversation {
    * `silentMs`.
    */
   isCutBySilence(heardForMs: number, silentMs: number): boolean {
-    return isCutBySilence(this.policy, this.facts, heardForMs, silentMs);
+    return isCutBySilence(this.policyOf(), this.facts, heardForMs, silentMs);
   }
 
   fateOfCut(loss: Loss): Fate {
-    return fateOfCut(this.policy, loss, this.facts, this.quietForMs);
+    return fateOfCut(this.policyOf(), loss, this.facts, this.quietForMs);
   }
 
   /** The bytes to replay to the next server before anything else: the recorded bytes that were written to the previous one. */
@@ -211,7 +212,7 @@ export class Conversation {
   #makeRoom(bytes: number): boolean {
     const before = this.#recording;
     if (bytes <= before.length) return true;
-    const { replayBytesMax } = this.policy;
+    const { replayBytesMax } = this.policyOf();
     const size = Math.min(recordingSize(bytes, before.length, replayBytesMax) ?? 0, replayBytesMax);
     if (size === 0 || !this.room.take(size - before.length)) return false;
     this.#recording = new Uint8Array(size); // a write of the old one may still be under way

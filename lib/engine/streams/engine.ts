@@ -8,11 +8,20 @@ import type { Fate } from "../../values/fates.ts";
 import { assert, messageOf } from "../../values/errors.ts";
 import { logger } from "../../observe/log.ts";
 import { liveLoad } from "../../observe/live_load.ts";
-import type { RoutingTable } from "../../routing/routing_table.ts";
+import type { Load } from "../../routing/route.ts";
 import { isDraining } from "../../routing/availability.ts";
-import type { Engine, EngineKind, EngineOptions, OpenConnection, ServiceListener } from "../engine.ts";
-import type { ClientLists } from "../../routing/client_limits.ts";
-import { makeGate } from "../gate.ts";
+import type {
+  Engine,
+  EngineKind,
+  EngineOptions,
+  EngineService,
+  Listener,
+  OpenConnection,
+  Publication,
+  ServiceEngineConfig,
+} from "../engine.ts";
+import { Gate } from "../gate.ts";
+import { type Change, type Changes, changesOf, leavingBy, NOTHING_PUBLISHED } from "../publications.ts";
 import { AcceptBackoff } from "../accept_backoff.ts";
 import type { EndedConnection } from "../../observe/connections.ts";
 import { StreamsListener } from "./listener.ts";
@@ -34,6 +43,12 @@ const IDLE_SWEEP_MIN_MS = 5;
 const LOOK_PER_QUIET = 0.5;
 const LOOK_MIN_MS = 5;
 const LOOK_MAX_MS = 250;
+
+/** A listener that goes is closed once nobody was accepted from it for so long: Deno cannot ask whether its queue is empty. */
+const QUEUE_EMPTY_MS = 10;
+
+/** The longest interval of a timer. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
 
 const log = logger("engine");
 
@@ -60,38 +75,48 @@ export const streams: EngineKind = {
   create: (options) => new StreamsEngine(options),
 };
 
+/** A listener that is accepted from. */
+interface Accepting {
+  /** What it is in the publication now. */
+  place: Pick<Client, "service" | "portOffset"> & { readonly index: number };
+  /** Clients so far. */
+  accepted: number;
+  isClosed: boolean;
+  over: Promise<void>;
+}
+
 class StreamsEngine implements Engine {
   readonly #options: EngineOptions;
   readonly #connections = new Map<number, StreamsConnection>();
   readonly #context: ConnectionContext;
-  readonly #sweep: ReturnType<typeof setInterval>;
+  #sweep: ReturnType<typeof setInterval> | undefined;
+  #sweepMs = 0;
   readonly #stopped = Promise.withResolvers<void>();
   readonly #emptied = Promise.withResolvers<void>();
-  readonly #accepting: Promise<unknown>;
+  readonly #accepting = new Map<Listener, Accepting>();
   readonly #retired = new RetiredSlots();
-  /** By service. */
-  #tables: readonly RoutingTable[];
+  readonly #loads: Load[];
+  #publication = NOTHING_PUBLISHED;
   #lastId = 0;
   /** Set while there is a connection that should leave its server. */
   #look: ReturnType<typeof setTimeout> | undefined;
   #stopping = false;
 
   constructor(options: EngineOptions) {
-    const { config, counters, listeners, availabilities } = options;
+    const { counters, availabilities } = options;
     this.#options = options;
-    this.#tables = options.tables;
+    this.#loads = Array.from({ length: LIMITS.servicesMax }, (_, service) => liveLoad(counters, availabilities, service));
     this.#context = {
       startId: options.startId,
-      config,
-      gate: makeGate({ config, counters, clients: options.clients, lists: options.lists }),
+      gate: new Gate(counters, options.clients),
       onWouldBeRefused: options.onWouldBeRefused ?? (() => {}),
       counters,
-      load: liveLoad(counters, availabilities),
+      load: (service) => this.#loads[service],
       availabilities,
       recordingRoom: new RecordingRoom(LIMITS.replayBytesTotalMax),
       names: new NameCache(),
       lastEndsMs: new Map(),
-      table: (service) => this.#tables[service],
+      service: (index) => this.#publication.services[index]!,
       onEnded: (connection, ended) => this.#forget(connection, ended),
       onMoved: options.onMoved,
       onStarted: options.accessLog?.onStarted,
@@ -99,18 +124,30 @@ class StreamsEngine implements Engine {
       onServerFailed: options.onServerFailed,
       onServerLeft: () => this.#declareEmpty(),
     };
-    const timeoutMs = Math.min(config.idleTimeoutMs, config.firstByteTimeoutMs || Infinity);
-    const sweepMs = Math.max(IDLE_SWEEP_MIN_MS, timeoutMs / IDLE_SWEEPS_PER_TIMEOUT);
-    this.#sweep = setInterval(() => this.#endIdle(), sweepMs);
-    this.#accepting = Promise.all(listeners.map((listener, index) => this.#acceptAll(listener, index)));
+    void this.update(options.publication);
   }
 
-  update(tables: readonly RoutingTable[], lists?: ClientLists): Promise<void> {
-    if (lists !== undefined) this.#context.gate?.setLists(lists);
-    this.#retired.update(this.#tables, tables);
-    this.#tables = tables;
+  async update(next: Publication): Promise<void> {
+    const { services, listeners } = changesOf(this.#publication, next);
+    for (const { index, now } of services) this.#requireEmpty(index, now);
+    const tables = (which: "before" | "now") => services.flatMap((change) => change[which]?.table ?? []);
+    this.#retired.update(tables("before"), tables("now"));
+    this.#publication = next;
+    for (const change of services) this.#setService(change);
+    this.#setSweep();
     queueMicrotask(() => this.#declareEmpty()); // not within `update`: its caller must finish publishing first
-    return Promise.resolve();
+    await this.#setListeners(listeners);
+  }
+
+  isListenerFree(index: number): boolean {
+    if (this.#publication.listeners[index] !== undefined) return false;
+    const isAccepting = this.#accepting.values().some(({ place }) => place.index === index);
+    return !isAccepting && this.#options.counters.getOfListener(index, "listenerOpen") === 0;
+  }
+
+  isServiceFree(index: number): boolean {
+    const isAccepting = this.#accepting.values().some(({ place }) => place.service === index);
+    return !isAccepting && this.#options.counters.getOfService(index, "serviceOpen") === 0;
   }
 
   isEmpty(slot: number): boolean {
@@ -137,9 +174,9 @@ class StreamsEngine implements Engine {
 
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
-    for (const { listener } of this.#options.listeners) listener[Symbol.dispose]();
+    for (const listener of this.#accepting.keys()) listener[Symbol.dispose]();
     this.#stopped.resolve();
-    await this.#accepting;
+    await Promise.all(this.#accepting.values().map(({ over }) => over));
     if (this.#connections.size === 0) this.#emptied.resolve();
     const timer = setTimeout(() => this.#endAll("stopped"), graceMs);
     await this.#emptied.promise;
@@ -152,15 +189,85 @@ class StreamsEngine implements Engine {
     await this.stop(0);
   }
 
-  async #acceptAll({ listener, service }: ServiceListener, index: number): Promise<void> {
+  #requireEmpty(index: number, now: EngineService | undefined): void {
+    const isUsed = now === undefined && this.#options.counters.getOfService(index, "serviceOpen") > 0;
+    assert(!isUsed, "a service with connections cannot go");
+  }
+
+  /** A service has changed: its open connections are counted by its new limits, and have its new keep-alive. */
+  #setService({ index, before, now }: Change<EngineService>): void {
+    const { gate } = this.#context;
+    const keepsKeys = gate.keepsKeys(index, now?.config);
+    const isOtherKeepAlive = before !== undefined && now !== undefined && before.config.keepAliveMs !== now.config.keepAliveMs;
+    const own = keepsKeys && !isOtherKeepAlive ? [] : this.#all().filter(({ service }) => service === index);
+    if (!keepsKeys) { for (const connection of own) connection.uncount(); }
+    gate.set(index, now?.config, now?.lists);
+    if (!keepsKeys) { for (const connection of own) connection.count(); }
+    if (isOtherKeepAlive) { for (const connection of own) connection.changeKeepAlive(); }
+  }
+
+  /** Looks for idle connections as often as the shortest timeout of a service asks for. */
+  #setSweep(): void {
+    let timeoutMs = Infinity;
+    for (const { idleTimeoutMs, firstByteTimeoutMs } of this.#configs()) {
+      timeoutMs = Math.min(timeoutMs, idleTimeoutMs, firstByteTimeoutMs || Infinity);
+    }
+    const sweepMs = Math.min(Math.max(IDLE_SWEEP_MIN_MS, timeoutMs / IDLE_SWEEPS_PER_TIMEOUT), TIMER_MAX_MS);
+    if (sweepMs === this.#sweepMs || this.#stopping) return;
+    this.#sweepMs = sweepMs;
+    clearInterval(this.#sweep);
+    this.#sweep = setInterval(() => this.#endIdle(), sweepMs);
+  }
+
+  *#configs(): Generator<ServiceEngineConfig, void, undefined> {
+    for (const service of this.#publication.services) if (service !== undefined) yield service.config;
+  }
+
+  async #setListeners(changes: Changes["listeners"]): Promise<void> {
+    const leaving = leavingBy(changes);
+    for (const { index, now } of changes) {
+      if (now === undefined) continue;
+      const { listener, service, portOffset } = now;
+      const place = { index, service, portOffset };
+      const accepting = this.#accepting.get(listener);
+      if (accepting !== undefined) accepting.place = place;
+      else if (this.#stopping) listener[Symbol.dispose]();
+      else this.#accept(listener, place);
+    }
+    await Promise.all(leaving.map(({ listener }) => this.#close(listener)));
+  }
+
+  #accept(listener: Listener, place: Accepting["place"]): void {
+    const accepting: Accepting = { place, accepted: 0, isClosed: false, over: Promise.resolve() };
+    this.#accepting.set(listener, accepting);
+    accepting.over = this.#acceptAll(listener, accepting);
+  }
+
+  /** Closes a listener once nobody comes any more: those who wait in its queue come at once. */
+  async #close(listener: Listener): Promise<void> {
+    const accepting = this.#accepting.get(listener);
+    if (accepting === undefined) return;
+    for (let before = -1; accepting.accepted !== before;) {
+      before = accepting.accepted;
+      await this.#pause(QUEUE_EMPTY_MS);
+    }
+    accepting.isClosed = true;
+    listener[Symbol.dispose]();
+    await accepting.over;
+    this.#accepting.delete(listener);
+  }
+
+  async #acceptAll(listener: Listener, accepting: Accepting): Promise<void> {
     assert(listener instanceof StreamsListener, "a listener of another engine");
     const backoff = new AcceptBackoff();
-    while (!this.#stopping) {
+    while (!this.#stopping && !accepting.isClosed) {
       try {
         const client = await listener.socket.accept();
-        this.#serve({ id: ++this.#lastId, client, listener: index, service });
+        accepting.accepted++;
+        const { index, service, portOffset } = accepting.place;
+        this.#serve({ id: ++this.#lastId, client, listener: index, service, portOffset });
       } catch (error) {
-        if (this.#stopping) return;
+        if (this.#stopping || accepting.isClosed) return;
         if (CLIENT_ERRORS.some((kind) => error instanceof kind)) {
           this.#options.counters.add("gone");
           continue;
@@ -182,9 +289,7 @@ class StreamsEngine implements Engine {
 
   #serve(client: Client): void {
     const { counters, config } = this.#options;
-    counters.add("accepted");
-    counters.addToListener(client.listener, "listenerAccepted");
-    const open = counters.raise("open");
+    const open = counters.addAccepted(client.service, client.listener);
     const connection = new StreamsConnection(client, this.#context);
     this.#connections.set(connection.id, connection);
     if (open <= config.connectionsMax) return void connection.run();
@@ -193,7 +298,7 @@ class StreamsEngine implements Engine {
   }
 
   #forget(connection: StreamsConnection, ended: EndedConnection): void {
-    this.#options.counters.raise("open", -1);
+    this.#options.counters.lowerOpen(ended.service, ended.listener);
     this.#connections.delete(connection.id);
     this.#options.onEnded(ended);
     if (this.#stopping && this.#connections.size === 0) this.#emptied.resolve();
@@ -204,9 +309,9 @@ class StreamsEngine implements Engine {
   }
 
   #endIdle(): void {
-    const { idleTimeoutMs, firstByteTimeoutMs } = this.#options.config;
     const nowMs = performance.now();
     for (const connection of this.#all()) {
+      const { idleTimeoutMs, firstByteTimeoutMs } = this.#context.service(connection.service).config;
       if (connection.isIdle(nowMs - idleTimeoutMs)) connection.end("idle_timeout");
       else if (connection.isSilent(nowMs - (firstByteTimeoutMs || Infinity))) connection.end("first_byte_timeout");
     }
@@ -215,7 +320,9 @@ class StreamsEngine implements Engine {
   /** Sets a timer to try again to move connections that should leave their servers, if there are any. */
   #lookLater(): void {
     if (this.#look !== undefined || !this.#all().some(({ isDraining }) => isDraining)) return;
-    const ms = Math.min(Math.max(LOOK_MIN_MS, this.#options.config.quietMs * LOOK_PER_QUIET), LOOK_MAX_MS);
+    let quietMs = Infinity;
+    for (const config of this.#configs()) quietMs = Math.min(quietMs, config.quietMs);
+    const ms = Math.min(Math.max(LOOK_MIN_MS, quietMs * LOOK_PER_QUIET), LOOK_MAX_MS);
     this.#look = setTimeout(() => {
       this.#look = undefined;
       for (const connection of this.#all()) if (connection.isDraining) connection.vacate(connection.slot);

@@ -14,19 +14,19 @@ import type { TrafficFailure } from "../../routing/early_loss.ts";
 import type { ProbeResult } from "../../routing/departure.ts";
 import { probedUntilMs } from "../../routing/redistribution.ts";
 import { type Choice, type Load, nextServer } from "../../routing/route.ts";
-import type { RoutingTable, TableServer } from "../../routing/routing_table.ts";
+import type { TableServer } from "../../routing/routing_table.ts";
 import { closeSocket } from "./conn_streams.ts";
-import type { EngineConfig } from "../engine.ts";
+import type { EngineService } from "../engine.ts";
 import type { NameCache } from "./name_cache.ts";
 
 /** The parts of the engine that dialling uses. */
 export interface DialContext {
-  readonly config: EngineConfig;
   readonly counters: Counters;
-  readonly load: Load;
+  /** The load of a service. */
+  readonly load: (service: number) => Load;
   readonly names: NameCache;
-  /** The current table of a service. */
-  readonly table: (service: number) => RoutingTable;
+  /** The current table and settings of a service. */
+  readonly service: (index: number) => EngineService;
   /** By slot: when the server last ended a connection that was waiting or quiet, by performance.now. */
   readonly lastEndsMs: Map<number, number>;
   readonly onServerFailed: (slot: number, reason: string, kind: TrafficFailure) => void;
@@ -52,6 +52,8 @@ interface SearchOptions {
   /** The client's service and key. */
   readonly service: number;
   readonly key: Uint8Array;
+  /** What is added to the ports of servers. */
+  readonly portOffset: number;
   readonly choice: Choice;
   /** Names of servers that must not be tried. */
   readonly except: readonly string[];
@@ -83,10 +85,10 @@ export class Search {
 
   /** The next server to try; undefined if there is none. */
   next(choice: Choice = this.options.choice): TableServer | undefined {
-    const table = this.context.table(this.options.service);
+    const { table } = this.context.service(this.options.service);
     const index = nextServer(
       table,
-      this.context.load,
+      this.context.load(this.options.service),
       this.options.key,
       choice,
       (index) => !this.#tried.has(table.servers[index].name),
@@ -137,16 +139,17 @@ export class Search {
 
   /** Dials a server. It counts the connection from now on and not from its answer, so that new clients see its load. */
   async #dial(server: TableServer): Promise<Deno.TcpConn | undefined> {
-    const { context, options: { tally, budget } } = this;
-    const { config, counters } = context;
+    const { context, options: { tally, budget, service, portOffset } } = this;
+    const { connectTimeoutMs } = context.service(service).config;
+    const { counters } = context;
     const startedMs = performance.now();
     tally.attempts++;
     counters.raiseOf(server.slot, "serverOpen"); // no other thread counts, and route() has just seen that there is room
     const abort = new AbortController();
     const dialled = this.#dialled = { server, abort, isSkipped: false };
-    const timeoutMs = Math.min(config.connectTimeoutMs, budget.deadlineMs - startedMs);
+    const timeoutMs = Math.min(connectTimeoutMs, budget.deadlineMs - startedMs);
     try {
-      const socket = await dialServer(context, server.address, timeoutMs, abort);
+      const socket = await dialServer(context.names, portAdded(server.address, portOffset), { timeoutMs, connectTimeoutMs }, abort);
       if (this.#dialled !== dialled) return void closeSocket(socket);
       counters.addConnect(server.slot, (performance.now() - startedMs) / 1000);
       return socket;
@@ -165,6 +168,10 @@ export class Search {
   }
 }
 
+function portAdded({ host, port }: Address, offset: number): Address {
+  return { host, port: port + offset };
+}
+
 /** Counts one connection less for the server. */
 export function releaseServer({ counters, onServerLeft }: DialContext, { slot }: TableServer): void {
   if (counters.raiseOf(slot, "serverOpen", -1) === 0) onServerLeft();
@@ -180,13 +187,13 @@ export interface Probed {
  * Dials a server that has sent FIN again, at the same IP address. It is alive if it accepts and does not reset the new connection.
  */
 export async function probeServer(
-  { config, lastEndsMs }: Pick<DialContext, "config" | "lastEndsMs">,
-  slot: number,
+  { service, lastEndsMs }: Pick<DialContext, "service" | "lastEndsMs">,
+  { service: index, slot }: { readonly service: number; readonly slot: number },
   { hostname, port }: Deno.NetAddr,
   signal: AbortSignal,
 ): Promise<Probed> {
   const late = new AbortController();
-  const cancel = afterSockets(config.connectTimeoutMs, () => late.abort());
+  const cancel = afterSockets(service(index).config.connectTimeoutMs, () => late.abort());
   try {
     const socket = await connectTo(hostname, port, AbortSignal.any([signal, late.signal]));
     const acceptedMs = performance.now();
@@ -224,9 +231,9 @@ async function findReset(socket: Deno.TcpConn, signal: AbortSignal, untilMs: () 
  * Rejects with the error of the last address, or when aborted, which also happens at the timeout.
  */
 async function dialServer(
-  { config, names }: DialContext,
+  names: NameCache,
   { host, port }: Address,
-  timeoutMs: number,
+  { timeoutMs, connectTimeoutMs }: { readonly timeoutMs: number; readonly connectTimeoutMs: number },
   abort: AbortController,
 ): Promise<Deno.TcpConn> {
   const { signal } = abort;
@@ -234,7 +241,7 @@ async function dialServer(
   try {
     const ips = await abortable(names.find(host), signal);
     for (const ip of ips.slice(0, -1)) {
-      const part = AbortSignal.timeout(config.connectTimeoutMs / ips.length);
+      const part = AbortSignal.timeout(connectTimeoutMs / ips.length);
       const socket = await connectTo(ip, port, AbortSignal.any([signal, part])).catch(() => undefined);
       if (socket !== undefined) return socket;
     }

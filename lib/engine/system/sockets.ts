@@ -100,6 +100,19 @@ export class Sockets {
     }
   }
 
+  /** Turns off what `setLiveness` has set. */
+  resetLiveness(socket: number): void {
+    this.set(socket, SOL_SOCKET, SOCKET.SO_KEEPALIVE, 0);
+    this.set(socket, IPPROTO_TCP, SOCKET.TCP_RTO_MAX_MS, RTO_MAX_MAX_MS);
+  }
+
+  /** Changes the options of a listening socket, for clients that connect from now on. */
+  changeListening(socket: number, options: ListenOptions): void {
+    this.resetLiveness(socket);
+    this.setLiveness(socket, options);
+    this.set(socket, IPPROTO_TCP, SOCKET.TCP_DEFER_ACCEPT, Math.round(options.deferAcceptMs / 1000));
+  }
+
   /** Reads what the kernel knows about the socket's peer into `facts`. */
   readPeerFacts(socket: number, facts: PeerFacts): void {
     const info = this.#info.fill(0);

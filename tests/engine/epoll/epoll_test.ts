@@ -31,6 +31,9 @@ import {
 } from "../../helpers.ts";
 import { RawSocket, startRawServer, turn, until } from "../../raw_socket.ts";
 
+/** In which window clients have arrived does not matter here. */
+const WINDOW = { nowMs: 0, number: 0, lengthMs: 1000 };
+
 const unsupported = epoll.unsupported();
 // Opened once and never closed, since every test that uses it would have to be the last.
 const libc = unsupported === undefined ? openLibc() : undefined;
@@ -146,6 +149,7 @@ test("a worker that dies loses its connections, is replaced, and nobody who wait
     const { durationMs: _, id: __, ...lost } = await engine.ended.take();
     const waiting = Array.from({ length: 5 }, (_, i) => ask(engine.address, `${i}`));
     assertEquals(lost, {
+      service: 0,
       listener: 0,
       acceptedAt: undefined,
       endedAt: undefined,
@@ -189,12 +193,26 @@ test("connections are spread over the workers, and a worker's death ends its own
   for (const client of [...clients, ...more]) close(client);
 });
 
+test("a worker that is replaced serves by all that has changed meanwhile, and counts those who are open by it", async () => {
+  await using first = startServer(echo);
+  await using second = startServer(hold);
+  await using engine = startEngine(epoll, [tableServer(first.address, 0)], { workers: 1 });
+  await workersOf(engine, 1);
+  await engine.publish([tableServer(second.address, 1)]);
+  await engine.change({ firstByteTimeoutMs: 100 });
+  kill(look(engine)[0]);
+  using silent = await connect(engine.address);
+  assertEquals(await soon(readText(silent), "the end"), "");
+  const { server, fate } = await engine.ended.take();
+  assertEquals({ server, fate }, { server: second.name, fate: "first_byte_timeout" });
+});
+
 test("what a worker that dies has counted of its clients is counted back, with their bytes", async () => {
   await using server = startServer(echo);
   const limits = { clientConnections: parseClientConnections("20", 1000), clientRate: parseClientRate("1000/1h/24", 1000) };
   await using engine = startEngine(epoll, [tableServer(server.address, 0)], limits);
   await workersOf(engine, 2);
-  const openOf = () => engine.clients!.top(9, 0).map(({ open }) => open);
+  const openOf = () => engine.clients.top(9, () => WINDOW).map(({ open }) => open);
   const clients = await holdClients(engine, 20);
   assertEquals(openOf(), [20, 20]); // by the address, and by the network
   const [{ sockets }] = look(engine);
@@ -202,7 +220,7 @@ test("what a worker that dies has counted of its clients is counted back, with t
   const lost = sockets.length / 2;
   await takeEnds(engine, lost);
   assertEquals(openOf(), [20 - lost, 20 - lost]);
-  assertEquals(engine.clients!.top(9, 0).map(({ sentBytes, receivedBytes }) => [sentBytes, receivedBytes]), [
+  assertEquals(engine.clients.top(9, () => WINDOW).map(({ sentBytes, receivedBytes }) => [sentBytes, receivedBytes]), [
     [lost, lost],
     [lost, lost],
   ]);

@@ -12,11 +12,11 @@ const BYTES_MAX = 64 * KIB;
 
 /** A recorder, and what a test does with it in terms of bytes. */
 function record(libc: Libc, bytesMax = BYTES_MAX, totalMax?: number) {
-  const recorder = new Recorder(libc, bytesMax, totalMax);
+  const recorder = new Recorder(libc, totalMax);
   return {
     recorder,
     append: (client: number, bytes: Uint8Array<ArrayBuffer>) =>
-      recorder.append(client, libc.addressOf(bytes.buffer) + BigInt(bytes.byteOffset), bytes.length),
+      recorder.append(client, libc.addressOf(bytes.buffer) + BigInt(bytes.byteOffset), bytes.length, bytesMax),
     /** Says so many of the pending bytes again. */
     say(client: number, count = recorder.pending(client)): Uint8Array {
       const said = new Uint8Array(new ArrayBuffer(count));

@@ -10,7 +10,7 @@ function startConversation(options: Partial<RedistributionPolicy> = {}, roomByte
   const counters = new Counters(allocateCounters(0, 1));
   const room = new RecordingRoom(roomBytes);
   const policy = { redistribute: "idle", quietMs: 10_000, replaysMax: 3, replayBytesMax: 64 * KIB, ...options } as const;
-  return { conversation: new Conversation(policy, counters, room), counters, room };
+  return { conversation: new Conversation(() => policy, counters, room), counters, room };
 }
 
 /** How much room there is. */

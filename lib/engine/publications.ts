@@ -1,0 +1,47 @@
+/** What differs between two publications, by the identity of their objects. */
+
+import { LIMITS } from "../values/config.ts";
+import { assert } from "../values/errors.ts";
+import type { EngineService, Publication, ServiceListener } from "./engine.ts";
+
+/** What an index meant and means; undefined: nothing. */
+export interface Change<T> {
+  readonly index: number;
+  readonly before: T | undefined;
+  readonly now: T | undefined;
+}
+
+/** What differs in a publication from the one before it. */
+export interface Changes {
+  readonly services: readonly Change<EngineService>[];
+  readonly listeners: readonly Change<ServiceListener>[];
+}
+
+/** The publication without anything, before the first one. */
+export const NOTHING_PUBLISHED: Publication = { services: [], listeners: [] };
+
+/** The changes that lead from one publication to the next. */
+export function changesOf(before: Publication, now: Publication): Changes {
+  assert(now.services.length <= LIMITS.servicesMax, "too many services");
+  assert(now.listeners.length <= LIMITS.listenersMax, "too many listeners");
+  return { services: differ(before.services, now.services), listeners: differ(before.listeners, now.listeners) };
+}
+
+/** A listener that is to be closed, and the index that it had. */
+export interface Leaving extends ServiceListener {
+  readonly index: number;
+}
+
+/** The listeners that a change closes. One that has moved to another index stays open. */
+export function leavingBy(listeners: Changes["listeners"]): Leaving[] {
+  const kept = new Set(listeners.map(({ now }) => now?.listener));
+  return listeners.flatMap(({ index, before }) => before === undefined || kept.has(before.listener) ? [] : [{ index, ...before }]);
+}
+
+function differ<T>(before: readonly (T | undefined)[], now: readonly (T | undefined)[]): Change<T>[] {
+  const changes: Change<T>[] = [];
+  for (let index = 0; index < Math.max(before.length, now.length); index++) {
+    if (before[index] !== now[index]) changes.push({ index, before: before[index], now: now[index] });
+  }
+  return changes;
+}
