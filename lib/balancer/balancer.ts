@@ -22,6 +22,7 @@ import type { CheckStep } from "../health/check_steps.ts";
 import { type ClientLists, isRefusal } from "../routing/client_limits.ts";
 import { explainClient, type Explanation } from "../routing/explain.ts";
 import { parseClient } from "../values/client_name.ts";
+import { compileNameRoutes, type NameRoutes } from "../routing/name_routes.ts";
 import { liveLoad } from "../observe/live_load.ts";
 import { logger } from "../observe/log.ts";
 import { type Plan, planChange, type PoolChange } from "../routing/plan.ts";
@@ -201,7 +202,7 @@ export class Balancer implements AsyncDisposable {
     this.#clients = new Clients(config, this.counters);
     this.connectionsMax = connectionsMax;
     this.#listener = listener;
-    this.#served = { listener, service: 0, portOffset: 0 };
+    this.#served = { listener, service: 0, routes: routesOf(config, listener), portOffset: 0 };
     this.#lists = options.lists;
     this.#save = save;
     this.#ownIps = ownIps;
@@ -691,6 +692,11 @@ export class Balancer implements AsyncDisposable {
       ring: { fingerprint: ringFingerprint(ring), points: ring.points.length, peakToMean: peakToMean(ring, shares) },
     };
   }
+}
+
+/** How clients are told for whom the service is; undefined: it is for everybody. */
+function routesOf({ serverNames: names, protocols }: Config, { address }: Listener): NameRoutes | undefined {
+  return compileNameRoutes([{ service: 0, title: "default", names, protocols }], formatAddress(address)) ?? undefined;
 }
 
 function refuseLoop(server: Address, listener: Address, ownIps: readonly string[]): void {

@@ -147,10 +147,10 @@ export interface Engine extends AsyncDisposable {
    * it is free (`isServiceFree`).
    *
    * Changed settings of a service also hold for its open connections: redistribution, the limits of replays and the idle and first
-   * byte timeouts at once; keep-alive and the timeouts of silent hosts within a second. A dial under way, and the time
-   * for a PROXY header, keep the time that they began with. Where a connection comes from and what it begins with (sources, PROXY
-   * headers), and whether its client may come, are decided once, at its beginning. Changed limits of clients count the connections
-   * that are open already.
+   * byte timeouts at once; keep-alive and the timeouts of silent hosts within a second. A dial under way, and the time for a PROXY
+   * header or a hello, keep the time that they began with. A client whose hello is awaited gets its service by the new routes.
+   * Where a connection comes from and what it begins with (sources, PROXY headers), and whether its client may come, are decided
+   * once, at its beginning. Changed limits of clients count the connections that are open already.
    */
   update(publication: Publication): Promise<void>;
   /**
