@@ -41,6 +41,7 @@ import type { ChangeNote, StateStore } from "./state_store.ts";
 import { transitionOfNew } from "./transitions.ts";
 import type { ServerView, ServiceView } from "./views.ts";
 import {
+  requireNames,
   type ServerChange,
   unknownService,
   withChangedServer,
@@ -561,7 +562,12 @@ export class Balancer implements AsyncDisposable {
     const logMove = moveLogger(this.#startId);
     const { counters } = this;
     const accessLog = this.#accessLog = target &&
-      new AccessLog({ ...target, startId: this.#startId, places: this.#listeners.places, counters });
+      new AccessLog({
+        ...target,
+        startId: this.#startId,
+        placeOf: (listener, service) => this.#listeners.placeOf(listener, service),
+        counters,
+      });
     this.#engine = engine.create({
       startId: this.#startId,
       publication: this.#publication(),
@@ -592,6 +598,7 @@ export class Balancer implements AsyncDisposable {
 
   /** What the engine serves by. */
   #publication(): Publication {
+    this.#listeners.publish();
     return { services: this.#services.map((service) => service?.published), listeners: this.#listeners.published };
   }
 
@@ -617,6 +624,7 @@ export class Balancer implements AsyncDisposable {
 
   async #commit({ make, cannot, drainMs = DEFAULT_DRAIN_MS, what, who, moved, onAdopted }: Change): Promise<void> {
     const wanted = make(this.#state);
+    requireNames(wanted);
     const steps: ServiceStep[] = [];
     try {
       await this.#prepareAll(wanted, { cannot, drainMs }, steps);

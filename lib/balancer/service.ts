@@ -420,7 +420,7 @@ export class Service implements Disposable {
     const listening = this.#now.listening.map((one) => {
       if (one.fault === null) return one;
       const again = listeners.tryToOpen(one.saved, service);
-      listeners.adopt(again.indexes, this.name);
+      listeners.adopt(again, service);
       if (again.fault === null) opened.push(again.saved);
       return again;
     });
@@ -476,9 +476,9 @@ export class Service implements Disposable {
     if (start !== undefined) this.#admission.chooseTiers(); // not by the order in which the servers have entered
     // Before the engine has the table: it reports an empty server only once, possibly before every thread has the table.
     for (const server of removedFrom(before.pool, next.pool)) this.#removals.begin(server);
-    const [old, kept] = [before, next].map(({ listening }) => listening.flatMap(({ indexes }) => indexes));
-    this.#host.listeners.adopt(kept, this.name);
-    this.#host.listeners.withdraw(old.filter((index) => !kept.includes(index)), this.index);
+    const { listeners } = this.#host;
+    listeners.withdraw(before.listening.flatMap(({ indexes }) => indexes), this.index);
+    for (const listening of next.listening) listeners.adopt(listening, { index: this.index, name: this.name, config: next.config });
   }
 
   #finish(before: Present, next: Present, { drainMs }: PrepareOptions): void {
@@ -555,7 +555,7 @@ export class Service implements Disposable {
       // One that had a fault before is no reason to refuse a change of something else.
       const mayFail = start !== undefined || old !== undefined;
       const listening = mayFail ? all.tryToOpen(saved, service) : all.open(saved, service);
-      undo.push(() => all.discard(listening.indexes));
+      undo.push(() => all.discard(listening));
       return listening;
     });
   }
