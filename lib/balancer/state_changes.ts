@@ -127,7 +127,9 @@ export function withStart(state: SavedState, listener: SavedListener | undefined
   if (before !== undefined && JSON.stringify(before) === JSON.stringify(service)) return state;
   const without = { ...state, services: state.services.filter((other) => other !== before) };
   requireFreeListeners(without, [listener], `Cannot listen on ${formatListener(listener)}`);
-  return { ...state, generation: state.generation + 1, services: [...without.services, service].toSorted(byName) };
+  const next = { ...state, generation: state.generation + 1, services: [...without.services, service].toSorted(byName) };
+  requireNames(next);
+  return next;
 }
 
 /** Settings over earlier ones. */
