@@ -155,13 +155,13 @@ export class Service implements Disposable {
     });
   }
 
-  /** A service that listens nowhere yet and has no servers, with these settings. Throws a `usage` error for a bad one. */
-  static async make(host: ServiceHost, index: number, name: string, settings: SettingTexts): Promise<Service> {
-    const config = parseServiceConfig(settings);
+  /** A service that listens nowhere yet, has no servers, and has the default settings: all that it is to be is a change. */
+  static async make(host: ServiceHost, index: number, name: string): Promise<Service> {
+    const config = parseServiceConfig();
     const lists = await ListFiles.load(config);
     const table = emptyTable(config.key, config.loadBound, config.policy);
     const published = { table, config, lists: lists.lists };
-    const saved = { name, settings, listeners: [], servers: [] };
+    const saved = { name, settings: {}, listeners: [], servers: [] };
     return new Service(host, index, { saved, config, lists, pool: new Map(), table, listening: [], published });
   }
 
@@ -231,6 +231,10 @@ export class Service implements Disposable {
       adopt: () => {
         this.#isLeaving = true;
         step.adopt();
+      },
+      finish: () => {
+        step.finish();
+        this.setDrainTimes(options.drainMs); // also of servers that were being removed before
       },
     };
   }
@@ -401,6 +405,11 @@ export class Service implements Disposable {
     this.#finishRemoval(slot);
   }
 
+  /** Sets the drain time of all servers that are being removed, from now on. */
+  setDrainTimes(drainMs: number): void {
+    for (const { name } of this.#removals.servers()) this.setDrainTime(this.#removals.get(name)!, drainMs);
+  }
+
   /** A client's connection to the server with this slot has failed. */
   trafficFailed(slot: number, reason: string, kind: TrafficFailure): void {
     this.#failures.set(slot, { at: new Date(), reason });
@@ -444,7 +453,7 @@ export class Service implements Disposable {
   async #prepare(after: SavedService, options: PrepareOptions, undo: (() => void)[]): Promise<Step> {
     const before = this.#now;
     const config = after.settings === before.saved.settings ? before.config : parseServiceConfig(after.settings);
-    if (ofEngine(config) !== ofEngine(before.config)) this.#host.checkConfig(config);
+    if (options.start === undefined && ofEngine(config) !== ofEngine(before.config)) this.#host.checkConfig(config);
     const lists = config === before.config ? before.lists : await ListFiles.load(config);
     const pool = this.#nextPool(after.servers, config, options, undo);
     requireWeights(pool, options.cannot);
