@@ -16,6 +16,7 @@ import {
   type ProgramSpec,
 } from "./lib/values/command_line.ts";
 import {
+  checkServiceTexts,
   type DaemonConfig,
   DEFAULT_GRACE_MS,
   isDaemonSetting,
@@ -111,7 +112,7 @@ async function run({ arguments: given, options: typed }: CommandInput): Promise<
   const options = { ...declaration?.declared.daemon, ...typed };
   const listen = given.length === 0 ? undefined : { address: parseHost(given[0]), port: parsePort(given[1], 0) };
   const texts = serviceTexts(options);
-  parseServiceConfig(texts);
+  checkServiceTexts(texts);
   requireAddress(listen, texts, declaration);
   const config = parseDaemonConfig(options);
   if (listen !== undefined) refuseClientsAddress(config.http, { host: listen.address, port: listen.port });

@@ -8,10 +8,9 @@ import { AccessLog, type AccessLogTarget } from "../observe/access_log.ts";
 import { type Address, formatAddress } from "../values/address.ts";
 import { parseCheckCa } from "../values/check_spec.ts";
 import { type DaemonConfig, DEFAULT_DRAIN_MS, LIMITS, type SettingTexts } from "../values/config.ts";
-import { formatConnectionId, newStartId } from "../values/connection_id.ts";
+import { newStartId } from "../values/connection_id.ts";
 import { formatDuration } from "../values/duration.ts";
-import { OperatorError } from "../values/errors.ts";
-import { type Fate, FATE_NAMES, FATES } from "../values/fates.ts";
+import { messageOf, OperatorError } from "../values/errors.ts";
 import { formatListener } from "../values/listener_text.ts";
 import type { SavedListener, SavedService, SavedState } from "../values/saved_state.ts";
 import type { ServerSettings } from "../values/server_settings.ts";
@@ -20,7 +19,6 @@ import { allocateAvailabilities, AvailabilityTable, SERVER_STATES, type ServerSt
 import { Authorities } from "../health/authorities.ts";
 import type { KnownCondition } from "../health/admission.ts";
 import { CheckBudget } from "../health/check_budget.ts";
-import type { EndedConnection, MovedConnection } from "../observe/connections.ts";
 import { allocateCounters, Counters } from "../observe/counters.ts";
 import { logger } from "../observe/log.ts";
 import { RecentEnds, type RecentFilter, type RecentList } from "../observe/recent.ts";
@@ -36,9 +34,12 @@ import type { Reloaded } from "./list_files.ts";
 import { Homing } from "./homing.ts";
 import { Listeners } from "./listeners.ts";
 import type { Removal, Removing } from "./removals.ts";
-import { type PrepareOptions, type ServerView, Service, type ServiceHost, type ServiceView, type Step } from "./service.ts";
+import { type PrepareOptions, Service, type ServiceHost, type Step } from "./service.ts";
+import { endLogger, moveLogger } from "./pool_log.ts";
 import { Slots } from "./slots.ts";
 import type { ChangeNote, StateStore } from "./state_store.ts";
+import { transitionOfNew } from "./transitions.ts";
+import type { ServerView, ServiceView } from "./views.ts";
 import {
   type ServerChange,
   unknownService,
@@ -121,7 +122,6 @@ const RETRY_LISTEN_MS = 5000;
 const MOVING: readonly Outcome[] = ["moves", "is replayed", "moves once it is quiet", "is replayed once it is quiet"];
 
 const log = logger("pool");
-const connectionLog = logger("connection");
 
 /** A running balancer. Disposing of it stops it at once. */
 export class Balancer implements AsyncDisposable {
@@ -170,6 +170,7 @@ export class Balancer implements AsyncDisposable {
       ownIps: options.ownIps ?? (() => []),
       addresses: () => this.#listeners.addresses(),
       engine: () => this.#engine!,
+      checkConfig: (config) => engine.checkConfig(config),
     };
   }
 
@@ -215,8 +216,8 @@ export class Balancer implements AsyncDisposable {
   }
 
   /**
-   * The service with this name; the only one where no name is given. Throws `unknown` if there is none with this name, and a `usage`
-   * error where a name is needed.
+   * The service with this name; the only one where no name is given. Throws `unknown` if there is none with this name, and a
+   * `usage` error where a name is needed.
    */
   service(name?: string): Service {
     const names = this.#state.services.map(({ name }) => name);
@@ -263,7 +264,7 @@ export class Balancer implements AsyncDisposable {
    * where that is safe) or brings it back. Throws `unknown` if it is not in the pool.
    */
   async changeServer(service: Service, name: string, change: ServerChange, who?: string): Promise<ServerView> {
-    if (typeof change.checkCa === "string") await this.#host.authorities.load(parseCheckCa(change.checkCa)); // again, if it is the same
+    if (typeof change.checkCa === "string") await this.#host.authorities.load(parseCheckCa(change.checkCa)); // also if it is the same
     return await this.#change({
       what: `change server ${name} of ${service.name}`,
       who,
@@ -458,7 +459,7 @@ export class Balancer implements AsyncDisposable {
     return planState(difference.services.map((change): ServiceTransition => {
       const lines = linesOf(change);
       const name = change.kind === "changed" ? change.name : change.service.name;
-      if (change.kind === "added") return Service.transitionOfNew(after.get(name)!, lines);
+      if (change.kind === "added") return transitionOfNew(after.get(name)!, lines);
       return this.#byName.get(name)!.transitionTo(after.get(name), lines);
     }));
   }
@@ -532,14 +533,26 @@ export class Balancer implements AsyncDisposable {
       const { service, step } = await this.#prepareNew(saved, options);
       this.#byName.set(saved.name, service);
       step.adopt();
+      const isRequired = saved.name === required;
       const fault = service.listening.find(({ fault }) => fault !== null)?.fault;
-      if (saved.name === required && fault != null) throw new OperatorError("failed", fault);
+      if (isRequired && fault != null) throw new OperatorError("failed", fault);
       if (fault != null) log.error("Service {service}: {fault}; it is tried again", { service: saved.name, fault });
+      this.#checkConfig(service, isRequired);
     }
     this.#state = { ...state, services: state.services.map(({ name }) => this.#byName.get(name)!.saved) };
     this.#createEngine();
     this.#homing = new Homing({ engine: this.#engine!, services: () => this.services().map(({ homing }) => homing) });
     this.#retryListening();
+  }
+
+  /** Checks what a service asks of the engine at the start. Throws an operator error if it is required; otherwise logs it. */
+  #checkConfig({ name, config }: Service, isRequired: boolean): void {
+    try {
+      this.#host.checkConfig(config);
+    } catch (error) {
+      if (isRequired || !(error instanceof OperatorError)) throw error;
+      log.error("Service {service}: {fault}", { service: name, fault: messageOf(error) });
+    }
   }
 
   #createEngine(): void {
@@ -652,6 +665,7 @@ export class Balancer implements AsyncDisposable {
     const service = await Service.make(this.#host, index, saved.name, saved.settings);
     this.#services[index] = service;
     try {
+      if (options.start === undefined) this.#host.checkConfig(service.config);
       return { service, step: await service.prepare(saved, options) };
     } catch (error) {
       this.#forget(service);
@@ -729,27 +743,4 @@ function linesOf(change: ServiceDifference): string[] {
   const [head, ...lines] = formatDifference({ services: [change], daemon: [] });
   const [, detail] = head.match(/^. service [^:]*: (.*)$/) ?? [];
   return [...(detail === undefined ? [] : [detail]), ...lines.map((line) => line.replace(/^ {2}/, ""))];
-}
-
-/** The logger of ended connections. Log levels are looked up once, since thousands of connections may end per second. */
-function endLogger(startId: string): (ended: EndedConnection) => void {
-  const wanted = new Set<Fate>(FATE_NAMES.filter((fate) => connectionLog.isEnabledFor(FATES[fate].level)));
-  return (ended) => {
-    const { fate } = ended;
-    if (!wanted.has(fate)) return;
-    const { client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason } = ended;
-    const id = formatConnectionId(startId, ended.id);
-    const facts = { id, fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason };
-    connectionLog[FATES[fate].level]("Connection from {client} ended: {fate}", facts);
-  };
-}
-
-/** The logger of connections that moved to another server. */
-function moveLogger(startId: string): (moved: MovedConnection) => void {
-  return (moved) => {
-    if (!connectionLog.isEnabledFor("info")) return;
-    const { client, from, to, loss, state, replayedBytes } = moved;
-    const facts = { id: formatConnectionId(startId, moved.id), client, from, to, loss, state, replayedBytes };
-    connectionLog.info("Connection from {client} moved from {from} to {to}", facts);
-  };
 }

@@ -38,9 +38,7 @@ export function withDeclared(state: SavedState, declared: DeclaredState, { prune
     throw new OperatorError("conflict", `Cannot change --${flag} from ${from} to ${to} while the balancer runs: ${wayOut}`);
   }
   const applied = applyDifference({ ...difference, daemon: [] }, from);
-  if (applied.services.length === 0) {
-    throw new OperatorError("conflict", "Cannot remove every service: stop the balancer with balancerctl stop instead");
-  }
+  requireService(applied.services);
   const [fault] = faultsOfState(applied);
   if (fault !== undefined) throw new OperatorError("conflict", `Cannot apply this: ${fault.sentence}`);
   return { difference: { ...difference, daemon: [] }, state: { ...state, services: savedServices(state, applied.services) } };
@@ -61,11 +59,17 @@ export function withDeclaration(
   return { ...change.state, generation, declaredIn: { path: file, generation } };
 }
 
-/** The state after returning to these services. */
+/** The state after returning to these services. Throws `conflict` if there are none. */
 export function withEarlier(state: SavedState, services: readonly SavedService[]): DeclaredChange {
+  requireService(services);
   const [from, to] = [state.services, services].map((services) => ({ services, daemon: {} }));
   const difference = differenceOf(from, to, { prune: true });
   return { difference, state: { ...state, services: savedServices(state, applyDifference(difference, from).services) } };
+}
+
+function requireService({ length }: readonly unknown[]): void {
+  if (length > 0) return;
+  throw new OperatorError("conflict", "Cannot remove every service: stop the balancer with balancerctl stop instead");
 }
 
 function savedServices({ services: before }: SavedState, services: readonly DeclaredService[]): SavedService[] {

@@ -15,6 +15,7 @@ import {
   type SavedService,
   type SavedState,
 } from "../values/saved_state.ts";
+import { roomFault } from "../values/state_rules.ts";
 import { DEFAULT_SERVER_SETTINGS, type ServerSettings } from "../values/server_settings.ts";
 import { toSaved } from "./state_file.ts";
 
@@ -76,6 +77,7 @@ export function withServer(address: Address, settings: Partial<ServerSettings>):
     if (service.servers.some(({ server }) => server === name)) {
       throw new OperatorError("conflict", `Cannot add server ${JSON.stringify(name)}: it is already in the pool`);
     }
+    requireRoom([name], service.listeners, `Cannot add server ${JSON.stringify(name)}`);
     const server = toSaved(name, { ...DEFAULT_SERVER_SETTINGS, ...settings }, false);
     return { ...service, servers: [...service.servers, server].toSorted(byServer) };
   };
@@ -135,11 +137,17 @@ export function mergeSettings(before: SettingTexts, texts: SettingTexts): Settin
 
 /** The state with one more listener of a service. Throws `conflict` if a port of it is taken by a service. */
 export function withListener(state: SavedState, name: string, listener: SavedListener): SavedState {
-  requireFreeListeners(state, [listener], `Cannot listen on ${formatListener(listener)}`);
-  return withService(state, name, (service) => ({ ...service, listeners: [...service.listeners, listener] }));
+  const cannot = `Cannot listen on ${formatListener(listener)}`;
+  requireFreeListeners(state, [listener], cannot);
+  return withService(state, name, (service) => {
+    requireRoom(service.servers.map(({ server }) => server), [listener], cannot);
+    return { ...service, listeners: [...service.listeners, listener] };
+  });
 }
 
-/** The state without this listener of a service. Throws `unknown` if the service does not listen there, `conflict` if it is the last. */
+/**
+ * The state without this listener of a service. Throws `unknown` if the service does not listen there, `conflict` if it is the last.
+ */
 export function withoutListener(state: SavedState, name: string, listener: SavedListener): SavedState {
   const text = formatListener(listener);
   const { listeners } = findService(state, name, "change");
@@ -166,6 +174,14 @@ export function requireFreeListeners({ services }: SavedState, listeners: readon
     if (where === undefined) continue;
     const why = `${who} listens on ${formatListener(where)}; choose another port`;
     throw new OperatorError("conflict", `${cannot}: ${why}`);
+  }
+}
+
+/** Throws `conflict` if a server has too few ports for a range of a listener. */
+function requireRoom(servers: readonly string[], listeners: readonly SavedListener[], cannot: string): void {
+  for (const listener of listeners) {
+    const fault = servers.map((server) => roomFault(server, listener)).find((fault) => fault !== undefined);
+    if (fault !== undefined) throw new OperatorError("conflict", `${cannot}: ${fault.charAt(0).toLowerCase()}${fault.slice(1)}`);
   }
 }
 

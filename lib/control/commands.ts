@@ -10,6 +10,7 @@ import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_li
 import { parseCheckCa } from "../values/check_spec.ts";
 import { parseCount } from "../values/count.ts";
 import {
+  checkServiceTexts,
   DEFAULT_DRAIN_MS,
   DEFAULT_GRACE_MS,
   DEFAULT_REBALANCE_RATE,
@@ -17,8 +18,7 @@ import {
   isDaemonSetting,
   LIMITS,
   NO_STATE,
-  parseConfig,
-  parseServiceConfig,
+  parseDaemonConfig,
   parseWeight,
   SETTINGS,
   STANDARD_OUTPUT,
@@ -131,6 +131,8 @@ interface CommandRow<T> extends Partial<CommandSpec> {
   readonly isNamed?: boolean;
   readonly act: (input: CommandInput, context: CommandContext) => Promise<T>;
   readonly print: (result: T, style: Style) => string;
+  /** What `--json` prints; default: the result. */
+  readonly json?: (result: T) => unknown;
   /** Whether the result is bad news, for scripts: the program then ends with EXIT.failed. */
   readonly isBad?: (result: T) => boolean;
 }
@@ -138,14 +140,14 @@ interface CommandRow<T> extends Partial<CommandSpec> {
 /** A row of a table of commands. */
 export function command<T>(row: CommandRow<T>): Command {
   const { reads = false, isNamed = true, ofService = false, arguments: args = [], options = [], act, print, ...spec } = row;
-  const { isBad = () => false, ...shown } = spec;
+  const { isBad = () => false, json = (result) => result, ...shown } = spec;
   return {
     ...shown,
     arguments: args,
     options: [...options, ...(reads ? [JSON_OUTPUT] : []), ...(ofService ? [SERVICE] : []), ...(isNamed ? [NAME] : [])],
     async run(input, context) {
       const result = await act(input, context);
-      const text = input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toJson(result);
+      const text = input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toJson(json(result));
       return { text, exit: isBad(result) ? EXIT.failed : EXIT.done };
     },
   };
@@ -478,8 +480,8 @@ export const COMMANDS = {
     group: "Declared file",
     summary: "Change to what a declared file says",
     description:
-      "Shows what would change, and what that does to clients and open connections, asks, and changes everything as one generation " +
-      "or nothing. What the file does not mention stays, unless --prune is given. FILE - is standard input.",
+      "Shows what would change, and what that does to clients and open connections, asks, and changes everything as one " +
+      "generation or nothing. What the file does not mention stays, unless --prune is given. FILE - is standard input.",
     examples: ["balancerctl apply balancer.yaml --plan", "balancerctl apply balancer.yaml --prune --yes"],
     reads: true,
     arguments: ["file"],
@@ -491,6 +493,7 @@ export const COMMANDS = {
     ],
     act: apply,
     print: printApplied,
+    json: ({ answer }) => answer,
   }),
   diff: command({
     group: "Declared file",
@@ -539,6 +542,7 @@ export const COMMANDS = {
     ],
     act: undo,
     print: printApplied,
+    json: ({ answer }) => answer,
   }),
   schema: command({
     group: "Declared file",
@@ -605,7 +609,7 @@ async function setService(
 function serviceSettings(options: CommandInput["options"]): Record<string, string> {
   const given = Object.entries(withCaPath(options)).filter(([flag, text]) => isDaemonSetting(flag) === false && text !== undefined);
   const settings = Object.fromEntries(given.map(([flag, text]) => [flag, text === "" ? "on" : text!]));
-  parseServiceConfig(Object.fromEntries(Object.entries(settings).filter(([, text]) => text !== DEFAULT_TEXT)));
+  checkServiceTexts(Object.fromEntries(Object.entries(settings).filter(([, text]) => text !== DEFAULT_TEXT)));
   return settings;
 }
 
@@ -615,7 +619,8 @@ async function start(
 ): Promise<Answers["status"]> {
   const options = withCaPath(typed);
   const address = host === undefined ? [] : [parseHost(host), String(parsePort(port, 0))];
-  const { accessLog } = parseConfig(options);
+  checkServiceTexts(options);
+  const { accessLog } = parseDaemonConfig(options);
   if (accessLog === STANDARD_OUTPUT) {
     const wayOut = "give it a path, or run the daemon in the foreground with balancer run";
     throw new OperatorError("usage", `Access log - is standard output, which a daemon in the background does not have; ${wayOut}`);
@@ -689,7 +694,9 @@ async function remove(input: CommandInput, { client, say, show, takeInterrupts }
     return `Server ${server}: ${movedAway - movedBefore} moved, ${open} left, ${leftS} s to go (Ctrl-C stops watching)`;
   };
   const why = `server ${server} has up to ${drain} for its open connections; balancerctl list shows it`;
-  const waiting = `Server ${server} gets no more clients; waiting up to ${drain} for its open connections`;
+  const waiting = drainMs === 0
+    ? `Server ${server} gets no more clients; resetting those of its open connections that cannot move`
+    : `Server ${server} gets no more clients; waiting up to ${drain} for its open connections`;
   return await watched(client.remove(server, drain, drainMs), { show, say, describe, waiting, interrupted: takeInterrupts(), why });
 }
 

@@ -33,7 +33,7 @@ export const AVAILABILITY = {
   asking: -4,
 } as const;
 
-/** The cells before those of the servers, two per service: the total weight of its servers that get no clients; its tiers in use. */
+/** The cells before those of the servers, two per service: the weight of its servers that get no clients; its tiers in use. */
 const SERVICE_CELLS = 2;
 const UNAVAILABLE_WEIGHT = 0;
 const TIERS_IN_USE = 1;

@@ -652,6 +652,14 @@ export function parseServiceConfig(texts: SettingTexts = {}): ServiceConfig {
   return config;
 }
 
+/**
+ * Checks settings of a service each by itself, where they are to be laid over others: whether they fit together is known of the
+ * whole alone. Throws a `usage` error for the first bad one.
+ */
+export function checkServiceTexts(texts: SettingTexts): void {
+  parseRows<ServiceConfig>(texts, undefined);
+}
+
 function rowsOf(scope: "daemon" | undefined): [string, Setting<unknown>][] {
   return Object.entries<Setting<unknown>>(SETTINGS).filter(([, row]) => row.scope === scope);
 }

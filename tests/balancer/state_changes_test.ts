@@ -22,7 +22,7 @@ import {
 function service(name: string, listeners: string[], servers: string[] = []): SavedService {
   return {
     name,
-    listeners: listeners.map(parseListenerText),
+    listeners: listeners.map((text) => parseListenerText(text)),
     settings: {},
     servers: servers.map((server) => ({ server, weight: 1, connectionsMax: null })),
   };
@@ -90,6 +90,21 @@ const REFUSED: Readonly<Record<string, readonly [change: () => unknown, kind: st
     () => withServer(parseAddress("10.0.0.1:80"), {})(STATE.services[1]),
     "conflict",
     'Cannot add server "10.0.0.1:80": it is already in the pool',
+  ],
+  "a server with too few ports for a range": [
+    () => withServer(parseAddress("10.0.0.9:65530"), {})(service("web", ["127.0.0.1:82-90"])),
+    "conflict",
+    'Cannot add server "10.0.0.9:65530": server 10.0.0.9:65530 would need ports up to 65538 for listener 127.0.0.1:82-90',
+  ],
+  "a range that a server has too few ports for": [
+    () =>
+      withListener(
+        { generation: 0, services: [service("web", ["127.0.0.1:80"], ["10.0.0.9:65530"])] },
+        "web",
+        parseListenerText("127.0.0.1:82-90"),
+      ),
+    "conflict",
+    "Cannot listen on 127.0.0.1:82-90: server 10.0.0.9:65530 would need ports up to 65538",
   ],
   "a service twice": [
     () => withNewService(STATE, service("web", ["127.0.0.1:1"])),

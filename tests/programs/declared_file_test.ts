@@ -1,4 +1,4 @@
-// `balancerctl validate` and `schema` as programs: without a balancer, from a file and from standard input.
+// The commands of declared files as programs: `validate` and `schema` without a balancer, from a file and from standard input.
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { makePlace } from "../programs.ts";
@@ -34,4 +34,17 @@ Deno.test("balancerctl schema prints a JSON Schema", async () => {
   await using place = await makePlace();
   const { $schema, required } = JSON.parse(await place.do("schema"));
   assertEquals([$schema, required], ["https://json-schema.org/draft/2020-12/schema", ["services"]]);
+});
+
+Deno.test("balancerctl apply --json prints the answer of the API", async () => {
+  await using place = await makePlace();
+  await place.start("--check", "off");
+  await Deno.writeTextFile(
+    `${place.folder}/good.yaml`,
+    'services:\n  default:\n    servers: ["127.0.0.1:1"]\n    listen: "127.0.0.1:0"\n',
+  );
+  const { generation, ...planned } = JSON.parse(await place.do("apply", "good.yaml", "--plan", "--json"));
+  assertEquals([Object.keys(planned), planned.applied], [["applied", "plan"], false]);
+  const applied = JSON.parse(await place.do("apply", "good.yaml", "--yes", "--json"));
+  assertEquals([applied.applied, applied.generation], [true, generation + 1]);
 });

@@ -1,7 +1,15 @@
 // Every setting has a default that holds, and a bad value is named in a sentence.
 
 import { assert, assertEquals, assertGreaterOrEqual, assertMatch, assertThrows } from "@std/assert";
-import { type Config, LIMITS, parseConfig, parseServerConnections, parseWeight, SETTINGS } from "../../lib/values/config.ts";
+import {
+  checkServiceTexts,
+  type Config,
+  LIMITS,
+  parseConfig,
+  parseServerConnections,
+  parseWeight,
+  SETTINGS,
+} from "../../lib/values/config.ts";
 import type { OptionSpec } from "../../lib/values/command_line.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 
@@ -303,4 +311,11 @@ Deno.test("parseConfig() refuses what would send open connections home at a leve
     redistribute: "idle",
   });
   assertEquals([failBack, maxAgeMs, ageJitter], ["idle", 3_600_000, 0]);
+});
+
+Deno.test("checkServiceTexts() refuses what is bad by itself, and not what may fit the settings that it is laid over", () => {
+  for (const texts of [{ "fail-back": "idle" }, { "check-interval": "200ms" }, { "limits-dry-run": "on" }]) {
+    checkServiceTexts(texts);
+  }
+  assertThrows(() => checkServiceTexts({ "fail-back": "later" }), OperatorError, '"later"');
 });
