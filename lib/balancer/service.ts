@@ -6,7 +6,7 @@
 import { type Address, formatAddress, reaches } from "../values/address.ts";
 import { type CheckCa, formatCheck, formatCheckCa } from "../values/check_spec.ts";
 import { parseClient } from "../values/client_name.ts";
-import { LIMITS, parseServiceConfig, type ServiceConfig, type SettingTexts } from "../values/config.ts";
+import { LIMITS, parseServiceConfig, type ServiceConfig } from "../values/config.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import { OperatorError } from "../values/errors.ts";
 import { countFates } from "../values/fates.ts";
