@@ -2,7 +2,8 @@
 
 import { Balancer, type BalancerOptions } from "../lib/balancer/balancer.ts";
 import type { Removal } from "../lib/balancer/removals.ts";
-import type { CheckReport, RingView, ServerView, Service } from "../lib/balancer/service.ts";
+import type { Service } from "../lib/balancer/service.ts";
+import type { CheckReport, RingView, ServerView } from "../lib/balancer/views.ts";
 import type { ServerChange } from "../lib/balancer/state_changes.ts";
 import type { EngineKind } from "../lib/engine/engine.ts";
 import { streams } from "../lib/engine/streams/engine.ts";

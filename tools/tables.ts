@@ -107,7 +107,8 @@ export const TABLES: Readonly<Record<string, Table>> = {
       cells: [
         code([name, ...command.arguments.map((argument) => `<${argument}>`)].join(" ")),
         command.summary,
-        (name === "start" ? ["every setting", ...codes(beyondSettings(command.options))] : codes(command.options)).join(", "),
+        (settingsOf(name) === undefined ? codes(command.options) : [settingsOf(name), ...codes(beyondSettings(command.options))])
+          .join(", "),
       ],
     })),
   },
@@ -246,6 +247,12 @@ function groupOf(row: object): { group?: string } {
 
 function codes(options: readonly OptionSpec[]): string[] {
   return options.map(({ flag }) => code(`--${flag}`));
+}
+
+/** What is said in place of the options of a command that has very many. */
+function settingsOf(command: string): string | undefined {
+  if (command === "start") return "every setting";
+  return ["service add", "service set"].includes(command) ? "every setting of a service" : undefined;
 }
 
 function beyondSettings(options: readonly OptionSpec[]): OptionSpec[] {

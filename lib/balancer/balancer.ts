@@ -8,10 +8,9 @@ import { AccessLog, type AccessLogTarget } from "../observe/access_log.ts";
 import { type Address, formatAddress } from "../values/address.ts";
 import { parseCheckCa } from "../values/check_spec.ts";
 import { type DaemonConfig, DEFAULT_DRAIN_MS, LIMITS, type SettingTexts } from "../values/config.ts";
-import { formatConnectionId, newStartId } from "../values/connection_id.ts";
+import { newStartId } from "../values/connection_id.ts";
 import { formatDuration } from "../values/duration.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
-import { type Fate, FATE_NAMES, FATES } from "../values/fates.ts";
 import { formatListener } from "../values/listener_text.ts";
 import type { SavedListener, SavedService, SavedState } from "../values/saved_state.ts";
 import type { ServerSettings } from "../values/server_settings.ts";
@@ -20,7 +19,6 @@ import { allocateAvailabilities, AvailabilityTable, SERVER_STATES, type ServerSt
 import { Authorities } from "../health/authorities.ts";
 import type { KnownCondition } from "../health/admission.ts";
 import { CheckBudget } from "../health/check_budget.ts";
-import type { EndedConnection, MovedConnection } from "../observe/connections.ts";
 import { allocateCounters, Counters } from "../observe/counters.ts";
 import { logger } from "../observe/log.ts";
 import { RecentEnds, type RecentFilter, type RecentList } from "../observe/recent.ts";
@@ -36,10 +34,14 @@ import type { Reloaded } from "./list_files.ts";
 import { Homing } from "./homing.ts";
 import { Listeners } from "./listeners.ts";
 import type { Removal, Removing } from "./removals.ts";
-import { type PrepareOptions, type ServerView, Service, type ServiceHost, type ServiceView, type Step } from "./service.ts";
+import { type PrepareOptions, Service, type ServiceHost, type Step } from "./service.ts";
+import { endLogger, moveLogger } from "./pool_log.ts";
 import { Slots } from "./slots.ts";
 import type { ChangeNote, StateStore } from "./state_store.ts";
+import { transitionOfNew } from "./transitions.ts";
+import type { ServerView, ServiceView } from "./views.ts";
 import {
+  requireNames,
   type ServerChange,
   unknownService,
   withChangedServer,
@@ -121,7 +123,6 @@ const RETRY_LISTEN_MS = 5000;
 const MOVING: readonly Outcome[] = ["moves", "is replayed", "moves once it is quiet", "is replayed once it is quiet"];
 
 const log = logger("pool");
-const connectionLog = logger("connection");
 
 /** A running balancer. Disposing of it stops it at once. */
 export class Balancer implements AsyncDisposable {
@@ -215,8 +216,8 @@ export class Balancer implements AsyncDisposable {
   }
 
   /**
-   * The service with this name; the only one where no name is given. Throws `unknown` if there is none with this name, and a `usage`
-   * error where a name is needed.
+   * The service with this name; the only one where no name is given. Throws `unknown` if there is none with this name, and a
+   * `usage` error where a name is needed.
    */
   service(name?: string): Service {
     const names = this.#state.services.map(({ name }) => name);
@@ -263,7 +264,7 @@ export class Balancer implements AsyncDisposable {
    * where that is safe) or brings it back. Throws `unknown` if it is not in the pool.
    */
   async changeServer(service: Service, name: string, change: ServerChange, who?: string): Promise<ServerView> {
-    if (typeof change.checkCa === "string") await this.#host.authorities.load(parseCheckCa(change.checkCa)); // again, if it is the same
+    if (typeof change.checkCa === "string") await this.#host.authorities.load(parseCheckCa(change.checkCa)); // also if it is the same
     return await this.#change({
       what: `change server ${name} of ${service.name}`,
       who,
@@ -469,7 +470,7 @@ export class Balancer implements AsyncDisposable {
     return planState(difference.services.map((change): ServiceTransition => {
       const lines = linesOf(change);
       const name = change.kind === "changed" ? change.name : change.service.name;
-      if (change.kind === "added") return Service.transitionOfNew(after.get(name)!, lines);
+      if (change.kind === "added") return transitionOfNew(after.get(name)!, lines);
       return this.#byName.get(name)!.transitionTo(after.get(name), lines);
     }));
   }
@@ -571,7 +572,12 @@ export class Balancer implements AsyncDisposable {
     const logMove = moveLogger(this.#startId);
     const { counters } = this;
     const accessLog = this.#accessLog = target &&
-      new AccessLog({ ...target, startId: this.#startId, places: this.#listeners.places, counters });
+      new AccessLog({
+        ...target,
+        startId: this.#startId,
+        placeOf: (listener, service) => this.#listeners.placeOf(listener, service),
+        counters,
+      });
     this.#engine = engine.create({
       startId: this.#startId,
       publication: this.#publication(),
@@ -602,6 +608,7 @@ export class Balancer implements AsyncDisposable {
 
   /** What the engine serves by. */
   #publication(): Publication {
+    this.#listeners.publish();
     return { services: this.#services.map((service) => service?.published), listeners: this.#listeners.published };
   }
 
@@ -627,6 +634,7 @@ export class Balancer implements AsyncDisposable {
 
   async #commit({ make, cannot, drainMs = DEFAULT_DRAIN_MS, what, who, moved, onAdopted }: Change): Promise<void> {
     const wanted = make(this.#state);
+    requireNames(wanted);
     const steps: ServiceStep[] = [];
     try {
       await this.#prepareAll(wanted, { cannot, drainMs }, steps);
@@ -650,8 +658,9 @@ export class Balancer implements AsyncDisposable {
 
   /** Prepares every service that differs: those that end first, so that others can have their ports. */
   async #prepareAll(wanted: SavedState, options: PrepareOptions, steps: ServiceStep[]): Promise<void> {
+    const names = new Set(wanted.services.map(({ name }) => name));
     for (const { name } of this.#state.services) {
-      if (wanted.services.some((service) => service.name === name)) continue;
+      if (names.has(name)) continue;
       const service = this.#byName.get(name)!;
       steps.push({ service, step: await service.prepareEnd(options) });
     }
@@ -754,27 +763,4 @@ function linesOf(change: ServiceDifference): string[] {
   const [head, ...lines] = formatDifference({ services: [change], daemon: [] });
   const [, detail] = head.match(/^. service [^:]*: (.*)$/) ?? [];
   return [...(detail === undefined ? [] : [detail]), ...lines.map((line) => line.replace(/^ {2}/, ""))];
-}
-
-/** The logger of ended connections. Log levels are looked up once, since thousands of connections may end per second. */
-function endLogger(startId: string): (ended: EndedConnection) => void {
-  const wanted = new Set<Fate>(FATE_NAMES.filter((fate) => connectionLog.isEnabledFor(FATES[fate].level)));
-  return (ended) => {
-    const { fate } = ended;
-    if (!wanted.has(fate)) return;
-    const { client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason } = ended;
-    const id = formatConnectionId(startId, ended.id);
-    const facts = { id, fate, client, server, attempts, moves, sentBytes, receivedBytes, durationMs, reason };
-    connectionLog[FATES[fate].level]("Connection from {client} ended: {fate}", facts);
-  };
-}
-
-/** The logger of connections that moved to another server. */
-function moveLogger(startId: string): (moved: MovedConnection) => void {
-  return (moved) => {
-    if (!connectionLog.isEnabledFor("info")) return;
-    const { client, from, to, loss, state, replayedBytes } = moved;
-    const facts = { id: formatConnectionId(startId, moved.id), client, from, to, loss, state, replayedBytes };
-    connectionLog.info("Connection from {client} moved from {from} to {to}", facts);
-  };
 }

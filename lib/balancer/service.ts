@@ -6,24 +6,19 @@
 import { type Address, formatAddress, reaches } from "../values/address.ts";
 import { type CheckCa, formatCheck, formatCheckCa } from "../values/check_spec.ts";
 import { parseClient } from "../values/client_name.ts";
-import { LIMITS, parseServiceConfig, type ServiceConfig, type SettingTexts } from "../values/config.ts";
+import { LIMITS, parseServiceConfig, type ServiceConfig } from "../values/config.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import { OperatorError } from "../values/errors.ts";
-import { countFates, type Fate } from "../values/fates.ts";
+import { countFates } from "../values/fates.ts";
 import { formatListener } from "../values/listener_text.ts";
 import type { SavedListener, SavedServer, SavedService } from "../values/saved_state.ts";
-import type { ServerSettings } from "../values/server_settings.ts";
-import { AVAILABILITY, type AvailabilityTable, SERVER_STATES, type ServerState } from "../routing/availability.ts";
+import { type AvailabilityTable, SERVER_STATES, type ServerState } from "../routing/availability.ts";
 import { explainClient, type Explanation } from "../routing/explain.ts";
 import { type Plan, planChange, type PoolChange } from "../routing/plan.ts";
 import type { Load } from "../routing/route.ts";
-import { newTurns } from "../routing/candidates.ts";
-import { newSlot } from "../routing/forecast.ts";
-import type { TransitionRequest } from "../routing/plan.ts";
 import type { ServiceTransition } from "../routing/state_plan.ts";
-import { tableFigures } from "../routing/table_figures.ts";
-import type { TierRange } from "../routing/tiers.ts";
-import { emptyTable, nextTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
+import { tableFigures, tableFingerprint } from "../routing/table_figures.ts";
+import { emptyTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
 import type { TrafficFailure } from "../routing/early_loss.ts";
 import { Admission, type KnownCondition, type ServerCondition } from "../health/admission.ts";
 import type { Authorities } from "../health/authorities.ts";
@@ -41,79 +36,10 @@ import type { HomingService } from "./homing.ts";
 import { makePoolServer, type PoolServer } from "./pool_server.ts";
 import { Rebalancer } from "./rebalance.ts";
 import { Removals, type Removing } from "./removals.ts";
+import { logCondition, logTiers } from "./pool_log.ts";
 import type { Slots } from "./slots.ts";
-
-/** A connection that a server did not accept, or lost before it answered. */
-interface ConnectFailure {
-  readonly at: Date;
-  readonly reason: string;
-}
-
-/** A server as the API shows it. */
-export interface ServerView extends ServerSettings {
-  /** `address:port`. */
-  readonly server: string;
-  readonly slot: number;
-  readonly state: ServerState;
-  /** When this state began. */
-  readonly since: Date;
-  /** The reason of the state, as a clause; null while the server is up. */
-  readonly reason: string | null;
-  readonly open: number;
-  /** Connections that moved to another server. */
-  readonly movedAway: number;
-  readonly connects: number;
-  readonly connectFailures: number;
-  readonly sentBytes: number;
-  readonly receivedBytes: number;
-  /** The last connection that it did not accept, or lost before it answered; null for none. */
-  readonly lastFailure: ConnectFailure | null;
-  /** Its share of all keys, from 0 to 1. */
-  readonly share: number;
-  readonly fates: Readonly<Record<Fate, number>>;
-}
-
-/** The ring as the API shows it. */
-export interface RingView {
-  readonly fingerprint: string;
-  readonly points: number;
-  readonly peakToMean: number;
-}
-
-/** A listener as the API shows it. */
-export interface ListenerView {
-  /** `address:port`, or `address:port-port`. */
-  readonly listener: string;
-  /** Why it is not open, as a sentence; null: it is. */
-  readonly fault: string | null;
-}
-
-/** A service as the API shows it. */
-export interface ServiceView {
-  readonly service: string;
-  readonly listeners: readonly ListenerView[];
-  /** The settings that were given, by flag. */
-  readonly settings: SettingTexts;
-  readonly servers: Readonly<Record<ServerState, number>>;
-  readonly open: number;
-  readonly accepted: number;
-  readonly fingerprint: string;
-  /** Whether it has left the state and only waits for its last connections. */
-  readonly removing: boolean;
-}
-
-/** A check that was made when somebody asked for it. */
-export interface CheckReport {
-  readonly server: string;
-  /** The check in the form of `--check`, and the `address:port` that it asked. */
-  readonly check: string;
-  readonly asked: string;
-  readonly steps: readonly CheckStep[];
-  readonly verdict: "passed" | "asks to be drained" | "failed";
-  /** Why it failed, as a clause; null if it did not. */
-  readonly reason: string | null;
-  readonly durationMs: number;
-}
+import { tableOf, transitionTo } from "./transitions.ts";
+import type { CheckReport, ConnectFailure, RingView, ServerView, ServiceView } from "./views.ts";
 
 /** What a service needs of the balancer that it is part of. */
 export interface ServiceHost {
@@ -138,8 +64,8 @@ export interface PrepareOptions {
   /** How long connections of removed servers have. */
   readonly drainMs: number;
   /**
-   * Present at the start: a listener that cannot be opened is kept with its fault, and authorities are loaded already. What is known
-   * of servers, by name.
+   * Present at the start: a listener that cannot be opened is kept with its fault, and authorities are loaded already. What is
+   * known of servers, by name.
    */
   readonly start?: { readonly known: ReadonlyMap<string, KnownCondition> };
 }
@@ -175,16 +101,6 @@ interface Present {
   readonly listening: readonly Listening[];
   readonly published: EngineService;
 }
-
-/** The load of a service that nobody uses. */
-const NO_LOAD: Load = {
-  open: 0,
-  unavailableWeight: 0,
-  tiersInUse: 0,
-  turns: newTurns(),
-  openOf: () => 0,
-  availabilityOf: () => AVAILABILITY.full,
-};
 
 const log = logger("pool");
 
@@ -325,9 +241,17 @@ export class Service implements Disposable {
 
   /** Every server: those of the pool by name, then those that are being removed. */
   list(): ServerView[] {
-    const { table, pool } = this.#now;
-    const inPool = table.servers.map(({ name }) => pool.get(name)!);
-    return [...inPool, ...this.#removals.servers()].map((server) => this.#view(server));
+    return this.#servers().map((server) => this.#view(server));
+  }
+
+  /** The same servers for the metrics, without their shares, which take long where there are many services. */
+  measured(): Pick<ServerView, "server" | "slot" | "state" | "weight">[] {
+    return this.#servers().map(({ name, slot, weight }) => ({
+      server: name,
+      slot,
+      weight,
+      state: this.#admission.conditionOf(slot).state,
+    }));
   }
 
   /** One server, of the pool or being removed. Throws `unknown` if there is none with this name. */
@@ -345,7 +269,7 @@ export class Service implements Disposable {
       servers: this.countServers(),
       open: counters.getOfService(this.index, "serviceOpen"),
       accepted: counters.getOfService(this.index, "serviceAccepted"),
-      fingerprint: this.ring().fingerprint,
+      fingerprint: this.fingerprint,
       removing: this.#isLeaving,
     };
   }
@@ -385,6 +309,12 @@ export class Service implements Disposable {
       reason: result.passed ? null : result.reason,
       durationMs: performance.now() - startedMs,
     };
+  }
+
+  /** The fingerprint of the ring. There may be many services: it is had without the other figures. */
+  get fingerprint(): string {
+    const { table } = this.#now;
+    return this.#shown?.table === table ? this.#shown.ring.fingerprint : tableFingerprint(table);
   }
 
   /** The figures of the ring, computed on the first call after a change. */
@@ -428,47 +358,19 @@ export class Service implements Disposable {
   }
 
   /**
-   * What the change to another saved service would do, as `planState` takes it; undefined for no service. `lines`: what differs, in
+   * What the change to another saved service would do, as `planState` takes it; undefined: to none. `lines`: what differs, in
    * words.
    */
   transitionTo(after: SavedService | undefined, lines: readonly string[]): ServiceTransition {
-    const config = after === undefined ? this.config : parseServiceConfig(after.settings);
-    const { table, pool } = this.#now;
-    let fresh = 0;
-    const servers = (after?.servers ?? []).map((server) =>
-      makePoolServer(server, config, pool.get(server.server)?.slot ?? newSlot(fresh++))
-    );
-    const change = after === undefined ? "removed" : "changed";
-    return {
-      service: this.name,
-      change,
-      lines,
-      transition: this.#transition(table, tableOf(table, servers, config), servers, config),
-    };
-  }
-
-  #transition(before: RoutingTable, after: RoutingTable, servers: readonly PoolServer[], config: ServiceConfig): TransitionRequest {
-    return {
-      before,
-      after,
-      drained: new Set(servers.filter(({ draining }) => draining).map(({ slot }) => slot)),
-      policyBefore: this.config,
-      policyAfter: config,
-      tierRules: config,
+    const { table, pool, config } = this.#now;
+    return transitionTo(after, lines, {
+      name: this.name,
+      table,
+      config,
+      slotOf: (name) => pool.get(name)?.slot,
       load: this.#load,
       connections: this.#connections(),
-    };
-  }
-
-  /** The same for a service that there is not yet. */
-  static transitionOfNew({ name, settings, servers: saved }: SavedService, lines: readonly string[]): ServiceTransition {
-    const config = parseServiceConfig(settings);
-    const servers = saved.map((server, index) => makePoolServer(server, config, newSlot(index)));
-    const before = emptyTable(config.key, config.loadBound, config.policy);
-    const drained = new Set(servers.filter(({ draining }) => draining).map(({ slot }) => slot));
-    const rules = { policyBefore: config, policyAfter: config, tierRules: config };
-    const transition = { before, after: tableOf(before, servers, config), drained, ...rules, load: NO_LOAD, connections: [] };
-    return { service: name, change: "added", lines, transition };
+    });
   }
 
   /** Explains which server this client would get now. Throws a `usage` error if the text is not the address of a client. */
@@ -527,7 +429,7 @@ export class Service implements Disposable {
     const listening = this.#now.listening.map((one) => {
       if (one.fault === null) return one;
       const again = listeners.tryToOpen(one.saved, service);
-      listeners.adopt(again.indexes, this.name);
+      listeners.adopt(again, service);
       if (again.fault === null) opened.push(again.saved);
       return again;
     });
@@ -583,9 +485,9 @@ export class Service implements Disposable {
     if (start !== undefined) this.#admission.chooseTiers(); // not by the order in which the servers have entered
     // Before the engine has the table: it reports an empty server only once, possibly before every thread has the table.
     for (const server of removedFrom(before.pool, next.pool)) this.#removals.begin(server);
-    const [old, kept] = [before, next].map(({ listening }) => listening.flatMap(({ indexes }) => indexes));
-    this.#host.listeners.adopt(kept, this.name);
-    this.#host.listeners.withdraw(old.filter((index) => !kept.includes(index)), this.index);
+    const { listeners } = this.#host;
+    listeners.withdraw(before.listening.flatMap(({ indexes }) => indexes), this.index);
+    for (const listening of next.listening) listeners.adopt(listening, { index: this.index, name: this.name, config: next.config });
   }
 
   #finish(before: Present, next: Present, { drainMs }: PrepareOptions): void {
@@ -662,7 +564,7 @@ export class Service implements Disposable {
       // One that had a fault before is no reason to refuse a change of something else.
       const mayFail = start !== undefined || old !== undefined;
       const listening = mayFail ? all.tryToOpen(saved, service) : all.open(saved, service);
-      undo.push(() => all.discard(listening.indexes));
+      undo.push(() => all.discard(listening));
       return listening;
     });
   }
@@ -721,6 +623,12 @@ export class Service implements Disposable {
     this.#host.slots.give(slot);
   }
 
+  /** Those of the pool by name, then those that are being removed. */
+  #servers(): PoolServer[] {
+    const { table, pool } = this.#now;
+    return [...table.servers.map(({ name }) => pool.get(name)!), ...this.#removals.servers()];
+  }
+
   *#connections(): Generator<OpenConnection, void, undefined> {
     for (const connection of this.#host.engine().connections()) if (connection.service === this.index) yield connection;
   }
@@ -770,10 +678,6 @@ function nextTableOf({ table, pool: before, config: old }: Present, pool: Pool, 
   return tableOf(table, [...pool.values()], config);
 }
 
-function tableOf(table: RoutingTable, servers: readonly PoolServer[], { key, loadBound, policy }: ServiceConfig): RoutingTable {
-  return nextTable({ ...table, key, loadBound, policy }, servers);
-}
-
 /** What `checkConfig` checks, to compare: what did not change must not fail with an address that is gone. */
 function ofEngine({ sources, transparent }: ServiceConfig): string {
   return JSON.stringify([sources, transparent]);
@@ -798,19 +702,4 @@ function refuseLoop(server: Address, listener: Address, ownIps: readonly string[
 /** Whether two saved servers are the same. */
 function isEqual(a: SavedServer, b: SavedServer | undefined): boolean {
   return a === b || JSON.stringify(a) === JSON.stringify(b);
-}
-
-/** Logs which tiers are in use from now on. */
-function logTiers({ low, high }: TierRange, usable: readonly number[]): void {
-  const servers = usable.slice(low, high + 1).reduce((sum, count) => sum + count, 0);
-  const tiers = low === high ? `tier ${low}` : `tiers ${low} to ${high}`;
-  const message = "New clients now use {tiers}, which have {servers} usable servers";
-  log[low === 0 && high === 0 ? "info" : "warning"](message, { tiers, servers });
-}
-
-/** Logs a change of state by health. */
-function logCondition(server: string, { state, reason }: ServerCondition): void {
-  if (state === "up") log.info("Server {server} is up again", { server });
-  else if (state === "draining") log.info("Server {server} is draining: {reason}", { server, reason });
-  else log.warn("Server {server} is {state}: {reason}", { server, state, reason });
 }

@@ -589,7 +589,7 @@ export const ROUTES = {
     method: "delete",
     path: "/v1/servers/{server}",
     summary: "Remove a server: no new clients, and the drain time for its open connections",
-    request: { params: pathParameters, query: z.strictObject({ ...ofService, drain: duration("Drain time", DEFAULT_DRAIN_MS) }) },
+    request: { params: pathParameters, query: z.strictObject({ drain: duration("Drain time", DEFAULT_DRAIN_MS), ...ofService }) },
     responses: { 200: json(Removal, "The last connection has ended"), ...failures, ...unknown },
   },
   checkServer: {

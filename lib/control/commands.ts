@@ -483,8 +483,8 @@ export const COMMANDS = {
     group: "Declared file",
     summary: "Change to what a declared file says",
     description:
-      "Shows what would change, and what that does to clients and open connections, asks, and changes everything as one generation " +
-      "or nothing. What the file does not mention stays, unless --prune is given. FILE - is standard input.",
+      "Shows what would change, and what that does to clients and open connections, asks, and changes everything as one " +
+      "generation or nothing. What the file does not mention stays, unless --prune is given. FILE - is standard input.",
     examples: ["balancerctl apply balancer.yaml --plan", "balancerctl apply balancer.yaml --prune --yes"],
     reads: true,
     arguments: ["file"],
@@ -697,7 +697,9 @@ async function remove(input: CommandInput, { client, say, show, takeInterrupts }
     return `Server ${server}: ${movedAway - movedBefore} moved, ${open} left, ${leftS} s to go (Ctrl-C stops watching)`;
   };
   const why = `server ${server} has up to ${drain} for its open connections; balancerctl list shows it`;
-  const waiting = `Server ${server} gets no more clients; waiting up to ${drain} for its open connections`;
+  const waiting = drainMs === 0
+    ? `Server ${server} gets no more clients; resetting those of its open connections that cannot move`
+    : `Server ${server} gets no more clients; waiting up to ${drain} for its open connections`;
   return await watched(client.remove(server, drain, drainMs), { show, say, describe, waiting, interrupted: takeInterrupts(), why });
 }
 

@@ -144,8 +144,8 @@ function measure(service: Service): MeasuredService {
   return {
     name: service.name,
     index: service.index,
-    fingerprint: service.ring().fingerprint,
-    servers: service.list().map(({ server, slot, state, weight }) => ({
+    fingerprint: service.fingerprint,
+    servers: service.measured().map(({ server, slot, state, weight }) => ({
       name: server,
       slot,
       state,

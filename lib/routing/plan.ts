@@ -179,8 +179,8 @@ function changedServers(servers: readonly TableServer[], change: PoolChange): Ta
 }
 
 /**
- * The rings of the servers that are in use and not drained: the clients of a drained one get the servers that its removal would give
- * them.
+ * The rings of the servers that are in use and not drained: the clients of a drained one get the servers that its removal would
+ * give them.
  */
 function ringsOf(transition: Transition): Rings {
   const { before, after, drained, load } = transition;

@@ -7,16 +7,16 @@ import { formatAddress, parseAddress } from "./address.ts";
 import { LIMITS } from "./config.ts";
 import {
   DAEMON_ROWS,
-  type DeclaredListener,
   type DeclaredServer,
   type DeclaredService,
   type DeclaredState,
-  parseListener,
   SERVER_ROWS,
   SERVICE_ROWS,
   type SettingRow,
   wordsOf,
 } from "./declared_state.ts";
+import { parseListenerText } from "./listener_text.ts";
+import type { SavedListener } from "./saved_state.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import { failWith, OperatorError } from "./errors.ts";
 import { isAbsolute, parseName } from "./paths.ts";
@@ -247,12 +247,12 @@ class Reader {
     );
   }
 
-  #listenersOf(node: YamlNode): Placed<DeclaredListener>[] {
+  #listenersOf(node: YamlNode): Placed<SavedListener>[] {
     const nodes = node.kind === "list" ? node.items : [node];
     return nodes.flatMap((node) => {
       const text = this.#textOf(node, '"listen"', "an address and a port, such as 0.0.0.0:80, or a list of them");
       if (text === undefined) return [];
-      const value = this.#try(node.place, text, () => parseListener(text));
+      const value = this.#try(node.place, text, () => parseListenerText(text, 1));
       return value === undefined ? [] : [{ value, place: node.place }];
     });
   }

@@ -1,20 +1,12 @@
 /**
  * What a balancer should be, as a declared file says it and as the state file keeps it: services by name, with their listeners,
- * settings and servers, and the settings of the daemon. Types, the forms of listeners and settings as text, and what holds where
- * nothing is said. Who reads and writes files: `declared_file.ts`, `declared_text.ts`.
+ * settings and servers, and the settings of the daemon. Types, the forms of settings as text, and what holds where nothing is
+ * said. Who reads and writes files: `declared_file.ts`, `declared_text.ts`.
  */
 
-import { formatAddress, parseAddress, parseHost, parsePort } from "./address.ts";
 import { SETTINGS, type SettingTexts } from "./config.ts";
-import { OperatorError } from "./errors.ts";
+import type { SavedListener } from "./saved_state.ts";
 import { DEFAULT_SERVER_SETTINGS, SERVER_SETTINGS, type ServerSettingName, type ServerSettings } from "./server_settings.ts";
-
-/** Where a service listens: `address` is a canonical host, and the ports are from `port` to `lastPort` (by itself if undefined). */
-export interface DeclaredListener {
-  readonly address: string;
-  readonly port: number;
-  readonly lastPort?: number;
-}
 
 /** A server by its canonical name, and what is said of it. What is undefined is not said. */
 export type DeclaredServer = Partial<ServerSettings> & { readonly server: string; readonly draining?: boolean };
@@ -25,7 +17,7 @@ export type CompleteServer = ServerSettings & { readonly server: string; readonl
 /** A service, and what is said of it. A service of the state file is one, too: there, everything is said. */
 export interface DeclaredService {
   readonly name: string;
-  readonly listeners: readonly DeclaredListener[];
+  readonly listeners: readonly SavedListener[];
   readonly settings: SettingTexts;
   readonly servers: readonly DeclaredServer[];
 }
@@ -88,28 +80,4 @@ export function completeServer({ draining = false, ...said }: DeclaredServer): C
   const { server, ...settings } = said;
   const given = Object.entries(settings).filter(([, value]) => value !== undefined);
   return { ...DEFAULT_SERVER_SETTINGS, ...Object.fromEntries(given), server, draining };
-}
-
-/** The last port of a listener. */
-export function lastPortOf({ port, lastPort = port }: DeclaredListener): number {
-  return lastPort;
-}
-
-/** Reads what `formatListener` writes: `0.0.0.0:80`, `[::]:80`, `0.0.0.0:8000-8009`. Throws a `usage` error. */
-export function parseListener(text: string): DeclaredListener {
-  const [, bracketed, bare, from, to] = text.match(/^(?:\[(.*)\]|([^:]*)):([^:-]*)-([^:-]*)$/) ?? [];
-  if (to === undefined) {
-    const { host, port } = parseAddress(text, "Listener");
-    return { address: host, port };
-  }
-  const [address, port, lastPort] = [parseHost(bracketed ?? bare), parsePort(from), parsePort(to)];
-  if (port > lastPort) throw new OperatorError("usage", `Ports ${from}-${to} run backwards: write ${to}-${from}`);
-  return port === lastPort ? { address, port } : { address, port, lastPort };
-}
-
-/** A listener as text. */
-export function formatListener(listener: DeclaredListener): string {
-  const first = formatAddress({ host: listener.address, port: listener.port });
-  const last = lastPortOf(listener);
-  return last === listener.port ? first : `${first}-${last}`;
 }

@@ -9,11 +9,11 @@ import {
   type DeclaredService,
   type DeclaredState,
   fileText,
-  formatListener,
   SERVER_ROWS,
   SERVICE_ROWS,
   type SettingRow,
 } from "./declared_state.ts";
+import { formatListener } from "./listener_text.ts";
 import type { SettingTexts } from "./config.ts";
 import { DEFAULT_SERVER_SETTINGS } from "./server_settings.ts";
 

@@ -5,11 +5,14 @@ import { LIMITS } from "./config.ts";
 import { OperatorError } from "./errors.ts";
 import type { SavedListener } from "./saved_state.ts";
 
-/** Reads a host and a port or a range of ports. Port 0, any free one, cannot be in a range. Throws a `usage` error. */
-export function parseListener(host: string, ports: string): SavedListener {
+/**
+ * Reads a host and a port or a range of ports. Port 0, any free one, cannot be in a range. Throws a `usage` error; also for
+ * port 0 if `portMin` is 1.
+ */
+export function parseListener(host: string, ports: string, portMin: 0 | 1 = 0): SavedListener {
   const address = parseHost(host);
   const range = ports.match(/^([0-9]+)-([0-9]+)$/);
-  if (range === null) return { address, port: parsePort(ports, 0) };
+  if (range === null) return { address, port: parsePort(ports, portMin) };
   const [port, lastPort] = [parsePort(range[1]), parsePort(range[2])];
   const cannot = `Port range ${JSON.stringify(ports)}`;
   if (lastPort < port) throw new OperatorError("usage", `${cannot} ends before it begins; write ${lastPort}-${port}`);
@@ -21,11 +24,11 @@ export function parseListener(host: string, ports: string): SavedListener {
 }
 
 /** Reads the text of a listener, as `formatListener` writes it. Throws a `usage` error. */
-export function parseListenerText(text: string): SavedListener {
+export function parseListenerText(text: string, portMin: 0 | 1 = 0): SavedListener {
   const colon = text.lastIndexOf(":");
   if (colon < 1) throw new OperatorError("usage", `Listen address ${JSON.stringify(text)} has no port: write it as 0.0.0.0:80`);
   const host = text.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
-  return parseListener(host, text.slice(colon + 1));
+  return parseListener(host, text.slice(colon + 1), portMin);
 }
 
 /** The listener as text. */

@@ -10,18 +10,18 @@ import {
   type CompleteServer,
   completeServer,
   DAEMON_ROWS,
-  type DeclaredListener,
   type DeclaredServer,
   type DeclaredService,
   type DeclaredState,
   fileText,
-  formatListener,
   meansSame,
   SERVER_ROWS,
   SERVICE_ROWS,
   type SettingRow,
 } from "./declared_state.ts";
 import type { SettingTexts } from "./config.ts";
+import { formatListener } from "./listener_text.ts";
+import type { SavedListener } from "./saved_state.ts";
 import { DEFAULT_SERVER_SETTINGS } from "./server_settings.ts";
 
 /** A setting whose text changes. Undefined: none is given, so that the default holds. */
@@ -48,8 +48,8 @@ export interface ChangedService {
   readonly kind: "changed";
   readonly name: string;
   readonly settings: readonly SettingChange[];
-  readonly listenersAdded: readonly DeclaredListener[];
-  readonly listenersRemoved: readonly DeclaredListener[];
+  readonly listenersAdded: readonly SavedListener[];
+  readonly listenersRemoved: readonly SavedListener[];
   readonly servers: readonly ServerDifference[];
 }
 
@@ -99,9 +99,9 @@ export function applyDifference({ services, daemon }: StateDifference, state: De
 }
 
 function changesOf(from: DeclaredService, to: DeclaredService, { prune }: DifferenceOptions): ChangedService {
-  const missingIn = (listeners: readonly DeclaredListener[]) => {
+  const missingIn = (listeners: readonly SavedListener[]) => {
     const names = new Set(listeners.map(formatListener));
-    return (listener: DeclaredListener) => !names.has(formatListener(listener));
+    return (listener: SavedListener) => !names.has(formatListener(listener));
   };
   return {
     kind: "changed",

@@ -5,15 +5,10 @@
 
 import { parseAddress, reaches } from "./address.ts";
 import { LIMITS, parseDaemonConfig, parseServiceConfig, type SettingTexts } from "./config.ts";
-import {
-  completeServer,
-  type DeclaredListener,
-  type DeclaredService,
-  type DeclaredState,
-  formatListener,
-  lastPortOf,
-} from "./declared_state.ts";
+import { completeServer, type DeclaredService, type DeclaredState } from "./declared_state.ts";
 import { OperatorError } from "./errors.ts";
+import { addressesOf, formatListener, overlap } from "./listener_text.ts";
+import type { SavedListener } from "./saved_state.ts";
 
 /** What is wrong, and with what: a service, perhaps one of its listeners or servers (indexes); without a service, the daemon. */
 export interface StateFault {
@@ -69,8 +64,8 @@ function poolFaults(service: DeclaredService): StateFault[] {
 function unreachable(name: string, { listeners }: DeclaredService): string | undefined {
   const server = parseAddress(name);
   for (const listener of listeners) {
-    const { address, port } = listener;
-    const isOwn = server.port >= port && server.port <= lastPortOf(listener) &&
+    const { address, port, lastPort = port } = listener;
+    const isOwn = server.port >= port && server.port <= lastPort &&
       reaches(server, { host: address, port: server.port });
     if (isOwn) return `Server ${name} is where the service itself listens (${formatListener(listener)}): choose another port`;
     const fault = roomFault(name, listener);
@@ -79,54 +74,40 @@ function unreachable(name: string, { listeners }: DeclaredService): string | und
 }
 
 /** Why a server has too few ports for a listener, as a sentence; undefined: it has enough. */
-export function roomFault(server: string, listener: DeclaredListener): string | undefined {
-  const last = parseAddress(server).port + lastPortOf(listener) - listener.port;
+export function roomFault(server: string, listener: SavedListener): string | undefined {
+  const last = parseAddress(server).port + (listener.lastPort ?? listener.port) - listener.port;
   if (last <= 65_535) return undefined;
   return `Server ${server} would need ports up to ${last} for listener ${formatListener(listener)}: use lower ones`;
 }
 
 /** Listeners that would be in each other's way. */
 function listenerFaults(services: readonly DeclaredService[]): StateFault[] {
-  const byPort = new Map<number, { readonly listener: DeclaredListener; readonly service: string }[]>();
+  const byPort = new Map<number, { readonly listener: SavedListener; readonly service: string }[]>();
   const faults: StateFault[] = [];
   for (const { name, listeners } of services) {
     for (const [index, listener] of listeners.entries()) {
-      const other = conflictOf(listener, byPort);
+      const ports = addressesOf(listener).map(({ port }) => port);
+      // Services that have the very same address share it: their clients are told apart by name.
+      const isShared = (other: { readonly listener: SavedListener; readonly service: string }) =>
+        other.service !== name && formatListener(other.listener) === formatListener(listener);
+      const other = ports.flatMap((port) => byPort.get(port) ?? [])
+        .find((other) => overlap(other.listener, listener) && !isShared(other));
       if (other !== undefined) {
         const whose = other.service === name ? "this service" : `service "${other.service}"`;
         const sentence = `Listener ${formatListener(listener)} is in the way of ${formatListener(other.listener)} of ${whose}: ` +
           "they share a port";
         faults.push({ service: name, listener: index, sentence });
       }
-      for (let port = listener.port; port <= lastPortOf(listener); port++) {
-        const own = { listener, service: name };
-        if (!byPort.get(port)?.push(own)) byPort.set(port, [own]);
-      }
+      const own = { listener, service: name };
+      for (const port of ports) if (!byPort.get(port)?.push(own)) byPort.set(port, [own]);
     }
   }
   return faults;
 }
 
-function conflictOf<T extends { readonly listener: DeclaredListener }>(
-  listener: DeclaredListener,
-  byPort: ReadonlyMap<number, readonly T[]>,
-): T | undefined {
-  for (let port = listener.port; port <= lastPortOf(listener); port++) {
-    const other = byPort.get(port)?.find(({ listener: { address } }) => overlaps(address, listener.address));
-    if (other !== undefined) return other;
-  }
-}
-
-/** Whether two sockets with these addresses and one port cannot be bound together. `::` takes IPv4 clients, too (ipv6(7)). */
-function overlaps(one: string, other: string): boolean {
-  if (one === other || one === "::" || other === "::") return true;
-  if (one !== "0.0.0.0" && other !== "0.0.0.0") return false;
-  return ![one, other].some((address) => address.includes(":"));
-}
-
 function countFaults(services: readonly DeclaredService[]): StateFault[] {
   const listeners = services.flatMap(({ listeners }) => listeners)
-    .reduce((sum, listener) => sum + lastPortOf(listener) - listener.port + 1, 0);
+    .reduce((sum, listener) => sum + (listener.lastPort ?? listener.port) - listener.port + 1, 0);
   const counts: readonly [what: string, count: number, max: number][] = [
     ["services", services.length, LIMITS.servicesMax],
     ["servers", services.reduce((sum, { servers }) => sum + servers.length, 0), LIMITS.serversMax],

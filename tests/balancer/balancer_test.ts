@@ -14,7 +14,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { type Address, formatAddress, parseAddress } from "../../lib/values/address.ts";
-import type { ServerView } from "../../lib/balancer/service.ts";
+import type { ServerView } from "../../lib/balancer/views.ts";
 import { LIMITS } from "../../lib/values/config.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";

@@ -80,7 +80,7 @@ Deno.test("a file that 0.1.0 wrote is of the service default, and one service al
   const known = new Map([["default", new Map([["10.0.0.1:80", SERVERS.get("10.0.0.1:80")!]])]]);
   assertEquals(await loadStandings(folder.file, CONFIG, NOW), { known });
   await saveStandings(folder.file, known, ago(2000));
-  assertEquals(await Deno.readTextFile(folder.file), OLD);
+  assertEquals(JSON.parse(await Deno.readTextFile(folder.file)), JSON.parse(OLD));
 });
 
 Deno.test("what is known of a service is believed by its own settings, and of a service that is gone not at all", async () => {

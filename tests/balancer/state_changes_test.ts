@@ -22,7 +22,7 @@ import {
 function service(name: string, listeners: string[], servers: string[] = []): SavedService {
   return {
     name,
-    listeners: listeners.map(parseListenerText),
+    listeners: listeners.map((text) => parseListenerText(text)),
     settings: {},
     servers: servers.map((server) => ({ server, weight: 1, connectionsMax: null })),
   };

@@ -1,5 +1,5 @@
-// An engine serves several services: each has listeners, a table, settings, limits and lists of its own. All of it changes while the
-// engine runs, without a client being lost.
+// An engine serves several services: each has listeners, a table, settings, limits and lists of its own. All of it changes while
+// the engine runs, without a client being lost.
 
 import { assert, assertEquals } from "@std/assert";
 import type { Engine, EngineKind, EngineService, Listener, ServiceEngineConfig, ServiceListener } from "../../lib/engine/engine.ts";

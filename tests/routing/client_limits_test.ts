@@ -102,7 +102,7 @@ for (const [ip, connections, prefix] of KEYS) {
   });
 }
 
-Deno.test("An IPv4 address that is mapped into IPv6 has the key of the IPv4 address; other addresses, rules and services have others", () => {
+Deno.test("An IPv4 address mapped into IPv6 has the key of that address; other addresses, rules and services have others", () => {
   const rules = countRulesOf(limits("1/32,128", "1/1s/24,128"));
   const keyOf = (address: ClientAddress, rule = 0, service = 0) => {
     const key = new Int32Array(COUNT_KEY_WORDS);

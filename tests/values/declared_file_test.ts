@@ -150,10 +150,12 @@ const FAULTY: readonly [what: string, text: string, faults: readonly (string | R
   ]],
   // listeners
   ["a listener without a port", "services:\n  a: {listen: localhost}", [
-    '2:15: Listener "localhost" is not of the form address:port',
+    '2:15: Listen address "localhost" has no port: write it as 0.0.0.0:80',
   ]],
   ["a listener on any port", "services:\n  a: {listen: localhost:0}", ['2:15: Port "0" is not a whole number from 1 to 65535']],
-  ["a range that runs backwards", "services:\n  a: {listen: 0.0.0.0:90-80}", ["2:15: Ports 90-80 run backwards: write 80-90"]],
+  ["a range that runs backwards", "services:\n  a: {listen: 0.0.0.0:90-80}", [
+    '2:15: Port range "90-80" ends before it begins; write 80-90',
+  ]],
   ["a range beyond all ports", "services:\n  a: {listen: 0.0.0.0:65000-70000}", [/^2:15: Port "70000"/]],
   ["a listener twice", "services:\n  a:\n    listen: [b:1, b:1]", [
     "3:19: Listener b:1 is in the way of b:1 of this service: they share a port",
@@ -292,8 +294,9 @@ Deno.test("limits on numbers hold over all services", async () => {
   ]);
   const heavy = formatDeclared({ services: [pool("a", 1, 129, 256)], daemon: {} });
   assertEquals(await faultsOf(heavy), ['2:3: The weights of service "a" add up to 33024, and the limit is 32768']);
-  const wide = 'services:\n  a: {listen: "0.0.0.0:1-5000"}';
-  assertEquals(await faultsOf(wide), ["1:1: There are 5000 listeners (one for each port), and the limit is 4096"]);
+  const ranges = Array.from({ length: 5 }, (_, i) => `0.0.0.0:${i * 1024 + 1}-${(i + 1) * 1024}`);
+  const wide = `services:\n  a: {listen: [${ranges.join(", ")}]}`;
+  assertEquals(await faultsOf(wide), ["1:1: There are 5120 listeners (one for each port), and the limit is 4096"]);
   const services = Array.from({ length: LIMITS.servicesMax + 1 }, (_, i) => pool(`s${i}`, 1 + i, 0, 1));
   assertEquals(await faultsOf(formatDeclared({ services, daemon: {} })), ["1:1: There are 1025 services, and the limit is 1024"]);
 });

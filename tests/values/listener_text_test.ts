@@ -52,7 +52,7 @@ const OVERLAPS: readonly [a: string, b: string, doOverlap: boolean][] = [
 ];
 for (const [a, b, doOverlap] of OVERLAPS) {
   Deno.test(`${a} and ${b} ${doOverlap ? "have a port in common" : "do not meet"}`, () => {
-    const [one, other] = [a, b].map(parseListenerText);
+    const [one, other] = [a, b].map((text) => parseListenerText(text));
     assertEquals([overlap(one, other), overlap(other, one)], [doOverlap, doOverlap]);
   });
 }

@@ -3,7 +3,8 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { parseDaemonConfig, parseServiceConfig } from "../../lib/values/config.ts";
-import { completeServer, type DeclaredState, formatListener } from "../../lib/values/declared_state.ts";
+import { completeServer, type DeclaredState } from "../../lib/values/declared_state.ts";
+import { formatListener } from "../../lib/values/listener_text.ts";
 import { applyDifference, differenceOf, formatDifference, isSame } from "../../lib/values/state_difference.ts";
 import { validState } from "./declared_states.ts";
 
