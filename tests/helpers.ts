@@ -385,7 +385,8 @@ export function assertFatesAddUp(counters: Counters): void {
     assertEquals(ended, ofService("serviceAccepted") - ofService("serviceOpen"), `and that of service ${service}`);
     open += ofService("serviceOpen");
   }
-  assertEquals(open, counters.get("open"), "every open connection is a service's");
+  for (let listener = 0; listener < LIMITS.listenersMax; listener++) open += counters.getOfListener(listener, "listenerAwaiting");
+  assertEquals(open, counters.get("open"), "every open connection is a service's, or awaits to be");
 }
 
 /** So many bytes that are not alike from one place to the next, the same for the same seed. */

@@ -41,6 +41,7 @@ import type { ChangeNote, StateStore } from "./state_store.ts";
 import { transitionOfNew } from "./transitions.ts";
 import type { ServerView, ServiceView } from "./views.ts";
 import {
+  requireNames,
   type ServerChange,
   unknownService,
   withChangedServer,
@@ -211,8 +212,7 @@ export class Balancer implements AsyncDisposable {
 
   /** Every service, then those that were removed and wait for their last connections. */
   listServices(): ServiceView[] {
-    const leaving = this.#services.filter((service) => service !== undefined && this.#byName.get(service.name) !== service);
-    return [...this.services(), ...leaving as Service[]].map((service) => service.view());
+    return [...this.services(), ...this.#leaving()].map((service) => service.view());
   }
 
   /**
@@ -316,17 +316,28 @@ export class Balancer implements AsyncDisposable {
   }
 
   /**
-   * Removes a service: it takes no new clients once this is saved; open connections have `drainMs` to finish. Throws `unknown`, and
-   * `conflict` for the last one.
+   * Removes a service: it takes no new clients once this is saved; open connections have `drainMs` to finish. A second call while
+   * they finish sets a new drain time. Returns the number of open connections. Throws `unknown`, and `conflict` for the last one.
    */
-  async removeService(name: string, drainMs: number, who?: string): Promise<void> {
-    await this.#change({
-      what: `remove service ${name}`,
-      who,
-      cannot: `Cannot remove service ${JSON.stringify(name)}`,
-      drainMs,
-      make: (state) => withoutService(state, name),
-    }, () => {});
+  async removeService(name: string, drainMs: number, who?: string): Promise<number> {
+    return await this.#queue(async () => {
+      const leaving = this.#leaving().filter((service) => service.name === name);
+      const present = this.#byName.get(name);
+      const services = present === undefined ? leaving : [present];
+      const open = services.reduce((sum, service) => sum + service.view().open, 0);
+      if (present === undefined && leaving.length > 0) {
+        for (const service of leaving) service.setDrainTimes(drainMs);
+        return open;
+      }
+      await this.#commit({
+        what: `remove service ${name}`,
+        who,
+        cannot: `Cannot remove service ${JSON.stringify(name)}`,
+        drainMs,
+        make: (state) => withoutService(state, name),
+      });
+      return open;
+    });
   }
 
   /** Changes settings of a service. Throws a `usage` error for a bad one. */
@@ -561,7 +572,12 @@ export class Balancer implements AsyncDisposable {
     const logMove = moveLogger(this.#startId);
     const { counters } = this;
     const accessLog = this.#accessLog = target &&
-      new AccessLog({ ...target, startId: this.#startId, places: this.#listeners.places, counters });
+      new AccessLog({
+        ...target,
+        startId: this.#startId,
+        placeOf: (listener, service) => this.#listeners.placeOf(listener, service),
+        counters,
+      });
     this.#engine = engine.create({
       startId: this.#startId,
       publication: this.#publication(),
@@ -592,6 +608,7 @@ export class Balancer implements AsyncDisposable {
 
   /** What the engine serves by. */
   #publication(): Publication {
+    this.#listeners.publish();
     return { services: this.#services.map((service) => service?.published), listeners: this.#listeners.published };
   }
 
@@ -617,6 +634,7 @@ export class Balancer implements AsyncDisposable {
 
   async #commit({ make, cannot, drainMs = DEFAULT_DRAIN_MS, what, who, moved, onAdopted }: Change): Promise<void> {
     const wanted = make(this.#state);
+    requireNames(wanted);
     const steps: ServiceStep[] = [];
     try {
       await this.#prepareAll(wanted, { cannot, drainMs }, steps);
@@ -656,16 +674,14 @@ export class Balancer implements AsyncDisposable {
   async #prepareNew(saved: SavedService, options: PrepareOptions): Promise<ServiceStep> {
     const index = this.#services.includes(undefined) ? this.#services.indexOf(undefined) : this.#services.length;
     if (index >= LIMITS.servicesMax) {
-      const why =
-        `the balancer is at its limit of ${LIMITS.servicesMax} services, and those that were removed count as well until ` +
-        "their last connections have gone; try again then";
+      const why = "services that were removed still have connections, and count up to the limit of " +
+        `${LIMITS.servicesMax} services; end them with balancerctl service remove NAME --drain 0`;
       throw new OperatorError("conflict", `${options.cannot}: ${why}`);
     }
     this.counters.clearService(index);
-    const service = await Service.make(this.#host, index, saved.name, saved.settings);
+    const service = await Service.make(this.#host, index, saved.name);
     this.#services[index] = service;
     try {
-      if (options.start === undefined) this.#host.checkConfig(service.config);
       return { service, step: await service.prepare(saved, options) };
     } catch (error) {
       this.#forget(service);
@@ -693,12 +709,16 @@ export class Balancer implements AsyncDisposable {
     this.#services[service.index] = undefined;
   }
 
+  /** The services that were removed and wait for their last connections. */
+  #leaving(): Service[] {
+    return this.#services.filter((service) => service !== undefined).filter(({ isLeaving }) => isLeaving);
+  }
+
   /** Forgets services that have left once their last connection has ended. */
   #watchLeaving(): void {
-    const leaving = () => this.#services.filter((service) => service?.isLeaving === true) as Service[];
-    if (this.#goneTimer !== undefined || leaving().length === 0) return;
+    if (this.#goneTimer !== undefined || this.#leaving().length === 0) return;
     this.#goneTimer = setInterval(() => {
-      const gone = leaving().filter(({ isGone }) => isGone);
+      const gone = this.#leaving().filter(({ isGone }) => isGone);
       if (gone.length > 0) void this.#queue(() => this.#forgetAll(gone)).catch(() => {}); // the balancer is stopping
     }, GONE_MS);
   }
@@ -706,7 +726,7 @@ export class Balancer implements AsyncDisposable {
   async #forgetAll(gone: readonly Service[]): Promise<void> {
     for (const service of gone) if (this.#services[service.index] === service) this.#forget(service);
     await this.#engine!.update(this.#publication());
-    if (this.#services.some((service) => service?.isLeaving === true)) return;
+    if (this.#leaving().length > 0) return;
     clearInterval(this.#goneTimer);
     this.#goneTimer = undefined;
   }

@@ -10,6 +10,7 @@ import type { SettingTexts } from "../values/config.ts";
 import { applyDifference, differenceOf, isSame, type StateDifference } from "../values/state_difference.ts";
 import { faultsOfState } from "../values/state_rules.ts";
 import { completeServer } from "../values/declared_state.ts";
+import { requireNames } from "./state_changes.ts";
 import { toSaved } from "./state_file.ts";
 
 /** What applying leads to. */
@@ -41,7 +42,9 @@ export function withDeclared(state: SavedState, declared: DeclaredState, { prune
   requireService(applied.services);
   const [fault] = faultsOfState(applied);
   if (fault !== undefined) throw new OperatorError("conflict", `Cannot apply this: ${fault.sentence}`);
-  return { difference: { ...difference, daemon: [] }, state: { ...state, services: savedServices(state, applied.services) } };
+  const next = { ...state, services: savedServices(state, applied.services) };
+  requireNames(next);
+  return { difference: { ...difference, daemon: [] }, state: next };
 }
 
 /**

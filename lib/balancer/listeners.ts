@@ -8,7 +8,8 @@ import { LIMITS, type ServiceConfig } from "../values/config.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
 import { addressesOf, formatListener } from "../values/listener_text.ts";
 import type { SavedListener } from "../values/saved_state.ts";
-import type { EngineKind, ServiceListener } from "../engine/engine.ts";
+import { compileNameRoutes } from "../routing/name_routes.ts";
+import type { EngineKind, Listener, ServiceListener } from "../engine/engine.ts";
 import type { AccessPlace } from "../observe/access_line.ts";
 
 /** Where a service listens. */
@@ -28,6 +29,14 @@ interface ListeningService {
   readonly config: ServiceConfig;
 }
 
+/** An open port, and the services that have it: several where clients are told apart by the names that they ask for. */
+interface Port {
+  readonly listener: Listener;
+  portOffset: number;
+  /** By index of the service. */
+  readonly services: Map<number, ListeningService>;
+}
+
 /** What listeners need of the engine. */
 interface ListenersOptions {
   readonly listen: EngineKind["listen"];
@@ -39,13 +48,15 @@ interface ListenersOptions {
 
 /** The listeners of a balancer. */
 export class Listeners {
-  /** By index; a hole is free or, before the change is taken over, new. */
-  readonly #listeners: (ServiceListener | undefined)[] = [];
-  /** By index: opened or handed over by a change that is not taken over yet. */
-  readonly #pending = new Map<number, ServiceListener>();
+  /** By index; a hole is free. */
+  readonly #ports: (Port | undefined)[] = [];
+  /** By index: what the engine is to have; a port without a service is not in it. */
+  readonly #published: (ServiceListener | undefined)[] = [];
+  /** Opened for changes that are not taken over yet. */
+  readonly #pending = new Set<Listening>();
   readonly #free: number[] = [];
-  /** By index: the address and the service, kept until the index is used again. */
-  readonly places: AccessPlace[] = [];
+  /** By index, and by index of the service: what the access log says, kept until the index is used again. */
+  readonly #places: Map<number, AccessPlace>[] = [];
   readonly #options: ListenersOptions;
 
   constructor(options: ListenersOptions) {
@@ -54,47 +65,55 @@ export class Listeners {
 
   /** What the engine is to have, as a new array. */
   get published(): readonly (ServiceListener | undefined)[] {
-    return [...this.#listeners];
+    return [...this.#published];
   }
 
   /** The addresses of all listeners. */
   addresses(): Address[] {
-    return this.#listeners.flatMap((one) => one === undefined ? [] : [one.listener.address]);
+    return this.#ports.flatMap((port) => port === undefined ? [] : [port.listener.address]);
   }
 
   /** The open listeners for the metrics. */
   measured(): { readonly index: number; readonly address: string; readonly service: string }[] {
-    return this.#listeners.flatMap((listener, index) => {
-      const { listener: address, service } = this.places[index] ?? {};
-      return listener === undefined ? [] : [{ index, address, service }];
+    return this.#published.flatMap((listener, index) => {
+      if (listener === undefined) return [];
+      const { listener: address, service } = this.placeOf(index, listener.service);
+      return [{ index, address, service }];
     });
+  }
+
+  /** Where a client of this service connected; nobody's where the service of the client was not found. */
+  placeOf(index: number, service: number): AccessPlace {
+    const places = this.#places[index];
+    const known = places.get(service);
+    if (known !== undefined) return known;
+    const [{ listener }] = places.values();
+    places.set(service, { listener, service: "" });
+    return places.get(service)!;
   }
 
   /** The address of the listener with this index, with the real port. */
   addressOf(index: number): Address {
-    return (this.#pending.get(index) ?? this.#listeners[index])!.listener.address;
+    return this.#ports[index]!.listener.address;
   }
 
   /**
-   * Opens all ports of a listener, or none, for a change that is to be taken over. A port that is open already, which another
-   * listener gives up in the same change, is handed over: no client is refused meanwhile. Throws `listenError`, or `conflict` at
-   * the limit.
+   * Opens all ports of a listener, or none, for a change that is to be taken over. A port that is open already is shared: another
+   * service has it as well, or gives it up in the same change, and then no client is refused meanwhile. Throws `listenError`, or
+   * `conflict` at the limit.
    */
   open(saved: SavedListener, service: ListeningService): Listening {
     const indexes: number[] = [];
     try {
-      for (const [portOffset, address] of addressesOf(saved).entries()) {
-        const index = this.#indexOf(address) ?? this.#takeIndex();
-        indexes.push(index);
-        const listener = this.#listeners[index]?.listener ?? this.#options.listen(address, service.config);
-        this.#pending.set(index, { listener, service: service.index, portOffset });
-      }
+      for (const address of addressesOf(saved)) indexes.push(this.#indexOf(address) ?? this.#openPort(address, service));
     } catch (error) {
-      this.discard(indexes);
+      this.#closeUnused(indexes);
       throw error;
     }
     const { port } = this.addressOf(indexes[0]);
-    return { saved: saved.port === 0 ? { ...saved, port } : saved, indexes, fault: null };
+    const listening = { saved: saved.port === 0 ? { ...saved, port } : saved, indexes, fault: null };
+    this.#pending.add(listening);
+    return listening;
   }
 
   /** Like `open`, but an error becomes the fault. */
@@ -108,60 +127,102 @@ export class Listeners {
   }
 
   /** The change that `open` was for is not made. */
-  discard(indexes: readonly number[]): void {
-    for (const index of indexes) {
-      const pending = this.#pending.get(index);
-      this.#pending.delete(index);
-      if (this.#listeners[index] !== undefined) continue; // it was to be handed over
-      pending?.listener[Symbol.dispose]();
-      this.#free.push(index);
+  discard(listening: Listening): void {
+    this.#pending.delete(listening);
+    this.#closeUnused(listening.indexes);
+  }
+
+  /** The change is made: the engine is to have these for the service, by its present settings. */
+  adopt(listening: Listening, service: ListeningService): void {
+    this.#pending.delete(listening);
+    for (const [portOffset, index] of listening.indexes.entries()) {
+      const port = this.#ports[index]!;
+      port.portOffset = portOffset;
+      port.services.set(service.index, service);
     }
   }
 
-  /** The change that `open` was for is made: the engine is to have these. */
-  adopt(indexes: readonly number[], name: string): void {
-    for (const index of indexes) {
-      const pending = this.#pending.get(index);
-      if (pending === undefined) continue; // the service had it before
-      this.#pending.delete(index);
-      this.#listeners[index] = pending;
-      this.places[index] = { listener: formatAddress(pending.listener.address), service: name };
-    }
-  }
-
-  /** Takes listeners out of what the engine is to have, unless they were handed over; the engine closes them. */
+  /** The service has no listener with these indexes any more. */
   withdraw(indexes: readonly number[], service: number): void {
-    for (const index of indexes) {
-      if (this.#pending.has(index) || this.#listeners[index]?.service !== service) continue;
-      this.#listeners[index] = undefined;
-      this.#free.push(index);
+    for (const index of indexes) this.#ports[index]?.services.delete(service);
+  }
+
+  /** Makes what the engine is to have, once all services of a change are adopted; the engine closes what is not in it. */
+  publish(): void {
+    for (const [index, port] of this.#ports.entries()) {
+      if (port === undefined) continue;
+      if (port.services.size === 0 && !this.#isPending(index)) {
+        this.#ports[index] = undefined;
+        this.#published[index] = undefined;
+        this.#free.push(index);
+      } else this.#publishPort(index, port);
     }
   }
 
   /** Closes everything: there is no engine. */
   closeAll(): void {
-    for (const one of [...this.#listeners, ...this.#pending.values()]) one?.listener[Symbol.dispose]();
+    for (const port of this.#ports) port?.listener[Symbol.dispose]();
   }
 
-  /** The index of the open listener with this address. */
+  /** The same object as before unless something differs: engines take over what differs. */
+  #publishPort(index: number, { listener, portOffset, services: all }: Port): void {
+    const services = [...all.values()].toSorted((a, b) => a.index - b.index);
+    if (services.length === 0) return;
+    const address = formatAddress(listener.address);
+    const claims = services.map(({ index, name, config }) => ({
+      service: index,
+      title: name,
+      names: config.serverNames,
+      protocols: config.protocols,
+    }));
+    const key = JSON.stringify([portOffset, claims]);
+    if (this.#published[index] !== undefined && this.#keys[index] === key) return;
+    this.#keys[index] = key;
+    const routes = compileNameRoutes(claims, address) ?? undefined;
+    // For clients whose service is not known yet, the settings of the one that is for everybody hold.
+    const [service] = services.toSorted((a, b) => a.config.serverNames.length - b.config.serverNames.length);
+    this.#published[index] = { listener, service: service.index, routes, portOffset };
+    for (const { index: number, name } of services) this.#places[index].set(number, { listener: address, service: name });
+  }
+
+  /** By index: what the published one was made of. */
+  readonly #keys: string[] = [];
+
+  #isPending(index: number): boolean {
+    return this.#pending.values().some(({ indexes }) => indexes.includes(index));
+  }
+
+  #closeUnused(indexes: readonly number[]): void {
+    for (const index of indexes) {
+      const port = this.#ports[index];
+      if (port === undefined || port.services.size > 0 || this.#published[index] !== undefined || this.#isPending(index)) continue;
+      port.listener[Symbol.dispose]();
+      this.#ports[index] = undefined;
+      this.#free.push(index);
+    }
+  }
+
+  /** The index of the open port with this address. */
   #indexOf(address: Address): number | undefined {
-    const isAt = (other: Address) => other.port === address.port && formatAddress(other) === formatAddress(address);
-    const index = this.#listeners.findIndex((one, index) =>
-      one !== undefined && !this.#pending.has(index) && isAt(one.listener.address)
-    );
-    return address.port === 0 || index < 0 ? undefined : index;
+    if (address.port === 0) return undefined;
+    const text = formatAddress(address);
+    const index = this.#ports.findIndex((port) => port !== undefined && formatAddress(port.listener.address) === text);
+    return index < 0 ? undefined : index;
   }
 
-  #takeIndex(): number {
-    const { isFree, onTaken } = this.#options;
+  #openPort(address: Address, { config }: ListeningService): number {
+    const { isFree, onTaken, listen } = this.#options;
     const at = this.#free.findIndex(isFree);
-    const index = at >= 0 ? this.#free.splice(at, 1)[0] : this.#listeners.length;
+    const index = at >= 0 ? this.#free[at] : this.#ports.length;
     if (index >= LIMITS.listenersMax) {
       const why = `the balancer listens on ${LIMITS.listenersMax} ports, which is the limit; give up another first`;
       throw new OperatorError("conflict", `Cannot listen on one more port: ${why}`);
     }
-    this.#listeners[index] = undefined; // taken
+    const listener = listen(address, config);
+    if (at >= 0) this.#free.splice(at, 1);
     onTaken(index);
+    this.#ports[index] = { listener, portOffset: 0, services: new Map() };
+    this.#places[index] = new Map();
     return index;
   }
 }

@@ -6,7 +6,7 @@
 import { type Address, formatAddress, reaches } from "../values/address.ts";
 import { type CheckCa, formatCheck, formatCheckCa } from "../values/check_spec.ts";
 import { parseClient } from "../values/client_name.ts";
-import { LIMITS, parseServiceConfig, type ServiceConfig, type SettingTexts } from "../values/config.ts";
+import { LIMITS, parseServiceConfig, type ServiceConfig } from "../values/config.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import { OperatorError } from "../values/errors.ts";
 import { countFates } from "../values/fates.ts";
@@ -155,13 +155,13 @@ export class Service implements Disposable {
     });
   }
 
-  /** A service that listens nowhere yet and has no servers, with these settings. Throws a `usage` error for a bad one. */
-  static async make(host: ServiceHost, index: number, name: string, settings: SettingTexts): Promise<Service> {
-    const config = parseServiceConfig(settings);
+  /** A service that listens nowhere yet, has no servers, and has the default settings: all that it is to be is a change. */
+  static async make(host: ServiceHost, index: number, name: string): Promise<Service> {
+    const config = parseServiceConfig();
     const lists = await ListFiles.load(config);
     const table = emptyTable(config.key, config.loadBound, config.policy);
     const published = { table, config, lists: lists.lists };
-    const saved = { name, settings, listeners: [], servers: [] };
+    const saved = { name, settings: {}, listeners: [], servers: [] };
     return new Service(host, index, { saved, config, lists, pool: new Map(), table, listening: [], published });
   }
 
@@ -231,6 +231,10 @@ export class Service implements Disposable {
       adopt: () => {
         this.#isLeaving = true;
         step.adopt();
+      },
+      finish: () => {
+        step.finish();
+        this.setDrainTimes(options.drainMs); // also of servers that were being removed before
       },
     };
   }
@@ -401,6 +405,11 @@ export class Service implements Disposable {
     this.#finishRemoval(slot);
   }
 
+  /** Sets the drain time of all servers that are being removed, from now on. */
+  setDrainTimes(drainMs: number): void {
+    for (const { name } of this.#removals.servers()) this.setDrainTime(this.#removals.get(name)!, drainMs);
+  }
+
   /** A client's connection to the server with this slot has failed. */
   trafficFailed(slot: number, reason: string, kind: TrafficFailure): void {
     this.#failures.set(slot, { at: new Date(), reason });
@@ -420,7 +429,7 @@ export class Service implements Disposable {
     const listening = this.#now.listening.map((one) => {
       if (one.fault === null) return one;
       const again = listeners.tryToOpen(one.saved, service);
-      listeners.adopt(again.indexes, this.name);
+      listeners.adopt(again, service);
       if (again.fault === null) opened.push(again.saved);
       return again;
     });
@@ -444,7 +453,7 @@ export class Service implements Disposable {
   async #prepare(after: SavedService, options: PrepareOptions, undo: (() => void)[]): Promise<Step> {
     const before = this.#now;
     const config = after.settings === before.saved.settings ? before.config : parseServiceConfig(after.settings);
-    if (ofEngine(config) !== ofEngine(before.config)) this.#host.checkConfig(config);
+    if (options.start === undefined && ofEngine(config) !== ofEngine(before.config)) this.#host.checkConfig(config);
     const lists = config === before.config ? before.lists : await ListFiles.load(config);
     const pool = this.#nextPool(after.servers, config, options, undo);
     requireWeights(pool, options.cannot);
@@ -476,9 +485,9 @@ export class Service implements Disposable {
     if (start !== undefined) this.#admission.chooseTiers(); // not by the order in which the servers have entered
     // Before the engine has the table: it reports an empty server only once, possibly before every thread has the table.
     for (const server of removedFrom(before.pool, next.pool)) this.#removals.begin(server);
-    const [old, kept] = [before, next].map(({ listening }) => listening.flatMap(({ indexes }) => indexes));
-    this.#host.listeners.adopt(kept, this.name);
-    this.#host.listeners.withdraw(old.filter((index) => !kept.includes(index)), this.index);
+    const { listeners } = this.#host;
+    listeners.withdraw(before.listening.flatMap(({ indexes }) => indexes), this.index);
+    for (const listening of next.listening) listeners.adopt(listening, { index: this.index, name: this.name, config: next.config });
   }
 
   #finish(before: Present, next: Present, { drainMs }: PrepareOptions): void {
@@ -555,7 +564,7 @@ export class Service implements Disposable {
       // One that had a fault before is no reason to refuse a change of something else.
       const mayFail = start !== undefined || old !== undefined;
       const listening = mayFail ? all.tryToOpen(saved, service) : all.open(saved, service);
-      undo.push(() => all.discard(listening.indexes));
+      undo.push(() => all.discard(listening));
       return listening;
     });
   }

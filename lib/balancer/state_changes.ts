@@ -4,7 +4,8 @@
  */
 
 import { type Address, formatAddress } from "../values/address.ts";
-import { DEFAULT_TEXT, LIMITS, type SettingTexts } from "../values/config.ts";
+import { compileNameRoutes } from "../routing/name_routes.ts";
+import { DEFAULT_TEXT, LIMITS, parseServiceConfig, type SettingTexts } from "../values/config.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import { OperatorError } from "../values/errors.ts";
 import { formatListener, overlap } from "../values/listener_text.ts";
@@ -126,7 +127,9 @@ export function withStart(state: SavedState, listener: SavedListener | undefined
   if (before !== undefined && JSON.stringify(before) === JSON.stringify(service)) return state;
   const without = { ...state, services: state.services.filter((other) => other !== before) };
   requireFreeListeners(without, [listener], `Cannot listen on ${formatListener(listener)}`);
-  return { ...state, generation: state.generation + 1, services: [...without.services, service].toSorted(byName) };
+  const next = { ...state, generation: state.generation + 1, services: [...without.services, service].toSorted(byName) };
+  requireNames(next);
+  return next;
 }
 
 /** Settings over earlier ones. */
@@ -140,6 +143,9 @@ export function withListener(state: SavedState, name: string, listener: SavedLis
   const cannot = `Cannot listen on ${formatListener(listener)}`;
   requireFreeListeners(state, [listener], cannot);
   return withService(state, name, (service) => {
+    if (service.listeners.some((other) => overlap(other, listener))) {
+      throw new OperatorError("conflict", `${cannot}: the service listens there already`);
+    }
     requireRoom(service.servers.map(({ server }) => server), [listener], cannot);
     return { ...service, listeners: [...service.listeners, listener] };
   });
@@ -163,11 +169,38 @@ export function withoutListener(state: SavedState, name: string, listener: Saved
   return withService(state, name, (service) => ({ ...service, listeners: left }));
 }
 
-/** Throws `conflict` if a port of these listeners is one of a service in the state, or of another of them. */
+/**
+ * Throws `conflict` if two services of the state are for the same clients of an address that they share: each must have other names
+ * (--sni) or protocols (--alpn), but for one.
+ */
+export function requireNames({ services }: SavedState): void {
+  const shared = Map.groupBy(
+    services.flatMap((service, index) =>
+      service.listeners.map((listener) => ({ service, index, address: formatListener(listener) }))
+    ),
+    ({ address }) => address,
+  );
+  for (const [address, members] of shared) {
+    if (members.length === 1) continue;
+    compileNameRoutes(
+      members.map(({ service: { name: title, settings }, index }) => {
+        const { serverNames: names, protocols } = parseServiceConfig(settings);
+        return { service: index, title, names, protocols };
+      }),
+      address,
+    );
+  }
+}
+
+/**
+ * Throws `conflict` if a port of these listeners is one of a service in the state, or of another of them. The same address as another
+ * service's is shared with it, and no conflict here.
+ */
 export function requireFreeListeners({ services }: SavedState, listeners: readonly SavedListener[], cannot: string): void {
   const taken = services.flatMap(({ name, listeners }) => listeners.map((listener) => ({ name, listener })));
   for (const [index, wanted] of listeners.entries()) {
-    const other = taken.find(({ listener }) => overlap(listener, wanted));
+    const isOther = (listener: SavedListener) => formatListener(listener) !== formatListener(wanted);
+    const other = taken.find(({ listener }) => overlap(listener, wanted) && isOther(listener));
     const twice = listeners.slice(0, index).find((listener) => overlap(listener, wanted));
     const who = other === undefined ? "another address of the same service" : `service ${JSON.stringify(other.name)}`;
     const where = other?.listener ?? twice;

@@ -8,7 +8,7 @@
 import * as z from "zod/mini";
 import en from "zod/v4/locales/en.js";
 import { formatAddress, parseAddress, parseHost } from "../values/address.ts";
-import { parseListenerText } from "../values/listener_text.ts";
+import { parseListener, parseListenerText } from "../values/listener_text.ts";
 import { parseServiceName } from "../values/paths.ts";
 import { listOr } from "../values/choice.ts";
 import { CHECK_STEPS } from "../health/check_steps.ts";
@@ -163,7 +163,12 @@ const listener = z.strictObject({
   address: parsed(parseHost, "An IP address or a host name; 0.0.0.0 or :: for all addresses", "0.0.0.0"),
   port: whole(0, 65535).check(z.describe("0 for any free port")),
   lastPort: z.optional(whole(1, 65535).check(z.describe("Last port of a range that begins with port"))),
-});
+}).check(z.superRefine(({ address, port, lastPort }, context) => {
+  if (lastPort === undefined) return;
+  const ports = `${port}-${lastPort}`;
+  const fault = faultOfText((text) => (parseListener(address, text), text), ports);
+  if (fault !== undefined) context.addIssue({ code: "custom", message: fault, input: ports });
+}));
 const settingTexts = z.record(z.string().check(z.maxLength(100)), z.string().check(z.maxLength(LONG_TEXT_MAX)))
   .check(
     z.meta({ description: "Settings by the names of their flags, as on the command line", example: { redistribute: "idle" } }),

@@ -39,6 +39,7 @@ import { ControlClient } from "./client.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
 import {
   describeSettings,
+  listenerFaults,
   percent,
   plural,
   printCheck,
@@ -179,10 +180,11 @@ export const COMMANDS = {
     mayLackArguments: true,
     options: [...Object.values(SETTINGS), NO_STATE],
     act: start,
-    print: ({ name, address, pid, warnings, servers, stateFile }) => {
+    print: ({ name, address, pid, warnings, servers, stateFile, services }) => {
       const count = Object.values(servers).reduce((sum, count) => sum + count, 0); // a restored server may be draining
       return [
         ...warnings,
+        ...services.flatMap(listenerFaults),
         `Balancer ${JSON.stringify(name)} listens on ${address} (pid ${pid}) with ${plural(count, "server")}`,
         ...(stateFile === null ? ["Its pool is not kept (--no-state): after a restart it is empty"] : []),
         ...(count === 0 ? ["Add one with balancerctl add <inet_address> <inet_port>"] : []),
@@ -296,7 +298,8 @@ export const COMMANDS = {
   "service remove": command({
     group: "Services",
     summary: "Remove a service with its pool",
-    description: "Its addresses take no more clients at once. Open connections have until the end of the drain time to finish.",
+    description: "Its addresses take no more clients at once. Open connections have until the end of the drain time to finish; " +
+      "given again meanwhile, it sets another drain time.",
     arguments: ["name"],
     options: [{
       flag: "drain",
@@ -335,7 +338,7 @@ export const COMMANDS = {
   "service listen": command({
     group: "Services",
     summary: "Add an address to a service",
-    examples: ["balancerctl service listen web :: 80"],
+    examples: ["balancerctl service listen web 0.0.0.0 8080"],
     arguments: ["name", ...SERVER],
     act: ({ arguments: [service, host, ports] }, { client }) =>
       client.listen(parseServiceName(service), parseListener(host, ports)),

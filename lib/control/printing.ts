@@ -137,6 +137,7 @@ export function printStatePlan({ services, totals }: StatePlan, style: Style = P
   const changed = services.filter(({ change }) => change !== "unchanged");
   const counts = Object.entries(totals.services).filter(([, count]) => count > 0).map(([change, count]) => `${count} ${change}`);
   const servers = Object.entries(totals.servers).filter(([, count]) => count > 0).map(([change, count]) => `${count} ${change}`);
+  if (services.length === 0) return "Nothing changes";
   const summary = `Services: ${counts.join(", ") || "none"}; servers: ${servers.join(", ") || "none differs"}`;
   if (changed.length === 0) return `Nothing changes\n${summary}`;
   const affected = totals.connections.reduce((sum, { count }) => sum + count, 0);
@@ -260,8 +261,8 @@ const CLIENT_SIDES: readonly Side[] = ["left", "right", "right", "right", "right
 export function printClients(answer: Answers["clients"], style: Style = PLAIN): string {
   const { counted, dryRun, windowMs, tracked, untracked, clients } = answer;
   if (!counted) {
-    return "Clients are not counted: start the balancer with --client-connections or --client-rate; " +
-      "with --limits-dry-run it counts and refuses nobody";
+    return "Clients are not counted: balancerctl service set with --client-connections or --client-rate counts them; " +
+      "with --limits-dry-run as well, nobody is refused";
   }
   const isMixed = new Set(clients.map(({ limit }) => limit)).size > 1;
   const arrived = `NEW/${formatDuration(windowMs)}`;
@@ -321,7 +322,7 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
     ["Log", status.logFile ?? "standard error"],
     ["Access log", status.accessLog === STANDARD_OUTPUT ? "standard output" : status.accessLog ?? "off"],
     ...(status.http === null ? [] : [["HTTP", `http://${status.http}/metrics, /live and /ready`]]),
-    ...status.warnings.map((warning) => ["Warning", warning]),
+    ...[...status.warnings, ...services.flatMap(listenerFaults)].map((warning) => ["Warning", warning]),
   ];
   return indent(alignColumns(rows.map(([name, text]) => [style.heading(name), text]))).join("\n");
 }
@@ -339,11 +340,12 @@ export function printServices({ services }: Answers["services"], style: Style = 
   ]);
   return [
     ...alignColumns([heading, ...rows], ["left", "left", "left", "right", "right", "left"]),
-    ...services.flatMap(faultsOf).map((fault) => style.bad(fault)),
+    ...services.flatMap(listenerFaults).map((fault) => style.bad(fault)),
   ].join("\n");
 }
 
-function faultsOf({ service, listeners }: Answers["service"]): string[] {
+/** Where a service should listen and does not, in sentences. */
+export function listenerFaults({ service, listeners }: Answers["service"]): string[] {
   return listeners.flatMap(({ fault }) => fault === null ? [] : [`Service ${service}: ${fault}; it is tried again`]);
 }
 
@@ -402,9 +404,12 @@ function daemonSettings({ settings }: Answers["status"]): Record<string, string>
 }
 
 /** A service in the status, where there are several. */
-function serviceRow({ service, listeners, servers, open, settings }: Answers["service"]): [string, string] {
+function serviceRow({ service, listeners, servers, open, settings, removing }: Answers["service"]): [string, string] {
   const where = listeners.map(({ listener }) => listener).join(", ") || "no address";
-  return [`Service ${service}`, `${where}; ${describeStates(servers)}; ${open} open; ${describeSettings(settings)}`];
+  return [
+    `Service ${service}${removing ? " (removing)" : ""}`,
+    `${where}; ${describeStates(servers)}; ${open} open; ${describeSettings(settings)}`,
+  ];
 }
 
 /** `1 server`, `2 servers`. */

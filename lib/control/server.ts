@@ -201,11 +201,10 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
     getService: ({ params: { service } }) => view(balancer.service(service).view()),
     changeService: async ({ params: { service }, body: { settings } }, who) =>
       view(await balancer.setService(service, requireServiceSettings(settings), who)),
-    removeService: async ({ params: { service }, query: { drain = DEFAULT_DRAIN_MS } }, who) => {
-      const { open } = balancer.service(service).view();
-      await balancer.removeService(service, drain, who);
-      return { service, open };
-    },
+    removeService: async ({ params: { service }, query: { drain = DEFAULT_DRAIN_MS } }, who) => ({
+      service,
+      open: await balancer.removeService(service, drain, who),
+    }),
     addListener: async ({ params: { service }, body }, who) => view(await balancer.listen(service, body, who)),
     removeListener: async ({ params: { service, listener } }, who) => view(await balancer.unlisten(service, listener, who)),
     getState: () => ({ ...viewState(balancer.state), daemon: facts.daemon }),

@@ -10,6 +10,7 @@ import type { Counters } from "../observe/counters.ts";
 import type { TrafficFailure } from "../routing/early_loss.ts";
 import type { RedistributionPolicy } from "../routing/redistribution.ts";
 import type { ClientLists, Refusal } from "../routing/client_limits.ts";
+import type { NameRoutes } from "../routing/name_routes.ts";
 import type { RoutingTable } from "../routing/routing_table.ts";
 import type { AvailabilityTable } from "../routing/availability.ts";
 import type { Ability } from "./abilities.ts";
@@ -60,6 +61,7 @@ export type ServiceEngineConfig =
     | "deferAcceptMs"
     | "acceptProxy"
     | "proxyTimeoutMs"
+    | "helloTimeoutMs"
     | "sources"
     | "transparent"
     | "userTimeoutMs"
@@ -75,11 +77,16 @@ export interface EngineService {
   readonly lists?: ClientLists;
 }
 
-/** A listener and the service whose clients it accepts. Immutable. */
+/** A listener and the service, or the services, whose clients it accepts. Immutable. */
 export interface ServiceListener {
   readonly listener: Listener;
-  /** The index of the service. */
+  /** The index of the service. With routes: of the one whose settings hold for clients whose service is not known yet. */
   readonly service: number;
+  /**
+   * Which service a client gets, by its name and protocols (SNI, ALPN). The client's first bytes are then read until they say so;
+   * the server gets them as they came. A client that does not speak TLS, or sends nothing in time, asks for no name.
+   */
+  readonly routes?: NameRoutes;
   /** What is added to the port of a server for clients of this listener: their place in a range of ports. Usually 0. */
   readonly portOffset: number;
 }
@@ -140,10 +147,10 @@ export interface Engine extends AsyncDisposable {
    * it is free (`isServiceFree`).
    *
    * Changed settings of a service also hold for its open connections: redistribution, the limits of replays and the idle and first
-   * byte timeouts at once; keep-alive and the timeouts of silent hosts within a second. A dial under way, and the time
-   * for a PROXY header, keep the time that they began with. Where a connection comes from and what it begins with (sources, PROXY
-   * headers), and whether its client may come, are decided once, at its beginning. Changed limits of clients count the connections
-   * that are open already.
+   * byte timeouts at once; keep-alive and the timeouts of silent hosts within a second. A dial under way, and the time for a PROXY
+   * header or a hello, keep the time that they began with. A client whose hello is awaited gets its service by the new routes.
+   * Where a connection comes from and what it begins with (sources, PROXY headers), and whether its client may come, are decided
+   * once, at its beginning. Changed limits of clients count the connections that are open already.
    */
   update(publication: Publication): Promise<void>;
   /**
@@ -151,7 +158,10 @@ export interface Engine extends AsyncDisposable {
    * another one. All ends of its connections have been reported.
    */
   isListenerFree(index: number): boolean;
-  /** Whether no listener is this service's, and it has no connection left and will get none: it may leave the publication. */
+  /**
+   * Whether no listener is this service's or leads to it, and it has no connection left and will get none: it may leave the
+   * publication.
+   */
   isServiceFree(index: number): boolean;
   /** Whether a server that is no longer in any table has no connection left and will get none. */
   isEmpty(slot: number): boolean;
@@ -182,7 +192,7 @@ export interface Engine extends AsyncDisposable {
 export interface OpenConnection {
   /** The engine's number of the connection: an integer below 2⁵³, unique in the life of the daemon. See `formatConnectionId`. */
   readonly id: number;
-  /** The index of its service. */
+  /** The index of its service; NO_SERVICE while it is not known. */
   readonly service: number;
   /** The slot of its server, or of the server being dialled; -1: none. */
   readonly slot: number;

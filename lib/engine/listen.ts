@@ -23,10 +23,10 @@ export function listenError(address: Address, reason: ListenReason, verb = "list
   return new OperatorError("failed", `Cannot ${verb} on ${formatAddress(address)}: ${why}`);
 }
 
-/** Opens a Deno listener. Throws `listenError`. */
-export function listenByDeno(address: Address): Deno.TcpListener {
+/** Opens a Deno listener, perhaps on another port than the one that is asked for. Throws `listenError`. */
+export function listenByDeno(address: Address, port = address.port): Deno.TcpListener {
   try {
-    return Deno.listen({ hostname: address.host, port: address.port, tcpBacklog: LIMITS.acceptBacklog });
+    return Deno.listen({ hostname: address.host, port, tcpBacklog: LIMITS.acceptBacklog });
   } catch (error) {
     if (error instanceof Deno.errors.AddrInUse) throw listenError(address, "EADDRINUSE");
     if (error instanceof Deno.errors.AddrNotAvailable) throw listenError(address, "EADDRNOTAVAIL");
@@ -36,7 +36,7 @@ export function listenByDeno(address: Address): Deno.TcpListener {
 }
 
 /** The IP address behind a host name to listen on: the one that Deno can bind. Throws `listenError`. */
-export function findListenIp({ host }: Address): string {
-  using listener = listenByDeno({ host, port: 0 });
+export function findListenIp(address: Address): string {
+  using listener = listenByDeno(address, 0);
   return listener.addr.hostname;
 }

@@ -38,6 +38,35 @@ export function leavingBy(listeners: Changes["listeners"]): Leaving[] {
   return listeners.flatMap(({ index, before }) => before === undefined || kept.has(before.listener) ? [] : [{ index, ...before }]);
 }
 
+/** Whether clients of this listener may get the service, or are served by its settings until theirs is known. */
+export function leadsTo({ service, routes }: ServiceListener, index: number): boolean {
+  return service === index || routes?.services.includes(index) === true;
+}
+
+/** The listeners with routes that have gone while clients may still wait to be told their service. */
+export class GoneRoutes {
+  readonly #gone = new Map<number, ServiceListener>();
+
+  /** Some listeners have changed. */
+  update(changes: Changes["listeners"]): void {
+    for (const { index, before, now } of changes) {
+      this.#gone.delete(index);
+      if (now === undefined && before?.routes !== undefined) this.#gone.set(index, before);
+    }
+  }
+
+  /** What a listener was that has gone; undefined: it had no routes, or is there. */
+  get(index: number): ServiceListener | undefined {
+    return this.#gone.get(index);
+  }
+
+  /** Whether a client may still get this service, or is served by its settings; `awaiting` says how many clients wait. */
+  leadTo(service: number, awaiting: (index: number) => number): boolean {
+    for (const [index, listener] of this.#gone) if (leadsTo(listener, service) && awaiting(index) > 0) return true;
+    return false;
+  }
+}
+
 function differ<T>(before: readonly (T | undefined)[], now: readonly (T | undefined)[]): Change<T>[] {
   const changes: Change<T>[] = [];
   for (let index = 0; index < Math.max(before.length, now.length); index++) {

@@ -41,8 +41,8 @@ export interface AccessLogTarget {
 interface AccessLogOptions extends AccessLogTarget {
   /** The daemon's, for `formatConnectionId`. */
   readonly startId: string;
-  /** By the index of the listener. */
-  readonly places: readonly AccessPlace[];
+  /** Where a client connected, by the indexes of the listener and of the service; the same object for the same ones. */
+  readonly placeOf: (listener: number, service: number) => AccessPlace;
   readonly counters: Pick<Counters, "add">;
   readonly nowMs?: () => number;
 }
@@ -124,8 +124,8 @@ export class AccessLog {
     return formatConnectionId(this.#options.startId, id);
   }
 
-  #placeOf({ listener }: { readonly listener: number }): AccessPlace {
-    return this.#options.places[listener];
+  #placeOf({ listener, service }: { readonly listener: number; readonly service: number }): AccessPlace {
+    return this.#options.placeOf(listener, service);
   }
 
   /** Its end was not reported, or it has been open longest since it moved. */

@@ -9,7 +9,7 @@ interface ReportedConnection {
   readonly id: number;
   /** `ip:port`. */
   readonly client: string;
-  /** The index of its service. */
+  /** The index of its service; NO_SERVICE, if it ended before it was known or because none was for it. */
   readonly service: number;
 }
 

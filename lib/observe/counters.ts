@@ -6,6 +6,7 @@
  * connections. Knows neither the names of servers nor how the numbers are shown.
  */
 
+import { NO_SERVICE } from "../routing/name_routes.ts";
 import { LIMITS } from "../values/config.ts";
 import { assert } from "../values/errors.ts";
 import { type Fate, FATE_NAMES } from "../values/fates.ts";
@@ -112,6 +113,13 @@ export const COUNTERS = {
     kind: "gauge",
     metric: "balancer_listener_open_connections",
     help: "Open connections of clients of the listener",
+  },
+  /** Clients who are no service's yet. The index of a service that they may get is not free before it is 0. */
+  listenerAwaiting: {
+    scope: "listener",
+    kind: "gauge",
+    metric: "balancer_listener_awaiting_connections",
+    help: "Open connections of clients of the listener whose service is not known before they have sent their name (SNI)",
   },
   listenerReceivedBytes: {
     scope: "listener",
@@ -385,12 +393,22 @@ export class Counters {
     return Atomics.load(this.#gauges, this.#serviceGauge(service, counter));
   }
 
-  /** Counts a client that was accepted: for the process, its service and its listener. Returns all connections open now. */
+  /**
+   * Counts a client that was accepted: for the process, its listener and, unless that is NO_SERVICE, its service. Returns all
+   * connections open now.
+   */
   addAccepted(service: number, listener: number): number {
     this.add("accepted");
-    this.addToService(service, "serviceAccepted");
+    if (service !== NO_SERVICE) this.addToService(service, "serviceAccepted");
     this.addToListener(listener, "listenerAccepted");
     return this.#raiseOpen(service, listener, 1);
+  }
+
+  /** The service of a client that was accepted for none is known. */
+  addNamed(service: number, listener: number): void {
+    this.addToService(service, "serviceAccepted");
+    Atomics.add(this.#gauges, this.#serviceGauge(service, "serviceOpen"), 1);
+    Atomics.add(this.#gauges, this.#listenerGauge(listener, "listenerAwaiting"), -1);
   }
 
   /** A client that was accepted has ended, and its end is counted. */
@@ -399,12 +417,12 @@ export class Counters {
   }
 
   /**
-   * Counts the end of a connection for the process, its service and, if it had a server, for the server, with how long it lasted. A
-   * client that was refused lasted no time, and would hide how long the others did.
+   * Counts the end of a connection for the process, its service, unless that is NO_SERVICE, and, if it had a server, for the
+   * server, with how long it lasted. A client that was refused lasted no time, and would hide how long the others did.
    */
   addFate(fate: Fate, service: number, slot?: number, seconds = 0): void {
     this.#cells[this.#start + PROCESS_CELL[fate]]++;
-    this.#cells[this.#start + this.#serviceCell(service, fate)]++;
+    if (service !== NO_SERVICE) this.#cells[this.#start + this.#serviceCell(service, fate)]++;
     if (slot === undefined) return;
     this.#cells[this.#start + this.#serverCell(slot, fate)]++;
     this.#observe("connectionSeconds", seconds);
@@ -449,7 +467,8 @@ export class Counters {
 
   /** The gauges of the connections of clients. Returns the value of the process's. */
   #raiseOpen(service: number, listener: number, by: number): number {
-    Atomics.add(this.#gauges, this.#serviceGauge(service, "serviceOpen"), by);
+    if (service === NO_SERVICE) Atomics.add(this.#gauges, this.#listenerGauge(listener, "listenerAwaiting"), by);
+    else Atomics.add(this.#gauges, this.#serviceGauge(service, "serviceOpen"), by);
     Atomics.add(this.#gauges, this.#listenerGauge(listener, "listenerOpen"), by);
     return this.raise("open", by);
   }

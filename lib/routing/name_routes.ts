@@ -29,14 +29,26 @@ interface NamedServices {
 
 /** The claims of all services of a listener, compiled. Plain data that never changes and may be sent to workers. */
 export interface NameRoutes {
+  /** Every service that a client may get by them. */
+  readonly services: readonly number[];
   readonly exact: ReadonlyMap<string, NamedServices>;
   /** By what follows the star and its dot. */
   readonly wildcard: ReadonlyMap<string, NamedServices>;
   readonly nameless: NamedServices;
 }
 
-/** No service is for the client. */
+/** No service is for the client, or it is not known yet which one is. */
 export const NO_SERVICE = -1;
+
+/** The service that is for a client. */
+export interface ServiceChoice {
+  /** Its index, or NO_SERVICE. */
+  readonly service: number;
+  /** The protocol by which it was chosen; undefined: it was not chosen by one. */
+  readonly protocol: string | undefined;
+}
+
+const NO_CHOICE: ServiceChoice = { service: NO_SERVICE, protocol: undefined };
 /** What a client asks for that says nothing: it does not speak TLS, or not as it should. */
 export const SAYS_NOTHING: ClientHello = { name: undefined, alpn: [] };
 
@@ -49,11 +61,7 @@ const NOBODY: NamedServices = { byProtocol: new Map(), any: NO_SERVICE };
 export function compileNameRoutes(claims: readonly NameClaim[], address: string): NameRoutes | null {
   const [first] = claims;
   if (claims.length === 1 && first.names.length === 0 && first.protocols.length === 0) return null;
-  const steps: Record<keyof NameRoutes, Map<string, NamedServices>> = {
-    exact: new Map(),
-    wildcard: new Map(),
-    nameless: new Map(),
-  };
+  const steps: Record<Step, Map<string, NamedServices>> = { exact: new Map(), wildcard: new Map(), nameless: new Map() };
   for (const claim of claims) {
     const own = servicesOf(claim); // one object for all names of the service that no other one has
     for (const name of claim.names.length === 0 ? [undefined] : claim.names) {
@@ -64,36 +72,36 @@ export function compileNameRoutes(claims: readonly NameClaim[], address: string)
       steps[step].set(key, others === undefined ? own : join(others, own));
     }
   }
-  return { exact: steps.exact, wildcard: steps.wildcard, nameless: steps.nameless.get("") ?? NOBODY };
+  const services = claims.map(({ service }) => service);
+  return { services, exact: steps.exact, wildcard: steps.wildcard, nameless: steps.nameless.get("") ?? NOBODY };
 }
 
+/** The steps of a choice. */
+type Step = "exact" | "wildcard" | "nameless";
+
 /** Where the services of a name are. */
-function placeOf(name: string | undefined): { readonly step: keyof NameRoutes; readonly key: string } {
+function placeOf(name: string | undefined): { readonly step: Step; readonly key: string } {
   if (name === undefined) return { step: "nameless", key: "" };
   return name.startsWith(WILDCARD) ? { step: "wildcard", key: name.slice(WILDCARD.length) } : { step: "exact", key: name };
 }
 
-/** The index of the service that the client asks for, or NO_SERVICE. */
-export function chooseService({ exact, wildcard, nameless }: NameRoutes, { name, alpn }: ClientHello): number {
-  if (name !== undefined) {
-    const service = chooseByProtocol(exact.get(name), alpn);
-    if (service !== NO_SERVICE) return service;
-    const dot = name.indexOf(".");
-    const other = dot < 0 ? NO_SERVICE : chooseByProtocol(wildcard.get(name.slice(dot + 1)), alpn);
-    if (other !== NO_SERVICE) return other;
-  }
-  return chooseByProtocol(nameless, alpn);
+/** The service that the client asks for. */
+export function chooseService({ exact, wildcard, nameless }: NameRoutes, { name, alpn }: ClientHello): ServiceChoice {
+  const dot = name?.indexOf(".") ?? -1;
+  return chooseByProtocol(name === undefined ? undefined : exact.get(name), alpn) ??
+    chooseByProtocol(dot < 0 ? undefined : wildcard.get(name!.slice(dot + 1)), alpn) ??
+    chooseByProtocol(nameless, alpn) ?? NO_CHOICE;
 }
 
-function chooseByProtocol(services: NamedServices | undefined, alpn: readonly string[]): number {
-  if (services === undefined) return NO_SERVICE;
+function chooseByProtocol(services: NamedServices | undefined, alpn: readonly string[]): ServiceChoice | undefined {
+  if (services === undefined) return undefined;
   if (services.byProtocol.size > 0) {
     for (const protocol of alpn) {
       const service = services.byProtocol.get(protocol);
-      if (service !== undefined) return service;
+      if (service !== undefined) return { service, protocol };
     }
   }
-  return services.any;
+  return services.any === NO_SERVICE ? undefined : { service: services.any, protocol: undefined };
 }
 
 function servicesOf({ service, protocols }: NameClaim): NamedServices {

@@ -28,6 +28,7 @@ import { parseCount } from "./count.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 import { OperatorError } from "./errors.ts";
 import { parseShare } from "./sampling.ts";
+import { parseProtocols, parseServerNames } from "./server_names.ts";
 import { parseSize } from "./size.ts";
 import { parseSources, type SourceAddresses } from "./source_addresses.ts";
 
@@ -215,6 +216,30 @@ export const SETTINGS = {
     default: "20%",
     summary: "by how much the maximum age of a connection is longer at most; each has its own part of it",
     parse: (text): number => text === "0%" ? 0 : parsePercent(text),
+  },
+  serverNames: {
+    group: "Routing",
+    flag: "sni",
+    value: "NAME,...|off",
+    default: "off",
+    summary: "names of TLS clients (SNI) that the service is for, such as api.example.com,*.example.com; TLS is not ended",
+    parse: (text): readonly string[] => text === "off" ? [] : parseServerNames(text),
+  },
+  protocols: {
+    group: "Routing",
+    flag: "alpn",
+    value: "PROTOCOL,...|off",
+    default: "off",
+    summary: "protocols of TLS clients (ALPN) that the service is for, such as h2,http/1.1",
+    parse: (text): readonly string[] => text === "off" ? [] : parseProtocols(text),
+  },
+  helloTimeoutMs: {
+    group: "Routing",
+    flag: "hello-timeout",
+    value: "TIME",
+    default: "3s",
+    summary: "maximum time for the first message of a TLS client to arrive, where it is read for its name",
+    parse: (text): number => parseDuration(text, "Hello timeout", 10),
   },
   connectTimeoutMs: {
     group: "Connecting",

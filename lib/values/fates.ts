@@ -40,6 +40,8 @@ export const FATES = {
     help: "the client did not begin with a valid PROXY header, and its address is in --accept-proxy",
   },
   proxy_timeout: { level: "warning", help: "the client's PROXY header did not arrive within --proxy-timeout" },
+  hello_timeout: { level: "info", help: "the client's first TLS message did not arrive within --hello-timeout" },
+  no_service: { level: "info", help: "no service of the listener is for the name and the protocols of the client (--sni, --alpn)" },
   idle_timeout: { level: "info", help: "no data passed in either direction for the idle timeout" },
   removed: { level: "info", help: "the server was removed and the drain time ended" },
   stopped: { level: "info", help: "the balancer was stopped and the grace time ended" },

@@ -10,8 +10,8 @@ import { parseV2, V2_SIGNATURE, writeLocalV2, writeV2 } from "./proxy_v2.ts";
 
 /** What headers say, in both directions. */
 export type { Announcement, Endpoint, ParsedHeader, ProxyHeader, ProxyVersion } from "./proxy_parts.ts";
-/** The TLVs of a header, as the access log shows them. */
-export { listTlvs, takeFitting } from "./proxy_tlvs.ts";
+/** The TLVs of a header, as the access log shows them, and how more of them are said. */
+export { addMissing, listTlvs, SAID_TLV, takeFitting, type Tlv } from "./proxy_tlvs.ts";
 
 /**
  * Parses the header at the start of the bytes received so far, and copies what it says. "Incomplete" while more bytes could still

@@ -13,6 +13,8 @@ export interface Tlv {
 
 /** Types that hold for one hop: a receiver checks or drops them, and a sender makes its own. */
 export const TLV = { CRC32C: 0x03, NOOP: 0x04, UNIQUE_ID: 0x05 } as const;
+/** Types of what is said of the client: the protocol that it speaks, and the name of the server that it asked for. */
+export const SAID_TLV = { ALPN: 0x01, AUTHORITY: 0x02 } as const;
 /** Bytes in front of a value. */
 export const TLV_HEAD_BYTES = 3;
 /** Bytes of the checksum. */
@@ -83,6 +85,17 @@ export function writeTlv(bytes: Uint8Array, at: number, { type, value }: Tlv): n
   bytes[at + 2] = value.length;
   bytes.set(value, at + TLV_HEAD_BYTES);
   return at + TLV_HEAD_BYTES + value.length;
+}
+
+/** The TLVs with these behind them, as far as none of them has the same type. */
+export function addMissing(tlvs: Uint8Array, added: readonly Tlv[]): Uint8Array {
+  const there = new Set(listTlvs(tlvs).map(({ type }) => type));
+  const missing = added.filter(({ type }) => !there.has(type));
+  const joined = new Uint8Array(missing.reduce((sum, { value }) => sum + TLV_HEAD_BYTES + value.length, tlvs.length));
+  joined.set(tlvs);
+  let at = tlvs.length;
+  for (const tlv of missing) at = writeTlv(joined, at, tlv);
+  return joined;
 }
 
 /** The TLVs one by one, without a copy. They must be without a fault, as those of `ProxyHeader` are. */

@@ -87,7 +87,11 @@ function listenerFaults(services: readonly DeclaredService[]): StateFault[] {
   for (const { name, listeners } of services) {
     for (const [index, listener] of listeners.entries()) {
       const ports = addressesOf(listener).map(({ port }) => port);
-      const other = ports.flatMap((port) => byPort.get(port) ?? []).find((other) => overlap(other.listener, listener));
+      // Services that have the very same address share it: their clients are told apart by name.
+      const isShared = (other: { readonly listener: SavedListener; readonly service: string }) =>
+        other.service !== name && formatListener(other.listener) === formatListener(listener);
+      const other = ports.flatMap((port) => byPort.get(port) ?? [])
+        .find((other) => overlap(other.listener, listener) && !isShared(other));
       if (other !== undefined) {
         const whose = other.service === name ? "this service" : `service "${other.service}"`;
         const sentence = `Listener ${formatListener(listener)} is in the way of ${formatListener(other.listener)} of ${whose}: ` +

@@ -31,6 +31,9 @@ import {
 import { exchange, hear, IDLE, Server } from "./played.ts";
 import { type Need, needing } from "../tools.ts";
 
+/** Where every client connects. */
+const PLACE = { listener: "the listener", service: "default" };
+
 type Case = (kind: EngineKind) => Promise<void>;
 
 /** A line, as far as these cases look at it. */
@@ -74,7 +77,7 @@ function startLogged(kind: EngineKind, servers: Parameters<typeof startEngine>[1
     sample: 1,
     starts: true,
     startId: "00000000000000ff",
-    places: [{ listener: "the listener", service: "default" }],
+    placeOf: () => PLACE,
     counters: { add: (_, count = 1) => void (dropped += count) },
   });
   const test = startEngine(kind, servers, { ...options, accessLog: { log, starts: true } });

@@ -9,6 +9,8 @@ import { endLogging, setUpLogging } from "../../lib/observe/log.ts";
 import { type Fate, FATE_NAMES } from "../../lib/values/fates.ts";
 import { isSampled } from "../../lib/values/sampling.ts";
 
+const PLACES = [{ listener: "127.0.0.1:80", service: "default" }, { listener: "[::1]:81", service: "mail" }];
+
 const START_ID = "00000000000000ff";
 const NOON = Date.UTC(2026, 10, 28, 12);
 
@@ -59,7 +61,7 @@ function logInMemory({ sample = 1, output = undefined as AccessLog["flush"] | un
     sample,
     starts: true,
     startId: START_ID,
-    places: [{ listener: "127.0.0.1:80", service: "default" }, { listener: "[::1]:81", service: "mail" }],
+    placeOf: (listener) => PLACES[listener],
     counters,
     nowMs: () => clock.nowMs,
   });

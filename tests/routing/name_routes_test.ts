@@ -2,7 +2,14 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { chooseService, compileNameRoutes, type NameClaim, NO_SERVICE, SAYS_NOTHING } from "../../lib/routing/name_routes.ts";
+import {
+  chooseService as choose,
+  compileNameRoutes,
+  type NameClaim,
+  type NameRoutes,
+  NO_SERVICE,
+  SAYS_NOTHING,
+} from "../../lib/routing/name_routes.ts";
 import type { ClientHello } from "../../lib/values/client_hello.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 
@@ -14,6 +21,11 @@ function claimsOf(...lines: readonly string[]): NameClaim[] {
     const [, title, names, protocols] = line.match(/^(\w+):(?: (\S+))?(?: (\S+))?$/)!;
     return { service, title, names: listOf(names), protocols: listOf(protocols) };
   });
+}
+
+/** The index of the chosen service. */
+function chooseService(routes: NameRoutes, hello: ClientHello): number {
+  return choose(routes, hello).service;
 }
 
 /** The parts of a list; of `-` and of none, none. */
@@ -63,6 +75,15 @@ Deno.test("of several protocols, the client's preference counts", () => {
   const routes = compileNameRoutes(claimsOf("one: a.example one", "two: a.example two"), ADDRESS)!;
   assertEquals(chooseService(routes, { name: "a.example", alpn: ["three", "two", "one"] }), 1);
   assertEquals(chooseService(routes, { name: "a.example", alpn: ["one", "two"] }), 0);
+});
+
+Deno.test("a choice says by which protocol it was made, and routes say which services they lead to", () => {
+  const routes = compileNameRoutes(SERVICES, ADDRESS)!;
+  const protocolOf = (name: string, ...alpn: string[]) => choose(routes, { name, alpn }).protocol;
+  assertEquals(protocolOf("api.example.com", "http/1.1", "h2"), "h2");
+  assertEquals(protocolOf("api.example.com", "http/1.1"), undefined);
+  assertEquals(protocolOf("only.example.org", "h2"), undefined);
+  assertEquals(routes.services, [0, 1, 2, 3, 4, 5, 6]);
 });
 
 Deno.test("where no service is without names, a client that says nothing gets none", () => {

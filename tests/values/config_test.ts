@@ -26,6 +26,9 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     failBack: "now",
     maxAgeMs: 0,
     ageJitter: 0.2,
+    serverNames: [],
+    protocols: [],
+    helloTimeoutMs: 3000,
     connectTimeoutMs: 3000,
     connectAttemptsMax: 10,
     connectDeadlineMs: 15_000,
@@ -101,6 +104,11 @@ const GOOD: readonly [flag: string, text: string, name: keyof Config, value: unk
   ["load-bound", "1.01", "loadBound", 1.01],
   ["load-bound", "2", "loadBound", 2],
   ["load-bound", "1000", "loadBound", 1000],
+  ["sni", "API.example.com,*.example.com", "serverNames", ["api.example.com", "*.example.com"]],
+  ["sni", "off", "serverNames", []],
+  ["alpn", "h2,http/1.1", "protocols", ["h2", "http/1.1"]],
+  ["alpn", "off", "protocols", []],
+  ["hello-timeout", "10ms", "helloTimeoutMs", 10],
   ["connect-timeout", "1ms", "connectTimeoutMs", 1],
   ["connect-attempts", "1", "connectAttemptsMax", 1],
   ["connect-attempts", "1000", "connectAttemptsMax", 1000],
@@ -161,6 +169,11 @@ for (const [flag, text, name, value, others] of GOOD) {
 }
 
 const BAD = [
+  ["sni", ""],
+  ["sni", "*"],
+  ["hello-timeout", "9ms"],
+  ["hello-timeout", "off"],
+  ["alpn", ""],
   ["keep-alive", "999ms"],
   ["keep-alive", "10h"],
   ["keep-alive", "0"],

@@ -6,12 +6,14 @@
 
 import { fateOfEnds, fateOfUnserved, fateOfUntaken, isCalledOff, isPausing, retryAfterMs } from "../../routing/departure.ts";
 import type { ClientAddress, ClientLists } from "../../routing/client_limits.ts";
+import { NO_SERVICE } from "../../routing/name_routes.ts";
 import { hasBegun, type Loss } from "../../routing/redistribution.ts";
 import { AVAILABILITY, isDraining } from "../../routing/availability.ts";
 import { assert } from "../../values/errors.ts";
 import type { Fate } from "../../values/fates.ts";
 import type { ServiceEngineConfig } from "../engine.ts";
 import type { GateConfig } from "../gate.ts";
+import { type FinalVerdict, nameClient, reasonOfNobody, SAID_NOTHING } from "../names.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKET } from "../system/libc.ts";
 import {
@@ -28,6 +30,7 @@ import {
   SCREENED_MASK,
   SERVER_FLOAT,
   serviceOf,
+  setService,
   STATE,
   type State,
   WORD,
@@ -36,6 +39,7 @@ import { DIAL, type Dial, Dialer, type Search } from "./dialer.ts";
 import { REASON } from "./reasons.ts";
 import { Redistributor } from "./redistributor.ts";
 import { HEADER, type Header } from "./proxy_headers.ts";
+import type { Hellos } from "./hellos.ts";
 import { OUTCOME, type Outcome, Relay } from "./relay.ts";
 import { type EndRecord, FIRST_END, type FirstEnd } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
@@ -67,8 +71,9 @@ type Reset = "nobody" | "client" | "server" | "both";
 
 /** The legal transitions; 0 is a client whose connection has not begun. */
 const NEXT_STATES: Readonly<Record<State | 0, readonly State[]>> = {
-  0: [STATE.dialling, STATE.awaitingHeader],
-  [STATE.awaitingHeader]: [STATE.dialling],
+  0: [STATE.dialling, STATE.awaitingHeader, STATE.awaitingHello],
+  [STATE.awaitingHeader]: [STATE.dialling, STATE.awaitingHello],
+  [STATE.awaitingHello]: [STATE.dialling],
   [STATE.dialling]: [STATE.open],
   [STATE.open]: [STATE.dialling, STATE.departing, STATE.probing],
   [STATE.departing]: [STATE.open],
@@ -160,7 +165,7 @@ export class Connections {
     const { gate, table, clock } = this.#kit;
     const row = rowOf(client);
     const state = this.#words[row + WORD.state];
-    if (state === 0 || state === STATE.awaitingHeader) return; // it is let in later
+    if (state === 0 || state === STATE.awaitingHeader || state === STATE.awaitingHello) return; // it is let in later
     table.pointTo(client, this.#address);
     gate.count(serviceOf(this.#words, client), this.#address, clock.nowMs);
     this.#words[row + WORD.flags] |= gate.counted << COUNTED_SHIFT;
@@ -206,10 +211,16 @@ export class Connections {
     const isInTable = descriptors.adopt(client, ROLE.client, -1, FLAG.writable | headers.screeningFlagsOf(client));
     assert(isInTable, "the acceptor refuses clients beyond the table");
     if (headers.isRequired(client)) this.#awaitHeader(client);
+    else this.#name(client);
+  }
+
+  /** The client's address is known: finds out its service, unless its listener has but one. */
+  #name(client: number): void {
+    if (serviceOf(this.#words, client) === NO_SERVICE) this.#awaitHello(client);
     else this.#admit(client);
   }
 
-  /** The client's address is known: dials a server, if the client may connect. */
+  /** The client's address and service are known: dials a server, if the client may connect. */
   #admit(client: number): void {
     if (!this.#kit.gate.isOpen(serviceOf(this.#words, client)) && !this.#enter(client)) return;
     this.#become(client, STATE.dialling);
@@ -259,10 +270,16 @@ export class Connections {
     this.#onHeader(client, this.#kit.headers.receive(client));
   }
 
+  /** Handles an event of a client that is not routed yet. */
+  #onEventBefore(client: number, state: State, events: number): void {
+    this.#noteEvents(rowOf(client), events);
+    if (state === STATE.awaitingHeader) this.#onEventBeforeHeader(client, events);
+    else this.#onEventBeforeHello(client, events);
+  }
+
   /** Handles an event of a client whose PROXY header has not arrived. */
   #onEventBeforeHeader(client: number, events: number): void {
     const { headers } = this.#kit;
-    this.#noteEvents(rowOf(client), events);
     if ((events & FAILED_EVENTS) !== 0) this.#onHeader(client, HEADER.gone);
     else this.#onHeader(client, (events & EPOLL.RDHUP) !== 0 ? headers.receiveLast(client) : headers.receive(client));
   }
@@ -271,16 +288,64 @@ export class Connections {
   #onHeader(client: number, header: Header): void {
     if (header === HEADER.incomplete) return this.#register(client);
     if (header === HEADER.malformed) return this.#close(client, "proxy_malformed", "client");
-    if (header === HEADER.gone) {
-      this.#words[rowOf(client) + WORD.errno] = this.#kit.sockets.takeError(client);
-      return this.#close(client, "client_gone");
-    }
+    if (header === HEADER.gone) return this.#closeGone(client);
+    this.#goOnFrom(client);
+    this.#name(client);
+  }
+
+  /** Waits for the first message of TLS. */
+  #awaitHello(client: number): void {
+    const { clock, services, wheel, hellos } = this.#kit;
+    this.#become(client, STATE.awaitingHello);
+    wheel.set(client, clock.nowMs + services.configOf(client).helloTimeoutMs);
+    this.#onHello(client, hellos.receive(client));
+  }
+
+  /** Handles an event of a client whose first message of TLS has not arrived. */
+  #onEventBeforeHello(client: number, events: number): void {
+    const { hellos } = this.#kit;
+    if ((events & FAILED_EVENTS) !== 0) this.#closeGone(client);
+    else this.#onHello(client, (events & EPOLL.RDHUP) !== 0 ? hellos.receiveLast(client) : hellos.receive(client));
+  }
+
+  /** Acts on the outcome of looking for the first message of TLS. */
+  #onHello(client: number, received: ReturnType<Hellos["receive"]> | ReturnType<Hellos["receiveLate"]>): void {
+    if (received.kind === "more") return this.#register(client);
+    if (received.kind === "gone") return this.#closeGone(client);
+    if (received.kind === "late") return this.#close(client, "hello_timeout", "client");
+    const { hellos, services, headers, counters } = this.#kit;
+    hellos.forget(client);
+    const routes = services.routesOf(client);
+    const { service, tlvs } = routes === undefined ? { service: services.firstOf(client), tlvs: [] } : nameClient(routes, received);
+    if (service === NO_SERVICE) return this.#refuseUnnamed(client, received);
+    setService(this.#words, client, service);
+    counters.addNamed(service, listenerOf(this.#words, client));
+    headers.addSaid(client, tlvs);
+    this.#goOnFrom(client);
+    this.#admit(client);
+  }
+
+  /** No service is for the client. */
+  #refuseUnnamed(client: number, verdict: FinalVerdict): void {
+    if (verdict === SAID_NOTHING) return this.#close(client, "hello_timeout", "client");
+    const { hellos, reports, table } = this.#kit;
+    hellos.refuse(client, verdict);
+    reports.writeReason({ words: this.#words, row: rowOf(client) }, table.idOf(client), reasonOfNobody(verdict));
+    this.#close(client, "no_service");
+  }
+
+  /** What was awaited has arrived: the time to find a server begins now. What is behind it causes no further event. */
+  #goOnFrom(client: number): void {
     const { wheel, clock } = this.#kit;
     wheel.clear(client);
-    this.#floats[floatsOf(client) + FLOAT.lastActivityMs] = clock.nowMs; // the time to find a server begins now
-    // The bytes behind the header cause no further event.
+    this.#floats[floatsOf(client) + FLOAT.lastActivityMs] = clock.nowMs;
     this.#words[rowOf(client) + WORD.flags] |= FLAG.readable;
-    this.#admit(client);
+  }
+
+  /** The client has gone before it had a server. */
+  #closeGone(client: number): void {
+    this.#words[rowOf(client) + WORD.errno] = this.#kit.sockets.takeError(client);
+    this.#close(client, "client_gone");
   }
 
   /**
@@ -308,8 +373,9 @@ export class Connections {
     const row = rowOf(socket);
     if (words[row + WORD.generation] !== generation || words[row + WORD.owner] !== this.#epoch) return;
     const client = this.#clientOf(socket);
-    if (words[rowOf(client) + WORD.state] === STATE.awaitingHeader) return this.#onEventBeforeHeader(client, events);
-    if (words[rowOf(client) + WORD.state] !== STATE.open && !this.#onEventWhileDialling(socket, client, events)) return;
+    const state = words[rowOf(client) + WORD.state];
+    if (state === STATE.awaitingHeader || state === STATE.awaitingHello) return this.#onEventBefore(client, state, events);
+    if (state !== STATE.open && !this.#onEventWhileDialling(socket, client, events)) return;
     const hasRoom = this.#noteEvents(row, events);
     const peer = words[row + WORD.peer];
     if ((words[row + WORD.flags] & FLAG.broken) !== 0) this.#onBroken(socket, peer);
@@ -339,6 +405,7 @@ export class Connections {
     const words = this.#words;
     const row = rowOf(client);
     if (words[row + WORD.state] === STATE.awaitingHeader) return this.#close(client, "proxy_timeout", "client");
+    if (words[row + WORD.state] === STATE.awaitingHello) return this.#onHello(client, this.#kit.hellos.receiveLate(client));
     if (words[row + WORD.state] !== STATE.open) return this.#onDial(client, this.#dialer.onTimeout(client));
     const { wheel, sockets, clock, availabilities } = this.#kit;
     const config = this.#kit.services.configOf(client);
@@ -408,7 +475,7 @@ export class Connections {
 
   /** The one place where a connection ends. `reset` says which sides get a reset. */
   #close(client: number, fate: Fate, reset: Reset = "nobody"): void {
-    const { descriptors, sockets, wheel, recorder, headers, workerTable, setup, clock } = this.#kit;
+    const { descriptors, sockets, wheel, recorder, headers, hellos, workerTable, setup, clock } = this.#kit;
     const words = this.#words;
     const floats = this.#floats;
     const row = rowOf(client);
@@ -436,6 +503,7 @@ export class Connections {
     if (server >= 0) descriptors.release(server);
     descriptors.release(client);
     headers.forget(client);
+    hellos.forget(client);
     recorder.forget(client); // after #isCut, which looks at the bytes still to be replayed
     workerTable.addOpen(setup.index, -1);
     this.#tellEnd(serviceOf(this.#ended.words, 0), listenerOf(this.#ended.words, 0));

@@ -31,7 +31,7 @@ export const WORD = {
   errno: 7,
   /** Client: the IP address, up to four words in network byte order. */
   ip: 8,
-  /** Client: the length of that address in bytes and, from bit SERVICE_SHIFT on, the index of its service. */
+  /** Client: the length of that address in bytes and, from bit SERVICE_SHIFT on, the index of its service or NO_SERVICE. */
   ipLength: 12,
   /** The port of the peer; client: with the index of its listener from bit LISTENER_SHIFT on. */
   port: 13,
@@ -120,6 +120,8 @@ export const STATE = {
   probing: 4,
   /** It has no server and is not routed yet: its PROXY header has not arrived. */
   awaitingHeader: 5,
+  /** The same, and the first message of TLS has not arrived, which says its service. */
+  awaitingHello: 6,
 } as const;
 export type State = typeof STATE[keyof typeof STATE];
 
@@ -189,9 +191,15 @@ export function parseId(id: number): { readonly client: number; readonly generat
   return { client: id % ID_DESCRIPTORS, generation: Math.floor(id / ID_DESCRIPTORS) };
 }
 
-/** The service of a client. */
+/** The service of a client; NO_SERVICE while it is not known. */
 export function serviceOf(words: Int32Array, client: number): number {
-  return words[rowOf(client) + WORD.ipLength] >>> SERVICE_SHIFT;
+  return words[rowOf(client) + WORD.ipLength] >> SERVICE_SHIFT;
+}
+
+/** The service of a client is known. */
+export function setService(words: Int32Array, client: number, service: number): void {
+  const at = rowOf(client) + WORD.ipLength;
+  words[at] = words[at] & IP_LENGTH_MASK | service << SERVICE_SHIFT;
 }
 
 /** The listener that a client came through. */

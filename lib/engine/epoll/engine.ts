@@ -41,7 +41,7 @@ import type { ReportHandlers } from "./reports.ts";
 import { Publisher } from "./publisher.ts";
 import { isEarlyReason } from "./reasons.ts";
 import { checkSources } from "./sources.ts";
-import { formatClient, knownOf, OpenRow, reasonOf, ReportedEnd, ReportedMove, ReportedStart } from "./views.ts";
+import { EndReasons, formatClient, knownOf, OpenRow, reasonOf, ReportedEnd, ReportedMove, ReportedStart } from "./views.ts";
 import { type CommonSetup, WorkerHandle } from "./worker_handle.ts";
 import { allocateWorkerTable, WorkerTable } from "./worker_table.ts";
 
@@ -165,8 +165,7 @@ class EpollEngine implements Engine {
   }
 
   isServiceFree(index: number): boolean {
-    const { publication, leaving } = this.#publisher;
-    if ([...publication.listeners, ...leaving].some((listener) => listener?.service === index)) return false;
+    if (this.#publisher.mayLeadTo(index)) return false;
     return this.#isOver(() => this.#options.counters.getOfService(index, "serviceOpen"));
   }
 
@@ -280,12 +279,14 @@ class EpollEngine implements Engine {
     { onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {}, accessLog, config }: EngineOptions,
   ): ReportHandlers {
     const headers = new ReceivedHeaders(config.connectionsMax);
+    const reasons = new EndReasons();
     const started = new ReportedStart();
     const ended = new ReportedEnd(this.#serverNames);
     const moved = new ReportedMove(this.#serverNames);
     return {
       onStart: (report) => accessLog?.onStarted?.(started.of(report)),
-      onEnd: (report) => onEnded(ended.of(report, headers.take(report.id))),
+      onEnd: (report) => onEnded(ended.of(report, headers.take(report.id), reasons.take(report.id))),
+      onReason: (report) => reasons.add(report),
       onHeader: (report) => headers.add(report),
       onMove: (report) => onMoved(moved.of(report)),
       onFailure: (slot, errno) =>

@@ -65,8 +65,8 @@ export class EpollLoop {
       else this.#connections.setService(index, service);
     }
     this.#connections.endChange();
-    for (const listener of leaving) this.#kit.services.setPortOffset(listener);
-    for (const [, listener] of listeners) if (listener !== undefined) this.#kit.services.setPortOffset(listener);
+    for (const listener of leaving) this.#kit.services.setListener(listener);
+    for (const [, listener] of listeners) if (listener !== undefined) this.#kit.services.setListener(listener);
     for (const listener of leaving) this.#emptyQueue(listener);
     this.#acceptor.setListeners(listeners);
     this.#kit.workerTable.setGeneration(this.#kit.setup.index, generation);

@@ -7,11 +7,13 @@
 import { includesIp } from "../../values/cidr_list.ts";
 import { ConnectionIdWriter } from "../../values/connection_id.ts";
 import {
+  addMissing,
   type Announcement,
   parseProxyHeader,
   type ProxyHeader,
   type ProxyVersion,
   takeFitting,
+  type Tlv,
   writeProxyHeader,
 } from "../../values/proxy_header.ts";
 import { screen, SCREENED } from "../../values/proxy_screening.ts";
@@ -119,6 +121,13 @@ export class ProxyHeaders {
     const screened = screen((flags & SCREENED_MASK) >>> SCREENED_SHIFT, this.#kit.chunks.views[chunk].subarray(0, got), before);
     this.#words[at] = flags & ~SCREENED_MASK | (screened & SCREENED.any) << SCREENED_SHIFT;
     return screened === SCREENED.header;
+  }
+
+  /** The client has said this by itself: servers are told, as far as its own header did not say it. */
+  addSaid(client: number, tlvs: readonly Tlv[]): void {
+    if (tlvs.length === 0) return;
+    const received = this.#received.get(client);
+    this.#received.set(client, { destination: received?.destination, tlvs: addMissing(received?.tlvs ?? NO_TLVS, tlvs) });
   }
 
   /** The client has a new server: notes the header that it gets, if it gets one. */

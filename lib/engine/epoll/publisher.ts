@@ -8,7 +8,8 @@ import { assert } from "../../values/errors.ts";
 import type { Counters } from "../../observe/counters.ts";
 import type { EngineService, Listener, Publication, ServiceEngineConfig, ServiceListener } from "../engine.ts";
 import type { Gate } from "../gate.ts";
-import { type Change, changesOf, type Leaving, leavingBy, NOTHING_PUBLISHED } from "../publications.ts";
+import { type Change, changesOf, GoneRoutes, leadsTo, type Leaving, leavingBy, NOTHING_PUBLISHED } from "../publications.ts";
+import { NO_SERVICE } from "../../routing/name_routes.ts";
 import { RetiredSlots } from "../retired_slots.ts";
 import type { Sockets } from "../system/sockets.ts";
 import { EpollListener } from "./listener.ts";
@@ -29,6 +30,7 @@ const WORKER_SETTINGS = [
   "deferAcceptMs",
   "acceptProxy",
   "proxyTimeoutMs",
+  "helloTimeoutMs",
   "sources",
   "transparent",
   "userTimeoutMs",
@@ -62,6 +64,7 @@ export class Publisher {
   readonly #options: PublisherOptions;
   readonly #shared = new SharedTables();
   readonly #retired = new RetiredSlots();
+  readonly #gone = new GoneRoutes();
   /** By service. */
   readonly #services: (WorkerService & { readonly config: ServiceEngineConfig } | undefined)[] = [];
   /** Oldest first. */
@@ -89,6 +92,14 @@ export class Publisher {
     return this.#pending.flatMap(({ leaving }) => leaving);
   }
 
+  /** Whether a listener, or one that goes or has gone, may still lead clients to this service. */
+  mayLeadTo(service: number): boolean {
+    const { counters } = this.#options;
+    if (this.#publication.listeners.some((one) => one !== undefined && leadsTo(one, service))) return true;
+    if (this.leaving.some((one) => leadsTo(one, service))) return true;
+    return this.#gone.leadTo(service, (index) => counters.getOfListener(index, "listenerAwaiting"));
+  }
+
   /** Slots of servers that are in no table any more. */
   get retired(): RetiredSlots {
     return this.#retired;
@@ -102,6 +113,7 @@ export class Publisher {
     this.#publication = next;
     this.#share(generation, services);
     this.#heedListeners(services, listeners);
+    this.#gone.update(listeners);
     const leaving = leavingBy(listeners);
     this.#pending.push({ generation, leaving, services });
     const moved = services.filter(({ before, now }) => before?.table !== now?.table);
@@ -202,8 +214,9 @@ function workerConfig(config: ServiceEngineConfig): ServiceEngineConfig {
   return Object.fromEntries(WORKER_SETTINGS.map((name) => [name, config[name]])) as unknown as ServiceEngineConfig;
 }
 
-function workerListener(index: number, { listener, service, portOffset }: ServiceListener): WorkerListener {
-  return { index, descriptor: descriptorOf(listener), service, portOffset };
+function workerListener(index: number, { listener, service, routes, portOffset }: ServiceListener): WorkerListener {
+  const named = routes === undefined ? service : NO_SERVICE;
+  return { index, descriptor: descriptorOf(listener), service: named, first: service, routes, portOffset };
 }
 
 function descriptorOf(listener: Listener): number {

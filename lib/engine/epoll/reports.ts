@@ -26,7 +26,7 @@ const UNREPORTED = 5;
 const FATE_NUMBERS = Object.fromEntries(FATE_NAMES.map((fate, number) => [fate, number])) as Record<Fate, number>;
 
 /** The kinds of record. */
-const KIND = { end: 1, move: 2, failure: 3, refusal: 4, start: 5, header: 6 } as const;
+const KIND = { end: 1, move: 2, failure: 3, refusal: 4, start: 5, header: 6, reason: 7 } as const;
 
 /** The words of every record; its floats begin at word `floats`, and the first one is the id of the connection. */
 const AT = { kind: 0, slot: 2, ip: 5, ipLength: 9, port: 10, floats: 12, id: 0 } as const;
@@ -49,10 +49,10 @@ const MOVE_AT = { loss: 1, from: 3, state: 4, replayedBytes: 1, movedAt: 2 } as 
 /** The index of the float of a beginning. */
 const START_AT = { acceptedAt: 1 } as const;
 const FAILURE_AT = { errno: 4 } as const;
-/** The word of a PROXY header's part with the number of its bytes, and its first word with bytes. */
-const HEADER_AT = { length: 1, bytes: 14 } as const;
-/** The bytes of a header in one record. A longer one takes several. */
-const HEADER_PART_BYTES = (RECORD_WORDS - HEADER_AT.bytes) * 4;
+/** The word with the number of bytes, of a PROXY header or a reason, and the first word with bytes. */
+const PART_AT = { length: 1, bytes: 14 } as const;
+/** The bytes in one record. More take several. */
+const PART_BYTES = (RECORD_WORDS - PART_AT.bytes) * 4;
 
 const FIRST_SHIFT = 16;
 
@@ -143,6 +143,11 @@ export interface HeaderReport extends ConnectionReport {
   readonly tlvs: Uint8Array;
 }
 
+/** Why a connection is about to end, or a part of it, as read. */
+export interface ReasonReport extends ConnectionReport {
+  readonly text: string;
+}
+
 /** A client that would have been refused, as read. */
 export interface RefusalReport {
   readonly fate: Fate;
@@ -158,6 +163,8 @@ export interface ReportHandlers {
   readonly onMove: (report: MoveReport) => void;
   /** Called for each part of a header. */
   readonly onHeader: (report: HeaderReport) => void;
+  /** Called for each part of a reason, and then for the end of its connection, unless that was dropped. */
+  readonly onReason: (report: ReasonReport) => void;
   /** A server did not accept a connection, or is dead. */
   readonly onFailure: (slot: number, errno: number) => void;
   /** A client was let in because of the dry run alone. */
@@ -235,18 +242,27 @@ export class ReportWriter {
 
   /** Writes the TLVs of a PROXY header, which came from the address in the client's row. Does not wake main. */
   writeHeader(client: ClientRow, id: number, tlvs: Uint8Array): void {
+    this.#writeParts(KIND.header, client, id, tlvs);
+  }
+
+  /** Writes why a connection is about to end, where no errno says it. Does not wake main. */
+  writeReason(client: ClientRow, id: number, reason: string): void {
+    this.#writeParts(KIND.reason, client, id, Uint8Array.from(reason, (character) => character.charCodeAt(0)));
+  }
+
+  #writeParts(kind: number, client: ClientRow, id: number, bytes: Uint8Array): void {
     let from = 0;
     do {
-      const part = tlvs.subarray(from, from + HEADER_PART_BYTES);
-      const at = this.#next(KIND.header, -1);
+      const part = bytes.subarray(from, from + PART_BYTES);
+      const at = this.#next(kind, -1);
       if (at >= 0) {
-        this.#words[at + HEADER_AT.length] = part.length;
-        this.#bytes.set(part, (at + HEADER_AT.bytes) * 4);
+        this.#words[at + PART_AT.length] = part.length;
+        this.#bytes.set(part, (at + PART_AT.bytes) * 4);
         this.#putClient(at, client, id);
       }
       this.#finish(at);
-      from += HEADER_PART_BYTES;
-    } while (from < tlvs.length);
+      from += PART_BYTES;
+    } while (from < bytes.length);
   }
 
   /** Writes that a server did not accept or is dead, and wakes main. */
@@ -308,6 +324,7 @@ export class ReportReader {
   readonly #words: Int32Array;
   readonly #start: CurrentStart;
   readonly #header: CurrentHeader;
+  readonly #reason: CurrentReason;
   readonly #end: CurrentEnd;
   readonly #move: CurrentMove;
 
@@ -316,6 +333,7 @@ export class ReportReader {
     const views = { words: this.#words, floats: new Float64Array(shared), bytes: new Uint8Array(shared) };
     this.#start = new CurrentStart(views);
     this.#header = new CurrentHeader(views);
+    this.#reason = new CurrentReason(views);
     this.#end = new CurrentEnd(views);
     this.#move = new CurrentMove(views);
   }
@@ -332,12 +350,13 @@ export class ReportReader {
     return count;
   }
 
-  #handOver(at: number, { onStart, onEnd, onMove, onHeader, onFailure, onRefusal }: ReportHandlers): void {
+  #handOver(at: number, { onStart, onEnd, onMove, onHeader, onReason, onFailure, onRefusal }: ReportHandlers): void {
     const kind = this.#words[at + AT.kind];
     if (kind === KIND.end) onEnd(this.#end.of(at));
     else if (kind === KIND.move) onMove(this.#move.of(at));
     else if (kind === KIND.start) onStart(this.#start.of(at));
     else if (kind === KIND.header) onHeader(this.#header.of(at));
+    else if (kind === KIND.reason) onReason(this.#reason.of(at));
     else if (kind === KIND.refusal) onRefusal(this.#end.of(at));
     else onFailure(this.#words[at + AT.slot], this.#words[at + FAILURE_AT.errno]);
   }
@@ -404,7 +423,7 @@ class CurrentRecord {
     return this.word(AT.port) >>> LISTENER_SHIFT;
   }
   get service(): number {
-    return this.word(AT.ipLength) >>> SERVICE_SHIFT;
+    return this.word(AT.ipLength) >> SERVICE_SHIFT;
   }
   get id(): number {
     return this.float(AT.id);
@@ -432,7 +451,13 @@ class CurrentStart extends CurrentRecord implements StartReport {
 
 class CurrentHeader extends CurrentRecord implements HeaderReport {
   get tlvs(): Uint8Array {
-    return this.bytes(HEADER_AT.bytes, this.word(HEADER_AT.length));
+    return this.bytes(PART_AT.bytes, this.word(PART_AT.length));
+  }
+}
+
+class CurrentReason extends CurrentRecord implements ReasonReport {
+  get text(): string {
+    return String.fromCharCode(...this.bytes(PART_AT.bytes, this.word(PART_AT.length)));
   }
 }
 

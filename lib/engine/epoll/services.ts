@@ -1,10 +1,11 @@
 /**
- * The services of one worker: the settings that a client's connection is served by, found by its row, and what the listener that it
- * came through adds to the ports of servers. Settings are read where they are used, so that a change holds from then on.
+ * The services and listeners of one worker: the settings that a client's connection is served by, found by its row, and what the
+ * listener says that it came through. Settings are read where they are used, so that a change holds from then on.
  */
 
 import { LIMITS } from "../../values/config.ts";
 import { assert } from "../../values/errors.ts";
+import { type NameRoutes, NO_SERVICE } from "../../routing/name_routes.ts";
 import type { ServiceEngineConfig } from "../engine.ts";
 import { type DescriptorTable, listenerOf, serviceOf } from "./descriptor_table.ts";
 import type { WorkerListener } from "./worker_setup.ts";
@@ -15,15 +16,16 @@ export class Services {
   /** By service. A service that has a client is there. */
   readonly #configs: ServiceEngineConfig[] = [];
   /** By listener. Those of a closed listener stay: it may have connections. */
-  readonly #portOffsets = new Uint16Array(LIMITS.listenersMax);
+  readonly #listeners: WorkerListener[] = [];
 
   constructor({ words }: DescriptorTable) {
     this.#words = words;
   }
 
-  /** The settings of the client's service. */
+  /** The settings of the client's service; while that is not known, those of its listener. */
   configOf(client: number): ServiceEngineConfig {
-    return this.#configs[serviceOf(this.#words, client)];
+    const service = serviceOf(this.#words, client);
+    return this.#configs[service === NO_SERVICE ? this.firstOf(client) : service];
   }
 
   /** The last settings of a service; undefined: it was never there. */
@@ -37,11 +39,21 @@ export class Services {
 
   /** What is added to the port of a server for this client. */
   portOffsetOf(client: number): number {
-    return this.#portOffsets[listenerOf(this.#words, client)];
+    return this.#listeners[listenerOf(this.#words, client)].portOffset;
   }
 
-  setPortOffset({ index, portOffset }: WorkerListener): void {
-    assert(index < LIMITS.listenersMax, "listener out of range");
-    this.#portOffsets[index] = portOffset;
+  /** How the client's service is chosen; undefined: its listener has one service. */
+  routesOf(client: number): NameRoutes | undefined {
+    return this.#listeners[listenerOf(this.#words, client)].routes;
+  }
+
+  /** The service of the client's listener whose settings hold until the client's own is known. */
+  firstOf(client: number): number {
+    return this.#listeners[listenerOf(this.#words, client)].first;
+  }
+
+  setListener(listener: WorkerListener): void {
+    assert(listener.index < LIMITS.listenersMax, "listener out of range");
+    this.#listeners[listener.index] = listener;
   }
 }

@@ -11,7 +11,7 @@ import { ERRNO } from "../system/errno.ts";
 import { errnoText } from "../system/libc.ts";
 import { type DescriptorTable, FLOAT, floatsOf, PORT_MASK, REPLAYS_SHIFT, rowOf, serviceOf, WORD } from "./descriptor_table.ts";
 import { REASON } from "./reasons.ts";
-import { type EndReport, FIRST_END, type FirstEnd, type MoveReport, type StartReport } from "./reports.ts";
+import { type EndReport, FIRST_END, type FirstEnd, type MoveReport, type ReasonReport, type StartReport } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
 
 /** The beginning of a connection, as a worker reported it. */
@@ -46,15 +46,17 @@ export class ReportedEnd implements EndedConnection {
   #report!: EndReport;
   #serverNames: readonly string[];
   #proxy: ReceivedProxy | undefined;
+  #reason: string | undefined;
 
   constructor(serverNames: readonly string[]) {
     this.#serverNames = serverNames;
   }
 
-  /** Points this view to a report of a connection that began with this header. */
-  of(report: EndReport, proxy: ReceivedProxy | undefined): this {
+  /** Points this view to a report of a connection that began with this header, and ended for this reason if no errno says it. */
+  of(report: EndReport, proxy: ReceivedProxy | undefined, reason: string | undefined): this {
     this.#report = report;
     this.#proxy = proxy;
+    this.#reason = reason;
     return this;
   }
 
@@ -108,7 +110,26 @@ export class ReportedEnd implements EndedConnection {
     return this.#report.durationMs;
   }
   get reason(): string | undefined {
-    return reasonOf(this.#report.errno);
+    return this.#reason ?? reasonOf(this.#report.errno);
+  }
+}
+
+/** Reasons that come in parts, just before the end of their connection is reported: of one connection at a time. */
+export class EndReasons {
+  #id = -1;
+  #text = "";
+
+  /** Adds a part. */
+  add({ id, text }: ReasonReport): void {
+    this.#text = this.#id === id ? this.#text + text : text;
+    this.#id = id;
+  }
+
+  /** Returns and forgets the reason of a connection that has ended; undefined if it had none. */
+  take(id: number): string | undefined {
+    if (this.#id !== id) return undefined;
+    this.#id = -1;
+    return this.#text;
   }
 }
 

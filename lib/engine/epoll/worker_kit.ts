@@ -9,6 +9,7 @@ import { Sleep } from "../system/sleep.ts";
 import { Sockets } from "../system/sockets.ts";
 import { DescriptorTable } from "./descriptor_table.ts";
 import { Descriptors } from "./descriptors.ts";
+import { Hellos } from "./hellos.ts";
 import { LogColumns } from "./log_columns.ts";
 import { ChunkPool, PipePool } from "./pools.ts";
 import { Recorder } from "./recorder.ts";
@@ -70,6 +71,7 @@ export interface WorkerKit {
   readonly reports: ReportWriter;
   readonly recorder: Recorder;
   readonly headers: ProxyHeaders;
+  readonly hellos: Hellos;
   readonly silence: SilenceWatch;
 }
 
@@ -108,6 +110,7 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
     reports,
     recorder: new Recorder(libc),
     headers: new ProxyHeaders({ libc, sockets, table, logColumns, chunks, reports, services, setup, clock, post }),
+    hellos: new Hellos({ libc, chunks }),
     silence: new SilenceWatch(sockets, table, wheel, services),
   };
 }

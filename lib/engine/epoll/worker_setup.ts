@@ -4,6 +4,7 @@ import type { Address } from "../../values/address.ts";
 import type { SharedCounters } from "../../observe/counters.ts";
 import type { EngineConfig, ServiceEngineConfig } from "../engine.ts";
 import type { ClientLists } from "../../routing/client_limits.ts";
+import type { NameRoutes } from "../../routing/name_routes.ts";
 import type { SharedTable } from "./shared_table.ts";
 
 /** The setup of a worker. Main opens the descriptors and closes them after the worker has died. */
@@ -44,8 +45,12 @@ export interface WorkerListener {
   /** Its index in the publication. */
   readonly index: number;
   readonly descriptor: number;
-  /** The service whose clients it accepts. */
+  /** The service whose clients it accepts; NO_SERVICE: the routes say which. */
   readonly service: number;
+  /** The service whose settings hold until the client's is known. */
+  readonly first: number;
+  /** Undefined: it has one service. */
+  readonly routes: NameRoutes | undefined;
   readonly portOffset: number;
 }
 

@@ -23,6 +23,13 @@ export class SocketError extends Error {
   }
 }
 
+/** A read under way. */
+export interface PendingRead {
+  readonly buffer: Uint8Array<ArrayBuffer>;
+  /** The bytes read into it, or null at the peer's FIN. */
+  readonly reading: Promise<number | null>;
+}
+
 /** Callbacks of a Source, called at the moment of each read. */
 export interface Observer {
   onRead(chunk: Uint8Array): void;
@@ -59,8 +66,12 @@ export class Source {
     }, { highWaterMark: 0 });
   }
 
-  /** Bytes that were read from the socket before any stream: the first stream begins with them. */
-  begin(bytes: Uint8Array<ArrayBuffer>): void {
+  /** Bytes that were read from the socket before any stream: the first stream begins with them, and goes on with a read under way. */
+  begin(bytes: Uint8Array<ArrayBuffer>, pending?: PendingRead): void {
+    if (pending !== undefined) {
+      this.#reading = this.#settle(pending);
+      this.#reading.catch(() => {}); // the next read fails alike
+    }
     if (bytes.length === 0) return;
     this.#untaken = bytes;
     this.observer.onRead(bytes);
@@ -74,8 +85,12 @@ export class Source {
   async #read(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure; // the system reports an error once, and a FIN from then on
     const buffer = this.#buffer;
+    await this.#settle({ buffer, reading: this.socket.read(buffer) });
+  }
+
+  async #settle({ buffer, reading }: PendingRead): Promise<void> {
     try {
-      const count = await this.socket.read(buffer).catch((error) => {
+      const count = await reading.catch((error) => {
         throw this.#failure = new SocketError(this.socket, error);
       });
       this.#keep(buffer, count);

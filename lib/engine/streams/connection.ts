@@ -8,7 +8,7 @@
 import { type Address, clientKey, formatAddress, formatIp, ipBytes } from "../../values/address.ts";
 import { includesIp } from "../../values/cidr_list.ts";
 import { formatConnectionId } from "../../values/connection_id.ts";
-import { writeProxyHeader } from "../../values/proxy_header.ts";
+import { addMissing, writeProxyHeader } from "../../values/proxy_header.ts";
 import { screen, SCREENED } from "../../values/proxy_screening.ts";
 import { enderOf, type Fate } from "../../values/fates.ts";
 import { assert, messageOf } from "../../values/errors.ts";
@@ -27,6 +27,7 @@ import {
 import type { ClientAddress, Refusal } from "../../routing/client_limits.ts";
 import { EARLY_LOSSES, isEarlyLoss } from "../../routing/early_loss.ts";
 import { FACT, hasBegun, type Loss } from "../../routing/redistribution.ts";
+import { type NameRoutes, NO_SERVICE } from "../../routing/name_routes.ts";
 import type { Choice } from "../../routing/route.ts";
 import type { TableServer } from "../../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, isDraining } from "../../routing/availability.ts";
@@ -36,6 +37,8 @@ import { describeProxy } from "../../observe/received_proxy.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
 import type { ServiceEngineConfig } from "../engine.ts";
 import type { Gate } from "../gate.ts";
+import { alertOf, type FinalVerdict, nameClient, reasonOfNobody, SAID_NOTHING } from "../names.ts";
+import { type FirstBytes, type ReceivedHello, receiveHello } from "./hello.ts";
 import { Leg } from "./leg.ts";
 import { type ReceivedHeader, receiveHeader } from "./proxy_header.ts";
 import { type Budget, type DialContext, type Probed, probeServer, releaseServer, Search, type Tally } from "./search.ts";
@@ -44,6 +47,8 @@ import { type Budget, type DialContext, type Probed, probeServer, releaseServer,
 export interface ConnectionContext extends DialContext {
   readonly startId: string;
   readonly gate: Gate;
+  /** How the service of this listener's clients is chosen; undefined: it has but one. */
+  readonly routes: (listener: number) => NameRoutes | undefined;
   readonly onWouldBeRefused: (client: string, refusal: Refusal, service: number) => void;
   readonly availabilities: AvailabilityTable;
   readonly recordingRoom: RecordingRoom;
@@ -77,8 +82,11 @@ export interface Client {
   readonly client: Deno.TcpConn;
   /** The index of the listener that accepted it. */
   readonly listener: number;
-  /** The listener's service, and what it adds to the ports of servers. */
+  /** The listener's service; NO_SERVICE: its routes say which. */
   readonly service: number;
+  /** The service whose settings hold until the client's is known. */
+  readonly first: number;
+  /** What the listener adds to the ports of servers. */
   readonly portOffset: number;
 }
 
@@ -90,12 +98,15 @@ export class StreamsConnection {
   readonly id: number;
   readonly client: Deno.TcpConn;
   readonly #listener: number;
-  readonly service: number;
+  #service: number;
+  readonly #first: number;
   readonly #portOffset: number;
   #ip: Uint8Array;
   #address: Address;
   /** What the client's PROXY header said beside its address. */
   #header: Pick<ReceivedHeader, "destination" | "tlvs"> | undefined;
+  /** The TLVs of that header, and what the client said by itself; undefined: that was nothing. */
+  #said: Uint8Array | undefined;
   /** What its first bytes may be, if it may not send a PROXY header (`screen`), and how many there were. */
   #screened: number;
   #screenedBytes = 0;
@@ -125,25 +136,31 @@ export class StreamsConnection {
   #sentBytes = 0;
   #receivedBytes = 0;
 
-  constructor({ id, client, listener, service, portOffset }: Client, readonly context: ConnectionContext) {
+  constructor({ id, client, listener, service, first, portOffset }: Client, readonly context: ConnectionContext) {
     this.id = id;
     this.client = client;
     this.#listener = listener;
-    this.service = service;
+    this.#service = service;
+    this.#first = first;
     this.#portOffset = portOffset;
     this.#address = addressOf(client);
     this.#ip = ipBytes(this.#address.host);
-    this.#screened = this.#config.acceptProxy === null ? SCREENED.none : SCREENED.any;
-    this.#conversation = new Conversation(() => this.#config, context.counters, context.recordingRoom);
+    this.#screened = this.config.acceptProxy === null ? SCREENED.none : SCREENED.any;
+    this.#conversation = new Conversation(() => this.config, context.counters, context.recordingRoom);
     this.#source = new Source(client, {
       onRead: (chunk) => this.#onClientBytes(chunk),
       onEnd: () => this.#onClientBytes(undefined),
     });
   }
 
-  /** The settings of its service now. */
-  get #config(): ServiceEngineConfig {
-    return this.context.service(this.service).config;
+  /** The index of its service; NO_SERVICE while it is not known. */
+  get service(): number {
+    return this.#service;
+  }
+
+  /** The settings of its service now; while that is not known, those of its listener. */
+  get config(): ServiceEngineConfig {
+    return this.context.service(this.#service === NO_SERVICE ? this.#first : this.#service).config;
   }
 
   get ip(): Uint8Array {
@@ -191,22 +208,56 @@ export class StreamsConnection {
     return this.#state === "open" && this.#search === undefined && this.#startedMs < beforeMs && !hasBegun(this.facts);
   }
 
-  /** Reads the client's PROXY header, if it must have one, dials a first server and begins to relay. Never rejects. */
+  /** Reads the client's PROXY header and its name, if it must have them, dials a first server and begins to relay. Never rejects. */
   async run(): Promise<void> {
     await this.#guard(async () => {
-      const { acceptProxy, proxyTimeoutMs } = this.#config;
-      if (acceptProxy === null || !includesIp(acceptProxy, this.#ip, 0, this.#ip.length)) return await this.#admit(NOTHING);
+      const { acceptProxy, proxyTimeoutMs } = this.config;
+      if (acceptProxy === null || !includesIp(acceptProxy, this.#ip, 0, this.#ip.length)) return await this.#name(NOTHING);
       this.#screened = SCREENED.none;
       const received = await receiveHeader(this.client, proxyTimeoutMs);
       if ("reason" in received) this.#tally.reason = received.reason;
       if ("fate" in received) return this.end(received.fate, received.fate !== "client_gone");
       this.#takeHeader(received);
-      await this.#admit(received.rest);
+      await this.#name(received.rest);
     });
   }
 
-  /** The client's address is known: dials a server, which is sent `first` and then what the client sends. */
-  async #admit(first: Uint8Array<ArrayBuffer>): Promise<void> {
+  /** The client's address is known: finds out its service by its first bytes, unless its listener has but one. */
+  async #name(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    if (this.#service !== NO_SERVICE) return await this.#admit({ bytes });
+    const received = await receiveHello(this.client, bytes, this.config.helloTimeoutMs);
+    if (this.#state === "ended") return;
+    if ("fate" in received) {
+      this.#tally.reason = received.reason;
+      return this.end(received.fate, received.fate !== "client_gone");
+    }
+    if (await this.#takeService(received)) await this.#admit(received);
+  }
+
+  /** The client's first bytes are known. False: no service is for it. */
+  async #takeService({ verdict }: ReceivedHello): Promise<boolean> {
+    const routes = this.context.routes(this.#listener);
+    const { service, tlvs } = routes === undefined ? { service: this.#first, tlvs: [] } : nameClient(routes, verdict);
+    if (service === NO_SERVICE) {
+      await this.#refuseUnnamed(verdict);
+      return false;
+    }
+    this.#service = service;
+    this.context.counters.addNamed(service, this.#listener);
+    if (tlvs.length > 0) this.#said = addMissing(this.#header?.tlvs ?? NOTHING, tlvs);
+    return true;
+  }
+
+  /** No service is for the client. */
+  async #refuseUnnamed(verdict: FinalVerdict): Promise<void> {
+    if (verdict === SAID_NOTHING) return this.end("hello_timeout", true);
+    await this.client.write(alertOf(verdict) ?? NOTHING).catch(() => {});
+    this.#tally.reason = reasonOfNobody(verdict);
+    this.end("no_service");
+  }
+
+  /** The client's address and service are known: dials a server, which is sent `first` and then what the client sends. */
+  async #admit(first: FirstBytes): Promise<void> {
     if (this.#state === "ended" || !this.#enter()) return;
     this.#tellStart();
     const search = this.#search = this.#newSearch("any", [], this.#newBudget());
@@ -214,7 +265,7 @@ export class StreamsConnection {
       this.#open(server, socket, first);
     });
     if (isFound) return;
-    const fate = fateOfUnserved(this.#tally.attempts, this.context.service(this.service).table.servers.length);
+    const fate = fateOfUnserved(this.#tally.attempts, this.context.service(this.#service).table.servers.length);
     if (fate === "refused_limit") this.context.counters.add("limitServers");
     this.end(fate);
   }
@@ -223,27 +274,27 @@ export class StreamsConnection {
   #enter(): boolean {
     const { gate, onWouldBeRefused } = this.context;
     this.#isIn = true;
-    if (gate.isOpen(this.service)) return true;
-    const refusal = gate.enter(this.service, wholeAddress(this.#ip), performance.now());
+    if (gate.isOpen(this.#service)) return true;
+    const refusal = gate.enter(this.#service, wholeAddress(this.#ip), performance.now());
     this.#counted = gate.counted;
     if (refusal === undefined) return true;
-    const isDryRun = gate.isDryRun(this.service);
-    if (isDryRun) onWouldBeRefused(formatAddress(this.#address), refusal, this.service);
+    const isDryRun = gate.isDryRun(this.#service);
+    if (isDryRun) onWouldBeRefused(formatAddress(this.#address), refusal, this.#service);
     else this.end(refusal);
     return isDryRun;
   }
 
   /** The limits of its service change: whoever is counted leaves, and is counted again by the new ones. */
   uncount(): void {
-    if (this.#counted !== 0) this.context.gate.leave(this.service, wholeAddress(this.#ip), this.#counted, 0, 0);
+    if (this.#counted !== 0) this.context.gate.leave(this.#service, wholeAddress(this.#ip), this.#counted, 0, 0);
     this.#counted = 0;
   }
 
   /** Counts it, if it was let in, by limits that were set later. */
   count(): void {
     const { gate } = this.context;
-    if (!this.#isIn || this.#state === "ended" || gate.isOpen(this.service)) return;
-    gate.count(this.service, wholeAddress(this.#ip), performance.now());
+    if (!this.#isIn || this.#state === "ended" || gate.isOpen(this.#service)) return;
+    gate.count(this.#service, wholeAddress(this.#ip), performance.now());
     this.#counted = gate.counted;
   }
 
@@ -272,7 +323,7 @@ export class StreamsConnection {
     const server = this.#server;
     if (this.#counted !== 0) {
       const client = wholeAddress(this.#ip);
-      this.context.gate.leave(this.service, client, this.#counted, this.#sentBytes, this.#receivedBytes);
+      this.context.gate.leave(this.#service, client, this.#counted, this.#sentBytes, this.#receivedBytes);
     }
     this.#leg?.leave();
     this.#departure?.over.resolve();
@@ -280,13 +331,13 @@ export class StreamsConnection {
     if (isCut) abortSocket(this.client);
     else closeSocket(this.client);
     const durationMs = performance.now() - this.#startedMs;
-    this.context.counters.addFate(fate, this.service, server?.slot, durationMs / 1000);
+    this.context.counters.addFate(fate, this.#service, server?.slot, durationMs / 1000);
     this.#search?.cancel();
     this.#release(this.#leg);
     this.#conversation.forget();
     this.context.onEnded(this, {
       id: this.id,
-      service: this.service,
+      service: this.#service,
       listener: this.#listener,
       acceptedAt: this.#acceptedAt,
       endedAt: Date.now(),
@@ -351,7 +402,7 @@ export class StreamsConnection {
     this.context.onStarted?.({
       id: this.id,
       client,
-      service: this.service,
+      service: this.#service,
       listener: this.#listener,
       acceptedAt: this.#acceptedAt,
     });
@@ -362,23 +413,23 @@ export class StreamsConnection {
   }
 
   #newSearch(choice: Choice, except: readonly string[], budget: Budget): Search {
-    const key = clientKey(this.context.service(this.service).table.key, this.ip, this.port);
-    const client = { service: this.service, key, portOffset: this.#portOffset };
+    const key = clientKey(this.context.service(this.#service).table.key, this.ip, this.port);
+    const client = { service: this.#service, key, portOffset: this.#portOffset };
     return new Search(this.context, { ...client, choice, except, budget, tally: this.#tally });
   }
 
   #newBudget(): Budget {
-    const { connectAttemptsMax, connectDeadlineMs } = this.#config;
+    const { connectAttemptsMax, connectDeadlineMs } = this.config;
     return { attempts: connectAttemptsMax, deadlineMs: performance.now() + connectDeadlineMs };
   }
 
   /** The first server has accepted. */
-  #open(server: TableServer, socket: Deno.TcpConn, first: Uint8Array<ArrayBuffer>): void {
+  #open(server: TableServer, socket: Deno.TcpConn, { bytes, pending }: FirstBytes): void {
     this.#state = "open";
     this.#connectMs = performance.now() - this.#startedMs;
     this.#conversation.begin();
     this.#prepare(this.client);
-    this.#source.begin(first);
+    this.#source.begin(bytes, pending);
     this.#begin(server, socket, NOTHING);
   }
 
@@ -386,7 +437,7 @@ export class StreamsConnection {
   #prepare(socket: Deno.TcpConn): void {
     try {
       socket.setNoDelay();
-      socket.setKeepAlive(this.#config.keepAliveMs > 0);
+      socket.setKeepAlive(this.config.keepAliveMs > 0);
     } catch { /* the socket was reset already; the next read reports that */ }
   }
 
@@ -437,7 +488,7 @@ export class StreamsConnection {
     const header = writeProxyHeader(server.proxy, {
       source: { ip: this.#ip, port: this.port },
       destination: this.#header?.destination ?? { ip: ipBytes(hostname), port },
-      tlvs: this.#header?.tlvs ?? NOTHING,
+      tlvs: this.#said ?? this.#header?.tlvs ?? NOTHING,
       uniqueId: new TextEncoder().encode(formatConnectionId(this.context.startId, this.id)),
     });
     await writeAll({ socket, write: (bytes) => socket.write(bytes), closeWrite: () => socket.closeWrite() }, header);
@@ -568,13 +619,13 @@ export class StreamsConnection {
 
   /** Dials the server again, to learn whether it is alive. Nothing is sent to it during the probe. */
   async #probe(leg: Leg): Promise<Probed> {
-    const { servers } = this.context.service(this.service).table;
+    const { servers } = this.context.service(this.#service).table;
     if (!servers.some(({ slot }) => slot === leg.server.slot)) return { result: "gone", reason: "it was removed" };
     leg.hold();
     leg.isProbed = true;
     const probed = await probeServer(
       this.context,
-      { service: this.service, slot: leg.server.slot },
+      { service: this.#service, slot: leg.server.slot },
       leg.socket.remoteAddr as Deno.NetAddr,
       leg.signal,
     );
@@ -653,7 +704,7 @@ export class StreamsConnection {
 
   /** What a search for another server may spend. */
   #budgetFor(loss: Loss, { startedMs }: Leg): Budget {
-    const { connectDeadlineMs } = this.#config;
+    const { connectDeadlineMs } = this.config;
     const shares = sharesBudget(loss, this.#budget === undefined, performance.now() - startedMs, connectDeadlineMs);
     const budget = shares ? this.#budget! : this.#newBudget();
     if (!DEPARTURES[loss].keepsServer) this.#budget = budget;
@@ -684,7 +735,7 @@ export class StreamsConnection {
     this.#countOf(leg, "movedAway");
     this.context.onMoved({
       id: this.id,
-      service: this.service,
+      service: this.#service,
       movedAt: Date.now(),
       client: formatAddress(this.#address),
       from: leg.server.name,
@@ -713,7 +764,7 @@ export class StreamsConnection {
     if (this.#departure === undefined) return;
     const { search, leg, over } = this.#departure;
     // After a call-off the connection is not quiet, so it cannot leave before it is.
-    if (why === "nobodyTookIt") this.#retryAtMs = performance.now() + retryAfterMs(why, this.#config.quietMs);
+    if (why === "nobodyTookIt") this.#retryAtMs = performance.now() + retryAfterMs(why, this.config.quietMs);
     this.#departure = undefined;
     this.#search = undefined;
     search.cancel();

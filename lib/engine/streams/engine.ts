@@ -8,6 +8,7 @@ import type { Fate } from "../../values/fates.ts";
 import { assert, messageOf } from "../../values/errors.ts";
 import { logger } from "../../observe/log.ts";
 import { liveLoad } from "../../observe/live_load.ts";
+import { NO_SERVICE } from "../../routing/name_routes.ts";
 import type { Load } from "../../routing/route.ts";
 import { isDraining } from "../../routing/availability.ts";
 import type {
@@ -19,9 +20,10 @@ import type {
   OpenConnection,
   Publication,
   ServiceEngineConfig,
+  ServiceListener,
 } from "../engine.ts";
 import { Gate } from "../gate.ts";
-import { type Change, type Changes, changesOf, leavingBy, NOTHING_PUBLISHED } from "../publications.ts";
+import { type Change, type Changes, changesOf, GoneRoutes, leadsTo, leavingBy, NOTHING_PUBLISHED } from "../publications.ts";
 import { AcceptBackoff } from "../accept_backoff.ts";
 import type { EndedConnection } from "../../observe/connections.ts";
 import { StreamsListener } from "./listener.ts";
@@ -77,8 +79,8 @@ export const streams: EngineKind = {
 
 /** A listener that is accepted from. */
 interface Accepting {
-  /** What it is in the publication now. */
-  place: Pick<Client, "service" | "portOffset"> & { readonly index: number };
+  /** What it is in the publication now, and where. */
+  place: ServiceListener & { readonly index: number };
   /** Clients so far. */
   accepted: number;
   isClosed: boolean;
@@ -95,6 +97,7 @@ class StreamsEngine implements Engine {
   readonly #emptied = Promise.withResolvers<void>();
   readonly #accepting = new Map<Listener, Accepting>();
   readonly #retired = new RetiredSlots();
+  readonly #gone = new GoneRoutes();
   readonly #loads: Load[];
   #publication = NOTHING_PUBLISHED;
   #lastId = 0;
@@ -117,6 +120,7 @@ class StreamsEngine implements Engine {
       names: new NameCache(),
       lastEndsMs: new Map(),
       service: (index) => this.#publication.services[index]!,
+      routes: (listener) => (this.#publication.listeners[listener] ?? this.#gone.get(listener))?.routes,
       onEnded: (connection, ended) => this.#forget(connection, ended),
       onMoved: options.onMoved,
       onStarted: options.accessLog?.onStarted,
@@ -133,6 +137,7 @@ class StreamsEngine implements Engine {
     const tables = (which: "before" | "now") => services.flatMap((change) => change[which]?.table ?? []);
     this.#retired.update(tables("before"), tables("now"));
     this.#publication = next;
+    this.#gone.update(listeners);
     for (const change of services) this.#setService(change);
     this.#setSweep();
     queueMicrotask(() => this.#declareEmpty()); // not within `update`: its caller must finish publishing first
@@ -146,8 +151,10 @@ class StreamsEngine implements Engine {
   }
 
   isServiceFree(index: number): boolean {
-    const isAccepting = this.#accepting.values().some(({ place }) => place.service === index);
-    return !isAccepting && this.#options.counters.getOfService(index, "serviceOpen") === 0;
+    const { counters } = this.#options;
+    const isAccepting = this.#accepting.values().some(({ place }) => leadsTo(place, index));
+    if (isAccepting || this.#gone.leadTo(index, (listener) => counters.getOfListener(listener, "listenerAwaiting"))) return false;
+    return counters.getOfService(index, "serviceOpen") === 0;
   }
 
   isEmpty(slot: number): boolean {
@@ -227,8 +234,8 @@ class StreamsEngine implements Engine {
     const leaving = leavingBy(changes);
     for (const { index, now } of changes) {
       if (now === undefined) continue;
-      const { listener, service, portOffset } = now;
-      const place = { index, service, portOffset };
+      const { listener } = now;
+      const place = { index, ...now };
       const accepting = this.#accepting.get(listener);
       if (accepting !== undefined) accepting.place = place;
       else if (this.#stopping) listener[Symbol.dispose]();
@@ -264,8 +271,7 @@ class StreamsEngine implements Engine {
       try {
         const client = await listener.socket.accept();
         accepting.accepted++;
-        const { index, service, portOffset } = accepting.place;
-        this.#serve({ id: ++this.#lastId, client, listener: index, service, portOffset });
+        this.#serve(client, accepting.place);
       } catch (error) {
         if (this.#stopping || accepting.isClosed) return;
         if (CLIENT_ERRORS.some((kind) => error instanceof kind)) {
@@ -287,8 +293,10 @@ class StreamsEngine implements Engine {
     await Promise.race([over, this.#stopped.promise]).finally(() => clearTimeout(timer));
   }
 
-  #serve(client: Client): void {
+  #serve(socket: Deno.TcpConn, { index: listener, service: first, routes, portOffset }: Accepting["place"]): void {
     const { counters, config } = this.#options;
+    const service = routes === undefined ? first : NO_SERVICE;
+    const client: Client = { id: ++this.#lastId, client: socket, listener, service, first, portOffset };
     const open = counters.addAccepted(client.service, client.listener);
     const connection = new StreamsConnection(client, this.#context);
     this.#connections.set(connection.id, connection);
@@ -311,7 +319,7 @@ class StreamsEngine implements Engine {
   #endIdle(): void {
     const nowMs = performance.now();
     for (const connection of this.#all()) {
-      const { idleTimeoutMs, firstByteTimeoutMs } = this.#context.service(connection.service).config;
+      const { idleTimeoutMs, firstByteTimeoutMs } = connection.config;
       if (connection.isIdle(nowMs - idleTimeoutMs)) connection.end("idle_timeout");
       else if (connection.isSilent(nowMs - (firstByteTimeoutMs || Infinity))) connection.end("first_byte_timeout");
     }
