@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { ControlClient } from "../../lib/control/client.ts";
-import { type Address, formatAddress, parseAddress } from "../../lib/values/address.ts";
+import { type Address, formatAddress } from "../../lib/values/address.ts";
 import { parseDeclared } from "../../lib/values/declared_file.ts";
 import type { DeclaredState } from "../../lib/values/declared_state.ts";
 import { ask, poll, sayName, soon, startServer, unusedAddress } from "../helpers.ts";
@@ -97,7 +97,7 @@ Deno.test({
     await using daemon = await Daemon.run(place, "--config", path);
     assertEquals(daemon.said.trim().split("\n"), [mail, web].map(formatAddress), "in the order of the services' names");
     assertEquals(await ask(web), one.name);
-    const declaredIn = async () => (await place.do("status")).match(/Declared in +(.*)\n(?: {5,}(.*)\n)*/);
+    const declaredIn = async () => (await place.do("status")).match(/Declared in +(.*)\n/);
     assertEquals((await declaredIn())?.[1], path);
     assertEquals((await place.ctl("diff", path)).code, 0);
 
@@ -118,7 +118,7 @@ Deno.test({
     await Deno.remove(path);
     assertStringIncludes(await daemon.reload("nothing was changed"), `Cannot read "${path}"`);
     assertEquals(JSON.parse(await place.do("status", "--json")).generation, generation);
-    assertEquals([one.name, two.name].includes(await ask(web)), true);
+    assert([one.name, two.name].includes(await ask(web)));
 
     await Deno.writeTextFile(path, fileOf(web, mail, [two.name], "    redistribute: idle\n"));
     assertStringIncludes(await daemon.reload("SIGHUP: applied"), `"generation":${generation + 1}`);
@@ -166,7 +166,7 @@ Deno.test("apply is one generation or nothing, and refuses what it cannot ask; e
   assertStringIncludes(plan, "Services: 2 added; servers: 3 added");
   assertEquals([await generation(), (await place.ctl("diff", "good.yaml")).code], [before, 1]);
   const answer = JSON.parse(await place.do("apply", "good.yaml", "--yes", "--json", "--if-generation", String(before)));
-  assertEquals([answer.answer?.applied ?? answer.applied, await generation()], [true, before + 1]);
+  assertEquals([answer.applied, await generation()], [true, before + 1]);
   assertEquals(await place.do("apply", "good.yaml", "--yes"), await place.do("apply", "good.yaml", "--plan"), "nothing differs");
   assertEquals(await generation(), before + 1);
   assertEquals((await place.ctl("diff", "good.yaml")).code, 1, "service default is not in the file");
@@ -215,8 +215,7 @@ Deno.test({
     const stateOf = async (names: readonly string[], servers: number): Promise<DeclaredState> => {
       const services = names.map((name, i) => {
         const list = Array.from({ length: servers }, (_, n) => `192.0.2.${i}:${n + 1}`);
-        return `  ${name}:\n    listen: ${formatAddress(ports[i])}\n    check: off\n    weightless: off\n    servers: [${list}]\n`
-          .replace("    weightless: off\n", "");
+        return `  ${name}:\n    listen: ${formatAddress(ports[i])}\n    check: off\n    servers: [${list}]\n`;
       });
       const result = await parseDeclared(new TextEncoder().encode(`services:\n${services.join("")}`));
       assert("state" in result);
@@ -263,7 +262,7 @@ for (const version of ["version_1_first", "version_1_last"]) {
     const names: string[] = JSON.parse(old).servers.map(({ server }: { server: string }) => server);
     assertEquals(servers.map(({ server }: { server: string }) => server), names);
     const [copy] = (await Array.fromAsync(Deno.readDir(`${place.folder}/state/balancer`))).filter(({ name }) =>
-      /version_?1|v1/.test(name)
+      name.endsWith(".json.v1")
     );
     assert(copy !== undefined, "a copy is kept");
     assertEquals(await Deno.readTextFile(`${place.folder}/state/balancer/${copy.name}`), old);
@@ -289,5 +288,4 @@ Deno.test("a service whose name is bad or taken is refused, and so is the end of
   const last = await place.ctl("service", "remove", "default");
   assertEquals([last.code, await place.do("service", "list")], [1, before]);
   assertStringIncludes(last.stderr, "it is the last one");
-  parseAddress(before.match(/127\.0\.0\.1:\d+/)![0]);
 });

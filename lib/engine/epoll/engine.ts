@@ -79,6 +79,7 @@ export const epoll: EngineKind = {
   },
   threads: ({ workers }) => workers,
   checkConfig(config) {
+    if (config.sources === null && !config.transparent) return; // to load libc takes long, and there may be many services
     using libc = openLibc();
     checkSources(new Sockets(libc), config);
   },
