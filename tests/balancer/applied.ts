@@ -119,7 +119,8 @@ export class Stand implements AsyncDisposable {
     return {
       state: balancer.state,
       services: balancer.listServices(),
-      servers: balancer.services().map((service) => service.list()),
+      // A thread counts bytes a little later than the client has them.
+      servers: balancer.services().map((service) => service.list().map(({ sentBytes: _, receivedBytes: __, ...server }) => server)),
       listeners: balancer.measuredListeners(),
       history: await balancer.history(),
       updates,
