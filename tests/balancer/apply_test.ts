@@ -442,7 +442,11 @@ Deno.test("so many services are served, and no more, those that wait for their l
   await assertRejects(() => balancer.addService(more), OperatorError, String(LIMITS.servicesMax));
   const [client] = await stand.open("web", "busy");
   await balancer.removeService("web", 60_000);
-  const { kind } = await assertRejects(() => balancer.addService(more), OperatorError, "last connections");
+  const { kind } = await assertRejects(
+    () => balancer.addService(more),
+    OperatorError,
+    "services that were removed still have connections",
+  );
   assertEquals([kind, balancer.generation], ["conflict", before + 1]);
   assertEquals(await client.look(), "same");
   client.close();
