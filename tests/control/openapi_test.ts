@@ -49,7 +49,7 @@ Deno.test("a request is described as it is sent: what is parsed is a text, and w
   });
   assertEquals([NewServer.required, NewServer.properties?.address.type], [["address", "port"], "string"]);
   const parameters = DOCUMENT.paths["/v1/servers/{server}"].delete.parameters ?? [];
-  assertEquals(parameters.map(({ name, required }) => [name, required]), [["server", true], ["service", false], ["drain", false]]);
+  assertEquals(parameters.map(({ name, required }) => [name, required]), [["server", true], ["drain", false], ["service", false]]);
 });
 
 Deno.test("no named schema of the document is a document of its own", () => {
