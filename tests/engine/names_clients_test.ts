@@ -1,4 +1,4 @@
-// Real clients of TLS reach the server that they name, through an engine that does not end TLS: the runtime's own, OpenSSL and curl.
+// Real clients of TLS reach the server that they name, through an engine that does not end TLS: OpenSSL, curl and the runtime's.
 
 import { assertEquals, assertMatch } from "@std/assert";
 import type { EngineKind } from "../../lib/engine/engine.ts";

@@ -17,6 +17,7 @@ import {
   type ServiceCounter,
   type ServiceGauge,
 } from "../../lib/observe/counters.ts";
+import { NO_SERVICE } from "../../lib/routing/name_routes.ts";
 import { LIMITS } from "../../lib/values/config.ts";
 import { type Fate, FATES } from "../../lib/values/fates.ts";
 
@@ -214,7 +215,32 @@ for (const [index, service] of SERVICES.entries()) {
   });
 }
 
-for (const service of [-1, LIMITS.servicesMax, NaN]) {
+Deno.test("a client whose service is not known is counted for its listener, and for a service once it is known", () => {
+  const counters = new Counters(allocateCounters(0, SLOTS));
+  for (let open = 1; open <= 3; open++) assertEquals(counters.addAccepted(NO_SERVICE, 1), open);
+  counters.addNamed(1, 1);
+  assertEquals(readChanged(counters), {
+    accepted: 3,
+    open: 3,
+    "listener 1 listenerAccepted": 3,
+    "listener 1 listenerOpen": 3,
+    "listener 1 listenerAwaiting": 2,
+    "service 1 serviceAccepted": 1,
+    "service 1 serviceOpen": 1,
+  });
+  counters.addFate("no_service", NO_SERVICE);
+  counters.lowerOpen(NO_SERVICE, 1);
+  counters.lowerOpen(1, 1);
+  const { open, no_service, ...rest } = readChanged(counters);
+  assertEquals([open, no_service], [1, 1]);
+  assertEquals([rest["listener 1 listenerOpen"], rest["listener 1 listenerAwaiting"], rest["service 1 serviceOpen"]], [
+    1,
+    1,
+    undefined,
+  ]);
+});
+
+for (const service of [-2, LIMITS.servicesMax, NaN]) {
   Deno.test(`Counters know no service ${service}`, () => {
     const counters = new Counters(allocateCounters(0, SLOTS));
     assertThrows(() => counters.addFate("done", service), Error, "service out of range");

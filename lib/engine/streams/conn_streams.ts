@@ -66,7 +66,7 @@ export class Source {
     }, { highWaterMark: 0 });
   }
 
-  /** Bytes that were read from the socket before any stream: the first stream begins with them, and goes on with a read under way. */
+  /** What was read from the socket before any stream: the first one begins with these bytes, and goes on with a read under way. */
   begin(bytes: Uint8Array<ArrayBuffer>, pending?: PendingRead): void {
     if (pending !== undefined) {
       this.#reading = this.#settle(pending);

@@ -208,7 +208,7 @@ export class StreamsConnection {
     return this.#state === "open" && this.#search === undefined && this.#startedMs < beforeMs && !hasBegun(this.facts);
   }
 
-  /** Reads the client's PROXY header and its name, if it must have them, dials a first server and begins to relay. Never rejects. */
+  /** Reads the client's PROXY header and its name, if they are needed, dials a first server and begins to relay. Never rejects. */
   async run(): Promise<void> {
     await this.#guard(async () => {
       const { acceptProxy, proxyTimeoutMs } = this.config;
