@@ -66,7 +66,10 @@ export class Rebalancer implements Disposable {
     const { policy, engine } = this.#options;
     if (policy.redistribute !== "idle") {
       const why = `open connections move only at level idle, and --redistribute is ${policy.redistribute}`;
-      throw new OperatorError("conflict", `Cannot rebalance: ${why}; change it with balancerctl service set NAME --redistribute idle`);
+      throw new OperatorError(
+        "conflict",
+        `Cannot rebalance: ${why}; change it with balancerctl service set NAME --redistribute idle`,
+      );
     }
     if (this.#state.running) throw new OperatorError("conflict", "Cannot rebalance: a rebalance is already running; stop it first");
     this.#options.onStart();
