@@ -588,12 +588,17 @@ async function list(
   { options }: CommandInput,
   { client, clientOf }: CommandContext,
 ): Promise<Answers["servers"] | { services: (Answers["servers"] & { service: string })[] }> {
-  if (options[SERVICE.flag] !== undefined) return await client.list();
+  try {
+    return await client.list();
+  } catch (error) {
+    const isAmbiguous = error instanceof OperatorError && error.kind === "usage" && options[SERVICE.flag] === undefined;
+    if (!isAmbiguous) throw error;
+  }
   const { services } = await client.services();
-  const present = services.filter(({ removing }) => !removing);
-  if (present.length === 1) return await client.list();
   const lists = [];
-  for (const { service } of present) lists.push({ service, ...await clientOf(service).list() });
+  for (const { service } of services.filter(({ removing }) => !removing)) {
+    lists.push({ service, ...await clientOf(service).list() });
+  }
   return { services: lists };
 }
 
