@@ -18,6 +18,7 @@ import { type Plan, planChange, type PoolChange } from "../routing/plan.ts";
 import type { Load } from "../routing/route.ts";
 import type { ServiceTransition } from "../routing/state_plan.ts";
 import { tableFigures, tableFingerprint } from "../routing/table_figures.ts";
+import type { TierRange } from "../routing/tiers.ts";
 import { emptyTable, type RoutingTable, type TableServer } from "../routing/routing_table.ts";
 import type { TrafficFailure } from "../routing/early_loss.ts";
 import { Admission, type KnownCondition, type ServerCondition } from "../health/admission.ts";
@@ -137,7 +138,7 @@ export class Service implements Disposable {
       }),
       trustOf: (ca) => authorities.trustOf(ca),
       onChange: (server, condition) => this.#onCondition(server, condition),
-      onTiers: logTiers,
+      onTiers: (range, usable) => this.#onTiers(range, usable),
       onChecked: (slot, result) => counters.addTo(slot, counterOf(result)),
       onSilent: (slot, { silentMs, sinceHealthyMs }) => host.engine().lose(slot, silentMs, sinceHealthyMs),
     });
@@ -599,6 +600,11 @@ export class Service implements Disposable {
       const addresses = this.#now.pool.has(name) ? isNewListener ? own : [] : everywhere;
       for (const address of addresses) refuseLoop(server.address, address, ownIps);
     }
+  }
+
+  /** Other tiers are in use. Where there is one tier it is no news, also while none of its servers is usable. */
+  #onTiers(range: TierRange, usable: readonly number[]): void {
+    if (this.#now.table.tiers.length > 1) logTiers(range, usable);
   }
 
   /** Checks or traffic have changed the condition of a server. */
