@@ -264,7 +264,8 @@ export class Balancer implements AsyncDisposable {
    * where that is safe) or brings it back. Throws `unknown` if it is not in the pool.
    */
   async changeServer(service: Service, name: string, change: ServerChange, who?: string): Promise<ServerView> {
-    if (typeof change.checkCa === "string") await this.#host.authorities.load(parseCheckCa(change.checkCa)); // also if it is the same
+    // Also if it is the same file: its content may have changed.
+    if (typeof change.checkCa === "string") await this.#host.authorities.load(parseCheckCa(change.checkCa));
     return await this.#change({
       what: `change server ${name} of ${service.name}`,
       who,

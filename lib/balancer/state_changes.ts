@@ -152,7 +152,8 @@ export function withListener(state: SavedState, name: string, listener: SavedLis
 }
 
 /**
- * The state without this listener of a service. Throws `unknown` if the service does not listen there, `conflict` if it is the last.
+ * The state without this listener of a service. Throws `unknown` if the service does not listen there, `conflict` if it is the
+ * last.
  */
 export function withoutListener(state: SavedState, name: string, listener: SavedListener): SavedState {
   const text = formatListener(listener);
@@ -193,8 +194,8 @@ export function requireNames({ services }: SavedState): void {
 }
 
 /**
- * Throws `conflict` if a port of these listeners is one of a service in the state, or of another of them. The same address as another
- * service's is shared with it, and no conflict here.
+ * Throws `conflict` if a port of these listeners is one of a service in the state, or of another of them. The same address as
+ * another service's is shared with it, and no conflict here.
  */
 export function requireFreeListeners({ services }: SavedState, listeners: readonly SavedListener[], cannot: string): void {
   const taken = services.flatMap(({ name, listeners }) => listeners.map((listener) => ({ name, listener })));

@@ -46,7 +46,7 @@ Deno.test("a service with an address that could not be opened can be changed, wh
   assertEquals(faults(), [false, false]);
 });
 
-Deno.test("what this machine does not allow is refused at a start and at a change, and of another service only logged", async () => {
+Deno.test("what this machine does not allow is refused at a start and a change, and of another service only logged", async () => {
   const sources = { ...OFF, source: "192.0.2.1" };
   await assertRejects(() => start([service(DEFAULT_SERVICE, { settings: sources })], WITHOUT_SOURCES), OperatorError, "--source");
   await using balancer = await start([service(DEFAULT_SERVICE), service("web", { settings: sources })], WITHOUT_SOURCES);

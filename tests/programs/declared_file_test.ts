@@ -1,6 +1,7 @@
 // The commands of declared files as programs: `validate` and `schema` without a balancer, from a file and from standard input.
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import { unusedAddress } from "../helpers.ts";
 import { makePlace } from "../programs.ts";
 
 const GOOD = 'services:\n  web:\n    listen: "[::1]:80"\n    servers: [a:1, b:2]\n';
@@ -39,9 +40,10 @@ Deno.test("balancerctl schema prints a JSON Schema", async () => {
 Deno.test("balancerctl apply --json prints the answer of the API", async () => {
   await using place = await makePlace();
   await place.start("--check", "off");
+  const { port } = unusedAddress();
   await Deno.writeTextFile(
     `${place.folder}/good.yaml`,
-    'services:\n  default:\n    servers: ["127.0.0.1:1"]\n    listen: "127.0.0.1:0"\n',
+    `services:\n  default:\n    servers: ["127.0.0.1:1"]\n    listen: "127.0.0.1:${port}"\n`,
   );
   const { generation, ...planned } = JSON.parse(await place.do("apply", "good.yaml", "--plan", "--json"));
   assertEquals([Object.keys(planned), planned.applied], [["applied", "plan"], false]);

@@ -155,7 +155,7 @@ Deno.test("apply is one generation or nothing, and refuses what it cannot ask; e
     assertStringIncludes(stderr, says);
   };
   await refused("Cannot ask whether to change this: standard input is no terminal", "good.yaml");
-  await refused("they share a port", "port.yaml", "--yes");
+  await refused("are both for clients whose name no other service has", "port.yaml", "--yes");
   await refused("binary.yaml", "binary.yaml", "--yes");
   await refused("The file says nothing", "empty.yaml", "--yes");
   await refused("large.yaml", "large.yaml", "--yes");

@@ -323,9 +323,9 @@ Deno.test("--http serves what the balancer counts, and is unready while it stops
   await poll(() => get("/metrics"), ({ text }) => text.includes("\nbalancer_open_connections 1\n"), "the connection to be counted");
   const { text } = await get("/metrics");
   assertStringIncludes(text, `balancer_listener_accepted_connections_total{listener="${status.address}",service="default"} 1`);
-  assertStringIncludes(text, `balancer_server_state{server="${server.name}",state="up"} 1`);
+  assertStringIncludes(text, `balancer_server_state{service="default",server="${server.name}",state="up"} 1`);
   const { fingerprint } = JSON.parse(await place.do("list", "--json")).ring;
-  assertStringIncludes(text, `balancer_ring_info{fingerprint="${fingerprint}"} 1`);
+  assertStringIncludes(text, `balancer_ring_info{service="default",fingerprint="${fingerprint}"} 1`);
   const stopping = place.ctl("stop", "--grace", "20s");
   const unready = await poll(() => get("/ready"), ({ status }) => status === 503, "readiness to end");
   assertEquals(unready.text, "The balancer is stopping\n");

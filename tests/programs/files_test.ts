@@ -86,7 +86,8 @@ Deno.test("a pool that version 1 saved is there after the start, and a copy of i
     JSON.parse(await place.do("list", "--json")).servers.map(({ server }: { server: string }) => server).sort();
   await place.start("--check", "off");
   const before = ["10.0.0.1:80", "[2001:db8::1]:443", "db.example:5432"];
-  assertEquals([await servers(), await Deno.readFile(place.state())], [before, old]);
+  assertEquals(await servers(), before);
+  assertEquals(JSON.parse(await Deno.readTextFile(place.state())).version, 2, "the start has saved its address");
   await place.do("add", "10.0.0.2", "80");
   await place.do("stop");
   await place.start("--check", "off");
