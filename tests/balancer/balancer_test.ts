@@ -117,7 +117,7 @@ Deno.test("what is saved starts the same pool again", async () => {
 Deno.test("checks are counted by outcome, for each server", async () => {
   await using good = startServer(async (socket) => await writeText(socket, "+PONG"));
   await using wrong = startServer(async (socket) => await writeText(socket, "-ERR"));
-  const flags = { check: "expect:+PONG", "check-interval": "50ms", "check-timeout": "50ms" };
+  const flags = { check: "expect:+PONG", "check-interval": "300ms", "check-timeout": "300ms" };
   await using balancer = await startBalancer({ flags });
   const absent = unusedAddress();
   for (const address of [good.address, wrong.address, absent]) await balancer.add(address, ORDINARY);
@@ -717,7 +717,7 @@ const CASES: Record<string, Case> = {
   },
 
   async "a server that fails its checks is down, is tried if there is no other, and is up again when it passes"(engine) {
-    const flags = { check: "expect:hi", "check-interval": "50ms", "check-timeout": "50ms", fall: "1", rise: "1" };
+    const flags = { check: "expect:hi", "check-interval": "300ms", "check-timeout": "300ms", fall: "1", rise: "1" };
     let isWell = true;
     const handle: Handler = async (socket) => {
       if (isWell) await writeText(socket, "hi");
@@ -729,7 +729,7 @@ const CASES: Record<string, Case> = {
     await until(() => server.accepted > 1 && balancer.get(server.name).state === "up", "checks that pass");
     isWell = false;
     await until(() => balancer.get(server.name).state === "down", "the server to be down");
-    assertMatch(balancer.get(server.name).reason ?? "", /^it did not (answer|accept) within 50ms$/);
+    assertMatch(balancer.get(server.name).reason ?? "", /^it did not (answer|accept) within 300ms$/);
     assertEquals(balancer.get(server.name).connects, 0, "checks are no clients");
     let answer = ""; // a check that fails meanwhile may cost a client its connection
     for (let i = 0; answer === "" && i < 20; i++) answer = await ask(balancer.address, "tried").catch(() => "");
@@ -741,7 +741,7 @@ const CASES: Record<string, Case> = {
   async "a server that accepts and resets at once passes its checks, and rests"(engine) {
     await using bad = await startResettingServer();
     await using other = startServer(sayName);
-    const flags = { check: "tcp", "check-interval": "50ms", "check-timeout": "50ms", key: "ip:port", fall: "2", rest: "1m" };
+    const flags = { check: "tcp", "check-interval": "300ms", "check-timeout": "300ms", key: "ip:port", fall: "2", rest: "1m" };
     await using balancer = await startBalancer({ engine, flags });
     const { server: name } = await balancer.add(bad.address, { weight: 200 });
     await balancer.add(other.address);
@@ -777,8 +777,8 @@ const CASES: Record<string, Case> = {
     await using statusOfTwo = startStatus(two.name);
     const flags = {
       check: "http:/primary",
-      "check-interval": "50ms",
-      "check-timeout": "50ms",
+      "check-interval": "300ms",
+      "check-timeout": "300ms",
       fall: "1",
       rise: "1",
       key: "ip:port",
@@ -804,7 +804,7 @@ const CASES: Record<string, Case> = {
     });
     await using one = startServer(echo);
     await using two = startServer(echo);
-    const flags = { ...IDLE, check: "http:/", "check-interval": "50ms", "check-timeout": "50ms" };
+    const flags = { ...IDLE, check: "http:/", "check-interval": "300ms", "check-timeout": "300ms" };
     await using balancer = await startBalancer({ engine, flags });
     await balancer.add(one.address, { checkPort: statuses.address.port, weight: 200 });
     await balancer.add(two.address, { check: "off" });
@@ -831,7 +831,7 @@ const CASES: Record<string, Case> = {
       await writeText(socket, "HTTP/1.1 404 no\r\n\r\n");
       await echo(socket, 0);
     });
-    const flags = { check: "http:/", "check-interval": "50ms", "check-timeout": "50ms" };
+    const flags = { check: "http:/", "check-interval": "300ms", "check-timeout": "300ms" };
     await using balancer = await startBalancer({ engine, flags });
     await balancer.add(server.address);
     await until(() => balancer.get(server.name).state === "draining", "the server to be draining");
@@ -860,7 +860,7 @@ const CASES: Record<string, Case> = {
 
   async "what is known of a server goes on in the next balancer"(engine) {
     const address = unusedAddress();
-    const flags = { check: "tcp", "check-interval": "50ms", "check-timeout": "50ms", fall: "1", rise: "1" };
+    const flags = { check: "tcp", "check-interval": "300ms", "check-timeout": "300ms", fall: "1", rise: "1" };
     let saved: readonly SavedServer[] = [];
     const first = await startBalancer({ engine, flags, save: (servers) => Promise.resolve(void (saved = servers)) });
     const { server: name } = await first.add(address);

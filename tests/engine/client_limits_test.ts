@@ -262,14 +262,14 @@ const CASES: Record<string, Case> = {
 
   async "a client that sends nothing, and whose server sends nothing, is closed after the first-byte timeout"(kind) {
     await using server = startServer(echo);
-    await using test = start(kind, server, { firstByteTimeoutMs: 200 });
+    await using test = start(kind, server, { firstByteTimeoutMs: 600 });
     using silent = await connect(test.address);
     using speaking = (await enter(test))!;
     const startMs = performance.now();
     assertEquals(await soon(readText(silent), "the end"), "");
     assertLess(performance.now() - startMs, 10_000);
     assertEquals(await fatesOf(test, 1), ["first_byte_timeout"]);
-    await turn(250);
+    await turn(700);
     await writeText(speaking, "z");
     assertEquals(await readBytes(speaking, 1), new TextEncoder().encode("z"));
   },
@@ -279,10 +279,10 @@ const CASES: Record<string, Case> = {
       await writeText(socket, "220 hello");
       await hold(socket, 0);
     });
-    await using test = start(kind, server, { firstByteTimeoutMs: 150 });
+    await using test = start(kind, server, { firstByteTimeoutMs: 800 });
     using client = await connect(test.address);
     await readBytes(client, 9);
-    await turn(400);
+    await turn(1000);
     assertEquals([test.counters.get("open"), test.counters.get("first_byte_timeout")], [1, 0]);
   },
 };

@@ -165,7 +165,7 @@ test("a server whose rest is over and that accepts is up again", async () => {
 
 test("a server that fails its checks is down, its silence is told time after time, and it comes back", async () => {
   const address = unusedAddress();
-  using one = start({ check: "tcp", "check-interval": "50ms", "check-timeout": "50ms" });
+  using one = start({ check: "tcp", "check-interval": "300ms", "check-timeout": "300ms" });
   const { read, changes, silences } = one;
   one.enter(tableServer(address, 0, { weight: 3 }));
   const down = await changes.take();
@@ -373,7 +373,7 @@ function startHttp(): { answer: string } & ReturnType<typeof startServer> {
 const DRAIN = "HTTP/1.1 200 OK\r\nDrain: 1\r\n\r\n";
 const NOT_FOUND = "HTTP/1.1 404 no\r\n\r\n";
 const OK = "HTTP/1.1 200 OK\r\n\r\n";
-const HTTP_FLAGS = { check: "http:/", "check-interval": "50ms", "check-timeout": "50ms" };
+const HTTP_FLAGS = { check: "http:/", "check-interval": "300ms", "check-timeout": "300ms" };
 
 for (const asking of [DRAIN, NOT_FOUND]) {
   test(`a server whose check is answered with ${JSON.stringify(asking)} drains, and comes back by itself`, async () => {
@@ -474,7 +474,7 @@ test("the last server that gets clients does not rest, whatever the others are",
 });
 
 test("a server that is down or forgotten gets no clients, so the other one is the last", async () => {
-  using one = start({ check: "tcp", "check-interval": "50ms", "check-timeout": "50ms" });
+  using one = start({ check: "tcp", "check-interval": "300ms", "check-timeout": "300ms" });
   const { admission, read, changes } = one;
   one.enter(tableServer(unusedAddress(), 0));
   assertEquals((await changes.take()).state, "down");
