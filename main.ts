@@ -8,23 +8,19 @@
 import deno from "./deno.json" with { type: "json" };
 import { type Address, formatAddress, parseHost, parsePort, reaches } from "./lib/values/address.ts";
 import { Balancer } from "./lib/balancer/balancer.ts";
+import { type CommandInput, type CommandSpec, parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts";
 import {
-  type CommandInput,
-  type CommandSpec,
-  type OptionSpec,
-  parseCommandLine,
-  type ProgramSpec,
-} from "./lib/values/command_line.ts";
-import {
+  checkDaemonTexts,
   checkServiceTexts,
-  type DaemonConfig,
   DEFAULT_GRACE_MS,
+  DETACHED,
   isDaemonSetting,
   NO_STATE,
   parseDaemonConfig,
   parseServiceConfig,
   SETTINGS,
   type SettingTexts,
+  STANDARD_OUTPUT,
 } from "./lib/values/config.ts";
 import { DEFAULT_SERVICE, type SavedListener } from "./lib/values/saved_state.ts";
 import { withDeclaration } from "./lib/balancer/declared_change.ts";
@@ -38,11 +34,11 @@ import { checksUnder, connectionsUnder, readSystemLimits } from "./lib/balancer/
 import { warnOfSettings } from "./lib/engine/abilities.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
-import { answerMetrics, Monitor } from "./lib/control/monitor.ts";
+import { answerMetrics } from "./lib/control/monitor.ts";
 import { whyNotReady } from "./lib/balancer/readiness.ts";
+import { LiveParts } from "./lib/control/live_parts.ts";
 import { Lock } from "./lib/control/lock.ts";
-import { type AccessOutput, openAccessOutput } from "./lib/observe/access_output.ts";
-import { endLogging, logger, reopenLog, setUpLogging } from "./lib/observe/log.ts";
+import { endLogging, logger, reopenLog } from "./lib/observe/log.ts";
 import { DEFAULT_NAME, findPaths, folderOf, parseName, pathFrom, type Paths } from "./lib/values/paths.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
@@ -77,6 +73,7 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
           summary: "be what this declared file says, and nothing else; applied again at SIGHUP",
         },
         NO_STATE,
+        DETACHED,
         { flag: "stop-at-eof", summary: "stop at once when standard input ends" },
       ],
     },
@@ -107,52 +104,51 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function run({ arguments: given, options: typed }: CommandInput): Promise<number> {
-  const declaration = typed.config === undefined ? undefined : await readDeclaration(typed.config, given);
-  const options = { ...declaration?.declared.daemon, ...typed };
+async function run({ arguments: given, options }: CommandInput): Promise<number> {
+  const [texts, daemon] = [textsOf(options, false), withLogPath(textsOf(options, true))];
+  const declaration = options.config === undefined ? undefined : await readDeclaration(options.config, given, daemon);
   const listen = given.length === 0 ? undefined : { address: parseHost(given[0]), port: parsePort(given[1], 0) };
-  const texts = serviceTexts(options);
   checkServiceTexts(texts);
+  checkDaemonTexts(daemon);
   requireAddress(listen, texts, declaration);
-  const config = parseDaemonConfig(options);
-  if (listen !== undefined) refuseClientsAddress(config.http, { host: listen.address, port: listen.port });
   const name = parseName(options.name ?? DEFAULT_NAME);
   const paths = findPaths(name, { keepsState: options[NO_STATE.flag] === undefined });
-  const engine = chooseEngine(config.engine);
-  const { descriptors, localPorts } = await readSystemLimits();
-  const limit = connectionsUnder(descriptors, engine.kind.threads(config));
-  const connectionsMax = config.connectionsMax === "auto" ? limit : config.connectionsMax;
-
   await makePrivateFolder(folderOf(paths.socket));
   const lock = await makePrivateFolder(folderOf(paths.lock)).then(() => takeLock(name, paths.lock)).catch(orWithoutState(paths));
-  // Before there are log files: a taken port leaves none behind.
-  await using monitor = config.http === null ? undefined : await Monitor.open(config.http);
-  await setUpLogging(config.logLevel, options["log-file"]);
-  const listening = Promise.withResolvers<void>();
-  await using accessOutput = await openAccessLog(config, options["log-file"], listening.promise);
-  endOnFault();
-  mindSignals(accessOutput);
   const { state: statePath } = paths;
   if (statePath !== null) await tryToSave(statePath);
   const store = await StateStore.open(statePath);
-  const daemon = daemonTexts(options);
   const state = declaration === undefined
-    ? withStart(store.state, listen, texts)
-    : withDeclaration(store.state, declaration.declared, { file: declaration.file, prune: true, daemon });
+    ? withStart(store.state, listen, texts, daemon)
+    : withDeclaration(store.state, declaration.declared, declaration.file);
+  const config = parseDaemonConfig(state.daemon);
+  if (listen !== undefined) refuseClientsAddress(config.http, { host: listen.address, port: listen.port });
+  const engine = chooseEngine(config.engine);
+  const { descriptors, localPorts } = await readSystemLimits();
+  const connectionsMax = connectionsUnder(descriptors, engine.kind.threads(config));
+
+  const listening = Promise.withResolvers<void>();
+  await using parts = await LiveParts.open(config, {
+    logFile: options["log-file"],
+    hasOutput: options[DETACHED.flag] === undefined,
+    listening: listening.promise,
+  });
+  endOnFault();
+  mindSignals(parts);
+  store.logMigration();
   const standings = statePath === null ? undefined : standingsPath(statePath);
   const configs = new Map(state.services.map(({ name, settings }) => [name, parseServiceConfig(settings)]));
   const before = standings === undefined ? undefined : await loadStandings(standings, (name) => configs.get(name), new Date());
   const trust = await loadAuthorities(
     state.services.map(({ name, servers }) => ({ name, config: configs.get(name)!, servers, isGiven: name === DEFAULT_SERVICE })),
   );
-  const warnOf = (settings: SettingTexts) => warnOfSettings(engine.name, engine.kind, settings);
+  const warnOf = (settings: SettingTexts) => [
+    ...warnOfSettings(engine.name, engine.kind, settings),
+    ...warnOfConnections(settings, connectionsMax),
+  ];
   const warnings = [...store.warnings, before?.warning, engine.passedOver].filter((warning) => warning !== undefined);
-  warnings.push(...trust.warnings);
-  warnings.push(...warnOf(options));
-  if (connectionsMax > limit) {
-    warnings.push(`--${SETTINGS.connectionsMax.flag} ${connectionsMax} is more than the limit on open files allows, ${limit}`);
-  }
-  for (const warning of warnings) log.warn(warning);
+  warnings.push(...trust.warnings, ...warnOf(texts));
+  for (const warning of [...warnings, ...warnOf(state.daemon ?? {})]) log.warn(warning);
 
   await claimSocket(paths.socket); // before clients can connect: if it fails, they would lose their connections
   await using balancer = await Balancer.start({
@@ -164,24 +160,22 @@ async function run({ arguments: given, options: typed }: CommandInput): Promise<
     required: listen === undefined ? undefined : DEFAULT_SERVICE,
     known: (service) => before?.known.get(service) ?? new Map(),
     authorities: trust.authorities,
-    accessLog: accessOutput && {
-      output: accessOutput,
-      sample: config.accessLogSample,
-      starts: config.accessLogStart,
-    },
+    accessOutput: parts.accessOutput,
+    parts,
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     store,
   });
   if (state !== store.state) await store.save(balancer.state, { what: whatStarts(given, declaration) });
   await using keeper = standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
-  const http = monitor === undefined ? null : formatAddress(monitor.address);
-  const facts = { ...describe(name, engine.name, options, paths, warnings), daemon, warnOf, http, localPorts };
-  monitor?.show({
-    metrics: (format) => answerMetrics(balancer, facts, format),
-    whyNotReady: () => whyNotReady({ stopping: balancer.stopping, servers: balancer.countServers() }),
-  });
+  const facts: DaemonFacts = {
+    ...describe(name, engine.name, options, paths),
+    warnings,
+    warnOf,
+    http: () => parts.http,
+    localPorts,
+  };
   const stopping = stopWhenAsked(balancer, keeper);
-  reloadWhenAsked(balancer, declaration?.file, daemon);
+  reloadWhenAsked(balancer, declaration);
   await using control = await serveControl({
     path: paths.socket,
     balancer,
@@ -190,7 +184,10 @@ async function run({ arguments: given, options: typed }: CommandInput): Promise<
   });
   await using _guard = new Guard(control.door, lock);
   sayListening(balancer, engine.name);
-  if (http !== null) log.info("Serving metrics and readiness by HTTP on {http}", { http });
+  parts.show({
+    metrics: (format) => answerMetrics(balancer, facts, format),
+    whyNotReady: () => whyNotReady({ stopping: balancer.stopping, servers: balancer.countServers() }),
+  });
   listening.resolve();
   if (options["stop-at-eof"] !== undefined) awaitEof().then(() => stopping.stop(0));
   await stopping.stopped;
@@ -199,10 +196,27 @@ async function run({ arguments: given, options: typed }: CommandInput): Promise<
   return EXIT.done;
 }
 
-/** The settings of a service among the options. */
-function serviceTexts(options: CommandInput["options"]): SettingTexts {
-  const given = Object.entries(options).filter(([flag, text]) => text !== undefined && isDaemonSetting(flag) === false);
-  return Object.fromEntries(given.map(([flag, text]) => [flag, text === "" ? "on" : text]));
+/** The settings of the daemon, or of a service, among the options. */
+function textsOf(options: CommandInput["options"], isDaemons: boolean): Record<string, string> {
+  const given = Object.entries(options).flatMap(([flag, text]) =>
+    text === undefined || isDaemonSetting(flag) !== isDaemons ? [] : [[flag, text === "" ? "on" : text]]
+  );
+  return Object.fromEntries(given);
+}
+
+/** The settings with the whole path of the access log: the next start may be in another folder. */
+function withLogPath(texts: Record<string, string>): Record<string, string> {
+  const { flag, parse } = SETTINGS.accessLog;
+  const path = texts[flag] === undefined ? null : parse(texts[flag]);
+  return path === null || path === STANDARD_OUTPUT ? texts : { ...texts, [flag]: pathFrom(Deno.cwd(), path) };
+}
+
+/** A warning if a limit on connections is more than the system allows. */
+function warnOfConnections(settings: SettingTexts, limit: number): string[] {
+  const { flag, parse } = SETTINGS.connectionsMax;
+  const connections = parse(settings[flag] ?? "auto");
+  if (connections === "auto" || connections <= limit) return [];
+  return [`--${flag} ${connections} is more than the limit on open files allows, ${limit}`];
 }
 
 /** A declared file. */
@@ -210,15 +224,24 @@ interface Declaration {
   /** Its absolute path. */
   readonly file: string;
   readonly declared: DeclaredState;
+  /** Reads it again. */
+  readonly read: () => Promise<DeclaredState>;
 }
 
-/** Reads the file of --config. Throws an operator error with every fault. */
-async function readDeclaration(path: string, given: readonly string[]): Promise<Declaration> {
+/**
+ * Reads the file of --config. Settings of the daemon that the command line gives hold in place of the file's. Throws an operator
+ * error with every fault.
+ */
+async function readDeclaration(path: string, given: readonly string[], typed: SettingTexts): Promise<Declaration> {
   if (given.length > 0) {
     throw new OperatorError("usage", "--config says where to listen: leave out the address, or --config");
   }
   const file = pathFrom(Deno.cwd(), path);
-  return { file, declared: await declaredIn(file) };
+  const read = async () => {
+    const { services, daemon } = await declaredIn(file);
+    return { services, daemon: { ...daemon, ...typed } };
+  };
+  return { file, declared: await read(), read };
 }
 
 async function declaredIn(file: string): Promise<DeclaredState> {
@@ -231,14 +254,6 @@ async function declaredIn(file: string): Promise<DeclaredState> {
 /** What has led to the first state of a run. */
 function whatStarts(given: readonly string[], declaration: Declaration | undefined): string {
   return declaration === undefined ? ["start", ...given].join(" ") : `start with ${declaration.file}`;
-}
-
-/** The settings of the daemon among the options. */
-function daemonTexts(options: CommandInput["options"]): Record<string, string> {
-  const given = Object.entries(options).flatMap(([flag, text]) =>
-    text === undefined || !isDaemonSetting(flag) ? [] : [[flag, text]]
-  );
-  return Object.fromEntries(given.map(([flag, text]) => [flag, text === "" ? "on" : text]));
 }
 
 /** Settings of a service need the address of that service. */
@@ -270,15 +285,6 @@ function refuseClientsAddress(http: Address | null, listen: Address): void {
   if (http === null || listen.port === 0 || !reaches(http, listen)) return;
   const why = "clients connect there; choose another port for one of them";
   throw new OperatorError("usage", `Cannot serve --${SETTINGS.http.flag} on ${formatAddress(http)}: ${why}`);
-}
-
-/** Opens the access log, if there is to be one. `listening`: the address is on standard output. */
-async function openAccessLog(
-  { accessLog }: DaemonConfig,
-  logFile: string | undefined,
-  listening: Promise<void>,
-): Promise<AccessOutput | undefined> {
-  return accessLog === null ? undefined : await openAccessOutput(accessLog, { logFile, ready: listening });
 }
 
 /** Two daemons of one name would overwrite each other's state. */
@@ -328,26 +334,26 @@ function stopWhenAsked(
 }
 
 /** Handles signals that would otherwise end the program at once. Windows has none of them. */
-function mindSignals(accessOutput: AccessOutput | undefined): void {
+function mindSignals(parts: LiveParts): void {
   if (Deno.build.os === "windows") return;
-  Deno.addSignalListener("SIGHUP", () => void reopen(accessOutput));
+  Deno.addSignalListener("SIGHUP", () => void reopen(parts));
   for (const signal of ["SIGUSR1", "SIGUSR2"] as const) {
     Deno.addSignalListener(signal, () => log.warn("Signal {signal} is ignored: it has no meaning here", { signal }));
   }
 }
 
 /** Applies the declared file again at SIGHUP, and reads the files of the lists again; one time after another. */
-function reloadWhenAsked(balancer: Balancer, file: string | undefined, daemon: SettingTexts): void {
+function reloadWhenAsked(balancer: Balancer, declaration: Declaration | undefined): void {
   if (Deno.build.os === "windows") return;
   let last = Promise.resolve();
   Deno.addSignalListener("SIGHUP", () => {
-    last = last.then(() => file === undefined ? undefined : applyAgain(balancer, file, daemon)).then(() => reloadLists(balancer));
+    last = last.then(() => declaration && applyAgain(balancer, declaration)).then(() => reloadLists(balancer));
   });
 }
 
-async function applyAgain(balancer: Balancer, file: string, daemon: SettingTexts): Promise<void> {
+async function applyAgain(balancer: Balancer, { file, read }: Declaration): Promise<void> {
   try {
-    const plan = await balancer.apply(await declaredIn(file), { file, prune: true, daemon });
+    const plan = await balancer.apply(await read(), { file, prune: true });
     if (plan === undefined) log.info("SIGHUP: the balancer is as {file} says", { file });
     else log.info("SIGHUP: applied {file}, generation {generation}", { file, generation: balancer.generation });
   } catch (error) {
@@ -368,8 +374,8 @@ async function reloadLists(balancer: Balancer): Promise<void> {
 }
 
 /** Opens the log files again, after logrotate(8) has moved them away. */
-async function reopen(accessOutput: AccessOutput | undefined): Promise<void> {
-  const hasAccessLog = await tryToReopen("the access log", () => accessOutput?.reopen() ?? Promise.resolve(false));
+async function reopen(parts: LiveParts): Promise<void> {
+  const hasAccessLog = await tryToReopen("the access log", () => parts.accessOutput?.reopen() ?? Promise.resolve(false));
   const hasLogFile = await tryToReopen("the log file", reopenLog);
   if (hasAccessLog || hasLogFile) return;
   log.info("SIGHUP: nothing to reopen, the log goes to standard error");
@@ -398,30 +404,16 @@ function describe(
   engine: string,
   options: CommandInput["options"],
   paths: Paths,
-  warnings: readonly string[],
-): Omit<DaemonFacts, "http" | "localPorts" | "warnOf" | "daemon"> {
-  const rows: readonly OptionSpec[] = Object.values(SETTINGS);
-  const settings = rows.flatMap(({ flag, aliases = [], default: usual = "" }) =>
-    // an alias that was a key stays one
-    [flag, ...aliases].map((key) => [key, isDaemonSetting(flag) === true ? givenText(options[flag]) ?? usual : usual])
-  );
+): Omit<DaemonFacts, "http" | "localPorts" | "warnOf" | "warnings"> {
   return {
     name,
     version: deno.version,
     engine,
     startedAt: new Date(),
-    settings: Object.fromEntries(settings),
     stateFile: paths.state,
     lockFile: paths.lock,
     logFile: options["log-file"] ?? null,
-    accessLog: SETTINGS.accessLog.parse(options[SETTINGS.accessLog.flag] ?? SETTINGS.accessLog.default),
-    warnings,
   };
-}
-
-/** The text of an option that was given; a switch as "on". */
-function givenText(text: string | undefined): string | undefined {
-  return text === "" ? "on" : text;
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

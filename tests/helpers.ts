@@ -2,7 +2,7 @@
 
 import { type AddressInfo, createConnection, createServer, type Socket } from "node:net";
 import { type Address, formatAddress, parseKeyRule } from "../lib/values/address.ts";
-import { LIMITS, parseConfig } from "../lib/values/config.ts";
+import { LIMITS, parseConfig, STANDARD_OUTPUT } from "../lib/values/config.ts";
 import type { AccessLog } from "../lib/observe/access_log.ts";
 import { allocateCounters, Counters } from "../lib/observe/counters.ts";
 import { type Fate, FATES } from "../lib/values/fates.ts";
@@ -270,16 +270,20 @@ export interface TestEngine extends AsyncDisposable {
   leave(slot: number, availability: "draining" | "expired"): void;
   /** Changes settings of the service; resolves when they hold for every new client. */
   change(config: Partial<ServiceEngineConfig>): Promise<void>;
+  /** Changes settings of the daemon; resolves when they hold. */
+  changeDaemon(config: Partial<EngineConfig>): Promise<void>;
   /** Publishes a table of these servers; resolves when it holds for every new client. */
   publish(servers: readonly TableServer[]): Promise<void>;
 }
 
 /** What a test may choose; everything else is as in production. */
-export interface TestEngineOptions extends Partial<EngineConfig & ServiceEngineConfig> {
+export interface TestEngineOptions extends Partial<Omit<EngineConfig, "accessLog" | "accessLogStart"> & ServiceEngineConfig> {
   readonly key?: string;
   readonly loadBound?: number;
   readonly host?: string;
   readonly lists?: ClientLists;
+  /** The most that `connectionsMax` will be. */
+  readonly connectionsLimit?: number;
   /** Is told of everything; of beginnings only if it has `starts`. */
   readonly accessLog?: { readonly log: AccessLog; readonly starts: boolean };
 }
@@ -293,9 +297,16 @@ export interface ServerFailure {
 
 /** An engine on a free port of loopback that serves a table of these servers. */
 export function startEngine(kind: EngineKind, servers: readonly TableServer[], options: TestEngineOptions = {}): TestEngine {
-  const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", accessLog, lists: _, ...config } = options;
+  const { key = "ip:port", loadBound = Infinity, host = "127.0.0.1", accessLog, connectionsLimit, lists: _, ...config } = options;
   let { lists } = options;
-  const engineConfig = { ...parseConfig({ workers: "2" }), connectionsMax: 10_000, ...config };
+  const engineConfig = {
+    ...parseConfig({ workers: "2" }),
+    connectionsMax: 10_000,
+    accessLog: accessLog ? STANDARD_OUTPUT : null,
+    accessLogStart: accessLog?.starts ?? false,
+    ...config,
+  };
+  let daemon: EngineConfig = engineConfig;
   const counters = new Counters(allocateCounters(kind.threads(engineConfig), 20_000));
   const ended = new Queue<EndedConnection>();
   const emptied = new Queue<number>();
@@ -308,11 +319,12 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   const listener = kind.listen({ host, port: 0 }, engineConfig);
   const served = { listener, service: 0, portOffset: 0 };
   let settings: ServiceEngineConfig = engineConfig;
-  const publication = (): Publication => ({ services: [{ table, config: settings, lists }], listeners: [served] });
+  const publication = (): Publication => ({ services: [{ table, config: settings, lists }], listeners: [served], config: daemon });
   const engine = kind.create({
     startId: "00000000000000ff",
     publication: publication(),
     config: engineConfig,
+    connectionsLimit,
     counters,
     onEnded: (end) => {
       accessLog?.log.ended(end);
@@ -327,10 +339,8 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
       const { client, from, to, loss, state, replayedBytes } = move;
       moved.put({ client, from, to, loss, state, replayedBytes });
     },
-    accessLog: accessLog && {
-      onStarted: accessLog.starts ? (started) => accessLog.log.started(started) : undefined,
-      onUnreported: (count) => accessLog.log.drop(count, "the ring was full"),
-    },
+    onStarted: (started) => accessLog?.log.started(started),
+    onUnreported: (count) => accessLog?.log.drop(count, "the ring was full"),
     onServerEmpty: (slot) => emptied.put(slot),
   });
   return {
@@ -346,6 +356,10 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     availabilities,
     change(config) {
       settings = { ...settings, ...config };
+      return engine.update(publication());
+    },
+    changeDaemon(config) {
+      daemon = { ...daemon, ...config };
       return engine.update(publication());
     },
     setLists(next) {

@@ -4,7 +4,8 @@
  * only by their interface, and nothing of HTTP, sockets or flags.
  */
 
-import { AccessLog, type AccessLogTarget } from "../observe/access_log.ts";
+import { AccessLog } from "../observe/access_log.ts";
+import type { LineOutput } from "../observe/line_buffer.ts";
 import { type Address, formatAddress } from "../values/address.ts";
 import { parseCheckCa } from "../values/check_spec.ts";
 import { type DaemonConfig, DEFAULT_DRAIN_MS, LIMITS, type SettingTexts } from "../values/config.ts";
@@ -26,11 +27,13 @@ import type { Engine, EngineKind, Publication } from "../engine/engine.ts";
 import type { Outcome } from "../routing/forecast.ts";
 import { planState, type ServiceTransition, type StatePlan } from "../routing/state_plan.ts";
 import type { DeclaredState } from "../values/declared_state.ts";
-import { formatDifference, isSame, type ServiceDifference, type StateDifference } from "../values/state_difference.ts";
+import { daemonLines, formatDifference, isSame, type ServiceDifference, type StateDifference } from "../values/state_difference.ts";
 import { type DeclaredChange, type DeclaredOptions, withDeclared, withEarlier } from "./declared_change.ts";
 import type { Generation } from "./history.ts";
 import { Clients, type ClientsView } from "./clients.ts";
 import type { Reloaded } from "./list_files.ts";
+import type { DaemonParts } from "./daemon_parts.ts";
+import { DaemonSettings } from "./daemon_settings.ts";
 import { Homing } from "./homing.ts";
 import { Listeners } from "./listeners.ts";
 import type { Removal, Removing } from "./removals.ts";
@@ -45,6 +48,7 @@ import {
   type ServerChange,
   unknownService,
   withChangedServer,
+  withDaemon,
   withListener,
   withNewService,
   withoutListener,
@@ -58,7 +62,9 @@ import {
 /** Options of `Balancer.start`. */
 export interface BalancerOptions {
   readonly engine: EngineKind;
+  /** The settings of the daemon at first. */
   readonly config: DaemonConfig;
+  /** What `--max-connections auto` means: how many the limit on open files allows. */
   readonly connectionsMax: number;
   /** What it begins with. */
   readonly state: SavedState;
@@ -72,8 +78,10 @@ export interface BalancerOptions {
   readonly authorities?: Authorities;
   /** The IP addresses of this machine, to refuse servers that are the balancer itself. */
   readonly ownIps?: () => readonly string[];
-  /** Undefined for no access log. */
-  readonly accessLog?: AccessLogTarget;
+  /** Where lines of the access log go at first; undefined: nowhere. */
+  readonly accessOutput?: LineOutput;
+  /** What else follows the settings of the daemon. */
+  readonly parts?: DaemonParts;
   /** Where states are saved; undefined: nowhere. A change is not made if it cannot be saved. */
   readonly store?: Pick<StateStore, "save" | "list" | "load">;
 }
@@ -127,7 +135,6 @@ const log = logger("pool");
 /** A running balancer. Disposing of it stops it at once. */
 export class Balancer implements AsyncDisposable {
   readonly counters: Counters;
-  readonly connectionsMax: number;
   readonly #options: BalancerOptions;
   readonly #host: ServiceHost;
   readonly #slots: Slots<Service>;
@@ -137,7 +144,9 @@ export class Balancer implements AsyncDisposable {
   readonly #clients: Clients;
   #engine: Engine | undefined;
   #homing: Homing | undefined;
-  #accessLog: AccessLog | undefined;
+  readonly #accessLog: AccessLog;
+  readonly #daemon: DaemonSettings;
+  #logEnd = endLogger(this.#startId);
   /** By index of the engine; a hole is free. Includes services that wait for their last connections. */
   readonly #services: (Service | undefined)[] = [];
   readonly #byName = new Map<string, Service>();
@@ -149,10 +158,9 @@ export class Balancer implements AsyncDisposable {
   #retryTimer: ReturnType<typeof setInterval> | undefined;
 
   private constructor(options: BalancerOptions) {
-    const { config, engine, connectionsMax, state } = options;
+    const { config, engine, connectionsMax: connectionsAuto, state, accessOutput, parts } = options;
     this.#options = options;
     this.#state = state;
-    this.connectionsMax = connectionsMax;
     this.counters = new Counters(allocateCounters(engine.threads(config)));
     this.#clients = new Clients(this.counters);
     this.#slots = new Slots(this.counters.slots);
@@ -161,6 +169,12 @@ export class Balancer implements AsyncDisposable {
       isFree: (index) => this.#engine?.isListenerFree(index) ?? true,
       onTaken: (index) => this.counters.clearListener(index),
     });
+    this.#accessLog = new AccessLog({
+      startId: this.#startId,
+      placeOf: (listener, service) => this.#listeners.placeOf(listener, service),
+      counters: this.counters,
+    });
+    this.#daemon = new DaemonSettings({ config, connectionsAuto, accessLog: this.#accessLog, accessOutput, parts });
     this.#host = {
       counters: this.counters,
       availabilities: new AvailabilityTable(allocateAvailabilities(this.counters.slots)),
@@ -199,6 +213,11 @@ export class Balancer implements AsyncDisposable {
   /** The state as it is saved. */
   get state(): SavedState {
     return this.#state;
+  }
+
+  /** The most open connections. */
+  get connectionsMax(): number {
+    return this.#daemon.engineConfig.connectionsMax;
   }
 
   get stopping(): boolean {
@@ -344,11 +363,21 @@ export class Balancer implements AsyncDisposable {
   /** Changes settings of a service. Throws a `usage` error for a bad one. */
   async setService(name: string, settings: SettingTexts, who?: string): Promise<ServiceView> {
     return await this.#change({
-      what: `set ${Object.entries(settings).map(([flag, text]) => `--${flag} ${text}`).join(" ")} of service ${name}`,
+      what: `set ${formatFlags(settings)} of service ${name}`,
       who,
       cannot: `Cannot change service ${JSON.stringify(name)}`,
       make: (state) => withService(state, name, withSettings(settings)),
     }, () => this.service(name).view());
+  }
+
+  /** Changes settings of the daemon. Throws a `usage` error for a bad one, and `conflict` for one that only a start can change. */
+  async setDaemon(settings: SettingTexts, who?: string): Promise<void> {
+    await this.#change({
+      what: `set ${formatFlags(settings)} of the daemon`,
+      who,
+      cannot: "Cannot change the daemon",
+      make: (state) => withDaemon(state, settings),
+    }, () => log.info("Changed settings of the daemon: {settings}", { settings: formatFlags(settings) }));
   }
 
   /** Has a service listen on one more address. Throws an operator error if it cannot. */
@@ -408,20 +437,20 @@ export class Balancer implements AsyncDisposable {
 
   /** What returning to an earlier generation would do; undefined: the one before. */
   async planUndo(to: number | undefined): Promise<StatePlan> {
-    const { services } = await this.#earlier(to);
-    const { state, difference } = withEarlier(this.#state, services);
+    const { state, difference } = withEarlier(this.#state, await this.#earlier(to));
     return this.#planTo(state, difference);
   }
 
   /** Returns to an earlier generation, as a new one. Throws an operator error if it cannot be restored. */
   async undo(to: number | undefined, { ifGeneration, who }: UndoOptions): Promise<StatePlan | undefined> {
-    const { services, generation } = await this.#earlier(to);
+    const earlier = await this.#earlier(to);
+    const { generation } = earlier;
     return await this.#replace({
       what: `undo: return to generation ${generation}`,
       who,
       cannot: `Cannot return to generation ${generation}`,
       ifGeneration,
-      make: (state) => withEarlier(state, services),
+      make: (state) => withEarlier(state, earlier),
     });
   }
 
@@ -437,7 +466,7 @@ export class Balancer implements AsyncDisposable {
     const { path: file, generation: declared } = declaredIn;
     if (declared === generation) return { file, generation: declared, differences: [] };
     const then = await this.#options.store?.load(declared).catch(() => undefined);
-    const differences = then === undefined ? null : formatDifference(withEarlier(then, this.#state.services).difference);
+    const differences = then === undefined ? null : formatDifference(withEarlier(then, this.#state).difference);
     return { file, generation: declared, differences };
   }
 
@@ -468,12 +497,15 @@ export class Balancer implements AsyncDisposable {
   /** What the change to this state would do to clients. */
   #planTo({ services }: SavedState, difference: StateDifference): StatePlan {
     const after = new Map(services.map((service) => [service.name, service]));
-    return planState(difference.services.map((change): ServiceTransition => {
-      const lines = linesOf(change);
-      const name = change.kind === "changed" ? change.name : change.service.name;
-      if (change.kind === "added") return transitionOfNew(after.get(name)!, lines);
-      return this.#byName.get(name)!.transitionTo(after.get(name), lines);
-    }));
+    return planState(
+      difference.services.map((change): ServiceTransition => {
+        const lines = linesOf(change);
+        const name = change.kind === "changed" ? change.name : change.service.name;
+        if (change.kind === "added") return transitionOfNew(after.get(name)!, lines);
+        return this.#byName.get(name)!.transitionTo(after.get(name), lines);
+      }),
+      daemonLines(difference),
+    );
   }
 
   /** The number of servers in each state, of all services. */
@@ -525,7 +557,7 @@ export class Balancer implements AsyncDisposable {
     this.#endServices();
     await this.#engine!.stop(0);
     this.#clients[Symbol.dispose]();
-    await this.#accessLog?.end(LAST_LINES_MAX_MS);
+    await this.#accessLog.end(LAST_LINES_MAX_MS);
   }
 
   #endServices(): void {
@@ -568,49 +600,45 @@ export class Balancer implements AsyncDisposable {
   }
 
   #createEngine(): void {
-    const { engine, config, connectionsMax, accessLog: target } = this.#options;
-    const logEnd = endLogger(this.#startId);
+    const { engine, connectionsMax: connectionsAuto } = this.#options;
+    const { engineConfig: config } = this.#daemon;
     const logMove = moveLogger(this.#startId);
-    const { counters } = this;
-    const accessLog = this.#accessLog = target &&
-      new AccessLog({
-        ...target,
-        startId: this.#startId,
-        placeOf: (listener, service) => this.#listeners.placeOf(listener, service),
-        counters,
-      });
+    const accessLog = this.#accessLog;
     this.#engine = engine.create({
       startId: this.#startId,
       publication: this.#publication(),
-      config: { ...config, connectionsMax },
-      counters,
+      config,
+      connectionsLimit: Math.max(connectionsAuto, config.connectionsMax),
+      counters: this.counters,
       availabilities: this.#host.availabilities,
       clients: this.#clients.shared,
       onWouldBeRefused: (client, refusal) => this.#clients.noteDryRefusal(() => client, refusal),
       onEnded: (ended) => {
         this.#recent.add(ended, Date.now());
-        logEnd(ended);
+        this.#logEnd(ended);
         if (isRefusal(ended.fate)) this.#clients.noteRefusal(() => ended.client, ended.fate);
-        accessLog?.ended(ended);
+        accessLog.ended(ended);
       },
       onMoved: (moved) => {
         if (moved.loss === "rebalance") this.#services[moved.service]?.rebalancer.countMove();
         logMove(moved);
-        accessLog?.moved(moved);
+        accessLog.moved(moved);
       },
       onServerFailed: (slot, reason, kind) => this.#slots.ownerOf(slot)?.trafficFailed(slot, reason, kind),
       onServerEmpty: (slot) => this.#slots.ownerOf(slot)?.onServerEmpty(slot),
-      accessLog: accessLog && {
-        onStarted: target?.starts === true ? (started) => accessLog.started(started) : undefined,
-        onUnreported: (count) => accessLog.drop(count, "too many connections began and ended at once"),
-      },
+      onStarted: (started) => accessLog.started(started),
+      onUnreported: (count) => accessLog.drop(count, "too many connections began and ended at once"),
     });
   }
 
   /** What the engine serves by. */
   #publication(): Publication {
     this.#listeners.publish();
-    return { services: this.#services.map((service) => service?.published), listeners: this.#listeners.published };
+    return {
+      services: this.#services.map((service) => service?.published),
+      listeners: this.#listeners.published,
+      config: this.#daemon.engineConfig,
+    };
   }
 
   /** Runs something after all earlier changes. */
@@ -637,6 +665,7 @@ export class Balancer implements AsyncDisposable {
     const wanted = make(this.#state);
     requireNames(wanted);
     const steps: ServiceStep[] = [];
+    const daemon = wanted.daemon === this.#state.daemon ? undefined : await this.#daemon.prepare(wanted.daemon ?? {});
     try {
       await this.#prepareAll(wanted, { cannot, drainMs }, steps);
       const state = this.#stateOf(wanted, steps);
@@ -644,8 +673,11 @@ export class Balancer implements AsyncDisposable {
       this.#state = state;
     } catch (error) {
       for (const { step, service } of steps.toReversed()) this.#abandon(service, step);
+      await daemon?.abandon();
       throw error;
     }
+    await daemon?.adopt();
+    if (daemon !== undefined) this.#logEnd = endLogger(this.#startId); // its levels may be others
     for (const { service, step } of steps) {
       step.adopt();
       if (this.#state.services.some(({ name }) => name === service.name)) this.#byName.set(service.name, service);
@@ -654,6 +686,7 @@ export class Balancer implements AsyncDisposable {
     onAdopted?.();
     await this.#engine!.update(this.#publication());
     for (const { step } of steps) step.finish();
+    await daemon?.finish();
     this.#watchLeaving();
   }
 
@@ -757,6 +790,11 @@ export class Balancer implements AsyncDisposable {
 /** The open connections that are to go to another server by themselves. */
 function countMoving({ totals: { connections } }: StatePlan): number {
   return connections.reduce((sum, { count, outcome }) => MOVING.includes(outcome) ? sum + count : sum, 0);
+}
+
+/** Settings as a command line gives them. */
+function formatFlags(settings: SettingTexts): string {
+  return Object.entries(settings).map(([flag, text]) => `--${flag} ${text}`).join(" ");
 }
 
 /** What differs in a service, a line for each; the name of the service is not repeated. */

@@ -1,16 +1,16 @@
 /**
  * The state that applying a declared state leads to, and what differs. Pure. What does not change stays the same object. Settings
- * of the daemon cannot change while it runs: a declared one must be what the daemon was started with.
+ * of the daemon that only a start can change stay as they are unless a file says another value, which is refused while it runs.
  */
 
 import { OperatorError } from "../values/errors.ts";
 import type { DeclaredService, DeclaredState } from "../values/declared_state.ts";
 import type { SavedServer, SavedService, SavedState } from "../values/saved_state.ts";
-import type { SettingTexts } from "../values/config.ts";
-import { applyDifference, differenceOf, isSame, type StateDifference } from "../values/state_difference.ts";
+import { type SettingTexts, START_FLAGS } from "../values/config.ts";
+import { applyDifference, differenceOf, isSame, type SettingChange, type StateDifference } from "../values/state_difference.ts";
 import { faultsOfState } from "../values/state_rules.ts";
 import { completeServer } from "../values/declared_state.ts";
-import { requireNames } from "./state_changes.ts";
+import { requireNames, requireSameStart } from "./state_changes.ts";
 import { toSaved } from "./state_file.ts";
 
 /** What applying leads to. */
@@ -23,51 +23,61 @@ export interface DeclaredChange {
 export interface DeclaredOptions {
   /** Whether what is not declared is removed, or reset to its default. */
   readonly prune: boolean;
-  /** The settings that the daemon was started with. */
-  readonly daemon: SettingTexts;
 }
 
 /** The state after applying. Throws `conflict` if it is not allowed. */
-export function withDeclared(state: SavedState, declared: DeclaredState, { prune, daemon }: DeclaredOptions): DeclaredChange {
-  const from = { services: state.services, daemon };
-  const difference = differenceOf(from, declared, { prune });
-  // What a file does not say of the daemon, the command line may have said.
-  const changed = difference.daemon.filter(({ to }) => to !== undefined);
-  if (changed.length > 0) {
-    const [{ flag, from = "its default", to }] = changed;
-    const wayOut = "start the balancer anew with the file, or take the setting out of it";
-    throw new OperatorError("conflict", `Cannot change --${flag} from ${from} to ${to} while the balancer runs: ${wayOut}`);
-  }
-  const applied = applyDifference({ ...difference, daemon: [] }, from);
-  requireService(applied.services);
-  const [fault] = faultsOfState(applied);
-  if (fault !== undefined) throw new OperatorError("conflict", `Cannot apply this: ${fault.sentence}`);
-  const next = { ...state, services: savedServices(state, applied.services) };
-  requireNames(next);
-  return { difference: { ...difference, daemon: [] }, state: next };
+export function withDeclared(state: SavedState, declared: DeclaredState, { prune }: DeclaredOptions): DeclaredChange {
+  const before = whole(state);
+  const { services, daemon } = differenceOf(before, declared, { prune });
+  // What a file does not say of these, the command line may have said.
+  const isKept = ({ flag, to }: SettingChange) => to === undefined && START_FLAGS.includes(flag);
+  const change = changeBy({ services, daemon: daemon.filter((change) => !isKept(change)) }, state);
+  requireSameStart(before.daemon, change.state.daemon ?? {});
+  return change;
 }
 
 /**
  * The state that a start with a declared file begins with; the same object if it is that already. Throws `conflict` if it is not
  * allowed.
  */
-export function withDeclaration(
-  state: SavedState,
-  declared: DeclaredState,
-  { file, ...options }: DeclaredOptions & { readonly file: string },
-): SavedState {
-  const change = withDeclared(state, declared, options);
+export function withDeclaration(state: SavedState, declared: DeclaredState, file: string): SavedState {
+  const change = changeBy(differenceOf(whole(state), declared, { prune: true }), state);
   if (isSame(change.difference) && state.declaredIn?.path === file) return state;
   const generation = state.generation + 1;
   return { ...change.state, generation, declaredIn: { path: file, generation } };
 }
 
-/** The state after returning to these services. Throws `conflict` if there are none. */
-export function withEarlier(state: SavedState, services: readonly SavedService[]): DeclaredChange {
-  requireService(services);
-  const [from, to] = [state.services, services].map((services) => ({ services, daemon: {} }));
-  const difference = differenceOf(from, to, { prune: true });
-  return { difference, state: { ...state, services: savedServices(state, applyDifference(difference, from).services) } };
+/** What of a state an earlier one can be returned to by. */
+type Earlier = Pick<SavedState, "services" | "daemon">;
+
+/** The state after returning to what this one says. Throws `conflict` if it has no services. */
+export function withEarlier(state: SavedState, earlier: Earlier): DeclaredChange {
+  requireService(earlier.services);
+  const from = whole(state);
+  const kept = START_FLAGS.map((flag) => [flag, from.daemon[flag]]);
+  const to = whole(earlier);
+  const difference = differenceOf(from, { ...to, daemon: { ...to.daemon, ...Object.fromEntries(kept) } }, { prune: true });
+  return { difference, state: stateAfter(difference, state) };
+}
+
+function whole({ services, daemon = {} }: Earlier): { services: SavedState["services"]; daemon: SettingTexts } {
+  return { services, daemon };
+}
+
+function changeBy(difference: StateDifference, state: SavedState): DeclaredChange {
+  const applied = applyDifference(difference, whole(state));
+  requireService(applied.services);
+  const [fault] = faultsOfState(applied);
+  if (fault !== undefined) throw new OperatorError("conflict", `Cannot apply this: ${fault.sentence}`);
+  const next = stateAfter(difference, state);
+  requireNames(next);
+  return { difference, state: next };
+}
+
+function stateAfter(difference: StateDifference, state: SavedState): SavedState {
+  const { services, daemon } = applyDifference(difference, whole(state));
+  const own = difference.daemon.length === 0 ? {} : { daemon };
+  return { ...state, services: savedServices(state, services), ...own };
 }
 
 function requireService({ length }: readonly unknown[]): void {

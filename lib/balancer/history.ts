@@ -231,7 +231,7 @@ function toGeneration({ state: { generation }, at, who, what, moved }: HistoryEn
 
 /** Whether two states are the same but for their numbers. */
 function isSame(one: SavedState, other: SavedState): boolean {
-  return JSON.stringify(one.services) === JSON.stringify(other.services);
+  return JSON.stringify([one.services, one.daemon ?? {}]) === JSON.stringify([other.services, other.daemon ?? {}]);
 }
 
 function faultOfEntry(entry: unknown): Fault | undefined {

@@ -5,7 +5,8 @@
 
 import { type Address, formatAddress } from "../values/address.ts";
 import { compileNameRoutes } from "../routing/name_routes.ts";
-import { DEFAULT_TEXT, LIMITS, parseServiceConfig, type SettingTexts } from "../values/config.ts";
+import { DEFAULT_TEXT, LIMITS, parseServiceConfig, type SettingTexts, START_FLAGS } from "../values/config.ts";
+import { DAEMON_ROWS, meansSame } from "../values/declared_state.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import { OperatorError } from "../values/errors.ts";
 import { formatListener, overlap } from "../values/listener_text.ts";
@@ -106,15 +107,50 @@ export function withSettings(texts: SettingTexts): ServiceEdit {
 }
 
 /**
- * The state that a start with this address and these settings begins with: service `default` listens there in place of its first
- * address, and the settings that are given replace earlier ones. The same object if that changes nothing. Throws a `usage` error if
- * there is nothing to serve.
+ * The state with these settings of the daemon changed; `DEFAULT_TEXT` takes one back to its default. Throws `conflict` for one that
+ * only a start can change.
  */
-export function withStart(state: SavedState, listener: SavedListener | undefined, settings: SettingTexts): SavedState {
-  if (listener === undefined) {
-    if (state.services.length > 0) return state;
-    throw new OperatorError("usage", "There is no service to start: give an address and a port");
+export function withDaemon(state: SavedState, texts: SettingTexts): SavedState {
+  const daemon = mergeSettings(state.daemon ?? {}, texts);
+  requireSameStart(state.daemon ?? {}, daemon);
+  return { ...state, daemon };
+}
+
+/** Throws `conflict` if settings of the daemon differ that only a start can change. */
+export function requireSameStart(before: SettingTexts, after: SettingTexts): void {
+  for (const flag of START_FLAGS) {
+    const row = DAEMON_ROWS.get(flag)!;
+    if (meansSame(row, before[flag], after[flag])) continue;
+    const [from, to] = [before, after].map((texts) => texts[flag] ?? row.default);
+    const wayOut = `that takes a restart: balancerctl stop, then balancerctl start --${flag} ${to}`;
+    throw new OperatorError("conflict", `Cannot change --${flag} from ${from} to ${to} while the balancer runs; ${wayOut}`);
   }
+}
+
+/**
+ * The state that a start with this address and these settings begins with: service `default` listens there in place of its first
+ * address, and the settings that are given, of that service and of the daemon, replace earlier ones. The same object if that changes
+ * nothing. Throws a `usage` error if there is nothing to serve.
+ */
+export function withStart(
+  before: SavedState,
+  listener: SavedListener | undefined,
+  settings: SettingTexts,
+  daemon: SettingTexts = {},
+): SavedState {
+  const state = withDaemonStart(before, daemon);
+  if (listener !== undefined) return withServiceStart(state, before.generation + 1, listener, settings);
+  if (state.services.length > 0) return state;
+  throw new OperatorError("usage", "There is no service to start: give an address and a port");
+}
+
+function withDaemonStart(state: SavedState, texts: SettingTexts): SavedState {
+  const daemon = mergeSettings(state.daemon ?? {}, texts);
+  if (JSON.stringify(daemon) === JSON.stringify(state.daemon ?? {})) return state;
+  return { ...state, generation: state.generation + 1, daemon };
+}
+
+function withServiceStart(state: SavedState, generation: number, listener: SavedListener, settings: SettingTexts): SavedState {
   const before = state.services.find(({ name }) => name === DEFAULT_SERVICE);
   const others = (before?.listeners ?? []).slice(1).filter((other) => !overlap(other, listener));
   const service = {
@@ -127,7 +163,7 @@ export function withStart(state: SavedState, listener: SavedListener | undefined
   if (before !== undefined && JSON.stringify(before) === JSON.stringify(service)) return state;
   const without = { ...state, services: state.services.filter((other) => other !== before) };
   requireFreeListeners(without, [listener], `Cannot listen on ${formatListener(listener)}`);
-  const next = { ...state, generation: state.generation + 1, services: [...without.services, service].toSorted(byName) };
+  const next = { ...state, generation, services: [...without.services, service].toSorted(byName) };
   requireNames(next);
   return next;
 }

@@ -4,7 +4,7 @@
  */
 
 import { formatAddress, parseAddress } from "../values/address.ts";
-import { isDaemonSetting, LIMITS, parseServiceConfig, type SettingTexts } from "../values/config.ts";
+import { isDaemonSetting, LIMITS, parseDaemonConfig, parseServiceConfig, type SettingTexts } from "../values/config.ts";
 import { messageOf } from "../values/errors.ts";
 import { addressesOf, formatListener, overlap, parseListenerText } from "../values/listener_text.ts";
 import { parseName } from "../values/paths.ts";
@@ -14,7 +14,7 @@ import { type Fault, isRecord } from "./sealed_file.ts";
 
 /** The fields that this version knows; any other is of a newer one. */
 const FIELDS = {
-  state: { generation: true, services: true, declaredIn: true } satisfies FieldsOf<SavedState>,
+  state: { generation: true, services: true, daemon: true, declaredIn: true } satisfies FieldsOf<SavedState>,
   declaredIn: { path: true, generation: true } satisfies FieldsOf<NonNullable<SavedState["declaredIn"]>>,
   service: { name: true, listeners: true, settings: true, servers: true } satisfies FieldsOf<SavedService>,
   listener: { address: true, port: true, lastPort: true } satisfies FieldsOf<SavedListener>,
@@ -29,11 +29,11 @@ const SHOWN_MAX = 80;
 /** What is wrong with a state, or with what a newer version has added; undefined for nothing. */
 export function faultOfState(state: unknown): Fault | undefined {
   if (!isRecord(state)) return { why: "its state is not an object" };
-  const { generation, services, declaredIn } = state;
+  const { generation, services, daemon, declaredIn } = state;
   const stranger = strangerIn(state, FIELDS.state);
   if (stranger !== undefined) return newer(`it has the field ${stranger}`);
   if (!isGeneration(generation)) return { why: `its generation ${shortened(generation)} is not a whole number from 0` };
-  return faultOfDeclaration(declaredIn) ?? faultOfServices(services);
+  return faultOfDeclaration(declaredIn) ?? faultOfDaemon(daemon) ?? faultOfServices(services);
 }
 
 /** What is wrong with the servers of one pool: what `add` and `set` would refuse. `isStrict`: unknown fields are, too. */
@@ -63,6 +63,13 @@ function faultOfDeclaration(declaredIn: unknown): Fault | undefined {
   return typeof declaredIn.path === "string" && isGeneration(declaredIn.generation) ? undefined : broken;
 }
 
+function faultOfDaemon(settings: unknown): Fault | undefined {
+  if (settings === undefined) return undefined;
+  if (!isRecord(settings)) return { why: "its settings of the daemon are not an object" };
+  const clause = clauseOfSettings(settings, true, parseDaemonConfig);
+  return clause === undefined ? undefined : newer(`its daemon ${clause}`);
+}
+
 function faultOfServices(services: unknown): Fault | undefined {
   if (!Array.isArray(services)) return { why: "its services are not a list" };
   const settingsFaults = new Map<string, string | undefined>();
@@ -85,18 +92,23 @@ function faultOfService(value: unknown, settingsFaults: Map<string, string | und
 function faultOfServiceSettings(settings: unknown, faults: Map<string, string | undefined>): Fault | undefined {
   if (!isRecord(settings)) return { why: "has settings that are not an object" };
   const key = JSON.stringify(settings);
-  if (!faults.has(key)) faults.set(key, clauseOfSettings(settings));
+  if (!faults.has(key)) faults.set(key, clauseOfSettings(settings, false, parseServiceConfig));
   const clause = faults.get(key);
   return clause === undefined ? undefined : newer(clause);
 }
 
-function clauseOfSettings(settings: Readonly<Record<string, unknown>>): string | undefined {
+/** What is wrong with settings of the daemon, or of a service. */
+function clauseOfSettings(
+  settings: Readonly<Record<string, unknown>>,
+  isDaemons: boolean,
+  parse: (texts: SettingTexts) => unknown,
+): string | undefined {
   for (const [flag, text] of Object.entries(settings)) {
-    if (isDaemonSetting(flag) !== false) return `has the setting ${JSON.stringify(flag)}`;
+    if (isDaemonSetting(flag) !== isDaemons) return `has the setting ${JSON.stringify(flag)}`;
     if (typeof text !== "string") return `has the setting ${JSON.stringify(flag)} with the value ${shortened(text)}`;
   }
   try {
-    parseServiceConfig(settings as SettingTexts);
+    parse(settings as SettingTexts);
   } catch (error) {
     return `has settings that do not fit (${messageOf(error)})`;
   }

@@ -199,6 +199,15 @@ const ServiceList = z.object({ services: z.array(Service) }).check(z.meta({ id: 
 const ServiceRemoval = z.object({ service: serviceName, open: count.check(z.describe("Connections open when the removal began")) })
   .check(z.meta({ id: "ServiceRemoval" }));
 
+const DaemonChange = z.strictObject({ settings: settingTexts }).check(z.meta({ id: "DaemonChange" }));
+const Daemon = z.object({
+  settings: settingTexts.check(z.describe("Settings of the daemon that were given; the others have their defaults")),
+  connectionsMax: count.check(z.describe("The most open connections")),
+  http: z.nullable(z.string()).check(z.describe("Address of --http, with the real port: address:port; null if it is off")),
+  accessLog: z.nullable(z.string()).check(z.describe("Path of the access log; - for standard output, null if there is none")),
+  warnings: z.array(z.string()).check(z.describe("Settings that engine and system cannot honour")),
+}).check(z.meta({ id: "Daemon" }));
+
 const Status = z.object({
   name: z.string(),
   version: z.string(),
@@ -403,6 +412,7 @@ const StatePlan = z.object({
     lines: z.array(z.string()).check(z.describe("What differs, a line for each")),
     plan: z.nullable(TransitionPlan).check(z.describe("null if neither clients nor connections are affected")),
   })),
+  daemon: z.array(z.string()).check(z.describe("What differs in the settings of the daemon, a line for each")),
   totals: z.object({
     services: z.record(z.enum(SERVICE_CHANGES), count),
     servers: z.object({ added: count, removed: count, changed: count }),
@@ -421,7 +431,7 @@ const State = z.object({
       z.object({ server: serverName, draining: z.optional(z.boolean()), ...z.partial(z.object(serverSettings)).shape }),
     ),
   })),
-  daemon: settingTexts.check(z.describe("Settings of the daemon that were given at its start")),
+  daemon: settingTexts.check(z.describe("Settings of the daemon that were given")),
 }).check(z.meta({ id: "State" }));
 
 const declaredServer = z.strictObject({
@@ -486,6 +496,7 @@ export type Answers = {
   history: z.output<typeof History>;
   services: z.output<typeof ServiceList>;
   service: z.output<typeof Service>;
+  daemon: z.output<typeof Daemon>;
   serviceRemoval: z.output<typeof ServiceRemoval>;
   removal: z.output<typeof Removal>;
   check: z.output<typeof CheckReport>;
@@ -681,6 +692,20 @@ export const ROUTES = {
       }),
     },
     responses: { 200: json(Service, "The listener takes no new clients"), ...failures, ...unknownService },
+  },
+  getDaemon: {
+    method: "get",
+    path: "/v1/daemon",
+    summary: "Show the settings of the daemon, which hold for all services",
+    responses: { 200: json(Daemon, "The settings, and what they come to") },
+  },
+  changeDaemon: {
+    method: "patch",
+    path: "/v1/daemon",
+    summary: "Change settings of the daemon while it runs",
+    description: "The text default takes a setting back to its default. The engine and its workers take a restart",
+    request: { body: DaemonChange },
+    responses: { 200: json(Daemon, "The change is made and saved"), ...failures },
   },
   getState: {
     method: "get",

@@ -180,6 +180,10 @@ export class ControlClient implements Disposable {
     return this.#call("service", "PATCH", `/v1/services/${encodeURIComponent(service)}`, { body: { settings } });
   }
 
+  setDaemon(settings: SettingTexts): Promise<Answers["daemon"]> {
+    return this.#call("daemon", "PATCH", "/v1/daemon", { body: { settings } });
+  }
+
   removeService(service: string, drain: string): Promise<Answers["serviceRemoval"]> {
     return this.#call("serviceRemoval", "DELETE", `/v1/services/${encodeURIComponent(service)}${format({ drain })}`);
   }

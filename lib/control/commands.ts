@@ -5,20 +5,22 @@
 
 import { abortable, deadline, delay } from "@std/async";
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
+import { isEmptyPlan } from "../routing/state_plan.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
 import { parseCheckCa } from "../values/check_spec.ts";
 import { parseCount } from "../values/count.ts";
 import {
+  checkDaemonTexts,
   checkServiceTexts,
   DEFAULT_DRAIN_MS,
   DEFAULT_GRACE_MS,
   DEFAULT_REBALANCE_RATE,
   DEFAULT_TEXT,
+  DETACHED,
   isDaemonSetting,
   LIMITS,
   NO_STATE,
-  parseDaemonConfig,
   parseWeight,
   SETTINGS,
   STANDARD_OUTPUT,
@@ -107,6 +109,8 @@ const JSON_OUTPUT: OptionSpec = { flag: "json", summary: "print JSON, stable bet
 const SERVER = ["inet_address", "inet_port"];
 /** The settings that each service has. */
 const SERVICE_OPTIONS: readonly OptionSpec[] = Object.values(SETTINGS).filter(({ flag }) => isDaemonSetting(flag) === false);
+/** The settings of the daemon. */
+const DAEMON_OPTIONS: readonly OptionSpec[] = Object.values(SETTINGS).filter(({ flag }) => isDaemonSetting(flag) === true);
 /** The greatest number of a generation that can be typed. */
 const GENERATION_MAX = 999_999_999;
 const CHANGES = ["add", "remove", "weight"] as const;
@@ -203,6 +207,23 @@ export const COMMANDS = {
     }],
     act: stop,
     print: ({ name }) => `Balancer ${JSON.stringify(name)} has stopped`,
+  }),
+  "daemon set": command({
+    group: "Daemon",
+    summary: "Change settings of the running daemon",
+    description:
+      `"${DEFAULT_TEXT}" takes a setting back to its default. Open connections stay. The engine and its workers take a ` +
+      "restart: balancerctl stop, then balancerctl start with the setting.",
+    examples: ["balancerctl daemon set --log-level debug --max-connections 5000"],
+    options: DAEMON_OPTIONS.map(({ default: _, value = "on|off", ...option }) => ({ ...option, value })),
+    act: ({ options }, { client }) => setDaemon(options, client),
+    print: ({ settings, http, warnings, changed }) =>
+      [
+        ...warnings,
+        `Daemon: ${describeSettings(settings)}`,
+        ...(changed.includes(SETTINGS.http.flag) && http !== null ? [`HTTP on http://${http}/metrics, /live and /ready`] : []),
+        ...changed.map((flag) => `--${flag} ${effectOf(flag)}`),
+      ].join("\n"),
   }),
   add: command({
     group: "Pool",
@@ -510,8 +531,8 @@ export const COMMANDS = {
       return { file, ...await client.apply({ declared, prune: true, plan: true, file: fileOf(file) }) };
     },
     print: ({ file, plan }, style) =>
-      plan.services.length === 0 ? `The balancer is as ${nameOfFile(file)} says` : printDifference(plan, style),
-    isBad: ({ plan: { services } }) => services.length > 0,
+      isEmptyPlan(plan) ? `The balancer is as ${nameOfFile(file)} says` : printDifference(plan, style),
+    isBad: ({ plan }) => !isEmptyPlan(plan),
   }),
   export: command({
     group: "Declared file",
@@ -613,6 +634,21 @@ async function setService(
   throw new OperatorError("usage", "Nothing to change: give a setting; balancerctl service set --help lists them");
 }
 
+/** Changes settings of the daemon. Returns what they come to and the flags of what was given. */
+async function setDaemon(
+  options: CommandInput["options"],
+  client: ControlClient,
+): Promise<Answers["daemon"] & { changed: string[] }> {
+  const given = Object.entries(withLogPath(options)).flatMap(([flag, text]) =>
+    isDaemonSetting(flag) !== true || text === undefined ? [] : [[flag, text]]
+  );
+  const settings: Record<string, string> = Object.fromEntries(given);
+  checkDaemonTexts(Object.fromEntries(Object.entries(settings).filter(([, text]) => text !== DEFAULT_TEXT)));
+  const changed = Object.keys(settings).filter((flag) => effectOf(flag) !== undefined);
+  if (given.length > 0) return { ...await client.setDaemon(settings), changed };
+  throw new OperatorError("usage", "Nothing to change: give a setting; balancerctl daemon set --help lists them");
+}
+
 /** The settings of a service that options give; a switch as "on". */
 function serviceSettings(options: CommandInput["options"]): Record<string, string> {
   const given = Object.entries(withCaPath(options)).filter(([flag, text]) => isDaemonSetting(flag) === false && text !== undefined);
@@ -625,14 +661,10 @@ async function start(
   { arguments: [host, port], options: typed }: CommandInput,
   { client, name }: CommandContext,
 ): Promise<Answers["status"]> {
-  const options = withCaPath(typed);
+  const options = withLogPath(withCaPath(typed));
   const address = host === undefined ? [] : [parseHost(host), String(parsePort(port, 0))];
   checkServiceTexts(options);
-  const { accessLog } = parseDaemonConfig(options);
-  if (accessLog === STANDARD_OUTPUT) {
-    const wayOut = "give it a path, or run the daemon in the foreground with balancer run";
-    throw new OperatorError("usage", `Access log - is standard output, which a daemon in the background does not have; ${wayOut}`);
-  }
+  checkDaemonTexts(options);
   const running = await client.status().catch((error) => {
     if (error instanceof OperatorError && error.kind === "notRunning") return undefined;
     throw error;
@@ -644,15 +676,14 @@ async function start(
       `Cannot start balancer ${JSON.stringify(name)}: ${where}; stop it first or choose another --name`,
     );
   }
-  const given = accessLog === null ? options : { ...options, [SETTINGS.accessLog.flag]: pathFrom(Deno.cwd(), accessLog) };
   const flags = Object.values(SETTINGS).flatMap(({ flag }) => {
-    if (given[flag] === undefined) return [];
-    return given[flag] === "" ? [`--${flag}`] : [`--${flag}=${given[flag]}`]; // "": a switch
+    if (options[flag] === undefined) return [];
+    return options[flag] === "" ? [`--${flag}`] : [`--${flag}=${options[flag]}`]; // "": a switch
   });
   const keepsState = options[NO_STATE.flag] === undefined;
   const { log } = findPaths(name, { keepsState });
   const switches = keepsState ? [] : [`--${NO_STATE.flag}`];
-  const args = ["run", ...address, `--name=${name}`, `--log-file=${log}`, ...switches, ...flags];
+  const args = ["run", ...address, `--name=${name}`, `--log-file=${log}`, `--${DETACHED.flag}`, ...switches, ...flags];
   const { daemon } = await launchDaemon(args, { detached: true });
   return await client.status().catch((error) => {
     daemon.kill("SIGTERM"); // a daemon that cannot be controlled must not stay
@@ -681,6 +712,14 @@ function withCaPath(options: CommandInput["options"]): CommandInput["options"] {
   if (text === undefined || text === "default") return options;
   const ca = parseCheckCa(text);
   return ca.kind === "file" ? { ...options, [flag]: pathFrom(Deno.cwd(), ca.path) } : options;
+}
+
+/** The options with the absolute path of the access log, for the same reason. */
+function withLogPath(options: CommandInput["options"]): CommandInput["options"] {
+  const { flag } = SETTINGS.accessLog;
+  const path = options[flag];
+  if (path === undefined || ["off", STANDARD_OUTPUT, DEFAULT_TEXT].includes(path)) return options;
+  return { ...options, [flag]: pathFrom(Deno.cwd(), path) };
 }
 
 function serverOf({ arguments: [host, port] }: CommandInput): string {
@@ -755,7 +794,7 @@ async function change(
   const given = options["if-generation"];
   const ifGeneration = given === undefined ? undefined : parseCount(given, "Generation", GENERATION_MAX, 0);
   const planned = await ask({ plan: true, ifGeneration });
-  if (options.plan !== undefined || planned.plan.services.length === 0) return { done, answer: planned, isShown: false };
+  if (options.plan !== undefined || isEmptyPlan(planned.plan)) return { done, answer: planned, isShown: false };
   if (options.yes === undefined) {
     if (confirm === undefined) {
       const wayOut = "give --yes to make the change, or --plan to look only";

@@ -9,7 +9,7 @@ import { alignColumns, indent, type Side } from "../values/text_layout.ts";
 import type { Flow } from "../routing/flows.ts";
 import type { BoundHit, PlannedConnections } from "../routing/forecast.ts";
 import type { TransitionPlan } from "../routing/plan.ts";
-import type { ServiceChange, ServicePlan, StatePlan } from "../routing/state_plan.ts";
+import { isEmptyPlan, type ServiceChange, type ServicePlan, type StatePlan } from "../routing/state_plan.ts";
 import type { Answers } from "./api.ts";
 
 /** The most lines that say why servers are not up, and the most lines of a plan that say where clients move. */
@@ -133,26 +133,34 @@ const CHANGE_MARKS: Readonly<Record<ServiceChange, { readonly mark: string; read
 };
 
 /** The plan of several services: what changes in each, what that does to clients and connections, and a line of totals. */
-export function printStatePlan({ services, totals }: StatePlan, style: Style = PLAIN): string {
+export function printStatePlan({ services, daemon, totals }: StatePlan, style: Style = PLAIN): string {
   const changed = services.filter(({ change }) => change !== "unchanged");
   const counts = Object.entries(totals.services).filter(([, count]) => count > 0).map(([change, count]) => `${count} ${change}`);
   const servers = Object.entries(totals.servers).filter(([, count]) => count > 0).map(([change, count]) => `${count} ${change}`);
-  if (services.length === 0) return "Nothing changes";
+  if (isEmptyPlan({ services, daemon })) return "Nothing changes";
   const summary = `Services: ${counts.join(", ") || "none"}; servers: ${servers.join(", ") || "none differs"}`;
-  if (changed.length === 0) return `Nothing changes\n${summary}`;
+  if (changed.length + daemon.length === 0) return `Nothing changes\n${summary}`;
   const affected = totals.connections.reduce((sum, { count }) => sum + count, 0);
   return [
     ...changed.flatMap((service) => [...servicePlanLines(service, style), ""]),
+    ...(daemon.length === 0 ? [] : [...daemonPlanLines(daemon, style), ""]),
     `${summary}; ${affected === 0 ? "no open connection is affected" : `${plural(affected, "open connection")} affected`}`,
   ].join("\n");
 }
 
 /** What differs, without its effect. */
-export function printDifference({ services }: StatePlan, style: Style = PLAIN): string {
-  return services.flatMap(({ service, change, lines }) => {
+export function printDifference({ services, daemon }: StatePlan, style: Style = PLAIN): string {
+  const lines = services.flatMap(({ service, change, lines }) => {
     const { mark, paint } = CHANGE_MARKS[change];
     return [style[paint](`${mark} service ${service}`), ...indent(lines, 4)];
-  }).join("\n");
+  });
+  return [...lines, ...(daemon.length === 0 ? [] : daemonPlanLines(daemon, style))].join("\n");
+}
+
+/** What changes in the settings of the daemon. */
+function daemonPlanLines(lines: readonly string[], style: Style): string[] {
+  const { mark, paint } = CHANGE_MARKS.changed;
+  return [style[paint](`${mark} daemon`), ...indent(lines, 4)];
 }
 
 function servicePlanLines({ service, change, lines, plan }: ServicePlan, style: Style): string[] {

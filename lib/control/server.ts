@@ -9,7 +9,17 @@ import { type Address, formatAddress } from "../values/address.ts";
 import type { Balancer } from "../balancer/balancer.ts";
 import type { Service } from "../balancer/service.ts";
 import type { CheckReport, ServerView, ServiceView } from "../balancer/views.ts";
-import { DEFAULT_DRAIN_MS, DEFAULT_GRACE_MS, isDaemonSetting, LIMITS, SERVICE_FLAGS, type SettingTexts } from "../values/config.ts";
+import type { OptionSpec } from "../values/command_line.ts";
+import {
+  DAEMON_FLAGS,
+  DEFAULT_DRAIN_MS,
+  DEFAULT_GRACE_MS,
+  isDaemonSetting,
+  LIMITS,
+  SERVICE_FLAGS,
+  SETTINGS,
+  type SettingTexts,
+} from "../values/config.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import type { SavedState } from "../values/saved_state.ts";
 import { planState, type StatePlan } from "../routing/state_plan.ts";
@@ -33,22 +43,18 @@ export interface DaemonFacts {
   readonly version: string;
   readonly engine: string;
   readonly startedAt: Date;
-  readonly settings: Readonly<Record<string, string>>;
   /** Null with --no-state. */
   readonly stateFile: string | null;
   /** Locked until the process has ended. */
   readonly lockFile: string;
   readonly logFile: string | null;
-  /** Where --http serves; null: nowhere. */
-  readonly http: string | null;
-  /** Warnings for settings of a service that the engine cannot honour. Not for `status`. */
+  /** Where --http serves now; null: nowhere. */
+  readonly http: () => string | null;
+  /** Warnings for settings, of a service or of the daemon, that engine and system cannot honour. */
   readonly warnOf: (settings: SettingTexts) => string[];
-  /** The settings of the daemon that were given, for a declared file. */
-  readonly daemon: Readonly<Record<string, string>>;
   /** For the metrics alone. */
   readonly localPorts: number | null;
-  /** A path, STANDARD_OUTPUT, or null without an access log. */
-  readonly accessLog: string | null;
+  /** Of the start. */
   readonly warnings: readonly string[];
 }
 
@@ -207,9 +213,14 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
     }),
     addListener: async ({ params: { service }, body }, who) => view(await balancer.listen(service, body, who)),
     removeListener: async ({ params: { service, listener } }, who) => view(await balancer.unlisten(service, listener, who)),
-    getState: () => ({ ...viewState(balancer.state), daemon: facts.daemon }),
+    getDaemon: () => viewDaemon(balancer, facts),
+    changeDaemon: async ({ body: { settings } }, who) => {
+      await balancer.setDaemon(requireDaemonSettings(settings), who);
+      return viewDaemon(balancer, facts);
+    },
+    getState: () => viewState(balancer.state),
     apply: async ({ body: { declared, prune, plan: isPlan, ifGeneration, file } }, who) => {
-      const options = { prune, ifGeneration, file, who, daemon: facts.daemon };
+      const options = { prune, ifGeneration, file, who };
       balancer.requireGeneration(ifGeneration);
       const plan = isPlan ? balancer.planDeclared(declared, options) : await balancer.apply(declared, options);
       return viewApplied(balancer, plan, !isPlan);
@@ -251,9 +262,22 @@ function requireServiceSettings(settings: Readonly<Record<string, string>>): Rea
     const isDaemons = isDaemonSetting(flag);
     if (isDaemons === false) continue;
     const why = isDaemons === true
-      ? "it is the daemon's: give it to balancerctl start"
+      ? "it is the daemon's: change it with balancerctl daemon set"
       : didYouMean(flag, SERVICE_FLAGS) ?? "balancerctl service set --help lists the settings";
     throw new OperatorError("usage", `A service has no setting ${JSON.stringify(flag)}: ${why}`);
+  }
+  return settings;
+}
+
+/** Settings that the daemon can have; throws a `usage` error for others. */
+function requireDaemonSettings(settings: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  for (const flag of Object.keys(settings)) {
+    const isDaemons = isDaemonSetting(flag);
+    if (isDaemons === true) continue;
+    const why = isDaemons === false
+      ? "each service has its own: change it with balancerctl service set"
+      : didYouMean(flag, DAEMON_FLAGS) ?? "balancerctl daemon set --help lists the settings";
+    throw new OperatorError("usage", `The daemon has no setting ${JSON.stringify(flag)}: ${why}`);
   }
   return settings;
 }
@@ -263,9 +287,10 @@ function textsOf(settings: SettingTexts): Record<string, string> {
   return Object.fromEntries(Object.entries(settings).map(([flag, text]) => [flag, text === "" ? "on" : text ?? ""]));
 }
 
-function viewState({ generation, services }: SavedState): Omit<Answers["state"], "daemon"> {
+function viewState({ generation, services, daemon = {} }: SavedState): Answers["state"] {
   return {
     generation,
+    daemon: textsOf(daemon),
     services: services.map(({ listeners, servers, settings, ...service }) => ({
       ...service,
       listeners: [...listeners],
@@ -293,6 +318,23 @@ function viewService(view: ServiceView, { warnOf }: Pick<DaemonFacts, "warnOf">)
     settings: textsOf(view.settings),
     warnings: warnOf(view.settings),
   };
+}
+
+function viewDaemon({ state: { daemon = {} }, connectionsMax }: Balancer, { http, warnOf }: DaemonFacts): Answers["daemon"] {
+  return { settings: textsOf(daemon), connectionsMax, http: http(), accessLog: accessLogOf(daemon), warnings: warnOf(daemon) };
+}
+
+function accessLogOf(daemon: SettingTexts): string | null {
+  return SETTINGS.accessLog.parse(daemon[SETTINGS.accessLog.flag] ?? SETTINGS.accessLog.default);
+}
+
+/** Every setting by its flag and its aliases: of the daemon as it is, of a service as it is by default. */
+function everySetting(daemon: SettingTexts): Record<string, string> {
+  const rows: readonly OptionSpec[] = Object.values(SETTINGS);
+  return Object.fromEntries(rows.flatMap(({ flag, aliases = [], default: usual = "" }) =>
+    // an alias that was a key stays one
+    [flag, ...aliases].map((key) => [key, isDaemonSetting(flag) === true ? daemon[flag] ?? usual : usual])
+  ));
 }
 
 function viewServer({ slot: _, since, lastFailure, ...view }: ServerView): Answers["server"] {
@@ -327,15 +369,18 @@ async function viewDeclaration(balancer: Balancer): Promise<Answers["status"]["d
 
 async function viewStatus(balancer: Balancer, facts: DaemonFacts): Promise<Answers["status"]> {
   const { counters, connectionsMax } = balancer;
-  const { localPorts: _, warnOf: __, daemon: ___, ...shown } = facts;
+  const { localPorts: _, warnOf, http, ...shown } = facts;
+  const { daemon = {} } = balancer.state;
   const services = balancer.listServices().map((service) => viewService(service, facts));
   return {
     ...shown,
     services,
     declared: await viewDeclaration(balancer),
     // A client of this version shows the settings of each service; an earlier one knows only these.
-    settings: { ...shown.settings, ...services[0].settings },
-    warnings: [...facts.warnings],
+    settings: { ...everySetting(daemon), ...services[0].settings },
+    http: http(),
+    accessLog: accessLogOf(daemon),
+    warnings: [...facts.warnings, ...warnOf(daemon)],
     pid: Deno.pid,
     address: services[0].listeners[0].listener,
     startedAt: facts.startedAt.toISOString(),

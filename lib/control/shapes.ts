@@ -104,6 +104,7 @@ const STATE_PLAN: Shape<Answers["applied"]["plan"]> = {
         },
       },
     },
+    daemon: { listOf: "text" },
     totals: {
       fields: {
         services: { every: "number" },
@@ -202,6 +203,15 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
   },
   services: { fields: { services: { listOf: SERVICE } } },
   service: SERVICE,
+  daemon: {
+    fields: {
+      settings: { every: "text" },
+      connectionsMax: "number",
+      http: { orNull: "text" },
+      accessLog: { orNull: "text" },
+      warnings: { listOf: "text" },
+    },
+  },
   serviceRemoval: { fields: { service: "text", open: "number" } },
   removal: { fields: { server: "text", open: "number", moved: "number", ended: "number" } },
   rebalance: { fields: { running: "boolean", away: "number", busy: "number", moved: "number", rate: "number" } },

@@ -40,9 +40,13 @@ export interface Listener extends Disposable {
 /** The settings of a listener. */
 export type ListenerConfig = Pick<ServiceEngineConfig, "keepAliveMs" | "userTimeoutMs" | "deferAcceptMs">;
 
-/** The settings of the daemon that concern engines, with `connectionsMax` resolved to a number. */
+/**
+ * The settings of the daemon that concern engines, with `connectionsMax` resolved to a number. Only where there is an access log,
+ * engines note and report what it alone wants to know: times by the wall clock, connect times, PROXY headers, and beginnings if
+ * `accessLogStart` says so.
+ */
 export type EngineConfig =
-  & Pick<DaemonConfig, "workers" | "busyPollMicros" | "batchMicros">
+  & Pick<DaemonConfig, "workers" | "busyPollMicros" | "batchMicros" | "accessLog" | "accessLogStart">
   & { readonly connectionsMax: number };
 
 /** The settings of a service that concern engines. */
@@ -98,6 +102,8 @@ export interface ServiceListener {
 export interface Publication {
   readonly services: readonly (EngineService | undefined)[];
   readonly listeners: readonly (ServiceListener | undefined)[];
+  /** The settings of the daemon; the number of workers stays that of the beginning. Undefined: all are as at the beginning. */
+  readonly config?: EngineConfig;
 }
 
 /**
@@ -109,6 +115,8 @@ export interface EngineOptions {
   /** What it begins with. */
   readonly publication: Publication;
   readonly config: EngineConfig;
+  /** The most that `connectionsMax` will ever be; default: what it is at the beginning. */
+  readonly connectionsLimit?: number;
   readonly counters: Counters;
   /** Which servers may get clients. The engine only reads it; its owner keeps it up to date. */
   readonly availabilities: AvailabilityTable;
@@ -127,16 +135,10 @@ export interface EngineOptions {
   readonly onMoved: (moved: MovedConnection) => void;
   /** Called when a server that is no longer in any table has become empty (see `isEmpty`). */
   readonly onServerEmpty: (slot: number) => void;
-  /** Present if there is an access log: only then are times by the wall clock and connect times reported. */
-  readonly accessLog?: AccessLogReports;
-}
-
-/** What an engine reports for an access log alone. */
-export interface AccessLogReports {
-  /** Called when a connection begins. Engines do not report it without this. The engine may reuse the object. */
+  /** Called when a connection begins, if there is an access log that has beginnings. The engine may reuse the object. */
   readonly onStarted?: (started: StartedConnection) => void;
   /** Called with a number of beginnings and ends that could not be reported, because too many came at once. */
-  readonly onUnreported: (count: number) => void;
+  readonly onUnreported?: (count: number) => void;
 }
 
 /** A running engine. */
@@ -149,6 +151,9 @@ export interface Engine extends AsyncDisposable {
    * Changed settings of a service also hold for its open connections: redistribution, the limits of replays and the idle and first
    * byte timeouts at once; keep-alive and the timeouts of silent hosts within a second. A dial under way, and the time for a PROXY
    * header or a hello, keep the time that they began with. A client whose hello is awaited gets its service by the new routes.
+   * Settings of the daemon hold at once; open connections stay, even if they are more than the new limit. Of a connection that began
+   * without an access log, its connect time and its PROXY header are not known. All ends that came before have been reported.
+   *
    * Where a connection comes from and what it begins with (sources, PROXY headers), and whether its client may come, are decided
    * once, at its beginning. Changed limits of clients count the connections that are open already.
    */

@@ -1,5 +1,6 @@
 /**
- * The access log: which connections are in it, and what becomes of lines that it loses. A connection whose fate is `done` is in it
+ * The access log: where its lines go, which connections are in it, and what becomes of lines that it loses. It can be off, and all of
+ * that can change while it runs. A connection whose fate is `done` is in it
  * if it belongs to the sample; every other one is at its end. Moves come one by one before the end and are kept until then, up to
  * limits. Never delays anybody: lines go to a LineBuffer. Reads no clock but the one that it is given.
  */
@@ -33,12 +34,10 @@ export interface AccessLogTarget {
   readonly output: LineOutput;
   /** The share of the connections with the fate `done` that are logged, from 0 to 1. */
   readonly sample: number;
-  /** Whether beginnings are logged, too. */
-  readonly starts: boolean;
 }
 
 /** Options of an AccessLog. */
-interface AccessLogOptions extends AccessLogTarget {
+interface AccessLogOptions {
   /** The daemon's, for `formatConnectionId`. */
   readonly startId: string;
   /** Where a client connected, by the indexes of the listener and of the service; the same object for the same ones. */
@@ -47,10 +46,12 @@ interface AccessLogOptions extends AccessLogTarget {
   readonly nowMs?: () => number;
 }
 
-/** An access log. */
+/** An access log. It is off until it has a target. */
 export class AccessLog {
   readonly #options: AccessLogOptions;
-  readonly #buffer: LineBuffer;
+  #target: AccessLogTarget | undefined;
+  /** Of the target. */
+  #buffer: LineBuffer | undefined;
   readonly #lines = new AccessLines();
   /** By the number of the connection. */
   readonly #moves = new Map<number, AccessMoves>();
@@ -60,18 +61,29 @@ export class AccessLog {
 
   constructor(options: AccessLogOptions) {
     this.#options = options;
-    const onDropped = (count: number, why: string) => this.drop(count, why);
-    this.#buffer = new LineBuffer({ output: options.output, keptMax: WAITING_MAX, onDropped });
+  }
+
+  /**
+   * From now on lines go to this target; undefined: nowhere. Resolves when the lines that were taken before have been written where
+   * they were to go, at most `maxMs` later.
+   */
+  async aim(target: AccessLogTarget | undefined, maxMs: number): Promise<void> {
+    const before = this.#target?.output === target?.output ? undefined : this.#buffer;
+    if (this.#target?.output !== target?.output) this.#buffer = target && this.#bufferFor(target.output);
+    this.#target = target;
+    if (target === undefined) this.#moves.clear();
+    if (before !== undefined) await this.#empty(before, maxMs, "they were not written before the access log was elsewhere");
   }
 
   /** A connection has begun. */
   started(started: StartedConnection): void {
-    if (!isSampled(started.id, this.#options.sample)) return;
-    this.#buffer.write(this.#lines.start(this.#idOf(started), started, this.#placeOf(started)));
+    if (this.#target === undefined || !isSampled(started.id, this.#target.sample)) return;
+    this.#buffer!.write(this.#lines.start(this.#idOf(started), started, this.#placeOf(started)));
   }
 
-  /** A connection has moved. */
+  /** A connection has moved. One that moved while there was no access log only counts. */
   moved(moved: MovedConnection): void {
+    if (this.#target === undefined || moved.movedAt === undefined) return;
     const before = this.#moves.get(moved.id) ?? NO_MOVES;
     if (before === NO_MOVES && this.#moves.size >= MOVED_KEPT_MAX) this.#forgetOldest();
     const isListed = before.listed < MOVES_LISTED_MAX;
@@ -82,12 +94,13 @@ export class AccessLog {
     });
   }
 
-  /** A connection has ended. */
+  /** A connection has ended. One that ended while there was no access log is not in it. */
   ended(ended: EndedConnection): void {
+    if (this.#target === undefined || ended.endedAt === undefined) return;
     const moves = ended.moves === 0 ? NO_MOVES : this.#moves.get(ended.id) ?? NO_MOVES;
     if (moves !== NO_MOVES) this.#moves.delete(ended.id);
-    if (ended.fate === "done" && !isSampled(ended.id, this.#options.sample)) return;
-    this.#buffer.write(this.#lines.end(this.#idOf(ended), ended, this.#placeOf(ended), moves));
+    if (ended.fate === "done" && !isSampled(ended.id, this.#target.sample)) return;
+    this.#buffer!.write(this.#lines.end(this.#idOf(ended), ended, this.#placeOf(ended), moves));
   }
 
   /** So many lines were lost, for this reason (a clause). They are counted, and said in the log once in a while. */
@@ -102,16 +115,23 @@ export class AccessLog {
 
   /** Resolves when every line is written or dropped, and the log knows of those that were dropped. */
   async flush(): Promise<void> {
-    await this.#buffer.flush();
+    await this.#buffer?.flush();
     this.#sayDropped();
   }
 
   /** Like `flush`, but for at most `maxMs`: lines that are not written by then, because the output hangs, count as dropped. */
   async end(maxMs: number): Promise<void> {
-    await deadline(this.flush(), maxMs).catch(() =>
-      this.drop(this.#buffer.lines, "they were not written before the balancer ended")
-    );
+    if (this.#buffer !== undefined) await this.#empty(this.#buffer, maxMs, "they were not written before the balancer ended");
     this.#sayDropped();
+  }
+
+  #bufferFor(output: LineOutput): LineBuffer {
+    return new LineBuffer({ output, keptMax: WAITING_MAX, onDropped: (count, why) => this.drop(count, why) });
+  }
+
+  /** Waits until a buffer is empty; what is in it after `maxMs` counts as dropped. */
+  async #empty(buffer: LineBuffer, maxMs: number, why: string): Promise<void> {
+    await deadline(buffer.flush(), maxMs).catch(() => this.drop(buffer.lines, why));
   }
 
   #sayDropped(): void {

@@ -16,13 +16,19 @@ export interface AccessOutput extends LineOutput, AsyncDisposable {
 interface AccessOutputOptions {
   /** The log file, which must be another one. */
   readonly logFile?: string;
+  /** Whether standard output is read beyond its first line. */
+  readonly hasOutput: boolean;
   /** Nothing is written to standard output before: its first line is the daemon's address. */
   readonly ready: Promise<void>;
 }
 
 /** Opens the file with this path, or standard output for STANDARD_OUTPUT. Throws an operator error. */
-export async function openAccessOutput(path: string, { logFile, ready }: AccessOutputOptions): Promise<AccessOutput> {
-  if (path === STANDARD_OUTPUT) return standardOutput(ready);
+export async function openAccessOutput(path: string, { logFile, hasOutput, ready }: AccessOutputOptions): Promise<AccessOutput> {
+  if (path === STANDARD_OUTPUT) {
+    if (hasOutput) return standardOutput(ready);
+    const wayOut = "give it a path, or run the daemon in the foreground with balancer run";
+    throw new OperatorError("usage", `Access log - is standard output, which a daemon in the background does not have; ${wayOut}`);
+  }
   const file = await LogFile.open(path, { ...ROTATION, onStuck: (why) => logStuck(path, why) });
   if (logFile !== undefined && await Deno.realPath(path) === await Deno.realPath(logFile)) {
     await file.close();

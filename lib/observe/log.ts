@@ -6,7 +6,6 @@
 
 import {
   configure,
-  dispose,
   getLogger,
   jsonLinesFormatter,
   type Logger,
@@ -35,13 +34,22 @@ export function logger(part: string): Logger {
 
 /** The open log file; undefined if the log goes to standard error. */
 let logFile: LogFile | undefined;
+/** Where lines go. */
+let out: (Sink & AsyncDisposable) | undefined;
 
 /** Logs from `level` up to `file`, with rotation, or to standard error without one. Throws an operator error. */
 export async function setUpLogging(level: LogLevel, file?: string): Promise<void> {
   logFile = file === undefined ? undefined : await LogFile.open(file, { ...ROTATION, onStuck: (why) => logStuck(file, why) });
-  const out = logFile === undefined ? standardErrorSink() : boundedSink(logFile, jsonLinesFormatter);
+  out = logFile === undefined ? standardErrorSink() : boundedSink(logFile, jsonLinesFormatter);
+  await setLogLevel(level);
+}
+
+/** Logs from `level` up from now on, to where the log goes already. */
+export async function setLogLevel(level: LogLevel): Promise<void> {
+  if (out === undefined) return; // nothing is logged
+  const sink: Sink = (record) => out?.(record); // a sink that the configuration does not dispose of: it stays the same
   await configure({
-    sinks: { out },
+    sinks: { out: sink },
     loggers: [
       { category: ["balancer"], lowestLevel: level, sinks: ["out"] },
       { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["out"] },
@@ -63,7 +71,9 @@ export async function reopenLog(): Promise<boolean> {
 
 /** Writes the buffered lines, for at most LAST_WORDS_MAX_MS. Nothing can be logged afterwards. */
 export async function endLogging(): Promise<void> {
-  const written = dispose().then(() => logFile?.close()).finally(() => logFile = undefined);
+  const written = Promise.resolve(out?.[Symbol.asyncDispose]()).then(() => logFile?.close()).finally(() =>
+    logFile = out = undefined
+  );
   await deadline(written, LAST_WORDS_MAX_MS).catch((error) => {
     if (!(error instanceof DOMException && error.name === "TimeoutError")) throw error;
   });

@@ -30,6 +30,8 @@ export interface ServicePlan {
 export interface StatePlan {
   /** In the order of the request. */
   readonly services: readonly ServicePlan[];
+  /** What differs in the settings of the daemon: a line for each. */
+  readonly daemon: readonly string[];
   readonly totals: {
     readonly services: Readonly<Record<ServiceChange, number>>;
     readonly servers: { readonly added: number; readonly removed: number; readonly changed: number };
@@ -37,8 +39,16 @@ export interface StatePlan {
   };
 }
 
-/** Predicts what becomes of the services if all of them change at once. Each has its own servers and connections. */
-export function planState(transitions: readonly ServiceTransition[]): StatePlan {
+/** Whether nothing would change. */
+export function isEmptyPlan({ services, daemon }: Pick<StatePlan, "services" | "daemon">): boolean {
+  return services.length + daemon.length === 0;
+}
+
+/**
+ * Predicts what becomes of the services if all of them change at once. Each has its own servers and connections. `daemon` says what
+ * changes in the settings of the daemon.
+ */
+export function planState(transitions: readonly ServiceTransition[], daemon: readonly string[] = []): StatePlan {
   const services = transitions.map(({ transition, ...service }): ServicePlan => ({
     ...service,
     plan: transition === undefined ? null : planTransition(transition),
@@ -47,6 +57,7 @@ export function planState(transitions: readonly ServiceTransition[]): StatePlan 
   const countServers = (kind: "added" | "removed" | "changed") => plans.reduce((sum, { servers }) => sum + servers[kind].length, 0);
   return {
     services,
+    daemon,
     totals: {
       services: countChanges(services),
       servers: { added: countServers("added"), removed: countServers("removed"), changed: countServers("changed") },

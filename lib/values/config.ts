@@ -153,7 +153,7 @@ interface Setting<T> {
   readonly summary: string;
   /** The heading it stands under in the help. */
   readonly group: string;
-  /** `daemon`: one value for all services. Otherwise each service has its own, which can change while it runs. */
+  /** `daemon`: one value for all services. Otherwise each service has its own. */
   readonly scope?: "daemon";
   parse(text: string): T;
 }
@@ -623,6 +623,12 @@ export const NO_STATE = {
   summary: "keep no state file: the pool is empty after a restart",
 };
 
+/** The switch of a daemon whose standard output nobody reads beyond its address. */
+export const DETACHED = {
+  flag: "detached",
+  summary: "nobody reads standard output beyond the address, as after balancerctl start",
+};
+
 /** The access log that goes to standard output. */
 export const STANDARD_OUTPUT = "-";
 
@@ -642,11 +648,17 @@ export type Config = DaemonConfig & ServiceConfig;
 /** Settings as people give them: flag to text; "" for a switch. What is not given has its default. */
 export type SettingTexts = Readonly<Record<string, string | undefined>>;
 
-/** The text by which `service set` takes a setting back to its default. */
+/** The text by which `service set` and `daemon set` take a setting back to its default. */
 export const DEFAULT_TEXT = "default";
 
 /** The flags of the settings that each service has. */
 export const SERVICE_FLAGS: readonly string[] = rowsOf(undefined).map(([, { flag }]) => flag);
+
+/** The flags of the settings of the daemon that only a start can change. */
+export const START_FLAGS: readonly string[] = [SETTINGS.engine.flag, SETTINGS.workers.flag];
+
+/** The flags of the settings of the daemon. */
+export const DAEMON_FLAGS: readonly string[] = rowsOf("daemon").map(([, { flag }]) => flag);
 
 /** Whether the setting with this flag is the daemon's, not a service's; undefined if there is no such setting. */
 export function isDaemonSetting(flag: string): boolean | undefined {
@@ -685,6 +697,11 @@ export function checkServiceTexts(texts: SettingTexts): void {
   parseRows<ServiceConfig>(texts, undefined);
 }
 
+/** Like `checkServiceTexts`, for settings of the daemon. */
+export function checkDaemonTexts(texts: SettingTexts): void {
+  parseRows<DaemonConfig>(texts, "daemon");
+}
+
 function rowsOf(scope: "daemon" | undefined): [string, Setting<unknown>][] {
   return Object.entries<Setting<unknown>>(SETTINGS).filter(([, row]) => row.scope === scope);
 }
@@ -718,7 +735,7 @@ export function parseServerConnections(text: string): number {
 function requireAccessLog({ accessLog, accessLogStart }: DaemonConfig): void {
   if (accessLog !== null || !accessLogStart) return;
   const [start, log] = [SETTINGS.accessLogStart, SETTINGS.accessLog].map(({ flag }) => `--${flag}`);
-  throw new OperatorError("usage", `${start} needs an access log; add ${log} PATH`);
+  throw new OperatorError("usage", `${start} needs an access log; add ${log} PATH, or turn ${start} off`);
 }
 
 /** A dry run of nothing is a mistake: the operator would wait for counts that never come. */

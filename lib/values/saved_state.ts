@@ -1,6 +1,7 @@
 /**
- * The state of a balancer as it is saved, declared and changed: the services with their listeners, settings and servers. Plain and
- * immutable: what did not change is the same object as before. Types and names; `balancer/state_file.ts` validates.
+ * The state of a balancer as it is saved, declared and changed: the services with their listeners, settings and servers, and the
+ * settings of the daemon. Plain and immutable: what did not change is the same object as before. Types and names;
+ * `balancer/state_file.ts` validates.
  */
 
 import type { SettingTexts } from "./config.ts";
@@ -41,6 +42,8 @@ export interface SavedState {
   readonly generation: number;
   /** In the order of their names. */
   readonly services: readonly SavedService[];
+  /** The settings of the daemon that were given; undefined: none was. */
+  readonly daemon?: SettingTexts;
   /** The file that was applied last, and the generation that this made; undefined: none was. */
   readonly declaredIn?: { readonly path: string; readonly generation: number };
 }

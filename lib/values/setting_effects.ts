@@ -1,6 +1,6 @@
-/** What a change of a service's setting means while the service runs, for `service set` and the docs. */
+/** What a change of a setting means while the balancer runs, for `service set`, `daemon set` and the docs. */
 
-import { type ServiceConfig, SETTINGS } from "./config.ts";
+import { type DaemonConfig, type ServiceConfig, SETTINGS } from "./config.ts";
 
 /** For whom a changed setting holds, and from when on. */
 export const EFFECTS = {
@@ -10,10 +10,19 @@ export const EFFECTS = {
   clients: "holds for new clients; open connections stay",
   owners: "may give clients another server; open connections stay, and balancerctl rebalance moves them",
   checks: "holds from the next check on",
+  limit: "holds for new connections at once; open ones stay, even if they are more",
+  workers: "holds for open connections, too, from the next turn of each worker on",
+  address: "holds at once, and the earlier address is closed; no connection is affected",
+  log: "holds at once; no connection is affected",
+  lines: "holds for lines from now on, those of open connections, too",
+  starts: "holds for connections that begin from now on",
 } as const;
 type Effect = keyof typeof EFFECTS;
 
-const EFFECT_OF: Readonly<Record<keyof ServiceConfig, Effect>> = {
+/** Every setting but those that take a restart. */
+type LiveSetting = keyof ServiceConfig | Exclude<keyof DaemonConfig, "engine" | "workers">;
+
+const EFFECT_OF: Readonly<Record<LiveSetting, Effect>> = {
   key: "owners",
   loadBound: "clients",
   policy: "owners",
@@ -59,10 +68,18 @@ const EFFECT_OF: Readonly<Record<keyof ServiceConfig, Effect>> = {
   userTimeoutMs: "soon",
   serverTimeoutMs: "soon",
   deferAcceptMs: "new",
+  connectionsMax: "limit",
+  busyPollMicros: "workers",
+  batchMicros: "workers",
+  http: "address",
+  logLevel: "log",
+  accessLog: "lines",
+  accessLogStart: "starts",
+  accessLogSample: "lines",
 };
 
-/** What a change of the setting with this flag means, as a clause; undefined if there is no such setting of a service. */
+/** What a change of the setting with this flag means, as a clause; undefined if there is none that can change while it runs. */
 export function effectOf(flag: string): string | undefined {
   const name = Object.entries(SETTINGS).find(([, row]) => row.flag === flag)?.[0];
-  return name !== undefined && name in EFFECT_OF ? EFFECTS[EFFECT_OF[name as keyof ServiceConfig]] : undefined;
+  return name !== undefined && name in EFFECT_OF ? EFFECTS[EFFECT_OF[name as LiveSetting]] : undefined;
 }

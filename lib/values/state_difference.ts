@@ -184,6 +184,11 @@ export function formatDifference({ services, daemon }: StateDifference): string[
   ];
 }
 
+/** The settings of the daemon that differ, a line for each. */
+export function daemonLines({ daemon }: StateDifference): string[] {
+  return daemon.map((change) => formatSettings([change], DAEMON_ROWS));
+}
+
 function serviceLines(change: ServiceDifference): string[] {
   if (change.kind === "removed") return [`- service ${change.service.name}: ${amountOf(change.service)}`];
   if (change.kind === "added") return addedLines(change.service);

@@ -32,7 +32,7 @@ export function declared(...services: DeclaredService[]): DeclaredState {
 }
 
 /** Everything that is declared is all that there shall be. */
-export const PRUNED = { prune: true, daemon: {} };
+export const PRUNED = { prune: true };
 
 /** A balancer whose state is kept in a folder of its own. Disposing of it checks that its fates add up. */
 export class Stand implements AsyncDisposable {

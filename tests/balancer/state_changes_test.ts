@@ -8,6 +8,7 @@ import { parseListenerText } from "../../lib/values/listener_text.ts";
 import type { SavedService, SavedState } from "../../lib/values/saved_state.ts";
 import {
   withChangedServer,
+  withDaemon,
   withListener,
   withNewService,
   withoutListener,
@@ -85,7 +86,35 @@ Deno.test("a start replaces the first address of service default, and keeps the 
   assertEquals(withStart(more, parseListenerText("127.0.0.1:81"), {}).services[0].listeners.map(({ port }) => port), [81]);
 });
 
+Deno.test("a start keeps settings of the daemon, too, and changes those that it gives", () => {
+  const at = parseListenerText("127.0.0.1:80");
+  const first = withStart({ generation: 0, services: [] }, at, {}, { workers: "7", "log-level": "debug" });
+  assertEquals([first.generation, first.daemon], [1, { "log-level": "debug", workers: "7" }]);
+  assertStrictEquals(withStart(first, at, {}, { workers: "7" }), first);
+  assertStrictEquals(withStart(first, undefined, {}, {}), first);
+  const again = withStart(first, undefined, {}, { workers: "8" });
+  assertEquals([again.generation, again.daemon, again.services], [2, { "log-level": "debug", workers: "8" }, first.services]);
+  assertEquals(withStart(first, parseListenerText("127.0.0.1:81"), {}, { workers: "8" }).generation, 2, "one change");
+});
+
+Deno.test("settings of the daemon change, and go back to their defaults", () => {
+  const changed = withDaemon({ ...STATE, daemon: { workers: "7" } }, { "max-connections": "9", http: "[::1]:9" });
+  assertEquals(changed.daemon, { http: "[::1]:9", "max-connections": "9", workers: "7" });
+  assertEquals(withDaemon(changed, { http: "default", workers: "7" }).daemon, { "max-connections": "9", workers: "7" });
+});
+
 const REFUSED: Readonly<Record<string, readonly [change: () => unknown, kind: string, says: string]>> = {
+  "another engine while it runs": [
+    () => withDaemon(STATE, { engine: "streams" }),
+    "conflict",
+    "Cannot change --engine from auto to streams while the balancer runs; that takes a restart: balancerctl stop, then " +
+    "balancerctl start --engine streams",
+  ],
+  "the default number of workers in place of another": [
+    () => withDaemon({ ...STATE, daemon: { workers: "64" } }, { workers: "default" }),
+    "conflict",
+    "Cannot change --workers from 64 to auto while the balancer runs",
+  ],
   "a server twice": [
     () => withServer(parseAddress("10.0.0.1:80"), {})(STATE.services[1]),
     "conflict",

@@ -422,6 +422,7 @@ const BROKEN: readonly [what: string, state: unknown, why: string][] = [
   ["a service whose name is a number", withWeb({ name: 7 }), "service number 2 has the name 7"],
   ["a service with a long name", withWeb({ name: "a".repeat(300) }), "which is not the name of a service"],
   ["two services of a name", withWeb({ name: "default" }), 'service "default" is in it more than once'],
+  ["settings of the daemon that are a list", { ...STATE, daemon: [] }, "its settings of the daemon are not an object"],
   ["settings that are a list", withWeb({ settings: [] }), `${WEB} has settings that are not an object`],
   ["no listeners", withWeb({ listeners: undefined }), `${WEB} has listeners that are not a list`],
   ["a listener that is a text", withWeb({ listeners: ["0.0.0.0:80"] }), `${WEB} has the listener "0.0.0.0:80", which is not`],
@@ -479,6 +480,12 @@ const NEWER: readonly [what: string, state: unknown, why: string][] = [
   ],
   ["a field of a server", withWebServer({ zone: "a" }), `${ITS_SERVER} has the field "zone"${UNKNOWN}`],
   ["a setting", withWeb({ settings: { warp: "9" } }), `${WEB} has the setting "warp"${UNKNOWN}`],
+  ["a setting of a service for the daemon", { ...STATE, daemon: { fall: "3" } }, `its daemon has the setting "fall"${UNKNOWN}`],
+  [
+    "a value that no setting of the daemon has",
+    { ...STATE, daemon: { workers: "no" } },
+    `its daemon has settings that do not fit (Number of workers "no" is not a whole number from 1 to 64)${UNKNOWN}`,
+  ],
   ["a setting that is the daemon's", withWeb({ settings: { engine: "epoll" } }), `${WEB} has the setting "engine"${UNKNOWN}`],
   ["a setting that is a number", withWeb({ settings: { quiet: 7 } }), `${WEB} has the setting "quiet" with the value 7${UNKNOWN}`],
   [

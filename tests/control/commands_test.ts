@@ -371,13 +371,11 @@ async function startTerminal(flags: Record<string, string> = {}) {
     stateFile: "/nowhere",
     lockFile: "/nowhere",
     logFile: null,
-    http: null,
+    http: () => null,
     localPorts: null,
     warnOf: () => [],
-    daemon: {},
-    accessLog: null,
   };
-  const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), settings: {}, warnings: [], ...files };
+  const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), warnings: [], ...files };
   await claimSocket(path);
   stack.use(await serveControl({ path, balancer: balancer.balancer, facts, stop: () => {} }));
   const client = stack.use(new ControlClient("test", path));

@@ -36,15 +36,12 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
     version: "1.2.3",
     engine: "streams",
     startedAt: new Date(),
-    settings: { key: "ip" },
     stateFile: "/nowhere",
     lockFile: "/nowhere",
     logFile: null,
-    http: null,
+    http: () => null,
     localPorts: null,
     warnOf: () => [],
-    daemon: {},
-    accessLog: null,
     warnings: [],
   };
   await claimSocket(path);

@@ -239,6 +239,7 @@ const STATE_PLAN: StatePlan = {
     { service: "log", change: "changed", lines: ["~ idle-timeout: 1h -> 2h"], plan: null },
     { service: "same", change: "unchanged", lines: [], plan: null },
   ],
+  daemon: [],
   totals: {
     services: { added: 0, removed: 0, changed: 2, unchanged: 1 },
     servers: { added: 1, removed: 0, changed: 0 },
@@ -323,7 +324,7 @@ Deno.test("printStatePlan() in colours, of nothing, and of more bounds than anyo
   assertStringIncludes(text, "\x1b[33m10.0.0.2:80 would have 100 connections");
   const [, , same] = STATE_PLAN.services;
   const totals = { services: { added: 0, removed: 0, changed: 0, unchanged: 1 }, servers: { added: 0, removed: 0, changed: 0 } };
-  const nothing = printStatePlan({ services: [same], totals: { ...totals, connections: [] } });
+  const nothing = printStatePlan({ services: [same], daemon: [], totals: { ...totals, connections: [] } });
   assertEquals(nothing, "Nothing changes\nServices: 1 unchanged; servers: none differs");
   const boundsHit = Array.from({ length: 30 }, () => SERVICE_PLAN.boundsHit[0]);
   const [web] = STATE_PLAN.services;

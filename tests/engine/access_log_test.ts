@@ -5,6 +5,7 @@ import { formatAddress, ipBytes } from "../../lib/values/address.ts";
 import { parseCidrs } from "../../lib/values/cidr_list.ts";
 import { writeProxyHeader } from "../../lib/values/proxy_header.ts";
 import { AccessLog } from "../../lib/observe/access_log.ts";
+import type { LineOutput } from "../../lib/observe/line_buffer.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
 import {
@@ -68,18 +69,17 @@ function startLogged(kind: EngineKind, servers: Parameters<typeof startEngine>[1
   let text = "";
   let dropped = 0;
   const log = new AccessLog({
-    output: {
-      append(lines) {
-        text += new TextDecoder().decode(lines);
-        return Promise.resolve({ bytes: lines.length, fault: undefined });
-      },
-    },
-    sample: 1,
-    starts: true,
     startId: "00000000000000ff",
     placeOf: () => PLACE,
     counters: { add: (_, count = 1) => void (dropped += count) },
   });
+  const output: LineOutput = {
+    append(lines) {
+      text += new TextDecoder().decode(lines);
+      return Promise.resolve({ bytes: lines.length, fault: undefined });
+    },
+  };
+  void log.aim({ output, sample: 1 }, 0);
   const test = startEngine(kind, servers, { ...options, accessLog: { log, starts: true } });
   return {
     test,

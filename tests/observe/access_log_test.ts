@@ -5,6 +5,7 @@ import { ACCESS_FIELDS } from "../../lib/observe/access_line.ts";
 import { AccessLog, MOVED_KEPT_MAX, MOVES_LISTED_MAX, WARN_PAUSE_MS } from "../../lib/observe/access_log.ts";
 import type { EndedConnection, MovedConnection, StartedConnection } from "../../lib/observe/connections.ts";
 import { Counters } from "../../lib/observe/counters.ts";
+import type { LineOutput } from "../../lib/observe/line_buffer.ts";
 import { endLogging, setUpLogging } from "../../lib/observe/log.ts";
 import { type Fate, FATE_NAMES } from "../../lib/values/fates.ts";
 import { isSampled } from "../../lib/values/sampling.ts";
@@ -51,20 +52,19 @@ function logInMemory({ sample = 1, output = undefined as AccessLog["flush"] | un
   const counters = new Counters();
   const clock = { nowMs: 0 };
   const log = new AccessLog({
-    output: {
-      async append(lines) {
-        await output?.();
-        text += new TextDecoder().decode(lines);
-        return { bytes: lines.length, fault: undefined };
-      },
-    },
-    sample,
-    starts: true,
     startId: START_ID,
     placeOf: (listener) => PLACES[listener],
     counters,
     nowMs: () => clock.nowMs,
   });
+  const memory: LineOutput = {
+    async append(lines) {
+      await output?.();
+      text += new TextDecoder().decode(lines);
+      return { bytes: lines.length, fault: undefined };
+    },
+  };
+  void log.aim({ output: memory, sample }, 0);
   return {
     log,
     counters,
@@ -247,6 +247,47 @@ Deno.test("lines that an output has not taken when the balancer ends are dropped
     hangs.resolve();
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("a log that is aimed elsewhere leaves earlier lines where they were to go, and is off until it is aimed again", async () => {
+  const slow = Promise.withResolvers<void>();
+  const { log, take, counters } = logInMemory({ output: () => slow.promise });
+  log.ended({ ...ENDED, id: 1 });
+  log.moved({ ...MOVED, id: 3 });
+  const other: string[] = [];
+  const elsewhere: LineOutput = {
+    append(lines) {
+      other.push(new TextDecoder().decode(lines));
+      return Promise.resolve({ bytes: lines.length, fault: undefined });
+    },
+  };
+  let isWritten = false;
+  const aimed = log.aim({ output: elsewhere, sample: 0 }, 20_000).then(() => isWritten = true);
+  log.ended({ ...ENDED, id: 2, fate: "server_lost" });
+  log.ended({ ...ENDED, id: 3, fate: "server_lost", moves: 1 });
+  log.ended({ ...ENDED, id: 4, fate: "done" }); // not in the sample
+  await log.flush();
+  assertEquals(isWritten, false);
+  slow.resolve();
+  await aimed;
+  const idsOf = (lines: readonly { id: string }[]) => lines.map(({ id }) => id.split("-")[1]);
+  assertEquals(idsOf(await take()), ["1"]);
+  const lines = other.join("").trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals(idsOf(lines), ["2", "3"]);
+  assertEquals([lines[1].moves.length, lines[1].movesOmitted], [1, 0], "a move is kept");
+
+  await log.aim(undefined, 20_000);
+  log.started(STARTED);
+  log.moved({ ...MOVED, id: 6 });
+  log.ended({ ...ENDED, id: 5, fate: "server_lost" });
+  await log.aim({ output: elsewhere, sample: 1 }, 20_000);
+  log.moved({ ...MOVED, id: 6, movedAt: undefined }); // it was on its way to be reported
+  log.ended({ ...ENDED, id: 7, endedAt: undefined });
+  log.ended({ ...ENDED, id: 6, moves: 2, acceptedAt: NOON, connectMs: undefined });
+  await log.flush();
+  const [, late, ...more] = other.join("").trimEnd().split("\n").map((line) => JSON.parse(line)).slice(1);
+  assertEquals([late.id.split("-")[1], late.moves, late.movesOmitted, late.connectMs, more], ["6", [], 2, null, []]);
+  assertEquals(counters.get("accessLogDropped"), 0);
 });
 
 Deno.test("the log tells of dropped lines at once, then once in a while, with their number", async () => {

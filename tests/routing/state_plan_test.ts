@@ -74,6 +74,7 @@ Deno.test("planState() of nothing", () => {
   const services = { added: 0, removed: 0, changed: 0, unchanged: 0 };
   assertEquals(planState([]), {
     services: [],
+    daemon: [],
     totals: { services, servers: { added: 0, removed: 0, changed: 0 }, connections: [] },
   });
 });

@@ -190,7 +190,7 @@ const FAULTY: readonly [what: string, text: string, faults: readonly (string | R
     "2:3: --source and --transparent exclude each other: a connection has one source address",
   ]],
   ["settings of the daemon that need another", `${service()}\ndaemon:\n  access-log-start: on`, [
-    "4:1: --access-log-start needs an access log; add --access-log PATH",
+    "4:1: --access-log-start needs an access log; add --access-log PATH, or turn --access-log-start off",
   ]],
   ["several faults, in the order of the file", service("transparent: on", "source: 10.0.0.1", "rise: x", "fall: y"), [
     /^2:3: --source/,

@@ -41,7 +41,7 @@ const CLIENT_ERRORS: readonly number[] = [
 /** The parts of the worker that accepting uses. */
 type AcceptorKit = Pick<
   WorkerKit,
-  "setup" | "libc" | "table" | "logColumns" | "descriptors" | "counters" | "config" | "workerTable" | "clock" | "post"
+  "setup" | "libc" | "table" | "logColumns" | "descriptors" | "counters" | "services" | "workerTable" | "clock" | "post"
 >;
 
 /** Accepts the clients of a worker. */
@@ -160,13 +160,13 @@ export class Acceptor {
 
   /** Accepts one client. */
   accept(listener: WorkerListener): Accept {
-    const { libc, counters, config, table, workerTable, setup } = this.#kit;
+    const { libc, counters, services, table, workerTable, setup } = this.#kit;
     this.#nameLength[0] = this.#name.length;
     const flags = SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC;
     this.#client = libc.call.accept4(listener.descriptor, this.#nameAddress, this.#nameLengthAddress, flags);
     if (this.#client < 0) return this.#onError(libc.errno());
     const open = counters.addAccepted(listener.service, listener.index);
-    const isTooMany = open > config.connectionsMax || this.#client >= table.capacity - 1;
+    const isTooMany = open > services.daemon.connectionsMax || this.#client >= table.capacity - 1;
     this.#note(this.noted, listener);
     if (isTooMany) return ACCEPT.refused;
     if (this.#handOver(this.#client)) return ACCEPT.elsewhere;
@@ -228,7 +228,7 @@ export class Acceptor {
 
   /** Writes the address and the listener of the last accepted client into its row. */
   #note(client: number, { index, service }: WorkerListener): void {
-    const { table, clock, logColumns } = this.#kit;
+    const { table, clock, logColumns, services } = this.#kit;
     const words = this.#words;
     const row = rowOf(client);
     const name = this.#name;
@@ -244,7 +244,7 @@ export class Acceptor {
     words[row + WORD.moves] = 0;
     words[row + WORD.ipLength] = ipLength(name) | service << SERVICE_SHIFT;
     words[row + WORD.port] = portOf(name) | index << LISTENER_SHIFT;
-    logColumns?.begin(client, clock.wallMs());
+    if (services.isLogging) logColumns.begin(client, clock.wallMs());
     const start = ipStart(name);
     for (let i = 0; i < ipLength(name); i++) table.bytes[(row + WORD.ip) * 4 + i] = name[start + i];
   }

@@ -224,7 +224,7 @@ export class Connections {
   #admit(client: number): void {
     if (!this.#kit.gate.isOpen(serviceOf(this.#words, client)) && !this.#enter(client)) return;
     this.#become(client, STATE.dialling);
-    if (this.#kit.setup.reportsStarts) this.#tellStart(client);
+    if (this.#reportsStarts()) this.#tellStart(client);
     if (!this.#relay.readAhead(client, this.#kit.clock.nowMs)) return this.#close(client, "proxy_refused", "both");
     const outcome = this.#dialer.dial(client);
     if (outcome === DIAL.nobody) return this.#findNobody(client);
@@ -511,9 +511,9 @@ export class Connections {
 
   /** Counts the end in `#end`, of a client of this service and listener, and reports it to main. */
   #tellEnd(service: number, listener: number): void {
-    const { counters, reports, logColumns, clock } = this.#kit;
+    const { counters, reports, services, clock } = this.#kit;
     const { fate, slot, durationMs } = this.#end;
-    if (logColumns !== undefined) this.#end.endedAt = clock.wallMs();
+    this.#end.endedAt = services.isLogging ? clock.wallMs() : NaN;
     reports.begin();
     counters.addFate(fate, service, slot < 0 ? undefined : slot, durationMs / 1000);
     if (slot >= 0) counters.raiseOf(slot, "serverOpen", -1);
@@ -544,11 +544,17 @@ export class Connections {
     this.#tellEnd(service, listener);
   }
 
+  #reportsStarts(): boolean {
+    const { accessLog, accessLogStart } = this.#kit.services.daemon;
+    return accessLogStart && accessLog !== null;
+  }
+
   /** Reports that a connection has begun. */
   #tellStart(client: number): void {
-    const { table, reports, logColumns } = this.#kit;
+    const { table, reports, logColumns, clock } = this.#kit;
     const { words } = table;
-    reports.writeStart({ words, row: rowOf(client) }, table.idOf(client), logColumns!.acceptedAt(client));
+    const acceptedAt = logColumns.acceptedAt(client, clock.wallMs(), clock.nowMs);
+    reports.writeStart({ words, row: rowOf(client) }, table.idOf(client), acceptedAt);
     reports.publish();
   }
 
@@ -568,10 +574,10 @@ export class Connections {
 
   /** Copies the REPORTED_WORDS and the columns: the row may belong to another worker as soon as the socket is closed. */
   #noteClient(client: number): void {
-    const { logColumns } = this.#kit;
+    const { logColumns, services, clock } = this.#kit;
     const row = rowOf(client);
-    if (logColumns !== undefined) {
-      this.#end.acceptedAt = logColumns.acceptedAt(client);
+    if (services.isLogging) {
+      this.#end.acceptedAt = logColumns.acceptedAt(client, clock.wallMs(), clock.nowMs);
       this.#end.connectMs = logColumns.connectMs(client);
     }
     for (let i = 0; i < REPORTED_WORDS.length; i++) this.#ended.words[REPORTED_WORDS[i]] = this.#words[row + REPORTED_WORDS[i]];

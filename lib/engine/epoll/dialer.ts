@@ -596,10 +596,10 @@ export class Dialer {
 
   /** Counts that a server has accepted. */
   #onAccepted(client: number, server: number): Dial {
-    const { counters, clock, logColumns } = this.#kit;
+    const { counters, clock, logColumns, services } = this.#kit;
     const row = rowOf(client);
     this.#words[row + WORD.errno] = 0;
-    logColumns?.connected(client, clock.nowMs - this.#floats[floatsOf(client) + FLOAT.startedMs]);
+    if (services.isLogging) logColumns.connected(client, clock.nowMs - this.#floats[floatsOf(client) + FLOAT.startedMs]);
     const seconds = (clock.nowMs - this.#floats[floatsOf(server) + FLOAT.startedMs]) / 1000;
     counters.addConnect(this.#words[row + WORD.slot], seconds);
     return DIAL.connected;

@@ -11,7 +11,7 @@ import { findIps } from "../../health/find_ips.ts";
 import { noLocalPort } from "../../health/shortage.ts";
 import { logger } from "../../observe/log.ts";
 import type { ClientAddress, Refusal } from "../../routing/client_limits.ts";
-import type { Engine, EngineConfig, EngineKind, EngineOptions, EngineService, OpenConnection, Publication } from "../engine.ts";
+import type { Engine, EngineKind, EngineOptions, EngineService, OpenConnection, Publication } from "../engine.ts";
 import { Gate } from "../gate.ts";
 import { errnoText, type Libc, openLibc } from "../system/libc.ts";
 import { ADDRESS_STRIDE, encodeSockaddr } from "../system/sockaddr.ts";
@@ -92,11 +92,10 @@ class EpollEngine implements Engine {
   readonly #libc: Libc = openLibc();
   readonly #sockets = new Sockets(this.#libc);
   readonly #descriptors: DescriptorTable;
-  /** Undefined without an access log. */
-  readonly #logColumns: LogColumns | undefined;
+  readonly #logColumns: LogColumns;
   readonly #workerTable: WorkerTable;
   readonly #workers: readonly WorkerHandle[];
-  readonly #common: Omit<CommonSetup, "publication">;
+  readonly #common: Omit<CommonSetup, "config" | "publication">;
   /** By slot: the name of the last server in any table that had this slot. */
   readonly #serverNames: string[] = [];
   readonly #handlers: ReportHandlers;
@@ -119,29 +118,27 @@ class EpollEngine implements Engine {
   readonly #respawns = new Set<ReturnType<typeof setTimeout>>();
 
   constructor(options: EngineOptions) {
-    const { config, counters, availabilities } = options;
+    const { config, connectionsLimit = config.connectionsMax, counters, availabilities } = options;
     this.#options = options;
+    this.#descriptors = new DescriptorTable(allocateDescriptorTable(tableSize(this.#libc, connectionsLimit)));
+    this.#logColumns = new LogColumns(allocateLogColumns(this.#descriptors.capacity), this.#descriptors);
     this.#handlers = this.#handlersOf(options);
     this.#gate = new Gate(counters, options.clients);
-    this.#publisher = new Publisher({ counters, sockets: this.#sockets, gate: this.#gate });
+    this.#publisher = new Publisher({ counters, sockets: this.#sockets, gate: this.#gate, config });
     this.#noteNames(this.#publisher.update(options.publication).replaced);
-    this.#descriptors = new DescriptorTable(allocateDescriptorTable(tableSize(this.#libc, config)));
-    if (options.accessLog !== undefined) this.#logColumns = new LogColumns(allocateLogColumns(this.#descriptors.capacity));
     const workerTable = allocateWorkerTable(config.workers);
     this.#workerTable = new WorkerTable(workerTable);
     this.#workers = this.#makeWorkers(config.workers);
-    const pipes = Math.min(PIPES_MAX, Math.floor(config.connectionsMax / CONNECTIONS_PER_PIPE));
+    const pipes = Math.min(PIPES_MAX, Math.floor(connectionsLimit / CONNECTIONS_PER_PIPE));
     this.#common = {
       kind: "setup",
       mailboxes: this.#workers.map(({ mailbox }) => mailbox.writer),
       workerTable,
       descriptors: this.#descriptors.shared,
-      logColumns: this.#logColumns?.shared,
-      reportsStarts: options.accessLog?.onStarted !== undefined,
+      logColumns: this.#logColumns.shared,
       counters: counters.shared,
       availabilities: availabilities.shared,
       clients: options.clients,
-      config,
       startId: options.startId,
       pipesMax: Math.floor(pipes / config.workers),
     };
@@ -277,15 +274,15 @@ class EpollEngine implements Engine {
 
   /** Handlers that pass the workers' reports to the engine's callbacks. */
   #handlersOf(
-    { onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {}, accessLog, config }: EngineOptions,
+    { onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {}, onStarted }: EngineOptions,
   ): ReportHandlers {
-    const headers = new ReceivedHeaders(config.connectionsMax);
+    const headers = new ReceivedHeaders(this.#descriptors.capacity);
     const reasons = new EndReasons();
     const started = new ReportedStart();
     const ended = new ReportedEnd(this.#serverNames);
     const moved = new ReportedMove(this.#serverNames);
     return {
-      onStart: (report) => accessLog?.onStarted?.(started.of(report)),
+      onStart: (report) => onStarted?.(started.of(report)),
       onEnd: (report) => onEnded(ended.of(report, headers.take(report.id), reasons.take(report.id))),
       onReason: (report) => reasons.add(report),
       onHeader: (report) => headers.add(report),
@@ -301,7 +298,7 @@ class EpollEngine implements Engine {
     this.#workerTable.setGeneration(worker.index, -1);
     worker.start({
       epoch,
-      setUp: () => ({ ...this.#common, publication: this.#publisher.whole() }),
+      setUp: () => ({ ...this.#common, config: this.#publisher.config, publication: this.#publisher.whole() }),
       onMessage: (message) => {
         switch (message.kind) {
           case "ready":
@@ -351,13 +348,13 @@ class EpollEngine implements Engine {
     const dropped = worker.reports.takeDropped();
     if (dropped > 0) log.warn("{dropped} ended connections were counted but not logged: too many ended at once", { dropped });
     const unreported = worker.reports.takeUnreported();
-    if (unreported > 0) this.#options.accessLog?.onUnreported(unreported);
+    if (unreported > 0) this.#options.onUnreported?.(unreported);
     return count;
   }
 
   /** Acts on everything that main waits for and that may have happened: publications, empty servers, the end of the engine. */
   #check(): void {
-    while (this.#updates.length > 0 && this.#isKnown(this.#updates[0].generation)) this.#updates.shift()!.known.resolve();
+    this.#endUpdates();
     const generations = this.#workers.filter(({ exists }) => exists).map(({ index }) => this.#workerTable.generation(index));
     // With no worker, one that is still to come accepts whoever waits for a listener that leaves.
     if (generations.length > 0) this.#publisher.onAdopted(Math.min(this.#publisher.generation, ...generations));
@@ -377,6 +374,14 @@ class EpollEngine implements Engine {
     for (const { known } of this.#updates.splice(0)) known.resolve();
     this.#isStopped = true;
     this.#emptied.resolve();
+  }
+
+  /** Resolves the updates that every worker has adopted, once the ends that came before them are reported. */
+  #endUpdates(): void {
+    const isOver = () => this.#updates.length > 0 && this.#isKnown(this.#updates[0].generation);
+    if (!isOver()) return;
+    for (const worker of this.#workers) this.#drain(worker);
+    while (isOver()) this.#updates.shift()!.known.resolve();
   }
 
   async #find(worker: WorkerHandle, address: Address): Promise<void> {
@@ -449,14 +454,14 @@ class EpollEngine implements Engine {
     words[row + WORD.flags] &= ~COUNTED_MASK;
     this.#descriptors.pointTo(client, this.#address);
     if (counted !== 0) this.#gate.leave(service, this.#address, counted, sentBytes, receivedBytes);
-    const isLogged = this.#logColumns !== undefined;
+    const isLogged = this.#publisher.config.accessLog !== null;
     onEnded({
       id: this.#descriptors.idOf(client),
       service,
       listener,
-      acceptedAt: this.#logColumns?.acceptedAt(client),
+      acceptedAt: isLogged ? this.#logColumns.acceptedAt(client, Date.now(), performance.now()) : undefined,
       endedAt: isLogged ? Date.now() : undefined,
-      connectMs: knownOf(this.#logColumns?.connectMs(client) ?? NaN),
+      connectMs: isLogged ? knownOf(this.#logColumns.connectMs(client)) : undefined,
       endedBy: "balancer",
       fate: "worker_lost",
       client: formatClient(this.#descriptors.ipOf(client), words[row + WORD.port] & PORT_MASK),
@@ -475,6 +480,6 @@ class EpollEngine implements Engine {
  * Rows of the descriptor table. The kernel allocates the lowest free number, so a limit on open files far beyond our need is no
  * measure.
  */
-function tableSize(libc: Libc, { connectionsMax }: EngineConfig): number {
-  return Math.min(descriptorLimit(libc), Math.max(DESCRIPTORS_MAX, 3 * connectionsMax));
+function tableSize(libc: Libc, connectionsLimit: number): number {
+  return Math.min(descriptorLimit(libc), Math.max(DESCRIPTORS_MAX, 3 * connectionsLimit));
 }

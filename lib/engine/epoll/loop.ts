@@ -38,8 +38,8 @@ export class EpollLoop {
   #commandAt = 0;
   #acceptBatch = 1;
   #pause: Pause | undefined;
-  /** Undefined: the worker never gathers. */
-  readonly #gathering: Gathering | undefined;
+  /** Undefined: the worker does not gather. */
+  #gathering: Gathering | undefined;
   #isGathering = false;
 
   constructor(libc: Libc, setup: WorkerSetup, post: (message: FromWorker) => void) {
@@ -49,17 +49,18 @@ export class EpollLoop {
     this.#connections = new Connections(this.#kit);
     assert(this.#kit.descriptors.watch(setup.mailbox, EPOLL.IN), "cannot watch the mailbox");
     this.#acceptor = new Acceptor(this.#kit);
-    if (setup.config.batchMicros > 0) {
-      this.#kit.sleep.beExact();
-      this.#gathering = new Gathering(this.#kit.clock.nowMs);
-    }
+    this.#setGathering();
     this.adopt(setup.publication);
     this.#kit.workerTable.setEpoch(setup.index, setup.epoch); // from now on other workers may hand clients over
   }
 
   /** Serves by this publication, and accepts the clients who wait in the queues of listeners that leave. */
-  adopt({ services, listeners, leaving, generation }: WorkerPublication): void {
+  adopt({ services, listeners, leaving, config, generation }: WorkerPublication): void {
     this.#kit.clock.tick();
+    if (config !== undefined) {
+      this.#kit.services.setDaemon(config);
+      this.#setGathering();
+    }
     for (const [index, service] of services) {
       if (service === undefined) this.#connections.dropService(index);
       else this.#connections.setService(index, service);
@@ -71,6 +72,16 @@ export class EpollLoop {
     this.#acceptor.setListeners(listeners);
     this.#kit.workerTable.setGeneration(this.#kit.setup.index, generation);
     this.#kit.reports.publish();
+  }
+
+  /** Begins to gather events, or ends it, as the settings say. */
+  #setGathering(): void {
+    const { services, sleep, clock } = this.#kit;
+    const isWanted = services.daemon.batchMicros > 0;
+    if (isWanted === (this.#gathering !== undefined)) return;
+    if (isWanted) sleep.beExact();
+    this.#gathering = isWanted ? new Gathering(clock.nowMs) : undefined;
+    this.#isGathering = false;
   }
 
   /** The look-up of a server's name has finished. */
@@ -118,8 +129,8 @@ export class EpollLoop {
 
   /** Waits for events. Gathers some first if that pays. */
   #gatherAndWait(gathering: Gathering): number {
-    const { clock, config, sleep } = this.#kit;
-    if (this.#isGathering && !this.#connections.isBusy) sleep.forMicros(config.batchMicros);
+    const { clock, services, sleep } = this.#kit;
+    if (this.#isGathering && !this.#connections.isBusy) sleep.forMicros(services.daemon.batchMicros);
     const startMs = clock.read();
     const count = this.#wait();
     const nowMs = clock.read();
@@ -129,10 +140,11 @@ export class EpollLoop {
 
   /** Waits for events. Polls first if `busyPollMicros` is set: sleeping and waking take longer than a short poll. */
   #wait(): number {
-    const { setup, config, clock, libc } = this.#kit;
+    const { setup, services, clock, libc } = this.#kit;
+    const { busyPollMicros } = services.daemon;
     const waitMs = this.#waitMs();
-    if (waitMs !== 0 && config.busyPollMicros > 0) {
-      const untilMs = clock.read() + config.busyPollMicros / 1000;
+    if (waitMs !== 0 && busyPollMicros > 0) {
+      const untilMs = clock.read() + busyPollMicros / 1000;
       do {
         const count = libc.call.epoll_wait(setup.epoll, this.#eventsAddress, EVENTS_MAX, 0);
         if (count !== 0) return count;

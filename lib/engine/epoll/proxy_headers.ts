@@ -56,7 +56,7 @@ interface Outgoing {
 /** The parts of the worker that headers use. */
 type HeadersKit = Pick<
   WorkerKit,
-  "libc" | "sockets" | "table" | "logColumns" | "chunks" | "reports" | "services" | "setup" | "clock" | "post"
+  "libc" | "sockets" | "table" | "chunks" | "reports" | "services" | "setup" | "clock" | "post"
 >;
 
 /** The headers of one worker. */
@@ -182,7 +182,7 @@ export class ProxyHeaders {
 
   /** The received addresses are the connection's from now on. */
   #take(client: number, { source, destination, tlvs }: ProxyHeader): void {
-    if (this.#kit.logColumns !== undefined) this.#report(client, tlvs);
+    if (this.#kit.services.isLogging) this.#report(client, tlvs);
     if (destination !== undefined || tlvs.length > 0) this.#received.set(client, { destination, tlvs });
     if (source === undefined) return;
     const row = rowOf(client);

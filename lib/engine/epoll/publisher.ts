@@ -6,7 +6,7 @@
 import type { ServiceConfig } from "../../values/config.ts";
 import { assert } from "../../values/errors.ts";
 import type { Counters } from "../../observe/counters.ts";
-import type { EngineService, Listener, Publication, ServiceEngineConfig, ServiceListener } from "../engine.ts";
+import type { EngineConfig, EngineService, Listener, Publication, ServiceEngineConfig, ServiceListener } from "../engine.ts";
 import type { Gate } from "../gate.ts";
 import { type Change, changesOf, GoneRoutes, leadsTo, type Leaving, leavingBy, NOTHING_PUBLISHED } from "../publications.ts";
 import { NO_SERVICE } from "../../routing/name_routes.ts";
@@ -57,6 +57,8 @@ interface PublisherOptions {
   readonly sockets: Sockets;
   /** Main's gate, for the clients of workers that have died: it follows the workers. */
   readonly gate: Gate;
+  /** The settings of the daemon at the beginning. */
+  readonly config: EngineConfig;
 }
 
 /** The publications of one engine. */
@@ -70,11 +72,18 @@ export class Publisher {
   /** Oldest first. */
   readonly #pending: Pending[] = [];
   #publication = NOTHING_PUBLISHED;
+  #config: EngineConfig;
   #generation = -1;
   #isClosed = false;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
+    this.#config = options.config;
+  }
+
+  /** The settings of the daemon. */
+  get config(): EngineConfig {
+    return this.#config;
   }
 
   /** What is served by now. */
@@ -111,6 +120,8 @@ export class Publisher {
     const generation = ++this.#generation;
     for (const { index, now } of services) this.#requireEmpty(index, now);
     this.#publication = next;
+    const isOtherConfig = next.config !== undefined && next.config !== this.#config;
+    if (isOtherConfig) this.#config = next.config;
     this.#share(generation, services);
     this.#heedListeners(services, listeners);
     this.#gone.update(listeners);
@@ -124,6 +135,7 @@ export class Publisher {
         services: services.map(({ index, before, now }) => [index, this.#changeOf(index, before?.config === now?.config)]),
         listeners: listeners.map(({ index, now }) => [index, now && workerListener(index, now)]),
         leaving: leaving.map((one) => workerListener(one.index, one)),
+        config: isOtherConfig ? this.#config : undefined,
         generation,
       },
       replaced: moved.flatMap(({ now }) => now ?? []),
@@ -139,6 +151,7 @@ export class Publisher {
         one === undefined ? [] : [[index, workerListener(index, one)]] as const
       ),
       leaving: this.leaving.map((one) => workerListener(one.index, one)),
+      config: undefined, // its setup has it
       generation: this.#generation,
     };
   }

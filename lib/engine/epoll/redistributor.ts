@@ -20,7 +20,7 @@ import type { WorkerKit } from "./worker_kit.ts";
 /** The parts of the worker that redistributing uses. */
 type RedistributorKit = Pick<
   WorkerKit,
-  "libc" | "sockets" | "table" | "logColumns" | "descriptors" | "counters" | "services" | "recorder" | "reports" | "clock"
+  "libc" | "sockets" | "table" | "descriptors" | "counters" | "services" | "recorder" | "reports" | "clock"
 >;
 
 /** Redistributes one worker's connections. */
@@ -117,7 +117,7 @@ export class Redistributor {
 
   /** Another server has accepted: closes the previous one, starts the replay, and counts and reports the move. */
   arrive(client: number, departure: Departure): void {
-    const { descriptors, counters, reports, clock, table, logColumns } = this.#kit;
+    const { descriptors, counters, reports, clock, table, services } = this.#kit;
     const words = this.#words;
     const row = rowOf(client);
     const server = words[row + WORD.peer];
@@ -132,7 +132,7 @@ export class Redistributor {
     words[row + WORD.moves] = Math.min((words[row + WORD.moves] & MOVES_MASK) + 1, MOVES_MASK);
     counters.add(MOVED_COUNTERS[departure.state]);
     counters.addTo(departure.from, "movedAway");
-    const movedAt = logColumns === undefined ? NaN : clock.wallMs();
+    const movedAt = services.isLogging ? clock.wallMs() : NaN;
     const move: MoveRecord = { ...departure, id: table.idOf(client), slot: words[row + WORD.slot], replayedBytes, movedAt };
     reports.writeMove({ words, row } satisfies ClientRow, move);
     counters.raiseOf(departure.from, "serverOpen", -1); // last, because the server may be empty now and its slot reused

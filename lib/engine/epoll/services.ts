@@ -1,12 +1,12 @@
 /**
- * The services and listeners of one worker: the settings that a client's connection is served by, found by its row, and what the
- * listener says that it came through. Settings are read where they are used, so that a change holds from then on.
+ * What one worker serves by: the settings of the daemon, those that a client's connection is served by, found by its row, and what
+ * the listener says that it came through. Settings are read where they are used, so that a change holds from then on.
  */
 
 import { LIMITS } from "../../values/config.ts";
 import { assert } from "../../values/errors.ts";
 import { type NameRoutes, NO_SERVICE } from "../../routing/name_routes.ts";
-import type { ServiceEngineConfig } from "../engine.ts";
+import type { EngineConfig, ServiceEngineConfig } from "../engine.ts";
 import { type DescriptorTable, listenerOf, serviceOf } from "./descriptor_table.ts";
 import type { WorkerListener } from "./worker_setup.ts";
 
@@ -17,9 +17,25 @@ export class Services {
   readonly #configs: ServiceEngineConfig[] = [];
   /** By listener. Those of a closed listener stay: it may have connections. */
   readonly #listeners: WorkerListener[] = [];
+  #daemon: EngineConfig;
 
-  constructor({ words }: DescriptorTable) {
+  constructor({ words }: Pick<DescriptorTable, "words">, daemon: EngineConfig) {
     this.#words = words;
+    this.#daemon = daemon;
+  }
+
+  /** The settings of the daemon. */
+  get daemon(): EngineConfig {
+    return this.#daemon;
+  }
+
+  setDaemon(config: EngineConfig): void {
+    this.#daemon = config;
+  }
+
+  /** Whether there is an access log. */
+  get isLogging(): boolean {
+    return this.#daemon.accessLog !== null;
   }
 
   /** The settings of the client's service; while that is not known, those of its listener. */

@@ -2,7 +2,6 @@
 
 import { Counters } from "../../observe/counters.ts";
 import { AvailabilityTable } from "../../routing/availability.ts";
-import type { EngineConfig } from "../engine.ts";
 import { Gate } from "../gate.ts";
 import type { Libc } from "../system/libc.ts";
 import { Sleep } from "../system/sleep.ts";
@@ -50,7 +49,6 @@ class Clock {
 /** The shared objects of a worker. Each part takes those that it uses. */
 export interface WorkerKit {
   readonly setup: WorkerSetup;
-  readonly config: EngineConfig;
   readonly services: Services;
   readonly post: (message: FromWorker) => void;
   readonly clock: Clock;
@@ -58,8 +56,8 @@ export interface WorkerKit {
   readonly sockets: Sockets;
   readonly sleep: Sleep;
   readonly table: DescriptorTable;
-  /** Undefined without an access log. */
-  readonly logColumns: LogColumns | undefined;
+  /** Written and read only while there is an access log. */
+  readonly logColumns: LogColumns;
   readonly descriptors: Descriptors;
   readonly chunks: ChunkPool;
   readonly pipes: PipePool;
@@ -77,20 +75,18 @@ export interface WorkerKit {
 
 /** Makes the shared objects of a worker from its setup. */
 export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: FromWorker) => void): WorkerKit {
-  const { config } = setup;
   const clock = new Clock(setup.timeOrigin);
   const sockets = new Sockets(libc);
   const table = new DescriptorTable(setup.descriptors);
-  const services = new Services(table);
+  const services = new Services(table, setup.config);
   const chunks = new ChunkPool(libc);
   const pipes = new PipePool(libc, table, setup.epoch, setup.pipesMax);
   const counters = new Counters(setup.counters, setup.index + 1);
   const wheel = new TimerWheel(table.capacity, clock.nowMs);
-  const logColumns = setup.logColumns === undefined ? undefined : new LogColumns(setup.logColumns);
+  const logColumns = new LogColumns(setup.logColumns, table);
   const reports = new ReportWriter(setup.reports, () => post({ kind: "news" }));
   return {
     setup,
-    config,
     services,
     post,
     clock,
@@ -109,7 +105,7 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
     wheel,
     reports,
     recorder: new Recorder(libc),
-    headers: new ProxyHeaders({ libc, sockets, table, logColumns, chunks, reports, services, setup, clock, post }),
+    headers: new ProxyHeaders({ libc, sockets, table, chunks, reports, services, setup, clock, post }),
     hellos: new Hellos({ libc, chunks }),
     silence: new SilenceWatch(sockets, table, wheel, services),
   };

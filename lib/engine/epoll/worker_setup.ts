@@ -23,13 +23,12 @@ export interface WorkerSetup {
   /** The memory of the WorkerTable. */
   readonly workerTable: SharedArrayBuffer;
   readonly descriptors: SharedArrayBuffer;
-  /** The memory of the LogColumns; undefined without an access log. */
-  readonly logColumns: SharedArrayBuffer | undefined;
-  /** Whether to report the beginnings of connections. */
-  readonly reportsStarts: boolean;
+  /** The memory of the LogColumns. */
+  readonly logColumns: SharedArrayBuffer;
   readonly reports: SharedArrayBuffer;
   readonly counters: SharedCounters;
   readonly availabilities: SharedArrayBuffer;
+  /** The settings of the daemon at first. */
   readonly config: EngineConfig;
   /** The start id of the daemon, for `formatConnectionId`. */
   readonly startId: string;
@@ -68,6 +67,8 @@ export interface WorkerPublication {
   readonly listeners: readonly (readonly [index: number, listener: WorkerListener | undefined])[];
   /** Listeners that main is about to close: whoever waits in their queues must be accepted. */
   readonly leaving: readonly WorkerListener[];
+  /** The settings of the daemon; undefined: as they were. */
+  readonly config: EngineConfig | undefined;
   readonly generation: number;
 }
 

@@ -54,8 +54,8 @@ export interface ConnectionContext extends DialContext {
   readonly recordingRoom: RecordingRoom;
   readonly onEnded: (connection: StreamsConnection, ended: EndedConnection) => void;
   readonly onMoved: (moved: MovedConnection) => void;
-  /** Undefined unless an access log wants to know. */
-  readonly onStarted: ((started: StartedConnection) => void) | undefined;
+  /** Whom beginnings are told now; undefined: no access log wants to know. */
+  readonly startTeller: () => ((started: StartedConnection) => void) | undefined;
   /** Called when a connection has a server that it should leave. */
   readonly onLeaving: () => void;
 }
@@ -398,10 +398,9 @@ export class StreamsConnection {
   }
 
   #tellStart(): void {
-    const client = formatAddress(this.#address);
-    this.context.onStarted?.({
+    this.context.startTeller()?.({
       id: this.id,
-      client,
+      client: formatAddress(this.#address),
       service: this.#service,
       listener: this.#listener,
       acceptedAt: this.#acceptedAt,

@@ -13,6 +13,7 @@ import type { Load } from "../../routing/route.ts";
 import { isDraining } from "../../routing/availability.ts";
 import type {
   Engine,
+  EngineConfig,
   EngineKind,
   EngineOptions,
   EngineService,
@@ -100,6 +101,7 @@ class StreamsEngine implements Engine {
   readonly #gone = new GoneRoutes();
   readonly #loads: Load[];
   #publication = NOTHING_PUBLISHED;
+  #config: EngineConfig;
   #lastId = 0;
   /** Set while there is a connection that should leave its server. */
   #look: ReturnType<typeof setTimeout> | undefined;
@@ -108,6 +110,7 @@ class StreamsEngine implements Engine {
   constructor(options: EngineOptions) {
     const { counters, availabilities } = options;
     this.#options = options;
+    this.#config = options.config;
     this.#loads = Array.from({ length: LIMITS.servicesMax }, (_, service) => liveLoad(counters, availabilities, service));
     this.#context = {
       startId: options.startId,
@@ -123,7 +126,7 @@ class StreamsEngine implements Engine {
       routes: (listener) => (this.#publication.listeners[listener] ?? this.#gone.get(listener))?.routes,
       onEnded: (connection, ended) => this.#forget(connection, ended),
       onMoved: options.onMoved,
-      onStarted: options.accessLog?.onStarted,
+      startTeller: () => this.#config.accessLog !== null && this.#config.accessLogStart ? options.onStarted : undefined,
       onLeaving: () => this.#lookLater(),
       onServerFailed: options.onServerFailed,
       onServerLeft: () => this.#declareEmpty(),
@@ -137,6 +140,7 @@ class StreamsEngine implements Engine {
     const tables = (which: "before" | "now") => services.flatMap((change) => change[which]?.table ?? []);
     this.#retired.update(tables("before"), tables("now"));
     this.#publication = next;
+    this.#config = next.config ?? this.#config;
     this.#gone.update(listeners);
     for (const change of services) this.#setService(change);
     this.#setSweep();
@@ -294,13 +298,13 @@ class StreamsEngine implements Engine {
   }
 
   #serve(socket: Deno.TcpConn, { index: listener, service: first, routes, portOffset }: Accepting["place"]): void {
-    const { counters, config } = this.#options;
+    const { counters } = this.#options;
     const service = routes === undefined ? first : NO_SERVICE;
     const client: Client = { id: ++this.#lastId, client: socket, listener, service, first, portOffset };
     const open = counters.addAccepted(client.service, client.listener);
     const connection = new StreamsConnection(client, this.#context);
     this.#connections.set(connection.id, connection);
-    if (open <= config.connectionsMax) return void connection.run();
+    if (open <= this.#config.connectionsMax) return void connection.run();
     counters.add("limitBalancer");
     connection.end("refused_limit");
   }

@@ -1,0 +1,95 @@
+/**
+ * The settings of the daemon while it runs: what engines know of them, and how a change is prepared and taken over: by the engine, by
+ * the access log, and by the parts of the daemon that are outside of the balancer. Decides nothing about the state.
+ */
+
+import type { EngineConfig } from "../engine/engine.ts";
+import type { AccessLog, AccessLogTarget } from "../observe/access_log.ts";
+import type { LineOutput } from "../observe/line_buffer.ts";
+import { type DaemonConfig, parseDaemonConfig, type SettingTexts, STANDARD_OUTPUT } from "../values/config.ts";
+import { OperatorError } from "../values/errors.ts";
+import { isAbsolute } from "../values/paths.ts";
+import type { DaemonParts, PartsStep } from "./daemon_parts.ts";
+
+/** A prepared change of the settings: `adopt`, then `finish` once the engine has them; or `abandon`. */
+export interface DaemonStep {
+  adopt(): Promise<void>;
+  finish(): Promise<void>;
+  abandon(): Promise<void>;
+}
+
+/** Options of DaemonSettings. */
+interface DaemonOptions {
+  /** At the beginning. */
+  readonly config: DaemonConfig;
+  /** What `--max-connections auto` means. */
+  readonly connectionsAuto: number;
+  readonly accessLog: AccessLog;
+  /** Where lines of the access log go at first; undefined: nowhere. */
+  readonly accessOutput: LineOutput | undefined;
+  /** Undefined: there are none. */
+  readonly parts: DaemonParts | undefined;
+}
+
+/** How long lines of the access log may take to be written to an output that is left. */
+const OLD_LINES_MAX_MS = 1000;
+
+/** The settings of one daemon. */
+export class DaemonSettings {
+  readonly #options: DaemonOptions;
+  #engineConfig: EngineConfig;
+
+  constructor(options: DaemonOptions) {
+    this.#options = options;
+    this.#engineConfig = this.#engineConfigOf(options.config);
+    void this.#aim(options.accessOutput, options.config);
+  }
+
+  /** The settings as engines know them: another object after each change. */
+  get engineConfig(): EngineConfig {
+    return this.#engineConfig;
+  }
+
+  /** Prepares a change to these settings. Throws an operator error; everything is then as it was. */
+  async prepare(texts: SettingTexts): Promise<DaemonStep> {
+    const config = parseDaemonConfig(texts);
+    requireAbsolute(config);
+    const parts = await this.#options.parts?.prepare(config);
+    return this.#stepTo(config, parts);
+  }
+
+  #stepTo(config: DaemonConfig, parts: PartsStep | undefined): DaemonStep {
+    let written = Promise.resolve();
+    return {
+      adopt: async () => {
+        await parts?.adopt();
+        this.#engineConfig = this.#engineConfigOf(config);
+        if (parts?.accessOutput !== undefined) written = this.#aim(parts.accessOutput, config);
+      },
+      finish: async () => {
+        // Only now: ends that the engine reported before it knew are still written.
+        if (parts !== undefined && parts.accessOutput === undefined) written = this.#aim(undefined, config);
+        await written;
+        await parts?.finish();
+      },
+      abandon: async () => await parts?.abandon(),
+    };
+  }
+
+  #aim(output: LineOutput | undefined, { accessLogSample: sample }: DaemonConfig): Promise<void> {
+    const target: AccessLogTarget | undefined = output && { output, sample };
+    return this.#options.accessLog.aim(target, OLD_LINES_MAX_MS);
+  }
+
+  #engineConfigOf({ busyPollMicros, batchMicros, accessLog, accessLogStart, connectionsMax }: DaemonConfig): EngineConfig {
+    const { config: { workers }, connectionsAuto } = this.#options;
+    const most = connectionsMax === "auto" ? connectionsAuto : connectionsMax;
+    return { workers, busyPollMicros, batchMicros, accessLog, accessLogStart, connectionsMax: most };
+  }
+}
+
+/** The daemon has another working directory than who gives the path. */
+function requireAbsolute({ accessLog }: DaemonConfig): void {
+  if (accessLog === null || accessLog === STANDARD_OUTPUT || isAbsolute(accessLog)) return;
+  throw new OperatorError("usage", `Access log ${JSON.stringify(accessLog)} is not an absolute path: give the whole path`);
+}
