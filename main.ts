@@ -6,7 +6,7 @@
 // deno-lint-ignore-file no-console -- a program speaks to its user; the rest of the code logs
 
 import deno from "./deno.json" with { type: "json" };
-import { type Address, formatAddress, parseHost, parsePort, reaches } from "./lib/values/address.ts";
+import { parseHost, parsePort } from "./lib/values/address.ts";
 import { Balancer } from "./lib/balancer/balancer.ts";
 import { type CommandInput, type CommandSpec, parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts";
 import {
@@ -23,6 +23,7 @@ import {
   STANDARD_OUTPUT,
 } from "./lib/values/config.ts";
 import { DEFAULT_SERVICE, type SavedListener } from "./lib/values/saved_state.ts";
+import { refuseClientsAddress } from "./lib/balancer/daemon_settings.ts";
 import { withDeclaration } from "./lib/balancer/declared_change.ts";
 import { withStart } from "./lib/balancer/state_changes.ts";
 import type { DeclaredState } from "./lib/values/declared_state.ts";
@@ -122,7 +123,7 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
     ? withStart(store.state, listen, texts, daemon)
     : withDeclaration(store.state, declaration.declared, declaration.file);
   const config = parseDaemonConfig(state.daemon);
-  if (listen !== undefined) refuseClientsAddress(config.http, { host: listen.address, port: listen.port });
+  if (listen !== undefined) refuseClientsAddress(config, [{ host: listen.address, port: listen.port }]);
   const engine = chooseEngine(config.engine);
   const { descriptors, localPorts } = await readSystemLimits();
   const connectionsMax = connectionsUnder(descriptors, engine.kind.threads(config));
@@ -278,13 +279,6 @@ function sayListening(balancer: Balancer, engine: string): void {
     })
   );
   console.log(lines.join("\n"));
-}
-
-/** Metrics have a port of their own: the one for clients is relayed whole. */
-function refuseClientsAddress(http: Address | null, listen: Address): void {
-  if (http === null || listen.port === 0 || !reaches(http, listen)) return;
-  const why = "clients connect there; choose another port for one of them";
-  throw new OperatorError("usage", `Cannot serve --${SETTINGS.http.flag} on ${formatAddress(http)}: ${why}`);
 }
 
 /** Two daemons of one name would overwrite each other's state. */

@@ -174,7 +174,14 @@ export class Balancer implements AsyncDisposable {
       placeOf: (listener, service) => this.#listeners.placeOf(listener, service),
       counters: this.counters,
     });
-    this.#daemon = new DaemonSettings({ config, connectionsAuto, accessLog: this.#accessLog, accessOutput, parts });
+    this.#daemon = new DaemonSettings({
+      config,
+      connectionsAuto,
+      accessLog: this.#accessLog,
+      addresses: () => this.#listeners.addresses(),
+      accessOutput,
+      parts,
+    });
     this.#host = {
       counters: this.counters,
       availabilities: new AvailabilityTable(allocateAvailabilities(this.counters.slots)),

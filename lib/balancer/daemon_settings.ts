@@ -6,7 +6,8 @@
 import type { EngineConfig } from "../engine/engine.ts";
 import type { AccessLog, AccessLogTarget } from "../observe/access_log.ts";
 import type { LineOutput } from "../observe/line_buffer.ts";
-import { type DaemonConfig, parseDaemonConfig, type SettingTexts, STANDARD_OUTPUT } from "../values/config.ts";
+import { type Address, formatAddress, reaches } from "../values/address.ts";
+import { type DaemonConfig, parseDaemonConfig, SETTINGS, type SettingTexts, STANDARD_OUTPUT } from "../values/config.ts";
 import { OperatorError } from "../values/errors.ts";
 import { isAbsolute } from "../values/paths.ts";
 import type { DaemonParts, PartsStep } from "./daemon_parts.ts";
@@ -25,6 +26,8 @@ interface DaemonOptions {
   /** What `--max-connections auto` means. */
   readonly connectionsAuto: number;
   readonly accessLog: AccessLog;
+  /** Where clients connect. */
+  readonly addresses: () => readonly Address[];
   /** Where lines of the access log go at first; undefined: nowhere. */
   readonly accessOutput: LineOutput | undefined;
   /** Undefined: there are none. */
@@ -54,6 +57,7 @@ export class DaemonSettings {
   async prepare(texts: SettingTexts): Promise<DaemonStep> {
     const config = parseDaemonConfig(texts);
     requireAbsolute(config);
+    refuseClientsAddress(config, this.#options.addresses());
     const parts = await this.#options.parts?.prepare(config);
     return this.#stepTo(config, parts);
   }
@@ -86,6 +90,13 @@ export class DaemonSettings {
     const most = connectionsMax === "auto" ? connectionsAuto : connectionsMax;
     return { workers, busyPollMicros, batchMicros, accessLog, accessLogStart, connectionsMax: most };
   }
+}
+
+/** Throws a `usage` error if `--http` would be served where clients connect: that port is relayed whole. */
+export function refuseClientsAddress({ http }: Pick<DaemonConfig, "http">, addresses: readonly Address[]): void {
+  if (http === null || http.port === 0 || !addresses.some((address) => reaches(http, address))) return;
+  const why = "clients connect there; choose another port for one of them";
+  throw new OperatorError("usage", `Cannot serve --${SETTINGS.http.flag} on ${formatAddress(http)}: ${why}`);
 }
 
 /** The daemon has another working directory than who gives the path. */

@@ -144,7 +144,9 @@ export function printStatePlan({ services, daemon, totals }: StatePlan, style: S
   return [
     ...changed.flatMap((service) => [...servicePlanLines(service, style), ""]),
     ...(daemon.length === 0 ? [] : [...daemonPlanLines(daemon, style), ""]),
-    `${summary}; ${affected === 0 ? "no open connection is affected" : `${plural(affected, "open connection")} affected`}`,
+    `${services.length === 0 ? "No service changes" : summary}; ${
+      affected === 0 ? "no open connection is affected" : `${plural(affected, "open connection")} affected`
+    }`,
   ].join("\n");
 }
 

@@ -191,7 +191,7 @@ const REFUSED: readonly [what: string, program: "balancer" | "balancerctl", args
     ["--access-log-start"],
     "--access-log-start needs an access log; add --access-log PATH",
   ],
-  ["the log file as access log", "balancer", ["--log-file", "a", "--access-log", "./a"], 'Access log "./a" is the log file'],
+  ["the log file as access log", "balancer", ["--log-file", "a", "--access-log", "./a"], '/a" is the log file'],
   [
     "standard output of a daemon in the background",
     "balancerctl",
