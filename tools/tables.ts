@@ -13,6 +13,7 @@ import { ENGINES } from "../lib/engine/mod.ts";
 import { FATES } from "../lib/values/fates.ts";
 import { DURATION_MAX_MS, formatDuration } from "../lib/values/duration.ts";
 import { EXIT } from "../lib/values/errors.ts";
+import { daemonEffects } from "../lib/values/setting_effects.ts";
 import { formatSize } from "../lib/values/size.ts";
 import { ACCESS_FIELDS } from "../lib/observe/access_line.ts";
 import { FAMILIES } from "../lib/observe/metrics.ts";
@@ -121,6 +122,12 @@ export const TABLES: Readonly<Record<string, Table>> = {
         code(setting.default),
         setting.summary,
       ],
+    })),
+  },
+  daemon_effects: {
+    heading: ["A change of", "Holds"],
+    rows: daemonEffects().map(({ flags, effect }) => ({
+      cells: [flags.map((flag) => code(`--${flag}`)).join(", "), effect.replace(/^holds /, "")],
     })),
   },
   engines: {
@@ -252,6 +259,7 @@ function codes(options: readonly OptionSpec[]): string[] {
 /** What is said in place of the options of a command that has very many. */
 function settingsOf(command: string): string | undefined {
   if (command === "start") return "every setting";
+  if (command === "daemon set") return "every setting of the daemon";
   return ["service add", "service set"].includes(command) ? "every setting of a service" : undefined;
 }
 

@@ -1,6 +1,6 @@
 /** What a change of a setting means while the balancer runs, for `service set`, `daemon set` and the docs. */
 
-import { type DaemonConfig, type ServiceConfig, SETTINGS } from "./config.ts";
+import { DAEMON_FLAGS, type DaemonConfig, type ServiceConfig, SETTINGS } from "./config.ts";
 
 /** For whom a changed setting holds, and from when on. */
 export const EFFECTS = {
@@ -77,6 +77,12 @@ const EFFECT_OF: Readonly<Record<LiveSetting, Effect>> = {
   accessLogStart: "starts",
   accessLogSample: "lines",
 };
+
+/** The settings of the daemon that can change while it runs, grouped by what a change means. */
+export function daemonEffects(): { readonly flags: readonly string[]; readonly effect: string }[] {
+  const flags = DAEMON_FLAGS.filter((flag) => effectOf(flag) !== undefined);
+  return [...Map.groupBy(flags, (flag) => effectOf(flag)!)].map(([effect, flags]) => ({ flags, effect }));
+}
 
 /** What a change of the setting with this flag means, as a clause; undefined if there is none that can change while it runs. */
 export function effectOf(flag: string): string | undefined {
