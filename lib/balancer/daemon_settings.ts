@@ -1,6 +1,6 @@
 /**
- * The settings of the daemon while it runs: what engines know of them, and how a change is prepared and taken over: by the engine, by
- * the access log, and by the parts of the daemon that are outside of the balancer. Decides nothing about the state.
+ * The settings of the daemon while it runs: what engines know of them, and how a change is prepared and taken over by the engine,
+ * by the access log, and by the parts of the daemon that are outside of the balancer. Decides nothing about the state.
  */
 
 import type { EngineConfig } from "../engine/engine.ts";

@@ -129,8 +129,8 @@ export function requireSameStart(before: SettingTexts, after: SettingTexts): voi
 
 /**
  * The state that a start with this address and these settings begins with: service `default` listens there in place of its first
- * address, and the settings that are given, of that service and of the daemon, replace earlier ones. The same object if that changes
- * nothing. Throws a `usage` error if there is nothing to serve.
+ * address, and the settings that are given, of that service and of the daemon, replace earlier ones. The same object if that
+ * changes nothing. Throws a `usage` error if there is nothing to serve.
  */
 export function withStart(
   before: SavedState,

@@ -151,8 +151,9 @@ export interface Engine extends AsyncDisposable {
    * Changed settings of a service also hold for its open connections: redistribution, the limits of replays and the idle and first
    * byte timeouts at once; keep-alive and the timeouts of silent hosts within a second. A dial under way, and the time for a PROXY
    * header or a hello, keep the time that they began with. A client whose hello is awaited gets its service by the new routes.
-   * Settings of the daemon hold at once; open connections stay, even if they are more than the new limit. Of a connection that began
-   * without an access log, its connect time and its PROXY header are not known. All ends that came before have been reported.
+   *
+   * Settings of the daemon hold at once; open connections stay, even if they are more than the new limit. The connect time and the
+   * PROXY header of a connection that began without an access log are not known. All ends that came before have been reported.
    *
    * Where a connection comes from and what it begins with (sources, PROXY headers), and whether its client may come, are decided
    * once, at its beginning. Changed limits of clients count the connections that are open already.

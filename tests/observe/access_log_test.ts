@@ -249,7 +249,7 @@ Deno.test("lines that an output has not taken when the balancer ends are dropped
   }
 });
 
-Deno.test("a log that is aimed elsewhere leaves earlier lines where they were to go, and is off until it is aimed again", async () => {
+Deno.test("a log that is aimed elsewhere leaves earlier lines where they were to go; without an aim it is off", async () => {
   const slow = Promise.withResolvers<void>();
   const { log, take, counters } = logInMemory({ output: () => slow.promise });
   log.ended({ ...ENDED, id: 1 });

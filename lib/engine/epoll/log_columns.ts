@@ -1,7 +1,7 @@
 /**
- * What only an access log wants to know of a client's connection: three floats for every row of the descriptor table, in memory that
- * all threads share. They are written only while there is an access log; what was written of an earlier connection is told from
- * what was written of this one by the time at which the connection started.
+ * What only an access log wants to know of a client's connection: three floats for every row of the descriptor table, in memory
+ * that all threads share. They are written only while there is an access log; what was written of an earlier connection is told
+ * from what was written of this one by the time at which the connection started.
  */
 
 import { type DescriptorTable, FLOAT, floatsOf } from "./descriptor_table.ts";
