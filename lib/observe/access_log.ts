@@ -1,8 +1,8 @@
 /**
  * The access log: where its lines go, which connections are in it, and what becomes of lines that it loses. It can be off, and all
- * of that can change while it runs. A connection whose fate is `done` is in it
- * if it belongs to the sample; every other one is at its end. Moves come one by one before the end and are kept until then, up to
- * limits. Never delays anybody: lines go to a LineBuffer. Reads no clock but the one that it is given.
+ * of that can change while it runs. A connection whose fate is `done` is in it if it belongs to the sample; every other one is at
+ * its end. Moves come one by one before the end and are kept until then, up to limits. Never delays anybody: lines go to a
+ * LineBuffer. Reads no clock but the one that it is given.
  */
 
 import { deadline } from "@std/async";

@@ -114,6 +114,12 @@ Deno.test("daemon set refuses with a sentence what it cannot do, and changes not
   await refused(place, 2, "Access log - is standard output", "daemon", "set", "--access-log", "-");
   await refused(place, 1, "Cannot log to", "daemon", "set", "--http", formatAddress(unusedAddress()), "--access-log", "no/folder");
   await refused(place, 2, "Unknown option", "daemon", "set", "--redistribute", "idle");
+
+  const http = formatAddress(unusedAddress());
+  await place.do("daemon", "set", "--http", http);
+  const everywhere = http.replace("127.0.0.1", "0.0.0.0"); // the earlier one is closed for it
+  await refused(place, 1, "Cannot log to", "daemon", "set", "--http", everywhere, "--access-log", "no/folder");
+  assertEquals([await live(http), JSON.parse(await place.do("status", "--json")).http], [200, http]);
 });
 
 Deno.test("a declared file and undo change the daemon with the services, as one generation or not at all", async () => {
