@@ -219,15 +219,14 @@ const CASES: Record<string, Case> = {
     const [web, zero] = [stand.saved("web"), stand.saved("zero")];
     const [one, two, three] = Array.from({ length: 3 }, unusedAddress);
     const listener = (port: number) => ({ address: LOOPBACK, port });
-    const own = `${LOOPBACK}:${web.listeners[0].port}`;
     const good = { ...web, listeners: [...web.listeners, listener(one.port)], servers: [{ server: b }] };
     const added = { ...zero, name: "added", listeners: [listener(two.port)] };
-    const loop = { ...zero, listeners: [listener(three.port)], servers: [{ server: own }] };
+    const list = { ...zero, listeners: [listener(three.port)], settings: { ...zero.settings, allow: "@/none/list" } };
     const port = { ...zero, listeners: [listener(three.port), listener(taken.addr.port)] };
     const faulty: readonly [DeclaredState, string][] = [
-      [declared(good, added, loop), "the balancer itself listens on that address"],
+      [declared(good, added, list), 'Cannot use list "/none/list"'],
       [declared(good, added, port), String(taken.addr.port)],
-      [declared(added, { ...port, servers: [{ server: own }] }), "Cannot"],
+      [declared(added, { ...port, settings: list.settings }), "Cannot"],
     ];
     const [client] = await stand.open("web", "idle");
     const before = await stand.traces();

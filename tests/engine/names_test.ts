@@ -8,13 +8,14 @@ import { allocateClients } from "../../lib/observe/client_table.ts";
 import type { EndedConnection } from "../../lib/observe/connections.ts";
 import { allocateCounters, Counters } from "../../lib/observe/counters.ts";
 import { allocateAvailabilities, AvailabilityTable } from "../../lib/routing/availability.ts";
-import { compileNameRoutes, type NameClaim, NO_SERVICE } from "../../lib/routing/name_routes.ts";
+import { compileNameRoutes, NO_SERVICE } from "../../lib/routing/name_routes.ts";
 import { emptyTable, nextTable, type TableServer } from "../../lib/routing/routing_table.ts";
 import { ipBytes, parseKeyRule } from "../../lib/values/address.ts";
 import { parseCidrs } from "../../lib/values/cidr_list.ts";
 import { parseClientConnections } from "../../lib/values/client_limits.ts";
 import { parseConfig } from "../../lib/values/config.ts";
 import { listTlvs, parseProxyHeader, type ProxyVersion, writeProxyHeader } from "../../lib/values/proxy_header.ts";
+import type { NameClaim } from "../../lib/values/name_claims.ts";
 import { parseProtocols, parseServerNames } from "../../lib/values/server_names.ts";
 import { type Extension, inRecords, messageOf, namesExtension, protocolsExtension } from "../../tools/fuzz/hellos.ts";
 import {
