@@ -148,6 +148,9 @@ const CASES: Record<string, Case> = {
     for (const name of ["web", "api", "mail"]) {
       for (const kind of CLIENT_KINDS) quiet.push(...await stand.open(name, kind, kind === "idle" ? 8 : 3));
     }
+    for (const kind of ["idle", "busy"] as const) { // which server a client has is a matter of its port
+      while (!quiet.some((client) => client.kind === kind && client.server === 0)) quiet.push(...await stand.open("web", kind));
+    }
     const [web, api, mail] = ["web", "api", "mail"].map((name) => stand.saved(name));
     const state = declared(
       {
