@@ -123,6 +123,7 @@ class StreamsEngine implements Engine {
       routes: (listener) => (this.#publication.listeners[listener] ?? this.#gone.get(listener))?.routes,
       onEnded: (connection, ended) => this.#forget(connection, ended),
       onMoved: options.onMoved,
+      isLogged: options.accessLog !== undefined,
       onStarted: options.accessLog?.onStarted,
       onLeaving: () => this.#lookLater(),
       onServerFailed: options.onServerFailed,
