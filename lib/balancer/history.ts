@@ -13,12 +13,14 @@ import {
   formatSealed,
   inspectSealed,
   isRecord,
+  joinBytes,
   removeLeftover,
   replaceFile,
   type SealedFormat,
   syncFolder,
 } from "./sealed_file.ts";
 import { faultOfState } from "./state_faults.ts";
+import { stateJson } from "./state_json.ts";
 
 /** A generation as `history` lists it. */
 export interface Generation {
@@ -172,7 +174,7 @@ export class History {
   async #write(entry: HistoryEntry): Promise<void> {
     const { generation } = entry.state;
     if (await makeFolder(this.#folder)) await syncFolder(this.#folder); // the folder that it is in
-    await replaceFile(this.#pathOf(generation), await formatSealed(ENTRY, { ...entry, at: entry.at.toISOString() }), "synced");
+    await replaceFile(this.#pathOf(generation), await formatSealed(ENTRY, entryJson(entry)), "synced");
     this.#known.set(generation, toGeneration(entry));
     const all = [...new Set([...this.#generations, generation])].toSorted((a, b) => a - b);
     this.#generations = all.slice(-GENERATIONS_MAX);
@@ -227,6 +229,12 @@ async function makeFolder(path: string): Promise<boolean> {
 
 function toGeneration({ state: { generation }, at, who, what, moved }: HistoryEntry): Generation {
   return { generation, at, who, what, ...(moved === undefined ? {} : { moved }) };
+}
+
+/** An entry as JSON. The state has been put into words for its own file. */
+function entryJson({ state, ...note }: HistoryEntry): Uint8Array {
+  const head = JSON.stringify({ ...note, at: note.at.toISOString() }).slice(0, -"}".length);
+  return joinBytes([new TextEncoder().encode(`${head},"state":`), stateJson(state), new TextEncoder().encode("}")]);
 }
 
 /** Whether two states are the same but for their numbers. */
