@@ -108,11 +108,25 @@ export function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
 
 /** Replaces a file whole, by these parts one behind the other; the old one is intact if this rejects. */
 export async function replaceFile(path: string, parts: readonly Uint8Array[], durability: Durability): Promise<void> {
-  const temporary = `${path}.new`;
+  await writeBeside(path, parts, durability);
+  await putInPlace(path, durability);
+}
+
+/** The first half of `replaceFile`: the new file is beside the old one. */
+export async function writeBeside(path: string, parts: readonly Uint8Array[], durability: Durability): Promise<void> {
+  const temporary = besideOf(path);
   await removeLeftover(temporary);
   await writeNew(temporary, parts, durability);
-  await Deno.rename(temporary, path);
+}
+
+/** The second half: the new file takes the place of the old one. */
+export async function putInPlace(path: string, durability: Durability): Promise<void> {
+  await Deno.rename(besideOf(path), path);
   if (durability === "synced") await syncFolder(path);
+}
+
+function besideOf(path: string): string {
+  return `${path}.new`;
 }
 
 /** Writes a file that does not exist yet. */

@@ -142,9 +142,14 @@ function loopFaults({ name, servers }: DeclaredService, byPort: ReadonlyMap<numb
  * but for one. Services whose settings do not fit each other are left out.
  */
 export function nameFaults(services: readonly DeclaredService[]): StateFault[] {
+  // Most ports have one user, whose address need not be put into words: this is done for each change.
+  const users = new Map<number, number>();
+  for (const { listeners } of services) for (const { port } of listeners) users.set(port, (users.get(port) ?? 0) + 1);
   const shared = Map.groupBy(
     services.flatMap((service) =>
-      service.listeners.map((listener, index) => ({ service, listener: index, address: formatListener(listener) }))
+      service.listeners.flatMap((listener, index) =>
+        users.get(listener.port) === 1 ? [] : [{ service, listener: index, address: formatListener(listener) }]
+      )
     ),
     ({ address }) => address,
   );
