@@ -122,25 +122,6 @@ Deno.test("every mistake gets one sentence, the right exit code, and changes not
   assertEquals((await place.ctl("list")).code, 3, "nothing was started");
 });
 
-Deno.test("--help and --version answer everywhere, on standard output", async () => {
-  await using place = await makePlace();
-  const isVersion = (text: string, name: string) =>
-    assertMatch(text, new RegExp(`^${name} ${deno.version} \\((compiled|self-extracting), Deno .*\\)\n$`));
-  isVersion(await place.do("--version"), "balancerctl");
-  const help = await place.do("--help");
-  for (const [name, command] of Object.entries(COMMANDS)) {
-    assertMatch(help, new RegExp(`^  ${name}\\b`, "m"));
-    assertStringIncludes(help, command.summary);
-    const own = await place.do(...name.split(" "), "--help");
-    for (const { flag } of command.options) assertStringIncludes(own, `--${flag}`);
-    assert(!`${help}${own}`.includes("\x1b"), "no colours where there is no terminal");
-  }
-  isVersion(
-    (await outcomeOf(new Deno.Command(place.program("balancer"), { args: ["--version"], env: place.env }))).stdout,
-    "balancer",
-  );
-});
-
 /** Every help there is: the words before `--help`. */
 const HELPS: readonly [program: ProgramName, words: readonly string[]][] = [
   ["balancerctl", []],
@@ -149,13 +130,29 @@ const HELPS: readonly [program: ProgramName, words: readonly string[]][] = [
   ["balancer", ["run"]],
 ];
 
-Deno.test("no line of any help is longer than 80 columns", async () => {
+Deno.test("--help and --version answer everywhere, on standard output, in 80 columns", async () => {
   await using place = await makePlace();
-  for (const [program, words] of HELPS) {
-    const args = [...words, "--help"];
+  const ask = async (program: ProgramName, ...args: string[]) => {
     const { code, stdout } = await outcomeOf(new Deno.Command(place.program(program), { args, env: place.env }));
     assertEquals(code, 0);
-    for (const line of stdout.split("\n")) assert(line.length <= 80, `${program} ${args.join(" ")}: ${line}`);
+    return stdout;
+  };
+  for (const program of ["balancer", "balancerctl"] as const) {
+    const version = new RegExp(`^${program} ${deno.version} \\((compiled|self-extracting), Deno .*\\)\n$`);
+    assertMatch(await ask(program, "--version"), version);
+  }
+  const helps = new Map<string, string>();
+  for (const [program, words] of HELPS) {
+    const help = await ask(program, ...words, "--help");
+    for (const line of help.split("\n")) assert(line.length <= 80, `${program} ${words.join(" ")}: ${line}`);
+    assert(!help.includes("\x1b"), "no colours where there is no terminal");
+    helps.set(`${program} ${words.join(" ")}`.trim(), help);
+  }
+  const list = helps.get("balancerctl")!;
+  for (const [name, { summary, options }] of Object.entries(COMMANDS)) {
+    assertMatch(list, new RegExp(`^  ${name}\\b`, "m"));
+    assertStringIncludes(list, summary);
+    for (const { flag } of options) assertStringIncludes(helps.get(`balancerctl ${name}`)!, `--${flag}`);
   }
 });
 

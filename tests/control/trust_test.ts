@@ -154,22 +154,29 @@ const COMMANDS: readonly (readonly string[])[] = [
   ["stop"],
 ];
 
-const ANSWERS: readonly [what: string, answer: string][] = [
+/** What is no HTTP or no JSON is refused before a command sees it, so a few commands tell. */
+const FEW = COMMANDS.filter((_, i) => i % 4 === 0);
+
+const ANSWERS: readonly [what: string, answer: string, commands?: typeof COMMANDS][] = [
   ["an object without fields", http("{}")],
   ["null", http("null")],
   ["a list", http("[]")],
   ["an error without a sentence", http('{"error":{}}', "500 Internal Server Error")],
-  ["not JSON", http("<html>")],
-  ["nothing", ""],
-  ["no HTTP", "220 smtp.example ESMTP\r\n"],
-  ["a redirection", "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/v1/status\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"],
-  ["less than it says", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"],
+  ["not JSON", http("<html>"), FEW],
+  ["nothing", "", FEW],
+  ["no HTTP", "220 smtp.example ESMTP\r\n", FEW],
+  [
+    "a redirection",
+    "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/v1/status\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    FEW,
+  ],
+  ["less than it says", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", FEW],
 ];
 
-for (const [what, answer] of ANSWERS) {
+for (const [what, answer, commands = COMMANDS] of ANSWERS) {
   Deno.test(`every command that is answered ${what} ends with a sentence`, async () => {
     await using place = await makeImpostor(answer);
-    for (const words of COMMANDS) {
+    for (const words of commands) {
       const { code, stdout, stderr } = await place.ctl(...words);
       assertEquals([code, stdout], [1, ""], `${words.join(" ")}: ${stderr}`);
       assertMatch(stderr, /^balancerctl: [^\n]+\n$/, words.join(" "));
