@@ -30,9 +30,11 @@ function programOf({ out }: Pages): ProgramSpec<Command> {
 async function main(argv: readonly string[]): Promise<number> {
   const pages = { out: pageOf(Deno.stdout, argv), error: pageOf(Deno.stderr, argv) };
   const say = (sentence: string) => complain(sentence, pages.error);
+  let failure: number = EXIT.failed;
   try {
     const parsed = parseCommandLine(programOf(pages), argv, pages.out);
     if ("text" in parsed) return print(parsed.text, pages.out);
+    failure = parsed.command.failure;
     using context = contextOf(parsed.input, {
       style: pages.out.style,
       say,
@@ -46,12 +48,17 @@ async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof Deno.errors.BrokenPipe) return EXIT.done; // the reader has read enough
     say(error instanceof OperatorError ? error.message : `Internal error: ${messageOf(error)}`);
-    return error instanceof OperatorError ? ERROR_KINDS[error.kind].exit : EXIT.failed;
+    const exit = error instanceof OperatorError ? ERROR_KINDS[error.kind].exit : EXIT.failed;
+    return exit === EXIT.failed ? failure : exit;
   }
 }
 
 function print(text: string, page: Page): number {
-  if (text !== "") write(`${printableOn(page, text)}\n`);
+  try {
+    if (text !== "") write(`${printableOn(page, text)}\n`);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error; // otherwise the reader has read enough
+  }
   return EXIT.done;
 }
 

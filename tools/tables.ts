@@ -49,9 +49,9 @@ interface Excerpt {
 export type Documents = ReadonlyMap<string, string>;
 
 const EXIT_MEANINGS: Record<keyof typeof EXIT, string> = {
-  done: "done",
-  failed: "it failed; standard error says why",
-  usage: "the command line is wrong",
+  done: "done; `diff`: nothing differs",
+  failed: "it failed; standard error says why. `diff`: something differs",
+  usage: "the command line is wrong. `diff`: also if it failed",
   notRunning: "no balancer of that name is running",
 };
 

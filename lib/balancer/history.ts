@@ -1,7 +1,7 @@
 /**
  * The last generations of a state, each in a file of its own in a folder beside the state file, for `history` and `undo`. An entry
- * is written once the state itself is on disk, so the history has no generation that the state never had. A fault of the history is
- * told of, and keeps neither a change nor a start from being made.
+ * is in its place once the state itself is on disk, so the history has no generation that the state never had. A fault of the
+ * history is told of, and keeps neither a change nor a start from being made.
  */
 
 import { LIMITS } from "../values/config.ts";
@@ -13,12 +13,15 @@ import {
   formatSealed,
   inspectSealed,
   isRecord,
+  joinBytes,
+  putInPlace,
   removeLeftover,
-  replaceFile,
   type SealedFormat,
   syncFolder,
+  writeBeside,
 } from "./sealed_file.ts";
 import { faultOfState } from "./state_faults.ts";
+import { stateJson } from "./state_json.ts";
 
 /** A generation as `history` lists it. */
 export interface Generation {
@@ -112,11 +115,13 @@ export class History {
   }
 
   /**
-   * Adds the generation that a change has made, once the state is saved, and drops the oldest. Resolves when it is on disk, or a
-   * warning said why it is not; never rejects. One write after another.
+   * Adds the generation that a change has made, and drops the oldest. `saving`: the state is being saved; the entry goes to disk at
+   * the same time, and to its place once the state is saved. Resolves when it is on disk, or when a warning said why it is not, or
+   * when the state could not be saved; never rejects. One write after another.
    */
-  record(entry: HistoryEntry): Promise<void> {
-    return this.#lastWrite = this.#lastWrite.then(() => this.#write(entry)).then(() => {
+  record(entry: HistoryEntry, saving: Promise<void> = Promise.resolve()): Promise<void> {
+    const saved = saving.then(() => true, () => false);
+    return this.#lastWrite = this.#lastWrite.then(() => this.#write(entry, saved)).then(() => {
       this.#isFailing = false;
     }, (error) => {
       const where = JSON.stringify(this.#folder);
@@ -169,10 +174,12 @@ export class History {
     return { entry: { at: new Date(at), ...rest } };
   }
 
-  async #write(entry: HistoryEntry): Promise<void> {
+  async #write(entry: HistoryEntry, saved: Promise<boolean>): Promise<void> {
     const { generation } = entry.state;
-    if (await makeFolder(this.#folder)) await syncFolder(this.#folder); // the folder that it is in
-    await replaceFile(this.#pathOf(generation), await formatSealed(ENTRY, { ...entry, at: entry.at.toISOString() }), "synced");
+    const written = await this.#writeBeside(entry).then(() => undefined, (error) => ({ error }));
+    if (!await saved) return; // the next entry has the same number, and is written over this one
+    if (written !== undefined) throw written.error;
+    await putInPlace(this.#pathOf(generation), "synced");
     this.#known.set(generation, toGeneration(entry));
     const all = [...new Set([...this.#generations, generation])].toSorted((a, b) => a - b);
     this.#generations = all.slice(-GENERATIONS_MAX);
@@ -180,6 +187,11 @@ export class History {
       this.#known.delete(dropped);
       await removeLeftover(this.#pathOf(dropped));
     }
+  }
+
+  async #writeBeside(entry: HistoryEntry): Promise<void> {
+    if (await makeFolder(this.#folder)) await syncFolder(this.#folder); // the folder that it is in
+    await writeBeside(this.#pathOf(entry.state.generation), await formatSealed(ENTRY, entryJson(entry)), "synced");
   }
 
   #pathOf(generation: number): string {
@@ -227,6 +239,12 @@ async function makeFolder(path: string): Promise<boolean> {
 
 function toGeneration({ state: { generation }, at, who, what, moved }: HistoryEntry): Generation {
   return { generation, at, who, what, ...(moved === undefined ? {} : { moved }) };
+}
+
+/** An entry as JSON. The state has been put into words for its own file. */
+function entryJson({ state, ...note }: HistoryEntry): Uint8Array {
+  const head = JSON.stringify({ ...note, at: note.at.toISOString() }).slice(0, -"}".length);
+  return joinBytes([new TextEncoder().encode(`${head},"state":`), stateJson(state), new TextEncoder().encode("}")]);
 }
 
 /** Whether two states are the same but for their numbers. */

@@ -55,6 +55,8 @@ export class Listeners {
   /** Opened for changes that are not taken over yet. */
   readonly #pending = new Set<Listening>();
   readonly #free: number[] = [];
+  /** Indexes of ports that `publish` must look at: there may be thousands, and a change concerns a few. */
+  readonly #changed = new Set<number>();
   /** By index, and by index of the service: what the access log says, kept until the index is used again. */
   readonly #places: Map<number, AccessPlace>[] = [];
   readonly #options: ListenersOptions;
@@ -130,6 +132,7 @@ export class Listeners {
   discard(listening: Listening): void {
     this.#pending.delete(listening);
     this.#closeUnused(listening.indexes);
+    for (const index of listening.indexes) this.#changed.add(index);
   }
 
   /** The change is made: the engine is to have these for the service, by its present settings. */
@@ -139,23 +142,30 @@ export class Listeners {
       const port = this.#ports[index]!;
       port.portOffset = portOffset;
       port.services.set(service.index, service);
+      this.#changed.add(index);
     }
   }
 
   /** The service has no listener with these indexes any more. */
   withdraw(indexes: readonly number[], service: number): void {
-    for (const index of indexes) this.#ports[index]?.services.delete(service);
+    for (const index of indexes) {
+      this.#ports[index]?.services.delete(service);
+      this.#changed.add(index);
+    }
   }
 
   /** Makes what the engine is to have, once all services of a change are adopted; the engine closes what is not in it. */
   publish(): void {
-    for (const [index, port] of this.#ports.entries()) {
-      if (port === undefined) continue;
-      if (port.services.size === 0 && !this.#isPending(index)) {
+    for (const index of this.#changed) {
+      const port = this.#ports[index];
+      if (port !== undefined && port.services.size > 0) this.#publishPort(index, port);
+      else if (port !== undefined) {
+        if (this.#isPending(index)) continue; // whose change is taken over or discarded later
         this.#ports[index] = undefined;
         this.#published[index] = undefined;
         this.#free.push(index);
-      } else this.#publishPort(index, port);
+      }
+      this.#changed.delete(index);
     }
   }
 
@@ -167,7 +177,6 @@ export class Listeners {
   /** The same object as before unless something differs: engines take over what differs. */
   #publishPort(index: number, { listener, portOffset, services: all }: Port): void {
     const services = [...all.values()].toSorted((a, b) => a.index - b.index);
-    if (services.length === 0) return;
     const address = formatAddress(listener.address);
     const claims = services.map(({ index, name, config }) => ({
       service: index,

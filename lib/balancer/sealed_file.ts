@@ -56,6 +56,8 @@ export interface KeptAside {
 /** How a file is written: `synced` files are on disk when the promise resolves. */
 export type Durability = "synced" | "buffered";
 
+const encoder = new TextEncoder();
+
 /**
  * Reads a file; undefined if there is none. A file that cannot be used is renamed. Throws an operator error if the file cannot be
  * read or renamed, is not a plain file, or is newer than this program.
@@ -78,27 +80,61 @@ export async function inspectSealed(path: string, kind: SealedFormat): Promise<S
   return "content" in parsed ? { ...parsed, bytes } : parsed;
 }
 
-/** A file with this content, as bytes. The content is one line: it is made once, for the checksum and for the file. */
-export async function formatSealed({ format, version, field }: SealedFormat, content: unknown): Promise<Uint8Array> {
-  const json = JSON.stringify(content);
+/**
+ * A file with this content, in parts: to join them takes as long as to write them. `json`: the content in one line, as
+ * `JSON.stringify` writes it.
+ */
+export async function formatSealed({ format, version, field }: SealedFormat, json: Uint8Array): Promise<Uint8Array[]> {
   const sha256 = (await digest(json)).toHex();
   const head = JSON.stringify({ format, version, sha256 }, null, 1).slice(0, -"\n}".length);
-  return new TextEncoder().encode(`${head},\n "${field}": ${json}\n}\n`);
+  return [encoder.encode(`${head},\n "${field}": `), json, encoder.encode("\n}\n")];
 }
 
-/** Replaces a file whole; the old one is intact if this rejects. */
-export async function replaceFile(path: string, bytes: Uint8Array, durability: Durability): Promise<void> {
-  const temporary = `${path}.new`;
+/** A value as JSON, for `formatSealed`. */
+export function jsonBytes(value: unknown): Uint8Array {
+  return encoder.encode(JSON.stringify(value));
+}
+
+/** These bytes one behind the other. */
+export function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
+  const joined = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}
+
+/** Replaces a file whole, by these parts one behind the other; the old one is intact if this rejects. */
+export async function replaceFile(path: string, parts: readonly Uint8Array[], durability: Durability): Promise<void> {
+  await writeBeside(path, parts, durability);
+  await putInPlace(path, durability);
+}
+
+/** The first half of `replaceFile`: the new file is beside the old one. */
+export async function writeBeside(path: string, parts: readonly Uint8Array[], durability: Durability): Promise<void> {
+  const temporary = besideOf(path);
   await removeLeftover(temporary);
-  await writeNew(temporary, bytes, durability);
-  await Deno.rename(temporary, path);
+  await writeNew(temporary, parts, durability);
+}
+
+/** The second half: the new file takes the place of the old one. */
+export async function putInPlace(path: string, durability: Durability): Promise<void> {
+  await Deno.rename(besideOf(path), path);
   if (durability === "synced") await syncFolder(path);
 }
 
+function besideOf(path: string): string {
+  return `${path}.new`;
+}
+
 /** Writes a file that does not exist yet. */
-export async function writeNew(path: string, bytes: Uint8Array, durability: Durability): Promise<void> {
+export async function writeNew(path: string, parts: readonly Uint8Array[], durability: Durability): Promise<void> {
   using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
-  for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
+  for (const part of parts) {
+    for (let written = 0; written < part.length;) written += await file.write(part.subarray(written));
+  }
   if (durability === "synced") await file.sync();
 }
 
@@ -137,7 +173,7 @@ async function parse(text: string, kind: SealedFormat): Promise<Omit<Sealed, "by
   const content = file[field];
   const fault = faultOf(content);
   if (fault !== undefined && fault.isNewer !== true) return fault;
-  const isWhole = typeof sha256 === "string" && isDigest(sha256, await digest(JSON.stringify(content)));
+  const isWhole = typeof sha256 === "string" && isDigest(sha256, await digest(jsonBytes(content)));
   if (!isWhole) return { why: "its checksum is wrong" };
   return fault ?? { content: earlier === undefined ? content : earlier.migrate(content), version: version as number };
 }
@@ -149,8 +185,8 @@ function faultOfVersion(version: unknown, { version: known, earlier }: SealedFor
   return { why: `it has version ${JSON.stringify(version)}, and this program reads ${reads}`, isNewer };
 }
 
-async function digest(json: string): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(json)));
+async function digest(json: Uint8Array): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", json as Uint8Array<ArrayBuffer>));
 }
 
 function isDigest(text: string, expected: Uint8Array): boolean {

@@ -11,7 +11,7 @@ import { DEFAULT_SERVICE } from "../values/saved_state.ts";
 import { type Config, LIMITS } from "../values/config.ts";
 import { messageOf } from "../values/errors.ts";
 import { logger } from "../observe/log.ts";
-import { formatSealed, isRecord, readSealed, removeLeftover, replaceFile, type SealedFormat } from "./sealed_file.ts";
+import { formatSealed, isRecord, jsonBytes, readSealed, removeLeftover, replaceFile, type SealedFormat } from "./sealed_file.ts";
 
 /** What is known of servers, by the names of their service and of the server. */
 export type Known = ReadonlyMap<string, ReadonlyMap<string, KnownCondition>>;
@@ -91,7 +91,7 @@ export async function loadStandings(
 export async function saveStandings(path: string, known: Known, now: Date): Promise<void> {
   const servers = [...known].flatMap(([service, ofOne]) => [...ofOne].map(([name, one]) => toSaved(service, name, one)));
   const standings: SavedStandings = { at: now.toISOString(), servers };
-  await replaceFile(path, await formatSealed(STANDINGS, standings), "buffered");
+  await replaceFile(path, await formatSealed(STANDINGS, jsonBytes(standings)), "buffered");
 }
 
 /** Keeps the file up to date. Dispose of it when the balancer begins to stop: it then writes once more. */

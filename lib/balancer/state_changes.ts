@@ -4,8 +4,7 @@
  */
 
 import { type Address, formatAddress } from "../values/address.ts";
-import { compileNameRoutes } from "../routing/name_routes.ts";
-import { DEFAULT_TEXT, LIMITS, parseServiceConfig, type SettingTexts, START_FLAGS } from "../values/config.ts";
+import { DEFAULT_TEXT, LIMITS, type SettingTexts, START_FLAGS } from "../values/config.ts";
 import { DAEMON_ROWS, meansSame } from "../values/declared_state.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import { OperatorError } from "../values/errors.ts";
@@ -17,7 +16,7 @@ import {
   type SavedService,
   type SavedState,
 } from "../values/saved_state.ts";
-import { roomFault } from "../values/state_rules.ts";
+import { nameFaults, roomFault } from "../values/state_rules.ts";
 import { DEFAULT_SERVER_SETTINGS, type ServerSettings } from "../values/server_settings.ts";
 import { toSaved } from "./state_file.ts";
 
@@ -211,22 +210,7 @@ export function withoutListener(state: SavedState, name: string, listener: Saved
  * (--sni) or protocols (--alpn), but for one.
  */
 export function requireNames({ services }: SavedState): void {
-  const shared = Map.groupBy(
-    services.flatMap((service, index) =>
-      service.listeners.map((listener) => ({ service, index, address: formatListener(listener) }))
-    ),
-    ({ address }) => address,
-  );
-  for (const [address, members] of shared) {
-    if (members.length === 1) continue;
-    compileNameRoutes(
-      members.map(({ service: { name: title, settings }, index }) => {
-        const { serverNames: names, protocols } = parseServiceConfig(settings);
-        return { service: index, title, names, protocols };
-      }),
-      address,
-    );
-  }
+  for (const { sentence } of nameFaults(services)) throw new OperatorError("conflict", sentence);
 }
 
 /**

@@ -15,6 +15,7 @@ import {
 import { formatSize } from "../values/size.ts";
 import { formatSealed, readSealed, removeLeftover, replaceFile, type SealedFormat, syncFolder, writeNew } from "./sealed_file.ts";
 import { faultOfServers, faultOfState, isAlwaysSaved } from "./state_faults.ts";
+import { stateJson } from "./state_json.ts";
 
 /** A server as it is saved. */
 export function toSaved(server: string, settings: ServerSettings, isDraining: boolean): SavedServer {
@@ -79,13 +80,13 @@ export async function loadState(path: string): Promise<LoadedState> {
 /** Replaces the state, and resolves once it is on disk. Throws an operator error; the old state is then intact. */
 export async function saveState(path: string, state: SavedState): Promise<void> {
   const cannot = `Cannot save the state to ${JSON.stringify(path)}`;
-  const bytes = await formatSealed(STATE, state);
-  if (bytes.length > STATE.bytesMax) { // it could not be read again
+  const parts = await formatSealed(STATE, stateJson(state));
+  if (parts.reduce((sum, { length }) => sum + length, 0) > STATE.bytesMax) { // it could not be read again
     const why = `it would be larger than the limit of ${formatSize(STATE.bytesMax)}; use fewer servers or shorter settings`;
     throw new OperatorError("tooLarge", `${cannot}: ${why}`);
   }
   try {
-    await replaceFile(path, bytes, "synced");
+    await replaceFile(path, parts, "synced");
   } catch (error) {
     throw new OperatorError("failed", `${cannot}: ${messageOf(error)}`);
   }
@@ -96,7 +97,7 @@ export async function tryToSave(path: string): Promise<void> {
   const probe = `${path}.probe`;
   try {
     await removeLeftover(probe);
-    await writeNew(probe, new Uint8Array(PROBE_BYTES).fill(0x20), "synced");
+    await writeNew(probe, [new Uint8Array(PROBE_BYTES).fill(0x20)], "synced");
     await Deno.remove(probe);
     await syncFolder(path);
   } catch (error) {
@@ -117,7 +118,7 @@ function migrateServers(servers: readonly SavedServer[]): SavedState {
 /** Writes a file of an earlier version to disk once more, for those who go back to the program that wrote it. */
 async function keepCopy(copy: string, bytes: Uint8Array): Promise<void> {
   try {
-    await replaceFile(copy, bytes, "synced");
+    await replaceFile(copy, [bytes], "synced");
   } catch (error) {
     const wayOut = "free some space there, or start with --no-state";
     throw new OperatorError(

@@ -58,8 +58,9 @@ export class StateStore {
   /** Saves a state. Resolves when it is on disk. Throws an operator error; the old state is then intact. */
   async save(state: SavedState, { what, who = "balancer", moved }: ChangeNote): Promise<void> {
     if (this.#path === null) return;
-    await saveState(this.#path, state);
-    await this.#history!.record({ at: new Date(), who, what, moved, state });
+    const saving = saveState(this.#path, state);
+    const recorded = this.#history!.record({ at: new Date(), who, what, moved, state }, saving);
+    await saving.finally(() => recorded);
   }
 
   /** The generations that can be restored, the last one first. */

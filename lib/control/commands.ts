@@ -79,6 +79,8 @@ export interface CommandContext {
 
 /** A command of `balancerctl`. */
 export interface Command extends CommandSpec {
+  /** The exit code of the program where the command fails. */
+  readonly failure: typeof EXIT.failed | typeof EXIT.usage;
   run(input: CommandInput, context: CommandContext): Promise<CommandResult>;
 }
 
@@ -140,14 +142,17 @@ interface CommandRow<T> extends Partial<CommandSpec> {
   readonly json?: (result: T) => unknown;
   /** Whether the result is bad news, for scripts: the program then ends with EXIT.failed. */
   readonly isBad?: (result: T) => boolean;
+  /** The exit code where it fails; default: EXIT.failed. Another one where scripts must tell a failure from bad news. */
+  readonly failure?: Command["failure"];
 }
 
 /** A row of a table of commands. */
 export function command<T>(row: CommandRow<T>): Command {
   const { reads = false, isNamed = true, ofService = false, arguments: args = [], options = [], act, print, ...spec } = row;
-  const { isBad = () => false, json = (result) => result, ...shown } = spec;
+  const { isBad = () => false, json = (result) => result, failure = EXIT.failed, ...shown } = spec;
   return {
     ...shown,
+    failure,
     arguments: args,
     options: [...options, ...(reads ? [JSON_OUTPUT] : []), ...(ofService ? [SERVICE] : []), ...(isNamed ? [NAME] : [])],
     async run(input, context) {
@@ -522,8 +527,11 @@ export const COMMANDS = {
   diff: command({
     group: "Declared file",
     summary: "Show what a declared file would change",
-    description: "Exit code 0 if it is as the file says, 1 if it differs.",
+    description:
+      "Exit code 0 if the balancer is as the file says, 1 if it differs, 2 if nobody can tell (as of a file with faults), " +
+      "3 if no balancer runs. FILE - is standard input.",
     examples: ["balancerctl diff balancer.yaml"],
+    failure: EXIT.usage, // as diff(1): 1 always means that it differs
     reads: true,
     arguments: ["file"],
     act: async ({ arguments: [file] }, { client }) => {

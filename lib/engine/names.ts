@@ -6,7 +6,7 @@
 import { chooseService, type NameRoutes, NO_SERVICE, SAYS_NOTHING } from "../routing/name_routes.ts";
 import type { ClientHello, HelloVerdict } from "../values/client_hello.ts";
 import { printable } from "../values/printable.ts";
-import { SAID_TLV, type Tlv } from "../values/proxy_header.ts";
+import { addMissing, SAID_TLV, takeFitting, type Tlv } from "../values/proxy_header.ts";
 
 /** A verdict that is final. */
 export type FinalVerdict = Exclude<HelloVerdict, { readonly kind: "more" }>;
@@ -41,6 +41,17 @@ function tlvsOf({ name, alpn }: ClientHello, chosen: string | undefined): Tlv[] 
   if (name !== undefined) tlvs.push({ type: SAID_TLV.AUTHORITY, value: bytesOf(name) });
   if (protocol !== undefined) tlvs.push({ type: SAID_TLV.ALPN, value: bytesOf(protocol) });
   return tlvs;
+}
+
+/** The most bytes of a hello in the access log. */
+const LOGGED_BYTES_MAX = 512;
+const NO_TLVS = new Uint8Array(0);
+
+/** What the access log is told of a hello, as `describeHello` reads it: as much as fits. */
+export function loggedTlvs({ name, alpn }: ClientHello): Uint8Array {
+  const protocols = alpn.map((protocol) => ({ type: SAID_TLV.ALPN, value: bytesOf(protocol) }));
+  const names = name === undefined ? [] : [{ type: SAID_TLV.AUTHORITY, value: bytesOf(name) }];
+  return takeFitting(addMissing(NO_TLVS, [...names, ...protocols]), LOGGED_BYTES_MAX);
 }
 
 /** The most characters of protocols in a reason. */

@@ -4,7 +4,7 @@
  */
 
 import type { Fate } from "../values/fates.ts";
-import type { EndedConnection, MovedConnection, StartedConnection } from "./connections.ts";
+import type { EndedConnection, LoggedHello, MovedConnection, StartedConnection } from "./connections.ts";
 
 interface Field {
   /** Whether a line about the beginning of a connection has it, too. */
@@ -41,6 +41,11 @@ export const ACCESS_FIELDS = {
   replayedBytes: { type: "number", help: "bytes sent again to other servers" },
   reason: { type: "text or null", help: "the last error, in the system's words" },
   proxy: { type: "object or null", help: "the PROXY header it began with: `peer` (who sent it) and `tlvs`; null: none" },
+  hello: {
+    atStart: true,
+    type: "object or null",
+    help: "what its ClientHello asked for: `authority` (SNI, or null) and `alpn` (list); null: none was read",
+  },
 } as const satisfies Record<string, Field>;
 
 /** What all lines of a listener say. */
@@ -75,9 +80,9 @@ export class AccessLines {
   readonly #routes = new Map<AccessPlace, Map<string | undefined, string>>();
 
   /** The line about a beginning. Addresses and ids need no escapes (`address.ts`). */
-  start(id: string, { client, acceptedAt }: StartedConnection, { listener, service }: AccessPlace): string {
+  start(id: string, { client, acceptedAt, hello }: StartedConnection, { listener, service }: AccessPlace): string {
     return `{"event":"start","id":"${id}","time":"${this.#time(acceptedAt)}","client":"${client}","listener":"${listener}"` +
-      `,"service":"${service}"}\n`;
+      `,"service":"${service}"${helloText(hello)}`;
   }
 
   /** The line about an end. */
@@ -89,7 +94,9 @@ export class AccessLines {
       this.#routeText(place, ended.server)
     }${ended.sentBytes},"receivedBytes":${ended.receivedBytes},"connectMs":${
       connectMs === undefined ? "null" : millis(connectMs)
-    },"durationMs":${millis(ended.durationMs)}${isPlain(ended, moves) ? plainEnding(ended) : ending(ended, moves)}`;
+    },"durationMs":${millis(ended.durationMs)}${isPlain(ended, moves) ? plainEnding(ended) : ending(ended, moves)}${
+      helloText(ended.hello)
+    }`;
   }
 
   /** What stands between the client's address and the bytes. */
@@ -128,12 +135,12 @@ export class AccessLines {
   }
 }
 
-/** Whether the end of the line can be one of PLAIN_ENDINGS. */
+/** Whether the line can have one of PLAIN_ENDINGS. */
 function isPlain({ attempts, moves, reason, proxy }: EndedConnection, kept: AccessMoves): boolean {
   return attempts === 1 && moves === 0 && reason === undefined && proxy === undefined && kept.listed === 0;
 }
 
-/** The ends of lines of connections to which nothing happened, by fate and by who ended them. */
+/** What `ending` gives for connections to which nothing happened, by fate and by who ended them. */
 const PLAIN_ENDINGS = { client: new Map<Fate, string>(), server: new Map<Fate, string>(), balancer: new Map<Fate, string>() };
 
 function plainEnding(ended: EndedConnection): string {
@@ -145,13 +152,20 @@ function plainEnding(ended: EndedConnection): string {
   return text;
 }
 
-/** The end of a line, from the fate on. */
+/** From the fate on to the PROXY header. */
 function ending({ fate, endedBy, attempts, moves, reason, proxy }: EndedConnection, kept: AccessMoves): string {
   return `,"fate":"${fate}","endedBy":"${endedBy}","attempts":${attempts},"moves":[${kept.list}]` +
     `,"movesOmitted":${Math.max(0, moves - kept.listed)},"replayedBytes":${kept.replayedBytes}` +
     `,"reason":${reason === undefined ? "null" : JSON.stringify(reason)}` +
-    `,"proxy":${proxy === undefined ? "null" : JSON.stringify(proxy)}}\n`;
+    `,"proxy":${proxy === undefined ? "null" : JSON.stringify(proxy)}`;
 }
+
+/** The last field, and the end of the line. */
+function helloText(hello: LoggedHello | undefined): string {
+  return hello === undefined ? NO_HELLO : `,"hello":${JSON.stringify(hello)}}\n`;
+}
+
+const NO_HELLO = ',"hello":null}\n';
 
 /** The same text in one piece, which is copied faster than one that V8 keeps as a tree of its parts. */
 function flat(text: string): string {

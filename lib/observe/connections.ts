@@ -13,8 +13,18 @@ interface ReportedConnection {
   readonly service: number;
 }
 
+/** What a client's ClientHello asked for. */
+export interface LoggedHello {
+  /** The name of the server (SNI). */
+  readonly authority: string | null;
+  /** The protocols that the client offers, as text where they are text. */
+  readonly alpn: readonly string[];
+}
+
 /** A connection that has begun. */
 export interface StartedConnection extends ReportedConnection {
+  /** Undefined if none was read. */
+  readonly hello?: LoggedHello;
   /** The index of the listener that accepted it, in the publication. */
   readonly listener: number;
   /** When it was accepted, in ms since 1970. */
@@ -43,6 +53,8 @@ export interface EndedConnection extends ReportedConnection {
   readonly endedBy: Ender;
   /** Undefined if it began without one. */
   readonly proxy?: ReceivedProxy;
+  /** Undefined if none was read, or without an access log. */
+  readonly hello?: LoggedHello;
   /** Its server, or the server being dialled; undefined if none. */
   readonly server: string | undefined;
   /** Servers dialled for it. */

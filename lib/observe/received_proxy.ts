@@ -14,7 +14,7 @@ export function describeProxy(peer: Address, tlvs: Uint8Array): ReceivedProxy {
 }
 
 /** Printable ASCII as it is, anything else in hexadecimal. */
-function textOf(value: Uint8Array): string {
+export function textOf(value: Uint8Array): string {
   const isText = value.every((byte) => byte >= 0x20 && byte < 0x7f);
   return isText ? String.fromCharCode(...value) : `0x${hex(value)}`;
 }

@@ -6,19 +6,8 @@
 
 import type { ClientHello } from "../values/client_hello.ts";
 import { OperatorError } from "../values/errors.ts";
+import { describeNameConflict, findNameConflicts, type NameClaim } from "../values/name_claims.ts";
 import { WILDCARD } from "../values/server_names.ts";
-
-/** What one service of a listener is for. */
-export interface NameClaim {
-  /** The index of the service. */
-  readonly service: number;
-  /** What its operator calls it. */
-  readonly title: string;
-  /** As `parseServerNames` gives them; none: every name that no other service of the listener has. */
-  readonly names: readonly string[];
-  /** As `parseProtocols` gives them; none: every protocol that no other service of the name has. */
-  readonly protocols: readonly string[];
-}
 
 /** The services of one name, by their indexes. */
 interface NamedServices {
@@ -61,14 +50,13 @@ const NOBODY: NamedServices = { byProtocol: new Map(), any: NO_SERVICE };
 export function compileNameRoutes(claims: readonly NameClaim[], address: string): NameRoutes | null {
   const [first] = claims;
   if (claims.length === 1 && first.names.length === 0 && first.protocols.length === 0) return null;
+  for (const conflict of findNameConflicts(claims)) throw new OperatorError("conflict", describeNameConflict(conflict, address));
   const steps: Record<Step, Map<string, NamedServices>> = { exact: new Map(), wildcard: new Map(), nameless: new Map() };
   for (const claim of claims) {
     const own = servicesOf(claim); // one object for all names of the service that no other one has
     for (const name of claim.names.length === 0 ? [undefined] : claim.names) {
       const { step, key } = placeOf(name);
       const others = steps[step].get(key);
-      const conflict = others && findConflict(others, own);
-      if (conflict !== undefined) throw conflictOf(claims, claim, { name, address, ...conflict });
       steps[step].set(key, others === undefined ? own : join(others, own));
     }
   }
@@ -114,39 +102,4 @@ function join(some: NamedServices, others: NamedServices): NamedServices {
     byProtocol: new Map([...some.byProtocol, ...others.byProtocol]),
     any: some.any === NO_SERVICE ? others.any : some.any,
   };
-}
-
-/** What two services claim. */
-interface Conflict {
-  /** The one that has it. */
-  readonly service: number;
-  /** Undefined: every protocol that no other service has. */
-  readonly protocol: string | undefined;
-}
-
-/** What `own` claims and `others` have. */
-function findConflict(others: NamedServices, own: NamedServices): Conflict | undefined {
-  if (others.any !== NO_SERVICE && own.any !== NO_SERVICE) return { service: others.any, protocol: undefined };
-  for (const protocol of own.byProtocol.keys()) {
-    const service = others.byProtocol.get(protocol);
-    if (service !== undefined) return { service, protocol };
-  }
-  return undefined;
-}
-
-/** What they claim, and where. */
-interface Place extends Conflict {
-  readonly name: string | undefined;
-  readonly address: string;
-}
-
-function conflictOf(claims: readonly NameClaim[], claim: NameClaim, { service, name, protocol, address }: Place): OperatorError {
-  const other = claims.find((claim) => claim.service === service)!;
-  const clients = name ?? "clients whose name no other service has";
-  const what = protocol === undefined ? clients : `${clients} with the protocol ${protocol}`;
-  return new OperatorError(
-    "conflict",
-    `Services ${JSON.stringify(other.title)} and ${JSON.stringify(claim.title)} are both for ${what} on ${address}; ` +
-      "give one of them other names (--sni) or protocols (--alpn), or another address",
-  );
 }

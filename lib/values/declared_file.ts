@@ -4,7 +4,7 @@
  */
 
 import { formatAddress, parseAddress } from "./address.ts";
-import { LIMITS } from "./config.ts";
+import { LIMITS, SETTINGS } from "./config.ts";
 import {
   DAEMON_ROWS,
   type DeclaredServer,
@@ -47,6 +47,9 @@ const FAULTS_KEPT_MAX = 1000;
 const PARTS = ["services", "daemon"] as const;
 const SERVICE_PARTS = ["listen", "servers"] as const;
 const SERVER_PARTS = ["server", "drain"] as const;
+
+/** The settings by which services that share an address are told apart. */
+const NAME_FLAGS = [SETTINGS.serverNames.flag, SETTINGS.protocols.flag];
 
 /** Whether a server is drained. */
 const DRAIN: SettingRow = {
@@ -107,6 +110,8 @@ function shown(faults: readonly Fault[], total: number): FaultList {
 /** Where a service and its parts stand, by the indexes that they have in the state. */
 interface ServicePlaces {
   readonly service: Place;
+  /** Of the values of its settings, by flag. */
+  readonly settings: ReadonlyMap<string, Place>;
   readonly listeners: readonly Place[];
   readonly servers: readonly Place[];
 }
@@ -181,7 +186,16 @@ class Reader {
 
   /** Notes what is wrong with the state as a whole. */
   judge({ state, places, daemon }: ReadState): void {
-    for (const fault of faultsOfState(state)) this.#note(placeOf(fault, places, daemon), () => fault.sentence);
+    for (const fault of faultsOfState(state, this.#namelessIn({ state, places }))) {
+      this.#note(placeOf(fault, places, daemon), () => fault.sentence);
+    }
+  }
+
+  /** Services whose names or protocols could not be read: what would follow from their lack is no fault of the file. */
+  #namelessIn({ state: { services }, places }: Pick<ReadState, "state" | "places">): Set<string> {
+    const isUnread = ({ name, settings }: DeclaredService) =>
+      NAME_FLAGS.some((flag) => settings[flag] === undefined && places.get(name)!.settings.has(flag));
+    return new Set(services.filter(isUnread).map(({ name }) => name));
   }
 
   #note(place: Place, sentence: () => string): void {
@@ -236,7 +250,12 @@ class Reader {
     const settings = this.#settingsOf(parts, SERVICE_ROWS);
     return {
       service: { name, listeners: listeners.map(({ value }) => value), settings, servers: servers.map(({ value }) => value) },
-      places: { service: place, listeners: listeners.map(({ place }) => place), servers: servers.map(({ place }) => place) },
+      places: {
+        service: place,
+        settings: new Map(parts.map(({ key, value }) => [key, value.place])),
+        listeners: listeners.map(({ place }) => place),
+        servers: servers.map(({ place }) => place),
+      },
     };
   }
 
@@ -360,9 +379,14 @@ function ownerOf(rows: ReadonlyMap<string, SettingRow>): string {
 }
 
 /** The place of what a fault is about: as near as it can be told. */
-function placeOf({ service, listener, server }: StateFault, places: ReadonlyMap<string, ServicePlaces>, daemon: Place): Place {
+function placeOf(
+  { service, setting, listener, server }: StateFault,
+  places: ReadonlyMap<string, ServicePlaces>,
+  daemon: Place,
+): Place {
   const own = service === undefined ? undefined : places.get(service);
   if (own === undefined) return daemon;
+  if (setting !== undefined) return own.settings.get(setting)!;
   if (listener !== undefined) return own.listeners[listener];
   return server === undefined ? own.service : own.servers[server];
 }

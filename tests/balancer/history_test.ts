@@ -308,3 +308,20 @@ Deno.test("the history of a state that was saved and recorded goes on after the 
   assertEquals(await second.begin(state, AT), stateOf(2));
   assertEquals([await numbersOf(second), await second.load(1)], [[2, 1], begun]);
 });
+
+Deno.test("an entry is in its place only once the state is saved, and never if that fails", async () => {
+  await using folder = await makeFolder();
+  const history = await folder.open(0);
+  const saving = Promise.withResolvers<void>();
+  const recorded = history.record(entryOf(1), saving.promise);
+  const isThere = async () => (await folder.names()).includes("1.json.new");
+  for (const endMs = Date.now() + 10_000; !await isThere() && Date.now() < endMs;) await Deno.stat(folder.path);
+  assertEquals(await folder.names(), ["1.json.new"], "it waits for the state");
+  saving.resolve();
+  await recorded;
+  assertEquals(await folder.names(), ["1.json"]);
+  await history.record(entryOf(2), Promise.reject(new Error("the disk is full")));
+  assertEquals([await numbersOf(history), folder.warnings], [[1], []]);
+  await history.record(entryOf(2));
+  assertEquals([await numbersOf(history), await folder.names()], [[2, 1], ["1.json", "2.json"]]);
+});

@@ -392,7 +392,7 @@ for (
 }
 
 Deno.test("a request whose answer takes longer than a request may is answered", async () => {
-  await using control = await startControl(50);
+  await using control = await startControl(1000);
   await using server = startServer(echo);
   const { client, balancer } = control;
   await client.add({ address: "127.0.0.1", port: server.address.port });

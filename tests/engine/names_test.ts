@@ -5,16 +5,17 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Engine, EngineKind, EngineService, Listener, ServiceEngineConfig, ServiceListener } from "../../lib/engine/engine.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
 import { allocateClients } from "../../lib/observe/client_table.ts";
-import type { EndedConnection } from "../../lib/observe/connections.ts";
+import type { EndedConnection, LoggedHello } from "../../lib/observe/connections.ts";
 import { allocateCounters, Counters } from "../../lib/observe/counters.ts";
 import { allocateAvailabilities, AvailabilityTable } from "../../lib/routing/availability.ts";
-import { compileNameRoutes, type NameClaim, NO_SERVICE } from "../../lib/routing/name_routes.ts";
+import { compileNameRoutes, NO_SERVICE } from "../../lib/routing/name_routes.ts";
 import { emptyTable, nextTable, type TableServer } from "../../lib/routing/routing_table.ts";
 import { ipBytes, parseKeyRule } from "../../lib/values/address.ts";
 import { parseCidrs } from "../../lib/values/cidr_list.ts";
 import { parseClientConnections } from "../../lib/values/client_limits.ts";
-import { parseConfig } from "../../lib/values/config.ts";
+import { parseConfig, STANDARD_OUTPUT } from "../../lib/values/config.ts";
 import { listTlvs, parseProxyHeader, type ProxyVersion, writeProxyHeader } from "../../lib/values/proxy_header.ts";
+import type { NameClaim } from "../../lib/values/name_claims.ts";
 import { parseProtocols, parseServerNames } from "../../lib/values/server_names.ts";
 import { type Extension, inRecords, messageOf, namesExtension, protocolsExtension } from "../../tools/fuzz/hellos.ts";
 import {
@@ -64,13 +65,16 @@ class Shared implements AsyncDisposable {
   readonly counters: Counters;
   readonly ended = new Queue<EndedConnection>();
   readonly moved = new Queue<number>();
+  /** What was asked for, of each connection that began, if there is an access log. */
+  readonly started = new Queue<LoggedHello | undefined>();
   readonly engine: Engine;
   readonly listener: Listener;
   #services: (EngineService | undefined)[] = [];
   #listeners: (ServiceListener | undefined)[] = [];
 
-  constructor(kind: EngineKind, services: readonly Named[]) {
-    const config = { ...parseConfig({ workers: "2" }), connectionsMax: 2000 };
+  constructor(kind: EngineKind, services: readonly Named[], { isLogged = false } = {}) {
+    const logs = isLogged ? { "access-log": STANDARD_OUTPUT, "access-log-start": "on" } : {};
+    const config = { ...parseConfig({ workers: "2", ...logs }), connectionsMax: 2000 };
     this.counters = new Counters(allocateCounters(kind.threads(config), 100));
     const availabilities = new AvailabilityTable(allocateAvailabilities(this.counters.slots));
     this.listener = kind.listen({ host: "127.0.0.1", port: 0 }, config);
@@ -82,8 +86,9 @@ class Shared implements AsyncDisposable {
       counters: this.counters,
       clients: allocateClients(1, 1024),
       availabilities,
-      onEnded: ({ id, client, service, listener, fate, server, reason, sentBytes, receivedBytes, ...rest }) =>
-        this.ended.put({ ...rest, id, client, service, listener, fate, server, reason, sentBytes, receivedBytes }),
+      onEnded: ({ id, client, service, listener, fate, server, reason, hello, sentBytes, receivedBytes, ...rest }) =>
+        this.ended.put({ ...rest, id, client, service, listener, fate, server, reason, hello, sentBytes, receivedBytes }),
+      onStarted: ({ hello }) => this.started.put(hello),
       onMoved: ({ service }) => this.moved.put(service),
       onServerFailed: () => {},
       onServerEmpty: () => {},
@@ -414,6 +419,41 @@ const CASES: Record<string, Case> = {
     assertEquals(await got.take(), ["2 a.example"]);
     const { client, service } = await behind.ended.take();
     assertEquals([client, service], ["192.0.2.1:1", 1]);
+  },
+
+  async "an access log is told what a client asked for, at its beginning and its end, also where no service is for it"(kind) {
+    await using api = named("api");
+    await using shared = new Shared(kind, [{ names: "*.example", servers: [tableServer(api.address, 0)] }], { isLogged: true });
+    const loggedOf = async (asked: Uint8Array) => {
+      await shared.ask(asked);
+      const { fate, hello } = await shared.ended.take();
+      if (fate === "done") assertEquals(await shared.started.take(), hello);
+      return [fate, hello];
+    };
+    const long = `${"x".repeat(60)}.example`; // more than fits into one record of a worker
+    assertEquals(await loggedOf(helloOf(long, ["h2", "http/1.1"])), ["done", { authority: long, alpn: ["h2", "http/1.1"] }]);
+    assertEquals(await loggedOf(helloOf("A.example")), ["done", { authority: "a.example", alpn: [] }]);
+    assertEquals(await loggedOf(helloOf("other.test", ["\x00\xff"])), ["no_service", {
+      authority: "other.test",
+      alpn: ["0x00ff"],
+    }]);
+    assertEquals(await loggedOf(helloOf(undefined)), ["no_service", { authority: null, alpn: [] }]);
+    assertEquals(await loggedOf(encoder.encode("no TLS")), ["no_service", undefined]);
+    const many = Array.from({ length: 400 }, (_, i) => `p${i}`);
+    const [, cut] = await loggedOf(helloOf("b.example", many)) as [string, LoggedHello];
+    assertEquals([cut.authority, cut.alpn], ["b.example", many.slice(0, cut.alpn.length)]);
+    assert(cut.alpn.length > 10 && cut.alpn.length < 400, "as much of it as fits");
+  },
+
+  async "without an access log, and where there is nothing to choose, nobody is told of a hello"(kind) {
+    await using api = named("api");
+    const servers = [tableServer(api.address, 0)];
+    await using quiet = new Shared(kind, [{ names: "a.example", servers }]);
+    await quiet.ask(helloOf("a.example"));
+    assertEquals((await quiet.ended.take()).hello, undefined);
+    await using single = new Shared(kind, [{ servers }], { isLogged: true });
+    await single.ask(helloOf("a.example"));
+    assertEquals([(await single.ended.take()).hello, await single.started.take()], [undefined, undefined]);
   },
 
   async "a hello is replayed to another server of the service, and its header says the name again"(kind) {

@@ -93,15 +93,23 @@ function startTold(kind: EngineKind, tolds: readonly Told[], proxy: ProxyVersion
   return start(kind, tolds.map(({ server }, slot) => ({ ...server.at(slot), proxy })), options);
 }
 
-/** The fate of one client that sends these bytes to an engine that requires headers, or refuses them, and then ends its half. */
-async function fateOf(kind: EngineKind, bytes: Uint8Array, acceptProxy = LOOPBACK): Promise<[Fate, string | undefined]> {
+/** The fates of clients that each send a row, one after the other, and end their half; headers are required, or refused. */
+async function fatesOf(
+  kind: EngineKind,
+  rows: readonly Uint8Array[],
+  acceptProxy = LOOPBACK,
+): Promise<[Fate, string | undefined][]> {
   await using server = await Server.start();
   await using test = start(kind, [server.at(0)], { acceptProxy });
-  using client = await connect(test.address);
-  await writeAll(client, bytes);
-  await client.closeWrite().catch(() => {});
-  const { fate, server: name } = await test.ended.take();
-  return [fate, name];
+  const fates: [Fate, string | undefined][] = [];
+  for (const bytes of rows) {
+    using client = await connect(test.address);
+    await writeAll(client, bytes);
+    await client.closeWrite().catch(() => {});
+    const { fate, server: name } = await test.ended.take();
+    fates.push([fate, name]);
+  }
+  return fates;
 }
 
 const CASES: Record<string, Case> = {
@@ -216,11 +224,11 @@ const CASES: Record<string, Case> = {
   },
 
   async "a header in any pieces names the client, and the bytes behind it are not lost"(kind) {
+    await using server = await Server.start(answer("a"));
+    await using test = start(kind, [server.at(0)], { acceptProxy: LOOPBACK });
     for (const header of [headerOf("v1"), headerOf("v2")]) {
       const whole = join(header, encoder.encode("hello"));
       for (const cuts of [[whole.length], [header.length], [1, 5, 12, 16], [header.length - 1], [header.length + 1]]) {
-        await using server = await Server.start(answer("a"));
-        await using test = start(kind, [server.at(0)], { acceptProxy: LOOPBACK });
         using client = await connect(test.address);
         client.setNoDelay();
         let at = 0;
@@ -314,8 +322,9 @@ const CASES: Record<string, Case> = {
       ["a wrong checksum", wrongSum],
       ["a length of 65,535", huge],
     ];
-    for (const [what, bytes] of rows) assertEquals(await fateOf(kind, bytes), ["proxy_malformed", undefined], what);
-    assertEquals(await fateOf(kind, new Uint8Array(0)), ["client_gone", undefined]);
+    const fates = await fatesOf(kind, [...rows.map(([, bytes]) => bytes), new Uint8Array(0)]);
+    assertEquals(fates.pop(), ["client_gone", undefined]);
+    for (const [i, [what]] of rows.entries()) assertEquals(fates[i], ["proxy_malformed", undefined], what);
   },
 
   async "who does not finish its header in time is ended, a thousand of them, and nobody else waits"(kind) {
@@ -381,8 +390,9 @@ const CASES: Record<string, Case> = {
   },
 
   async "a header of somebody who may not send one is refused, in any pieces"(kind) {
-    for (const header of [headerOf("v1"), headerOf("v2")]) {
-      assertEquals((await fateOf(kind, header, NOBODY))[0], "proxy_refused");
+    const headers = [headerOf("v1"), headerOf("v2")];
+    assertEquals((await fatesOf(kind, headers, NOBODY)).map(([fate]) => fate), ["proxy_refused", "proxy_refused"]);
+    for (const header of headers) {
       await using server = await Server.start();
       await using test = start(kind, [server.at(0)], { acceptProxy: NOBODY });
       using client = await connect(test.address);

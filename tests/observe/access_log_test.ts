@@ -82,7 +82,8 @@ function logInMemory({ sample = 1, output = undefined as AccessLog["flush"] | un
 
 Deno.test("a line about an end has every field of the table, in its order", async () => {
   const { log, take } = logInMemory();
-  log.ended({ ...ENDED, proxy: { peer: "10.9.9.9:1", tlvs: { authority: 'a"b' } } });
+  const hello = { authority: "mail.example", alpn: ["imap", 'x"'] };
+  log.ended({ ...ENDED, proxy: { peer: "10.9.9.9:1", tlvs: { authority: 'a"b' } }, hello });
   const [line] = await take();
   assertEquals(Object.keys(line), Object.keys(ACCESS_FIELDS));
   assertEquals(line, {
@@ -106,7 +107,17 @@ Deno.test("a line about an end has every field of the table, in its order", asyn
     replayedBytes: 0,
     reason: 'connection "reset"',
     proxy: { peer: "10.9.9.9:1", tlvs: { authority: 'a"b' } },
+    hello,
   });
+});
+
+Deno.test("what was asked for stands in lines to whose connections nothing happened, and not in the next", async () => {
+  const { log, take } = logInMemory();
+  const plain = { ...ENDED, attempts: 1, moves: 0, reason: undefined };
+  const hello = { authority: null, alpn: ["h2"] };
+  for (const end of [plain, { ...plain, hello }, plain]) log.ended(end);
+  log.started({ ...STARTED, hello });
+  assertEquals((await take()).map(({ hello }) => hello), [null, hello, null, hello]);
 });
 
 Deno.test("a line about a beginning has those fields of the table that are marked", async () => {
@@ -121,6 +132,7 @@ Deno.test("a line about a beginning has those fields of the table that are marke
     client: "192.0.2.1:5000",
     listener: "[::1]:81",
     service: "mail",
+    hello: null,
   });
 });
 
@@ -138,8 +150,8 @@ Deno.test("a line is JSON of the same values as JSON.stringify would write, what
 Deno.test("what there was not is null", async () => {
   const { log, take } = logInMemory();
   log.ended({ ...ENDED, server: undefined, connectMs: undefined, reason: undefined });
-  const [{ server, connectMs, reason, proxy }] = await take();
-  assertEquals({ server, connectMs, reason, proxy }, { server: null, connectMs: null, reason: null, proxy: null });
+  const [{ server, connectMs, reason, proxy, hello }] = await take();
+  assertEquals([server, connectMs, reason, proxy, hello], [null, null, null, null, null]);
 });
 
 Deno.test("moves are listed in order with times, servers, states and losses, and their replays are added up", async () => {

@@ -2,7 +2,7 @@
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { unusedAddress } from "../helpers.ts";
-import { makePlace } from "../programs.ts";
+import { makePlace, outcomeOf } from "../programs.ts";
 
 const GOOD = 'services:\n  web:\n    listen: "[::1]:80"\n    servers: [a:1, b:2]\n';
 
@@ -29,6 +29,42 @@ Deno.test("balancerctl validate of a file that is not there, or of nothing on st
   assertStringIncludes(missing.stderr, 'Cannot read "none.yaml": No such file');
   const { code, stdout } = await place.ctl("validate", "-");
   assertEquals([code, stdout], [1, 'standard input:1:1: The file says nothing: it needs "services"\n']);
+});
+
+Deno.test("balancerctl diff ends with 0 where nothing differs, 1 where something does, and neither in trouble", async () => {
+  await using place = await makePlace();
+  const file = (name: string, text: string) => Deno.writeTextFile(`${place.folder}/${name}`, text);
+  const exits = async (name: string, ...args: string[]) => {
+    const outcomes = [await place.ctl("diff", name, ...args), await place.ctl("diff", name, "--json", ...args)];
+    for (const { code, stdout, stderr } of outcomes) assertEquals([stdout === "", stderr === ""], [code > 1, code <= 1]);
+    return outcomes.map(({ code }) => code);
+  };
+  await file("good.yaml", GOOD);
+  assertEquals(await exits("good.yaml"), [3, 3], "no balancer runs");
+  await place.start("--check", "off");
+  await file("same.yaml", await place.do("export"));
+  await file("faulty.yaml", GOOD + "    redistribute: idel\n");
+  await file("daemon.yaml", GOOD + "daemon:\n  workers: 63\n");
+  assertEquals(await exits("same.yaml"), [0, 0]);
+  assertEquals(await exits("good.yaml"), [1, 1]);
+  assertEquals(await exits("faulty.yaml"), [2, 2]);
+  assertEquals(await exits("none.yaml"), [2, 2]);
+  assertEquals(await exits("daemon.yaml"), [2, 2], "what apply would refuse");
+  assertEquals(await exits("good.yaml", "--prune"), [2, 2], "a wrong command line");
+  assertEquals(await exits("good.yaml", "--name", "other"), [3, 3]);
+});
+
+Deno.test({
+  name: "balancerctl diff ends with 1 where something differs, also if nobody reads that",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using place = await makePlace();
+    await place.start("--check", "off");
+    await Deno.writeTextFile(`${place.folder}/good.yaml`, GOOD);
+    const args = ["-c", '{ "$0" diff good.yaml; echo "ended with $?" >&2; } | true', place.program("balancerctl")];
+    const { stderr } = await outcomeOf(new Deno.Command("sh", { args, env: place.env, cwd: place.folder, stdin: "null" }));
+    assertEquals(stderr, "ended with 1\n");
+  },
 });
 
 Deno.test("balancerctl schema prints a JSON Schema", async () => {

@@ -114,7 +114,7 @@ Deno.test({
     const broken = await daemon.reload("nothing was changed");
     assertStringIncludes(broken, `${path}:6:19: "redistribute" must be one of new, unanswered, idle; did you mean "idle"?`);
     await Deno.writeTextFile(path, fileOf(web, mail, [formatAddress(mail)]));
-    assertStringIncludes(await daemon.reload("nothing was changed"), "the balancer itself listens on that address");
+    assertStringIncludes(await daemon.reload("nothing was changed"), `${formatAddress(mail)} is where service`);
     await Deno.remove(path);
     assertStringIncludes(await daemon.reload("nothing was changed"), `Cannot read "${path}"`);
     assertEquals(JSON.parse(await place.do("status", "--json")).generation, generation);

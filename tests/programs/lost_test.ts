@@ -30,13 +30,13 @@ const PLAYED: readonly {
   readonly rounds: number;
   readonly few: number;
 }[] = [
-  { engine: "epoll", level: "idle", loss: "kill", rounds: 30, few: 4 },
-  { engine: "epoll", level: "idle", loss: "remove", rounds: 10, few: 2 },
+  { engine: "epoll", level: "idle", loss: "kill", rounds: 30, few: 2 },
+  { engine: "epoll", level: "idle", loss: "remove", rounds: 10, few: 1 },
   { engine: "epoll", level: "idle", loss: "stop", rounds: 6, few: 1 },
   { engine: "epoll", level: "unanswered", loss: "kill", rounds: 8, few: 0 },
-  { engine: "epoll", level: "new", loss: "kill", rounds: 12, few: 2 },
+  { engine: "epoll", level: "new", loss: "kill", rounds: 12, few: 1 },
   { engine: "epoll", level: "new", loss: "remove", rounds: 6, few: 0 },
-  { engine: "streams", level: "idle", loss: "kill", rounds: 14, few: 2 },
+  { engine: "streams", level: "idle", loss: "kill", rounds: 14, few: 1 },
   { engine: "streams", level: "idle", loss: "remove", rounds: 6, few: 1 },
   { engine: "streams", level: "new", loss: "kill", rounds: 8, few: 0 },
 ];

@@ -5,13 +5,13 @@ import fc from "fast-check";
 import {
   chooseService as choose,
   compileNameRoutes,
-  type NameClaim,
   type NameRoutes,
   NO_SERVICE,
   SAYS_NOTHING,
 } from "../../lib/routing/name_routes.ts";
 import type { ClientHello } from "../../lib/values/client_hello.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
+import type { NameClaim } from "../../lib/values/name_claims.ts";
 
 const ADDRESS = "0.0.0.0:443";
 

@@ -105,6 +105,11 @@ Deno.test("words that JavaScript knows are names like others", async () => {
   assertMatch((await faultsOf('services:\n  __proto__: {listen: "[::1]:80"}'))[0], /^2:3: Name "__proto__" is not/);
 });
 
+/** Services `a`, `b` and so on of one address, each with a setting; they begin on line 3. */
+const shared = (...settings: string[]) =>
+  ["# one address", "services:", ...settings.map((setting, i) => `  ${"abcd"[i]}: {listen: "[::1]:80", ${setting}}`)].join("\n");
+const OTHER_NAMES = "give one of them other names (--sni) or protocols (--alpn), or another address";
+
 /** Files with all their faults. */
 const FAULTY: readonly [what: string, text: string, faults: readonly (string | RegExp)[]][] = [
   // one value
@@ -184,6 +189,33 @@ const FAULTY: readonly [what: string, text: string, faults: readonly (string | R
   ]],
   ["a range that a server has no room for", "services:\n  a:\n    listen: 0.0.0.0:1-9\n    servers: [b:65530]", [
     "4:15: Server b:65530 would need ports up to 65538 for listener 0.0.0.0:1-9: use lower ones",
+  ]],
+  [
+    "a server that is where another service listens",
+    [
+      'services:\n  a: {listen: "127.0.0.1:80", servers: [10.0.0.1:1, "localhost:81"]}',
+      '  b: {listen: "127.0.0.1:81-82"}\n',
+    ].join("\n"),
+    ['2:53: Server localhost:81 is where service "b" listens (127.0.0.1:81-82): choose another port'],
+  ],
+  // services that share an address
+  ["two services for the same name", shared("sni: a.example", "sni: [b.example]", 'sni: "b.example,A.example"'), [
+    '4:32: "sni" must be one value: NAME,...|off, not a list',
+    `5:32: Services "a" and "c" are both for a.example on [::1]:80; ${OTHER_NAMES}`,
+  ]],
+  ["two services for the same wildcard", shared('sni: "*.a.example"', "sni: x.a.example", 'sni: "*.a.example"'), [
+    `5:32: Services "a" and "c" are both for *.a.example on [::1]:80; ${OTHER_NAMES}`,
+  ]],
+  ["two services for the same protocol", shared("alpn: h2", 'alpn: "h3,h2"', "quiet: 5s"), [
+    '4:33: Services "a" and "b" are both for clients whose name no other service has with the protocol h2 on [::1]:80; ' +
+    OTHER_NAMES,
+  ]],
+  ["three services for everybody", shared("quiet: 5s", "sni: a.example", "quiet: 5s", "quiet: 6s"), [
+    `5:15: Services "a" and "c" are both for clients whose name no other service has on [::1]:80; ${OTHER_NAMES}`,
+    `6:15: Services "a" and "d" are both for clients whose name no other service has on [::1]:80; ${OTHER_NAMES}`,
+  ]],
+  ["a name that cannot be read, and no fault that follows from it", shared("quiet: 5s", "sni: a..example"), [
+    '4:32: Name "a..example" is not a host name such as api.example.com or *.example.com',
   ]],
   // the whole
   ["settings that exclude each other", service("transparent: on", "source: 10.0.0.1"), [

@@ -9,11 +9,12 @@ import type { ClientAddress, ClientLists } from "../../routing/client_limits.ts"
 import { NO_SERVICE } from "../../routing/name_routes.ts";
 import { hasBegun, type Loss } from "../../routing/redistribution.ts";
 import { AVAILABILITY, isDraining } from "../../routing/availability.ts";
+import type { ClientHello } from "../../values/client_hello.ts";
 import { assert } from "../../values/errors.ts";
 import type { Fate } from "../../values/fates.ts";
 import type { ServiceEngineConfig } from "../engine.ts";
 import type { GateConfig } from "../gate.ts";
-import { type FinalVerdict, nameClient, reasonOfNobody, SAID_NOTHING } from "../names.ts";
+import { type FinalVerdict, loggedTlvs, nameClient, reasonOfNobody, SAID_NOTHING } from "../names.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKET } from "../system/libc.ts";
 import {
@@ -315,6 +316,7 @@ export class Connections {
     if (received.kind === "late") return this.#close(client, "hello_timeout", "client");
     const { hellos, services, headers, counters } = this.#kit;
     hellos.forget(client);
+    if (received.kind === "hello") this.#tellHello(client, received.hello);
     const routes = services.routesOf(client);
     const { service, tlvs } = routes === undefined ? { service: services.firstOf(client), tlvs: [] } : nameClient(routes, received);
     if (service === NO_SERVICE) return this.#refuseUnnamed(client, received);
@@ -323,6 +325,14 @@ export class Connections {
     headers.addSaid(client, tlvs);
     this.#goOnFrom(client);
     this.#admit(client);
+  }
+
+  /** Tells the access log, if there is one, what a client's hello asks for. */
+  #tellHello(client: number, hello: ClientHello): void {
+    const { reports, table, services } = this.#kit;
+    if (!services.isLogging) return;
+    reports.writeHello({ words: this.#words, row: rowOf(client) }, table.idOf(client), loggedTlvs(hello));
+    reports.publish(); // connections may last for hours: their hellos would fill the ring
   }
 
   /** No service is for the client. */

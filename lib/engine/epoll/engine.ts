@@ -37,6 +37,7 @@ import { EpollListener } from "./listener.ts";
 import { COMMAND } from "./mailbox.ts";
 import { allocateLogColumns, LogColumns } from "./log_columns.ts";
 import { ReceivedHeaders } from "./received_headers.ts";
+import { ReceivedHellos } from "./received_hellos.ts";
 import type { ReportHandlers } from "./reports.ts";
 import { Publisher } from "./publisher.ts";
 import { isEarlyReason } from "./reasons.ts";
@@ -277,15 +278,20 @@ class EpollEngine implements Engine {
     { onEnded, onMoved, onServerFailed, onWouldBeRefused = () => {}, onStarted }: EngineOptions,
   ): ReportHandlers {
     const headers = new ReceivedHeaders(this.#descriptors.capacity);
+    const hellos = new ReceivedHellos(this.#descriptors.capacity);
     const reasons = new EndReasons();
     const started = new ReportedStart();
     const ended = new ReportedEnd(this.#serverNames);
     const moved = new ReportedMove(this.#serverNames);
     return {
-      onStart: (report) => onStarted?.(started.of(report)),
-      onEnd: (report) => onEnded(ended.of(report, headers.take(report.id), reasons.take(report.id))),
+      onStart: (report) => onStarted?.(started.of(report, hellos.get(report.id))),
+      onEnd: (report) => {
+        const { id } = report;
+        onEnded(ended.of(report, { proxy: headers.take(id), hello: hellos.take(id), reason: reasons.take(id) }));
+      },
       onReason: (report) => reasons.add(report),
       onHeader: (report) => headers.add(report),
+      onHello: (report) => hellos.add(report),
       onMove: (report) => onMoved(moved.of(report)),
       onFailure: (slot, errno) =>
         onServerFailed(slot, reasonOf(errno) ?? "it did not accept", isEarlyReason(errno) ? "answer" : "connect"),

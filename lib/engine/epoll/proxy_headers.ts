@@ -196,6 +196,7 @@ export class ProxyHeaders {
   #report(client: number, tlvs: Uint8Array): void {
     const { reports, table } = this.#kit;
     reports.writeHeader({ words: this.#words, row: rowOf(client) }, table.idOf(client), takeFitting(tlvs, LOGGED_BYTES_MAX));
+    reports.publish(); // connections may last for hours: their headers would fill the ring
   }
 
   #announcementOf(client: number): Announcement {

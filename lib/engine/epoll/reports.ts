@@ -1,7 +1,7 @@
 /**
- * A worker's reports to main: connections that began, moved or ended, their PROXY headers, servers that failed, and clients that a
- * dry run let in. A ring of fixed-size records in shared memory with one writer and one reader; writing allocates nothing and never
- * waits. If the ring is full, further reports are dropped and counted. The counters stay exact in any case.
+ * A worker's reports to main: connections that began, moved or ended, their PROXY headers and hellos, servers that failed, and
+ * clients that a dry run let in. A ring of fixed-size records in shared memory with one writer and one reader; writing allocates
+ * nothing and never waits. If the ring is full, further reports are dropped and counted. The counters stay exact in any case.
  */
 
 import { type ConnectionState, type Loss, LOSSES, STATES } from "../../routing/redistribution.ts";
@@ -26,7 +26,7 @@ const UNREPORTED = 5;
 const FATE_NUMBERS = Object.fromEntries(FATE_NAMES.map((fate, number) => [fate, number])) as Record<Fate, number>;
 
 /** The kinds of record. */
-const KIND = { end: 1, move: 2, failure: 3, refusal: 4, start: 5, header: 6, reason: 7 } as const;
+const KIND = { end: 1, move: 2, failure: 3, refusal: 4, start: 5, header: 6, reason: 7, hello: 8 } as const;
 
 /** The words of every record; its floats begin at word `floats`, and the first one is the id of the connection. */
 const AT = { kind: 0, slot: 2, ip: 5, ipLength: 9, port: 10, floats: 12, id: 0 } as const;
@@ -143,8 +143,8 @@ export interface HeaderReport extends ConnectionReport {
   readonly tlvs: Uint8Array;
 }
 
-/** Why a connection is about to end, or a part of it, as read. */
-export interface ReasonReport extends ConnectionReport {
+/** Why a connection is about to end, or what its hello said, or a part of it, as read: a character for each byte. */
+export interface TextReport extends ConnectionReport {
   readonly text: string;
 }
 
@@ -163,8 +163,10 @@ export interface ReportHandlers {
   readonly onMove: (report: MoveReport) => void;
   /** Called for each part of a header. */
   readonly onHeader: (report: HeaderReport) => void;
+  /** Called for each part of the TLVs that say what a hello asked for. */
+  readonly onHello: (report: TextReport) => void;
   /** Called for each part of a reason, and then for the end of its connection, unless that was dropped. */
-  readonly onReason: (report: ReasonReport) => void;
+  readonly onReason: (report: TextReport) => void;
   /** A server did not accept a connection, or is dead. */
   readonly onFailure: (slot: number, errno: number) => void;
   /** A client was let in because of the dry run alone. */
@@ -243,6 +245,11 @@ export class ReportWriter {
   /** Writes the TLVs of a PROXY header, which came from the address in the client's row. Does not wake main. */
   writeHeader(client: ClientRow, id: number, tlvs: Uint8Array): void {
     this.#writeParts(KIND.header, client, id, tlvs);
+  }
+
+  /** Writes the TLVs that say what a client's hello asked for. Does not wake main. */
+  writeHello(client: ClientRow, id: number, tlvs: Uint8Array): void {
+    this.#writeParts(KIND.hello, client, id, tlvs);
   }
 
   /** Writes why a connection is about to end, where no errno says it. Does not wake main. */
@@ -324,7 +331,7 @@ export class ReportReader {
   readonly #words: Int32Array;
   readonly #start: CurrentStart;
   readonly #header: CurrentHeader;
-  readonly #reason: CurrentReason;
+  readonly #text: CurrentText;
   readonly #end: CurrentEnd;
   readonly #move: CurrentMove;
 
@@ -333,7 +340,7 @@ export class ReportReader {
     const views = { words: this.#words, floats: new Float64Array(shared), bytes: new Uint8Array(shared) };
     this.#start = new CurrentStart(views);
     this.#header = new CurrentHeader(views);
-    this.#reason = new CurrentReason(views);
+    this.#text = new CurrentText(views);
     this.#end = new CurrentEnd(views);
     this.#move = new CurrentMove(views);
   }
@@ -350,13 +357,14 @@ export class ReportReader {
     return count;
   }
 
-  #handOver(at: number, { onStart, onEnd, onMove, onHeader, onReason, onFailure, onRefusal }: ReportHandlers): void {
+  #handOver(at: number, { onStart, onEnd, onMove, onHeader, onHello, onReason, onFailure, onRefusal }: ReportHandlers): void {
     const kind = this.#words[at + AT.kind];
     if (kind === KIND.end) onEnd(this.#end.of(at));
     else if (kind === KIND.move) onMove(this.#move.of(at));
     else if (kind === KIND.start) onStart(this.#start.of(at));
     else if (kind === KIND.header) onHeader(this.#header.of(at));
-    else if (kind === KIND.reason) onReason(this.#reason.of(at));
+    else if (kind === KIND.reason) onReason(this.#text.of(at));
+    else if (kind === KIND.hello) onHello(this.#text.of(at));
     else if (kind === KIND.refusal) onRefusal(this.#end.of(at));
     else onFailure(this.#words[at + AT.slot], this.#words[at + FAILURE_AT.errno]);
   }
@@ -455,7 +463,7 @@ class CurrentHeader extends CurrentRecord implements HeaderReport {
   }
 }
 
-class CurrentReason extends CurrentRecord implements ReasonReport {
+class CurrentText extends CurrentRecord implements TextReport {
   get text(): string {
     return String.fromCharCode(...this.bytes(PART_AT.bytes, this.word(PART_AT.length)));
   }

@@ -3,7 +3,7 @@
 import { formatAddress, formatIp } from "../../values/address.ts";
 import { EARLY_LOSSES } from "../../routing/early_loss.ts";
 import { type Ender, enderOf, type Fate } from "../../values/fates.ts";
-import type { EndedConnection, MovedConnection, ReceivedProxy, StartedConnection } from "../../observe/connections.ts";
+import type { EndedConnection, LoggedHello, MovedConnection, ReceivedProxy, StartedConnection } from "../../observe/connections.ts";
 import type { ConnectionState, Loss } from "../../routing/redistribution.ts";
 import type { OpenConnection } from "../engine.ts";
 import { NO_LOCAL_PORT } from "../../health/shortage.ts";
@@ -11,17 +11,23 @@ import { ERRNO } from "../system/errno.ts";
 import { errnoText } from "../system/libc.ts";
 import { type DescriptorTable, FLOAT, floatsOf, PORT_MASK, REPLAYS_SHIFT, rowOf, serviceOf, WORD } from "./descriptor_table.ts";
 import { REASON } from "./reasons.ts";
-import { type EndReport, FIRST_END, type FirstEnd, type MoveReport, type ReasonReport, type StartReport } from "./reports.ts";
+import { type EndReport, FIRST_END, type FirstEnd, type MoveReport, type StartReport, type TextReport } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
 
 /** The beginning of a connection, as a worker reported it. */
 export class ReportedStart implements StartedConnection {
   #report!: StartReport;
+  #hello: LoggedHello | undefined;
 
-  /** Points this view to a report. */
-  of(report: StartReport): this {
+  /** Points this view to a report of a connection that began with this hello. */
+  of(report: StartReport, hello: LoggedHello | undefined): this {
     this.#report = report;
+    this.#hello = hello;
     return this;
+  }
+
+  get hello(): LoggedHello | undefined {
+    return this.#hello;
   }
 
   get id(): number {
@@ -46,18 +52,24 @@ export class ReportedEnd implements EndedConnection {
   #report!: EndReport;
   #serverNames: readonly string[];
   #proxy: ReceivedProxy | undefined;
+  #hello: LoggedHello | undefined;
   #reason: string | undefined;
 
   constructor(serverNames: readonly string[]) {
     this.#serverNames = serverNames;
   }
 
-  /** Points this view to a report of a connection that began with this header, and ended for this reason if no errno says it. */
-  of(report: EndReport, proxy: ReceivedProxy | undefined, reason: string | undefined): this {
+  /** Points this view to a report; what else was reported of the connection: a reason says why it ended if no errno does. */
+  of(report: EndReport, { proxy, hello, reason }: Pick<EndedConnection, "proxy" | "hello"> & { readonly reason?: string }): this {
     this.#report = report;
     this.#proxy = proxy;
+    this.#hello = hello;
     this.#reason = reason;
     return this;
+  }
+
+  get hello(): LoggedHello | undefined {
+    return this.#hello;
   }
 
   get proxy(): ReceivedProxy | undefined {
@@ -120,7 +132,7 @@ export class EndReasons {
   #text = "";
 
   /** Adds a part. */
-  add({ id, text }: ReasonReport): void {
+  add({ id, text }: TextReport): void {
     this.#text = this.#id === id ? this.#text + text : text;
     this.#id = id;
   }

@@ -32,12 +32,13 @@ import type { Choice } from "../../routing/route.ts";
 import type { TableServer } from "../../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, isDraining } from "../../routing/availability.ts";
 import { abortSocket, closeSocket, type Receiver, SocketError, Source, writableOf, writeAll } from "./conn_streams.ts";
-import type { EndedConnection, MovedConnection, StartedConnection } from "../../observe/connections.ts";
+import type { EndedConnection, LoggedHello, MovedConnection, StartedConnection } from "../../observe/connections.ts";
+import { describeHello } from "../../observe/received_hello.ts";
 import { describeProxy } from "../../observe/received_proxy.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
 import type { ServiceEngineConfig } from "../engine.ts";
 import type { Gate } from "../gate.ts";
-import { alertOf, type FinalVerdict, nameClient, reasonOfNobody, SAID_NOTHING } from "../names.ts";
+import { alertOf, type FinalVerdict, loggedTlvs, nameClient, reasonOfNobody, SAID_NOTHING } from "../names.ts";
 import { type FirstBytes, type ReceivedHello, receiveHello } from "./hello.ts";
 import { Leg } from "./leg.ts";
 import { type ReceivedHeader, receiveHeader } from "./proxy_header.ts";
@@ -56,6 +57,8 @@ export interface ConnectionContext extends DialContext {
   readonly onMoved: (moved: MovedConnection) => void;
   /** Whom beginnings are told now; undefined: no access log wants to know. */
   readonly startTeller: () => ((started: StartedConnection) => void) | undefined;
+  /** Whether there is an access log now. */
+  readonly isLogged: () => boolean;
   /** Called when a connection has a server that it should leave. */
   readonly onLeaving: () => void;
 }
@@ -107,6 +110,8 @@ export class StreamsConnection {
   #header: Pick<ReceivedHeader, "destination" | "tlvs"> | undefined;
   /** The TLVs of that header, and what the client said by itself; undefined: that was nothing. */
   #said: Uint8Array | undefined;
+  /** What its hello asked for, for the access log; undefined: none was read, or there is no access log. */
+  #hello: LoggedHello | undefined;
   /** What its first bytes may be, if it may not send a PROXY header (`screen`), and how many there were. */
   #screened: number;
   #screenedBytes = 0;
@@ -236,6 +241,7 @@ export class StreamsConnection {
 
   /** The client's first bytes are known. False: no service is for it. */
   async #takeService({ verdict }: ReceivedHello): Promise<boolean> {
+    if (this.context.isLogged() && verdict.kind === "hello") this.#hello = describeHello(loggedTlvs(verdict.hello));
     const routes = this.context.routes(this.#listener);
     const { service, tlvs } = routes === undefined ? { service: this.#first, tlvs: [] } : nameClient(routes, verdict);
     if (service === NO_SERVICE) {
@@ -344,6 +350,7 @@ export class StreamsConnection {
       connectMs: this.#connectMs,
       endedBy: enderOf(fate, this.#firstEnd),
       proxy: this.#header && describeProxy(addressOf(this.client), this.#header.tlvs),
+      hello: this.#hello,
       fate,
       client: formatAddress(this.#address),
       server: server?.name,
@@ -404,6 +411,7 @@ export class StreamsConnection {
       service: this.#service,
       listener: this.#listener,
       acceptedAt: this.#acceptedAt,
+      hello: this.#hello,
     });
   }
 

@@ -127,6 +127,7 @@ class StreamsEngine implements Engine {
       onEnded: (connection, ended) => this.#forget(connection, ended),
       onMoved: options.onMoved,
       startTeller: () => this.#config.accessLog !== null && this.#config.accessLogStart ? options.onStarted : undefined,
+      isLogged: () => this.#config.accessLog !== null,
       onLeaving: () => this.#lookLater(),
       onServerFailed: options.onServerFailed,
       onServerLeft: () => this.#declareEmpty(),

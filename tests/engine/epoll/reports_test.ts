@@ -55,6 +55,7 @@ function drain(reader: ReportReader, onEnd: (report: EndReport) => void): number
     onStart: refuse("a beginning"),
     onMove: refuse("a move"),
     onHeader: refuse("a header"),
+    onHello: refuse("a hello"),
     onReason: refuse("a reason"),
     onFailure: refuse("a failure"),
     onRefusal: refuse("a refusal"),
@@ -104,6 +105,7 @@ Deno.test("drain() tells all kinds of reports apart, in the order in which they 
   writer.writeHeader(clientRow(Uint8Array.of(127, 0, 0, 3), 83), 11, Uint8Array.from({ length: 60 }, (_, i) => i));
   writer.writeHeader(clientRow(Uint8Array.of(127, 0, 0, 3), 84), 12, new Uint8Array(0));
   writer.writeReason(clientRow(Uint8Array.of(127, 0, 0, 4), 85), 13, "x".repeat(56) + "\xff");
+  writer.writeHello(clientRow(Uint8Array.of(127, 0, 0, 4), 86), 14, Uint8Array.of(2, 0, 1, 0x61));
   writer.writeFailure(3, 111);
   writer.writeRefusal(clientRow(Uint8Array.of(127, 0, 0, 2), 82), 9, "client_rate");
   writeEnd(writer, 81);
@@ -114,6 +116,7 @@ Deno.test("drain() tells all kinds of reports apart, in the order in which they 
       told.push({ id, slot, from, loss, state, replayedBytes, movedAt, ip: [...ip], port }),
     onHeader: ({ id, ip, port, tlvs }) => told.push({ id, ip: [...ip], port, tlvs: [...tlvs] }),
     onReason: ({ id, port, text }) => told.push({ id, port, text }),
+    onHello: ({ id, port, text }) => told.push({ id, port, hello: text }),
     onFailure: (slot, errno) => told.push({ slot, errno }),
     onRefusal: ({ ip, port, fate }) => told.push({ ip: [...ip], port, fate }),
   });
@@ -130,6 +133,7 @@ Deno.test("drain() tells all kinds of reports apart, in the order in which they 
     { ...header, id: 12, port: 84, tlvs: [] },
     { id: 13, port: 85, text: "x".repeat(56) },
     { id: 13, port: 85, text: "\xff" },
+    { id: 14, port: 86, hello: "\x02\x00\x01a" },
     { slot: 3, errno: 111 },
     refusal,
     { port: 81 },
