@@ -10,7 +10,7 @@ import { type SettingTexts, START_FLAGS } from "../values/config.ts";
 import { applyDifference, differenceOf, isSame, type SettingChange, type StateDifference } from "../values/state_difference.ts";
 import { faultsOfState } from "../values/state_rules.ts";
 import { completeServer } from "../values/declared_state.ts";
-import { requireNames, requireSameStart } from "./state_changes.ts";
+import { requireSameStart } from "./state_changes.ts";
 import { toSaved } from "./state_file.ts";
 
 /** What applying leads to. */
@@ -69,9 +69,7 @@ function changeBy(difference: StateDifference, state: SavedState): DeclaredChang
   requireService(applied.services);
   const [fault] = faultsOfState(applied);
   if (fault !== undefined) throw new OperatorError("conflict", `Cannot apply this: ${fault.sentence}`);
-  const next = stateAfter(difference, state);
-  requireNames(next);
-  return { difference, state: next };
+  return { difference, state: stateAfter(difference, state) };
 }
 
 function stateAfter(difference: StateDifference, state: SavedState): SavedState {
