@@ -34,6 +34,8 @@ import { parseSources, type SourceAddresses } from "./source_addresses.ts";
 
 /** Limits on what people, files and clients can ask for. */
 export const LIMITS = {
+  /** Parts in which the ring is drawn. */
+  ringBinsMax: 3600,
   /** Servers of all services. */
   serversMax: 16_384,
   servicesMax: 1024,

@@ -1,0 +1,4 @@
+/** x */
+import type { Status } from "./model/contract.ts";
+const s: Status | undefined = undefined;
+document.title = String(s);
