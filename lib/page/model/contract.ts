@@ -29,8 +29,8 @@ export type Column = readonly (number | null)[];
 export interface ServerSeries {
   readonly service: string;
   readonly server: string;
-  /** `[step, state]`, where a state begins. */
-  readonly states?: readonly (readonly [offset: number, state: ServerState])[];
+  /** `[step, state]`, where a state begins; null: it was not there. */
+  readonly states?: readonly (readonly [step: number, state: ServerState | null])[];
   readonly open?: Column;
   readonly opened?: Column;
   readonly sentBytes?: Column;

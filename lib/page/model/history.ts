@@ -35,7 +35,8 @@ export interface Flow {
 /** A state and the second from which on a server had it. */
 export interface StateSince {
   readonly at: number;
-  readonly state: ServerState;
+  /** Null: it was not there. */
+  readonly state: ServerState | null;
 }
 
 /** One value per second of the last 15 minutes; NaN where nothing is known. */
