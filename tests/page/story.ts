@@ -98,7 +98,7 @@ export class Story {
     this.#target = open;
     this.#random = randomOf(seed);
     this.#tell("daemon", "Started: 1 service");
-    for (let i = 0; i < servers; i++) this.#enter(`10.0.${i >> 8}.${(i & 255) + 1}:80`, 1);
+    for (let i = 0; i < servers; i++) this.#enter(`10.0.${Math.floor(i / 250)}.${i % 250 + 1}:80`, 1);
     this.#route();
     for (const member of this.#members.values()) {
       member.open = Math.round(open * this.#shares.get(member.name)! * (0.94 + 0.12 * this.#random()));
@@ -205,7 +205,9 @@ export class Story {
     const span = Array.from({ length: steps }, (_, i) => from + i * step);
     const fold = <T>(at: number, read: (second: number) => T) => Array.from({ length: step }, (_, i) => read(at + i));
     const sum = (numbers: (number | null | undefined)[]) => numbers.reduce<number>((sum, number) => sum + (number ?? 0), 0);
-    const fates = FATE_NAMES.filter((fate) => span.some((at) => fold(at, (s) => this.#serviceSeconds.get(s)?.fates[fate]).some(Boolean)));
+    const fates = FATE_NAMES.filter((fate) =>
+      span.some((at) => fold(at, (s) => this.#serviceSeconds.get(s)?.fates[fate]).some(Boolean))
+    );
     const members = [...this.#members.values(), ...this.#left];
     return {
       startId: this.startId,
@@ -216,7 +218,9 @@ export class Story {
         service: this.service,
         accepted: span.map((at) => sum(fold(at, (s) => this.#serviceSeconds.get(s)?.accepted))),
         open: span.map((at) => this.#serviceSeconds.get(at + step - 1)?.open ?? 0),
-        fates: Object.fromEntries(fates.map((fate) => [fate, span.map((at) => sum(fold(at, (s) => this.#serviceSeconds.get(s)?.fates[fate])))])),
+        fates: Object.fromEntries(
+          fates.map((fate) => [fate, span.map((at) => sum(fold(at, (s) => this.#serviceSeconds.get(s)?.fates[fate])))]),
+        ),
       }],
       servers: members.map((member) => {
         const last = (read: (second: Second) => number | null) =>
@@ -225,9 +229,14 @@ export class Story {
             return second === undefined ? null : read(second);
           });
         const total = (read: (second: Second) => number) =>
-          span.map((at) => member.seconds.has(at + step - 1) ? sum(fold(at, (s) => member.seconds.get(s)).map((s) => s && read(s))) : null);
+          span.map((at) =>
+            member.seconds.has(at + step - 1) ? sum(fold(at, (s) => member.seconds.get(s)).map((s) => s && read(s))) : null
+          );
         const moves = (read: (second: Second) => Moves) =>
-          Object.fromEntries(STATES.map((state) => [state, total((second) => read(second)[state])])) as Record<MovedState, (number | null)[]>;
+          Object.fromEntries(STATES.map((state) => [state, total((second) => read(second)[state])])) as Record<
+            MovedState,
+            (number | null)[]
+          >;
         const states: [number, ServerState | null][] = [];
         for (const [i, at] of span.entries()) {
           const state = member.seconds.get(at + step - 1)?.state ?? null;
@@ -255,8 +264,12 @@ export class Story {
 
   /** `GET /v1/plan`. Throws a sentence. */
   plan(change: PoolChange): Answers["plan"] {
-    if (change.kind !== "add" && !this.#members.has(change.server)) throw new Error(`Cannot plan: ${change.server} is not in the pool`);
-    if (change.kind === "add" && this.#members.has(change.server)) throw new Error(`Cannot plan: ${change.server} is already in the pool`);
+    if (change.kind !== "add" && !this.#members.has(change.server)) {
+      throw new Error(`Cannot plan: ${change.server} is not in the pool`);
+    }
+    if (change.kind === "add" && this.#members.has(change.server)) {
+      throw new Error(`Cannot plan: ${change.server} is already in the pool`);
+    }
     const { connections: _, ...plan } = planChange({
       table: this.#table,
       change,
@@ -264,7 +277,9 @@ export class Story {
       load: this.#load(),
       connections: [],
     });
-    const open = change.kind === "remove" ? this.#members.get(change.server)!.open : Math.round((plan.movedShare ?? 0) * this.#open());
+    const open = change.kind === "remove"
+      ? this.#members.get(change.server)!.open
+      : Math.round((plan.movedShare ?? 0) * this.#open());
     const connections = [
       { state: "idle", count: Math.round(open * 0.7), outcome: "move" },
       { state: "unanswered", count: Math.round(open * 0.2), outcome: "move" },
@@ -278,7 +293,13 @@ export class Story {
     const parsed = parseClient(client, KEY);
     const members = [...this.#members.values()];
     const stateOf = (slot: number) => members[slot].state;
-    const { order, ...explanation } = explainClient({ table: this.#table, load: this.#load(), key: parsed.key, stateOf, successorsMax });
+    const { order, ...explanation } = explainClient({
+      table: this.#table,
+      load: this.#load(),
+      key: parsed.key,
+      stateOf,
+      successorsMax,
+    });
     return { client: parsed.client, ...explanation, order: [...order] };
   }
 
@@ -288,7 +309,9 @@ export class Story {
   }
 
   /** `GET /v1/connections`: some that fit the filter. */
-  connections({ server, state, client }: { server?: string; state?: string; client?: string }): { total: number; connections: OpenConnection[] } {
+  connections(
+    { server, state, client }: { server?: string; state?: string; client?: string },
+  ): { total: number; connections: OpenConnection[] } {
     const random = randomOf(3);
     const all: OpenConnection[] = [];
     for (const member of this.#members.values()) {
@@ -311,7 +334,10 @@ export class Story {
       }
     }
     const fit = all.filter((one) => (state ?? one.state) === one.state && (client === undefined || one.client.startsWith(client)));
-    return { total: server === undefined && state === undefined && client === undefined ? this.#open() : fit.length, connections: fit.slice(0, 100) };
+    return {
+      total: server === undefined && state === undefined && client === undefined ? this.#open() : fit.length,
+      connections: fit.slice(0, 100),
+    };
   }
 
   #enter(name: string, weight: number): void {
@@ -356,11 +382,12 @@ export class Story {
       tiersInUse: 0,
       turns: newTurns(() => 0.5),
       openOf: (slot) => members[slot].open,
-      availabilityOf: (slot) => members[slot].state === "up"
-        ? AVAILABILITY.full
-        : members[slot].state === "draining"
-        ? AVAILABILITY.draining
-        : AVAILABILITY.fallback,
+      availabilityOf: (slot) =>
+        members[slot].state === "up"
+          ? AVAILABILITY.full
+          : members[slot].state === "draining"
+          ? AVAILABILITY.draining
+          : AVAILABILITY.fallback,
     };
   }
 
@@ -454,7 +481,9 @@ export class Story {
   #drainSome(member: Member): void {
     const part = this.#now - member.since < 2 ? 0.7 : 0.25;
     this.#leave(member, Math.min(member.open, Math.max(1, Math.round(member.open * part))), false);
-    if (member.open === 0) this.#tell("drain", `Server ${member.name} is drained: its last connection has moved`, { server: member.name });
+    if (member.open === 0) {
+      this.#tell("drain", `Server ${member.name} is drained: its last connection has moved`, { server: member.name });
+    }
   }
 
   #keep(member: Member): void {

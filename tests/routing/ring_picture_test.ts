@@ -36,22 +36,25 @@ function ownerAt({ points, owners }: ReturnType<typeof buildRing>, place: number
 }
 
 Deno.test("binCircle() gives each bin to the server that owns most of it", () => {
-  fc.assert(fc.property(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: 40 }), (count, bins) => {
-    const ring = buildRing(SERVERS.concat("10.0.1.1:80", "10.0.1.2:80").slice(0, count).map((name) => ({ name, weight: 1 })));
-    const { owners, servers } = binCircle(ring, bins);
-    assertEquals(servers, ring.servers.map(({ name }) => name));
-    assertEquals(owners.length, bins);
-    const samples = 400;
-    for (let bin = 0; bin < bins; bin++) {
-      const seen = new Map<number, number>();
-      for (let i = 0; i < samples; i++) {
-        const owner = ownerAt(ring, 2 ** 32 * (bin + (i + 0.5) / samples) / bins);
-        seen.set(owner, (seen.get(owner) ?? 0) + 1);
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: 40 }), (count, bins) => {
+      const ring = buildRing(SERVERS.concat("10.0.1.1:80", "10.0.1.2:80").slice(0, count).map((name) => ({ name, weight: 1 })));
+      const { owners, servers } = binCircle(ring, bins);
+      assertEquals(servers, ring.servers.map(({ name }) => name));
+      assertEquals(owners.length, bins);
+      const samples = 400;
+      for (let bin = 0; bin < bins; bin++) {
+        const seen = new Map<number, number>();
+        for (let i = 0; i < samples; i++) {
+          const owner = ownerAt(ring, 2 ** 32 * (bin + (i + 0.5) / samples) / bins);
+          seen.set(owner, (seen.get(owner) ?? 0) + 1);
+        }
+        const most = Math.max(...seen.values());
+        assert((seen.get(owners[bin]) ?? 0) >= 0.8 * most - 8, `bin ${bin} of ${bins}: ${owners[bin]} of ${[...seen]}`);
       }
-      const most = Math.max(...seen.values());
-      assert((seen.get(owners[bin]) ?? 0) >= 0.8 * most - 8, `bin ${bin} of ${bins}: ${owners[bin]} of ${[...seen]}`);
-    }
-  }), { numRuns: 20 });
+    }),
+    { numRuns: 20 },
+  );
 });
 
 Deno.test("binCircle() of an empty ring has no owners", () => {

@@ -4,6 +4,7 @@
  */
 
 import type { Answers } from "../../control/api.ts";
+import type { LiveMessages } from "../../dashboard/live_messages.ts";
 import type { ConnectionState } from "../../routing/redistribution.ts";
 import type { ServerState } from "../../routing/availability.ts";
 
@@ -17,74 +18,21 @@ export type Server = Answers["server"];
 export type Plan = Answers["plan"];
 /** `GET /v1/explain`. */
 export type Explanation = Answers["explanation"];
-export type { ServerState };
+export type { LiveMessages, ServerState };
 
 /** The states in which connections move. */
 export type MovedState = Exclude<ConnectionState, "busy">;
 
+/** `GET /v1/series`. */
+export type Series = Answers["series"];
+/** The columns of a server in it. */
+export type ServerSeries = Series["servers"][number];
+/** Connections that moved in one of its steps. */
+export type SeriesFlow = Series["flows"][number];
 /** A number for each step; null where the server did not exist, or nothing was measured. */
 export type Column = readonly (number | null)[];
-
-/** The columns of a server in `GET /v1/series`. Counts are of a step, the others its last value. */
-export interface ServerSeries {
-  readonly service: string;
-  readonly server: string;
-  /** `[step, state]`, where a state begins; null: it was not there. */
-  readonly states?: readonly (readonly [step: number, state: ServerState | null])[];
-  readonly open?: Column;
-  readonly opened?: Column;
-  readonly sentBytes?: Column;
-  readonly receivedBytes?: Column;
-  readonly failures?: Column;
-  readonly connectP50Ms?: Column;
-  readonly connectP99Ms?: Column;
-  readonly movedIn?: Readonly<Record<MovedState, Column>>;
-  readonly movedAway?: Readonly<Record<MovedState, Column>>;
-}
-
-/** The columns of a service. */
-export interface ServiceSeries {
-  readonly service: string;
-  readonly accepted: Column;
-  readonly open: Column;
-  /** Only the fates that occur. */
-  readonly fates: Readonly<Record<string, Column>>;
-}
-
-/** Connections that moved in one step. */
-export interface SeriesFlow {
-  readonly at: number;
-  readonly service: string;
-  readonly from: string;
-  readonly to: string;
-  readonly state: MovedState;
-  readonly count: number;
-}
-
-/** `GET /v1/series`. Times are seconds since 1970. */
-export interface Series {
-  readonly startId: string;
-  readonly from: number;
-  /** Seconds per step. */
-  readonly step: number;
-  readonly steps: number;
-  readonly services: readonly ServiceSeries[];
-  readonly servers: readonly ServerSeries[];
-  readonly flows: readonly SeriesFlow[];
-}
-
 /** An event of `GET /v1/events`. */
-export interface BalancerEvent {
-  readonly number: number;
-  /** ISO 8601. */
-  readonly at: string;
-  readonly kind: "server" | "command" | "drain" | "limit" | "worker" | "listener" | "daemon";
-  readonly level: "info" | "warning" | "error";
-  readonly service: string | null;
-  readonly server: string | null;
-  readonly who: string | null;
-  readonly text: string;
-}
+export type BalancerEvent = Answers["events"]["events"][number];
 
 /** A connection of `GET /v1/connections`. */
 export interface OpenConnection {

@@ -19,7 +19,11 @@ export function formatShort(count: number): string {
 /** Something per second: `84`, `0.4`, `1.2k`. */
 export function formatRate(rate: number): string {
   if (!Number.isFinite(rate)) return "–";
-  return rate > 0 && rate < 10 ? rate.toFixed(1).replace(/\.0$/, "") : rate < 10_000 ? formatCount(rate) : `${trimmed(rate / 1000)}k`;
+  return rate > 0 && rate < 10
+    ? rate.toFixed(1).replace(/\.0$/, "")
+    : rate < 10_000
+    ? formatCount(rate)
+    : `${trimmed(rate / 1000)}k`;
 }
 
 const BYTE_UNITS = ["B", "kB", "MB", "GB", "TB"];

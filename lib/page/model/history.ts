@@ -117,7 +117,9 @@ export class History {
 
   /** The value of a server in this second; NaN if it is not known. */
   valueAt(server: string, column: ServerColumn, second: number): number {
-    return this.#isKept(second) ? this.#tracks.get(server)?.columns.get(column)?.get(second) ?? this.#emptyAt(server, column, second) : NaN;
+    return this.#isKept(second)
+      ? this.#tracks.get(server)?.columns.get(column)?.get(second) ?? this.#emptyAt(server, column, second)
+      : NaN;
   }
 
   /** The sum of a server's counts over `seconds` seconds that end with this one; unknown ones count nothing. */
@@ -170,7 +172,8 @@ export class History {
 
   /** Every server's columns as plain data, for a file: a list of values per column, from the oldest second on. */
   toData(): Record<string, unknown> {
-    const list = (ring: Ring) => Array.from({ length: this.#newest - this.oldest + 1 }, (_, i) => orNull(ring.get(this.oldest + i)));
+    const list = (ring: Ring) =>
+      Array.from({ length: this.#newest - this.oldest + 1 }, (_, i) => orNull(ring.get(this.oldest + i)));
     const columns = (track: Track) => Object.fromEntries([...track.columns].map(([name, ring]) => [name, list(ring)]));
     return {
       service: this.service,
@@ -214,7 +217,12 @@ export class History {
   /** Makes `second` the newest: the cells of the seconds in between held older ones. */
   #advance(second: number): void {
     if (second <= this.#newest) return;
-    const rings = [this.#accepted, this.#open, ...this.#fates.values(), ...this.#tracks.values().flatMap(({ columns }) => columns.values())];
+    const rings = [
+      this.#accepted,
+      this.#open,
+      ...this.#fates.values(),
+      ...this.#tracks.values().flatMap(({ columns }) => columns.values()),
+    ];
     const first = Math.max(this.#newest + 1, second - SECONDS + 1);
     for (const ring of rings) for (let passed = first; passed <= second; passed++) ring.set(passed, NaN);
     this.#newest = second;
@@ -232,8 +240,9 @@ export class History {
     this.#tracks.delete(name);
   }
 
-  #absorbFates(series: Series, fates: Readonly<Record<string, Column>>): void {
+  #absorbFates(series: Series, fates: Readonly<Record<string, Column | undefined>>): void {
     for (const [fate, column] of Object.entries(fates)) {
+      if (column === undefined) continue;
       let ring = this.#fates.get(fate);
       if (ring === undefined) this.#fates.set(fate, ring = new Ring());
       this.#spread(series, column, ring, true);

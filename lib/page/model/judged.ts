@@ -17,7 +17,10 @@ export interface JudgeRequest {
 export function judgeNow({ status, services }: JudgeRequest): Verdict {
   const servers = services.flatMap(({ service: { service }, servers }) => servers.map((server) => ({ ...server, service })));
   const histories = services.map(({ history }) => history).filter(({ newest }) => newest > 0);
-  return judge({ status: { ...status, services: services.map(({ service }) => service) }, servers, series: seriesOf(histories) }, clock);
+  return judge(
+    { status: { ...status, services: services.map(({ service }) => service) }, servers, series: seriesOf(histories) },
+    clock,
+  );
 }
 
 /** The verdict on a service at a second in the past, from the rows of that second. */

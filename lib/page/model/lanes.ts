@@ -29,6 +29,8 @@ export interface Lane {
   /** The band: places, and its half width there; NaN where there was no server. */
   readonly xs: readonly number[];
   readonly halves: readonly number[];
+  /** Open connections at the end. */
+  readonly open: number;
   /** Times in which the server got no clients, as places. */
   readonly outages: readonly { readonly left: number; readonly right: number; readonly isDown: boolean }[];
 }
@@ -64,6 +66,8 @@ export interface Burst {
   readonly x: number;
   readonly y: number;
   readonly moved: number;
+  /** Of those that moved. */
+  readonly states: Readonly<Record<MovedState, number>>;
   readonly reset: number;
 }
 
@@ -79,12 +83,16 @@ export interface Lanes {
 
 /** A lane is at least as high as its label. */
 const LANE_MIN_PX = 15;
-const GAP_PX = 9;
+const GAP_PX = 6;
+/** The band of all other servers has a scale of its own. */
+const OTHERS_PX = 22;
 /** A band of few connections is still seen. */
 const BAND_MIN_PX = 1.2;
 const RIBBON_MIN_PX = 1;
 /** What moves within this many pixels is one ribbon. */
 const BIN_PX = 7;
+/** A fall is wider than a ribbon. */
+const FALL_BIN_PX = 36;
 const RIBBON_LENGTH_PX = 46;
 /** Drawing more would take longer than a frame. */
 const RIBBONS_MAX = 400;
@@ -134,28 +142,44 @@ function stackLanes({ history, axis, top, height }: LanesRequest, servers: reado
   const values = servers.map((server) => times.map((second) => history.valueAt(server, "open", second)));
   const hasOthers = servers.length < history.servers.length;
   if (hasOthers) {
-    values.push(times.map((second, i) => Math.max(0, history.openAt(second) - values.reduce((sum, column) => sum + (column[i] || 0), 0))));
+    values.push(
+      times.map((second, i) => Math.max(0, history.openAt(second) - values.reduce((sum, column) => sum + (column[i] || 0), 0))),
+    );
   }
   const peaks = values.map((column) => column.reduce((max, value) => value > max ? value : max, 0));
-  const room = height - values.length * (LANE_MIN_PX + GAP_PX);
-  const scale = Math.max(0, room) / Math.max(1, peaks.reduce((sum, peak) => sum + peak, 0));
+  const othersPx = hasOthers ? OTHERS_PX : 0;
+  const scale = scaleFor(hasOthers ? peaks.slice(0, -1) : peaks, height - values.length * GAP_PX - othersPx);
   let y = top;
   const lanes = values.map((column, i): Lane => {
-    const laneHeight = LANE_MIN_PX + GAP_PX + peaks[i] * scale;
+    const ownScale = i < servers.length ? scale : OTHERS_PX / Math.max(1, peaks[i]); // together they would be wider than the page
+    const laneHeight = GAP_PX + Math.max(LANE_MIN_PX, peaks[i] * ownScale);
     const middle = y + laneHeight / 2;
     y += laneHeight;
     const server = servers[i] ?? null;
     return {
       server,
-      label: server ?? `${history.servers.length - servers.length} others`,
+      label: server ?? `${history.servers.length - servers.length} others (own scale)`,
       middle,
       height: laneHeight,
       xs: times.map((second) => xOf(axis, second)),
-      halves: column.map((open) => open === 0 ? 0 : Math.max(BAND_MIN_PX, open * scale) / 2),
+      halves: column.map((open) => open === 0 ? 0 : Math.max(BAND_MIN_PX, open * ownScale) / 2),
+      open: column.at(-1) ?? NaN,
       outages: server === null ? [] : outagesOf(history, server, axis),
     };
   });
   return { lanes, scale };
+}
+
+/** Pixels per connection, so that lanes with these peaks fill the room: found by halving, for small lanes have a least height. */
+function scaleFor(peaks: readonly number[], room: number): number {
+  const heightAt = (scale: number) => peaks.reduce((sum, peak) => sum + Math.max(LANE_MIN_PX, peak * scale), 0);
+  let [low, high] = [0, room / Math.max(1, ...peaks)];
+  for (let i = 0; i < 40; i++) {
+    const middle = (low + high) / 2;
+    if (heightAt(middle) > room) high = middle;
+    else low = middle;
+  }
+  return Math.max(0, low);
 }
 
 /** Seconds at which the bands are sampled: each one, or as many as there are pixels. */
@@ -170,7 +194,7 @@ function outagesOf(history: History, server: string, axis: TimeAxis): Lane["outa
   const states = history.statesOf(server);
   return states.flatMap(({ at, state }, i) => {
     const end = states[i + 1]?.at ?? axis.to;
-    if (state === "up" || end <= axis.from || at >= axis.to) return [];
+    if (state === "up" || state === null || end <= axis.from || at >= axis.to) return [];
     const isDown = state === "down" || state === "resting";
     return [{ left: xOf(axis, Math.max(at, axis.from)), right: xOf(axis, Math.min(end, axis.to)), isDown }];
   });
@@ -248,7 +272,7 @@ function placeFalls(
   axis: TimeAxis,
   scale: number,
 ): Fall[] {
-  const binS = Math.max(1, Math.ceil(BIN_PX / secondWidth(axis)));
+  const binS = Math.max(1, Math.ceil(FALL_BIN_PX / secondWidth(axis)));
   const bins = new Map<string, { at: number; lane: number; count: number }>();
   for (const { at, server, count } of resets) {
     const lane = server === null ? -1 : laneOf(server);
@@ -258,26 +282,38 @@ function placeFalls(
     if (bin === undefined) bins.set(key, { at, lane, count });
     else bin.count += count;
   }
-  return [...bins.values()].map(({ at, lane, count }) => {
+  return [...bins.values()].filter(({ count }) => count >= 0.5).map(({ at, lane, count }) => {
     const x = xOf(axis, at - 1);
-    return { lane, at, count, x, y: lanes[lane].middle + halfAt(lanes[lane], x), width: Math.max(2, count * scale) };
+    return {
+      lane,
+      at,
+      count: Math.round(count),
+      x,
+      y: lanes[lane].middle + halfAt(lanes[lane], x),
+      width: Math.max(2, count * scale),
+    };
   });
 }
 
 /** Labels where many connections of a lane moved or fell within a few pixels. */
 function placeBursts(ribbons: readonly Ribbon[], falls: readonly Fall[], lanes: readonly Lane[]): Burst[] {
+  const none = { unsent: 0, unanswered: 0, idle: 0 };
   const news = [
-    ...ribbons.map(({ from, at, count, start }) => ({ lane: from, at, x: start.x, moved: count, reset: 0 })),
-    ...falls.map(({ lane, at, count, x }) => ({ lane, at, x, moved: 0, reset: count })),
+    ...ribbons.map(({ from, at, count, state, start }) => (
+      { lane: from, at, x: start.x, moved: count, states: { ...none, [state]: count }, reset: 0 }
+    )),
+    ...falls.map(({ lane, at, count, x }) => ({ lane, at, x, moved: 0, states: none, reset: count })),
   ].sort((a, b) => a.x - b.x);
-  const bursts: { lane: number; at: number; x: number; moved: number; reset: number }[] = [];
+  const bursts: { lane: number; at: number; x: number; moved: number; states: Record<MovedState, number>; reset: number }[] = [];
   for (const one of news) {
     const same = bursts.find(({ lane, x }) => lane === one.lane && one.x - x < BURST_PX);
-    if (same === undefined) bursts.push({ ...one });
-    else {
-      same.moved += one.moved;
-      same.reset += one.reset;
+    if (same === undefined) {
+      bursts.push({ ...one, states: { ...one.states } });
+      continue;
     }
+    same.moved += one.moved;
+    same.reset += one.reset;
+    for (const state of MOVED_STATES) same.states[state] += one.states[state];
   }
   return bursts.filter(({ moved, reset }) => moved + reset >= BURST_MIN || reset >= 1)
     .map((burst) => ({ ...burst, y: lanes[burst.lane].middle }));

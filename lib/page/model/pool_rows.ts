@@ -1,7 +1,7 @@
 /** The rows of the pool: what is shown of each server now or at a moment in the past, and in which order. Pure. */
 
 import { loadBoundOf } from "../../routing/load_bound.ts";
-import type { Server, Service, ServerState } from "./contract.ts";
+import type { Server, ServerState, Service } from "./contract.ts";
 import { formatClock, formatSpan } from "./format.ts";
 import { type History, MOVED_STATES } from "./history.ts";
 import { type Reset, resetsOf } from "./resets.ts";
@@ -25,8 +25,10 @@ export interface PoolRow {
   readonly state: ServerState;
   /** Second from which on it has the state; NaN if it is not known. */
   readonly since: number;
-  /** "up for 3 h", "down since 14:02:10 (3 min): refused". */
+  /** "up for 3 h", "down since 14:02:10". */
   readonly standing: string;
+  /** Why it has the state; null where nothing is to be said. */
+  readonly reason: string | null;
   readonly tier: number;
   readonly weight: number;
   /** Of the clients of its tier; NaN for a server that has left the pool. */
@@ -66,8 +68,7 @@ export const SORTS = {
   load: (one: PoolRow, other: PoolRow) => loadOf(other) - loadOf(one),
   open: (one: PoolRow, other: PoolRow) => other.open - one.open,
   new: (one: PoolRow, other: PoolRow) => other.newPerS - one.newPerS,
-  bytes: (one: PoolRow, other: PoolRow) =>
-    other.toServerPerS + other.fromServerPerS - one.toServerPerS - one.fromServerPerS,
+  bytes: (one: PoolRow, other: PoolRow) => other.toServerPerS + other.fromServerPerS - one.toServerPerS - one.fromServerPerS,
   connect: (one: PoolRow, other: PoolRow) => zeroed(other.connectP99Ms) - zeroed(one.connectP99Ms),
   moved: (one: PoolRow, other: PoolRow) => other.movedIn + other.movedAway - one.movedIn - one.movedAway,
   bad: (one: PoolRow, other: PoolRow) => badOf(other) - badOf(one),
@@ -88,7 +89,9 @@ export function poolRows(facts: PoolFacts, sort: Sort): PoolRow[] {
     return server !== undefined && states.get(name)!.state === "up" ? sum + server.weight : sum;
   }, 0);
   const resets = Map.groupBy(resetsOf(facts.history, facts.at - RECENT_S + 1, facts.at), ({ server }) => server);
-  const rows = names.map((name) => rowOf(facts, name, known.get(name), states.get(name)!, resets.get(name) ?? [], open, weightHere));
+  const rows = names.map((name) =>
+    rowOf(facts, name, known.get(name), states.get(name)!, resets.get(name) ?? [], open, weightHere)
+  );
   return rows.sort((one, other) => SORTS[sort](one, other) || byName(one.server, other.server));
 }
 
@@ -126,7 +129,9 @@ function rowOf(
   const known = history.valueAt(name, "open", at);
   const open = Number.isNaN(known) && isNow && server !== undefined ? server.open : known;
   const weight = server?.weight ?? 1;
-  const bound = standing.state === "up" ? loadBoundOf(loadFactorOf(service), weight, Math.max(weight, weightHere), openOfAll) : Infinity;
+  const bound = standing.state === "up"
+    ? loadBoundOf(loadFactorOf(service), weight, Math.max(weight, weightHere), openOfAll)
+    : Infinity;
   const rate = (column: "opened" | "sentBytes" | "receivedBytes") => history.sumOf(name, column, at, RATE_S) / RATE_S;
   const moved = (way: "in" | "away") =>
     MOVED_STATES.reduce((sum, state) => sum + history.sumOf(name, `${way}:${state}`, at, RECENT_S), 0);
@@ -135,6 +140,7 @@ function rowOf(
     state: standing.state,
     since: standing.since,
     standing: describe(standing, at),
+    reason: standing.reason === "" ? null : standing.reason,
     tier: server?.tier ?? 0,
     weight,
     share: server?.share ?? NaN,
@@ -157,14 +163,13 @@ function rowOf(
   };
 }
 
-/** The state in words, with its time and reason. */
-function describe({ state, since, reason }: Standing, at: number): string {
+/** The state in words, with its time. */
+function describe({ state, since }: Standing, at: number): string {
   const { word } = STATES[state];
   if (Number.isNaN(since)) return word;
   const span = formatSpan(at - since);
   if (state === "up") return `up for ${span}`;
-  const time = at - since < 86_400 ? `since ${formatClock(since)} (${span})` : `for ${span}`;
-  return `${word} ${time}${reason === null || reason === "" ? "" : `: ${reason}`}`;
+  return `${word} ${at - since < 86_400 ? `since ${formatClock(since)}` : `for ${span}`}`;
 }
 
 /** The place of a row in the order of trouble. Coarse, so that rows do not dance. */

@@ -15,7 +15,7 @@ export interface Reset {
 }
 
 /** Connections of a lost server are reset before its checks find it down, and afterwards. */
-const BEFORE_S = 20;
+const BEFORE_S = 60;
 
 /** The resets from one second to another, both included, in the order of time. */
 export function resetsOf(history: History, from: number, to: number): Reset[] {
@@ -38,11 +38,13 @@ function divide(history: History, at: number, count: number): Reset[] {
     .filter(({ count }) => count > 0);
 }
 
+/** Whether a server was in trouble, and had connections to lose. */
 function isTroubled(history: History, server: string, at: number): boolean {
   const states = history.statesOf(server);
   const now = states.findLast((state) => state.at <= at);
-  return (now !== undefined && now.state !== "up") ||
+  const isOut = (now !== undefined && now.state !== "up") ||
     states.some((state) => state.at > at && state.at <= at + BEFORE_S && state.state !== "up");
+  return isOut && history.maxOf(server, "open", at, BEFORE_S) > 0;
 }
 
 /** Connections of a server that ended in this second: what is missing in its balance. */

@@ -27,6 +27,8 @@ export interface OwnedArc extends Arc {
 /** A server's slice. */
 export interface Slice extends Arc {
   readonly server: string;
+  /** What tells it from the others, to be written on it. */
+  readonly name: string;
   readonly state: ServerState;
   readonly share: number;
   /** Its load: of its bound, or of twice its fair part where there is none; from 0 to 1.25. */
@@ -55,6 +57,8 @@ export interface Needle {
 
 /** Gaps between slices, in turns; fewer servers have room for more. */
 const GAP_MAX = 0.004;
+/** More slices than this are drawn in one colour and without gaps: they would be a grey of all colours. */
+export const SLICES_APART_MAX = 60;
 /** Probes of a key: see PROBES in ring.ts, which a page cannot load. */
 export const PROBES = 16;
 const HASH_RANGE = 2 ** 32;
@@ -94,16 +98,38 @@ export function slicesOf(rows: readonly PoolRow[]): Slice[] {
   const shown = rows.filter(({ share, state }) => share > 0 && state !== "removing").toSorted((a, b) => byName(a.server, b.server));
   const total = shown.reduce((sum, { share }) => sum + share, 0);
   if (total === 0) return [];
-  const gap = shown.length === 1 ? 0 : Math.min(GAP_MAX, 0.2 / shown.length);
+  const gap = shown.length === 1 || shown.length > SLICES_APART_MAX ? 0 : Math.min(GAP_MAX, 0.2 / shown.length);
   let from = 0;
+  const nameOf = shortNames(shown.map(({ server }) => server));
   return shown.map(({ server, state, share, open, bound, fair }) => {
     const to = from + share / total;
     const full = Number.isFinite(bound) ? bound : 2 * Math.max(1, fair);
     const load = Number.isNaN(open) ? 0 : Math.min(LOAD_MAX, open / full);
-    const slice = { server, state, share, load, bound: Number.isFinite(bound) ? 1 : NaN, from: from + gap / 2, to: to - gap / 2 };
+    const slice = {
+      server,
+      name: nameOf(server),
+      state,
+      share,
+      load,
+      bound: Number.isFinite(bound) ? 1 : NaN,
+      from: from + gap / 2,
+      to: to - gap / 2,
+    };
     from = to;
     return slice;
   });
+}
+
+/** Names without what all of them begin and end with: `.2` of `10.0.0.2:80`. */
+function shortNames(servers: readonly string[]): (server: string) => string {
+  const port = servers[0].match(/:[0-9]+$/)?.[0] ?? "";
+  const ending = servers.every((server) => server.endsWith(port)) ? port.length : 0;
+  const hosts = servers.map((server) => server.slice(0, server.length - ending));
+  let length = hosts.length === 1 ? 0 : hosts[0].lastIndexOf(".");
+  while (length > 0 && !hosts.every((host) => host.startsWith(hosts[0].slice(0, length + 1)))) {
+    length = hosts[0].lastIndexOf(".", length - 1);
+  }
+  return (server) => server.slice(Math.max(0, length), server.length - ending);
 }
 
 /** The arrows between slices: each takes its part of the giver's slice, and a place in the middle of the taker's. */

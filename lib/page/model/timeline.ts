@@ -43,8 +43,8 @@ function rank(event: BalancerEvent): number {
   return TONES.indexOf(toneOfEvent(event));
 }
 
-/** Signs differ where colours do. */
-function signOf(event: BalancerEvent): string {
+/** The sign of an event. Signs differ where colours do. */
+export function signOf(event: BalancerEvent): string {
   const tone = toneOfEvent(event);
   if (event.kind !== "server") return (EVENT_KINDS[event.kind] ?? EVENT_KINDS.daemon).sign;
   return tone === "bad" ? "✖" : tone === "warn" ? "◐" : EVENT_KINDS.server.sign;

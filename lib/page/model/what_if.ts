@@ -30,7 +30,9 @@ export interface Place {
 
 /** Why this cannot be asked yet, as a sentence; undefined if it can. */
 export function faultOf({ change, server, weight }: Question): string | undefined {
-  if (server.trim() === "") return CHANGES[change].isNew ? "Type the address of the server, such as 10.0.0.9:80" : "Choose a server";
+  if (server.trim() === "") {
+    return CHANGES[change].isNew ? "Type the address of the server, such as 10.0.0.9:80" : "Choose a server";
+  }
   if (splitServer(server) === undefined) return `${server} is not an address with a port, such as 10.0.0.9:80`;
   if (CHANGES[change].hasWeight && !/^[1-9][0-9]{0,3}$/.test(weight)) return "A weight is a whole number from 1";
   return undefined;
@@ -68,7 +70,10 @@ export interface Figure {
 export function figuresOf(plan: Plan): Figure[] {
   const { movedShare, share, peakToMean, servers } = plan;
   return [
-    { label: "clients that get another server", value: movedShare === null ? "not foreseeable with this policy" : formatPercent(movedShare) },
+    {
+      label: "clients that get another server",
+      value: movedShare === null ? "not foreseeable with this policy" : formatPercent(movedShare),
+    },
     ...(share === null ? [] : [{ label: "its share", value: arrow(formatPercent(share.before), formatPercent(share.after)) }]),
     { label: "greatest load, as a multiple of the mean", value: arrow(ratio(peakToMean.before), ratio(peakToMean.after)) },
     { label: "servers", value: arrow(String(servers.before), String(servers.after)) },

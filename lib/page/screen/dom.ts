@@ -12,7 +12,11 @@ interface Parts {
 }
 
 /** An element with these parts and children. Attributes of false or undefined are left out. */
-export function make<Tag extends keyof HTMLElementTagNameMap>(tag: Tag, parts: Parts = {}, ...children: Child[]): HTMLElementTagNameMap[Tag] {
+export function make<Tag extends keyof HTMLElementTagNameMap>(
+  tag: Tag,
+  parts: Parts = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[Tag] {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(parts)) {
     if (value === undefined || value === false) continue;

@@ -1,6 +1,7 @@
 /** Draws the flow lanes on a canvas. */
 
 import { formatCount, formatShort } from "../model/format.ts";
+import { MOVED_STATES } from "../model/history.ts";
 import type { Burst, Fall, Lane, Lanes, Ribbon } from "../model/lanes.ts";
 import type { TimeAxis } from "../model/time_axis.ts";
 import type { ServerState } from "../model/contract.ts";
@@ -15,10 +16,14 @@ export interface LaneFacts {
 }
 
 const BAND_ALPHA = 0.8;
-const RIBBON_ALPHA = 0.78;
+const RIBBON_ALPHA = 0.9;
 const FALL_PX = 22;
+/** So many moved connections deserve a line by state. */
+const DETAIL_MIN = 20;
 /** Ends of bands are cut where nothing was known. */
 const LABEL_PX = 12;
+/** A narrow screen has no room beside the lanes. */
+const NARROW_LEFT_PX = 90;
 
 /** Draws everything between the axis' edges, names at the left and open connections at the right of them. */
 export function drawLanes(
@@ -34,13 +39,20 @@ export function drawLanes(
     drawOutages(pen, paint, lane, hatched);
     drawBand(pen, lane, facts[i].colour);
   }
-  for (const ribbon of ribbons.toSorted((a, b) => b.count - a.count)) drawRibbon(pen, ribbon, paint.moves[ribbon.state]);
+  for (const ribbon of ribbons.toSorted((a, b) => b.count - a.count)) {
+    drawRibbon(pen, ribbon, paint.moves[ribbon.state], facts[ribbon.to].colour);
+  }
   for (const fall of falls) drawFall(pen, paint, fall);
   for (const burst of bursts) drawBurst(pen, paint, burst, axis);
   for (const [i, lane] of lanes.entries()) drawLabel(pen, paint, lane, facts[i], axis);
 }
 
-function drawOutages(pen: CanvasRenderingContext2D, paint: Paint, { middle, height, outages }: Lane, hatched: CanvasPattern | string): void {
+function drawOutages(
+  pen: CanvasRenderingContext2D,
+  paint: Paint,
+  { middle, height, outages }: Lane,
+  hatched: CanvasPattern | string,
+): void {
   for (const { left, right, isDown } of outages) {
     pen.fillStyle = hatched;
     pen.fillRect(left, middle - height / 2 + 3, right - left, height - 6);
@@ -61,7 +73,14 @@ function drawBand(pen: CanvasRenderingContext2D, { xs, halves, middle }: Lane, c
   pen.globalAlpha = 1;
 }
 
-function fillBand(pen: CanvasRenderingContext2D, xs: readonly number[], halves: readonly number[], middle: number, from: number, to: number): void {
+function fillBand(
+  pen: CanvasRenderingContext2D,
+  xs: readonly number[],
+  halves: readonly number[],
+  middle: number,
+  from: number,
+  to: number,
+): void {
   pen.beginPath();
   pen.moveTo(xs[from], middle - halves[from]);
   for (let i = from + 1; i < to; i++) pen.lineTo(xs[i], middle - halves[i]);
@@ -70,11 +89,16 @@ function fillBand(pen: CanvasRenderingContext2D, xs: readonly number[], halves: 
   pen.fill();
 }
 
-function drawRibbon(pen: CanvasRenderingContext2D, { start, end, width }: Ribbon, colour: string): void {
+/** In the colour of its state, until it joins the lane that took it. */
+function drawRibbon(pen: CanvasRenderingContext2D, { start, end, width }: Ribbon, colour: string, taker: string): void {
   const half = width / 2;
   const bend = (end.x - start.x) / 2;
   pen.globalAlpha = RIBBON_ALPHA;
-  pen.fillStyle = colour;
+  const fading = pen.createLinearGradient(start.x, 0, end.x, 0);
+  fading.addColorStop(0, colour);
+  fading.addColorStop(0.6, colour);
+  fading.addColorStop(1, taker);
+  pen.fillStyle = fading;
   pen.beginPath();
   pen.moveTo(start.x, start.y - half);
   pen.bezierCurveTo(start.x + bend, start.y - half, end.x - bend, end.y - half, end.x, end.y - half);
@@ -105,16 +129,29 @@ function drawFall(pen: CanvasRenderingContext2D, paint: Paint, { x, y, width }: 
   pen.stroke();
 }
 
-function drawBurst(pen: CanvasRenderingContext2D, paint: Paint, { x, y, moved, reset }: Burst, axis: TimeAxis): void {
+function drawBurst(
+  pen: CanvasRenderingContext2D,
+  paint: Paint,
+  { x, y: middle, moved, states, reset }: Burst,
+  axis: TimeAxis,
+): void {
+  const isNarrow = axis.left < NARROW_LEFT_PX;
+  const detail = moved < DETAIL_MIN || isNarrow
+    ? ""
+    : MOVED_STATES.toReversed().flatMap((state) => states[state] > 0 ? [`${formatCount(states[state])} ${state}`] : []).join(" · ");
+  const y = isNarrow ? middle + 8 : detail === "" ? middle : middle - 6.5;
   setFont(pen, paint, 11.5, 600);
   pen.textBaseline = "middle";
   const movedText = moved > 0 ? `${formatCount(moved)} moved` : "";
   const resetText = reset > 0 ? `${movedText === "" ? "" : "  "}✖ ${formatCount(reset)} reset` : "";
-  const width = pen.measureText(movedText + resetText).width;
+  const width = Math.max(pen.measureText(movedText + resetText).width, detail.length * 5.6);
   const fits = x + 54 + width < axis.right;
   const left = fits ? x + 54 : Math.max(axis.left, x - width - 8);
   write(pen, paint, movedText, left, y, paint.ink);
   write(pen, paint, resetText, left + pen.measureText(movedText).width, y, paint.tones.bad);
+  if (detail === "") return;
+  setFont(pen, paint, 10.5);
+  write(pen, paint, detail, left, middle + 7, paint.dim);
 }
 
 /** Text that stays readable on whatever is below. */
@@ -130,7 +167,7 @@ function write(pen: CanvasRenderingContext2D, paint: Paint, text: string, x: num
 
 function drawLabel(pen: CanvasRenderingContext2D, paint: Paint, lane: Lane, { state, open }: LaneFacts, axis: TimeAxis): void {
   pen.textBaseline = "middle";
-  const isInside = axis.left < 90; // a narrow screen has no room beside the lanes
+  const isInside = axis.left < NARROW_LEFT_PX;
   const y = isInside ? lane.middle - lane.height / 2 + 8 : lane.middle;
   setFont(pen, paint, LABEL_PX, 500);
   let x = isInside ? axis.left + 4 : 10;

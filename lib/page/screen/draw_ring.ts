@@ -1,6 +1,7 @@
 /** Draws the ring on a canvas. Turns begin at the top and go clockwise. */
 
 import { formatCount } from "../model/format.ts";
+import { SLICES_APART_MAX } from "../model/ring_places.ts";
 import type { Arc, Needle, OwnedArc, Slice, Takeover } from "../model/ring_places.ts";
 import type { Colours } from "../model/words.ts";
 import { hatch, type Paint, setFont } from "./paint.ts";
@@ -29,15 +30,28 @@ const LOAD_MAX = 1.25;
 const NAMED_TURN = 0.05;
 
 /** Draws it in the middle of a place of this size. */
-export function drawRing(pen: CanvasRenderingContext2D, paint: Paint, colours: Colours, drawing: RingDrawing, width: number, height: number): void {
+export function drawRing(
+  pen: CanvasRenderingContext2D,
+  paint: Paint,
+  colours: Colours,
+  drawing: RingDrawing,
+  width: number,
+  height: number,
+): void {
   const outer = Math.min(width, height) / 2 - 8;
   const circle = { outer: outer, inner: outer - 9 };
   const slice = { outer: outer - 14, inner: outer * 0.62 };
   pen.save();
   pen.translate(width / 2, height / 2);
-  const colourOf = (server: string | null) => server === null ? paint.line : paint.servers[colours.of(server)];
+  const isMany = drawing.slices.length > SLICES_APART_MAX;
+  const colourOf = (server: string | null) => {
+    if (server === null) return paint.line;
+    return isMany ? server === drawing.lit ? paint.ink : paint.servers[0] : paint.servers[colours.of(server)];
+  };
+  const ownerOf = (server: string | null) => isMany && server !== drawing.lit ? paint.line : colourOf(server);
   const hatched = hatch(pen, paint.panel);
-  drawCircle(pen, drawing, circle, colourOf);
+  drawCircle(pen, drawing, circle, ownerOf);
+  if (isMany) drawBound(pen, paint, drawing, slice);
   for (const one of drawing.slices) drawSlice(pen, paint, one, slice, colourOf(one.server), hatched, drawing.lit);
   drawTakeovers(pen, paint, drawing.takeovers, slice.inner, colourOf);
   drawPlan(pen, paint, drawing, circle, slice);
@@ -66,7 +80,12 @@ function sector(pen: CanvasRenderingContext2D, { from, to }: Arc, { outer, inner
   pen.closePath();
 }
 
-function drawCircle(pen: CanvasRenderingContext2D, { arcs }: RingDrawing, band: Band, colourOf: (server: string | null) => string): void {
+function drawCircle(
+  pen: CanvasRenderingContext2D,
+  { arcs }: RingDrawing,
+  band: Band,
+  colourOf: (server: string | null) => string,
+): void {
   pen.globalAlpha = 0.9;
   for (const arc of arcs) {
     pen.fillStyle = colourOf(arc.server);
@@ -108,7 +127,7 @@ function drawSlice(
     pen.lineWidth = 1.5;
     sector(pen, slice, band);
     pen.stroke();
-  } else if (!Number.isNaN(slice.bound) && slice.to - slice.from > 0.002) {
+  } else if (!Number.isNaN(slice.bound) && slice.to - slice.from > 0.01) {
     pen.strokeStyle = paint.ink;
     pen.lineWidth = 1.5;
     pen.beginPath();
@@ -118,12 +137,21 @@ function drawSlice(
   if (slice.to - slice.from > NAMED_TURN) drawName(pen, paint, slice, (band.outer + band.inner) / 2);
 }
 
-function drawName(pen: CanvasRenderingContext2D, paint: Paint, { server, from, to }: Slice, radius: number): void {
+/** One line for the bounds of all: each slice is filled up to its own. */
+function drawBound(pen: CanvasRenderingContext2D, paint: Paint, { slices }: RingDrawing, band: Band): void {
+  if (slices.every(({ bound }) => Number.isNaN(bound))) return;
+  pen.strokeStyle = paint.dim;
+  pen.lineWidth = 1;
+  pen.beginPath();
+  pen.arc(0, 0, band.inner + (band.outer - band.inner) / LOAD_MAX, 0, FULL);
+  pen.stroke();
+}
+
+function drawName(pen: CanvasRenderingContext2D, paint: Paint, { name, from, to }: Slice, radius: number): void {
   setFont(pen, paint, 10.5, 600);
   pen.textAlign = "center";
   pen.textBaseline = "middle";
   const [x, y] = place((from + to) / 2, radius);
-  const name = server.length > 12 ? `…${server.slice(-9)}` : server;
   pen.lineJoin = "round";
   pen.strokeStyle = paint.panel;
   pen.lineWidth = 3.5;
@@ -164,14 +192,20 @@ function drawTakeovers(
   }
 }
 
-function drawPlan(pen: CanvasRenderingContext2D, paint: Paint, { changed, gives, takes, slices }: RingDrawing, circle: Band, band: Band): void {
+function drawPlan(
+  pen: CanvasRenderingContext2D,
+  paint: Paint,
+  { changed, gives, takes, slices }: RingDrawing,
+  circle: Band,
+  band: Band,
+): void {
   pen.strokeStyle = paint.ink;
-  pen.lineWidth = 1;
-  for (const arc of changed) {
-    sector(pen, arc, { outer: circle.outer + 3, inner: circle.inner - 1.5 });
+  pen.lineWidth = 2;
+  for (const { from, to } of changed) {
+    pen.beginPath();
+    pen.arc(0, 0, circle.outer + 3, angle(from), angle(to));
     pen.stroke();
   }
-  pen.lineWidth = 2;
   pen.setLineDash([4, 3]);
   for (const arc of gives) {
     sector(pen, arc, { outer: band.outer - 1, inner: band.inner + 1 });
@@ -192,10 +226,12 @@ function drawCaption(pen: CanvasRenderingContext2D, paint: Paint, { open, captio
   pen.textAlign = "center";
   pen.textBaseline = "middle";
   const halo = takeovers.length > 0;
-  for (const [text, size, weight, y, colour] of [
-    [formatCount(open), 22, 650, -6, paint.ink],
-    [caption, 11, 400, 13, paint.dim],
-  ] as const) {
+  for (
+    const [text, size, weight, y, colour] of [
+      [formatCount(open), 22, 650, -6, paint.ink],
+      [caption, 11, 400, 13, paint.dim],
+    ] as const
+  ) {
     setFont(pen, paint, size, weight);
     if (halo) {
       pen.lineJoin = "round";
@@ -208,7 +244,7 @@ function drawCaption(pen: CanvasRenderingContext2D, paint: Paint, { open, captio
   }
 }
 
-/** Small ticks where the probes fall, a long hand to the point that wins, and a line to the slice of its server. */
+/** Small rings where the probes fall, a long hand to the point that wins, and a line to the slice of its server. */
 function drawNeedle(
   pen: CanvasRenderingContext2D,
   paint: Paint,
@@ -219,11 +255,12 @@ function drawNeedle(
   colourOf: (server: string | null) => string,
 ): void {
   pen.strokeStyle = paint.ink;
+  pen.fillStyle = paint.panel;
   pen.lineWidth = 1.5;
   for (const probe of probes) {
     pen.beginPath();
-    pen.moveTo(...place(probe, circle.inner));
-    pen.lineTo(...place(probe, circle.outer + 5));
+    pen.arc(...place(probe, (circle.inner + circle.outer) / 2), 3, 0, FULL);
+    pen.fill();
     pen.stroke();
   }
   const slice = slices.find((slice) => slice.server === server);

@@ -2,7 +2,7 @@
 
 import type { FateBar } from "../model/fate_bars.ts";
 import { formatClock, formatMinute, formatShort } from "../model/format.ts";
-import { type TimeAxis, ticksOf, xOf } from "../model/time_axis.ts";
+import { ticksOf, type TimeAxis, xOf } from "../model/time_axis.ts";
 import type { Mark } from "../model/timeline.ts";
 import { EVENT_ROWS } from "../model/words.ts";
 import { type Paint, setFont } from "./paint.ts";
@@ -18,7 +18,13 @@ const BAR_GAP_PX = 3;
 const BAD_MIN_PX = 3;
 
 /** Draws a stacked bar for each minute. */
-export function drawFates(pen: CanvasRenderingContext2D, paint: Paint, bars: readonly FateBar[], axis: TimeAxis, { top, height }: Strip): void {
+export function drawFates(
+  pen: CanvasRenderingContext2D,
+  paint: Paint,
+  bars: readonly FateBar[],
+  axis: TimeAxis,
+  { top, height }: Strip,
+): void {
   drawTitle(pen, paint, "ended", "per minute", axis, top);
   const peak = Math.max(1, ...bars.map(({ total }) => total));
   const room = height - 14;
@@ -51,7 +57,13 @@ export function drawFates(pen: CanvasRenderingContext2D, paint: Paint, bars: rea
 }
 
 /** Draws a sign for each mark, on a line for each kind of event. */
-export function drawMarks(pen: CanvasRenderingContext2D, paint: Paint, marks: readonly Mark[], axis: TimeAxis, { top, height }: Strip): void {
+export function drawMarks(
+  pen: CanvasRenderingContext2D,
+  paint: Paint,
+  marks: readonly Mark[],
+  axis: TimeAxis,
+  { top, height }: Strip,
+): void {
   const rowHeight = height / EVENT_ROWS.length;
   pen.textBaseline = "middle";
   for (const [row, word] of EVENT_ROWS.entries()) {
@@ -108,7 +120,14 @@ export function drawTimes(pen: CanvasRenderingContext2D, paint: Paint, axis: Tim
 }
 
 /** Draws the chosen moment, and the one under the pointer, through all strips. */
-export function drawMoment(pen: CanvasRenderingContext2D, paint: Paint, axis: TimeAxis, second: number, bottom: number, isChosen: boolean): void {
+export function drawMoment(
+  pen: CanvasRenderingContext2D,
+  paint: Paint,
+  axis: TimeAxis,
+  second: number,
+  bottom: number,
+  isChosen: boolean,
+): void {
   const x = Math.round(xOf(axis, second)) + 0.5;
   pen.strokeStyle = isChosen ? paint.ink : paint.dim;
   pen.lineWidth = isChosen ? 1.5 : 1;
