@@ -23,8 +23,21 @@ import { whatIfPanel } from "./screen/what_if_panel.ts";
 const RING_PAUSE_MS = 1000;
 
 const desk = new Desk();
-let isAsked = false;
 let view: View | undefined;
+/** What the next frame draws: everything, or only what shows the server that is pointed at. */
+let asked: "all" | "lit" | undefined;
+
+function draws(what: "all" | "lit"): void {
+  if (asked === undefined) {
+    requestAnimationFrame(() => {
+      const wanted = asked;
+      asked = undefined;
+      if (wanted === "all") draw();
+      else if (view !== undefined) drawLit(view);
+    });
+  }
+  if (asked !== "all") asked = what;
+}
 
 const host: Host = {
   desk,
@@ -34,14 +47,12 @@ const host: Host = {
     if (isOther) [desk.ring, desk.explanation, desk.foresight] = [null, null, null];
     host.redraw();
   },
-  redraw() {
-    if (isAsked) return;
-    isAsked = true;
-    requestAnimationFrame(() => {
-      isAsked = false;
-      draw();
-    });
+  light(lit) {
+    if (lit === desk.choices.lit) return;
+    desk.choices = { ...desk.choices, lit };
+    draws("lit");
   },
+  redraw: () => draws("all"),
   ask,
 };
 
@@ -94,6 +105,11 @@ function draw(): void {
   }balancer`;
   for (const panel of panels) panel.draw(view, paint());
   void readRing(view);
+}
+
+function drawLit(known: View): void {
+  view = { ...known, choices: { ...known.choices, lit: desk.choices.lit } };
+  for (const panel of panels) if (panel.isLit) panel.draw(view, paint());
 }
 
 let ringKey = "";

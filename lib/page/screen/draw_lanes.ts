@@ -147,6 +147,12 @@ function drawBurst(
   const width = Math.max(pen.measureText(movedText + resetText).width, detail.length * 5.6);
   const fits = x + 54 + width < axis.right;
   const left = fits ? x + 54 : Math.max(axis.left, x - width - 8);
+  pen.fillStyle = paint.panel;
+  pen.globalAlpha = 0.82;
+  pen.beginPath();
+  pen.roundRect(left - 6, middle - 15, width + 12, 30, 6);
+  pen.fill();
+  pen.globalAlpha = 1;
   write(pen, paint, movedText, left, y, paint.ink);
   write(pen, paint, resetText, left + pen.measureText(movedText).width, y, paint.tones.bad);
   if (detail === "") return;

@@ -8,6 +8,8 @@ export interface Panel {
   readonly element: HTMLElement;
   /** Shows the view. Called at most once a frame. */
   draw(view: View, paint: Paint): void;
+  /** Whether it shows which server is pointed at: then it is drawn as well when only that has changed. */
+  readonly isLit?: true;
 }
 
 /** What parts of the page may ask for. */
@@ -15,6 +17,8 @@ export interface Host {
   readonly desk: Desk;
   /** Changes what the person has chosen, and draws. */
   choose(choices: Partial<Choices>): void;
+  /** Points at a server, or at none. */
+  light(server: string | null): void;
   /** Draws soon. */
   redraw(): void;
   /** Asks the API. Rejects with a sentence. */

@@ -8,6 +8,7 @@ import { formatBytes, formatCount, formatMs, formatPercent, formatRate, formatSh
 import type { PoolRow, Sort } from "../model/pool_rows.ts";
 import { STATES } from "../model/words.ts";
 import { make, panel, setAttribute, setText } from "./dom.ts";
+import type { Paint } from "./paint.ts";
 import type { Host, Panel } from "./panel.ts";
 import { Spark } from "./spark.ts";
 
@@ -40,8 +41,6 @@ const COLUMNS: readonly { readonly name: string; readonly text: string; readonly
 ];
 
 const SPARE_ROWS = 4;
-/** As many rows as fit without scrolling. */
-const ROWS_SHOWN = 7;
 
 /** Makes the table. */
 export function poolPanel(host: Host): Panel {
@@ -53,55 +52,36 @@ export function poolPanel(host: Host): Panel {
   });
   const count = make("span", { class: "count" });
   const heads = COLUMNS.map((column) => ({ column, head: makeHead(column, host) }));
-  const above = make("tr", { class: "spacer", "aria-hidden": "true" }, make("td", { colspan: COLUMNS.length }));
-  const below = make("tr", { class: "spacer", "aria-hidden": "true" }, make("td", { colspan: COLUMNS.length }));
-  const body = make("tbody", {}, above, below);
+  const list = new RowList(host);
   const table = make(
     "table",
     { class: "pool", "aria-describedby": "pool-title" },
     make("thead", {}, make("tr", {}, ...heads.map(({ head }) => head))),
-    body,
+    list.body,
   );
   const scroller = make("div", { class: "scroller", tabindex: 0, role: "region", "aria-label": "Table of servers" }, table);
-  scroller.addEventListener("scroll", () => host.redraw(), { passive: true });
+  let last: { view: View; paint: Paint } | undefined;
+  let isScrolled = false;
+  scroller.addEventListener("scroll", () => {
+    if (isScrolled) return;
+    isScrolled = true;
+    requestAnimationFrame(() => {
+      isScrolled = false;
+      if (last !== undefined) draw(last.view, last.paint);
+    });
+  }, { passive: true });
   const { section, aside } = panel("pool", "Pool", "worst first", scroller);
   aside.append(count, filter);
-  const rows = new Map<string, RowElement>();
-  let filled: readonly PoolRow[] = [];
-  return {
-    element: section,
-    draw: ({ rows: all, choices, colours, isNow }: View, paint) => {
-      filled = choices.filter === "" ? all : all.filter(({ server }) => server.includes(choices.filter));
-      setText(
-        count,
-        filled.length === all.length ? plural(all.length, "server") : `${filled.length} of ${plural(all.length, "server")}`,
-      );
-      for (const { column, head } of heads) setAttribute(head, "aria-sort", column.sort === choices.sort ? "descending" : null);
-      setAttribute(scroller, "data-many", filled.length > ROWS_SHOWN ? "" : null);
-      const rowPx = Number.parseFloat(getComputedStyle(scroller).getPropertyValue("--row"));
-      const first = Math.max(0, Math.floor(scroller.scrollTop / rowPx) - SPARE_ROWS);
-      const end = Math.min(filled.length, first + Math.ceil(scroller.clientHeight / rowPx) + 2 * SPARE_ROWS);
-      const scale = scaleOf(filled);
-      const inSight = filled.slice(first, end);
-      const names = new Set(inSight.map(({ server }) => server));
-      for (const [name, row] of rows) {
-        if (names.has(name)) continue;
-        row.element.remove();
-        rows.delete(name);
-      }
-      let before: Element = above;
-      for (const row of inSight) {
-        let element = rows.get(row.server);
-        if (element === undefined) rows.set(row.server, element = new RowElement(row, host));
-        element.draw(row, scale, paint.servers[colours.of(row.server)], choices.lit === row.server, isNow);
-        if (before.nextElementSibling !== element.element) before.after(element.element);
-        before = element.element;
-      }
-      setHeight(above, first * rowPx);
-      setHeight(below, (filled.length - end) * rowPx);
-      setAttribute(table, "aria-rowcount", String(filled.length + 1));
-    },
+  const draw = (view: View, paint: Paint) => {
+    last = { view, paint };
+    const { rows: all, choices } = view;
+    const rows = choices.filter === "" ? all : all.filter(({ server }) => server.includes(choices.filter));
+    setText(count, rows.length === all.length ? plural(all.length, "server") : `${rows.length} of ${plural(all.length, "server")}`);
+    for (const { column, head } of heads) setAttribute(head, "aria-sort", column.sort === choices.sort ? "descending" : null);
+    setAttribute(table, "aria-rowcount", String(rows.length + 1));
+    list.draw(rows, scroller, view, paint);
   };
+  return { element: section, isLit: true, draw };
 }
 
 function makeHead({ name, text, help, sort }: typeof COLUMNS[number], host: Host): HTMLElement {
@@ -109,6 +89,59 @@ function makeHead({ name, text, help, sort }: typeof COLUMNS[number], host: Host
     ? make("span", { text })
     : make("button", { type: "button", text, title: `${help}. Sort by it`, on: { click: () => host.choose({ sort }) } });
   return make("th", { scope: "col", class: `c-${name}` }, label);
+}
+
+/** The rows that are in sight, between two spacers. */
+class RowList {
+  readonly body: HTMLElement;
+  readonly #above = spacer();
+  readonly #below = spacer();
+  readonly #rows = new Map<string, RowElement>();
+
+  constructor(readonly host: Host) {
+    this.body = make("tbody", {}, this.#above, this.#below);
+  }
+
+  /** Draws what is in sight of the scroller; all rows are as high as the style sheet says. */
+  draw(rows: readonly PoolRow[], scroller: HTMLElement, { choices, colours, isNow }: View, paint: Paint): void {
+    const rowPx = Number.parseFloat(getComputedStyle(scroller).getPropertyValue("--row"));
+    const first = Math.max(0, Math.floor(scroller.scrollTop / rowPx) - SPARE_ROWS);
+    const end = Math.min(rows.length, first + Math.ceil(scroller.clientHeight / rowPx) + 2 * SPARE_ROWS);
+    const inSight = rows.slice(first, end);
+    this.#drop(new Set(inSight.map(({ server }) => server)));
+    const scale = scaleOf(rows);
+    let before: Element = this.#above;
+    for (const row of inSight) {
+      const { element } = this.#rowOf(row).draw(row, {
+        scale,
+        colour: paint.servers[colours.of(row.server)],
+        isLit: choices.lit === row.server,
+        isNow,
+      });
+      if (before.nextElementSibling !== element) before.after(element);
+      before = element;
+    }
+    setHeight(this.#above, first * rowPx);
+    setHeight(this.#below, (rows.length - end) * rowPx);
+  }
+
+  #rowOf(row: PoolRow): RowElement {
+    let element = this.#rows.get(row.server);
+    if (element === undefined) this.#rows.set(row.server, element = new RowElement(row, this.host));
+    return element;
+  }
+
+  #drop(kept: ReadonlySet<string>): void {
+    for (const [name, { element }] of this.#rows) {
+      if (kept.has(name)) continue;
+      element.remove();
+      this.#rows.delete(name);
+    }
+  }
+}
+
+function spacer(): HTMLElement {
+  return make("tr", { class: "spacer", "aria-hidden": "true" }, make("td", { colspan: COLUMNS.length }));
 }
 
 function setHeight(spacer: HTMLElement, height: number): void {
@@ -120,6 +153,15 @@ function setHeight(spacer: HTMLElement, height: number): void {
 function scaleOf(rows: readonly PoolRow[]): number {
   return rows.reduce((max, { open, bound, fair }) => Math.max(max, open || 0, Number.isFinite(bound) ? bound : 0, fair || 0), 1) *
     1.04;
+}
+
+/** What a row's look depends on beside its numbers. */
+interface RowLook {
+  /** The number that a bar of full width stands for. */
+  readonly scale: number;
+  readonly colour: string;
+  readonly isLit: boolean;
+  readonly isNow: boolean;
 }
 
 /** A row of the table. */
@@ -149,7 +191,7 @@ class RowElement {
     bad.append(this.#spark.element);
     this.element = make(
       "tr",
-      { on: { pointerenter: () => host.choose({ lit: server }), pointerleave: () => host.choose({ lit: null }) } },
+      { on: { pointerenter: () => host.light(server), pointerleave: () => host.light(null) } },
       make(
         "th",
         { scope: "row", class: "c-server" },
@@ -167,7 +209,7 @@ class RowElement {
     setText(this.#name, server);
   }
 
-  draw(row: PoolRow, scale: number, colour: string, isLit: boolean, isNow: boolean): void {
+  draw(row: PoolRow, { scale, colour, isLit, isNow }: RowLook): this {
     const { sign, tone } = STATES[row.state];
     setText(this.#sign, sign);
     setText(this.#standing, row.standing);
@@ -189,6 +231,7 @@ class RowElement {
     setText(this.#cells.get("bad")!.firstElementChild!, wrong.length === 0 ? "none" : wrong.join(", "));
     setAttribute(this.#cells.get("bad")!, "data-tone", wrong.length === 0 ? null : "bad");
     this.#spark.bars(row.badSpark);
+    return this;
   }
 
   #drawLoad({ share, open, fair, bound, weight }: PoolRow, scale: number, colour: string): void {

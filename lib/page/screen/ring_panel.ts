@@ -40,10 +40,10 @@ export function ringPanel(host: Host): Panel {
     const turn = (Math.atan2(y, x) / (2 * Math.PI) + 1.25) % 1;
     const isOn = Math.hypot(x, y) > Math.min(surface.width, surface.height) * 0.28;
     const lit = isOn ? sliceAt(slices, turn)?.server ?? null : null;
-    if (lit !== host.desk.choices.lit) host.choose({ lit });
+    host.light(lit);
   };
   surface.canvas.addEventListener("pointermove", point);
-  surface.canvas.addEventListener("pointerleave", () => host.choose({ lit: null }));
+  surface.canvas.addEventListener("pointerleave", () => host.light(null));
   const client = make("input", {
     type: "text",
     name: "client",
@@ -86,6 +86,7 @@ export function ringPanel(host: Host): Panel {
   );
   return {
     element: section,
+    isLit: true,
     draw: (view: View, paint: Paint) => {
       slices = slicesOf(view.rows);
       const drawing = ringDrawing(view, slices);
