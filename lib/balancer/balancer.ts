@@ -8,14 +8,14 @@ import { AccessLog } from "../observe/access_log.ts";
 import type { LineOutput } from "../observe/line_buffer.ts";
 import { type Address, formatAddress } from "../values/address.ts";
 import { parseCheckCa } from "../values/check_spec.ts";
-import { type DaemonConfig, DEFAULT_DRAIN_MS, LIMITS, type SettingTexts } from "../values/config.ts";
+import { type DaemonConfig, DEFAULT_DRAIN_MS, DEFAULT_TEXT, LIMITS, type SettingTexts } from "../values/config.ts";
 import { newStartId } from "../values/connection_id.ts";
 import { plural } from "../values/count.ts";
 import { formatDuration } from "../values/duration.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
 import { formatListener } from "../values/listener_text.ts";
 import type { SavedListener, SavedService, SavedState } from "../values/saved_state.ts";
-import type { ServerSettings } from "../values/server_settings.ts";
+import { SERVER_SETTINGS, type ServerSettingName, type ServerSettings } from "../values/server_settings.ts";
 import { isRefusal } from "../routing/client_limits.ts";
 import { allocateAvailabilities, AvailabilityTable, SERVER_STATES, type ServerState } from "../routing/availability.ts";
 import { Authorities } from "../health/authorities.ts";
@@ -37,6 +37,7 @@ import { Clients, type ClientsView } from "./clients.ts";
 import type { Reloaded } from "./list_files.ts";
 import type { DaemonParts } from "./daemon_parts.ts";
 import { DaemonSettings } from "./daemon_settings.ts";
+import { DrainWatch } from "./drain_watch.ts";
 import { Homing } from "./homing.ts";
 import { Listeners } from "./listeners.ts";
 import type { Removal, Removing } from "./removals.ts";
@@ -166,6 +167,7 @@ export class Balancer implements AsyncDisposable {
   #stopping = false;
   /** The end of the last change: changes are made one after another. */
   #lastChange: Promise<unknown> = Promise.resolve();
+  readonly #drains = new DrainWatch();
   #watch: Watch | undefined;
   #goneTimer: ReturnType<typeof setInterval> | undefined;
   #retryTimer: ReturnType<typeof setInterval> | undefined;
@@ -201,6 +203,7 @@ export class Balancer implements AsyncDisposable {
       counters: this.counters,
       events: this.events,
       series: this.series,
+      drains: this.#drains,
       availabilities: new AvailabilityTable(allocateAvailabilities(this.counters.slots)),
       slots: this.#slots,
       listeners: this.#listeners,
@@ -316,7 +319,7 @@ export class Balancer implements AsyncDisposable {
       who,
       service: service.name,
       server: name,
-      effect: () => change.draining === true ? [describeOpen(service.get(name).open)] : [],
+      effect: () => change.draining === true ? [describeOpen(service.get(name).open)] : describeSettings(change),
       cannot: `Cannot change server ${JSON.stringify(name)}`,
       make: (state) => {
         service.inPool(name, "change");
@@ -598,7 +601,7 @@ export class Balancer implements AsyncDisposable {
     this.#endServices();
     const [open, grace] = [this.counters.get("open"), formatDuration(graceMs)];
     log.info("Stopping: {open} open connections have {grace} to finish", { open, grace });
-    this.events.add({ kind: "daemon", who, text: `Stopping: ${plural(open, "open connection")}; they have ${grace} to finish` });
+    this.events.add({ kind: "daemon", who, text: `Stopping: ${plural(open, "open connection")}, with ${grace} to finish` });
     await this.#engine!.stop(graceMs);
     this.#watch?.[Symbol.dispose]();
     this.#clients[Symbol.dispose]();
@@ -645,6 +648,7 @@ export class Balancer implements AsyncDisposable {
       counters: this.counters,
       events: this.events,
       series: this.series,
+      drains: this.#drains,
       services: () => this.#sampled(),
     });
   }
@@ -747,10 +751,10 @@ export class Balancer implements AsyncDisposable {
       this.events.add(refusedEvent(change, messageOf(error)));
       throw error;
     }
-    this.events.add(commandEvent(change, [`generation ${this.generation}`, ...change.effect?.() ?? []]));
   }
 
-  async #carryOut({ make, cannot, drainMs = DEFAULT_DRAIN_MS, what, who, moved, onAdopted }: Change): Promise<void> {
+  async #carryOut(change: Change): Promise<void> {
+    const { make, cannot, drainMs = DEFAULT_DRAIN_MS, what, who, moved, onAdopted, effect = () => [] } = change;
     const wanted = make(this.#state);
     requireNames(wanted);
     const steps: ServiceStep[] = [];
@@ -773,6 +777,7 @@ export class Balancer implements AsyncDisposable {
       else this.#byName.delete(service.name);
     }
     onAdopted?.();
+    this.events.add(commandEvent(change, [`generation ${this.generation}`, ...effect()])); // before what follows from it
     await this.#engine!.update(this.#publication());
     for (const { step } of steps) step.finish();
     await daemon?.finish();
@@ -882,6 +887,12 @@ export class Balancer implements AsyncDisposable {
 /** What a change of a server is called. */
 function describeChange({ draining }: ServerChange): string {
   return draining === undefined ? "change" : draining ? "drain" : "undrain";
+}
+
+/** The settings of a server that a change gives. */
+function describeSettings(change: ServerChange): string[] {
+  const given = Object.entries(change).filter(([name, value]) => name !== "draining" && value !== undefined);
+  return given.map(([name, value]) => `${SERVER_SETTINGS[name as ServerSettingName].flag} ${value ?? DEFAULT_TEXT}`);
 }
 
 /** The open connections of what leaves, and how long they have to finish. */

@@ -4,9 +4,11 @@
  */
 
 import type { ServerState } from "../routing/availability.ts";
+import type { Counters } from "../observe/counters.ts";
 import type { NewEvent } from "../observe/events.ts";
 import { plural } from "../values/count.ts";
 import { formatDuration } from "../values/duration.ts";
+import { FATE_NAMES } from "../values/fates.ts";
 
 /** A server at this moment; connections that moved away or ended since it was added. */
 export interface WatchedServer {
@@ -17,6 +19,13 @@ export interface WatchedServer {
   readonly open: number;
   readonly movedAway: number;
   readonly ended: number;
+}
+
+/** What is known of a server now. */
+export function watchedServer(counters: Counters, named: Omit<WatchedServer, "open" | "movedAway" | "ended">): WatchedServer {
+  const { slot } = named;
+  const ended = FATE_NAMES.reduce((sum, fate) => sum + counters.getOf(slot, fate), 0);
+  return { ...named, open: counters.getOf(slot, "serverOpen"), movedAway: counters.getOf(slot, "movedAway"), ended };
 }
 
 /** A drain under way. */
@@ -38,7 +47,12 @@ export class DrainWatch {
   /** By slot. */
   readonly #drains = new Map<number, Drain>();
 
-  /** What is to be told of these servers: all those that are there, of which any may drain. `nowMs` never goes back. */
+  /** A server begins to drain: none of its connections has left yet. Again: with what it has now. */
+  begin(before: WatchedServer, nowMs: number): void {
+    this.#drains.set(before.slot, { server: before.server, startedMs: nowMs, before, toldMs: nowMs, pauseMs: PAUSE_MIN_MS });
+  }
+
+  /** What is to be told of these servers: all those that drain, and maybe others. `nowMs` never goes back. */
   look(servers: Iterable<WatchedServer>, nowMs: number): NewEvent[] {
     const events: NewEvent[] = [];
     const seen = new Set<number>();
@@ -54,11 +68,7 @@ export class DrainWatch {
 
   #lookAt(now: WatchedServer, nowMs: number): NewEvent | undefined {
     const drain = this.#drains.get(now.slot);
-    if (drain === undefined || drain.server !== now.server) {
-      const begun = { server: now.server, startedMs: nowMs, before: now, toldMs: nowMs, pauseMs: PAUSE_MIN_MS };
-      this.#drains.set(now.slot, begun);
-      return undefined;
-    }
+    if (drain === undefined || drain.server !== now.server) return void this.begin(now, nowMs); // since before a restart
     if (now.open === 0) return this.#tellEnd(drain, now, nowMs);
     if (nowMs - drain.toldMs < drain.pauseMs) return undefined;
     drain.toldMs = nowMs;

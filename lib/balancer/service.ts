@@ -35,6 +35,7 @@ import type { Series } from "../observe/series.ts";
 import type { Engine, EngineKind, EngineService, OpenConnection } from "../engine/engine.ts";
 import { ListFiles, type Reloaded } from "./list_files.ts";
 import { isSameListener, type Listeners, type Listening } from "./listeners.ts";
+import { type DrainWatch, watchedServer } from "./drain_watch.ts";
 import type { HomingService } from "./homing.ts";
 import { makePoolServer, type PoolServer } from "./pool_server.ts";
 import { Rebalancer } from "./rebalance.ts";
@@ -50,6 +51,7 @@ export interface ServiceHost {
   readonly counters: Counters;
   readonly events: Events;
   readonly series: Series;
+  readonly drains: DrainWatch;
   readonly availabilities: AvailabilityTable;
   readonly slots: Slots<Service>;
   readonly listeners: Listeners;
@@ -492,7 +494,6 @@ export class Service implements Disposable {
       // before the first question about its state
       this.#admission.enter(server, server.check, { draining: server.draining, known: start?.known.get(name) });
     }
-    if (start === undefined) this.#noteAdded([...next.pool.keys().filter((name) => !before.pool.has(name))]);
     if (start !== undefined) this.#admission.chooseTiers(); // not by the order in which the servers have entered
     // Before the engine has the table: it reports an empty server only once, possibly before every thread has the table.
     for (const server of removedFrom(before.pool, next.pool)) this.#removals.begin(server);
@@ -503,6 +504,7 @@ export class Service implements Disposable {
 
   #finish(before: Present, next: Present, { drainMs }: PrepareOptions): void {
     const engine = this.#host.engine();
+    this.#noteAdded([...next.pool.keys().filter((name) => !before.pool.has(name))]);
     for (const [name, server] of next.pool) {
       const old = before.pool.get(name);
       if (old === undefined || old === server) continue;
@@ -635,8 +637,10 @@ export class Service implements Disposable {
   }
 
   #noteCondition({ name, slot }: TableServer, condition = this.#admission.conditionOf(slot)): void {
-    const open = this.#host.counters.getOf(slot, "serverOpen");
-    this.#host.events.add(conditionEvent(this.#named(name), condition, open));
+    const { counters, drains, events } = this.#host;
+    const now = watchedServer(counters, { ...this.#named(name), slot, state: condition.state });
+    events.add(conditionEvent(this.#named(name), condition, now.open));
+    if (condition.state === "draining" || condition.state === "removing") drains.begin(now, performance.now());
   }
 
   #named(server: string): { readonly service: string; readonly server: string } {

@@ -6,14 +6,14 @@
 import type { Counters } from "../observe/counters.ts";
 import type { Events } from "../observe/events.ts";
 import type { SampledService, Series } from "../observe/series.ts";
-import { FATE_NAMES } from "../values/fates.ts";
-import { DrainWatch, type WatchedServer } from "./drain_watch.ts";
+import { type DrainWatch, type WatchedServer, watchedServer } from "./drain_watch.ts";
 import { LimitWatch } from "./limit_watch.ts";
 
 interface WatchOptions {
   readonly counters: Counters;
   readonly events: Events;
   readonly series: Series;
+  readonly drains: DrainWatch;
   /** The services with their servers, those on their way out included. */
   readonly services: () => readonly SampledService[];
 }
@@ -21,7 +21,6 @@ interface WatchOptions {
 /** A watch. Disposing of it ends it. */
 export class Watch implements Disposable {
   readonly #options: WatchOptions;
-  readonly #drains = new DrainWatch();
   readonly #limits = new LimitWatch();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -44,11 +43,11 @@ export class Watch implements Disposable {
   }
 
   #look(): void {
-    const { counters, events, series, services } = this.#options;
+    const { counters, drains, events, series, services } = this.#options;
     const now = services();
     series.sample(now);
     const nowMs = performance.now();
-    for (const event of this.#drains.look(this.#watched(now), nowMs)) events.add(event);
+    for (const event of drains.look(this.#watched(now), nowMs)) events.add(event);
     for (const event of this.#limits.look((limit) => counters.get(limit), nowMs)) events.add(event);
   }
 
@@ -58,10 +57,7 @@ export class Watch implements Disposable {
     for (const { service, servers } of services) {
       for (const { server, slot, state } of servers) {
         if (state !== "draining" && state !== "removing") continue;
-        const open = counters.getOf(slot, "serverOpen");
-        const movedAway = counters.getOf(slot, "movedAway");
-        const ended = FATE_NAMES.reduce((sum, fate) => sum + counters.getOf(slot, fate), 0);
-        yield { service, server, slot, state, open, movedAway, ended };
+        yield watchedServer(counters, { service, server, slot, state });
       }
     }
   }

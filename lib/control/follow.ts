@@ -29,13 +29,17 @@ export async function followEvents({ client, query, onEvent, say, retryMs = RETR
   const name = JSON.stringify(client.name);
   let lastId = "";
   let isLost = false;
+  let isNewStart = false; // then it is clear that events lack
   for (;;) {
     try {
       for await (const message of client.follow(query, lastId)) {
-        if (isLost) say(`Balancer ${name} ${startOf(message.id) === startOf(lastId) ? "answers again" : "was started again"}`);
+        if (isLost) {
+          isNewStart = startOf(message.id) !== startOf(lastId);
+          say(`Balancer ${name} ${isNewStart ? "was started again" : "answers again"}`);
+        }
         isLost = false;
         lastId = message.id;
-        if (message.event === "gap") say("Earlier events are not kept any more, or were of an earlier start");
+        if (message.event === "gap" && !isNewStart) say("There were more events in between, which are not kept any more");
         if (message.event === "event") onEvent(parseEvent(message, name));
       }
     } catch (error) {
