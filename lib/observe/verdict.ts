@@ -73,9 +73,9 @@ export interface JudgedFacts {
 export type Clock = (ms: number) => string;
 
 /** Open connections that were cut because their server, or a worker, was lost. */
-const CUT_FATES: readonly Fate[] = ["server_lost", "redistribute_refused", "removed", "worker_lost", "failed"];
+export const CUT_FATES: readonly Fate[] = ["server_lost", "redistribute_refused", "removed", "worker_lost", "failed"];
 /** Clients that got no server though they were welcome. */
-const TURNED_AWAY_FATES: readonly Fate[] = ["connect_failed", "no_server", "refused_limit"];
+export const TURNED_AWAY_FATES: readonly Fate[] = ["connect_failed", "no_server", "refused_limit"];
 
 /** States other than up, the one that is looked at first before the others. */
 const TROUBLES = ["down", "resting", "removing", "draining"] as const;
@@ -156,7 +156,8 @@ function poolFinding(facts: JudgedFacts, services: readonly JudgedService[], clo
   const what = `${qualified(worst, services)} is ${worst.state} since ${clock(Date.parse(worst.since))}${reasonOf(worst)}`;
   const told = toldOf(facts, worst, clock);
   const isBad = UNWANTED.includes(worst.state) || told.level === "bad";
-  const sentence = [`${up} of ${servers(all)} up`, what, ...others, ...told.clauses].join("; ");
+  const count = up === 0 ? [] : [`${up} of ${servers(all)} up`]; // that no server is up is said already
+  const sentence = [...count, what, ...told.clauses, ...others].join("; ");
   return { level: isBad ? "bad" : "warning", sentence };
 }
 
@@ -196,12 +197,11 @@ function toldOf(facts: JudgedFacts, worst: JudgedServer, clock: Clock): { level:
   const harm = harmSince(series, fromS);
   const isOwn = harm.cut === 0 || allCutOf(facts, worst);
   const left = worst.open > 0 ? [`${connections(worst.open)} still open there`] : [];
-  const since = fromS < beganS ? `since ${clock(fromS * 1000)} ` : "";
   const movedText = own === 0 ? [] : [`${grouped(own)} moved`];
   const cutText = harm.cut === 0 ? [] : [`${grouped(harm.cut)} ${were(harm.cut)} reset`];
   const clauses = isOwn
-    ? [ofIts(since, [...movedText, ...cutText])]
-    : [ofIts(since, movedText), `${since}${connections(harm.cut)} in all ${were(harm.cut)} reset`];
+    ? [ofIts([...movedText, ...cutText])]
+    : [ofIts(movedText), `${connections(harm.cut)} in all ${were(harm.cut)} reset`];
   const elsewhere = moved.total - own;
   const nobody = elsewhere + harm.turnedAway === 0 && isOwn ? ["nobody else was touched"] : [];
   return {
@@ -216,8 +216,8 @@ function toldOf(facts: JudgedFacts, worst: JudgedServer, clock: Clock): { level:
   };
 }
 
-function ofIts(since: string, parts: readonly string[]): string {
-  return parts.length === 0 ? `${since}no connection of it moved or was reset` : `${since}of its connections ${parts.join(", ")}`;
+function ofIts(parts: readonly string[]): string {
+  return parts.length === 0 ? "none of its connections moved or was reset" : `of its connections ${parts.join(", ")}`;
 }
 
 /**
@@ -301,9 +301,10 @@ export function rankOf(state: string): number {
 function describeOthers(counts: Readonly<Record<string, number>>, worst: JudgedServer): string[] {
   const parts = TROUBLES.flatMap((state) => {
     const count = countOf(counts, state) - (state === worst.state ? 1 : 0);
-    return count > 0 ? [`${count} ${state === worst.state ? "more " : ""}${state}`] : [];
+    const which = `${state === worst.state ? "more" : "other"} ${count === 1 ? "server is" : "servers are"}`;
+    return count > 0 ? [`${count} ${which} ${state}`] : [];
   });
-  return parts.length === 0 ? [] : [`beside it ${parts.join(", ")}`];
+  return parts.length === 0 ? [] : [parts.join(", ")];
 }
 
 function reasonOf({ reason }: JudgedServer): string {
