@@ -47,7 +47,7 @@ export function refuseForeign(asking: Provenance, hosts: ReadonlySet<string>, ha
     throw new Refused("wrongHost", `This is not ${JSON.stringify(host)}: the dashboard answers as ${[...hosts].join(", ")} only`);
   }
   const isFollowed = hasToken && method === "GET" && fetchMode === "navigate";
-  if (!OWN_SITES.has(fetchSite) && !isFollowed) {
+  if (!isOwnSite(fetchSite) && !isFollowed) {
     throw new Refused("foreign", "A page of another site asked: the dashboard answers its own page only");
   }
   if (READS.has(method) && origin === "") return;
@@ -59,4 +59,9 @@ export function refuseForeign(asking: Provenance, hosts: ReadonlySet<string>, ha
 /** Whether requests with this method change nothing. */
 export function isRead(method: string): boolean {
   return READS.has(method);
+}
+
+/** Whether a browser that says this in Sec-Fetch-Site was not led here by another site. */
+export function isOwnSite(fetchSite: string): boolean {
+  return OWN_SITES.has(fetchSite);
 }
