@@ -5,6 +5,7 @@
 import deno from "./deno.json" with { type: "json" };
 import { parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts";
 import { type Command, COMMANDS, contextOf } from "./lib/control/commands.ts";
+import { dashboardCommand, type DashboardWorld } from "./lib/dashboard/command.ts";
 import { demoCommand } from "./lib/demo/command.ts";
 import { type Stage, textStage } from "./lib/demo/stage.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
@@ -23,7 +24,7 @@ function programOf({ out }: Pages): ProgramSpec<Command> {
     name: "balancerctl",
     summary: "balancerctl controls balancer, which spreads TCP clients over servers by consistent hashing.",
     version: describeVersion(deno.version),
-    commands: { ...COMMANDS, demo: demoCommand(() => standardStage(out)) },
+    commands: { ...COMMANDS, dashboard: dashboardCommand(dashboardWorld), demo: demoCommand(() => standardStage(out)) },
   };
 }
 
@@ -72,6 +73,40 @@ function standardStage({ style }: Page): Stage {
   const isTerminal = Deno.stdout.isTerminal() && Deno.env.get("TERM") !== "dumb";
   const columns = isTerminal ? Deno.consoleSize().columns : Infinity;
   return textStage(write, { isTerminal, columns, style });
+}
+
+function dashboardWorld(): DashboardWorld {
+  return {
+    write: (line) => write(`${line}\n`),
+    presses: () => Deno.stdin.readable,
+    browse,
+    giveUp: async () => void await Deno.permissions.revoke({ name: "run" }),
+  };
+}
+
+/** The programs that open a URL in the person's browser, by system. */
+const BROWSERS: Readonly<Record<string, readonly [path: string, ...args: string[]]>> = {
+  darwin: ["open"],
+  windows: ["rundll32", "url.dll,FileProtocolHandler"],
+};
+
+async function browse(url: string): Promise<void> {
+  const [path, ...args] = BROWSERS[Deno.build.os] ?? ["xdg-open"];
+  const { success } = await launch(path, [...args, url]);
+  if (!success) throw new OperatorError("failed", `Cannot open a browser by ${path}: it failed; open the link yourself`);
+}
+
+/** Runs a program that outlives this one if it is ended by Ctrl-C. */
+async function launch(path: string, args: readonly string[]): Promise<Deno.CommandStatus> {
+  try {
+    const options: Deno.CommandOptions = { args: [...args], stdin: "null", stdout: "null", stderr: "null", detached: true };
+    const program = new Deno.Command(path, options).spawn();
+    program.unref();
+    return await program.status;
+  } catch (error) {
+    const why = error instanceof Deno.errors.NotFound ? "there is no such program" : messageOf(error);
+    throw new OperatorError("failed", `Cannot open a browser by ${path}: ${why}; open the link yourself`);
+  }
 }
 
 /** Writes one line of the terminal again and again. It goes to standard error, so that results can be piped. */

@@ -38,7 +38,7 @@ import { chooseEngine } from "./lib/engine/mod.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
 import { answerMetrics } from "./lib/control/monitor.ts";
 import { whyNotReady } from "./lib/balancer/readiness.ts";
-import { LiveParts } from "./lib/control/live_parts.ts";
+import { type DashboardConfig, LiveParts, type LivePlace } from "./lib/control/live_parts.ts";
 import { Lock } from "./lib/control/lock.ts";
 import { endLogging, logger, reopenLog } from "./lib/observe/log.ts";
 import { DEFAULT_NAME, findPaths, folderOf, parseName, pathFrom, type Paths } from "./lib/values/paths.ts";
@@ -107,7 +107,7 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 async function run({ arguments: given, options }: CommandInput): Promise<number> {
-  const [texts, daemon] = [textsOf(options, false), withLogPath(textsOf(options, true))];
+  const [texts, daemon] = [textsOf(options, false), withWholePaths(textsOf(options, true))];
   const declaration = options.config === undefined ? undefined : await readDeclaration(options.config, given, daemon);
   const listen = given.length === 0 ? undefined : { address: parseHost(given[0]), port: parsePort(given[1], 0) };
   checkServiceTexts(texts);
@@ -134,6 +134,7 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
     logFile: options["log-file"],
     hasOutput: options[DETACHED.flag] === undefined,
     listening: listening.promise,
+    openDashboard: (config) => openDashboard(config, { name, socket: paths.socket }),
   });
   endOnFault();
   mindSignals(parts);
@@ -206,11 +207,13 @@ function textsOf(options: CommandInput["options"], isDaemons: boolean): Record<s
   return Object.fromEntries(given);
 }
 
-/** The settings with the whole path of the access log: the next start may be in another folder. */
-function withLogPath(texts: Record<string, string>): Record<string, string> {
-  const { flag, parse } = SETTINGS.accessLog;
-  const path = texts[flag] === undefined ? null : parse(texts[flag]);
-  return path === null || path === STANDARD_OUTPUT ? texts : { ...texts, [flag]: pathFrom(Deno.cwd(), path) };
+/** The settings with the whole paths of the daemon's files: the next start may be in another folder. */
+function withWholePaths(texts: Record<string, string>): Record<string, string> {
+  const whole = [SETTINGS.accessLog, SETTINGS.dashboardToken].flatMap(({ flag, parse }) => {
+    const path = texts[flag] === undefined ? null : parse(texts[flag]);
+    return path === null || path === STANDARD_OUTPUT ? [] : [[flag, pathFrom(Deno.cwd(), path)]];
+  });
+  return { ...texts, ...Object.fromEntries(whole) };
 }
 
 /** A warning if a limit on connections is more than the system allows. */
@@ -267,6 +270,16 @@ function requireAddress(listen: SavedListener | undefined, texts: SettingTexts, 
   }
   const wayOut = "give an address and a port as well, or use balancerctl service set once it runs";
   throw new OperatorError("usage", `--${flag} is a setting of the service that an address starts: ${wayOut}`);
+}
+
+/** Serves the dashboard as settings say; loaded by a daemon that has one. */
+async function openDashboard(config: DashboardConfig, daemon: { name: string; socket: string }): Promise<LivePlace> {
+  const { openFixedPlace } = await import("./lib/dashboard/fixed_place.ts");
+  return await openFixedPlace(config, {
+    ...daemon,
+    onDrop: () => log.warn("A viewer of the dashboard did not read what it was sent, and was dropped"),
+    onFault: (error) => log.error("The dashboard failed: {why}", { why: error instanceof Error ? error.stack : messageOf(error) }),
+  });
 }
 
 /** Says on standard output where clients can connect: a line for each address. */

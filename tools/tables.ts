@@ -6,6 +6,7 @@
 import type { OptionSpec } from "../lib/values/command_line.ts";
 import { LIMITS, SETTINGS } from "../lib/values/config.ts";
 import { COMMANDS } from "../lib/control/commands.ts";
+import { dashboardCommand } from "../lib/dashboard/command.ts";
 import { demoCommand } from "../lib/demo/command.ts";
 import { EMPTY_STAGE } from "../lib/demo/stage.ts";
 import { ABILITIES, type Ability } from "../lib/engine/abilities.ts";
@@ -48,6 +49,11 @@ interface Excerpt {
 /** Documents by their path from the root. */
 export type Documents = ReadonlyMap<string, string>;
 
+/** The row alone: it never runs here. */
+const DASHBOARD = dashboardCommand(() => {
+  throw new Error("The command is not to run");
+});
+
 const EXIT_MEANINGS: Record<keyof typeof EXIT, string> = {
   done: "done; `diff`: nothing differs",
   failed: "it failed; standard error says why. `diff`: something differs",
@@ -86,7 +92,8 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   controlConnectionsMax: ["Connections to the control socket", count],
   controlWaitingMax: ["Connections to the control socket that have sent no request", count],
   httpConnectionsMax: ["Connections to the address of `--http`", count],
-  requestHeadersMax: ["Header lines of a request, on the control socket and on `--http`", count],
+  dashboardHostsMax: ["Names of `--dashboard-host`", count],
+  requestHeadersMax: ["Header lines of a request, on the control socket, on `--http` and of the dashboard", count],
   stateFileBytesMax: ["State file", formatSize],
   caFileBytesMax: ["File of authorities for HTTPS checks", formatSize],
   acceptProxyMax: ["Prefixes of `--accept-proxy`", count],
@@ -103,7 +110,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
 export const TABLES: Readonly<Record<string, Table>> = {
   commands: {
     heading: ["Command", "What it does", "Options"],
-    rows: Object.entries({ ...COMMANDS, demo: demoCommand(() => EMPTY_STAGE) }).map(([name, command]) => ({
+    rows: Object.entries({ ...COMMANDS, dashboard: DASHBOARD, demo: demoCommand(() => EMPTY_STAGE) }).map(([name, command]) => ({
       ...groupOf(command),
       cells: [
         code([name, ...command.arguments.map((argument) => `<${argument}>`)].join(" ")),

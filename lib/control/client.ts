@@ -88,6 +88,13 @@ interface CallOptions {
   readonly waitMs?: number;
 }
 
+/** An answer as it came. */
+export interface Forwarded {
+  readonly status: number;
+  readonly type: string;
+  readonly text: string;
+}
+
 /** Talks to the daemon called `name`, whose control socket is at `path`. Every call throws an operator error if it fails. */
 export class ControlClient implements Disposable {
   /** Made on first use, because the runtime checks the path then. */
@@ -245,6 +252,14 @@ export class ControlClient implements Disposable {
 
   stop(grace: string): Promise<Answers["stopping"]> {
     return this.#call("stopping", "POST", "/v1/stop", { body: { grace } });
+  }
+
+  /** Passes a request on, and gives the answer as it is, also one that says what is wrong. */
+  async forward(method: string, path: string, { body, waitMs = 0 }: CallOptions = {}): Promise<Forwarded> {
+    await this.#requireDaemon();
+    const signal = AbortSignal.timeout(waitMs + ANSWER_MAX_MS);
+    const response = await this.#fetch(method, path, { body: body === undefined ? undefined : JSON.stringify(body), signal });
+    return { status: response.status, type: response.headers.get("content-type") ?? "", text: await this.#read(response) };
   }
 
   [Symbol.dispose](): void {

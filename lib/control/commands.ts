@@ -684,7 +684,7 @@ async function setDaemon(
   options: CommandInput["options"],
   client: ControlClient,
 ): Promise<Answers["daemon"] & { changed: string[] }> {
-  const given = Object.entries(withLogPath(options)).flatMap(([flag, text]) =>
+  const given = Object.entries(withWholePaths(options)).flatMap(([flag, text]) =>
     isDaemonSetting(flag) !== true || text === undefined ? [] : [[flag, text]]
   );
   const settings: Record<string, string> = Object.fromEntries(given);
@@ -706,7 +706,7 @@ async function start(
   { arguments: [host, port], options: typed }: CommandInput,
   { client, name }: CommandContext,
 ): Promise<Answers["status"]> {
-  const options = withLogPath(withCaPath(typed));
+  const options = withWholePaths(withCaPath(typed));
   const address = host === undefined ? [] : [parseHost(host), String(parsePort(port, 0))];
   checkServiceTexts(options);
   checkDaemonTexts(options);
@@ -759,12 +759,13 @@ function withCaPath(options: CommandInput["options"]): CommandInput["options"] {
   return ca.kind === "file" ? { ...options, [flag]: pathFrom(Deno.cwd(), ca.path) } : options;
 }
 
-/** The options with the absolute path of the access log, for the same reason. */
-function withLogPath(options: CommandInput["options"]): CommandInput["options"] {
-  const { flag } = SETTINGS.accessLog;
-  const path = options[flag];
-  if (path === undefined || ["off", STANDARD_OUTPUT, DEFAULT_TEXT].includes(path)) return options;
-  return { ...options, [flag]: pathFrom(Deno.cwd(), path) };
+/** The options with the absolute paths of files of the daemon, for the same reason. */
+function withWholePaths(options: CommandInput["options"]): CommandInput["options"] {
+  const whole = [SETTINGS.accessLog.flag, SETTINGS.dashboardToken.flag].flatMap((flag) => {
+    const path = options[flag];
+    return path === undefined || ["off", STANDARD_OUTPUT, DEFAULT_TEXT].includes(path) ? [] : [[flag, pathFrom(Deno.cwd(), path)]];
+  });
+  return { ...options, ...Object.fromEntries(whole) };
 }
 
 function serverOf({ arguments: [host, port] }: CommandInput): string {

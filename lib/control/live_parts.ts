@@ -1,6 +1,6 @@
 /**
- * The parts of the daemon that follow its settings beside the balancer: what `--http` serves, the log and its level, and the output
- * of the access log. What is new is opened before what is old is closed, so that a change that cannot be made changes nothing.
+ * The parts of the daemon that follow its settings beside the balancer: what `--http` serves, the dashboard, the log and its level,
+ * and the output of the access log. What is new is opened before what is old is closed, so that a change that cannot be made changes nothing.
  */
 
 import type { DaemonParts, PartsStep } from "../balancer/daemon_parts.ts";
@@ -12,7 +12,15 @@ import { messageOf } from "../values/errors.ts";
 import { Monitor, type Monitored } from "./monitor.ts";
 
 /** The settings that have parts here. */
-type PartsConfig = Pick<DaemonConfig, "http" | "logLevel" | "accessLog">;
+type PartsConfig = Pick<DaemonConfig, "http" | "logLevel" | "accessLog" | keyof DashboardConfig>;
+
+/** The settings of the dashboard. */
+export type DashboardConfig = Pick<DaemonConfig, "dashboard" | "dashboardToken" | "dashboardHosts">;
+
+/** Something that is served on an address, with its real port. Disposing of it closes the port. */
+export interface LivePlace extends AsyncDisposable {
+  readonly address: Address;
+}
 
 /** Options of `LiveParts.open`. */
 interface PartsOptions {
@@ -22,12 +30,15 @@ interface PartsOptions {
   readonly hasOutput: boolean;
   /** The address is on standard output. */
   readonly listening: Promise<void>;
+  /** Serves the dashboard, whose address is not null. Rejects with an operator error. */
+  readonly openDashboard: (config: DashboardConfig) => Promise<LivePlace>;
 }
 
 /** Everything that settings open. */
 interface Opened {
   readonly config: PartsConfig;
   readonly monitor: Monitor | undefined;
+  readonly dashboard: LivePlace | undefined;
   readonly output: AccessOutput | undefined;
 }
 
@@ -49,10 +60,11 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
     await using opened = new AsyncDisposableStack();
     // Before there are log files: a taken port leaves none behind.
     const monitor = config.http === null ? undefined : opened.use(await Monitor.open(config.http));
+    const dashboard = config.dashboard === null ? undefined : opened.use(await options.openDashboard(config));
     await setUpLogging(config.logLevel, options.logFile);
     const output = await openOutput(config, options);
     opened.move();
-    return new LiveParts(options, { config, monitor, output });
+    return new LiveParts(options, { config, monitor, dashboard, output });
   }
 
   /** Where lines of the access log go; undefined: nowhere. */
@@ -70,7 +82,8 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
   show(monitored: Monitored): void {
     this.#monitored = monitored;
     this.#now.monitor?.show(monitored);
-    this.#sayServing();
+    if (this.http !== null) this.#sayServing();
+    if (this.#now.dashboard !== undefined) this.#sayDashboard();
   }
 
   async prepare(config: PartsConfig): Promise<PartsStep> {
@@ -78,10 +91,11 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
     const undo = new AsyncDisposableStack();
     try {
       const monitor = isSameAddress(before.config.http, config.http) ? before.monitor : await this.#openMonitor(config.http, undo);
+      const dashboard = isSameDashboard(before.config, config) ? before.dashboard : await this.#openDashboard(config, undo);
       const isSameOutput = before.config.accessLog === config.accessLog;
       const output = isSameOutput ? before.output : await openOutput(config, this.#options);
       if (!isSameOutput && output !== undefined) undo.use(output);
-      return this.#stepTo({ config, monitor, output }, undo);
+      return this.#stepTo({ config, monitor, dashboard, output }, undo);
     } catch (error) {
       await undo.disposeAsync();
       throw error;
@@ -90,6 +104,7 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#now.monitor?.[Symbol.asyncDispose]();
+    await this.#now.dashboard?.[Symbol.asyncDispose]();
     await this.#now.output?.[Symbol.asyncDispose]();
   }
 
@@ -102,43 +117,67 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
         this.#now = next;
         if (next.config.logLevel !== before.config.logLevel) await setLogLevel(next.config.logLevel);
         if (next.monitor !== before.monitor) this.#sayServing();
+        if (next.dashboard !== before.dashboard) this.#sayDashboard();
       },
       finish: async () => {
         if (next.monitor !== before.monitor) await before.monitor?.[Symbol.asyncDispose]();
+        if (next.dashboard !== before.dashboard) await before.dashboard?.[Symbol.asyncDispose]();
         if (next.output !== before.output) await before.output?.[Symbol.asyncDispose]();
       },
       abandon: () => undo.disposeAsync(),
     };
   }
 
-  /** Serves on another address. One with the same port may be in the way of the earlier one, which is then closed first. */
   async #openMonitor(address: Address | null, undo: AsyncDisposableStack): Promise<Monitor | undefined> {
     if (address === null) return undefined;
-    const { monitor: before } = this.#now;
-    if (before?.address.port === address.port) {
-      const { address: earlier } = before;
-      this.#now = { ...this.#now, monitor: undefined };
-      await before[Symbol.asyncDispose]();
-      undo.defer(() => this.#reopen(earlier));
-    }
-    const monitor = undo.use(await Monitor.open(address));
-    if (this.#monitored !== undefined) monitor.show(this.#monitored);
-    return monitor;
-  }
-
-  async #reopen(address: Address): Promise<void> {
-    try {
+    const open = async (address: Address) => {
       const monitor = await Monitor.open(address);
       if (this.#monitored !== undefined) monitor.show(this.#monitored);
-      this.#now = { ...this.#now, monitor };
-    } catch (error) {
-      log.error("{why}; it is served no longer", { why: messageOf(error) }); // somebody has taken it meanwhile
-    }
+      return monitor;
+    };
+    const { monitor: before } = this.#now;
+    const reopen = before && (() => open(before.address));
+    await this.#makeRoom(address, before, reopen, (monitor) => this.#now = { ...this.#now, monitor }, undo);
+    return undo.use(await open(address));
+  }
+
+  async #openDashboard(config: DashboardConfig, undo: AsyncDisposableStack): Promise<LivePlace | undefined> {
+    if (config.dashboard === null) return undefined;
+    const { dashboard: before, config: earlier } = this.#now;
+    const reopen = before && (() => this.#options.openDashboard({ ...earlier, dashboard: before.address }));
+    await this.#makeRoom(config.dashboard, before, reopen, (dashboard) => this.#now = { ...this.#now, dashboard }, undo);
+    return undo.use(await this.#options.openDashboard(config));
+  }
+
+  /** Closes what is served on the same port, which may be in the way. `put` says what is served there from now on. */
+  async #makeRoom<Place extends LivePlace>(
+    address: Address,
+    before: Place | undefined,
+    reopen: (() => Promise<Place>) | undefined,
+    put: (place: Place | undefined) => void,
+    undo: AsyncDisposableStack,
+  ): Promise<void> {
+    if (before === undefined || reopen === undefined || before.address.port !== address.port) return;
+    put(undefined);
+    await before[Symbol.asyncDispose]();
+    undo.defer(async () => {
+      try {
+        put(await reopen());
+      } catch (error) {
+        log.error("{why}; it is served no longer", { why: messageOf(error) }); // somebody has taken it meanwhile
+      }
+    });
   }
 
   #sayServing(): void {
     if (this.http !== null) log.info("Serving metrics and readiness by HTTP on {http}", { http: this.http });
-    else if (this.#monitored !== undefined) log.info("Serving nothing by HTTP any more");
+    else log.info("Serving nothing by HTTP any more");
+  }
+
+  #sayDashboard(): void {
+    const { dashboard } = this.#now;
+    if (dashboard !== undefined) log.info("Serving the dashboard on {dashboard}", { dashboard: formatAddress(dashboard.address) });
+    else log.info("Serving the dashboard no longer");
   }
 }
 
@@ -150,4 +189,9 @@ async function openOutput({ accessLog }: PartsConfig, options: PartsOptions): Pr
 function isSameAddress(one: Address | null, other: Address | null): boolean {
   if (one === null || other === null) return one === other;
   return formatAddress(one) === formatAddress(other);
+}
+
+function isSameDashboard(one: DashboardConfig, other: DashboardConfig): boolean {
+  const [a, b] = [one, other].map(({ dashboard, dashboardToken, dashboardHosts }) => [dashboard, dashboardToken, dashboardHosts]);
+  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -64,6 +64,7 @@ const DRAIN: SettingRow = {
 const PATHS: Readonly<Record<string, readonly string[]>> = {
   "check-ca": ["system", "none", "default"],
   "access-log": ["-", "off"],
+  "dashboard-token": ["off"],
 };
 
 /**
