@@ -22,7 +22,7 @@ const BAD: ReadonlySet<FateClass> = new Set(["reset", "unserved", "fault"]);
 /** A bar for each minute of the axis. */
 export function fateBars(history: History, { from, to }: Pick<TimeAxis, "from" | "to">): FateBar[] {
   const bars: FateBar[] = [];
-  for (let minute = Math.floor(from / 60) * 60; minute <= to; minute += 60) {
+  for (let minute = Math.floor(from / 60) * 60; minute <= Math.min(to, history.newest); minute += 60) {
     const end = Math.min(minute + 60, history.newest + 1);
     const counts = new Map<FateClass, number>();
     for (const fate of history.fates) {

@@ -103,13 +103,13 @@ const BURST_PX = 70;
 /** Places everything. */
 export function placeLanes(request: LanesRequest): Lanes {
   const { history, axis } = request;
-  const servers = chooseServers(history, axis, request.lanesMax);
+  const servers = chooseServers(history, { from: axis.from, to: Math.min(axis.to, history.newest) }, request.lanesMax);
   const { lanes, scale } = stackLanes(request, servers);
   const laneOf = new Map(lanes.map(({ server }, index) => [server, index]));
   const lane = (server: string) => laneOf.get(server) ?? laneOf.get(null) ?? -1;
   const flows = history.flows.filter(({ at }) => at >= axis.from && at <= axis.to);
   const ribbons = placeRibbons(flows, lanes, lane, axis, scale);
-  const resets = resetsOf(history, axis.from, axis.to);
+  const resets = resetsOf(history, axis.from, Math.min(axis.to, history.newest));
   const falls = placeFalls(resets, lanes, lane, axis, scale);
   return { lanes, ribbons, falls, bursts: placeBursts(ribbons, falls, lanes), scale };
 }
@@ -138,7 +138,7 @@ export function chooseServers(history: History, { from, to }: Pick<TimeAxis, "fr
 
 /** Each lane as high as its band ever is, all in one scale. */
 function stackLanes({ history, axis, top, height }: LanesRequest, servers: readonly string[]): { lanes: Lane[]; scale: number } {
-  const times = sampleTimes(axis);
+  const times = sampleTimes(axis, history.newest);
   const values = servers.map((server) => times.map((second) => history.valueAt(server, "open", second)));
   const hasOthers = servers.length < history.servers.length;
   if (hasOthers) {
@@ -183,17 +183,17 @@ function scaleFor(peaks: readonly number[], room: number): number {
 }
 
 /** Seconds at which the bands are sampled: each one, or as many as there are pixels. */
-function sampleTimes(axis: TimeAxis): number[] {
+function sampleTimes(axis: TimeAxis, newest: number): number[] {
   const step = Math.max(1, Math.round(1 / secondWidth(axis)));
   const times: number[] = [];
-  for (let second = axis.to; second >= axis.from; second -= step) times.push(second);
+  for (let second = Math.min(axis.to, newest); second >= axis.from; second -= step) times.push(second);
   return times.reverse();
 }
 
 function outagesOf(history: History, server: string, axis: TimeAxis): Lane["outages"] {
   const states = history.statesOf(server);
   return states.flatMap(({ at, state }, i) => {
-    const end = states[i + 1]?.at ?? axis.to;
+    const end = states[i + 1]?.at ?? history.newest;
     if (state === "up" || state === null || end <= axis.from || at >= axis.to) return [];
     const isDown = state === "down" || state === "resting";
     return [{ left: xOf(axis, Math.max(at, axis.from)), right: xOf(axis, Math.min(end, axis.to)), isDown }];

@@ -28,6 +28,8 @@ const RIGHT_PX = 58;
 const NARROW_PX = 620;
 const LANE_ROOM_PX = 24;
 const LANES_MAX = 14;
+/** Empty time at the right edge, as a part of what is shown. */
+const AHEAD = 0.045;
 
 /** Draws all charts of the time axis in a place of this size. Returns the axis and where it ends. */
 export function drawCharts(
@@ -38,7 +40,13 @@ export function drawCharts(
   height: number,
 ): { axis: TimeAxis; bottom: number } {
   const { history, from, to } = view;
-  const axis: TimeAxis = { from, to, left: width < NARROW_PX ? 6 : LEFT_PX, right: width - (width < NARROW_PX ? 46 : RIGHT_PX) };
+  const ahead = Math.ceil((to - from) * AHEAD); // what has just moved needs room to arrive
+  const axis: TimeAxis = {
+    from,
+    to: to + ahead,
+    left: width < NARROW_PX ? 6 : LEFT_PX,
+    right: width - (width < NARROW_PX ? 46 : RIGHT_PX),
+  };
   const bottom = height - TIMES_PX;
   const lanesHeight = bottom - FATES_PX - MARKS_PX - 2 * GAP_PX;
   const lanesMax = Math.max(3, Math.min(LANES_MAX, Math.floor(lanesHeight / LANE_ROOM_PX)));
@@ -88,7 +96,7 @@ export function timePanel(host: Host): Panel {
     setAttribute(place, "aria-valuetext", describeMoment(view.history, view.events, view.at));
   };
   place.addEventListener("pointermove", (event) => {
-    hover = axis === undefined ? null : secondAt(axis, event.offsetX);
+    hover = axis === undefined || last === undefined ? null : Math.min(last.view.to, secondAt(axis, event.offsetX));
     drawCursor();
   });
   place.addEventListener("pointerleave", () => {
@@ -96,14 +104,14 @@ export function timePanel(host: Host): Panel {
     drawCursor();
   });
   place.addEventListener("click", (event) => {
-    if (axis !== undefined) pick(host, secondAt(axis, event.offsetX), axis);
+    if (axis !== undefined && last !== undefined) pick(host, secondAt(axis, event.offsetX), last.view);
   });
   place.addEventListener("keydown", (event) => {
     const step =
       { ArrowLeft: -1, ArrowRight: 1, PageUp: -60, PageDown: 60, Home: -Infinity, End: Infinity, Escape: Infinity }[event.key];
     if (step === undefined || axis === undefined || last === undefined) return;
     event.preventDefault();
-    pick(host, last.view.at + step, axis);
+    pick(host, last.view.at + step, last.view);
   });
   return {
     element: section,
@@ -129,7 +137,7 @@ export function timePanel(host: Host): Panel {
 }
 
 /** The newest second is now: there the page goes on with the time. */
-function pick(host: Host, second: number, { from, to }: TimeAxis): void {
+function pick(host: Host, second: number, { from, to }: View): void {
   host.choose({ moment: second >= to ? null : Math.max(from, second) });
 }
 
