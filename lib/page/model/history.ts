@@ -115,11 +115,13 @@ export class History {
     this.#absorbFlows(series);
   }
 
-  /** The value of a server in this second; NaN if it is not known. */
+  /** The value of a server in this second; NaN if it is not known. What was not counted while the server was there is 0. */
   valueAt(server: string, column: ServerColumn, second: number): number {
-    return this.#isKept(second)
-      ? this.#tracks.get(server)?.columns.get(column)?.get(second) ?? this.#emptyAt(server, column, second)
-      : NaN;
+    const columns = this.#isKept(second) ? this.#tracks.get(server)?.columns : undefined;
+    if (columns === undefined) return NaN;
+    const value = columns.get(column)?.get(second) ?? NaN;
+    if (!Number.isNaN(value) || column === "open" || isMeasured(column)) return value;
+    return Number.isNaN(columns.get("open")?.get(second) ?? NaN) ? NaN : 0;
   }
 
   /** The sum of a server's counts over `seconds` seconds that end with this one; unknown ones count nothing. */
@@ -172,17 +174,21 @@ export class History {
 
   /** Every server's columns as plain data, for a file: a list of values per column, from the oldest second on. */
   toData(): Record<string, unknown> {
-    const list = (ring: Ring) =>
-      Array.from({ length: this.#newest - this.oldest + 1 }, (_, i) => orNull(ring.get(this.oldest + i)));
-    const columns = (track: Track) => Object.fromEntries([...track.columns].map(([name, ring]) => [name, list(ring)]));
+    const { oldest } = this;
+    const list = (read: (second: number) => number) =>
+      Array.from({ length: this.#newest - oldest + 1 }, (_, i) => orNull(read(oldest + i)));
+    const columns = (server: string, { columns }: Track) =>
+      [...columns.keys()].map((name) => [name, list((second) => this.valueAt(server, name, second))]);
     return {
       service: this.service,
-      from: this.oldest,
+      from: oldest,
       step: 1,
-      accepted: list(this.#accepted),
-      open: list(this.#open),
-      fates: Object.fromEntries([...this.#fates].map(([fate, ring]) => [fate, list(ring)])),
-      servers: [...this.#tracks].map(([server, track]) => ({ server, states: track.states, ...columns(track) })),
+      accepted: list((second) => this.acceptedAt(second)),
+      open: list((second) => this.openAt(second)),
+      fates: Object.fromEntries(this.fates.map((fate) => [fate, list((second) => this.ended(fate, second, 1))])),
+      servers: [...this.#tracks].map(([server, track]) => (
+        { server, states: track.states, ...Object.fromEntries(columns(server, track)) }
+      )),
       flows: this.#flows,
     };
   }
@@ -193,12 +199,6 @@ export class History {
     this.#fates.clear();
     this.#flows = [];
     for (let second = 0; second < SECONDS; second++) for (const ring of [this.#accepted, this.#open]) ring.set(second, NaN);
-  }
-
-  /** Seconds in which a column held nothing are 0, and unknown where the server did not exist. */
-  #emptyAt(server: string, column: ServerColumn, second: number): number {
-    const open = this.#tracks.get(server)?.columns.get("open");
-    return column === "open" || isMeasured(column) || open === undefined || Number.isNaN(open.get(second)) ? NaN : 0;
   }
 
   #isKept(second: number): boolean {
@@ -301,7 +301,7 @@ function addState(track: Track, news: StateSince): void {
   const later = track.states.findIndex(({ at }) => at > news.at);
   const place = later < 0 ? track.states.length : later;
   const before = track.states[place - 1];
-  if (before?.state === news.state) return;
+  if ((before?.state ?? null) === news.state) return; // before its first state a server was not there
   if (before?.at === news.at) track.states[place - 1] = news;
   else track.states.splice(place, 0, news);
   if (track.states[place + 1]?.state === news.state) track.states.splice(place + 1, 1);

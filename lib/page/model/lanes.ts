@@ -245,8 +245,8 @@ function placeRibbons(
     const [giver, taker] = [lanes[from], lanes[to]];
     const leaving = take(`${bin} ${from} ${isUp} out`, width);
     const arriving = take(`${bin} ${to} ${isUp} in`, width);
-    const startHalf = Math.max(halfAt(giver, x), width / 2);
-    const endHalf = Math.max(halfAt(taker, endX), width / 2);
+    const startHalf = Math.min(giver.height / 2, Math.max(halfAt(giver, x), width / 2));
+    const endHalf = Math.min(taker.height / 2, Math.max(halfAt(taker, endX), width / 2));
     return {
       from,
       to,
