@@ -160,7 +160,7 @@ Deno.test("a fixed place changes while the balancer runs, is read-only, and keep
   await using place = await makePlace();
   const [one, two] = [unusedAddress(), unusedAddress()].map(formatAddress);
   const token = await tokenIn(place, "token");
-  const clients = await place.start("--check", "off", "--dashboard", one, "--dashboard-token", token);
+  await place.start("--check", "off", "--dashboard", one, "--dashboard-token", token);
   const browser = new Browser(`http://${one}`);
   assertEquals((await browser.get("/")).status, 401);
   assertEquals(await logIn(browser), 303);
@@ -174,7 +174,7 @@ Deno.test("a fixed place changes while the balancer runs, is read-only, and keep
   }
 
   await place.do("stop", "--grace", "0s");
-  await place.start();
+  const clients = await place.start();
   assertEquals((await browser.get("/")).status, 200);
 
   const said = await place.do("daemon", "set", "--dashboard", two);
