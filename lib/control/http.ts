@@ -6,6 +6,7 @@
  */
 
 import { WHO_HEADER } from "./user_header.ts";
+import { EVENT_STREAM } from "./event_stream_type.ts";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { deadline } from "@std/async";
@@ -246,9 +247,6 @@ function requestOf({ method = "", url = "", headers, rawHeaders }: IncomingMessa
   const header = (name: string) => rawHeaders.filter((_, i) => i % 2 === 1 && rawHeaders[i - 1].toLowerCase() === name).join(", ");
   return { method, target: url, host, accept, lastEventId: header("last-event-id"), who: header(WHO_HEADER), header, body };
 }
-
-/** The type of answers that are streams. */
-export const EVENT_STREAM = "text/event-stream";
 
 const TOO_SLOW = 408;
 

@@ -3,7 +3,7 @@
  * counted, so that it takes no memory.
  */
 
-import { EVENT_STREAM } from "../control/http.ts";
+import { EVENT_STREAM } from "../control/event_stream_type.ts";
 import { OperatorError } from "../values/errors.ts";
 
 /** How far a viewer may fall behind what it was first sent, in bytes. */
