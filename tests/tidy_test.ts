@@ -176,7 +176,13 @@ Deno.test("each package is imported through its one door", async () => {
 
 Deno.test("no file is without a use", async () => {
   const files = await programFiles();
-  const used = new Set<string>(["main.ts", "ctl.ts", WORKER, PAGE, ...Object.values(deno.imports).map((path) => path.replace("./", ""))]);
+  const used = new Set<string>([
+    "main.ts",
+    "ctl.ts",
+    WORKER,
+    PAGE,
+    ...Object.values(deno.imports).map((path) => path.replace("./", "")),
+  ]);
   for (const file of files) for (const { specifier } of await importsOf(file)) used.add(specifier);
   for (const file of files) assert(used.has(file), `nobody imports ${file}`);
 });

@@ -6,7 +6,7 @@
 import type { OptionSpec } from "../lib/values/command_line.ts";
 import { LIMITS, SETTINGS } from "../lib/values/config.ts";
 import { COMMANDS } from "../lib/control/commands.ts";
-import { dashboardCommand } from "../lib/dashboard/command.ts";
+import { dashboardCommand, EMPTY_WORLD } from "../lib/dashboard/command.ts";
 import { demoCommand } from "../lib/demo/command.ts";
 import { EMPTY_STAGE } from "../lib/demo/stage.ts";
 import { ABILITIES, type Ability } from "../lib/engine/abilities.ts";
@@ -48,11 +48,6 @@ interface Excerpt {
 
 /** Documents by their path from the root. */
 export type Documents = ReadonlyMap<string, string>;
-
-/** The row alone: it never runs here. */
-const DASHBOARD = dashboardCommand(() => {
-  throw new Error("The command is not to run");
-});
 
 const EXIT_MEANINGS: Record<keyof typeof EXIT, string> = {
   done: "done; `diff`: nothing differs",
@@ -110,15 +105,17 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
 export const TABLES: Readonly<Record<string, Table>> = {
   commands: {
     heading: ["Command", "What it does", "Options"],
-    rows: Object.entries({ ...COMMANDS, dashboard: DASHBOARD, demo: demoCommand(() => EMPTY_STAGE) }).map(([name, command]) => ({
-      ...groupOf(command),
-      cells: [
-        code([name, ...command.arguments.map((argument) => `<${argument}>`)].join(" ")),
-        command.summary,
-        (settingsOf(name) === undefined ? codes(command.options) : [settingsOf(name), ...codes(beyondSettings(command.options))])
-          .join(", "),
-      ],
-    })),
+    rows: Object.entries({ ...COMMANDS, dashboard: dashboardCommand(() => EMPTY_WORLD), demo: demoCommand(() => EMPTY_STAGE) }).map(
+      ([name, command]) => ({
+        ...groupOf(command),
+        cells: [
+          code([name, ...command.arguments.map((argument) => `<${argument}>`)].join(" ")),
+          command.summary,
+          (settingsOf(name) === undefined ? codes(command.options) : [settingsOf(name), ...codes(beyondSettings(command.options))])
+            .join(", "),
+        ],
+      }),
+    ),
   },
   settings: {
     heading: ["Setting", "Default", "Meaning"],

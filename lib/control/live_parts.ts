@@ -136,15 +136,17 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
       return monitor;
     };
     const { monitor: before } = this.#now;
-    const reopen = before && (() => open(before.address));
+    const earlier = before?.address; // what is closed has none
+    const reopen = earlier && (() => open(earlier));
     await this.#makeRoom(address, before, reopen, (monitor) => this.#now = { ...this.#now, monitor }, undo);
     return undo.use(await open(address));
   }
 
   async #openDashboard(config: DashboardConfig, undo: AsyncDisposableStack): Promise<LivePlace | undefined> {
     if (config.dashboard === null) return undefined;
-    const { dashboard: before, config: earlier } = this.#now;
-    const reopen = before && (() => this.#options.openDashboard({ ...earlier, dashboard: before.address }));
+    const { dashboard: before } = this.#now;
+    const earlier = before && { ...this.#now.config, dashboard: before.address };
+    const reopen = earlier && (() => this.#options.openDashboard(earlier));
     await this.#makeRoom(config.dashboard, before, reopen, (dashboard) => this.#now = { ...this.#now, dashboard }, undo);
     return undo.use(await this.#options.openDashboard(config));
   }

@@ -16,6 +16,14 @@ export interface DashboardWorld {
   readonly giveUp: () => Promise<void>;
 }
 
+/** The world of who only shows the row. */
+export const EMPTY_WORLD: DashboardWorld = {
+  write: () => {},
+  presses: async function* () {},
+  browse: () => Promise.resolve(),
+  giveUp: () => Promise.resolve(),
+};
+
 /** The row. */
 export function dashboardCommand(world: () => DashboardWorld): Command {
   return command({

@@ -11,6 +11,8 @@ import { readPage } from "./page.ts";
 
 /** Viewers at a time: fewer than `balancerctl dashboard` has, because descriptors of the daemon are for its clients. */
 const VIEWERS_MAX = 200;
+/** The daemon's own name for it: the daemon may not read the environment for the user's. */
+const WHO = "the dashboard";
 /** With 32 letters or digits by chance a token has more than 128 bits. */
 const TOKEN_CHARS_MIN = 32;
 const TOKEN_CHARS_MAX = 4096;
@@ -31,7 +33,7 @@ type FixedConfig = Pick<DaemonConfig, "dashboard" | "dashboardToken" | "dashboar
 export async function openFixedPlace(config: FixedConfig, { name, socket, onDrop, onFault }: FixedOptions): Promise<Bridge> {
   const { dashboard: address, dashboardToken: tokenFile, dashboardHosts: hosts } = config;
   if (address === null || tokenFile === null) throw new OperatorError("usage", "The dashboard needs an address and a token");
-  const clientOf = (service?: string) => new ControlClient(name, socket, { service });
+  const clientOf = (service?: string) => new ControlClient(name, socket, { service, who: WHO });
   return await Bridge.open({
     address,
     hosts,

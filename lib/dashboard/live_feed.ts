@@ -1,7 +1,7 @@
 /**
  * `GET /live`: one stream of what the daemon does, for any number of viewers. The daemon is asked once a second, while somebody
  * watches; each viewer gets what has changed. Where an answer takes long, as with very many servers, it is asked less often, so
- * that viewers take a tenth of the daemon's time at most.
+ * that viewers take a fifth of the daemon's time at most.
  */
 
 import { delay } from "@std/async";
@@ -15,7 +15,7 @@ import { type Bytes, Viewers } from "./viewers.ts";
 /** How often the daemon is asked. */
 const PERIOD_MS = 1000;
 /** The time between two looks is this many times that of a look, at least. */
-const REST_FACTOR = 10;
+const REST_FACTOR = 5;
 
 /** Options of a LiveFeed. */
 export interface FeedOptions {

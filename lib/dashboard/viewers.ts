@@ -47,7 +47,8 @@ export class Viewers {
       cancel: () => void this.#controllers.delete(own),
     }, new ByteLengthQueuingStrategy({ highWaterMark: behindBytesMax + first.length }));
     own!.enqueue(first);
-    return new Response(body, { headers: { "content-type": EVENT_STREAM } });
+    // The second header is for nginx, if it is in front: it would keep what is small until there is more.
+    return new Response(body, { headers: { "content-type": EVENT_STREAM, "x-accel-buffering": "no" } });
   }
 
   /** Sends it to all. */

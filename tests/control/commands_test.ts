@@ -8,6 +8,7 @@ import { ControlClient } from "../../lib/control/client.ts";
 import { type Command, type CommandContext, COMMANDS } from "../../lib/control/commands.ts";
 import { serveControl } from "../../lib/control/server.ts";
 import { claimSocket } from "../../lib/control/socket.ts";
+import { dashboardCommand, EMPTY_WORLD } from "../../lib/dashboard/command.ts";
 import { demoCommand } from "../../lib/demo/command.ts";
 import { EMPTY_STAGE } from "../../lib/demo/stage.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
@@ -125,7 +126,7 @@ Deno.test("every mistake gets one sentence, the right exit code, and changes not
 /** Every help there is: the words before `--help`. */
 const HELPS: readonly [program: ProgramName, words: readonly string[]][] = [
   ["balancerctl", []],
-  ...[...Object.keys(COMMANDS), "demo"].map((name): [ProgramName, string[]] => ["balancerctl", name.split(" ")]),
+  ...[...Object.keys(COMMANDS), "dashboard", "demo"].map((name): [ProgramName, string[]] => ["balancerctl", name.split(" ")]),
   ["balancer", []],
   ["balancer", ["run"]],
 ];
@@ -157,7 +158,8 @@ Deno.test("--help and --version answer everywhere, on standard output, in 80 col
 });
 
 Deno.test("every command has a group, and a summary that begins with a verb and fits into its line of the help", () => {
-  for (const [name, command] of Object.entries({ ...COMMANDS, demo: demoCommand(() => EMPTY_STAGE) })) {
+  const dashboard = dashboardCommand(() => EMPTY_WORLD);
+  for (const [name, command] of Object.entries({ ...COMMANDS, dashboard, demo: demoCommand(() => EMPTY_STAGE) })) {
     assert(["Daemon", "Pool", "Services", "Observe", "Explain", "Declared file"].includes(command.group ?? ""), name);
     assertMatch(
       command.summary,
