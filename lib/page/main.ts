@@ -1,6 +1,6 @@
 /**
- * The dashboard's page: the parts of the screen, what feeds them, and when they are drawn. All that is known and chosen is in the desk;
- * parts draw the view that follows from it, all at once, in one frame after something has changed.
+ * The dashboard's page: the parts of the screen, what feeds them, and when they are drawn. All that is known and chosen is in the
+ * desk; parts draw the view that follows from it, all at once, in one frame after something has changed.
  */
 
 import { type Choices, Desk, type View } from "./model/desk.ts";

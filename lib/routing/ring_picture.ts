@@ -1,6 +1,6 @@
 /**
- * The ring as it can be drawn: the circle in equal bins, each with the server that owns most of it; who takes over from servers that
- * get no clients now; and the bins after a change of the pool. Pure; knows tables and rings only.
+ * The ring as it can be drawn: the circle in equal bins, each with the server that owns most of it; who takes over from servers
+ * that get no clients now; and the bins after a change of the pool. Pure; knows tables and rings only.
  */
 
 import type { Policy } from "../values/config.ts";

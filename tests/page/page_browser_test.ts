@@ -47,7 +47,8 @@ function killed(): Story {
 /** The cells of the pool's rows by server: texts, as a person reads them. */
 async function readPool(page: Page): Promise<Map<string, string[]>> {
   const rows = await page.evaluate<string[][]>(
-    `[...document.querySelectorAll("table.pool tbody tr:not(.spacer)")].map((row) => [...row.children].map((cell) => cell.innerText.trim()))`,
+    `[...document.querySelectorAll("table.pool tbody tr:not(.spacer)")]
+      .map((row) => [...row.children].map((cell) => cell.innerText.trim()))`,
   );
   return new Map(rows.map(([first, ...rest]) => [first.match(/[0-9.]+:[0-9]+/)![0], [first, ...rest]]));
 }
@@ -279,9 +280,7 @@ async function accessibilityFaults(page: Page): Promise<string[]> {
 
 const LOOKS: readonly Opening[] = [
   { theme: "light" },
-  { theme: "dark" },
   { theme: "dark", width: 400, height: 800 },
-  { theme: "light", width: 400, height: 800 },
 ];
 
 for (const look of LOOKS) {

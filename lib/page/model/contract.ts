@@ -18,6 +18,7 @@ export type Server = Answers["server"];
 export type Plan = Answers["plan"];
 /** `GET /v1/explain`. */
 export type Explanation = Answers["explanation"];
+/** The messages of `/live`, and the states of servers. */
 export type { LiveMessages, ServerState };
 
 /** The states in which connections move. */

@@ -1,6 +1,6 @@
 /**
- * All that the page knows and all that the person has chosen, and what follows from both: the view that every part of the page draws.
- * Fed by the messages of `/live` and by answers of the API. No DOM, no clock.
+ * All that the page knows and all that the person has chosen, and what follows from both: the view that every part of the page
+ * draws. Fed by the messages of `/live` and by answers of the API. No DOM, no clock.
  */
 
 import type { Verdict } from "../../observe/verdict.ts";

@@ -1,6 +1,5 @@
 /** The words, signs and colours of what is shown. A sign stands beside every colour that means something. */
 
-import { type Ender, FATES } from "../../values/fates.ts";
 import type { BalancerEvent, MovedState, ServerState } from "./contract.ts";
 
 /** How a thing looks: a class of the style sheet with this name gives it a colour. */
@@ -57,12 +56,6 @@ const CLASS_OF: Readonly<Record<string, FateClass>> = {
 export function classOfFate(fate: string): FateClass {
   if (Object.hasOwn(CLASS_OF, fate)) return CLASS_OF[fate];
   return fate.endsWith("_timeout") ? "timed" : "refused";
-}
-
-/** What a fate means; its name where this page does not know it. */
-export function helpOfFate(fate: string): string {
-  const rows: Readonly<Record<string, { help: string; endedBy?: Ender }>> = FATES;
-  return Object.hasOwn(rows, fate) ? rows[fate].help : fate;
 }
 
 /** The sign and the row of an event in the timeline. */

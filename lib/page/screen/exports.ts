@@ -1,4 +1,4 @@
-/** The page as a file: as a picture, and as the data that it shows. Both are made in the browser and leave it only as a download. */
+/** The page as a file: a picture, or the data that it shows. Both are made in the browser and leave it only as a download. */
 
 import type { View } from "../model/desk.ts";
 import { formatBytes, formatClock, formatCount, formatMs, formatPercent, formatRate } from "../model/format.ts";

@@ -1,6 +1,6 @@
 /**
- * The pool as a table. Only the rows that are in sight are in the document, between two spacers: a thousand servers scroll like ten.
- * Rows have one height for that. A row whose state has changed lights up for a moment, unless the person wants no motion.
+ * The pool as a table. Only the rows that are in sight are in the document, between two spacers: a thousand servers scroll like
+ * ten. Rows have one height for that. A row whose state has changed lights up for a moment, unless the person wants no motion.
  */
 
 import type { View } from "../model/desk.ts";
@@ -19,7 +19,7 @@ const COLUMNS: readonly { readonly name: string; readonly text: string; readonly
     name: "load",
     text: "Share and load",
     help:
-      "Its exact share of the clients; the bar is its open connections, the pale part what its share would give it, the tick its load bound",
+      "Its exact share of the clients. Bar: its open connections; pale part: what its share would give it; tick: its load bound",
     sort: "load",
   },
   { name: "open", text: "Open", help: "Open connections, and their limit", sort: "open" },

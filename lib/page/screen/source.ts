@@ -1,6 +1,6 @@
 /**
- * Where the page's knowledge comes from: the stream `/live`, and answers of the API. A stream that ends is opened again, and what was
- * missed meanwhile is read.
+ * Where the page's knowledge comes from: the stream `/live`, and answers of the API. A stream that ends is opened again, and what
+ * was missed meanwhile is read.
  */
 
 import type { BalancerEvent, LiveMessages, Series } from "../model/contract.ts";

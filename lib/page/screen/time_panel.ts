@@ -1,6 +1,6 @@
 /**
- * The charts over one time axis: flow lanes, fates, events. A moment that is picked here, by pointer or by keys, is shown by the whole
- * page. The charts are drawn when something has changed; the line under the pointer is on a canvas of its own.
+ * The charts over one time axis: flow lanes, fates, events. A moment that is picked here, by pointer or by keys, is shown by the
+ * whole page. The charts are drawn when something has changed; the line under the pointer is on a canvas of its own.
  */
 
 import type { View } from "../model/desk.ts";

@@ -1,4 +1,4 @@
-/** What if: a change is chosen, the API's plan is shown as it is typed, and the command that would make it. Nothing is changed here. */
+/** What if: a change is chosen, the API's plan is shown as it is typed, and the command that would make it. Changes nothing. */
 
 import type { Plan } from "../model/contract.ts";
 import type { View } from "../model/desk.ts";
