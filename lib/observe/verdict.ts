@@ -59,6 +59,8 @@ export interface JudgedSeries {
 export interface JudgedFacts {
   readonly status: {
     readonly stopping: boolean;
+    /** Whether it was told to stop, and still takes clients. */
+    readonly lameDuck?: boolean;
     readonly services: readonly JudgedService[];
     readonly connections: { readonly open: number; readonly max: number };
     /** Since the daemon's start. */
@@ -96,7 +98,7 @@ export function judge(facts: JudgedFacts, clock: Clock): Verdict {
     ...listenerFindings(services),
     ...emptyFindings(services),
     ...limitFindings(facts.status.connections),
-    ...(facts.status.stopping ? [warning(`the balancer is stopping with ${connections(facts.status.connections.open)} open`)] : []),
+    ...stoppingFindings(facts.status),
     poolFinding(facts, services, clock),
   ];
   const level = findings.some(({ level }) => level === "bad")
@@ -144,6 +146,11 @@ function limitFindings({ open, max }: JudgedFacts["status"]["connections"]): Ver
   return [open >= max ? bad(`${figures}: more clients are refused`) : warning(figures)];
 }
 
+function stoppingFindings({ stopping, lameDuck = false, connections: { open } }: JudgedFacts["status"]): Verdict[] {
+  if (lameDuck) return [warning("the balancer is about to stop, and still takes clients")];
+  return stopping ? [warning(`the balancer is stopping with ${connections(open)} open`)] : [];
+}
+
 /** How many servers are up, the one in trouble, and what became of clients. */
 function poolFinding(facts: JudgedFacts, services: readonly JudgedService[], clock: Clock): Verdict {
   const counts = sumOf(services.map(({ servers }) => servers));
@@ -154,7 +161,7 @@ function poolFinding(facts: JudgedFacts, services: readonly JudgedService[], clo
   if (worst === undefined) return steadyFinding(facts, up, all);
   const others = describeOthers(counts, worst);
   const what = `${qualified(worst, services)} is ${worst.state} since ${clock(Date.parse(worst.since))}${reasonOf(worst)}`;
-  const told = toldOf(facts, worst, clock);
+  const told = toldOf(facts, worst);
   const isBad = UNWANTED.includes(worst.state) || told.level === "bad";
   const count = up === 0 ? [] : [`${up} of ${servers(all)} up`]; // that no server is up is said already
   const sentence = [...count, what, ...told.clauses, ...others].join("; ");
@@ -169,7 +176,7 @@ function steadyFinding({ series, servers: known }: JudgedFacts, up: number, all:
     ? `${up} of ${servers(all)} up`
     : all === 1
     ? "the only server is up"
-    : `all ${all} servers up`;
+    : `all ${servers(all)} up`;
   const level = up < all ? "warning" : "good";
   if (series === null || known.length === 0 && all > 0) return { level, sentence: pool };
   const recent = harmSince(series, endOf(series) - NEWS_S);
@@ -182,7 +189,7 @@ function steadyFinding({ series, servers: known }: JudgedFacts, up: number, all:
 }
 
 /** What became of the clients of a server in trouble, as clauses. */
-function toldOf(facts: JudgedFacts, worst: JudgedServer, clock: Clock): { level: VerdictLevel; clauses: string[] } {
+function toldOf(facts: JudgedFacts, worst: JudgedServer): { level: VerdictLevel; clauses: string[] } {
   const { series } = facts;
   if (series === null) return { level: "good", clauses: [] };
   const beganS = Math.floor(Date.parse(worst.since) / 1000);
@@ -221,8 +228,8 @@ function ofIts(parts: readonly string[]): string {
 }
 
 /**
- * Whether every connection that was ever cut was one of this server's. The series count those that were cut by service, so that only
- * then all of them can be called its own.
+ * Whether every connection that was ever cut was one of this server's. The series count those that were cut by service, so that
+ * only then all of them can be called its own.
  */
 function allCutOf({ status }: JudgedFacts, { fates }: JudgedServer): boolean {
   return CUT_FATES.every((fate) => countOf(status.fates, fate) === countOf(fates, fate));
