@@ -73,9 +73,9 @@ export interface JudgedFacts {
 export type Clock = (ms: number) => string;
 
 /** Open connections that were cut because their server, or a worker, was lost. */
-const CUT_FATES: readonly Fate[] = ["server_lost", "redistribute_refused", "removed", "worker_lost", "failed"];
+export const CUT_FATES: readonly Fate[] = ["server_lost", "redistribute_refused", "removed", "worker_lost", "failed"];
 /** Clients that got no server though they were welcome. */
-const TURNED_AWAY_FATES: readonly Fate[] = ["connect_failed", "no_server", "refused_limit"];
+export const TURNED_AWAY_FATES: readonly Fate[] = ["connect_failed", "no_server", "refused_limit"];
 
 /** States other than up, the one that is looked at first before the others. */
 const TROUBLES = ["down", "resting", "removing", "draining"] as const;
