@@ -156,7 +156,7 @@ function poolFinding(facts: JudgedFacts, services: readonly JudgedService[], clo
   const what = `${qualified(worst, services)} is ${worst.state} since ${clock(Date.parse(worst.since))}${reasonOf(worst)}`;
   const told = toldOf(facts, worst, clock);
   const isBad = UNWANTED.includes(worst.state) || told.level === "bad";
-  const sentence = [`${up} of ${servers(all)} up`, what, ...others, ...told.clauses].join("; ");
+  const sentence = [`${up} of ${servers(all)} up`, what, ...told.clauses, ...others].join("; ");
   return { level: isBad ? "bad" : "warning", sentence };
 }
 
@@ -196,12 +196,11 @@ function toldOf(facts: JudgedFacts, worst: JudgedServer, clock: Clock): { level:
   const harm = harmSince(series, fromS);
   const isOwn = harm.cut === 0 || allCutOf(facts, worst);
   const left = worst.open > 0 ? [`${connections(worst.open)} still open there`] : [];
-  const since = fromS < beganS ? `since ${clock(fromS * 1000)} ` : "";
   const movedText = own === 0 ? [] : [`${grouped(own)} moved`];
   const cutText = harm.cut === 0 ? [] : [`${grouped(harm.cut)} ${were(harm.cut)} reset`];
   const clauses = isOwn
-    ? [ofIts(since, [...movedText, ...cutText])]
-    : [ofIts(since, movedText), `${since}${connections(harm.cut)} in all ${were(harm.cut)} reset`];
+    ? [ofIts([...movedText, ...cutText])]
+    : [ofIts(movedText), `${connections(harm.cut)} in all ${were(harm.cut)} reset`];
   const elsewhere = moved.total - own;
   const nobody = elsewhere + harm.turnedAway === 0 && isOwn ? ["nobody else was touched"] : [];
   return {
@@ -216,8 +215,8 @@ function toldOf(facts: JudgedFacts, worst: JudgedServer, clock: Clock): { level:
   };
 }
 
-function ofIts(since: string, parts: readonly string[]): string {
-  return parts.length === 0 ? `${since}no connection of it moved or was reset` : `${since}of its connections ${parts.join(", ")}`;
+function ofIts(parts: readonly string[]): string {
+  return parts.length === 0 ? "none of its connections moved or was reset" : `of its connections ${parts.join(", ")}`;
 }
 
 /**
@@ -301,9 +300,9 @@ export function rankOf(state: string): number {
 function describeOthers(counts: Readonly<Record<string, number>>, worst: JudgedServer): string[] {
   const parts = TROUBLES.flatMap((state) => {
     const count = countOf(counts, state) - (state === worst.state ? 1 : 0);
-    return count > 0 ? [`${count} ${state === worst.state ? "more " : ""}${state}`] : [];
+    return count > 0 ? [`${count} ${state === worst.state ? "more" : "other"} ${count === 1 ? "is" : "are"} ${state}`] : [];
   });
-  return parts.length === 0 ? [] : [`beside it ${parts.join(", ")}`];
+  return parts.length === 0 ? [] : [parts.join(", ")];
 }
 
 function reasonOf({ reason }: JudgedServer): string {

@@ -5,7 +5,7 @@
 
 import { plural } from "../control/printing.ts";
 import { CUT_FATES, TURNED_AWAY_FATES } from "../observe/verdict.ts";
-import { cutLine, fillLine, type Line, line, lineWidth, type Role, safe, type Span, span, wrapText } from "./cells.ts";
+import { cutLine, fillLine, type Line, line, lineWidth, type Role, safe, type Span, span, widthOf, wrapText } from "./cells.ts";
 import { ageText, bytesText, clockText, countText, rateText } from "./figures.ts";
 import { bulletBar, type Glyphs, greatest, sparkline, stateSpan } from "./glyphs.ts";
 import { bodyLines } from "./layout.ts";
@@ -28,7 +28,11 @@ export interface FrameSetting {
 export const SIZE_MIN: Size = { columns: 40, rows: 10 };
 
 /** How many rows the verdict may have. */
-const VERDICT_ROWS_MAX = 4;
+const VERDICT_ROWS_MAX = 5;
+/** From this width on the line of totals has room for more. */
+const ROOMY = 100;
+/** A sparkline of totals is not full at its greatest value: a steady one is to look like one, too. */
+const HEADROOM = 1.25;
 /** How many rows a question may have. */
 const FOOTER_ROWS_MAX = 3;
 
@@ -68,18 +72,20 @@ function headline({ status, only }: Moment, { glyphs, size, nowMs }: FrameSettin
     status.engine,
     `generation ${status.generation}`,
   ];
-  const left = [span(` balancer ${status.name}`, "strong"), span(` ${glyphs.dot} ${parts.join(` ${glyphs.dot} `)}`)];
   const time = `${clockText(nowMs, nowMs)} UTC `;
   const room = size.columns - time.length;
-  return line(
-    ...fillLine(line(...left.map(({ text, role }) => span(safe(text, glyphs.isAscii), role))), room, glyphs.cut).spans,
-    span(time),
-  );
+  let text = "";
+  const name = ` balancer ${safe(status.name, glyphs.isAscii)}`;
+  for (const part of parts) {
+    const more = ` ${glyphs.dot} ${safe(part, glyphs.isAscii)}`;
+    if (widthOf(name + text + more) < room) text += more;
+  }
+  return line(...fillLine(line(span(name, "strong"), span(text)), room, glyphs.cut).spans, span(time));
 }
 
 /** The verdict; where the daemon is lost that comes first, and the verdict is what was true then. */
 function verdictLines({ verdict, atMs }: Moment, view: View, { glyphs, size, lost, nowMs }: FrameSetting): Line[] {
-  const rowsMax = Math.max(1, Math.min(VERDICT_ROWS_MAX, Math.floor(size.rows / 6)));
+  const rowsMax = Math.max(1, Math.min(VERDICT_ROWS_MAX, Math.floor(size.rows / 4)));
   const sentence = (text: string, role: "good" | "warning" | "bad", rows: number) => {
     const [first, ...more] = wrapText(safe(text, glyphs.isAscii), size.columns - 4, rows, glyphs.cut);
     return [
@@ -102,22 +108,21 @@ function totalsLine({ status, window }: Moment, { glyphs, size }: FrameSetting):
   const moved = window.flowsFrom(window.endS - 60).reduce((sum, { count }) => sum + count, 0);
   const fates = (names: readonly string[]) =>
     names.reduce((sum, name) => sum + sumOf(window.minute(({ fates }) => fates[name])), 0);
-  const [reset, away] = [fates(CUT_FATES), fates(TURNED_AWAY_FATES)];
-  const spark = (values: readonly number[]) => span(` ${sparkline(values, 10, greatest(values), glyphs)}`, "accent");
+  const [reset, refused] = [fates(CUT_FATES), fates(TURNED_AWAY_FATES)];
+  const cells = size.columns < ROOMY ? 8 : 12;
+  const spark = (values: readonly number[]) => span(` ${sparkline(values, cells, HEADROOM * greatest(values), glyphs)}`, "accent");
   const rate = (values: readonly number[]) => (values.at(-1) ?? 0) / window.step;
-  const bad = (count: number): Role => count > 0 ? "bad" : "plain";
+  const counted = (name: string, count: number, role: Role) => [
+    span(`${name} `, "faint"),
+    span(countText(count), count > 0 ? role : "plain"),
+  ];
   const parts = [
     [span("Open ", "faint"), span(countText(status.connections.open), "strong"), spark(open)],
     [span("new ", "faint"), span(`${rateText(rate(accepted))}/s`, "strong"), spark(accepted)],
-    [
-      span("moved ", "faint"),
-      span(countText(moved), "strong"),
-      span(" reset ", "faint"),
-      span(countText(reset), bad(reset)),
-      span(" turned away ", "faint"),
-      span(countText(away), bad(away)),
-      span(" in 1 min", "faint"),
-    ],
+    ...(size.columns < ROOMY ? [] : [[span("1 min:", "faint")]]),
+    counted("moved", moved, "warning"),
+    counted("reset", reset, "bad"),
+    counted("refused", refused, "bad"),
     [span("sent ", "faint"), span(`${bytesText(rate(window.serversMinute("sentBytes")))}B/s`)],
     [span("received ", "faint"), span(`${bytesText(rate(window.serversMinute("receivedBytes")))}B/s`)],
   ];
@@ -198,7 +203,7 @@ function helpLines({ glyphs, mayWrite, size }: FrameSetting): Line[] {
       span(sparkline(Array.from({ length: 60 }, (_, i) => i), 10, 60, glyphs), "accent"),
       span("  the last minute of the column before it"),
     ),
-    line(span("  IN, AWAY, FAIL: connections moved in and away, and failures, in the last minute; P99ms: to connect")),
+    line(span("  MOVED, FAIL: connections that moved here (+) and away (-), and failures, in the last minute")),
     line(span(mayWrite ? "  Servers may be drained here (--write)" : "  Read-only: --write lets d drain servers", "faint")),
     line(span("  Any key leads back", "faint")),
   ].slice(0, size.rows);

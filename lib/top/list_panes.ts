@@ -18,6 +18,8 @@ export interface ListSetting {
 }
 
 const FLOW_BAR = 12;
+/** Narrower lists have no room for bars. */
+const FLOW_BAR_FROM = 76;
 const NAME_MAX = 40;
 
 /** A flow of the last minute: all connections that moved from one server to another. */
@@ -45,7 +47,9 @@ export function flowLines({ window }: Moment, setting: ListSetting): Line[] {
       span(column(text(flow.from), from, glyphs.cut)),
       span(` ${glyphs.arrow} `, "faint"),
       span(column(text(flow.to), to, glyphs.cut)),
-      span(` ${glyphs.barFull.repeat(filled)}${" ".repeat(FLOW_BAR - filled)}`, "accent"),
+      ...(setting.columns < FLOW_BAR_FROM
+        ? []
+        : [span(` ${glyphs.barFull.repeat(filled)}${" ".repeat(FLOW_BAR - filled)}`, "accent")]),
       span(` ${flow.states.entries().map(([state, count]) => `${countText(count)} ${state}`).toArray().join(", ")}`),
       ...(setting.hasServices ? [span(` (${flow.service})`, "faint")] : []),
     );

@@ -34,8 +34,12 @@ const SERVICE_MAX = 16;
 const BAR = 10;
 const BAR_WIDE = 16;
 const SPARK = 10;
-/** From this width on bars are wide and a minute is a cell per two seconds. */
+/** From this width on bars are wide and a minute is a cell per two seconds; below the other, sparklines are short. */
 const WIDE = 150;
+const NARROW = 70;
+const SPARK_NARROW = 8;
+/** A server that is up again says for how long, until then. */
+const NEWS_MS = 60_000;
 
 /** Every column from left to right. */
 const COLUMNS: readonly ColumnRow[] = [
@@ -66,8 +70,8 @@ const COLUMNS: readonly ColumnRow[] = [
     order: 1,
     width: (rows, setting) => within(5, 15, rows.map((row) => stateText(row, setting).length)),
     cells: (row, width, setting) => {
-      const role = row.server.state === "up" ? "plain" : stateRole(row.server.state);
-      return [span(column(stateText(row, setting), width, setting.glyphs.cut), role)];
+      const text = stateText(row, setting);
+      return [span(column(text, width, setting.glyphs.cut), text === "up" ? "plain" : stateRole(row.server.state))];
     },
   },
   {
@@ -109,8 +113,18 @@ const COLUMNS: readonly ColumnRow[] = [
     cells: ({ columns }, width, { glyphs, most }) => [span(sparkline(bytesOf(columns), width, most.bytes, glyphs), "accent")],
   },
   figures("P99ms", 5, ({ connectP99Ms }) => orNothing(connectP99Ms, msText)),
-  figures("IN", 8, ({ movedIn }) => countText(movedIn)),
-  figures("AWAY", 4, ({ movedAway }) => countText(movedAway), ({ movedAway }) => movedAway > 0 ? "warning" : "plain"),
+  {
+    title: "MOVED",
+    side: "right",
+    order: 4,
+    width: (rows) => within(5, 11, rows.map((row) => movedText(row).length)),
+    cells: (row, width, { glyphs }) => [
+      span(
+        column(movedText(row), width, glyphs.cut, "right"),
+        row.movedAway > 0 ? "warning" : row.movedIn > 0 ? "accent" : "plain",
+      ),
+    ],
+  },
   figures("FAIL", 3, ({ failures }) => countText(failures), ({ failures }) => failures > 0 ? "bad" : "plain"),
   figures("SHARE", 9, ({ server }) => server.share === 0 ? NOTHING : `${(server.share * 100).toFixed(1)}%`),
   {
@@ -162,14 +176,15 @@ export function poolTable(
 export function serverDetail(row: PoolRow, { glyphs, nowMs }: PoolSetting): Line {
   const { server } = row;
   const why = server.reason === null ? "" : `: ${safe(server.reason, glyphs.isAscii)}`;
+  const failure = server.lastFailure === null || server.lastFailure.reason === server.reason ? null : server.lastFailure;
   const facts = [
+    ...(failure === null
+      ? []
+      : [`last failure ${clockText(Date.parse(failure.at), nowMs)}: ${safe(failure.reason, glyphs.isAscii)}`]),
     `share ${(server.share * 100).toFixed(1)}%`,
     ...(row.bound === undefined ? [] : [`bound ${countText(row.bound)}`]),
     `weight ${server.weight}`,
     ...(server.tier > 0 ? [`tier ${server.tier}`] : []),
-    ...(server.lastFailure === null ? [] : [
-      `last failure ${clockText(Date.parse(server.lastFailure.at), nowMs)}: ${safe(server.lastFailure.reason, glyphs.isAscii)}`,
-    ]),
   ];
   return line(
     span(` ${safe(server.server, glyphs.isAscii)}`, "strong"),
@@ -195,7 +210,14 @@ function fittingColumns(rows: readonly PoolRow[], setting: PoolSetting): FittedC
 }
 
 function stateText({ server }: PoolRow, { nowMs }: PoolSetting): string {
-  return server.state === "up" ? "up" : `${server.state} ${ageText(nowMs - Date.parse(server.since))}`;
+  const ageMs = nowMs - Date.parse(server.since);
+  return server.state === "up" && ageMs > NEWS_MS ? "up" : `${server.state} ${ageText(ageMs)}`;
+}
+
+/** Connections that moved here and away in the last minute: `+120 -4`. */
+function movedText({ movedIn, movedAway }: PoolRow): string {
+  const parts = [...(movedIn > 0 ? [`+${countText(movedIn)}`] : []), ...(movedAway > 0 ? [`-${countText(movedAway)}`] : [])];
+  return parts.length === 0 ? "0" : parts.join(" ");
 }
 
 function openText({ open, server: { connectionsMax } }: PoolRow): string {
@@ -227,7 +249,7 @@ function barWidth(columns: number): number {
 }
 
 function sparkWidth(columns: number): number {
-  return columns >= WIDE ? 2 * SPARK : SPARK;
+  return columns >= WIDE ? 2 * SPARK : columns < NARROW ? SPARK_NARROW : SPARK;
 }
 
 function orNothing(value: number | null, text: (value: number) => string): string {

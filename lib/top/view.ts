@@ -84,6 +84,8 @@ export const FIRST_VIEW: View = {
 };
 
 const FILTER_MAX = 64;
+/** More lines than any pane has. */
+const OFFSET_MAX = 1_000_000;
 
 /** A key: what the help says of it, and what it does. `shown`: as it stands in the last line; undefined: only in the help. */
 interface KeyRow {
@@ -100,6 +102,20 @@ const ALWAYS: Readonly<Record<Key, Deed>> = {
   "ctrl-\\": { kind: "quit" },
   "ctrl-z": { kind: "suspend" },
   "ctrl-l": { kind: "redraw" },
+};
+
+/** How far a key moves; pages, the first and the last line as well. */
+const MOVES: Readonly<Record<Key, (page: number) => number>> = {
+  "up": () => -1,
+  "k": () => -1,
+  "down": () => 1,
+  "j": () => 1,
+  "page up": (page) => -page,
+  "page down": (page) => page,
+  "home": () => -Infinity,
+  "g": () => -Infinity,
+  "end": () => Infinity,
+  "G": () => Infinity,
 };
 
 /** Every key, in the order of the help. */
@@ -129,12 +145,7 @@ export const KEYS: readonly KeyRow[] = [
   },
   { keys: ["?", "h"], name: "?", shown: "help", help: "show this help", press: help },
   { keys: ["q"], name: "q", shown: "quit", help: "quit", press: (view) => ({ view, deed: { kind: "quit" } }) },
-  { keys: ["up", "k"], name: "Up", help: "select the server above, or scroll", press: move(() => -1) },
-  { keys: ["down", "j"], name: "Down", help: "select the server below, or scroll", press: move(() => 1) },
-  { keys: ["page up"], name: "PgUp", help: "a page up", press: move(({ page }) => -page) },
-  { keys: ["page down"], name: "PgDn", help: "a page down", press: move(({ page }) => page) },
-  { keys: ["home", "g"], name: "Home", help: "to the first line", press: move(() => -Infinity) },
-  { keys: ["end", "G"], name: "End", help: "to the last line", press: move(() => Infinity) },
+  { keys: Object.keys(MOVES), name: "arrows", help: "select a server, or scroll; PgUp, PgDn, Home and End as well", press: move },
   { keys: ["escape"], name: "Esc", help: "back: ends the filter, then shows all panes", press: back },
 ];
 
@@ -191,16 +202,14 @@ function back(view: View): Pressed {
   return { view: view.filter === "" ? { ...view, pane: "overview", offset: 0 } : { ...view, filter: "" } };
 }
 
-function move(by: (around: Surroundings) => number): KeyRow["press"] {
-  return (view, around) => {
-    const { rows } = around;
-    if (view.pane !== "overview" && view.pane !== "pool") {
-      return { view: { ...view, offset: Math.max(0, Math.min(Number.MAX_SAFE_INTEGER, view.offset + by(around))) } };
-    }
-    if (rows.length === 0) return { view };
-    const index = Math.max(0, Math.min(rows.length - 1, selectedIndex(view, rows) + by(around)));
-    return { view: { ...view, selected: rows[index].key } };
-  };
+function move(view: View, { rows, page }: Surroundings, key: Key): Pressed {
+  const by = MOVES[key](page);
+  if (view.pane !== "overview" && view.pane !== "pool") {
+    return { view: { ...view, offset: Math.max(0, Math.min(OFFSET_MAX, view.offset + by)) } };
+  }
+  if (rows.length === 0) return { view };
+  const index = Math.max(0, Math.min(rows.length - 1, selectedIndex(view, rows) + by));
+  return { view: { ...view, selected: rows[index].key } };
 }
 
 function ask(view: View, { rows, mayWrite }: Surroundings): Pressed {
