@@ -22,6 +22,8 @@ import type { KnownCondition } from "../health/admission.ts";
 import { CheckBudget } from "../health/check_budget.ts";
 import { allocateCounters, Counters } from "../observe/counters.ts";
 import { logger } from "../observe/log.ts";
+import { Events } from "../observe/events.ts";
+import { type SampledService, Series } from "../observe/series.ts";
 import { RecentEnds, type RecentFilter, type RecentList } from "../observe/recent.ts";
 import type { Engine, EngineKind, Publication } from "../engine/engine.ts";
 import type { Outcome } from "../routing/forecast.ts";
@@ -38,11 +40,13 @@ import { Homing } from "./homing.ts";
 import { Listeners } from "./listeners.ts";
 import type { Removal, Removing } from "./removals.ts";
 import { type PrepareOptions, Service, type ServiceHost, type Step } from "./service.ts";
+import type { MovedConnection } from "../observe/connections.ts";
 import { endLogger, moveLogger } from "./pool_log.ts";
 import { Slots } from "./slots.ts";
 import type { ChangeNote, StateStore } from "./state_store.ts";
 import { transitionOfNew } from "./transitions.ts";
 import type { ServerView, ServiceView } from "./views.ts";
+import { Watch } from "./watch.ts";
 import {
   requireNames,
   type ServerChange,
@@ -135,6 +139,10 @@ const log = logger("pool");
 /** A running balancer. Disposing of it stops it at once. */
 export class Balancer implements AsyncDisposable {
   readonly counters: Counters;
+  /** What has happened. */
+  readonly events: Events;
+  /** What was counted in each second of the last 15 minutes. */
+  readonly series: Series;
   readonly #options: BalancerOptions;
   readonly #host: ServiceHost;
   readonly #slots: Slots<Service>;
@@ -154,6 +162,7 @@ export class Balancer implements AsyncDisposable {
   #stopping = false;
   /** The end of the last change: changes are made one after another. */
   #lastChange: Promise<unknown> = Promise.resolve();
+  #watch: Watch | undefined;
   #goneTimer: ReturnType<typeof setInterval> | undefined;
   #retryTimer: ReturnType<typeof setInterval> | undefined;
 
@@ -162,6 +171,8 @@ export class Balancer implements AsyncDisposable {
     this.#options = options;
     this.#state = state;
     this.counters = new Counters(allocateCounters(engine.threads(config)));
+    this.events = new Events(this.#startId);
+    this.series = new Series({ startId: this.#startId, counters: this.counters });
     this.#clients = new Clients(this.counters);
     this.#slots = new Slots(this.counters.slots);
     this.#listeners = new Listeners({
@@ -184,6 +195,8 @@ export class Balancer implements AsyncDisposable {
     });
     this.#host = {
       counters: this.counters,
+      events: this.events,
+      series: this.series,
       availabilities: new AvailabilityTable(allocateAvailabilities(this.counters.slots)),
       slots: this.#slots,
       listeners: this.#listeners,
@@ -555,6 +568,7 @@ export class Balancer implements AsyncDisposable {
       grace: formatDuration(graceMs),
     });
     await this.#engine!.stop(graceMs);
+    this.#watch?.[Symbol.dispose]();
     this.#clients[Symbol.dispose]();
   }
 
@@ -563,6 +577,7 @@ export class Balancer implements AsyncDisposable {
     await this.#lastChange;
     this.#endServices();
     await this.#engine!.stop(0);
+    this.#watch?.[Symbol.dispose]();
     this.#clients[Symbol.dispose]();
     await this.#accessLog.end(LAST_LINES_MAX_MS);
   }
@@ -594,6 +609,7 @@ export class Balancer implements AsyncDisposable {
     this.#createEngine();
     this.#homing = new Homing({ engine: this.#engine!, services: () => this.services().map(({ homing }) => homing) });
     this.#retryListening();
+    this.#watch = new Watch({ series: this.series, services: () => this.#sampled() });
   }
 
   /** Checks what a service asks of the engine at the start. Throws an operator error if it is required; otherwise logs it. */
@@ -628,6 +644,7 @@ export class Balancer implements AsyncDisposable {
       },
       onMoved: (moved) => {
         if (moved.loss === "rebalance") this.#services[moved.service]?.rebalancer.countMove();
+        this.#noteMove(moved);
         logMove(moved);
         accessLog.moved(moved);
       },
@@ -636,6 +653,18 @@ export class Balancer implements AsyncDisposable {
       onStarted: (started) => accessLog.started(started),
       onUnreported: (count) => accessLog.drop(count, "too many connections began and ended at once"),
     });
+  }
+
+  #noteMove({ service, from, to, state }: MovedConnection): void {
+    const name = this.#services[service]?.name;
+    if (name === undefined || from === undefined || to === undefined || state === "busy") return;
+    this.series.moved({ service: name, from, to, state });
+  }
+
+  /** Every service with its servers, for the series. */
+  #sampled(): SampledService[] {
+    return this.#services.filter((service) => service !== undefined)
+      .map((service) => ({ service: service.name, index: service.index, servers: service.measured() }));
   }
 
   /** What the engine serves by. */
@@ -746,6 +775,7 @@ export class Balancer implements AsyncDisposable {
   }
 
   #forget(service: Service): void {
+    this.series.serviceLeft(service.index);
     service[Symbol.dispose]();
     this.#services[service.index] = undefined;
   }

@@ -28,8 +28,10 @@ import type { CheckStep } from "../health/check_steps.ts";
 import type { CheckBudget } from "../health/check_budget.ts";
 import { runnable } from "../health/health.ts";
 import type { Counters } from "../observe/counters.ts";
+import type { Events } from "../observe/events.ts";
 import { liveLoad } from "../observe/live_load.ts";
 import { logger } from "../observe/log.ts";
+import type { Series } from "../observe/series.ts";
 import type { Engine, EngineKind, EngineService, OpenConnection } from "../engine/engine.ts";
 import { ListFiles, type Reloaded } from "./list_files.ts";
 import { isSameListener, type Listeners, type Listening } from "./listeners.ts";
@@ -45,6 +47,8 @@ import type { CheckReport, ConnectFailure, RingView, ServerView, ServiceView } f
 /** What a service needs of the balancer that it is part of. */
 export interface ServiceHost {
   readonly counters: Counters;
+  readonly events: Events;
+  readonly series: Series;
   readonly availabilities: AvailabilityTable;
   readonly slots: Slots<Service>;
   readonly listeners: Listeners;
@@ -626,6 +630,7 @@ export class Service implements Disposable {
     if (removing === undefined || !isEmpty) return;
     this.#removals.finish(removing);
     this.#admission.forget(slot);
+    this.#host.series.serverLeft(slot);
     this.#host.slots.give(slot);
   }
 

@@ -142,6 +142,16 @@ export class ControlClient implements Disposable {
     return this.#call("recent", "GET", `/v1/recent${format(query)}`);
   }
 
+  /** Lists in a query have commas. */
+  events(query: Query): Promise<Answers["events"]> {
+    return this.#call("events", "GET", `/v1/events${this.#query(query)}`);
+  }
+
+  /** Lists in a query have commas. */
+  series(query: Query): Promise<Answers["series"]> {
+    return this.#call("series", "GET", `/v1/series${this.#query(query)}`);
+  }
+
   clients(query: Query): Promise<Answers["clients"]> {
     return this.#call("clients", "GET", `/v1/clients${this.#query(query)}`);
   }

@@ -27,9 +27,12 @@ import { countFates, type Fate } from "../values/fates.ts";
 import type { Plan } from "../routing/plan.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
 import { printable } from "../values/printable.ts";
+import type { EventList } from "../observe/events.ts";
 import { logger } from "../observe/log.ts";
+import { SERIES_SECONDS } from "../observe/series.ts";
 import { type Answers, type InputOf, type OutputOf, ROUTES } from "./api.ts";
-import { type HttpRequest, HttpServer } from "./http.ts";
+import { EventStreams } from "./event_streams.ts";
+import { EVENT_STREAM, type HttpRequest, HttpServer } from "./http.ts";
 import { WHO_HEADER } from "./user_header.ts";
 import { parseInput, type RawInput, statusOf } from "./input.ts";
 import { answerMetrics } from "./monitor.ts";
@@ -79,6 +82,9 @@ const SHUTDOWN_MAX_MS = 500;
 /** Defaults of the queries: servers after the chosen one; ended connections, and clients. */
 const DEFAULT_SUCCESSORS = 3;
 const DEFAULT_LIMIT = 20;
+/** The same: events, and seconds of the series without `after`. */
+const DEFAULT_EVENTS = 1000;
+const DEFAULT_SERIES_SECONDS = 60;
 
 /** The longest name of a user. */
 const WHO_MAX = 100;
@@ -100,14 +106,19 @@ type RouteName = keyof typeof ROUTES;
 
 /** What answers each route: the value of its answer, or the whole answer where that is no JSON. */
 type Handlers = {
-  [Name in RouteName]: (input: InputOf<Name>, who: string) => OutputOf<Name> | Response | Promise<OutputOf<Name> | Response>;
+  [Name in RouteName]: (
+    input: InputOf<Name>,
+    who: string,
+    headers: Headers,
+  ) => OutputOf<Name> | Response | Promise<OutputOf<Name> | Response>;
 };
 
 /** Serves the API on the Unix socket at `path` (mode 0600), which `claimSocket` has made free. */
 export async function serveControl(options: ControlOptions): Promise<ControlServer> {
   const { requestTimeMaxMs = LIMITS.requestTimeMaxMs } = options;
   const { requestHeadersMax, controlConnectionsMax: connectionsMax, controlWaitingMax: waitingMax } = LIMITS;
-  const api = createApi(options);
+  const streams = new EventStreams(options.balancer);
+  const api = createApi(options, streams);
   const answer = (request: HttpRequest) => answerBy(api, request);
   const requestBytesMax = (target: string) => target === ROUTES.apply.path ? LIMITS.applyBytesMax : LIMITS.requestBytesMax;
   const limits = { requestTimeMaxMs, requestBytesMax, requestHeadersMax, connectionsMax, waitingMax };
@@ -117,6 +128,7 @@ export async function serveControl(options: ControlOptions): Promise<ControlServ
     door,
     async [Symbol.asyncDispose]() {
       await door[Symbol.asyncDispose]();
+      streams[Symbol.dispose](); // before the requests that may take a while
       await http.close(SHUTDOWN_MAX_MS);
     },
   };
@@ -127,7 +139,10 @@ async function answerBy(api: Hono, request: HttpRequest): Promise<Response> {
   const { method, body } = request;
   if (NEVER_ALLOWED.has(method)) return notAllowed(method);
   const url = urlOf(request);
-  if (method === "GET" || method === "HEAD") return await api.fetch(new Request(url, { method }));
+  if (method === "GET") {
+    return await api.fetch(new Request(url, { headers: { accept: request.accept, "last-event-id": request.lastEventId } }));
+  }
+  if (method === "HEAD") return await api.fetch(new Request(url, { method })); // of the plain answer, never of a stream
   const json = body || "{}";
   requireJson(json);
   const headers = { "content-type": "application/json", [WHO_HEADER]: nameOfUser(request) };
@@ -155,14 +170,15 @@ function requireJson(body: string): void {
 }
 
 /** The API as one function from request to answer. */
-function createApi(options: ControlOptions): Hono {
-  const handlers = handlersOf(options);
+function createApi(options: ControlOptions, streams: EventStreams): Hono {
+  const handlers = handlersOf(options, streams);
   const app = new Hono();
   for (const name of Object.keys(ROUTES) as RouteName[]) {
     const { method, path } = ROUTES[name];
-    const handle = handlers[name] as (input: unknown, who: string) => unknown; // each takes what its own route's schemas give
+    const handle = handlers[name] as (input: unknown, who: string, headers: Headers) => unknown; // each takes what its own route's schemas give
     app.on(method.toUpperCase(), path.replaceAll(/\{(\w+)\}/g, ":$1"), async (c) => {
-      const answer = await handle(parseInput(ROUTES[name], await readParts(c)), c.req.header(WHO_HEADER) ?? "");
+      const { headers } = c.req.raw;
+      const answer = await handle(parseInput(ROUTES[name], await readParts(c)), headers.get(WHO_HEADER) ?? "", headers);
       return answer instanceof Response ? answer : Response.json(answer, { status: statusOf(ROUTES[name]) });
     });
   }
@@ -180,7 +196,7 @@ async function readParts({ req }: Context): Promise<RawInput> {
   return { query: Object.fromEntries(query), params: req.param(), body: hasBody ? await req.json() : undefined };
 }
 
-function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
+function handlersOf({ balancer, facts, stop }: ControlOptions, streams: EventStreams): Handlers {
   const of = ({ query: { service } }: { readonly query: { readonly service?: string } }): Service => balancer.service(service);
   const view = (service: ServiceView): Answers["service"] => viewService(service, facts);
   return {
@@ -246,6 +262,18 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
     listClients: (input) => {
       const { clients, ...view } = balancer.clients(of(input), input.query.top ?? DEFAULT_LIMIT);
       return { ...view, clients: [...clients] };
+    },
+    listEvents: ({ query: { since, kind: kinds, server, limit = DEFAULT_EVENTS, ...rest } }, _who, headers) => {
+      const filter = { ...rest, kinds, server: server && formatAddress(server) };
+      const sinceMs = since === undefined ? undefined : Date.now() - since;
+      if (!headers.get("accept")?.includes(EVENT_STREAM)) return viewEvents(balancer.events.list({ ...filter, sinceMs, limit }));
+      return streams.open({ ...filter, sinceMs, lastId: headers.get("last-event-id") || undefined });
+    },
+    getSeries: ({ query: { after, seconds, step = 1, server: servers, ...rest } }) => {
+      const { service } = rest;
+      if (service !== undefined && !balancer.series.hasService(service)) balancer.service(service); // throws
+      const last = after === undefined ? DEFAULT_SERIES_SECONDS : SERIES_SECONDS;
+      return balancer.series.read({ ...rest, after, seconds: seconds ?? last, step, servers });
     },
     stop: ({ body: { grace: graceMs = DEFAULT_GRACE_MS } }) => {
       stop(graceMs);
@@ -360,6 +388,10 @@ function viewExplanation({ order, ...explanation }: ReturnType<Service["explain"
 function viewRecent(balancer: Balancer, { server, fate, limit = DEFAULT_LIMIT }: RecentQuery): Answers["recent"] {
   const { ends, leftOut } = balancer.recent({ server: server && formatAddress(server), fate, limit });
   return { ends: ends.map((end) => ({ ...end, at: end.at.toISOString() })), leftOut };
+}
+
+function viewEvents({ events, ...list }: EventList): Answers["events"] {
+  return { ...list, events: [...events] };
 }
 
 async function viewDeclaration(balancer: Balancer): Promise<Answers["status"]["declared"]> {

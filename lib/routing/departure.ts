@@ -88,6 +88,9 @@ export const MOVED_COUNTERS = {
   idle: "movedIdle",
 } as const satisfies Record<Exclude<ConnectionState, "busy">, string>;
 
+/** The states in which connections move. */
+export type MovableState = keyof typeof MOVED_COUNTERS;
+
 /** Results of probing a server that has sent FIN. `unasked`: this machine could not dial. `gone`: the server has left the pool. */
 export const PROBE_RESULTS = ["accepted", "unasked", "failed", "gone"] as const;
 export type ProbeResult = typeof PROBE_RESULTS[number];

@@ -4,7 +4,7 @@
  * acts on it.
  */
 
-import { isCalledOff, MOVED_COUNTERS, sharesBudget } from "../../routing/departure.ts";
+import { isCalledOff, sharesBudget } from "../../routing/departure.ts";
 import { isEarlyLoss } from "../../routing/early_loss.ts";
 import { decide, FACT, fateOfCut, isCutBySilence, type Loss, stateOf, type Verdict } from "../../routing/redistribution.ts";
 import type { Fate } from "../../values/fates.ts";
@@ -130,8 +130,7 @@ export class Redistributor {
     words[row + WORD.score] = 0;
     descriptors.adjustInterest(client);
     words[row + WORD.moves] = Math.min((words[row + WORD.moves] & MOVES_MASK) + 1, MOVES_MASK);
-    counters.add(MOVED_COUNTERS[departure.state]);
-    counters.addTo(departure.from, "movedAway");
+    counters.addMove(departure.from, words[row + WORD.slot], departure.state);
     const movedAt = services.isLogging ? clock.wallMs() : NaN;
     const move: MoveRecord = { ...departure, id: table.idOf(client), slot: words[row + WORD.slot], replayedBytes, movedAt };
     reports.writeMove({ words, row } satisfies ClientRow, move);

@@ -19,7 +19,7 @@ import {
   fateOfUntaken,
   isCalledOff,
   isPausing,
-  MOVED_COUNTERS,
+  type MovableState,
   PROBES,
   retryAfterMs,
   sharesBudget,
@@ -68,7 +68,7 @@ interface Departure {
   readonly leg: Leg;
   readonly search: Search;
   readonly loss: Loss;
-  readonly state: keyof typeof MOVED_COUNTERS;
+  readonly state: MovableState;
   /** Resolves when the connection has moved, stays, or has ended. */
   readonly over: PromiseWithResolvers<void>;
 }
@@ -738,8 +738,7 @@ export class StreamsConnection {
     const repeated = this.#conversation.repeat();
     this.#begin(server, socket, repeated);
     this.#moves++;
-    counters.add(MOVED_COUNTERS[state]);
-    this.#countOf(leg, "movedAway");
+    counters.addMove(leg.isCounted ? leg.server.slot : undefined, server.slot, state);
     this.context.onMoved({
       id: this.id,
       service: this.#service,
@@ -808,7 +807,7 @@ export class StreamsConnection {
   }
 
   /** Counts for the leg's server, unless the leg is released: its slot may belong to another server by now. */
-  #countOf(leg: Leg, counter: "sentBytes" | "receivedBytes" | "movedAway", amount = 1): void {
+  #countOf(leg: Leg, counter: "sentBytes" | "receivedBytes", amount: number): void {
     if (leg.isCounted) this.context.counters.addTo(leg.server.slot, counter, amount);
   }
 }
