@@ -76,9 +76,10 @@ interface ControlServer extends AsyncDisposable {
 /** How long running requests may still take when the control server is disposed of. */
 const SHUTDOWN_MAX_MS = 500;
 
-/** Defaults of the queries: servers after the chosen one; ended connections, and clients. */
+/** Defaults of the queries: servers after the chosen one; ended connections, and clients; open connections. */
 const DEFAULT_SUCCESSORS = 3;
 const DEFAULT_LIMIT = 20;
+const DEFAULT_CONNECTIONS = 100;
 
 /** The longest name of a user. */
 const WHO_MAX = 100;
@@ -247,6 +248,13 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
       const { clients, ...view } = balancer.clients(of(input), input.query.top ?? DEFAULT_LIMIT);
       return { ...view, clients: [...clients] };
     },
+    listConnections: async ({ query: { server, limit = DEFAULT_CONNECTIONS, ...filter } }) => {
+      const { total, connections } = await balancer.connections.list({ ...filter, server: server && formatAddress(server), limit });
+      return { total, connections: [...connections] };
+    },
+    closeConnection: ({ params: { id } }, who) => balancer.connections.close(id, who),
+    moveConnection: ({ params: { id }, body: { server, force } }, who) =>
+      balancer.connections.move(id, { server: server && formatAddress(server), force }, who),
     stop: ({ body: { grace: graceMs = DEFAULT_GRACE_MS } }) => {
       stop(graceMs);
       return { open: balancer.counters.get("open"), graceMs, lockFile: facts.lockFile };
