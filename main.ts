@@ -58,7 +58,7 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
       description: "Prints its address on standard output as soon as clients can connect, and logs to standard error.",
       examples: ["balancer run 127.0.0.1 8080 --redistribute idle"],
       arguments: ["inet_address", "inet_port"],
-      mayLackArguments: true,
+      optionalArguments: 2,
       options: [
         ...Object.values(SETTINGS),
         {

@@ -5,10 +5,14 @@
 
 import { abortable, deadline, delay } from "@std/async";
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
+import { PLANNED_STATES } from "../routing/forecast.ts";
 import { isEmptyPlan } from "../routing/state_plan.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
 import { parseCheckCa } from "../values/check_spec.ts";
+import { parseCidrs } from "../values/cidr_list.ts";
+import { formatConnectionId, parseConnectionId } from "../values/connection_id.ts";
+import { CONNECTION_ORDERS, parseConnectionOrder } from "../values/connection_order.ts";
 import { parseCount } from "../values/count.ts";
 import {
   checkDaemonTexts,
@@ -30,7 +34,7 @@ import { EXIT, OperatorError } from "../values/errors.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { parseListener } from "../values/listener_text.ts";
 import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName, parseServiceName, pathFrom } from "../values/paths.ts";
-import { printableIn, toJson } from "../values/printable.ts";
+import { printableIn, toJson, toJsonLine } from "../values/printable.ts";
 import { effectOf } from "../values/setting_effects.ts";
 import { formatServerSettings, parseServerSettings, SERVER_SETTINGS } from "../values/server_settings.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
@@ -46,11 +50,13 @@ import {
   plural,
   printCheck,
   printClients,
+  printConnections,
   printDifference,
   printExplanation,
   printHistory,
   printList,
   printListening,
+  printMoved,
   printPlan,
   printRebalance,
   printRecent,
@@ -71,6 +77,8 @@ export interface CommandContext {
   readonly say: (sentence: string) => void;
   /** Shows progress in one line of a terminal, in place of the line before; "" clears it. Undefined where nobody watches. */
   readonly show: ((line: string) => void) | undefined;
+  /** Prints a result of a command that goes on: on a terminal in place of the one before. */
+  readonly print: (text: string) => void;
   /** Asks a question that is answered by yes or no. Undefined where nobody can be asked. */
   readonly confirm: ((question: string) => boolean) | undefined;
   /** Takes over Ctrl-C: from now on it aborts this signal and does not end the program. */
@@ -107,6 +115,7 @@ const IF_GENERATION: OptionSpec = {
   value: "N",
   summary: "only if the balancer is still at this generation (balancerctl history)",
 };
+const FOLLOW: OptionSpec = { flag: "follow", summary: "print it again every second until Ctrl-C; with --json, a line each time" };
 const JSON_OUTPUT: OptionSpec = { flag: "json", summary: "print JSON, stable between versions" };
 const SERVER = ["inet_address", "inet_port"];
 /** The settings that each service has. */
@@ -122,6 +131,8 @@ const CONNECTIONS_MOVE = "Open connections move to other servers as soon as each
 
 /** Time after which a person at a terminal is told what the command waits for. */
 const PATIENCE_MS = 300;
+/** Time between two results of a command that goes on. */
+const FOLLOW_MS = 1000;
 /** Time between two lines of progress. */
 const PROGRESS_MS = 200;
 /** Time that a daemon may take to end after its grace time. */
@@ -132,6 +143,8 @@ interface CommandRow<T> extends Partial<CommandSpec> {
   readonly summary: string;
   /** A reading command has `--json`, which prints the result as it is. */
   readonly reads?: boolean;
+  /** Whether it has `--follow`, which prints the result again and again. */
+  readonly follows?: boolean;
   /** Whether it is about one service: it has `--service`. */
   readonly ofService?: boolean;
   /** Whether it is about one of several balancers, as almost every command is: it has `--name`. */
@@ -148,19 +161,37 @@ interface CommandRow<T> extends Partial<CommandSpec> {
 
 /** A row of a table of commands. */
 export function command<T>(row: CommandRow<T>): Command {
-  const { reads = false, isNamed = true, ofService = false, arguments: args = [], options = [], act, print, ...spec } = row;
-  const { isBad = () => false, json = (result) => result, failure = EXIT.failed, ...shown } = spec;
+  const { reads = false, follows = false, isNamed = true, ofService = false, arguments: args = [], options = [], ...spec } = row;
+  const { act, print, isBad = () => false, json = (result) => result, failure = EXIT.failed, ...shown } = spec;
+  const common = [...(follows ? [FOLLOW] : []), ...(reads ? [JSON_OUTPUT] : []), ...(ofService ? [SERVICE] : [])];
   return {
     ...shown,
     failure,
     arguments: args,
-    options: [...options, ...(reads ? [JSON_OUTPUT] : []), ...(ofService ? [SERVICE] : []), ...(isNamed ? [NAME] : [])],
+    options: [...options, ...common, ...(isNamed ? [NAME] : [])],
     async run(input, context) {
+      const textOf = (result: T, toText: (value: unknown) => string) =>
+        input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toText(json(result));
+      if (input.options[FOLLOW.flag] !== undefined) {
+        return await follow(async () => textOf(await act(input, context), toJsonLine), context);
+      }
       const result = await act(input, context);
-      const text = input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toJson(json(result));
-      return { text, exit: isBad(result) ? EXIT.failed : EXIT.done };
+      return { text: textOf(result, toJson), exit: isBad(result) ? EXIT.failed : EXIT.done };
     },
   };
+}
+
+/** Prints again and again what `tell` returns, until an interruption or an error. */
+async function follow(
+  tell: () => Promise<string>,
+  { print, takeInterrupts }: Pick<CommandContext, "print" | "takeInterrupts">,
+): Promise<CommandResult> {
+  const interrupted = takeInterrupts();
+  while (!interrupted.aborted) {
+    print(await tell());
+    await delay(FOLLOW_MS, { signal: interrupted }).catch(() => {}); // an interruption ends it
+  }
+  return { text: "", exit: EXIT.done };
 }
 
 /** What `validate` found. */
@@ -186,7 +217,7 @@ export const COMMANDS = {
       "balancerctl start :: 80 --redistribute idle --check http:/health",
     ],
     arguments: SERVER,
-    mayLackArguments: true,
+    optionalArguments: SERVER.length,
     options: [...Object.values(SETTINGS), NO_STATE],
     act: start,
     print: ({ name, address, pid, warnings, servers, stateFile, services }) => {
@@ -430,6 +461,70 @@ export const COMMANDS = {
     },
     print: printRecent,
   }),
+  connections: command({
+    group: "Observe",
+    summary: "List open connections",
+    description:
+      "The oldest come first, or by --sort those with most bytes, or those that have been quiet longest. The state says " +
+      "where a connection is in its exchange: " +
+      "dialling (no server yet), unsent (its client has sent nothing), unanswered, idle (between two exchanges) or busy.",
+    examples: [
+      "balancerctl connections --server 10.0.0.1:8001 --sort bytes --limit 10",
+      "balancerctl connections --client 192.0.2.0/24 --state idle",
+    ],
+    reads: true,
+    follows: true,
+    options: [
+      { ...SERVICE, summary: "only connections of this service" },
+      { flag: "server", value: "ADDRESS:PORT", summary: "only connections of this server" },
+      { flag: "client", value: "ADDRESS|CIDR", summary: "only clients with this address, or in this prefix" },
+      { flag: "state", value: PLANNED_STATES.join("|"), summary: "only connections in this state" },
+      {
+        flag: "sort",
+        value: CONNECTION_ORDERS.join("|"),
+        default: "age",
+        summary: "what comes first: oldest, busiest, longest quiet",
+      },
+      { flag: "limit", value: "N", default: "100", summary: "maximum number of connections" },
+    ],
+    act: ({ options: { server, client: clients, state, sort, limit } }, { client }) => {
+      if (server !== undefined) parseAddress(server);
+      if (clients !== undefined) parseCidrs(clients, 1);
+      if (state !== undefined) parseChoice(state, { what: "state", choices: PLANNED_STATES, help: "balancerctl connections" });
+      if (sort !== undefined) parseConnectionOrder(sort);
+      if (limit !== undefined) parseCount(limit, "Limit", LIMITS.connectionsShownMax);
+      return client.connections({ server, client: clients, state, sort, limit });
+    },
+    print: printConnections,
+  }),
+  close: command({
+    group: "Connections",
+    summary: "End an open connection",
+    description:
+      "Resets both sides. Its fate is closed, and it does not count against its server. The log and the access log have " +
+      "the same id.",
+    examples: ["balancerctl close 0123456789abcdef-1f"],
+    arguments: ["id"],
+    act: ({ arguments: [id] }, { client }) => client.closeConnection(idOf(id)),
+    print: ({ id, client, server }) =>
+      `Closed connection ${id} of client ${client}${server === null ? "" : ` with server ${server}`}`,
+  }),
+  move: command({
+    group: "Connections",
+    summary: "Move an open connection to another server",
+    description: "To this server, or to the next that its client would get. Nothing is lost: it moves only where its state and " +
+      "--redistribute allow it, as it would from a drained server; otherwise the command says why it stays. With --force it is then " +
+      "reset: its client has to connect again, and gets the server that the ring assigns, which may be the same one.",
+    examples: ["balancerctl move 0123456789abcdef-1f", "balancerctl move 0123456789abcdef-1f 10.0.0.2 8001"],
+    arguments: ["id", ...SERVER],
+    optionalArguments: SERVER.length,
+    options: [{ flag: "force", summary: "reset the connection if it cannot move" }],
+    act: ({ arguments: [id, host, port], options: { force } }, { client }) => {
+      const server = host === undefined ? undefined : formatAddress({ host: parseHost(host), port: parsePort(port) });
+      return client.moveConnection(idOf(id), { server, force: force !== undefined });
+    },
+    print: printMoved,
+  }),
   check: command({
     group: "Explain",
     summary: "Run a server's check now, step by step",
@@ -590,7 +685,7 @@ export const COMMANDS = {
 /** The context of a command: the balancer that `--name` names, and the person. Throws a `usage` error for a bad name. */
 export function contextOf(
   input: CommandInput,
-  person: Pick<CommandContext, "style" | "say" | "show" | "confirm" | "takeInterrupts">,
+  person: Pick<CommandContext, "style" | "say" | "show" | "print" | "confirm" | "takeInterrupts">,
 ): CommandContext & Disposable {
   const name = parseName(input.options.name ?? DEFAULT_NAME);
   const service = input.options[SERVICE.flag];
@@ -728,6 +823,12 @@ function withLogPath(options: CommandInput["options"]): CommandInput["options"] 
   const path = options[flag];
   if (path === undefined || ["off", STANDARD_OUTPUT, DEFAULT_TEXT].includes(path)) return options;
   return { ...options, [flag]: pathFrom(Deno.cwd(), path) };
+}
+
+/** The id of a connection as the API takes it. */
+function idOf(text: string): string {
+  const { startId, number } = parseConnectionId(text);
+  return formatConnectionId(startId, number);
 }
 
 function serverOf({ arguments: [host, port] }: CommandInput): string {

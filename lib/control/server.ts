@@ -79,12 +79,13 @@ interface ControlServer extends AsyncDisposable {
 /** How long running requests may still take when the control server is disposed of. */
 const SHUTDOWN_MAX_MS = 500;
 
-/** Defaults of the queries: servers after the chosen one; ended connections, and clients. */
+/** Defaults of the queries: servers after the chosen one; ended connections, and clients; open connections. */
 const DEFAULT_SUCCESSORS = 3;
 const DEFAULT_LIMIT = 20;
 /** The same: events, and seconds of the series without `after`. */
 const DEFAULT_EVENTS = 1000;
 const DEFAULT_SERIES_SECONDS = 60;
+const DEFAULT_CONNECTIONS = 100;
 
 /** The longest name of a user. */
 const WHO_MAX = 100;
@@ -275,6 +276,13 @@ function handlersOf({ balancer, facts, stop }: ControlOptions, streams: EventStr
       const last = after === undefined ? DEFAULT_SERIES_SECONDS : SERIES_SECONDS;
       return balancer.series.read({ ...rest, after, seconds: seconds ?? last, step, servers });
     },
+    listConnections: async ({ query: { server, limit = DEFAULT_CONNECTIONS, ...filter } }) => {
+      const { total, connections } = await balancer.connections.list({ ...filter, server: server && formatAddress(server), limit });
+      return { total, connections: [...connections] };
+    },
+    closeConnection: ({ params: { id } }, who) => balancer.connections.close(id, who),
+    moveConnection: ({ params: { id }, body: { server, force } }, who) =>
+      balancer.connections.move(id, { server: server && formatAddress(server), force }, who),
     stop: ({ body: { grace: graceMs = DEFAULT_GRACE_MS } }) => {
       stop(graceMs);
       return { open: balancer.counters.get("open"), graceMs, lockFile: facts.lockFile };

@@ -59,6 +59,8 @@ const SERVICE: Shape<Answers["service"]> = {
   },
 };
 
+const CONNECTION = { id: "text", service: { orNull: "text" }, client: "text", server: { orNull: "text" } } as const;
+
 const BEFORE_AND_AFTER = { fields: { before: "number", after: "number" } } as const;
 
 const TIERS = { fields: { low: "number", high: "number" } } as const;
@@ -340,6 +342,38 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       flows: {
         listOf: { fields: { at: "number", service: "text", from: "text", to: "text", state: "text", count: "number" } },
       },
+    },
+  },
+  connections: {
+    fields: {
+      total: "number",
+      connections: {
+        listOf: {
+          fields: {
+            ...CONNECTION,
+            listener: "text",
+            state: "text",
+            ageMs: "number",
+            idleMs: "number",
+            sentBytes: "number",
+            receivedBytes: "number",
+            moves: "number",
+          },
+        },
+      },
+    },
+  },
+  closedConnection: { fields: CONNECTION },
+  movedConnection: {
+    fields: {
+      ...CONNECTION,
+      outcome: { oneOf: ["moved", "reset"] },
+      from: { orNull: "text" },
+      to: { orNull: "text" },
+      state: "text",
+      replayedBytes: "number",
+      reason: { orNull: "text" },
+      next: { orNull: "text" },
     },
   },
   stopping: { fields: { open: "number", graceMs: "number", lockFile: "text" } },
