@@ -11,6 +11,7 @@ import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors
 import { describeVersion } from "./lib/values/packaging.ts";
 import { printable, printableIn } from "./lib/values/printable.ts";
 import { type Page, pageOf, printableOn } from "./lib/values/terminal.ts";
+import { TOP } from "./lib/top/command.ts";
 
 /** The pages of the two outputs. */
 interface Pages {
@@ -23,7 +24,7 @@ function programOf({ out }: Pages): ProgramSpec<Command> {
     name: "balancerctl",
     summary: "balancerctl controls balancer, which spreads TCP clients over servers by consistent hashing.",
     version: describeVersion(deno.version),
-    commands: { ...COMMANDS, demo: demoCommand(() => standardStage(out)) },
+    commands: { ...COMMANDS, top: TOP, demo: demoCommand(() => standardStage(out)) },
   };
 }
 

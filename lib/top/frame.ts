@@ -22,6 +22,8 @@ export interface FrameSetting {
   /** Why there is nothing new, as a sentence, and since when; undefined while there is. */
   readonly lost: { readonly sinceMs: number; readonly why: string } | undefined;
   readonly mayWrite: boolean;
+  /** Whether somebody watches who has keys. */
+  readonly isLive: boolean;
 }
 
 /** The smallest terminal that is of use. */
@@ -41,9 +43,11 @@ export function composeFrame(moment: Moment, rows: readonly PoolRow[], view: Vie
   const { size, glyphs } = setting;
   if (size.columns < SIZE_MIN.columns || size.rows < SIZE_MIN.rows) return tooSmall(size, glyphs);
   const head = [headline(moment, setting), ...verdictLines(moment, view, setting), totalsLine(moment, setting)];
-  const foot = footer(view, setting);
+  const foot = setting.isLive ? footer(view, setting) : [];
   const bodySize = { columns: size.columns, rows: size.rows - head.length - foot.length };
-  const body = view.isHelp ? helpLines(setting) : bodyLines(moment, rows, view, { glyphs, nowMs: setting.nowMs, size: bodySize });
+  const body = view.isHelp
+    ? helpLines(setting)
+    : bodyLines(moment, rows, view, { glyphs, nowMs: setting.nowMs, size: bodySize, isLive: setting.isLive });
   const filler = Array.from({ length: Math.max(0, bodySize.rows - body.length) }, () => line());
   const all = [...head, ...body.slice(0, bodySize.rows), ...filler, ...foot];
   return all.map((one) => cutLine(one, size.columns, glyphs.cut));

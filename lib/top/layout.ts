@@ -14,6 +14,8 @@ export interface LayoutSetting {
   readonly glyphs: Glyphs;
   readonly nowMs: number;
   readonly size: Size;
+  /** Whether a server can be selected. */
+  readonly isLive: boolean;
 }
 
 /** A pane: what its title says, how many rows it wants below that, and its lines for the rows that it gets. */
@@ -55,7 +57,10 @@ const PANELS: Readonly<Record<Exclude<Pane, "overview">, (material: Material, co
   connections: ({ moment, view, setting }, columns) => {
     const [head, ...lines] = connectionLines(moment, listSetting(moment, view, setting, columns));
     const title = `Connections${moment.connections === null ? "" : `: ${connectionsTitle(moment)}, by ${view.connectionSort}`}`;
-    const panel = listPanel(title, lines, moment.connections === null ? "not known yet" : "none is open", view);
+    const nothing = moment.connections === null
+      ? `4 lists the ${plural(moment.status.connections.open, "open one")}`
+      : "none is open";
+    const panel = listPanel(title, lines, nothing, view);
     if (head === undefined || lines.length === 0) return panel;
     return { ...panel, wanted: panel.wanted + 1, lines: (rows) => [head, ...panel.lines(rows - 1)] };
   },
@@ -147,7 +152,7 @@ function listPanel(title: string, lines: readonly Line[], nothing: string, { off
 }
 
 /** The pool's table; the selected server is always in sight, and what there is to say of it stands below. */
-function poolPanel({ moment, rows, view, setting: { glyphs, nowMs } }: Material, columns: number): Panel {
+function poolPanel({ moment, rows, view, setting: { glyphs, nowMs, isLive } }: Material, columns: number): Panel {
   const setting = { glyphs, nowMs, columns, hasServices: moment.status.services.length > 1, most: mostOf(rows) };
   const selected = selectedIndex(view, rows);
   const of = moment.pools.reduce((sum, { servers }) => sum + servers.length, 0);
@@ -164,7 +169,7 @@ function poolPanel({ moment, rows, view, setting: { glyphs, nowMs } }: Material,
     lines: (height) => {
       const shown = Math.max(1, Math.min(rows.length, height - 2));
       const first = Math.max(0, Math.min(selected - Math.floor(shown / 2), rows.length - shown));
-      const table = poolTable(rows, rows.slice(first, first + shown), rows[selected].key, setting);
+      const table = poolTable(rows, rows.slice(first, first + shown), isLive ? rows[selected].key : undefined, setting);
       return [...table, serverDetail(rows[selected], setting)];
     },
   };

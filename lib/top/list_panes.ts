@@ -1,7 +1,7 @@
 /** The panes below the pool: flows between servers, events, connections; each as lines, the most important first. Pure. */
 
 import { plural } from "../control/printing.ts";
-import type { Events } from "./answers.ts";
+import type { Answers } from "../control/api.ts";
 import { column, type Line, line, type Role, safe, type Span, span, wrapText } from "./cells.ts";
 import { ageText, bytesText, clockText, countText, NOTHING } from "./figures.ts";
 import type { Glyphs } from "./glyphs.ts";
@@ -81,7 +81,7 @@ export function eventLines({ events }: Moment, setting: ListSetting, linesMax: n
     .toReversed().flatMap((event) => oneEvent(event, setting, linesMax));
 }
 
-function oneEvent({ at, level, text, who }: Events["events"][number], setting: ListSetting, linesMax: number): Line[] {
+function oneEvent({ at, level, text, who }: Answers["events"]["events"][number], setting: ListSetting, linesMax: number): Line[] {
   const { glyphs, columns, nowMs } = setting;
   const time = ` ${clockText(Date.parse(at), nowMs)} `;
   const sign = EVENT_SIGNS[level] === undefined ? glyphs.dot : glyphs.levels[EVENT_SIGNS[level]];

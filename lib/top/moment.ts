@@ -3,7 +3,7 @@
 import { LOAD_BOUND_FLOOR, loadBoundOf } from "../routing/load_bound.ts";
 import { DEFAULT_TEXT, SETTINGS } from "../values/config.ts";
 import { rankOf, type Verdict } from "../observe/verdict.ts";
-import type { Answers, Connections, Events } from "./answers.ts";
+import type { Answers } from "../control/api.ts";
 import type { ServerColumns, Window } from "./window.ts";
 
 /** The servers of a service, as the API lists them. */
@@ -25,9 +25,9 @@ export interface Moment {
   readonly isListFresh: boolean;
   readonly window: Window;
   /** The newest last. */
-  readonly events: Events["events"];
+  readonly events: Answers["events"]["events"];
   /** Null where nobody has asked for them. */
-  readonly connections: Connections | null;
+  readonly connections: Answers["connections"] | null;
   readonly verdict: Verdict;
 }
 

@@ -5,30 +5,43 @@
 
 import { fillLine, type Line, type Role } from "./cells.ts";
 
-/** Codes of SGR by role. */
+/** Codes of SGR by role, each by itself (`printableOn` knows no others). */
 type Palette = Readonly<Record<Role, string>>;
 
 /** Colours that people who confuse red and green tell apart; and each thing has a sign or a word, too. */
 export const COLOURS: Palette = {
   plain: "",
-  faint: "2",
-  strong: "1",
-  good: "36",
-  warning: "33",
-  bad: "1;31",
-  accent: "34",
+  faint: sgr(2),
+  strong: sgr(1),
+  good: sgr(36),
+  warning: sgr(33),
+  bad: sgr(1, 31),
+  accent: sgr(34),
 };
 
 /** Without colours (NO_COLOR) there still is bold and faint. */
-export const NO_COLOURS: Palette = { plain: "", faint: "2", strong: "1", good: "", warning: "1", bad: "1", accent: "" };
+export const NO_COLOURS: Palette = {
+  plain: "",
+  faint: sgr(2),
+  strong: sgr(1),
+  good: "",
+  warning: sgr(1),
+  bad: sgr(1),
+  accent: "",
+};
 
 const CSI = "\x1b[";
-const REVERSE = "7";
+const REVERSE = sgr(7);
+const RESET = sgr(0);
 
 /** Enters the other screen, hides the cursor and lets no line run over into the next. */
 export const ENTER = `${CSI}?1049h${CSI}?25l${CSI}?7l${CSI}2J`;
 /** Undoes all of it, and ends an update that was cut off. */
 export const LEAVE = `${CSI}?2026l${CSI}0m${CSI}?7h${CSI}?25h${CSI}?1049l`;
+
+function sgr(...codes: readonly number[]): string {
+  return codes.map((code) => `\x1b[${code}m`).join("");
+}
 
 /** A line as text without codes. */
 export function plainText({ spans }: Line): string {
@@ -38,14 +51,14 @@ export function plainText({ spans }: Line): string {
 /** A line with its codes; it ends in the terminal's own look. */
 export function encode({ spans, isSelected = false }: Line, palette: Palette): string {
   let text = "";
-  let isPlain = true;
+  let current = "";
   for (const span of spans) {
-    const codes = [palette[span.role], isSelected ? REVERSE : ""].filter((code) => code !== "").join(";");
-    if (!isPlain) text += `${CSI}0m`;
-    isPlain = codes === "";
-    text += isPlain ? span.text : `${CSI}${codes}m${span.text}`;
+    const codes = `${palette[span.role]}${isSelected ? REVERSE : ""}`;
+    if (codes !== current) text += `${current === "" ? "" : RESET}${codes}`;
+    current = codes;
+    text += span.text;
   }
-  return isPlain ? text : `${text}${CSI}0m`;
+  return current === "" ? text : text + RESET;
 }
 
 /** A terminal's size in cells. */

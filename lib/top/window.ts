@@ -3,8 +3,9 @@
  * answers of `GET /v1/series` as they come, each with the seconds that are new, and begins anew with each start of the daemon.
  */
 
-import type { Series } from "./answers.ts";
+import type { Answers } from "../control/api.ts";
 
+type Series = Answers["series"];
 type Values = (number | null)[];
 
 /** The columns of a server that are asked for. */
@@ -62,6 +63,7 @@ export class Window {
       this.step = series.step;
       this.endS = series.from;
     }
+    if (series.startId === this.startId && series.steps === 0) return true; // nothing is new
     if (series.startId !== this.startId || series.step !== this.step || series.from !== this.endS) return false;
     this.endS = series.from + series.steps * series.step;
     this.#steps = Math.min(this.#steps + series.steps, SERIES_S / this.step);
@@ -157,8 +159,9 @@ export class Window {
       const answer = answered.get(name);
       extend(known.accepted, answer?.accepted, steps, kept);
       extend(known.open, answer?.open, steps, kept);
-      for (const fate of new Set([...Object.keys(known.fates), ...Object.keys(answer?.fates ?? {})])) {
-        extend(known.fates[fate] ??= [], answer?.fates[fate], steps, kept);
+      const fates: Readonly<Record<string, number[] | undefined>> = answer?.fates ?? {};
+      for (const fate of new Set([...Object.keys(known.fates), ...Object.keys(fates)])) {
+        extend(known.fates[fate] ??= [], fates[fate], steps, kept);
       }
       this.#services.set(name, known);
     }

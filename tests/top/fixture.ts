@@ -1,7 +1,7 @@
 /** A balancer of whose six servers one has died a few seconds ago: what its daemon would answer, at a fixed time. */
 
 import { judge } from "../../lib/observe/verdict.ts";
-import type { Answers, Connections, Events, Series } from "../../lib/top/answers.ts";
+import type { Answers } from "../../lib/control/api.ts";
 import { clockText } from "../../lib/top/figures.ts";
 import { type Moment, type Pool } from "../../lib/top/moment.ts";
 import { Window } from "../../lib/top/window.ts";
@@ -85,7 +85,7 @@ function openAt(server: number, step: number, isHurt: boolean): number {
 }
 
 /** The last 15 minutes. */
-export function series({ servers = 6, service = "default", isHurt = true }: FixtureOptions = {}): Series {
+export function series({ servers = 6, service = "default", isHurt = true }: FixtureOptions = {}): Answers["series"] {
   const steps = Array.from({ length: STEPS }, (_, step) => step);
   const killed = STEPS - 31;
   const isGone = (server: number, step: number) => isHurt && (server === 2 && step >= killed || server === 4 && step >= 500);
@@ -126,7 +126,7 @@ export function series({ servers = 6, service = "default", isHurt = true }: Fixt
           service,
           from: nameOf(2),
           to: nameOf(to as number),
-          state: state as string,
+          state: state as Answers["series"]["flows"][number]["state"],
           count: count as number,
         }))
       : [],
@@ -135,15 +135,15 @@ export function series({ servers = 6, service = "default", isHurt = true }: Fixt
 
 function events(
   { service = "default", reason = "connection refused", eventText, isHurt = true }: FixtureOptions,
-): Events["events"] {
+): Answers["events"]["events"] {
   const at = (s: number) => new Date((NOW_S - s) * 1000).toISOString();
   const server = nameOf(2);
-  const all: Events["events"] = [
+  const all: Answers["events"]["events"] = [
     {
       number: 1,
       at: at(11_520),
       kind: "daemon",
-      level: "info",
+      level: "info" as const,
       service: null,
       server: null,
       who: null,
@@ -154,8 +154,8 @@ function events(
         {
           number: 2,
           at: at(400),
-          kind: "command",
-          level: "info",
+          kind: "command" as const,
+          level: "info" as const,
           service,
           server: nameOf(4),
           who: "anna",
@@ -164,8 +164,8 @@ function events(
         {
           number: 3,
           at: at(31),
-          kind: "server",
-          level: "warning",
+          kind: "server" as const,
+          level: "warning" as const,
           service,
           server,
           who: null,
@@ -174,8 +174,8 @@ function events(
         {
           number: 4,
           at: at(28),
-          kind: "server",
-          level: "error",
+          kind: "server" as const,
+          level: "error" as const,
           service,
           server,
           who: null,
@@ -185,21 +185,22 @@ function events(
       : []),
     ...(eventText === undefined
       ? []
-      : [{ number: 5, at: at(5), kind: "server", level: "info", service, server, who: null, text: eventText }]),
+      : [{ number: 5, at: at(5), kind: "server" as const, level: "info" as const, service, server, who: null, text: eventText }]),
   ];
   return all;
 }
 
 /** Open connections, the oldest first. */
-export function connections(service = "default"): Connections {
+export function connections(service = "default"): Answers["connections"] {
   return {
     total: 1980,
     connections: Array.from({ length: 40 }, (_, i) => ({
       id: `${(i * 7919 + 40_000).toString(16)}-${i}`,
       service,
+      listener: "0.0.0.0:80",
       client: `192.0.2.${i + 1}:${50_000 + i}`,
       server: nameOf([0, 1, 3, 5][i % 4]),
-      state: ["idle", "busy", "unanswered"][i % 3],
+      state: (["idle", "busy", "unanswered"] as const)[i % 3],
       ageMs: 9_000_000 - i * 100_000,
       idleMs: i * 750,
       sentBytes: 1200 * i * i,
