@@ -1,12 +1,13 @@
 /** The panes below the pool: flows between servers, events, connections; each as lines, the most important first. Pure. */
 
 import { plural } from "../control/printing.ts";
+import { CUT_FATES, TURNED_AWAY_FATES } from "../observe/verdict.ts";
 import type { Answers } from "../control/api.ts";
-import { column, type Line, line, type Role, safe, type Span, span, wrapText } from "./cells.ts";
+import { column, type Line, line, type Role, safe, span, wrapText } from "./cells.ts";
 import { ageText, bytesText, clockText, countText, NOTHING } from "./figures.ts";
 import type { Glyphs } from "./glyphs.ts";
 import { matches, type Moment } from "./moment.ts";
-import { MINUTE_S, type TimedFlow } from "./window.ts";
+import { MINUTE_S, type TimedFlow, type Window } from "./window.ts";
 
 /** What the panes need to draw. */
 export interface ListSetting {
@@ -21,6 +22,7 @@ const FLOW_BAR = 12;
 /** Narrower lists have no room for bars. */
 const FLOW_BAR_FROM = 76;
 const NAME_MAX = 40;
+const CONNECTION_WIDTH_MIN = 5;
 
 /** A flow of the last minute: all connections that moved from one server to another. */
 interface Flow {
@@ -31,29 +33,40 @@ interface Flow {
   readonly states: Map<string, number>;
 }
 
-/** Where connections moved in the last minute, the greatest flow first; then the fates that were nobody's wish. */
+/** What was nobody's wish in the last minute, then where connections moved, the greatest flow first. */
 export function flowLines({ window }: Moment, setting: ListSetting): Line[] {
   const flows = gather(window.flowsFrom(window.endS - MINUTE_S))
     .filter(({ service, from, to }) => matches(setting.filter, service, from, to))
     .sort((one, other) => other.count - one.count || nameOf(one.from).localeCompare(nameOf(other.from)));
-  const { glyphs } = setting;
-  const text = (server: string | null) => safe(nameOf(server), glyphs.isAscii);
-  const [from, to] = (["from", "to"] as const).map((end) => widest(flows.map((flow) => text(flow[end]))));
+  const widths = (["from", "to"] as const).map((end) => widest(flows.map((flow) => nameOf(flow[end]))));
   const most = flows.reduce((most, { count }) => Math.max(most, count), 1);
-  return flows.map((flow) => {
-    const filled = Math.max(1, Math.round(flow.count / most * FLOW_BAR));
-    return line(
-      span(` ${column(countText(flow.count), 5, glyphs.cut, "right")} `, "strong"),
-      span(column(text(flow.from), from, glyphs.cut)),
-      span(` ${glyphs.arrow} `, "faint"),
-      span(column(text(flow.to), to, glyphs.cut)),
-      ...(setting.columns < FLOW_BAR_FROM
-        ? []
-        : [span(` ${glyphs.barFull.repeat(filled)}${" ".repeat(FLOW_BAR - filled)}`, "accent")]),
-      span(` ${flow.states.entries().map(([state, count]) => `${countText(count)} ${state}`).toArray().join(", ")}`),
-      ...(setting.hasServices ? [span(` (${flow.service})`, "faint")] : []),
-    );
-  });
+  return [...harmLines(window, setting), ...flows.map((flow) => flowLine(flow, most, widths, setting))];
+}
+
+/** The fates of connections that were cut and of clients that were turned away. */
+function harmLines(window: Window, { glyphs }: ListSetting): Line[] {
+  const counts = [...CUT_FATES, ...TURNED_AWAY_FATES].map((fate) => ({
+    fate,
+    count: window.minute(({ fates }) => fates[fate]).reduce((sum, count) => sum + count, 0),
+  })).filter(({ count }) => count > 0);
+  if (counts.length === 0) return [];
+  const text = counts.map(({ fate, count }) => `${countText(count)} ${fate}`).join(", ");
+  return [line(span(` ${glyphs.levels.bad} ended: `, "bad"), span(text, "bad"))];
+}
+
+function flowLine({ service, from, to, count, states }: Flow, most: number, widths: readonly number[], setting: ListSetting): Line {
+  const { glyphs, columns, hasServices } = setting;
+  const filled = Math.max(1, Math.round(count / most * FLOW_BAR));
+  const name = (server: string | null, width: number) => span(column(safe(nameOf(server), glyphs.isAscii), width, glyphs.cut));
+  return line(
+    span(` ${column(countText(count), 5, glyphs.cut, "right")} `, "strong"),
+    name(from, widths[0]),
+    span(` ${glyphs.arrow} `, "faint"),
+    name(to, widths[1]),
+    ...(columns < FLOW_BAR_FROM ? [] : [span(` ${column(glyphs.barFull.repeat(filled), FLOW_BAR, glyphs.cut)}`, "accent")]),
+    span(` ${states.entries().map(([state, count]) => `${countText(count)} ${state}`).toArray().join(", ")}`),
+    ...(hasServices ? [span(` (${service})`, "faint")] : []),
+  );
 }
 
 function gather(flows: readonly TimedFlow[]): Flow[] {
@@ -94,31 +107,39 @@ function oneEvent({ at, level, text, who }: Answers["events"]["events"][number],
   ];
 }
 
-/** Connections as a table with its head, in the order of the answer. */
-export function connectionLines({ connections }: Moment, setting: ListSetting): Line[] {
+type Connection = Answers["connections"]["connections"][number];
+
+/** Columns of connections, the first ones to stay where there is little room. */
+const CONNECTION_COLUMNS: readonly { title: string; side: "left" | "right"; text: (connection: Connection) => string }[] = [
+  { title: "CLIENT", side: "left", text: ({ client }) => client },
+  { title: "SERVER", side: "left", text: ({ server }) => nameOf(server) },
+  { title: "STATE", side: "left", text: ({ state }) => state },
+  { title: "AGE", side: "right", text: ({ ageMs }) => ageText(ageMs) },
+  { title: "IDLE", side: "right", text: ({ idleMs }) => ageText(idleMs) },
+  { title: "SENT", side: "right", text: ({ sentBytes }) => bytesText(sentBytes) },
+  { title: "RECV", side: "right", text: ({ receivedBytes }) => bytesText(receivedBytes) },
+  { title: "MOVES", side: "right", text: ({ moves }) => moves === 0 ? NOTHING : countText(moves) },
+  { title: "ID", side: "left", text: ({ id }) => id },
+];
+
+/** Connections as a table with its head, in the order of the answer; only the columns that fit. */
+export function connectionLines({ connections }: Moment, { glyphs, columns, filter }: ListSetting): Line[] {
   if (connections === null) return [];
-  const { glyphs } = setting;
   const rows = connections.connections.filter(({ id, client, server, service, state }) =>
-    matches(setting.filter, id, client, server, service, state)
+    matches(filter, id, client, server, service, state)
   );
-  const names = rows.map(({ client, server, id }) => [id, client, nameOf(server)].map((text) => safe(text, glyphs.isAscii)));
-  const widths = ["ID", "CLIENT", "SERVER"].map((title, i) => Math.max(title.length, widest(names.map((row) => row[i]))));
-  const cell = (text: string, width: number, side: "left" | "right" = "left"): Span =>
-    span(` ${column(text, width, glyphs.cut, side)}`);
-  const head = [
-    ...["ID", "CLIENT", "SERVER"].map((title, i) => cell(title, widths[i])),
-    cell("STATE", 10),
-    ...["AGE", "IDLE", "SENT", "RECV", "MOVES"].map((title) => cell(title, 6, "right")),
-  ];
-  const lines = rows.map(({ state, ageMs, idleMs, sentBytes, receivedBytes, moves }, row) =>
-    line(
-      ...names[row].map((name, i) => cell(name, widths[i])),
-      cell(safe(state, glyphs.isAscii), 10),
-      ...[ageText(ageMs), ageText(idleMs), bytesText(sentBytes), bytesText(receivedBytes), moves === 0 ? NOTHING : countText(moves)]
-        .map((text) => cell(text, 6, "right")),
-    )
-  );
-  return [line(...head.map(({ text }) => span(text, "faint"))), ...lines];
+  let left = columns;
+  const fitting: { title: string; side: "left" | "right"; texts: string[]; width: number }[] = [];
+  for (const { title, side, text } of CONNECTION_COLUMNS) {
+    const texts = rows.map((row) => safe(text(row), glyphs.isAscii));
+    const width = Math.max(title.length, CONNECTION_WIDTH_MIN, widest(texts));
+    left -= width + 1;
+    if (left < 0) break;
+    fitting.push({ title, side, texts, width });
+  }
+  const lineOf = (text: (column: typeof fitting[number]) => string, role: Role) =>
+    line(span(fitting.map((one) => ` ${column(text(one), one.width, glyphs.cut, one.side)}`).join(""), role));
+  return [lineOf(({ title }) => title, "faint"), ...rows.map((_, row) => lineOf(({ texts }) => texts[row], "plain"))];
 }
 
 /** What the title of the connections' pane says. */

@@ -3,7 +3,7 @@
  * terminal shows at once (DEC private mode 2026; terminals that do not know it ignore it). Pure: nothing is written here.
  */
 
-import { fillLine, type Line, type Role } from "./cells.ts";
+import { fillLine, type Line, lineWidth, type Role } from "./cells.ts";
 
 /** Codes of SGR by role, each by itself (`printableOn` knows no others). */
 type Palette = Readonly<Record<Role, string>>;
@@ -33,6 +33,8 @@ export const NO_COLOURS: Palette = {
 const CSI = "\x1b[";
 const REVERSE = sgr(7);
 const RESET = sgr(0);
+/** Clears the rest of a row. */
+const CLEAR = `${CSI}K`;
 
 /** Enters the other screen, hides the cursor and lets no line run over into the next. */
 export const ENTER = `${CSI}?1049h${CSI}?25l${CSI}?7l${CSI}2J`;
@@ -78,7 +80,7 @@ export class Screen {
   update(lines: readonly Line[], size: Size): string {
     const isNew = size.columns !== this.#size.columns || size.rows !== this.#size.rows;
     const next = Array.from({ length: size.rows }, (_, row) => this.#encode(lines[row], size.columns));
-    const changed = next.flatMap((text, row) => isNew || text !== this.#shown[row] ? [`${CSI}${row + 1};1H${text}${CSI}K`] : []);
+    const changed = next.flatMap((text, row) => isNew || text !== this.#shown[row] ? [`${CSI}${row + 1};1H${text}`] : []);
     this.#shown = next;
     this.#size = size;
     return changed.length === 0 ? "" : `${CSI}?2026h${isNew ? `${CSI}0m${CSI}2J` : ""}${changed.join("")}${CSI}?2026l`;
@@ -89,9 +91,13 @@ export class Screen {
     this.#size = { columns: 0, rows: 0 };
   }
 
-  /** Only a selected line is filled: the others end where their text ends, and the rest of the row is cleared. */
+  /**
+   * A selected line is filled; the others end where their text ends, and the rest of the row is cleared. Not behind a full line: the
+   * cursor then still stands on its last cell.
+   */
   #encode(line: Line | undefined, columns: number): string {
-    if (line === undefined) return "";
-    return encode(line.isSelected ? fillLine(line, columns, "") : line, this.palette);
+    if (line === undefined) return CLEAR;
+    const shown = line.isSelected ? fillLine(line, columns, "") : line;
+    return encode(shown, this.palette) + (lineWidth(shown) < columns ? CLEAR : "");
   }
 }

@@ -28,6 +28,8 @@ export interface SessionParts {
 /** The clock on the screen, and how long an answer may be late before it is said. */
 const CLOCK_MS = 1000;
 const LATE_MS = 3000;
+/** How long a notice stays in the last line. */
+const NOTICE_MS = 6000;
 /** Among other panes connections are listed only where they are this few: listing reads all of them. */
 const CONNECTIONS_BESIDE_MAX = 2000;
 
@@ -37,6 +39,7 @@ export class Session {
   #view: View = FIRST_VIEW;
   #moment: Moment;
   #lost: { readonly sinceMs: number; readonly why: string } | undefined;
+  #noticedMs = 0;
   /** Ends the pause between two questions to the daemon. */
   #wake = () => {};
   readonly #ended = Promise.withResolvers<void>();
@@ -101,6 +104,7 @@ export class Session {
   }
 
   #tick(): void {
+    if (Date.now() - this.#noticedMs >= NOTICE_MS) this.#view = { ...this.#view, notice: undefined };
     const sinceMs = this.#moment.atMs;
     const isLate = Date.now() - sinceMs > this.#parts.intervalMs + LATE_MS;
     if (isLate && !this.#view.isPaused) this.#lost ??= { sinceMs, why: "the daemon does not answer" };
@@ -111,6 +115,7 @@ export class Session {
     const { pane, connectionSort, isPaused } = this.#view;
     const { view, deed } = press(this.#view, key, this.#surroundings());
     this.#view = view;
+    this.#noticedMs = Date.now();
     const isOther = view.pane !== pane || view.connectionSort !== connectionSort || view.isPaused !== isPaused;
     if (isOther) this.#wake();
     if (deed !== undefined) this.#do(deed);
@@ -150,6 +155,7 @@ export class Session {
         : `Server ${server} gets clients again`;
     });
     this.#view = { ...this.#view, notice };
+    this.#noticedMs = Date.now();
     this.#wake();
     this.#draw();
   }
