@@ -300,7 +300,8 @@ export function rankOf(state: string): number {
 function describeOthers(counts: Readonly<Record<string, number>>, worst: JudgedServer): string[] {
   const parts = TROUBLES.flatMap((state) => {
     const count = countOf(counts, state) - (state === worst.state ? 1 : 0);
-    return count > 0 ? [`${count} ${state === worst.state ? "more" : "other"} ${count === 1 ? "is" : "are"} ${state}`] : [];
+    const which = `${state === worst.state ? "more" : "other"} ${count === 1 ? "server is" : "servers are"}`;
+    return count > 0 ? [`${count} ${which} ${state}`] : [];
   });
   return parts.length === 0 ? [] : [parts.join(", ")];
 }
