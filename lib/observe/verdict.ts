@@ -156,7 +156,8 @@ function poolFinding(facts: JudgedFacts, services: readonly JudgedService[], clo
   const what = `${qualified(worst, services)} is ${worst.state} since ${clock(Date.parse(worst.since))}${reasonOf(worst)}`;
   const told = toldOf(facts, worst, clock);
   const isBad = UNWANTED.includes(worst.state) || told.level === "bad";
-  const sentence = [`${up} of ${servers(all)} up`, what, ...told.clauses, ...others].join("; ");
+  const count = up === 0 ? [] : [`${up} of ${servers(all)} up`]; // that no server is up is said already
+  const sentence = [...count, what, ...told.clauses, ...others].join("; ");
   return { level: isBad ? "bad" : "warning", sentence };
 }
 

@@ -43,7 +43,7 @@ export function composeFrame(moment: Moment, rows: readonly PoolRow[], view: Vie
   const { size, glyphs } = setting;
   if (size.columns < SIZE_MIN.columns || size.rows < SIZE_MIN.rows) return tooSmall(size, glyphs);
   const head = [headline(moment, setting), ...verdictLines(moment, view, setting), totalsLine(moment, setting)];
-  const foot = setting.isLive ? footer(view, setting) : [];
+  const foot = setting.isLive ? footer(view, moment.status.services.length > 1, setting) : [];
   const bodySize = { columns: size.columns, rows: size.rows - head.length - foot.length };
   const body = view.isHelp
     ? helpLines(setting)
@@ -144,9 +144,14 @@ function sumOf(values: readonly number[]): number {
 }
 
 /** The last lines: a question, a filter that is typed, what the last key led to; else the keys. */
-function footer(view: View, { glyphs, size, mayWrite }: FrameSetting): Line[] {
+function footer(view: View, hasServices: boolean, { glyphs, size, mayWrite }: FrameSetting): Line[] {
   if (view.question !== undefined) {
-    const lines = wrapText(safe(questionText(view.question), glyphs.isAscii), size.columns - 2, FOOTER_ROWS_MAX, glyphs.cut);
+    const lines = wrapText(
+      safe(questionText(view.question, hasServices), glyphs.isAscii),
+      size.columns - 2,
+      FOOTER_ROWS_MAX,
+      glyphs.cut,
+    );
     return lines.map((text) => line(span(` ${text}`, "warning")));
   }
   const filter = safe(view.filter, glyphs.isAscii);
@@ -158,9 +163,10 @@ function footer(view: View, { glyphs, size, mayWrite }: FrameSetting): Line[] {
   return [line(...only, ...keySpans(view, mayWrite, size.columns - lineWidth(line(...only))))];
 }
 
-function questionText({ server, service, draining, effect }: Question): string {
-  if (!draining) return `Put ${server} of ${service} back into service? y or n`;
-  return `Drain ${server} of ${service}?${effect === undefined ? "" : ` ${effect}.`} y or n`;
+function questionText({ server, service, draining, effect }: Question, hasServices: boolean): string {
+  const whose = hasServices ? ` of ${service}` : "";
+  if (!draining) return `Put ${server}${whose} back into service? y or n`;
+  return `Drain ${server}${whose}?${effect === undefined ? "" : ` ${effect}.`} y or n`;
 }
 
 /** As many keys as fit; the first to stay are those that lead on. */
@@ -194,20 +200,20 @@ function helpLines({ glyphs, mayWrite, size }: FrameSetting): Line[] {
   const states = Object.entries(glyphs.states).flatMap(([state]) => [stateSpan(state, glyphs), span(` ${state}   `)]);
   return [
     line(),
-    ...KEYS.map(({ name, help }) => line(span(`  ${name.padEnd(6)}`, "strong"), span(help))),
+    ...KEYS.map(({ name, help }) => line(span(`  ${name.padEnd(8)}`, "strong"), span(help))),
     line(),
     line(span("  "), ...states),
     line(
-      span("  LOAD  ", "strong"),
+      span("  LOAD    ", "strong"),
       ...bulletBar(8, { scale: 16, bound: 10, cells: 10, glyphs }),
-      span(`  open connections; ${glyphs.tick} is the load bound, the middle is the fair share`),
+      span(`  open connections; the middle is fair, ${glyphs.tick} is the load bound`),
     ),
     line(
-      span("  1 MIN ", "strong"),
+      span("  1 MIN   ", "strong"),
       span(sparkline(Array.from({ length: 60 }, (_, i) => i), 10, 60, glyphs), "accent"),
       span("  the last minute of the column before it"),
     ),
-    line(span("  MOVED, FAIL: connections that moved here (+) and away (-), and failures, in the last minute")),
+    line(span("  MOVED   ", "strong"), span("connections that came (+) and left (-) in the last minute; FAIL: failures")),
     line(span(mayWrite ? "  Servers may be drained here (--write)" : "  Read-only: --write lets d drain servers", "faint")),
     line(span("  Any key leads back", "faint")),
   ].slice(0, size.rows);

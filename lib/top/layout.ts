@@ -38,6 +38,8 @@ const SIDE_BY_SIDE = 120;
 /** The least rows of a pane with its title; the pool's least. */
 const PANE_LEAST = 3;
 const POOL_LEAST = 5;
+/** The part of all rows that the pool gets before the others. */
+const POOL_PART = 0.4;
 /** How many lines an event may take where events have a pane to themselves, and where they share the screen. */
 const EVENT_LINES_ALONE = 6;
 const EVENT_LINES_SHARED = 2;
@@ -47,12 +49,12 @@ const PANELS: Readonly<Record<Exclude<Pane, "overview">, (material: Material, co
   pool: poolPanel,
   flows: ({ moment, view, setting }, columns) => {
     const lines = flowLines(moment, listSetting(moment, view, setting, columns));
-    return listPanel("Flows between servers, last minute", lines, "nothing moved", view);
+    return listPanel("Flows between servers, last minute", lines, "nothing moved", view, setting.glyphs);
   },
   events: ({ moment, view, setting }, columns) => {
     const linesMax = view.pane === "events" ? EVENT_LINES_ALONE : EVENT_LINES_SHARED;
     const lines = eventLines(moment, listSetting(moment, view, setting, columns), linesMax);
-    return listPanel("Events, newest first", lines, "nothing happened in the last 15 minutes", view);
+    return listPanel("Events, newest first", lines, "nothing happened in the last 15 minutes", view, setting.glyphs);
   },
   connections: ({ moment, view, setting }, columns) => {
     const [head, ...lines] = connectionLines(moment, listSetting(moment, view, setting, columns));
@@ -60,7 +62,7 @@ const PANELS: Readonly<Record<Exclude<Pane, "overview">, (material: Material, co
     const nothing = moment.connections === null
       ? `4 lists the ${plural(moment.status.connections.open, "open one")}`
       : "none is open";
-    const panel = listPanel(title, lines, nothing, view);
+    const panel = listPanel(title, lines, nothing, view, setting.glyphs);
     if (head === undefined || lines.length === 0) return panel;
     return { ...panel, wanted: panel.wanted + 1, lines: (rows) => [head, ...panel.lines(rows - 1)] };
   },
@@ -121,7 +123,7 @@ export function shareRows(rows: number, wants: readonly number[]): number[] {
     given[pane] += more;
     left -= more;
   };
-  give(0, Math.max(POOL_LEAST, Math.floor(rows / 2)));
+  give(0, Math.max(POOL_LEAST, Math.floor(POOL_PART * rows)));
   for (let pane = 1; pane < wants.length; pane++) if (left >= Math.min(PANE_LEAST, wants[pane])) give(pane, PANE_LEAST + 1);
   for (let pane = 0; pane < wants.length; pane++) if (given[pane] > 0) give(pane, Infinity);
   return given;
@@ -140,14 +142,21 @@ function listSetting({ status }: Moment, { filter }: View, { glyphs, nowMs }: La
 }
 
 /** A pane of lines that may be scrolled where it is alone. */
-function listPanel(title: string, lines: readonly Line[], nothing: string, { offset, pane, filter }: View): Panel {
+function listPanel(
+  title: string,
+  lines: readonly Line[],
+  nothing: string,
+  { offset, pane, filter }: View,
+  { isAscii }: Glyphs,
+): Panel {
   const isAlone = pane !== "overview" && pane !== "pool";
   const first = (rows: number) => isAlone ? Math.max(0, Math.min(offset, lines.length - rows)) : 0;
-  const text = filter === "" ? nothing : `nothing that contains ${filter}`;
+  const text = filter === "" ? nothing : `nothing contains ${filter}`;
   return {
     title,
     wanted: Math.max(1, lines.length),
-    lines: (rows) => lines.length === 0 ? [line(span(` ${text}`, "faint"))] : lines.slice(first(rows), first(rows) + rows),
+    lines: (rows) =>
+      lines.length === 0 ? [line(span(` ${safe(text, isAscii)}`, "faint"))] : lines.slice(first(rows), first(rows) + rows),
   };
 }
 

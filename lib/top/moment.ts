@@ -56,6 +56,9 @@ export interface PoolRow {
 export const SORTS = ["trouble", "name", "open", "new", "bytes", "p99"] as const;
 export type Sort = typeof SORTS[number];
 
+/** How many steps back a figure still says how it is now. */
+const RECENT_STEPS = 10;
+
 /** A row's name among all services. */
 export function rowKey(service: string, server: string): string {
   return `${service} ${server}`;
@@ -149,6 +152,7 @@ export function scaleOf({ fair, server }: PoolRow): number {
   return Math.max(2 * fair, LOAD_BOUND_FLOOR * server.weight * 1.25);
 }
 
+/** A server accepts no connection in many a second, but what is older says nothing of now. */
 function lastKnown(values: readonly (number | null)[] | undefined): number | null {
-  return values?.findLast((value) => value !== null) ?? null;
+  return values?.slice(-RECENT_STEPS).findLast((value) => value !== null) ?? null;
 }
