@@ -169,7 +169,7 @@ function steadyFinding({ series, servers: known }: JudgedFacts, up: number, all:
     ? `${up} of ${servers(all)} up`
     : all === 1
     ? "the only server is up"
-    : `all ${all} servers up`;
+    : `all ${servers(all)} up`;
   const level = up < all ? "warning" : "good";
   if (series === null || known.length === 0 && all > 0) return { level, sentence: pool };
   const recent = harmSince(series, endOf(series) - NEWS_S);

@@ -101,8 +101,11 @@ function bytesOf({ sentRate, receivedRate }: PoolRow): number {
   return (sentRate ?? 0) + (receivedRate ?? 0);
 }
 
+/** So that 10.0.0.2 comes before 10.0.0.10. */
+const NAMES = new Intl.Collator("en", { numeric: true });
+
 function compare(one: string, other: string): number {
-  return one.localeCompare(other, "en", { numeric: true });
+  return one === other ? 0 : NAMES.compare(one, other);
 }
 
 function rowsOf({ service, servers }: Pool, moment: Moment): PoolRow[] {

@@ -9,7 +9,7 @@ import type { Feed, Wants } from "./feed.ts";
 import { composeFrame, pageOf } from "./frame.ts";
 import type { Glyphs } from "./glyphs.ts";
 import { type Key, keysIn } from "./keys.ts";
-import { type Moment, poolRows } from "./moment.ts";
+import { type Moment, type PoolRow, poolRows, type Sort } from "./moment.ts";
 import type { Screen } from "./screen.ts";
 import { sizeOfTerminal, type Terminal } from "./terminal.ts";
 import { type Deed, FIRST_VIEW, press, type Question, type View } from "./view.ts";
@@ -40,6 +40,8 @@ export class Session {
   #moment: Moment;
   #lost: { readonly sinceMs: number; readonly why: string } | undefined;
   #noticedMs = 0;
+  #drawnMs = 0;
+  #made: { moment?: Moment; sort?: Sort; filter?: string; rows: readonly PoolRow[] } = { rows: [] };
   /** Ends the pause between two questions to the daemon. */
   #wake = () => {};
   readonly #ended = Promise.withResolvers<void>();
@@ -108,7 +110,7 @@ export class Session {
     const sinceMs = this.#moment.atMs;
     const isLate = Date.now() - sinceMs > this.#parts.intervalMs + LATE_MS;
     if (isLate && !this.#view.isPaused) this.#lost ??= { sinceMs, why: "the daemon does not answer" };
-    this.#draw();
+    if (Date.now() - this.#drawnMs >= CLOCK_MS) this.#draw(); // otherwise news have just been drawn
   }
 
   #take(key: Key): void {
@@ -122,8 +124,14 @@ export class Session {
     this.#draw();
   }
 
-  #rows() {
-    return poolRows(this.#moment, this.#view.sort, this.#view.filter);
+  /** The rows of the pool, made once for each moment and view of it. */
+  #rows(): readonly PoolRow[] {
+    const { sort, filter } = this.#view;
+    const { moment } = this.#made;
+    if (moment !== this.#moment || this.#made.sort !== sort || this.#made.filter !== filter) {
+      this.#made = { moment: this.#moment, sort, filter, rows: poolRows(this.#moment, sort, filter) };
+    }
+    return this.#made.rows;
   }
 
   #surroundings() {
@@ -173,6 +181,7 @@ export class Session {
   #draw(): void {
     const { terminal, screen, glyphs, mayWrite } = this.#parts;
     const size = sizeOfTerminal();
+    this.#drawnMs = Date.now();
     const setting = { glyphs, size, nowMs: Date.now(), lost: this.#lost, mayWrite, isLive: true };
     const text = screen.update(composeFrame(this.#moment, this.#rows(), this.#view, setting), size);
     if (text !== "") terminal.write(text);
