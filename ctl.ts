@@ -39,6 +39,7 @@ async function main(argv: readonly string[]): Promise<number> {
     using context = contextOf(parsed.input, {
       style: pages.out.style,
       say,
+      printLine: (line) => write(`${printableOn(pages.out, line)}\n`),
       show: terminalLine(),
       print: framer(pages.out),
       confirm: asker(),

@@ -22,6 +22,7 @@ import {
   type SettingTexts,
   STANDARD_OUTPUT,
 } from "./lib/values/config.ts";
+import { plural } from "./lib/values/count.ts";
 import { DEFAULT_SERVICE, type SavedListener } from "./lib/values/saved_state.ts";
 import { refuseClientsAddress } from "./lib/balancer/daemon_settings.ts";
 import { withDeclaration } from "./lib/balancer/declared_change.ts";
@@ -278,6 +279,9 @@ function sayListening(balancer: Balancer, engine: string): void {
       return address;
     })
   );
+  const count = Object.values(balancer.countServers()).reduce((sum, count) => sum + count, 0);
+  const text = `Started version ${deno.version} with ${plural(count, "server")}, engine ${engine}, on ${lines.join(", ")}`;
+  balancer.events.add({ kind: "daemon", text });
   console.log(lines.join("\n"));
 }
 
@@ -315,11 +319,11 @@ function endOnFault(): void {
 function stopWhenAsked(
   balancer: Balancer,
   keeper: StandingsKeeper | undefined,
-): { stop: (graceMs: number) => void; stopped: Promise<void> } {
+): { stop: (graceMs: number, who?: string) => void; stopped: Promise<void> } {
   const stopped = Promise.withResolvers<void>();
-  const stop = (graceMs: number) => {
+  const stop = (graceMs: number, who?: string) => {
     const saved = keeper?.[Symbol.asyncDispose]();
-    Promise.all([balancer.stop(graceMs), saved]).then(() => stopped.resolve(), stopped.reject);
+    Promise.all([balancer.stop(graceMs, who), saved]).then(() => stopped.resolve(), stopped.reject);
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => stop(balancer.stopping ? 0 : DEFAULT_GRACE_MS));
@@ -348,10 +352,13 @@ function reloadWhenAsked(balancer: Balancer, declaration: Declaration | undefine
 async function applyAgain(balancer: Balancer, { file, read }: Declaration): Promise<void> {
   try {
     const plan = await balancer.apply(await read(), { file, prune: true });
+    balancer.events.add({ kind: "daemon", text: `SIGHUP: read ${file} again` });
     if (plan === undefined) log.info("SIGHUP: the balancer is as {file} says", { file });
     else log.info("SIGHUP: applied {file}, generation {generation}", { file, generation: balancer.generation });
   } catch (error) {
-    log.error("SIGHUP: {why}; nothing was changed", { why: messageOf(error) });
+    const why = messageOf(error);
+    log.error("SIGHUP: {why}; nothing was changed", { why });
+    balancer.events.add({ kind: "daemon", level: "error", text: `SIGHUP: ${why}; nothing was changed` });
   }
 }
 
@@ -361,6 +368,12 @@ async function reloadLists(balancer: Balancer): Promise<void> {
     log.warn("SIGHUP: {why}", { why: messageOf(error) });
     return [];
   });
+  for (const { path, entries, fault } of reloaded) {
+    const [level, text] = fault === undefined
+      ? ["info" as const, `SIGHUP: read list ${path} again; it has ${entries} prefixes`]
+      : ["error" as const, `SIGHUP: ${fault}; the old list stays in force`];
+    balancer.events.add({ kind: "daemon", level, text });
+  }
   for (const { path, entries, fault } of reloaded) {
     if (fault === undefined) log.info("SIGHUP: read list {path} again; its number of prefixes is {entries}", { path, entries });
     else log.error("SIGHUP: {fault}; the old list stays in force; its number of prefixes is {entries}", { fault, entries });

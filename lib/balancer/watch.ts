@@ -3,11 +3,17 @@
  * one timer of both. Knows the services only by what it is told of them.
  */
 
-import type { Series } from "../observe/series.ts";
-import type { SampledService } from "../observe/series.ts";
+import type { Counters } from "../observe/counters.ts";
+import type { Events } from "../observe/events.ts";
+import type { SampledService, Series } from "../observe/series.ts";
+import { type DrainWatch, type WatchedServer, watchedServer } from "./drain_watch.ts";
+import { LimitWatch } from "./limit_watch.ts";
 
 interface WatchOptions {
+  readonly counters: Counters;
+  readonly events: Events;
   readonly series: Series;
+  readonly drains: DrainWatch;
   /** The services with their servers, those on their way out included. */
   readonly services: () => readonly SampledService[];
 }
@@ -15,6 +21,7 @@ interface WatchOptions {
 /** A watch. Disposing of it ends it. */
 export class Watch implements Disposable {
   readonly #options: WatchOptions;
+  readonly #limits = new LimitWatch();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: WatchOptions) {
@@ -27,17 +34,31 @@ export class Watch implements Disposable {
     this.#timer = undefined;
   }
 
-  /** Looks once. */
-  look(): void {
-    const { series, services } = this.#options;
-    series.sample(services());
+  #sleep(): void {
+    // A timer may be a little early, and would then have to come twice.
+    this.#timer = setTimeout(() => {
+      this.#look();
+      this.#sleep();
+    }, this.#options.series.dueInMs() + 1);
   }
 
-  #sleep(): void {
-    const dueInMs = this.#options.series.dueInMs();
-    this.#timer = setTimeout(() => {
-      this.look();
-      this.#sleep();
-    }, dueInMs + 1); // a timer may be a little early, and would then come twice
+  #look(): void {
+    const { counters, drains, events, series, services } = this.#options;
+    const now = services();
+    series.sample(now);
+    const nowMs = performance.now();
+    for (const event of drains.look(this.#watched(now), nowMs)) events.add(event);
+    for (const event of this.#limits.look((limit) => counters.get(limit), nowMs)) events.add(event);
+  }
+
+  /** The servers whose connections are to leave: there may be thousands of others. */
+  *#watched(services: readonly SampledService[]): Generator<WatchedServer, void, undefined> {
+    const { counters } = this.#options;
+    for (const { service, servers } of services) {
+      for (const { server, slot, state } of servers) {
+        if (state !== "draining" && state !== "removing") continue;
+        yield watchedServer(counters, { service, server, slot, state });
+      }
+    }
   }
 }

@@ -15,7 +15,9 @@ import type { ServerSettings } from "../values/server_settings.ts";
 import { formatSize } from "../values/size.ts";
 import type { Answers } from "./api.ts";
 import { WHO_HEADER } from "./user_header.ts";
+import { EVENT_STREAM } from "./event_stream_type.ts";
 import { peerUid } from "./peer.ts";
+import { EventReader, type ServerSentEvent } from "./event_source.ts";
 import { misfitOf } from "./shapes.ts";
 import { requireOwnSocket } from "./socket.ts";
 
@@ -23,6 +25,10 @@ import { requireOwnSocket } from "./socket.ts";
 const ANSWER_MAX_MS = 10_000;
 /** How much longer a change of everything may take. */
 const APPLY_MAX_MS = 60_000;
+/** How long a stream of events may be silent: there is a comment every 15 s. */
+const SILENT_MAX_MS = 40_000;
+/** Why a request is aborted. */
+const TOO_SILENT = new Error("The daemon is silent");
 /** The longest answer, the list of 16,384 servers, has 10 MB. */
 const ANSWER_BYTES_MAX = 64 * 1024 ** 2;
 
@@ -153,6 +159,32 @@ export class ControlClient implements Disposable {
     return this.#call("events", "GET", `/v1/events${this.#query(query)}`);
   }
 
+  /**
+   * Follows the events as they come: after the one with this id, if it is not empty. The first message says only an id. Ends when
+   * the daemon ends it, and throws an operator error if it is lost.
+   */
+  async *follow(query: Query, lastId: string): AsyncGenerator<ServerSentEvent, void, undefined> {
+    await this.#requireDaemon();
+    const silence = new AbortController();
+    let timer = setTimeout(() => silence.abort(TOO_SILENT), ANSWER_MAX_MS);
+    try {
+      const headers = { accept: EVENT_STREAM, ...(lastId === "" ? {} : { "last-event-id": lastId }) };
+      const response = await this.#fetch("GET", `/v1/events${this.#query(query)}`, { headers, signal: silence.signal });
+      if (!response.ok) throw this.#failure(parseJson(await this.#read(response)));
+      const reader = new EventReader();
+      for await (const text of response.body!.pipeThrough(new TextDecoderStream())) {
+        clearTimeout(timer);
+        timer = setTimeout(() => silence.abort(TOO_SILENT), SILENT_MAX_MS);
+        yield* reader.push(text);
+      }
+    } catch (error) {
+      throw error instanceof OperatorError ? error : this.#lost(error);
+    } finally {
+      clearTimeout(timer);
+      silence.abort();
+    }
+  }
+
   /** Lists in a query have commas. */
   series(query: Query): Promise<Answers["series"]> {
     return this.#call("series", "GET", `/v1/series${this.#query(query)}`);
@@ -250,17 +282,21 @@ export class ControlClient implements Disposable {
     { body, waitMs = 0 }: CallOptions = {},
   ): Promise<Answers[Name]> {
     await this.#requireDaemon();
-    const response = await this.#fetch(method, path, body, waitMs);
+    const signal = AbortSignal.timeout(waitMs + ANSWER_MAX_MS);
+    const response = await this.#fetch(method, path, { body: body === undefined ? undefined : JSON.stringify(body), signal });
     const answer = parseJson(await this.#read(response));
+    if (response.ok && answer !== undefined) return this.#require(name, answer);
+    throw this.#failure(answer);
+  }
+
+  /** The error that an answer tells of; undefined: it is no JSON. */
+  #failure(answer: unknown): OperatorError {
     if (answer === undefined) {
-      throw new OperatorError(
-        "failed",
-        `The program that listens on control socket ${JSON.stringify(this.path)} is not a balancer`,
-      );
+      const socket = JSON.stringify(this.path);
+      return new OperatorError("failed", `The program that listens on control socket ${socket} is not a balancer`);
     }
-    if (response.ok) return this.#require(name, answer);
     const { kind, message } = this.#require("failure", answer).error;
-    throw new OperatorError(Object.hasOwn(ERROR_KINDS, kind) ? kind : "failed", printableIn(message));
+    return new OperatorError(Object.hasOwn(ERROR_KINDS, kind) ? kind : "failed", printableIn(message));
   }
 
   #require<Name extends keyof Answers>(name: Name, answer: unknown): Answers[Name] {
@@ -295,16 +331,15 @@ export class ControlClient implements Disposable {
     return new OperatorError("notRunning", `No balancer ${name} is running: ${start}`);
   }
 
-  async #fetch(method: string, path: string, body: unknown, waitMs: number): Promise<Response> {
+  async #fetch(method: string, path: string, { headers, ...init }: RequestInit): Promise<Response> {
     try {
       this.#http ??= Deno.createHttpClient({ proxy: { transport: "unix", path: this.path } });
       return await fetch(`http://127.0.0.1${path}`, { // a host name would be resolved, though the socket is local
         method,
         redirect: "manual",
         client: this.#http,
-        signal: AbortSignal.timeout(waitMs + ANSWER_MAX_MS),
-        headers: { [WHO_HEADER]: userName() },
-        body: body === undefined ? undefined : JSON.stringify(body),
+        headers: { [WHO_HEADER]: userName(), ...headers },
+        ...init,
       });
     } catch (error) {
       throw this.#lost(error);
@@ -330,7 +365,7 @@ export class ControlClient implements Disposable {
   }
 
   #lost(error: unknown): OperatorError {
-    const isLate = error instanceof DOMException && error.name === "TimeoutError";
+    const isLate = error === TOO_SILENT || error instanceof DOMException && error.name === "TimeoutError";
     const why = isLate ? "it does not answer" : messageOf(error instanceof Error && error.cause ? error.cause : error);
     return new OperatorError(
       "failed",

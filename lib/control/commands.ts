@@ -13,7 +13,7 @@ import { parseCheckCa } from "../values/check_spec.ts";
 import { parseCidrs } from "../values/cidr_list.ts";
 import { formatConnectionId, parseConnectionId } from "../values/connection_id.ts";
 import { CONNECTION_ORDERS, parseConnectionOrder } from "../values/connection_order.ts";
-import { parseCount } from "../values/count.ts";
+import { parseCount, plural } from "../values/count.ts";
 import {
   checkDaemonTexts,
   checkServiceTexts,
@@ -29,6 +29,7 @@ import {
   SETTINGS,
   STANDARD_OUTPUT,
 } from "../values/config.ts";
+import { EVENT_KINDS, EVENTS_MAX } from "../observe/events.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { EXIT, OperatorError } from "../values/errors.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
@@ -42,16 +43,18 @@ import type { DeclaredState } from "../values/declared_state.ts";
 import { formatFaults, nameOfFile, type Place, STANDARD_INPUT } from "../values/yaml_tree.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
+import { followEvents, type ToldEvent } from "./follow.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
 import {
   describeSettings,
   listenerFaults,
   percent,
-  plural,
   printCheck,
   printClients,
   printConnections,
   printDifference,
+  printEvent,
+  printEvents,
   printExplanation,
   printHistory,
   printList,
@@ -75,6 +78,8 @@ export interface CommandContext {
   readonly style?: Style;
   /** Says something on standard error now, before the result. */
   readonly say: (sentence: string) => void;
+  /** Prints a line of a result that goes on, on standard output. */
+  readonly printLine: (line: string) => void;
   /** Shows progress in one line of a terminal, in place of the line before; "" clears it. Undefined where nobody watches. */
   readonly show: ((line: string) => void) | undefined;
   /** Prints a result of a command that goes on: on a terminal in place of the one before. */
@@ -525,6 +530,25 @@ export const COMMANDS = {
     },
     print: printMoved,
   }),
+  events: command({
+    group: "Observe",
+    summary: "List what has happened, or follow it",
+    description: "Changes of servers, commands and what they did, drains, limits, lost workers: the last " +
+      `${EVENTS_MAX} are kept. With --follow it goes on until Ctrl-C, also over a restart of the balancer, and --json prints an ` +
+      "object per line.",
+    examples: ["balancerctl events --since 5m", "balancerctl events --follow --kind server,drain"],
+    reads: true,
+    options: [
+      { flag: "follow", summary: "print events as they come" },
+      { flag: "since", value: "TIME", summary: "only events of the last so long" },
+      { flag: "kind", value: "KIND", summary: `only these kinds: ${EVENT_KINDS.join(", ")}; a list has commas` },
+      { flag: "server", value: "ADDRESS:PORT", summary: "only events of this server" },
+      { flag: "limit", value: "N", default: "1000", summary: "maximum number of events: the last ones" },
+      { ...SERVICE, summary: "only events of this service, and those of none" },
+    ],
+    act: events,
+    print: printEvents,
+  }),
   check: command({
     group: "Explain",
     summary: "Run a server's check now, step by step",
@@ -685,7 +709,7 @@ export const COMMANDS = {
 /** The context of a command: the balancer that `--name` names, and the person. Throws a `usage` error for a bad name. */
 export function contextOf(
   input: CommandInput,
-  person: Pick<CommandContext, "style" | "say" | "show" | "print" | "confirm" | "takeInterrupts">,
+  person: Pick<CommandContext, "style" | "say" | "show" | "print" | "printLine" | "confirm" | "takeInterrupts">,
 ): CommandContext & Disposable {
   const name = parseName(input.options.name ?? DEFAULT_NAME);
   const service = input.options[SERVICE.flag];
@@ -705,6 +729,19 @@ export function contextOf(
     clientOf,
     [Symbol.dispose]: () => clients.values().forEach((client) => client[Symbol.dispose]()),
   };
+}
+
+/** Lists events, or prints them as they come and never returns. */
+async function events({ options }: CommandInput, { client, say, printLine, style }: CommandContext): Promise<Answers["events"]> {
+  const { since, kind, server, limit, follow, json } = options;
+  if (since !== undefined) parseDuration(since, "Time");
+  if (server !== undefined) parseAddress(server);
+  if (limit !== undefined) parseCount(limit, "Limit", EVENTS_MAX);
+  for (const text of kind?.split(",") ?? []) parseChoice(text, { what: "kind", choices: EVENT_KINDS, help: "balancerctl events" });
+  const query = { since, kind, server };
+  if (follow === undefined) return await client.events({ ...query, limit });
+  const lineOf = (event: ToldEvent) => json === undefined ? printEvent(printableIn(event), style) : JSON.stringify(event);
+  return await followEvents({ client, query, say, onEvent: (event) => printLine(lineOf(event)) });
 }
 
 /** The servers of a service; where there are several and none is named, those of each. */

@@ -6,7 +6,7 @@
 import type { Counters } from "../observe/counters.ts";
 import { type Event, type EventFilter, type Events, isMeant } from "../observe/events.ts";
 import { OperatorError } from "../values/errors.ts";
-import { EVENT_STREAM } from "./http.ts";
+import { EVENT_STREAM } from "./event_stream_type.ts";
 
 /** Streams at once. */
 export const STREAMS_MAX = 64;
@@ -87,7 +87,8 @@ class EventStream {
     const place = placeOf(events, query);
     this.#sent = place.sent;
     this.#sinceMs = place.sinceMs;
-    this.#prelude = `: events of ${events.startId}\n\n${place.hasGap ? gapOf(events) : ""}`;
+    // With the id alone, a reader that has lost the stream before the first event knows where to go on.
+    this.#prelude = `id: ${events.startId}-${place.sent}\n\n${place.hasGap ? gapOf(events) : ""}`;
     this.#unsubscribe = events.subscribe((event) => this.#onEvent(event));
     this.#timer = setInterval(() => this.#comment(), commentMs);
     this.body = new ReadableStream<Uint8Array<ArrayBuffer>>({

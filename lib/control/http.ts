@@ -6,6 +6,7 @@
  */
 
 import { WHO_HEADER } from "./user_header.ts";
+import { EVENT_STREAM } from "./event_stream_type.ts";
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import { deadline } from "@std/async";
@@ -243,9 +244,6 @@ function requestOf({ method = "", url = "", headers }: IncomingMessage, body: st
   const lastEventId = `${headers["last-event-id"] ?? ""}`;
   return { method, target: url, host, accept, lastEventId, who: `${headers[WHO_HEADER] ?? ""}`, body };
 }
-
-/** The type of answers that are streams. */
-export const EVENT_STREAM = "text/event-stream";
 
 const TOO_SLOW = 408;
 

@@ -3,9 +3,11 @@
 import { formatBytes } from "@std/fmt";
 import type { OptionSpec } from "../values/command_line.ts";
 import { isDaemonSetting, SETTINGS, STANDARD_OUTPUT } from "../values/config.ts";
+import { plural } from "../values/count.ts";
 import { formatDuration } from "../values/duration.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
 import { alignColumns, indent, type Side } from "../values/text_layout.ts";
+import { EVENT_KINDS } from "../observe/events.ts";
 import type { Flow } from "../routing/flows.ts";
 import type { BoundHit, PlannedConnections } from "../routing/forecast.ts";
 import type { TransitionPlan } from "../routing/plan.ts";
@@ -465,6 +467,33 @@ export function printHistory({ generations }: Answers["history"], style: Style =
   return alignColumns([heading, ...rows], ["right", "left", "left", "right", "left"]).join("\n");
 }
 
+/** How bad an event is, for who sees no colours, and its colour. */
+const LEVEL_MARKS: Readonly<Record<string, { readonly mark: string; readonly paint: "warning" | "bad" }>> = {
+  warning: { mark: "!", paint: "warning" },
+  error: { mark: "X", paint: "bad" },
+};
+
+/** The longest kind of an event. */
+const KIND_COLUMNS = Math.max(...EVENT_KINDS.map((kind) => kind.length));
+
+/** An event, in a line. */
+export function printEvent(
+  { at, kind, level, service, who, text }: Answers["events"]["events"][number],
+  style: Style = PLAIN,
+): string {
+  const { mark, paint } = LEVEL_MARKS[level] ?? { mark: " ", paint: undefined };
+  const said = paint === undefined ? text : style[paint](text);
+  const head = [style.faint(timeOf(at)), paint === undefined ? mark : style[paint](mark), kind.padEnd(KIND_COLUMNS)];
+  return [...head, ...(service === null ? [] : [`[${service}]`]), said, ...(who === null ? [] : [style.faint(`(${who})`)])].join(
+    " ",
+  );
+}
+
+/** Events, a line for each. */
+export function printEvents({ events }: Answers["events"], style: Style = PLAIN): string {
+  return events.length === 0 ? "No events" : events.map((event) => printEvent(event, style)).join("\n");
+}
+
 /** The settings that are no service's. */
 function daemonSettings({ settings }: Answers["status"]): Record<string, string> {
   return Object.fromEntries(Object.entries(settings).filter(([flag]) => isDaemonSetting(flag) === true));
@@ -477,11 +506,6 @@ function serviceRow({ service, listeners, servers, open, settings, removing }: A
     `Service ${service}${removing ? " (removing)" : ""}`,
     `${where}; ${describeStates(servers)}; ${open} open; ${describeSettings(settings)}`,
   ];
-}
-
-/** `1 server`, `2 servers`. */
-export function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 /** `12.5 %`. */

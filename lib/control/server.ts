@@ -7,6 +7,7 @@ import type { Context } from "hono";
 import { Hono } from "hono/tiny";
 import { type Address, formatAddress } from "../values/address.ts";
 import type { Balancer } from "../balancer/balancer.ts";
+import { commandEvent, refusedEvent } from "../balancer/pool_events.ts";
 import type { Service } from "../balancer/service.ts";
 import type { CheckReport, ServerView, ServiceView } from "../balancer/views.ts";
 import type { OptionSpec } from "../values/command_line.ts";
@@ -20,6 +21,7 @@ import {
   SETTINGS,
   type SettingTexts,
 } from "../values/config.ts";
+import { plural } from "../values/count.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import type { SavedState } from "../values/saved_state.ts";
 import { planState, type StatePlan } from "../routing/state_plan.ts";
@@ -32,8 +34,9 @@ import { logger } from "../observe/log.ts";
 import { SERIES_SECONDS } from "../observe/series.ts";
 import { type Answers, type InputOf, type OutputOf, ROUTES } from "./api.ts";
 import { EventStreams } from "./event_streams.ts";
-import { EVENT_STREAM, type HttpRequest, HttpServer } from "./http.ts";
+import { type HttpRequest, HttpServer } from "./http.ts";
 import { WHO_HEADER } from "./user_header.ts";
+import { EVENT_STREAM } from "./event_stream_type.ts";
 import { parseInput, type RawInput, statusOf } from "./input.ts";
 import { answerMetrics } from "./monitor.ts";
 import { describeApi } from "./openapi.ts";
@@ -66,7 +69,7 @@ interface ControlOptions {
   readonly path: string;
   readonly balancer: Balancer;
   readonly facts: DaemonFacts;
-  readonly stop: (graceMs: number) => void;
+  readonly stop: (graceMs: number, who: string) => void;
   /** How long a request may take to arrive. */
   readonly requestTimeMaxMs?: number;
 }
@@ -215,9 +218,15 @@ function handlersOf({ balancer, facts, stop }: ControlOptions, streams: EventStr
       return await balancer.removeServer(of(input), formatAddress(input.params.server), drain, who);
     },
     checkServer: async (input) => viewCheck(await of(input).check(formatAddress(input.params.server))),
-    startRebalance: (input) => of(input).rebalancer.start(input.body.rate),
+    startRebalance: (input, who) => startRebalance(balancer, of(input), input.body.rate, who),
     showRebalance: (input) => of(input).rebalancer.state,
-    stopRebalance: (input) => of(input).rebalancer.stop(),
+    stopRebalance: (input, who) => {
+      const { rebalancer, name: service } = of(input);
+      if (rebalancer.state.running) {
+        balancer.events.add({ kind: "command", who, service, text: `Stop the rebalance of ${service}` });
+      }
+      return rebalancer.stop();
+    },
     listServices: () => ({ services: balancer.listServices().map(view) }),
     addService: async ({ body: { service: name, listeners, settings } }, who) =>
       view(await balancer.addService({ name, listeners, settings: requireServiceSettings(settings), servers: [] }, who)),
@@ -283,13 +292,26 @@ function handlersOf({ balancer, facts, stop }: ControlOptions, streams: EventStr
     closeConnection: ({ params: { id } }, who) => balancer.connections.close(id, who),
     moveConnection: ({ params: { id }, body: { server, force } }, who) =>
       balancer.connections.move(id, { server: server && formatAddress(server), force }, who),
-    stop: ({ body: { grace: graceMs = DEFAULT_GRACE_MS } }) => {
-      stop(graceMs);
+    stop: ({ body: { grace: graceMs = DEFAULT_GRACE_MS } }, who) => {
+      stop(graceMs, who);
       return { open: balancer.counters.get("open"), graceMs, lockFile: facts.lockFile };
     },
     openapi: () => describeApi(facts.version),
     metrics: () => answerMetrics(balancer, facts),
   };
+}
+
+function startRebalance({ events }: Balancer, { rebalancer, name: service }: Service, rate: number, who: string) {
+  const what = { what: `rebalance ${service}`, who, service };
+  try {
+    const rebalance = rebalancer.start(rate);
+    const { away, busy } = rebalance;
+    events.add(commandEvent(what, [`${plural(away, "connection")} to move, ${rate} per second`, `${busy} more are busy`]));
+    return rebalance;
+  } catch (error) {
+    events.add(refusedEvent(what, messageOf(error)));
+    throw error;
+  }
 }
 
 /** Settings that a service can have; throws a `usage` error for others. */

@@ -139,8 +139,20 @@ export interface EngineOptions {
   readonly onServerEmpty: (slot: number) => void;
   /** Called when a connection begins, if there is an access log that has beginnings. The engine may reuse the object. */
   readonly onStarted?: (started: StartedConnection) => void;
+  /** Called when a worker thread was lost, and when another one is there in its place. */
+  readonly onWorker?: (event: WorkerEvent) => void;
   /** Called with a number of beginnings and ends that could not be reported, because too many came at once. */
   readonly onUnreported?: (count: number) => void;
+}
+
+/** A worker thread was lost, or another one is there in its place. */
+export interface WorkerEvent {
+  /** From 1. */
+  readonly worker: number;
+  /** Connections that were lost with it. */
+  readonly lost: number;
+  /** Why it was lost, as a clause; undefined: it is replaced. */
+  readonly reason: string | undefined;
 }
 
 /** A running engine. */

@@ -165,7 +165,7 @@ export class Series {
 
   /** Whether there is, or was within 15 minutes, a service of this name. */
   hasService(name: string): boolean {
-    return [...this.#services.values(), ...this.#goneServices].some(({ service }) => service === name);
+    return this.#tracks().some(({ service }) => service === name);
   }
 
   /** Answers a query by whole steps, which begin at multiples of their length. */
@@ -173,8 +173,9 @@ export class Series {
     const { service, servers, fields = SERIES_FIELDS } = query;
     const asked = servers && new Set(servers);
     const isAsked = (track: ServerTrack | ServiceTrack) => service === undefined || track.service === service;
-    const serverTracks = [...this.#servers.values(), ...this.#goneServers]
-      .filter((track) => isAsked(track) && (asked === undefined || asked.has(track.server)));
+    const tracks = this.#tracks().filter(isAsked);
+    const serverTracks = tracks.filter((track) => track instanceof ServerTrack)
+      .filter(({ server }) => asked === undefined || asked.has(server));
     const perStep = this.#perStep(query, serverTracks.length * widthOf(fields));
     const span = this.#spanOf(query, perStep);
     const isIn = ({ lastRow }: ServerTrack | ServiceTrack) => lastRow >= span.first;
@@ -183,7 +184,7 @@ export class Series {
       from: (span.first + this.#shift) * this.#step,
       step: perStep * this.#step,
       steps: span.steps,
-      services: byService([...this.#services.values(), ...this.#goneServices].filter((track) => isAsked(track) && isIn(track)))
+      services: byService(tracks.filter((track) => track instanceof ServiceTrack).filter(isIn))
         .map((track) => this.#readService(track, span)),
       servers: byServer(serverTracks.filter(isIn)).map((track) => this.#readServer(track, span, fields)),
       flows: this.#flows.read((row) => stepOf(row, span), (move) => {

@@ -14,3 +14,8 @@ export function parseCount(text: string, what: string, max: number, min = 1): nu
   if (count >= min && count <= max) return count;
   throw new OperatorError("usage", `${what} ${JSON.stringify(text)} is not a whole number from ${min} to ${max}`);
 }
+
+/** `1 server`, `2 servers`. */
+export function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}

@@ -378,12 +378,14 @@ async function startTerminal(flags: Record<string, string> = {}) {
   const client = stack.use(new ControlClient("test", path));
   const lines: string[] = [];
   const sentences: string[] = [];
+  const printed: string[] = [];
   let interrupts = new AbortController();
   const context: CommandContext = {
     client,
     clientOf: () => client,
     name: "test",
     say: (sentence) => sentences.push(sentence),
+    print: (line) => printed.push(line),
     show: (line) => lines.push(line),
     confirm: undefined,
     takeInterrupts: () => (interrupts = new AbortController()).signal,
@@ -392,6 +394,7 @@ async function startTerminal(flags: Record<string, string> = {}) {
     balancer,
     lines,
     sentences,
+    printed,
     context,
     interrupt: () => interrupts.abort(),
     run: (command: Command, server?: Address, options: CommandInput["options"] = {}) =>

@@ -366,6 +366,7 @@ class EpollEngine implements Engine {
         switch (message.kind) {
           case "ready":
             this.#deaths = 0;
+            if (epoch > this.#workers.length) this.#options.onWorker?.({ worker: worker.index + 1, lost: 0, reason: undefined });
             this.#libc.trim(); // starting a thread of JavaScript leaves 3 MB of freed memory behind
             return;
           case "news":
@@ -462,6 +463,7 @@ class EpollEngine implements Engine {
     this.#dead.push(epoch);
     const lost = this.#endOrphans(epoch);
     log.fatal("Worker {worker} died and {lost} connections with it: {reason}", { worker: worker.index + 1, lost, reason });
+    this.#options.onWorker?.({ worker: worker.index + 1, lost, reason });
     this.#tellAll(COMMAND.accept);
     this.#check();
     if (this.#stopping) return;
