@@ -158,10 +158,13 @@ Deno.test("--help and --version answer everywhere, on standard output, in 80 col
 
 Deno.test("every command has a group, and a summary that begins with a verb and fits into its line of the help", () => {
   for (const [name, command] of Object.entries({ ...COMMANDS, demo: demoCommand(() => EMPTY_STAGE) })) {
-    assert(["Daemon", "Pool", "Services", "Observe", "Explain", "Declared file"].includes(command.group ?? ""), name);
+    assert(
+      ["Daemon", "Pool", "Services", "Observe", "Connections", "Explain", "Declared file"].includes(command.group ?? ""),
+      name,
+    );
     assertMatch(
       command.summary,
-      /^(Start|Stop|Run|Add|Remove|Take|Put|Change|Move|Show|List|Explain|Check|Print|Return) [^.]{5,34}[^.]$/,
+      /^(Start|Stop|Run|Add|Remove|Take|Put|Change|Move|Show|List|Explain|Check|Print|Return|End) [^.]{5,34}[^.]$/,
       name,
     );
   }
@@ -378,6 +381,7 @@ async function startTerminal(flags: Record<string, string> = {}) {
   const client = stack.use(new ControlClient("test", path));
   const lines: string[] = [];
   const sentences: string[] = [];
+  const printed: string[] = [];
   let interrupts = new AbortController();
   const context: CommandContext = {
     client,
@@ -385,6 +389,7 @@ async function startTerminal(flags: Record<string, string> = {}) {
     name: "test",
     say: (sentence) => sentences.push(sentence),
     show: (line) => lines.push(line),
+    print: (text) => printed.push(text),
     confirm: undefined,
     takeInterrupts: () => (interrupts = new AbortController()).signal,
   };
@@ -392,6 +397,7 @@ async function startTerminal(flags: Record<string, string> = {}) {
     balancer,
     lines,
     sentences,
+    printed,
     context,
     interrupt: () => interrupts.abort(),
     run: (command: Command, server?: Address, options: CommandInput["options"] = {}) =>

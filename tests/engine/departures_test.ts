@@ -23,6 +23,10 @@ const CAUSES: Partial<Record<Loss, (both: Pair) => void>> = {
     const [id] = Array.from(test.engine.connections(), ({ id }) => id);
     test.engine.sendToOwner(id);
   },
+  command({ test }) {
+    const [id] = Array.from(test.engine.connections(), ({ id }) => id);
+    void test.engine.moveConnection(id, { from: 0, to: -1 });
+  },
 };
 
 /** What happens while the other server is dialled; an end of the own server calls nothing off. */
