@@ -192,7 +192,7 @@ const CASES: Record<string, Case> = {
     await test.publish([a.at(0), { ...b.at(1), connectionsMax: 0 }]);
     assertEquals(await move(test, id, 1), { kind: "stays", reason: "nowhere" });
     await test.publish([a.at(0), b.at(1)]);
-    for (const availability of [AVAILABILITY.fallback, AVAILABILITY.draining, AVAILABILITY.none]) {
+    for (const availability of [AVAILABILITY.fallback, AVAILABILITY.asking, AVAILABILITY.draining]) {
       test.availabilities.set(1, availability);
       assertEquals(await move(test, id), { kind: "stays", reason: "nowhere" });
       assertEquals(await move(test, id, 1), { kind: "stays", reason: "nowhere" });
