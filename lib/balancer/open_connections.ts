@@ -194,7 +194,7 @@ export class OpenConnections {
     const { slot, ip, port } = open;
     const service = serviceAt(open.service);
     const { client, server, ...view } = this.#view(open);
-    return { shown: { id, service: view.service, client, server }, service, slot, ip, port, state: view.state };
+    return { shown: { id, service: view.service, client, server }, service, slot, ip: ip.slice(), port, state: view.state };
   }
 
   /** The error for a connection that is not open any more. Without a fate, that is looked up. */
@@ -253,7 +253,7 @@ export class OpenConnections {
       id: formatConnectionId(startId, open.id),
       service: serviceAt(open.service)?.name ?? null,
       listener: listenerOf(open.listener, open.service),
-      client: formatAddress({ host: formatIp(open.ip), port: open.port }),
+      client: open.ip.length === 0 ? "unknown" : formatAddress({ host: formatIp(open.ip), port: open.port }),
       server: open.server ?? null,
       state: this.#stateOf(open),
       ageMs: Math.max(0, Math.round(open.ageMs)),

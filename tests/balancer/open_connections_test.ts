@@ -110,9 +110,9 @@ Deno.test("list() of very many connections lets others have turns, and several l
   let most = 0;
   function* many(): Generator<OpenConnection> {
     most = Math.max(most, ++under);
-    const one = { ...openConnection(), id: 0, ageMs: 0 };
+    const one = { ...openConnection(), id: 0, sentBytes: 0 };
     for (one.id = 0; one.id < count; one.id++) {
-      one.ageMs = (one.id * 7919) % count; // a prime: each age once, in no order
+      one.sentBytes = (one.id * 7919) % count; // a prime: each number once, in no order
       yield one;
     }
     under--;
@@ -120,10 +120,10 @@ Deno.test("list() of very many connections lets others have turns, and several l
   const view = viewOf(many);
   let turns = 0;
   const ticking = setInterval(() => turns++, 0);
-  const lists = await Promise.all([view.list({ ...BY_AGE, limit: 3 }), view.list({ ...BY_AGE, limit: 1 })]);
+  const lists = await Promise.all([view.list({ sort: "bytes", limit: 3 }), view.list({ sort: "bytes", limit: 1 })]);
   clearInterval(ticking);
   assertEquals(lists.map(({ total, connections }) => [total, connections.length]), [[count, 3], [count, 1]]);
-  assertEquals(lists[0].connections.map(({ ageMs }) => ageMs), [count - 1, count - 2, count - 3]);
+  assertEquals(lists[0].connections.map(({ sentBytes }) => sentBytes), [count - 1, count - 2, count - 3]);
   assertEquals(most, 1, "one list at a time");
   assert(turns >= 2, `${turns} turns`);
 });
