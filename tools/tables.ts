@@ -72,6 +72,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   listPrefixesMax: ["Prefixes in a list (`--allow`, `--deny`)", count],
   listFileBytesMax: ["File of a list", formatSize],
   clientsShownMax: ["Clients that `clients --top` shows", count],
+  connectionsShownMax: ["Open connections that `connections --limit` shows", count],
   replayBytesMax: ["Bytes kept for replay, per client (the most that `--replay-buffer` takes)", formatSize],
   replayBytesTotalMax: ["Bytes kept for replay, all clients of a worker together", formatSize],
   restMaxMs: ["Time that a resting server is left alone", formatDuration],

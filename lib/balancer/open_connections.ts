@@ -127,11 +127,11 @@ export class OpenConnections {
    * The connections that match, the first `limit` of them in the order wanted. Takes turns with everything else on this thread; what
    * begins or ends meanwhile may be left out. Throws `unknown` for a service or a server that there is not.
    */
-  list(filter: ConnectionFilter): Promise<ConnectionList> {
+  async list(filter: ConnectionFilter): Promise<ConnectionList> {
     const matches = this.#matcher(filter);
     const list = this.#lastList.then(() => this.#find(filter, matches));
     this.#lastList = list.catch(() => {});
-    return list;
+    return await list;
   }
 
   /** Ends a connection, and resets both sides. Throws `unknown` if it is not open, for whatever cause. */
@@ -194,7 +194,7 @@ export class OpenConnections {
     const { slot, ip, port } = open;
     const service = serviceAt(open.service);
     const { client, server, ...view } = this.#view(open);
-    return { shown: { id, service: view.service, client, server }, service, slot, ip, port, state: view.state };
+    return { shown: { id, service: view.service, client, server }, service, slot, ip: ip.slice(), port, state: view.state };
   }
 
   /** The error for a connection that is not open any more. Without a fate, that is looked up. */
@@ -231,7 +231,7 @@ export class OpenConnections {
   #matcher({ service, server, client, state }: ConnectionFilter): (open: OpenConnection) => boolean {
     const services = this.#options.services();
     const meant = service === undefined ? services : services.filter(({ name }) => name === service);
-    if (meant.length === 0) throw unknownService(service!, services.map(({ name }) => name));
+    if (service !== undefined && meant.length === 0) throw unknownService(service, services.map(({ name }) => name));
     if (server !== undefined) requireServer(server, meant);
     const indexes = new Set(meant.map(({ index }) => index));
     return (open) =>
@@ -253,7 +253,7 @@ export class OpenConnections {
       id: formatConnectionId(startId, open.id),
       service: serviceAt(open.service)?.name ?? null,
       listener: listenerOf(open.listener, open.service),
-      client: formatAddress({ host: formatIp(open.ip), port: open.port }),
+      client: open.ip.length === 0 ? "unknown" : formatAddress({ host: formatIp(open.ip), port: open.port }),
       server: open.server ?? null,
       state: this.#stateOf(open),
       ageMs: Math.max(0, Math.round(open.ageMs)),

@@ -277,7 +277,7 @@ export interface OpenConnection {
   readonly receivedBytes: number;
   /** The index of the listener that accepted it. */
   readonly listener: number;
-  /** The client's address. */
+  /** The client's address. Engines reuse these bytes for the next connection. */
   readonly ip: Uint8Array;
   readonly port: number;
 }

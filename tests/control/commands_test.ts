@@ -158,10 +158,13 @@ Deno.test("--help and --version answer everywhere, on standard output, in 80 col
 
 Deno.test("every command has a group, and a summary that begins with a verb and fits into its line of the help", () => {
   for (const [name, command] of Object.entries({ ...COMMANDS, demo: demoCommand(() => EMPTY_STAGE) })) {
-    assert(["Daemon", "Pool", "Services", "Observe", "Explain", "Declared file"].includes(command.group ?? ""), name);
+    assert(
+      ["Daemon", "Pool", "Services", "Observe", "Connections", "Explain", "Declared file"].includes(command.group ?? ""),
+      name,
+    );
     assertMatch(
       command.summary,
-      /^(Start|Stop|Run|Add|Remove|Take|Put|Change|Move|Show|List|Explain|Check|Print|Return) [^.]{5,34}[^.]$/,
+      /^(Start|Stop|Run|Add|Remove|Take|Put|Change|Move|Show|List|Explain|Check|Print|Return|End) [^.]{5,34}[^.]$/,
       name,
     );
   }
@@ -387,6 +390,7 @@ async function startTerminal(flags: Record<string, string> = {}) {
     say: (sentence) => sentences.push(sentence),
     print: (line) => printed.push(line),
     show: (line) => lines.push(line),
+    print: (text) => printed.push(text),
     confirm: undefined,
     takeInterrupts: () => (interrupts = new AbortController()).signal,
   };

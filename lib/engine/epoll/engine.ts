@@ -11,7 +11,6 @@ import { findIps } from "../../health/find_ips.ts";
 import { noLocalPort } from "../../health/shortage.ts";
 import { logger } from "../../observe/log.ts";
 import type { ClientAddress, Refusal } from "../../routing/client_limits.ts";
-import { NO_SERVICE } from "../../routing/name_routes.ts";
 import type {
   CloseOutcome,
   Engine,
@@ -212,28 +211,26 @@ class EpollEngine implements Engine {
   }
 
   sendToOwner(id: number): void {
-    const { client, generation } = parseId(id);
-    if (this.connection(id) !== undefined) this.#workerOf(client)?.tell(COMMAND.sendToOwner, client, generation);
+    if (this.connection(id) !== undefined) this.#tellWorkerOf(id, COMMAND.sendToOwner);
   }
 
   async closeConnection(id: number): Promise<CloseOutcome> {
-    const outcome = await this.#ask(id, HEARD_MAX_MS, COMMAND.closeOne);
+    if (this.connection(id) === undefined) return { kind: "ended", fate: undefined };
+    const ended = this.#requests.awaitEnd(id, HEARD_MAX_MS);
+    this.#tellWorkerOf(id, COMMAND.closeOne);
+    const outcome = await ended;
     return outcome?.kind === "ended" ? outcome : { kind: "unheard" };
   }
 
   async moveConnection(id: number, { from, to }: MoveWish): Promise<MoveOutcome> {
-    const service = this.connection(id)?.service ?? NO_SERVICE;
-    const dialMaxMs = this.#publisher.publication.services[service]?.config.connectDeadlineMs ?? 0;
-    const outcome = await this.#ask(id, dialMaxMs + HEARD_MAX_MS, COMMAND.moveOne, from, to);
+    const open = this.connection(id);
+    if (open === undefined) return { kind: "ended", fate: undefined };
+    if (this.#requests.isMoving(id)) return { kind: "stays", reason: "leaving" };
+    const dialMaxMs = this.#publisher.publication.services[open.service]?.config.connectDeadlineMs ?? 0;
+    const moved = this.#requests.awaitMove(id, dialMaxMs + HEARD_MAX_MS);
+    this.#tellWorkerOf(id, COMMAND.moveOne, from, to);
+    const outcome = await moved;
     return outcome === undefined || outcome.kind === "unheard" ? { kind: "stays", reason: "unheard" } : outcome;
-  }
-
-  /** Tells the worker of this connection something, and resolves with what became of it; undefined: nobody knows. */
-  async #ask(id: number, maxMs: number, command: number, c = 0, d = 0): Promise<CloseOutcome | MoveOutcome | undefined> {
-    const { client, generation } = parseId(id);
-    if (this.connection(id) === undefined) return { kind: "ended", fate: undefined };
-    this.#workerOf(client)?.tell(command, client, generation, c, d); // without a worker, the connection is about to be lost
-    return await this.#requests.wait(id, maxMs);
   }
 
   /** Whether this descriptor is a client whose connection has begun and has not ended. */
@@ -243,10 +240,12 @@ class EpollEngine implements Engine {
     return words[row + WORD.owner] !== 0 && words[row + WORD.role] === ROLE.client && words[row + WORD.state] !== 0;
   }
 
-  /** The worker that serves this client; undefined if it has died. */
-  #workerOf(client: number): WorkerHandle | undefined {
+  /** Tells the worker of an open connection something about it. A worker that has just died is told nothing: main ends it. */
+  #tellWorkerOf(id: number, command: number, c = 0, d = 0): void {
+    const { client, generation } = parseId(id);
     const epoch = Atomics.load(this.#descriptors.words, rowOf(client) + WORD.owner);
-    return this.#workers.find(({ index }) => this.#workerTable.epoch(index) === epoch);
+    const worker = this.#workers.find(({ index }) => this.#workerTable.epoch(index) === epoch);
+    worker?.tell(command, client, generation, c, d);
   }
 
   async stop(graceMs: number): Promise<void> {

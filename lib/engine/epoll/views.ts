@@ -13,6 +13,7 @@ import {
   type DescriptorTable,
   FLOAT,
   floatsOf,
+  IP_LENGTH_MASK,
   listenerOf,
   MOVES_MASK,
   PORT_MASK,
@@ -204,9 +205,14 @@ export class ReportedMove implements MovedConnection {
 /** States in which a connection has a server. */
 const HAVING_SERVER: readonly number[] = [STATE.open, STATE.departing, STATE.probing];
 
+const NO_IP = new Uint8Array(0);
+
 /** An open connection, read from its rows. */
 export class OpenRow implements OpenConnection {
   #client = 0;
+  /** Memory for the client's address: with hundreds of thousands of connections, copies take most of the time. */
+  readonly #ip4 = new Uint8Array(4);
+  readonly #ip6 = new Uint8Array(16);
   quietForMs = 0;
   ageMs = 0;
 
@@ -236,7 +242,12 @@ export class OpenRow implements OpenConnection {
     return this.#word(WORD.facts) >>> REPLAYS_SHIFT;
   }
   get ip(): Uint8Array {
-    return this.descriptors.ipOf(this.#client);
+    const { bytes } = this.descriptors;
+    const start = (rowOf(this.#client) + WORD.ip) * 4;
+    const length = this.#word(WORD.ipLength) & IP_LENGTH_MASK;
+    const ip = length === 4 ? this.#ip4 : length === 16 ? this.#ip6 : NO_IP;
+    for (let i = 0; i < ip.length; i++) ip[i] = bytes[start + i];
+    return ip;
   }
   get port(): number {
     return this.#word(WORD.port) & PORT_MASK;
