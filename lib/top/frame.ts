@@ -3,7 +3,7 @@
  * and there are no more lines than it has rows. Pure.
  */
 
-import { plural } from "../control/printing.ts";
+import { plural } from "../values/count.ts";
 import { CUT_FATES, TURNED_AWAY_FATES } from "../observe/verdict.ts";
 import { cutLine, fillLine, type Line, line, lineWidth, type Role, safe, type Span, span, widthOf, wrapText } from "./cells.ts";
 import { ageText, bytesText, clockText, countText, rateText } from "./figures.ts";

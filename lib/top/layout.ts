@@ -1,6 +1,6 @@
 /** Which panes stand where, and how many rows each gets. Pure. */
 
-import { plural } from "../control/printing.ts";
+import { plural } from "../values/count.ts";
 import { cutLine, fillLine, type Line, line, safe, span } from "./cells.ts";
 import type { Glyphs } from "./glyphs.ts";
 import { connectionLines, connectionsTitle, eventLines, flowLines, type ListSetting } from "./list_panes.ts";

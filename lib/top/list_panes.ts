@@ -1,6 +1,6 @@
 /** The panes below the pool: flows between servers, events, connections; each as lines, the most important first. Pure. */
 
-import { plural } from "../control/printing.ts";
+import { plural } from "../values/count.ts";
 import { CUT_FATES, TURNED_AWAY_FATES } from "../observe/verdict.ts";
 import type { Answers } from "../control/api.ts";
 import { column, type Line, line, type Role, safe, span, wrapText } from "./cells.ts";

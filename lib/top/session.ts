@@ -4,7 +4,7 @@ import { deadline } from "@std/async";
 import { messageOf, OperatorError } from "../values/errors.ts";
 import type { Answers } from "../control/api.ts";
 import type { ControlClient } from "../control/client.ts";
-import { plural } from "../control/printing.ts";
+import { plural } from "../values/count.ts";
 import type { Feed, Wants } from "./feed.ts";
 import { composeFrame, pageOf } from "./frame.ts";
 import type { Glyphs } from "./glyphs.ts";
