@@ -7,11 +7,11 @@ import { parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts
 import { type Command, COMMANDS, contextOf } from "./lib/control/commands.ts";
 import { demoCommand } from "./lib/demo/command.ts";
 import { type Stage, textStage } from "./lib/demo/stage.ts";
+import { TOP } from "./lib/top/command.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { printable, printableIn } from "./lib/values/printable.ts";
 import { type Page, pageOf, printableOn } from "./lib/values/terminal.ts";
-import { TOP } from "./lib/top/command.ts";
 
 /** The pages of the two outputs. */
 interface Pages {

@@ -154,7 +154,7 @@ function poolFinding(facts: JudgedFacts, services: readonly JudgedService[], clo
   if (worst === undefined) return steadyFinding(facts, up, all);
   const others = describeOthers(counts, worst);
   const what = `${qualified(worst, services)} is ${worst.state} since ${clock(Date.parse(worst.since))}${reasonOf(worst)}`;
-  const told = toldOf(facts, worst, clock);
+  const told = toldOf(facts, worst);
   const isBad = UNWANTED.includes(worst.state) || told.level === "bad";
   const count = up === 0 ? [] : [`${up} of ${servers(all)} up`]; // that no server is up is said already
   const sentence = [...count, what, ...told.clauses, ...others].join("; ");
@@ -182,7 +182,7 @@ function steadyFinding({ series, servers: known }: JudgedFacts, up: number, all:
 }
 
 /** What became of the clients of a server in trouble, as clauses. */
-function toldOf(facts: JudgedFacts, worst: JudgedServer, clock: Clock): { level: VerdictLevel; clauses: string[] } {
+function toldOf(facts: JudgedFacts, worst: JudgedServer): { level: VerdictLevel; clauses: string[] } {
   const { series } = facts;
   if (series === null) return { level: "good", clauses: [] };
   const beganS = Math.floor(Date.parse(worst.since) / 1000);

@@ -39,7 +39,7 @@ const SIDE_BY_SIDE = 120;
 const PANE_LEAST = 3;
 const POOL_LEAST = 5;
 /** The part of all rows that the pool gets before the others. */
-const POOL_PART = 0.4;
+const POOL_PART = 0.5;
 /** How many lines an event may take where events have a pane to themselves, and where they share the screen. */
 const EVENT_LINES_ALONE = 6;
 const EVENT_LINES_SHARED = 2;

@@ -1,7 +1,7 @@
 /** Runs `top`: full screen, or one frame. Loaded when it is needed, because other commands are to start fast. */
 
-import { EXIT, OperatorError } from "../values/errors.ts";
-import { type CommandInput } from "../values/command_line.ts";
+import { OperatorError } from "../values/errors.ts";
+import type { CommandInput } from "../values/command_line.ts";
 import { parseDuration } from "../values/duration.ts";
 import type { Style } from "../values/terminal.ts";
 import type { CommandContext } from "../control/commands.ts";

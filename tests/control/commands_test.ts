@@ -9,6 +9,7 @@ import { type Command, type CommandContext, COMMANDS } from "../../lib/control/c
 import { serveControl } from "../../lib/control/server.ts";
 import { claimSocket } from "../../lib/control/socket.ts";
 import { demoCommand } from "../../lib/demo/command.ts";
+import { TOP } from "../../lib/top/command.ts";
 import { EMPTY_STAGE } from "../../lib/demo/stage.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import type { ProgramName } from "../../lib/values/packaging.ts";
@@ -157,7 +158,7 @@ Deno.test("--help and --version answer everywhere, on standard output, in 80 col
 });
 
 Deno.test("every command has a group, and a summary that begins with a verb and fits into its line of the help", () => {
-  for (const [name, command] of Object.entries({ ...COMMANDS, demo: demoCommand(() => EMPTY_STAGE) })) {
+  for (const [name, command] of Object.entries({ ...COMMANDS, top: TOP, demo: demoCommand(() => EMPTY_STAGE) })) {
     assert(
       ["Daemon", "Pool", "Services", "Observe", "Connections", "Explain", "Declared file"].includes(command.group ?? ""),
       name,
