@@ -3,7 +3,7 @@
 import { judge } from "../../lib/observe/verdict.ts";
 import type { Answers } from "../../lib/control/api.ts";
 import { clockText } from "../../lib/top/figures.ts";
-import { type Moment, type Pool } from "../../lib/top/moment.ts";
+import type { Moment, Pool } from "../../lib/top/moment.ts";
 import { Window } from "../../lib/top/window.ts";
 
 /** The time of the fixture: 2026-11-24 14:02:41 UTC. */
