@@ -99,7 +99,7 @@ Deno.test("a drain is told with what became of the connections, and a removal wi
   await balancer.balancer.setService("default", { redistribute: "new" });
   await balancer.remove(other.name, 0);
   assertEquals(toldBy(balancer).slice(-3), [
-    `command Remove server ${other.name} from default: generation 5; it has 1 open connection, with 0ms to finish`,
+    `command Remove server ${other.name} from default: generation 5; it has 1 open connection, with 0s to finish`,
     `server Server ${other.name} is removing: balancerctl remove; it has 1 open connection`,
     `drain Server ${other.name} is removed: of 1 open connection 0 moved, 0 finished and 1 was reset`,
   ]);
