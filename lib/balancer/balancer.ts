@@ -844,7 +844,7 @@ export class Balancer implements AsyncDisposable {
   }
 
   #forget(service: Service): void {
-    this.series.serviceLeft(service.index);
+    this.series.serviceLeft(service.name, service.index);
     service[Symbol.dispose]();
     this.#services[service.index] = undefined;
   }

@@ -665,7 +665,7 @@ export class Service implements Disposable {
     if (removing === undefined || !isEmpty) return;
     this.#host.events.add(removedEvent(this.#named(removing.server.name), this.#removals.finish(removing)));
     this.#admission.forget(slot);
-    this.#host.series.serverLeft(slot);
+    this.#host.series.serverLeft(this.name, removing.server.name, slot);
     this.#host.slots.give(slot);
   }
 

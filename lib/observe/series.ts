@@ -7,7 +7,7 @@
 
 import { SERVER_STATES, type ServerState } from "../routing/availability.ts";
 import type { MovableState } from "../routing/departure.ts";
-import { connectMsOf, NO_BUCKET } from "./connect_times.ts";
+import { CONNECT_BUCKETS, connectMsOf, NO_BUCKET } from "./connect_times.ts";
 import { type Counters, MOVABLE_STATES } from "./counters.ts";
 import { SecondClock } from "./second_clock.ts";
 import {
@@ -140,19 +140,19 @@ export class Series {
     this.#forget();
   }
 
-  /** A server has no connection any more, and its slot will be another's. */
-  serverLeft(slot: number): void {
-    const track = this.#servers.get(slot);
-    if (track === undefined) return;
+  /** A server has no connection any more, and its slot will be another's. It may have come since the last sample. */
+  serverLeft(service: string, server: string, slot: number): void {
+    const track = this.#serverTrack(service, server, slot);
     track.leave(this.#options.counters, slot);
     this.#servers.delete(slot);
     this.#leaving.push(track);
   }
 
-  /** A service has no connection any more, and its index will be another's. */
-  serviceLeft(index: number): void {
-    const track = this.#services.get(index);
-    if (track === undefined) return;
+  /** A service has no connection any more, and its index will be another's. It may have come since the last sample, or never. */
+  serviceLeft(service: string, index: number): void {
+    const wasNever = !this.#services.has(index) && this.#options.counters.getOfService(index, "serviceAccepted") === 0;
+    if (wasNever) return;
+    const track = this.#serviceTrack(service, index);
     track.leave(this.#options.counters, index);
     this.#services.delete(index);
     this.#leaving.push(track);
@@ -178,6 +178,7 @@ export class Series {
       .filter(({ server }) => asked === undefined || asked.has(server));
     const perStep = this.#perStep(query, serverTracks.length * widthOf(fields));
     const span = this.#spanOf(query, perStep);
+    const sums = new ServerColumns(span.steps);
     const isIn = ({ lastRow }: ServerTrack | ServiceTrack) => lastRow >= span.first;
     return {
       startId: this.#options.startId,
@@ -186,8 +187,8 @@ export class Series {
       steps: span.steps,
       services: byService(tracks.filter((track) => track instanceof ServiceTrack).filter(isIn))
         .map((track) => this.#readService(track, span)),
-      servers: byServer(serverTracks.filter(isIn)).map((track) => this.#readServer(track, span, fields)),
-      flows: this.#flows.read((row) => stepOf(row, span), (move) => {
+      servers: byServer(serverTracks.filter(isIn)).map((track) => this.#readServer(track, span, fields, sums)),
+      flows: this.#flows.read(span.first, (row) => stepOf(row, span), (move) => {
         if (service !== undefined && move.service !== service) return false;
         return asked === undefined || asked.has(move.from) || asked.has(move.to);
       }),
@@ -223,10 +224,18 @@ export class Series {
     return { service, accepted: [...sums.accepted], open: [...sums.open], fates };
   }
 
-  #readServer({ service, server, columns }: ServerTrack, span: Span, fields: readonly SeriesField[]): ServerSeries {
-    const sums = new ServerColumns(span.steps);
+  /** `sums` is used for one server after another. */
+  #readServer(
+    { service, server, columns }: ServerTrack,
+    span: Span,
+    fields: readonly SeriesField[],
+    sums: ServerColumns,
+  ): ServerSeries {
+    for (let step = 0; step < span.steps; step++) sums.clear(step);
     this.#addUp(span, (step, row) => sums.add(step, columns, row));
-    return { service, server, ...Object.fromEntries(fields.map((field) => [field, READERS[field](sums)])) };
+    const answer: Record<string, unknown> = { service, server };
+    for (const field of fields) answer[field] = READERS[field](sums);
+    return answer as unknown as ServerSeries;
   }
 
   #addUp({ first, perStep, steps }: Span, add: (step: number, row: number) => void): void {
@@ -356,6 +365,9 @@ function byServer(tracks: ServerTrack[]): ServerTrack[] {
   return tracks.sort((a, b) => a.service === b.service ? a.server < b.server ? -1 : 1 : a.service < b.service ? -1 : 1);
 }
 
+/** The time that stands for each bucket. */
+const BUCKET_MS = Array.from({ length: CONNECT_BUCKETS }, (_, bucket) => connectMsOf(bucket));
+
 /** How each field is read from the rows of an answer. */
 const READERS = {
   states: readStates,
@@ -370,24 +382,36 @@ const READERS = {
   movedAway: (sums) => readMoves(sums, MOVABLE_STATES.length),
 } as const satisfies { [Field in SeriesField]: (sums: ServerColumns) => ServerSeries[Field] };
 
+// Loops, and no functions for each number: an answer may have a million of them.
+
 function readSteps({ states }: ServerColumns, column: ArrayLike<number>): Steps {
-  return Array.from(states, (state, step) => state === ABSENT ? null : column[step]);
+  const steps: Steps = new Array(states.length);
+  for (let step = 0; step < steps.length; step++) steps[step] = states[step] === ABSENT ? null : column[step];
+  return steps;
 }
 
 function readTimes(buckets: Uint8Array): Steps {
-  return Array.from(buckets, (bucket) => bucket === NO_BUCKET ? null : connectMsOf(bucket));
+  const steps: Steps = new Array(buckets.length);
+  for (let step = 0; step < steps.length; step++) steps[step] = buckets[step] === NO_BUCKET ? null : BUCKET_MS[buckets[step]];
+  return steps;
 }
 
 function readStates({ states }: ServerColumns): [number, ServerState | null][] {
   const changes: [number, ServerState | null][] = [];
-  for (const [step, state] of states.entries()) {
+  for (let step = 0; step < states.length; step++) {
+    const state = states[step];
     if (step === 0 || state !== states[step - 1]) changes.push([step, state === ABSENT ? null : SERVER_STATES[state - 1]]);
   }
   return changes;
 }
 
 function readMoves({ states, moves }: ServerColumns, first: number): Record<MovableState, Steps> {
-  const stepsOf = (cell: number) =>
-    Array.from(states, (state, step) => state === ABSENT ? null : moves?.[step * MOVE_CELLS + first + cell] ?? 0);
-  return Object.fromEntries(MOVABLE_STATES.map((state, cell) => [state, stepsOf(cell)])) as Record<MovableState, Steps>;
+  const stepsOf = (cell: number) => {
+    const steps: Steps = new Array(states.length);
+    for (let step = 0; step < steps.length; step++) {
+      steps[step] = states[step] === ABSENT ? null : moves === undefined ? 0 : moves[step * MOVE_CELLS + first + cell];
+    }
+    return steps;
+  };
+  return { unsent: stepsOf(0), unanswered: stepsOf(1), idle: stepsOf(2) } satisfies Record<MovableState, Steps>;
 }

@@ -56,10 +56,10 @@ export class SeriesFlows {
     for (const flow of this.#flows) flow.row = numberOf(flow.row);
   }
 
-  /** The flows of rows that have a step, added up by step. */
-  read(stepOf: (row: number) => number | undefined, isAsked: (move: Move) => boolean): MovedFlow[] {
+  /** The flows of rows from `first` on that have a step, added up by step. */
+  read(first: number, stepOf: (row: number) => number | undefined, isAsked: (move: Move) => boolean): MovedFlow[] {
     const sums = new Map<string, MovedFlow>();
-    for (const flow of this.#flows) {
+    for (const flow of this.#flows.slice(this.#flows.findLastIndex(({ row }) => row < first) + 1)) {
       const at = stepOf(flow.row);
       if (at === undefined || !isAsked(flow)) continue;
       const { service, from, to, state, count } = flow;

@@ -33,7 +33,7 @@ class World {
   }
 
   leave(slot: number): void {
-    this.series.serverLeft(slot);
+    this.series.serverLeft("web", this.servers.get(slot)!.server, slot);
     this.servers.delete(slot);
   }
 
@@ -193,7 +193,7 @@ Deno.test("a service that has left keeps its last counts, and another one with i
   world.counters.addAccepted(0, 0);
   world.tick();
   world.counters.addAccepted(0, 0);
-  world.series.serviceLeft(0);
+  world.series.serviceLeft("web", 0);
   world.isThere = false;
   world.counters.clearService(0);
   world.tick();
