@@ -389,7 +389,7 @@ async function startTerminal(flags: Record<string, string> = {}) {
     clientOf: () => client,
     name: "test",
     say: (sentence) => sentences.push(sentence),
-    print: (line) => printed.push(line),
+    printLine: (line) => printed.push(line),
     show: (line) => lines.push(line),
     print: (text) => printed.push(text),
     confirm: undefined,
