@@ -26,9 +26,13 @@ export interface Wants {
 const SERVICES_MAX = 50;
 const EVENTS_KEPT = 500;
 const CONNECTIONS_SHOWN = 200;
-/** A list of servers has a kilobyte for each: up to this many are asked for every time, longer ones now and then. */
-const LIST_OFTEN_MAX = 200;
+/**
+ * A list of servers has a kilobyte for each, and their series a quarter of that: up to this many are asked for every time, more now
+ * and then, or at once when an event says that something is new.
+ */
+const OFTEN_MAX = 200;
 const LIST_RARELY_MS = 5000;
+const SERIES_RARELY_MS = 3000;
 /** Events after which servers have other states or settings. */
 const TELLING: readonly string[] = ["server", "command", "drain", "daemon"];
 /** How often the two parts of the first series are asked for until they end at the same second. */
@@ -41,6 +45,7 @@ export class Feed {
   #lastEvent: { startId: string; number: number } | undefined;
   #pools: Pool[] = [];
   #listedMs = -Infinity;
+  #seriesMs = -Infinity;
 
   /** `sourceOf`: asks of one service; of all if undefined. `only`: the service that is shown; all of them if undefined. */
   constructor(readonly sourceOf: (service: string | undefined) => Source, readonly only: string | undefined) {}
@@ -49,8 +54,10 @@ export class Feed {
   async read({ connections: sort, connectionsMax }: Wants, nowMs: number): Promise<Moment> {
     const source = this.sourceOf(this.only);
     const status = only(await source.status(), this.only);
-    const [isTold] = await Promise.all([this.#readEvents(source), this.#readSeries(source)]);
-    const isListFresh = await this.#readPools(status, isTold, nowMs);
+    const isLarge = Object.values(status.servers).reduce((sum, count) => sum + count, 0) > OFTEN_MAX;
+    const isTold = await this.#readEvents(source);
+    if (!isLarge || isTold || nowMs - this.#seriesMs >= SERIES_RARELY_MS) await this.#readSeries(source, nowMs);
+    const isListFresh = await this.#readPools(status, !isLarge || isTold, nowMs);
     const isListed = sort !== undefined && status.connections.open <= connectionsMax;
     const connections = isListed ? await source.connections({ sort, limit: String(CONNECTIONS_SHOWN) }) : null;
     const pools = this.#pools;
@@ -84,7 +91,8 @@ export class Feed {
     return answer.events.some(({ kind }) => TELLING.includes(kind));
   }
 
-  async #readSeries(source: Source): Promise<void> {
+  async #readSeries(source: Source, nowMs: number): Promise<void> {
+    this.#seriesMs = nowMs;
     const { endS, step, startId } = this.#window;
     if (startId !== undefined) {
       const fields = SERVER_FIELDS.join(",");
@@ -95,11 +103,10 @@ export class Feed {
   }
 
   /** Whether the servers are listed as they are now. */
-  async #readPools(status: Answers["status"], isTold: boolean, nowMs: number): Promise<boolean> {
+  async #readPools(status: Answers["status"], isWanted: boolean, nowMs: number): Promise<boolean> {
     const services = shownServices(status).toSorted((one, other) => troubles(other) - troubles(one) || other.open - one.open)
       .slice(0, SERVICES_MAX);
-    const count = Object.values(status.servers).reduce((sum, count) => sum + count, 0);
-    const isDue = isTold || count <= LIST_OFTEN_MAX || nowMs - this.#listedMs >= LIST_RARELY_MS ||
+    const isDue = isWanted || nowMs - this.#listedMs >= LIST_RARELY_MS ||
       services.some(({ service }) => !this.#pools.some((pool) => pool.service === service));
     if (!isDue) return false;
     this.#pools = await Promise.all(

@@ -92,7 +92,7 @@ export class Screen {
   }
 
   /**
-   * A selected line is filled; the others end where their text ends, and the rest of the row is cleared. Not behind a full line: the
+   * A selected line is filled; the others end where their text ends, and the rest of the row is cleared. Not behind a full one: the
    * cursor then still stands on its last cell.
    */
   #encode(line: Line | undefined, columns: number): string {

@@ -98,10 +98,14 @@ Deno.test("a long list of servers is asked for now and then, and at once after a
     return daemon.take().filter((asked) => asked === "list default").length;
   };
   assertEquals([await lists(0), await lists(1000), await lists(4000), await lists(5000), await lists(6000)], [1, 0, 0, 1, 0]);
+  await feed.read(NOTHING_MORE, NOW_MS + 7000);
+  assertEquals(daemon.take().filter((asked) => asked.startsWith("series")), ["series after"]); // 3 s after the last one
+  await feed.read(NOTHING_MORE, NOW_MS + 8000);
+  assertEquals(daemon.take().map((asked) => asked.split(" ")[0]), ["status", "events"]);
   daemon.happen("limit");
-  assertEquals(await lists(7000), 0);
+  assertEquals(await lists(9000), 0);
   daemon.happen("server");
-  assertEquals(await lists(8000), 1);
+  assertEquals(await lists(9500), 1);
 });
 
 Deno.test("connections are asked for only where they are shown and not too many", async () => {
