@@ -139,8 +139,8 @@ Deno.test("a limit that is reached is told once, with how many clients were refu
   assertEquals(text, "1 client was refused: the balancer has all connections that it may have (--max-connections)");
 });
 
-Deno.test("stopping is told with who asked for it", async () => {
+Deno.test("stopping is told with how long connections have", async () => {
   await using balancer = await startBalancer();
-  await balancer.balancer.stop(1000, "alice");
-  assertEquals(toldBy(balancer), ["daemon alice Stopping: 0 open connections, with 1s to finish"]);
+  await balancer.balancer.stop(1000);
+  assertEquals(toldBy(balancer), ["daemon Stopping: 0 open connections, with 1s to finish"]);
 });

@@ -40,7 +40,14 @@ async function startDaemon(folder?: string): Promise<Daemon> {
   const files = { stateFile: null, lockFile: "/nowhere", logFile: null, http: () => null, localPorts: null, warnOf: () => [] };
   const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), warnings: [], ...files };
   await claimSocket(path);
-  stack.use(await serveControl({ path, balancer: balancer.balancer, facts, stop: () => {} }));
+  stack.use(
+    await serveControl({
+      path,
+      balancer: balancer.balancer,
+      facts,
+      shutdown: { ask: () => {}, done: Promise.resolve(0), isLameDuck: false },
+    }),
+  );
   const http = Deno.createHttpClient({ proxy: { transport: "unix", path } });
   stack.defer(() => http.close());
   return {
