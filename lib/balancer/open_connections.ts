@@ -124,8 +124,8 @@ export class OpenConnections {
   }
 
   /**
-   * The connections that match, the first `limit` of them in the order wanted. Takes turns with everything else on this thread; what
-   * begins or ends meanwhile may be left out. Throws `unknown` for a service or a server that there is not.
+   * The connections that match, the first `limit` of them in the order wanted. Takes turns with everything else on this thread;
+   * what begins or ends meanwhile may be left out. Throws `unknown` for a service or a server that there is not.
    */
   async list(filter: ConnectionFilter): Promise<ConnectionList> {
     const matches = this.#matcher(filter);
@@ -276,8 +276,8 @@ interface Found {
 }
 
 /**
- * What lists are sorted by, the greatest first. A list takes a while: times count back from one moment, or a connection would be older
- * because it was looked at later.
+ * What lists are sorted by, the greatest first. A list takes a while: times count back from one moment, or a connection would be
+ * older because it was looked at later.
  */
 const RANKS: Readonly<Record<ConnectionOrder, (open: OpenConnection, nowMs: number) => number>> = {
   age: ({ ageMs }, nowMs) => ageMs - nowMs,

@@ -59,6 +59,8 @@ export interface JudgedSeries {
 export interface JudgedFacts {
   readonly status: {
     readonly stopping: boolean;
+    /** Whether it was told to stop, and still takes clients. */
+    readonly lameDuck?: boolean;
     readonly services: readonly JudgedService[];
     readonly connections: { readonly open: number; readonly max: number };
     /** Since the daemon's start. */
@@ -96,7 +98,7 @@ export function judge(facts: JudgedFacts, clock: Clock): Verdict {
     ...listenerFindings(services),
     ...emptyFindings(services),
     ...limitFindings(facts.status.connections),
-    ...(facts.status.stopping ? [warning(`the balancer is stopping with ${connections(facts.status.connections.open)} open`)] : []),
+    ...stoppingFindings(facts.status),
     poolFinding(facts, services, clock),
   ];
   const level = findings.some(({ level }) => level === "bad")
@@ -142,6 +144,11 @@ function limitFindings({ open, max }: JudgedFacts["status"]["connections"]): Ver
   if (open < NEAR_LIMIT * max) return [];
   const figures = `${grouped(open)} of at most ${grouped(max)} connections are open`;
   return [open >= max ? bad(`${figures}: more clients are refused`) : warning(figures)];
+}
+
+function stoppingFindings({ stopping, lameDuck = false, connections: { open } }: JudgedFacts["status"]): Verdict[] {
+  if (lameDuck) return [warning("the balancer is about to stop, and still takes clients")];
+  return stopping ? [warning(`the balancer is stopping with ${connections(open)} open`)] : [];
 }
 
 /** How many servers are up, the one in trouble, and what became of clients. */

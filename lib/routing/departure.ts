@@ -24,8 +24,8 @@ interface Rules {
 
 /**
  * The rules of each loss. A server that still serves (`drain`, `rebalance`, `command`) can answer at once, so bytes of the client
- * call the departure off. A `silent` server may not receive the client's bytes, so only its own bytes prove that it is alive. After the
- * drain time (`expired`) nothing calls the departure off.
+ * call the departure off. A `silent` server may not receive the client's bytes, so only its own bytes prove that it is alive.
+ * After the drain time (`expired`) nothing calls the departure off.
  */
 export const DEPARTURES: Readonly<Record<Loss, Rules>> = {
   reset: { choice: "any", keepsServer: false, calledOffBy: [] },
@@ -46,8 +46,8 @@ export function isCalledOff(loss: Loss, by: Interruption): boolean {
 const RETRY_MS = 1000;
 
 /**
- * Whether a departure waits for the end of the pause after nobody took the connection. `expired` waits for nothing, and neither does
- * a person (`command`).
+ * Whether a departure waits for the end of the pause after nobody took the connection. `expired` waits for nothing, and neither
+ * does a person (`command`).
  */
 export function isPausing(loss: Loss, nowMs: number, retryAtMs: number): boolean {
   return loss !== "expired" && loss !== "command" && DEPARTURES[loss].keepsServer && nowMs < retryAtMs;

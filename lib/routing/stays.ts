@@ -82,7 +82,7 @@ const EXPLANATIONS: Readonly<Record<StayReason, (stay: Stay) => readonly [why: s
   unheard: () => ["the thread that serves it does not answer", "balancerctl connections shows where it is"],
 };
 
-/** Reasons for which a connection is not reset, although it did not move as it was told to: it leaves its server, or has left it. */
+/** Reasons for which a connection is not reset, although it did not do as it was told: it leaves its server, or has left it. */
 const LEAVES_ANYWAY: readonly StayReason[] = ["leaving", "elsewhere"];
 
 /** Whether `--force` resets a connection that stays for this reason. */

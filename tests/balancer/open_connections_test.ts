@@ -12,7 +12,7 @@ import { CONNECTION_ORDERS } from "../../lib/values/connection_order.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import { connect, echo, hold, openConnection, readBytes, soon, startServer, writeText } from "../helpers.ts";
 import { type OneService, startBalancer } from "../one_service.ts";
-import { until } from "../raw_socket.ts";
+import { turn, until } from "../raw_socket.ts";
 
 const START_ID = "00000000000000ff";
 const BY_AGE: ConnectionFilter = { sort: "age", limit: 100 };
@@ -130,8 +130,9 @@ Deno.test("list() of very many connections lets others have turns, and several l
 
 Deno.test("list() goes on after one that has failed", async () => {
   let fails = true;
-  const view = viewOf(function* () {
+  const view = viewOf(() => {
     if (fails) throw new Error("broken");
+    return [];
   });
   const first = view.list(BY_AGE);
   await assertRejects(() => first, Error, "broken");
@@ -171,7 +172,7 @@ for (const [name, engine] of Object.entries(ENGINES)) {
     using client = await openVia(balancer);
     const { hostname: host, port } = client.localAddr as Deno.NetAddr;
     await until(() => balancer.counters.getOf(0, "receivedBytes") > 0, "the answer to be counted");
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await turn(5); // longer than the quiet time
     const one = await only(balancer, {
       server: server.name,
       service: "default",
@@ -233,7 +234,7 @@ for (const [name, engine] of Object.entries(ENGINES)) {
     const { connections } = balancer.balancer;
     const parsed = parseConnectionId(id);
     const move = (server?: string) => soon(connections.move(parsed, { server, force: false }, WHO));
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await turn(5); // longer than the quiet time
     const moved = { outcome: "moved", state: "idle", replayedBytes: 0, reason: null, next: null } as const;
     const { client: address, ...first } = await move();
     assertEquals(first, { ...moved, id, service: "default", server: a.name, from: a.name, to: b.name });
@@ -251,7 +252,7 @@ for (const [name, engine] of Object.entries(ENGINES)) {
     assertStringIncludes(why, `${cannot}: `);
   });
 
-  test("move() says why a connection stays, and resets it only by force; its next connection gets the server that is said", async () => {
+  test("move() says why a connection stays, resets it only by force, and knows where its client gets next", async () => {
     await using a = startServer(echo);
     await using b = startServer(echo);
     await using balancer = await startBalancer({ engine }); // --redistribute new

@@ -8,7 +8,7 @@ import { EventReader, type ServerSentEvent } from "../../lib/control/event_sourc
 import { followEvents } from "../../lib/control/follow.ts";
 import { serveControl } from "../../lib/control/server.ts";
 import { claimSocket } from "../../lib/control/socket.ts";
-import { OperatorError } from "../../lib/values/errors.ts";
+import type { OperatorError } from "../../lib/values/errors.ts";
 import { EVENTS_MAX } from "../../lib/observe/events.ts";
 import { ask, echo, poll, Queue, soon, startServer } from "../helpers.ts";
 import { type OneService, startBalancer } from "../one_service.ts";

@@ -192,6 +192,13 @@ const CASES: readonly [what: string, facts: JudgedFacts, level: string, sentence
     "The balancer is stopping with 10 connections open; all 3 servers up; in the last 15 minutes no connection was reset or turned away",
   ],
   [
+    "it is a lame duck",
+    facts(ups, { lameDuck: true }),
+    "warning",
+    "The balancer is about to stop, and still takes clients; all 3 servers up; in the last 15 minutes no connection was reset or " +
+    "turned away",
+  ],
+  [
     "a listener has failed",
     facts(ups, {
       services: [{

@@ -225,6 +225,7 @@ export function status(options: FixtureOptions = {}): Answers["status"] {
     address: "0.0.0.0:80",
     startedAt: new Date(NOW_MS - 11_520_000).toISOString(),
     stopping: false,
+    lameDuck: false,
     generation: 42,
     services: [{
       service,

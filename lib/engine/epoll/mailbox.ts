@@ -26,7 +26,7 @@ export const COMMAND = {
   sendToOwner: 9,
   /** End the connection of client `a`, whose row has generation `b`, with fate `closed`. */
   closeOne: 10,
-  /** Move the connection of client `a`, whose row has generation `b`, from the server with slot `c` to that with slot `d`; -1: any. */
+  /** Move the connection of client `a`, whose row has generation `b`, from the server with slot `c` to that with `d`; -1: any. */
   moveOne: 11,
 } as const;
 

@@ -1,7 +1,8 @@
 /**
  * A worker's reports to main: connections that began, moved, ended, or stay although a person wanted to move them, their PROXY
- * headers and hellos, servers that failed, and clients that a dry run let in. A ring of fixed-size records in shared memory with one writer and one reader; writing allocates
- * nothing and never waits. If the ring is full, further reports are dropped and counted. The counters stay exact in any case.
+ * headers and hellos, servers that failed, and clients that a dry run let in. A ring of fixed-size records in shared memory with
+ * one writer and one reader; writing allocates nothing and never waits. If the ring is full, further reports are dropped and
+ * counted. The counters stay exact in any case.
  */
 
 import { type ConnectionState, type Loss, LOSSES, STATES } from "../../routing/redistribution.ts";
