@@ -7,6 +7,7 @@ import { parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts
 import { type Command, COMMANDS, contextOf } from "./lib/control/commands.ts";
 import { demoCommand } from "./lib/demo/command.ts";
 import { type Stage, textStage } from "./lib/demo/stage.ts";
+import { TOP } from "./lib/top/command.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { printable, printableIn } from "./lib/values/printable.ts";
@@ -23,7 +24,7 @@ function programOf({ out }: Pages): ProgramSpec<Command> {
     name: "balancerctl",
     summary: "balancerctl controls balancer, which spreads TCP clients over servers by consistent hashing.",
     version: describeVersion(deno.version),
-    commands: { ...COMMANDS, demo: demoCommand(() => standardStage(out)) },
+    commands: { ...COMMANDS, top: TOP, demo: demoCommand(() => standardStage(out)) },
   };
 }
 
@@ -38,7 +39,9 @@ async function main(argv: readonly string[]): Promise<number> {
     using context = contextOf(parsed.input, {
       style: pages.out.style,
       say,
+      printLine: (line) => write(`${printableOn(pages.out, line)}\n`),
       show: terminalLine(),
+      print: framer(pages.out),
       confirm: asker(),
       takeInterrupts,
     });
@@ -78,6 +81,17 @@ function terminalLine(): ((line: string) => void) | undefined {
   if (!Deno.stderr.isTerminal() || Deno.env.get("TERM") === "dumb") return undefined;
   const { columns } = Deno.consoleSize();
   return (line) => void Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[2K${printableIn(line).slice(0, columns - 1)}`));
+}
+
+/** Prints one result after another: on a terminal each in place of the one before, as far as there is room. */
+function framer(page: Page): (text: string) => void {
+  if (!Deno.stdout.isTerminal() || Deno.env.get("TERM") === "dumb") return (text) => write(`${printableOn(page, text)}\n`);
+  return (text) => {
+    const rows = Deno.consoleSize().rows || Infinity; // a terminal that does not know its height says 0
+    const lines = printableOn(page, text).split("\n").slice(0, rows - 1);
+    // Home, each line up to its end, the rest of the screen; all of it at once (synchronized output).
+    write(`\x1b[?2026h\x1b[H${lines.map((line) => `${line}\x1b[K\n`).join("")}\x1b[J\x1b[?2026l`);
+  };
 }
 
 /** Asks at a terminal. */

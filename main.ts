@@ -20,6 +20,8 @@ import {
   SETTINGS,
   type SettingTexts,
 } from "./lib/values/config.ts";
+import { formatDuration } from "./lib/values/duration.ts";
+import { plural } from "./lib/values/count.ts";
 import { DEFAULT_SERVICE, type SavedListener } from "./lib/values/saved_state.ts";
 import { refuseClientsAddress } from "./lib/balancer/daemon_settings.ts";
 import { withDeclaration } from "./lib/balancer/declared_change.ts";
@@ -58,7 +60,7 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
       description: "Prints its address on standard output as soon as clients can connect, and logs to standard error.",
       examples: ["balancer run 127.0.0.1 8080 --redistribute idle"],
       arguments: ["inet_address", "inet_port"],
-      mayLackArguments: true,
+      optionalArguments: 2,
       options: [
         ...Object.values(SETTINGS),
         {
@@ -183,6 +185,10 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
       const saved = keeper?.[Symbol.asyncDispose](); // a balancer that stops checks the servers no more
       await Promise.all([balancer.stop(graceMs), saved]);
     },
+    onLameDuck(lameDuckMs) {
+      const text = `Stopping in ${formatDuration(lameDuckMs)}: clients are still served, and readiness says no`;
+      balancer.events.add({ kind: "daemon", text });
+    },
     cut: () => balancer.counters.get("stopped"),
   });
   stopAtSignals(shutdown, balancer);
@@ -284,6 +290,9 @@ function sayListening(balancer: Balancer, engine: string): void {
       return address;
     })
   );
+  const count = Object.values(balancer.countServers()).reduce((sum, count) => sum + count, 0);
+  const text = `Started version ${deno.version} with ${plural(count, "server")}, engine ${engine}, on ${lines.join(", ")}`;
+  balancer.events.add({ kind: "daemon", text });
   console.log(lines.join("\n"));
 }
 
@@ -342,10 +351,13 @@ function reloadWhenAsked(balancer: Balancer, declaration: Declaration | undefine
 async function applyAgain(balancer: Balancer, { file, read }: Declaration): Promise<void> {
   try {
     const plan = await balancer.apply(await read(), { file, prune: true });
+    balancer.events.add({ kind: "daemon", text: `SIGHUP: read ${file} again` });
     if (plan === undefined) log.info("SIGHUP: the balancer is as {file} says", { file });
     else log.info("SIGHUP: applied {file}, generation {generation}", { file, generation: balancer.generation });
   } catch (error) {
-    log.error("SIGHUP: {why}; nothing was changed", { why: messageOf(error) });
+    const why = messageOf(error);
+    log.error("SIGHUP: {why}; nothing was changed", { why });
+    balancer.events.add({ kind: "daemon", level: "error", text: `SIGHUP: ${why}; nothing was changed` });
   }
 }
 
@@ -355,6 +367,12 @@ async function reloadLists(balancer: Balancer): Promise<void> {
     log.warn("SIGHUP: {why}", { why: messageOf(error) });
     return [];
   });
+  for (const { path, entries, fault } of reloaded) {
+    const [level, text] = fault === undefined
+      ? ["info" as const, `SIGHUP: read list ${path} again; it has ${entries} prefixes`]
+      : ["error" as const, `SIGHUP: ${fault}; the old list stays in force`];
+    balancer.events.add({ kind: "daemon", level, text });
+  }
   for (const { path, entries, fault } of reloaded) {
     if (fault === undefined) log.info("SIGHUP: read list {path} again; its number of prefixes is {entries}", { path, entries });
     else log.error("SIGHUP: {fault}; the old list stays in force; its number of prefixes is {entries}", { fault, entries });

@@ -65,7 +65,7 @@ Deno.test("BAD_FATES are fates, and those of a finished or a deliberate end are 
   for (const fate of ["connect_failed", "no_server", "refused_limit", "server_lost", "worker_lost"] as const) {
     assert(BAD_FATES.includes(fate), fate);
   }
-  for (const fate of ["done", "client_gone", "removed", "stopped"] as const) assert(!BAD_FATES.includes(fate), fate);
+  for (const fate of ["done", "client_gone", "removed", "closed", "stopped"] as const) assert(!BAD_FATES.includes(fate), fate);
 });
 
 Deno.test("the dashboard's panels have numbers all different, known types, a title and a description", () => {

@@ -21,6 +21,7 @@ const ROOMS: readonly string[] = [
   "lib/engine/",
   "lib/balancer/",
   "lib/control/",
+  "lib/top/",
   "lib/demo/",
 ];
 

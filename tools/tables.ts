@@ -6,6 +6,7 @@
 import type { OptionSpec } from "../lib/values/command_line.ts";
 import { LIMITS, SETTINGS } from "../lib/values/config.ts";
 import { COMMANDS } from "../lib/control/commands.ts";
+import { TOP } from "../lib/top/command.ts";
 import { demoCommand } from "../lib/demo/command.ts";
 import { EMPTY_STAGE } from "../lib/demo/stage.ts";
 import { ABILITIES, type Ability } from "../lib/engine/abilities.ts";
@@ -72,6 +73,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   listPrefixesMax: ["Prefixes in a list (`--allow`, `--deny`)", count],
   listFileBytesMax: ["File of a list", formatSize],
   clientsShownMax: ["Clients that `clients --top` shows", count],
+  connectionsShownMax: ["Open connections that `connections --limit` shows", count],
   replayBytesMax: ["Bytes kept for replay, per client (the most that `--replay-buffer` takes)", formatSize],
   replayBytesTotalMax: ["Bytes kept for replay, all clients of a worker together", formatSize],
   lameDuckMaxMs: ["Time that a lame duck serves", formatDuration],
@@ -104,7 +106,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
 export const TABLES: Readonly<Record<string, Table>> = {
   commands: {
     heading: ["Command", "What it does", "Options"],
-    rows: Object.entries({ ...COMMANDS, demo: demoCommand(() => EMPTY_STAGE) }).map(([name, command]) => ({
+    rows: Object.entries({ ...COMMANDS, top: TOP, demo: demoCommand(() => EMPTY_STAGE) }).map(([name, command]) => ({
       ...groupOf(command),
       cells: [
         code([name, ...command.arguments.map((argument) => `<${argument}>`)].join(" ")),

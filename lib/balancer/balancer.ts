@@ -8,13 +8,14 @@ import { AccessLog } from "../observe/access_log.ts";
 import type { LineOutput } from "../observe/line_buffer.ts";
 import { type Address, formatAddress } from "../values/address.ts";
 import { parseCheckCa } from "../values/check_spec.ts";
-import { type DaemonConfig, DEFAULT_DRAIN_MS, LIMITS, type SettingTexts } from "../values/config.ts";
+import { type DaemonConfig, DEFAULT_DRAIN_MS, DEFAULT_TEXT, LIMITS, type SettingTexts } from "../values/config.ts";
 import { newStartId } from "../values/connection_id.ts";
+import { plural } from "../values/count.ts";
 import { formatDuration } from "../values/duration.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
 import { formatListener } from "../values/listener_text.ts";
 import type { SavedListener, SavedService, SavedState } from "../values/saved_state.ts";
-import type { ServerSettings } from "../values/server_settings.ts";
+import { SERVER_SETTINGS, type ServerSettingName, type ServerSettings } from "../values/server_settings.ts";
 import { isRefusal } from "../routing/client_limits.ts";
 import { allocateAvailabilities, AvailabilityTable, SERVER_STATES, type ServerState } from "../routing/availability.ts";
 import { Authorities } from "../health/authorities.ts";
@@ -22,6 +23,8 @@ import type { KnownCondition } from "../health/admission.ts";
 import { CheckBudget } from "../health/check_budget.ts";
 import { allocateCounters, Counters } from "../observe/counters.ts";
 import { logger } from "../observe/log.ts";
+import { Events } from "../observe/events.ts";
+import { type SampledService, Series } from "../observe/series.ts";
 import { RecentEnds, type RecentFilter, type RecentList } from "../observe/recent.ts";
 import type { Engine, EngineKind, Publication } from "../engine/engine.ts";
 import type { Outcome } from "../routing/forecast.ts";
@@ -34,16 +37,21 @@ import { Clients, type ClientsView } from "./clients.ts";
 import type { Reloaded } from "./list_files.ts";
 import type { DaemonParts } from "./daemon_parts.ts";
 import { DaemonSettings } from "./daemon_settings.ts";
+import { DrainWatch } from "./drain_watch.ts";
 import type { StopTimes } from "./shutdown.ts";
 import { Homing } from "./homing.ts";
 import { Listeners } from "./listeners.ts";
+import { OpenConnections } from "./open_connections.ts";
 import type { Removal, Removing } from "./removals.ts";
 import { type PrepareOptions, Service, type ServiceHost, type Step } from "./service.ts";
+import type { MovedConnection } from "../observe/connections.ts";
+import { commandEvent, refusedEvent, type Told, workerEvent } from "./pool_events.ts";
 import { endLogger, moveLogger } from "./pool_log.ts";
 import { Slots } from "./slots.ts";
 import type { ChangeNote, StateStore } from "./state_store.ts";
 import { transitionOfNew } from "./transitions.ts";
 import type { ServerView, ServiceView } from "./views.ts";
+import { Watch } from "./watch.ts";
 import {
   requireNames,
   type ServerChange,
@@ -88,12 +96,14 @@ export interface BalancerOptions {
 }
 
 /** A change of the state. */
-interface Change extends ChangeNote {
+interface Change extends ChangeNote, Told {
   /** What error messages begin with. */
   readonly cannot: string;
   readonly drainMs?: number;
   /** Called when it is saved, before the engine has it. */
   readonly onAdopted?: () => void;
+  /** What came of it, as clauses, once it is made; for the events. */
+  readonly effect?: () => string[];
   /** The state after it. May throw an operator error. */
   readonly make: (state: SavedState) => SavedState;
 }
@@ -136,6 +146,10 @@ const log = logger("pool");
 /** A running balancer. Disposing of it stops it at once. */
 export class Balancer implements AsyncDisposable {
   readonly counters: Counters;
+  /** What has happened. */
+  readonly events: Events;
+  /** What was counted in each second of the last 15 minutes. */
+  readonly series: Series;
   readonly #options: BalancerOptions;
   readonly #host: ServiceHost;
   readonly #slots: Slots<Service>;
@@ -143,6 +157,8 @@ export class Balancer implements AsyncDisposable {
   readonly #startId = newStartId();
   readonly #recent = new RecentEnds(this.#startId);
   readonly #clients: Clients;
+  /** Lists, ends and moves single connections. */
+  readonly connections: OpenConnections;
   #engine: Engine | undefined;
   #homing: Homing | undefined;
   readonly #accessLog: AccessLog;
@@ -155,6 +171,8 @@ export class Balancer implements AsyncDisposable {
   #stopping = false;
   /** The end of the last change: changes are made one after another. */
   #lastChange: Promise<unknown> = Promise.resolve();
+  readonly #drains = new DrainWatch();
+  #watch: Watch | undefined;
   #goneTimer: ReturnType<typeof setInterval> | undefined;
   #retryTimer: ReturnType<typeof setInterval> | undefined;
 
@@ -163,6 +181,8 @@ export class Balancer implements AsyncDisposable {
     this.#options = options;
     this.#state = state;
     this.counters = new Counters(allocateCounters(engine.threads(config)));
+    this.events = new Events(this.#startId);
+    this.series = new Series({ startId: this.#startId, counters: this.counters });
     this.#clients = new Clients(this.counters);
     this.#slots = new Slots(this.counters.slots);
     this.#listeners = new Listeners({
@@ -175,6 +195,14 @@ export class Balancer implements AsyncDisposable {
       placeOf: (listener, service) => this.#listeners.placeOf(listener, service),
       counters: this.counters,
     });
+    this.connections = new OpenConnections({
+      startId: this.#startId,
+      engine: () => this.#engine!,
+      services: () => [...this.services(), ...this.#leaving()],
+      serviceAt: (index) => this.#services[index],
+      listenerOf: (listener, service) => this.#listeners.placeOf(listener, service).listener,
+      fateOf: (id) => this.#recent.find(id)?.fate,
+    });
     this.#daemon = new DaemonSettings({
       config,
       connectionsAuto,
@@ -185,6 +213,9 @@ export class Balancer implements AsyncDisposable {
     });
     this.#host = {
       counters: this.counters,
+      events: this.events,
+      series: this.series,
+      drains: this.#drains,
       availabilities: new AvailabilityTable(allocateAvailabilities(this.counters.slots)),
       slots: this.#slots,
       listeners: this.#listeners,
@@ -283,6 +314,8 @@ export class Balancer implements AsyncDisposable {
     return await this.#change({
       what: `add server ${name} to ${service.name}`,
       who,
+      service: service.name,
+      server: name,
       cannot: `Cannot add server ${JSON.stringify(name)}`,
       make: (state) => withService(state, service.name, withServer(address, settings)),
     }, () => {
@@ -299,8 +332,11 @@ export class Balancer implements AsyncDisposable {
     // Also if it is the same file: its content may have changed.
     if (typeof change.checkCa === "string") await this.#host.authorities.load(parseCheckCa(change.checkCa));
     return await this.#change({
-      what: `change server ${name} of ${service.name}`,
+      what: `${describeChange(change)} server ${name} of ${service.name}`,
       who,
+      service: service.name,
+      server: name,
+      effect: () => change.draining === true ? [describeOpen(service.get(name).open)] : describeSettings(change),
       cannot: `Cannot change server ${JSON.stringify(name)}`,
       make: (state) => {
         service.inPool(name, "change");
@@ -320,20 +356,25 @@ export class Balancer implements AsyncDisposable {
    */
   async removeServer(service: Service, name: string, drainMs: number, who?: string): Promise<Removal> {
     let removing: Removing | undefined;
+    const change: Change = {
+      what: `remove server ${name} from ${service.name}`,
+      who,
+      service: service.name,
+      server: name,
+      effect: () => [describeOpen(removing!.openBefore, drainMs)],
+      cannot: `Cannot remove server ${JSON.stringify(name)}`,
+      drainMs,
+      onAdopted: () => removing = service.removalOf(name),
+      make: (state) => {
+        service.inPool(name, "remove");
+        return withService(state, service.name, withoutServer(name));
+      },
+    };
     await this.#queue(async () => {
       removing = service.removalOf(name);
-      if (removing !== undefined) return service.setDrainTime(removing, drainMs);
-      await this.#commit({
-        what: `remove server ${name} from ${service.name}`,
-        who,
-        cannot: `Cannot remove server ${JSON.stringify(name)}`,
-        drainMs,
-        onAdopted: () => removing = service.removalOf(name),
-        make: (state) => {
-          service.inPool(name, "remove");
-          return withService(state, service.name, withoutServer(name));
-        },
-      });
+      if (removing === undefined) return await this.#commit(change);
+      service.setDrainTime(removing, drainMs);
+      this.events.add(commandEvent(change, [`its open connections have ${formatDuration(drainMs)} from now on`]));
     });
     return await removing!.gone.promise;
   }
@@ -343,6 +384,7 @@ export class Balancer implements AsyncDisposable {
     return await this.#change({
       what: `add service ${saved.name}`,
       who,
+      service: saved.name,
       cannot: `Cannot add service ${JSON.stringify(saved.name)}`,
       make: (state) => withNewService(state, saved),
     }, () => this.service(saved.name).view());
@@ -358,13 +400,16 @@ export class Balancer implements AsyncDisposable {
       const present = this.#byName.get(name);
       const services = present === undefined ? leaving : [present];
       const open = services.reduce((sum, service) => sum + service.view().open, 0);
+      const told = { what: `remove service ${name}`, who, service: name };
+      const effect = () => [describeOpen(open, drainMs)];
       if (present === undefined && leaving.length > 0) {
         for (const service of leaving) service.setDrainTimes(drainMs);
+        this.events.add(commandEvent(told, effect()));
         return open;
       }
       await this.#commit({
-        what: `remove service ${name}`,
-        who,
+        ...told,
+        effect,
         cannot: `Cannot remove service ${JSON.stringify(name)}`,
         drainMs,
         make: (state) => withoutService(state, name),
@@ -378,6 +423,7 @@ export class Balancer implements AsyncDisposable {
     return await this.#change({
       what: `set ${formatFlags(settings)} of service ${name}`,
       who,
+      service: name,
       cannot: `Cannot change service ${JSON.stringify(name)}`,
       make: (state) => withService(state, name, withSettings(settings)),
     }, () => this.service(name).view());
@@ -398,6 +444,7 @@ export class Balancer implements AsyncDisposable {
     return await this.#change({
       what: `listen on ${formatListener(listener)} for service ${name}`,
       who,
+      service: name,
       cannot: `Cannot listen on ${formatListener(listener)}`,
       make: (state) => withListener(state, name, listener),
     }, () => this.service(name).view());
@@ -408,6 +455,7 @@ export class Balancer implements AsyncDisposable {
     return await this.#change({
       what: `stop listening on ${formatListener(listener)} for service ${name}`,
       who,
+      service: name,
       cannot: `Cannot stop listening on ${formatListener(listener)}`,
       make: (state) => withoutListener(state, name, listener),
     }, () => this.service(name).view());
@@ -498,13 +546,25 @@ export class Balancer implements AsyncDisposable {
   /** Makes a change of everything, with its plan as it was when the change was made. Undefined: nothing differs. */
   #replace(change: Omit<Change, "make"> & Replacement): Promise<StatePlan | undefined> {
     return this.#queue(async () => {
-      this.requireGeneration(change.ifGeneration);
-      const { state, difference } = change.make(this.#state);
-      if (isSame(difference)) return undefined;
+      const { state, difference } = this.#replacement(change);
+      if (isSame(difference)) return void this.events.add(commandEvent(change, ["nothing differs"]));
       const plan = this.#planTo(state, difference);
-      await this.#commit({ ...change, moved: countMoving(plan), make: () => state });
+      const moved = countMoving(plan);
+      const effect = () => moved === 0 ? [] : [`${plural(moved, "open connection")} move to another server`];
+      await this.#commit({ ...change, moved, effect, make: () => state });
       return plan;
     });
+  }
+
+  /** The state that a change of everything leads to. Throws an operator error if it is refused. */
+  #replacement(change: Told & Replacement): DeclaredChange {
+    try {
+      this.requireGeneration(change.ifGeneration);
+      return change.make(this.#state);
+    } catch (error) {
+      this.events.add(refusedEvent(change, messageOf(error)));
+      throw error;
+    }
   }
 
   /** What the change to this state would do to clients. */
@@ -556,11 +616,11 @@ export class Balancer implements AsyncDisposable {
   /** Stops accepting clients; resolves when the last has gone, at most `graceMs` later. */
   async stop(graceMs: number): Promise<void> {
     this.#endServices();
-    log.info("Stopping: {open} open connections have {grace} to finish", {
-      open: this.counters.get("open"),
-      grace: formatDuration(graceMs),
-    });
+    const [open, grace] = [this.counters.get("open"), formatDuration(graceMs)];
+    log.info("Stopping: {open} open connections have {grace} to finish", { open, grace });
+    this.events.add({ kind: "daemon", text: `Stopping: ${plural(open, "open connection")}, with ${grace} to finish` });
     await this.#engine!.stop(graceMs);
+    this.#watch?.[Symbol.dispose]();
     this.#clients[Symbol.dispose]();
   }
 
@@ -569,6 +629,7 @@ export class Balancer implements AsyncDisposable {
     await this.#lastChange;
     this.#endServices();
     await this.#engine!.stop(0);
+    this.#watch?.[Symbol.dispose]();
     this.#clients[Symbol.dispose]();
     await this.#accessLog.end(LAST_LINES_MAX_MS);
   }
@@ -593,13 +654,25 @@ export class Balancer implements AsyncDisposable {
       const isRequired = saved.name === required;
       const fault = service.listening.find(({ fault }) => fault !== null)?.fault;
       if (isRequired && fault != null) throw new OperatorError("failed", fault);
-      if (fault != null) log.error("Service {service}: {fault}; it is tried again", { service: saved.name, fault });
+      if (fault != null) this.#noteFault(saved.name, fault);
       this.#checkConfig(service, isRequired);
     }
     this.#state = { ...state, services: state.services.map(({ name }) => this.#byName.get(name)!.saved) };
     this.#createEngine();
     this.#homing = new Homing({ engine: this.#engine!, services: () => this.services().map(({ homing }) => homing) });
     this.#retryListening();
+    this.#watch = new Watch({
+      counters: this.counters,
+      events: this.events,
+      series: this.series,
+      drains: this.#drains,
+      services: () => this.#sampled(),
+    });
+  }
+
+  #noteFault(service: string, fault: string): void {
+    log.error("Service {service}: {fault}; it is tried again", { service, fault });
+    this.events.add({ kind: "listener", level: "error", service, text: `${fault}; it is tried again` });
   }
 
   /** Checks what a service asks of the engine at the start. Throws an operator error if it is required; otherwise logs it. */
@@ -634,14 +707,28 @@ export class Balancer implements AsyncDisposable {
       },
       onMoved: (moved) => {
         if (moved.loss === "rebalance") this.#services[moved.service]?.rebalancer.countMove();
+        this.#noteMove(moved);
         logMove(moved);
         accessLog.moved(moved);
       },
       onServerFailed: (slot, reason, kind) => this.#slots.ownerOf(slot)?.trafficFailed(slot, reason, kind),
       onServerEmpty: (slot) => this.#slots.ownerOf(slot)?.onServerEmpty(slot),
+      onWorker: (event) => this.events.add(workerEvent(event)),
       onStarted: (started) => accessLog.started(started),
       onUnreported: (count) => accessLog.drop(count, "too many connections began and ended at once"),
     });
+  }
+
+  #noteMove({ service, from, to, state }: MovedConnection): void {
+    const name = this.#services[service]?.name;
+    if (name === undefined || from === undefined || to === undefined || state === "busy") return;
+    this.series.moved({ service: name, from, to, state });
+  }
+
+  /** Every service with its servers, for the series. */
+  #sampled(): SampledService[] {
+    return this.#services.filter((service) => service !== undefined)
+      .map((service) => ({ service: service.name, index: service.index, servers: service.measured() }));
   }
 
   /** What the engine serves by. */
@@ -674,7 +761,17 @@ export class Balancer implements AsyncDisposable {
     });
   }
 
-  async #commit({ make, cannot, drainMs = DEFAULT_DRAIN_MS, what, who, moved, onAdopted }: Change): Promise<void> {
+  async #commit(change: Change): Promise<void> {
+    try {
+      await this.#carryOut(change);
+    } catch (error) {
+      this.events.add(refusedEvent(change, messageOf(error)));
+      throw error;
+    }
+  }
+
+  async #carryOut(change: Change): Promise<void> {
+    const { make, cannot, drainMs = DEFAULT_DRAIN_MS, what, who, moved, onAdopted, effect = () => [] } = change;
     const wanted = make(this.#state);
     requireNames(wanted);
     const steps: ServiceStep[] = [];
@@ -697,6 +794,7 @@ export class Balancer implements AsyncDisposable {
       else this.#byName.delete(service.name);
     }
     onAdopted?.();
+    this.events.add(commandEvent(change, [`generation ${this.generation}`, ...effect()])); // before what follows from it
     await this.#engine!.update(this.#publication());
     for (const { step } of steps) step.finish();
     await daemon?.finish();
@@ -752,6 +850,7 @@ export class Balancer implements AsyncDisposable {
   }
 
   #forget(service: Service): void {
+    this.series.serviceLeft(service.name, service.index);
     service[Symbol.dispose]();
     this.#services[service.index] = undefined;
   }
@@ -793,11 +892,30 @@ export class Balancer implements AsyncDisposable {
     for (const service of services) {
       for (const listener of service.openFailed()) {
         isAnyOpen = true;
-        log.info("Service {service} listens on {listener}", { service: service.name, listener: formatListener(listener) });
+        const where = formatListener(listener);
+        log.info("Service {service} listens on {listener}", { service: service.name, listener: where });
+        this.events.add({ kind: "listener", service: service.name, text: `Service ${service.name} listens on ${where} again` });
       }
     }
     if (isAnyOpen) await this.#engine!.update(this.#publication());
   }
+}
+
+/** What a change of a server is called. */
+function describeChange({ draining }: ServerChange): string {
+  return draining === undefined ? "change" : draining ? "drain" : "undrain";
+}
+
+/** The settings of a server that a change gives. */
+function describeSettings(change: ServerChange): string[] {
+  const given = Object.entries(change).filter(([name, value]) => name !== "draining" && value !== undefined);
+  return given.map(([name, value]) => `${SERVER_SETTINGS[name as ServerSettingName].flag} ${value ?? DEFAULT_TEXT}`);
+}
+
+/** The open connections of what leaves, and how long they have to finish. */
+function describeOpen(open: number, drainMs?: number): string {
+  const time = drainMs === undefined || open === 0 ? "" : `, with ${formatDuration(drainMs)} to finish`;
+  return `it has ${plural(open, "open connection")}${time}`;
 }
 
 /** The open connections that are to go to another server by themselves. */

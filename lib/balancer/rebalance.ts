@@ -29,6 +29,8 @@ interface RebalancerOptions {
   readonly engine: Pick<Engine, "connections" | "sendToOwner">;
   /** The service whose connections are moved, at this moment. */
   readonly service: () => HomingService;
+  /** Called when a rebalance is over, or was stopped. */
+  readonly onEnd?: (rebalance: Rebalance) => void;
   /** Called when a rebalance starts, before it looks for connections: new clients return to the lowest tier, too. */
   readonly onStart: () => void;
 }
@@ -90,8 +92,13 @@ export class Rebalancer implements Disposable {
   /** Stops the rebalance. */
   stop(): Rebalance {
     clearInterval(this.#timer);
-    if (this.#state.running) log.info("Rebalanced: {moved} of {away} connections moved to their owners", { ...this.#state });
-    return this.#state = { ...this.#state, running: false };
+    const { running: wasRunning } = this.#state;
+    this.#state = { ...this.#state, running: false };
+    if (wasRunning) {
+      log.info("Rebalanced: {moved} of {away} connections moved to their owners", { ...this.#state });
+      this.#options.onEnd?.(this.#state);
+    }
+    return this.#state;
   }
 
   [Symbol.dispose](): void {

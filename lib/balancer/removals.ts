@@ -92,14 +92,16 @@ export class Removals {
     removing.gone.reject(new OperatorError("conflict", sentence));
   }
 
-  /** The last connection of the server has ended. */
-  finish({ server, timer, gone, movedBefore, fatesBefore }: Removing): void {
+  /** The last connection of the server has ended. Returns what became of all of them. */
+  finish({ server, timer, gone, movedBefore, fatesBefore }: Removing): Removal {
     clearTimeout(timer);
     this.#byName.delete(server.name);
     const now = this.#fatesOf(server.slot);
     const met = (fates: readonly Fate[]) => fates.reduce((sum, fate) => sum + now[fate] - fatesBefore[fate], 0);
     const moved = this.#counters.getOf(server.slot, "movedAway") - movedBefore;
-    gone.resolve({ server: server.name, open: met(FATE_NAMES) + moved, moved, ended: met(FORCED) });
+    const removal = { server: server.name, open: met(FATE_NAMES) + moved, moved, ended: met(FORCED) };
+    gone.resolve(removal);
+    return removal;
   }
 
   #fatesOf(slot: number): Record<Fate, number> {

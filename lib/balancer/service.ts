@@ -28,15 +28,19 @@ import type { CheckStep } from "../health/check_steps.ts";
 import type { CheckBudget } from "../health/check_budget.ts";
 import { runnable } from "../health/health.ts";
 import type { Counters } from "../observe/counters.ts";
+import type { Events } from "../observe/events.ts";
 import { liveLoad } from "../observe/live_load.ts";
 import { logger } from "../observe/log.ts";
+import type { Series } from "../observe/series.ts";
 import type { Engine, EngineKind, EngineService, OpenConnection } from "../engine/engine.ts";
 import { ListFiles, type Reloaded } from "./list_files.ts";
 import { isSameListener, type Listeners, type Listening } from "./listeners.ts";
+import { type DrainWatch, watchedServer } from "./drain_watch.ts";
 import type { HomingService } from "./homing.ts";
 import { makePoolServer, type PoolServer } from "./pool_server.ts";
 import { Rebalancer } from "./rebalance.ts";
 import { Removals, type Removing } from "./removals.ts";
+import { addedEvent, conditionEvent, rebalancedEvent, removedEvent, tiersEvent } from "./pool_events.ts";
 import { logCondition, logTiers } from "./pool_log.ts";
 import type { Slots } from "./slots.ts";
 import { tableOf, transitionTo } from "./transitions.ts";
@@ -45,6 +49,9 @@ import type { CheckReport, ConnectFailure, RingView, ServerView, ServiceView } f
 /** What a service needs of the balancer that it is part of. */
 export interface ServiceHost {
   readonly counters: Counters;
+  readonly events: Events;
+  readonly series: Series;
+  readonly drains: DrainWatch;
   readonly availabilities: AvailabilityTable;
   readonly slots: Slots<Service>;
   readonly listeners: Listeners;
@@ -89,6 +96,9 @@ interface Shown {
   readonly shares: ReadonlyMap<string, number>;
   readonly ring: RingView;
 }
+
+/** The most servers that one change adds and that are told of one by one. */
+const ADDED_TOLD_MAX = 20;
 
 type Pool = ReadonlyMap<string, PoolServer>;
 
@@ -153,6 +163,7 @@ export class Service implements Disposable {
       },
       service: () => this.homing,
       onStart: () => this.#admission.chooseTiers(),
+      onEnd: (rebalance) => host.events.add(rebalancedEvent(this.name, rebalance)),
     });
   }
 
@@ -253,6 +264,11 @@ export class Service implements Disposable {
       weight,
       state: this.#admission.conditionOf(slot).state,
     }));
+  }
+
+  /** Whether a server with this name is in the pool or being removed. */
+  hasServer(name: string): boolean {
+    return this.#now.pool.has(name) || this.#removals.get(name) !== undefined;
   }
 
   /** One server, of the pool or being removed. Throws `unknown` if there is none with this name. */
@@ -493,12 +509,14 @@ export class Service implements Disposable {
 
   #finish(before: Present, next: Present, { drainMs }: PrepareOptions): void {
     const engine = this.#host.engine();
+    this.#noteAdded([...next.pool.keys().filter((name) => !before.pool.has(name))]);
     for (const [name, server] of next.pool) {
       const old = before.pool.get(name);
       if (old === undefined || old === server) continue;
       this.#admission.change(server, server.check);
       if (server.draining && !old.draining) this.#admission.drain(server.slot);
       if (!server.draining && old.draining) this.#admission.undrain(server.slot);
+      if (server.draining !== old.draining) this.#noteCondition(server);
       if (server.draining) engine.vacate(server.slot);
     }
     for (const { name, slot } of removedFrom(before.pool, next.pool)) {
@@ -506,6 +524,7 @@ export class Service implements Disposable {
       if (removing?.server.slot !== slot) continue; // it had no connections
       log.info("Removed server {server}; it has {open} open connections", { server: name, open: removing.openBefore });
       this.#admission.remove(slot);
+      this.#noteCondition(removing.server);
       engine.vacate(slot);
       this.setDrainTime(removing, drainMs);
     }
@@ -604,13 +623,33 @@ export class Service implements Disposable {
 
   /** Other tiers are in use. Where there is one tier it is no news, also while none of its servers is usable. */
   #onTiers(range: TierRange, usable: readonly number[]): void {
-    if (this.#now.table.tiers.length > 1) logTiers(range, usable);
+    if (this.#now.table.tiers.length <= 1) return;
+    logTiers(range, usable);
+    this.#host.events.add(tiersEvent(this.name, range));
   }
 
   /** Checks or traffic have changed the condition of a server. */
   #onCondition(server: TableServer, condition: ServerCondition): void {
     logCondition(server.name, condition);
+    this.#noteCondition(server, condition);
     if (condition.state === "draining") this.#host.engine().vacate(server.slot);
+  }
+
+  #noteAdded(names: readonly string[]): void {
+    const { events } = this.#host;
+    if (names.length <= ADDED_TOLD_MAX) { for (const name of names) events.add(addedEvent(this.#named(name))); }
+    else events.add({ kind: "server", service: this.name, text: `${names.length} more servers are in the pool` });
+  }
+
+  #noteCondition({ name, slot }: TableServer, condition = this.#admission.conditionOf(slot)): void {
+    const { counters, drains, events } = this.#host;
+    const now = watchedServer(counters, { ...this.#named(name), slot, state: condition.state });
+    events.add(conditionEvent(this.#named(name), condition, now.open));
+    if (condition.state === "draining" || condition.state === "removing") drains.begin(now, performance.now());
+  }
+
+  #named(server: string): { readonly service: string; readonly server: string } {
+    return { service: this.name, server };
   }
 
   /** Ends the drain time of the server with this slot, if it is still being removed. */
@@ -624,8 +663,9 @@ export class Service implements Disposable {
   #finishRemoval(slot: number, isEmpty = this.#host.engine().isEmpty(slot)): void {
     const removing = this.#removals.ofSlot(slot);
     if (removing === undefined || !isEmpty) return;
-    this.#removals.finish(removing);
+    this.#host.events.add(removedEvent(this.#named(removing.server.name), this.#removals.finish(removing)));
     this.#admission.forget(slot);
+    this.#host.series.serverLeft(this.name, removing.server.name, slot);
     this.#host.slots.give(slot);
   }
 

@@ -18,6 +18,8 @@ export interface StopTimes {
 interface Stopped {
   /** Accepts no more clients; resolves when the last has gone, at most `graceMs` later. Can be asked again. */
   stop(graceMs: number): Promise<void>;
+  /** Called when it begins to be a lame duck, for so long. */
+  onLameDuck?(lameDuckMs: number): void;
   /** How many connections were ended because the grace time was over, so far. */
   cut(): number;
 }
@@ -60,6 +62,7 @@ export class Shutdown {
     if (lameDuckMs === 0) return this.#stop();
     this.#phase = "lame duck";
     log.info("Stopping in {time}: clients are still served, and readiness says no", { time: formatDuration(lameDuckMs) });
+    this.#stopped.onLameDuck?.(lameDuckMs);
     this.#timer = setTimeout(() => this.#stop(), lameDuckMs);
   }
 

@@ -8,10 +8,15 @@
 import * as z from "zod/mini";
 import en from "zod/v4/locales/en.js";
 import { formatAddress, parseAddress, parseHost } from "../values/address.ts";
+import { parseCidrs } from "../values/cidr_list.ts";
+import { parseConnectionId } from "../values/connection_id.ts";
 import { parseListener, parseListenerText } from "../values/listener_text.ts";
 import { parseServiceName } from "../values/paths.ts";
-import { listOr } from "../values/choice.ts";
+import { listOr, parseChoice } from "../values/choice.ts";
 import { CHECK_STEPS } from "../health/check_steps.ts";
+import { EVENT_KINDS, EVENT_LEVELS, EVENTS_MAX } from "../observe/events.ts";
+import { SERIES_SECONDS } from "../observe/series.ts";
+import { SERIES_FIELDS, SERIES_STEP_MAX } from "../observe/series_answer.ts";
 import { SERVER_STATES } from "../routing/availability.ts";
 import {
   DEFAULT_DRAIN_MS,
@@ -22,10 +27,12 @@ import {
   PROXY_CHOICES,
   SETTINGS,
 } from "../values/config.ts";
-import { parseCount } from "../values/count.ts";
+import { parseCount, parseNumber } from "../values/count.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DURATION_MAX_MS, formatDuration, parseDuration } from "../values/duration.ts";
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../values/errors.ts";
+import { MOVABLE_STATES } from "../observe/counters.ts";
+import { CONNECTION_ORDERS } from "../values/connection_order.ts";
 import { BOUNDS, OUTCOMES, PLANNED_STATES } from "../routing/forecast.ts";
 import { SERVICE_CHANGES } from "../routing/state_plan.ts";
 import { SERVER_SETTINGS, type ServerSettingName } from "../values/server_settings.ts";
@@ -384,6 +391,63 @@ const Clients = z.object({
   })),
 }).check(z.meta({ id: "Clients" }));
 
+const ConnectionsQuery = z.strictObject({
+  service: z.optional(parsed(parseServiceName, "Only connections of this service", "web")),
+  server: z.optional(parsed(parseAddress, "Only connections of this server: address:port", "10.0.0.1:8001")),
+  client: z.optional(parsed((text) => parseCidrs(text, 1), "Only clients with this address or prefix", "192.0.2.0/24")),
+  state: z.optional(z.enum(PLANNED_STATES).check(z.describe("Only connections in this state"))),
+  sort: z._default(z.enum(CONNECTION_ORDERS), "age").check(z.describe("The oldest first, the most bytes, or the longest quiet")),
+  limit: z.optional(
+    parsed((text) => parseCount(text, "Limit", LIMITS.connectionsShownMax), "The most connections to list", "100"),
+  ),
+});
+const connectionId = z.string().check(
+  z.meta({ description: "Id of the connection, also in the log and the access log", example: "0123456789abcdef-1f" }),
+);
+const connectionParameters = z.object({
+  id: parsed(parseConnectionId, "Id of the connection, as the list, the log and the access log have it", "0123456789abcdef-1f"),
+});
+const connectionService = z.nullable(z.string()).check(z.describe("null while the client is yet to say which one it wants"));
+const connectionState = z.enum(PLANNED_STATES).check(
+  z.describe("dialling: it has no server yet; the others: where it is in its exchange, which decides whether it can move"),
+);
+const Connections = z.object({
+  total: count.check(z.describe("Open connections that match, listed or not")),
+  connections: z.array(z.object({
+    id: connectionId,
+    service: connectionService,
+    listener: z.string().check(z.describe("Where the client connected: address:port")),
+    client: z.string(),
+    server: z.nullable(serverName).check(z.describe("The server that it has, or that is being dialled; null for none")),
+    state: connectionState,
+    ageMs: count,
+    idleMs: count.check(z.describe("How long no byte has passed")),
+    sentBytes: count.check(z.describe("Bytes of the client that were sent to servers")),
+    receivedBytes: count.check(z.describe("Bytes of servers that were sent to the client")),
+    moves: count,
+  })),
+}).check(z.meta({ id: "Connections" }));
+const closedConnection = { id: connectionId, service: connectionService, client: z.string(), server: z.nullable(serverName) };
+const ClosedConnection = z.object(closedConnection).check(z.meta({ id: "ClosedConnection" }));
+const ConnectionMove = z.strictObject({
+  server: z.optional(
+    parsed(parseAddress, "address:port of the server that it is to have; any other server if it is left out", "10.0.0.1:8001"),
+  ),
+  force: z._default(z.boolean(), false).check(z.describe("Whether to reset it if it cannot move")),
+}).check(z.meta({ id: "ConnectionMove" }));
+const MovedConnection = z.object({
+  ...closedConnection,
+  outcome: z.enum(["moved", "reset"]),
+  from: z.nullable(serverName),
+  to: z.nullable(serverName).check(z.describe("null: it was reset")),
+  state: connectionState,
+  replayedBytes: count.check(z.describe("Bytes of the client that were sent again to the new server")),
+  reason: z.nullable(z.string()).check(z.describe("Why it could not move; null: it has moved")),
+  next: z.nullable(serverName).check(
+    z.describe("The server that a new connection of a client that was reset gets now; null where nobody can tell"),
+  ),
+}).check(z.meta({ id: "MovedConnection" }));
+
 const plannedConnections = z.array(z.object({ state: z.enum(PLANNED_STATES), count, outcome: z.enum(OUTCOMES) }));
 const TransitionPlan = z.object({
   clients: z.union([
@@ -476,6 +540,110 @@ const History = z.object({
   })),
 }).check(z.meta({ id: "History" }));
 
+/** A query parameter that may be given several times, or as a list with commas. */
+function several<T>(parse: (text: string) => T, description: string, example: string) {
+  const parts = (texts: string | readonly string[]) => [texts].flat().flatMap((text) => text.split(","));
+  const transform = z.transform((texts: string | string[], context): T[] => {
+    try {
+      return parts(texts).map(parse);
+    } catch (error) {
+      context.issues.push({ code: "custom", message: messageOf(error), input: texts });
+      return z.NEVER;
+    }
+  });
+  const given = z.union([z.string().check(z.maxLength(LONG_TEXT_MAX)), z.array(text).check(z.maxLength(LIMITS.serversMax))]);
+  return z.pipe(given, transform).check(z.meta({ description, example }));
+}
+
+function parseUpTo(what: string, max: number) {
+  return (text: string) => parseCount(text, what, max);
+}
+
+const EventsQuery = z.strictObject({
+  after: z.optional(parsed((text) => parseNumber(text, "Number of an event"), "Only events with a greater number", "41")),
+  since: z.optional(parsed((text) => parseDuration(text, "Time"), "Only events of the last so long", "5m")),
+  kind: z.optional(several(
+    (text) => parseChoice(text, { what: "kind", choices: EVENT_KINDS, help: "balancerctl events" }),
+    `Kinds of events: ${EVENT_KINDS.join(", ")}`,
+    "server",
+  )),
+  service: z.optional(parsed(parseServiceName, "Only events of this service, and those of none", "web")),
+  server: z.optional(pathParameters.shape.server),
+  limit: z.optional(parsed(parseUpTo("Limit", EVENTS_MAX), "The most events to list: the last ones", "1000")),
+});
+const Event = z.object({
+  number: count.check(z.describe("From 1, of this start of the daemon")),
+  at: timestamp,
+  kind: z.enum(EVENT_KINDS),
+  level: z.enum(EVENT_LEVELS),
+  service: z.nullable(serviceName),
+  server: z.nullable(serverName),
+  who: z.nullable(z.string()).check(z.describe("Who caused it; null: nobody")),
+  text: z.string().check(z.describe("What has happened, in one sentence without control characters")),
+}).check(z.meta({ id: "Event" }));
+const EventList = z.object({
+  startId: z.string().check(z.describe("Of this start of the daemon: numbers of another one mean other events")),
+  first: count.check(z.describe("Number of the oldest event that is kept; 0: there was none")),
+  last: count.check(z.describe("Number of the last event; 0: there was none")),
+  events: z.array(Event),
+}).check(z.meta({ id: "EventList" }));
+
+const SeriesQuery = z.strictObject({
+  after: z.optional(parsed(
+    (text) => parseNumber(text, "Second"),
+    "Only steps after the one that begins at this second since 1970",
+    "1795336200",
+  )),
+  seconds: z.optional(parsed(parseUpTo("Number of seconds", SERIES_SECONDS), "How many seconds, up to now", "60")),
+  step: z.optional(parsed(parseUpTo("Step", SERIES_STEP_MAX), "Seconds per step; the answer's may be more", "1")),
+  service: z.optional(parsed(parseServiceName, "Only this service", "web")),
+  server: z.optional(several((text) => formatAddress(parseAddress(text)), "Only these servers", "10.0.0.1:8001")),
+  fields: z.optional(several(
+    (text) => parseChoice(text, { what: "field", choices: SERIES_FIELDS, help: "GET /openapi.json" }),
+    `Only these fields of servers: ${SERIES_FIELDS.join(", ")}`,
+    "open,opened",
+  )),
+});
+const steps = z.array(count);
+const stepsOrNull = z.array(z.nullable(z.number().check(z.minimum(0))));
+const movedSteps = z.object({ unsent: stepsOrNull, unanswered: stepsOrNull, idle: stepsOrNull });
+const Series = z.object({
+  startId: z.string(),
+  from: count.check(z.describe("First second of the first step, since 1970; a multiple of step")),
+  step: count.check(z.describe("Seconds per step: more than asked for where there are too many servers")),
+  steps: count.check(z.describe("Number of steps; all of them are over")),
+  services: z.array(z.object({
+    service: serviceName,
+    accepted: steps,
+    open: steps.check(z.describe("At the end of the step")),
+    fates: z.partialRecord(z.enum(FATE_NAMES), steps).check(z.describe("Those that occur")),
+  })),
+  servers: z.array(z.object({
+    service: serviceName,
+    server: serverName,
+    states: z.optional(z.array(z.tuple([count, z.nullable(z.enum(SERVER_STATES))]))).check(
+      z.describe("Each change: number of the step, and the state from then on; null: there was no such server"),
+    ),
+    open: z.optional(stepsOrNull),
+    opened: z.optional(stepsOrNull).check(z.describe("Connections that the server accepted")),
+    sentBytes: z.optional(stepsOrNull),
+    receivedBytes: z.optional(stepsOrNull),
+    failures: z.optional(stepsOrNull).check(z.describe("Connections that it did not accept")),
+    connectP50Ms: z.optional(stepsOrNull).check(z.describe("Time in which it accepted half of them, within 9 %; null: none")),
+    connectP99Ms: z.optional(stepsOrNull).check(z.describe("Time in which it accepted 99 of 100; of several seconds the greatest")),
+    movedIn: z.optional(movedSteps),
+    movedAway: z.optional(movedSteps),
+  })).check(z.describe("null: there was no such server in the step")),
+  flows: z.array(z.object({
+    at: count.check(z.describe("Number of the step")),
+    service: serviceName,
+    from: serverName,
+    to: serverName,
+    state: z.enum(MOVABLE_STATES),
+    count,
+  })).check(z.describe("Connections that moved; a few may lack where thousands move at once, but not in movedIn and movedAway")),
+}).check(z.meta({ id: "Series" }));
+
 const Stop = z.strictObject({
   grace: z.optional(
     parsed(SETTINGS.graceMs.parse, "How long open connections have to finish; left out: the daemon's setting", "10s"),
@@ -516,7 +684,12 @@ export type Answers = {
   explanation: z.output<typeof Explanation>;
   recent: z.output<typeof Recent>;
   clients: z.output<typeof Clients>;
+  connections: z.output<typeof Connections>;
+  closedConnection: z.output<typeof ClosedConnection>;
+  movedConnection: z.output<typeof MovedConnection>;
   stopping: z.output<typeof Stopping>;
+  events: z.output<typeof EventList>;
+  series: z.output<typeof Series>;
   failure: z.output<typeof Failure>;
 };
 
@@ -561,6 +734,7 @@ const failures = {
   503: json(Failure, "The control socket is at its connection limit"),
 };
 const unknown = { 404: json(Failure, "The server does not exist") };
+const unknownConnection = { 404: json(Failure, "The connection is not open") };
 const unknownService = { 404: json(Failure, "The service does not exist") };
 
 /** Recent ends of connections, under the path of this version and the one that older clients know. */
@@ -773,6 +947,50 @@ export const ROUTES = {
     summary: "List the clients that have most: connections, arrivals, refusals",
     request: { query: ClientsQuery },
     responses: { 200: json(Clients, "The clients, the one with most connections first"), ...failures },
+  },
+  listEvents: {
+    method: "get",
+    path: "/v1/events",
+    summary: "List the last events, the oldest first; or follow them",
+    description: "With Accept: text/event-stream it is a stream of server-sent events: id is startId-number, event is event, and " +
+      "data an Event. It goes on after Last-Event-ID, after or since, else with what comes. If events lack before it goes on, as " +
+      "after a restart of the daemon, the first one is a gap, whose data has startId, first and last.",
+    request: { query: EventsQuery },
+    responses: { 200: json(EventList, "The events that are kept"), ...failures },
+  },
+  getSeries: {
+    method: "get",
+    path: "/v1/series",
+    summary: "Get what was counted in each second of the last 15 minutes",
+    description: "Steps begin at multiples of their length, and only those that are over are given. To go on, give as after the " +
+      "first second of the last step that you have",
+    request: { query: SeriesQuery },
+    responses: { 200: json(Series, "Services, servers and moves, step by step"), ...failures, ...unknownService },
+  },
+  listConnections: {
+    method: "get",
+    path: "/v1/connections",
+    summary: "List open connections: the first of those that match, and how many match",
+    request: { query: ConnectionsQuery },
+    responses: {
+      200: json(Connections, "The connections in the order wanted"),
+      ...failures,
+      404: json(Failure, "The service or the server does not exist"),
+    },
+  },
+  closeConnection: {
+    method: "post",
+    path: "/v1/connections/{id}/close",
+    summary: "End a connection: both sides are reset",
+    request: { params: connectionParameters, body: z.strictObject({}) },
+    responses: { 200: json(ClosedConnection, "It has ended with the fate closed"), ...failures, ...unknownConnection },
+  },
+  moveConnection: {
+    method: "post",
+    path: "/v1/connections/{id}/move",
+    summary: "Move a connection to another server, as far as its state permits",
+    request: { params: connectionParameters, body: ConnectionMove },
+    responses: { 200: json(MovedConnection, "It has moved, or was reset by force"), ...failures, ...unknownConnection },
   },
   stop: {
     method: "post",

@@ -15,7 +15,9 @@ import type { ServerSettings } from "../values/server_settings.ts";
 import { formatSize } from "../values/size.ts";
 import type { Answers } from "./api.ts";
 import { WHO_HEADER } from "./user_header.ts";
+import { EVENT_STREAM } from "./event_stream_type.ts";
 import { peerUid } from "./peer.ts";
+import { EventReader, type ServerSentEvent } from "./event_source.ts";
 import { misfitOf } from "./shapes.ts";
 import { requireOwnSocket } from "./socket.ts";
 
@@ -23,6 +25,10 @@ import { requireOwnSocket } from "./socket.ts";
 const ANSWER_MAX_MS = 10_000;
 /** How much longer a change of everything may take. */
 const APPLY_MAX_MS = 60_000;
+/** How long a stream of events may be silent: there is a comment every 15 s. */
+const SILENT_MAX_MS = 40_000;
+/** Why a request is aborted. */
+const TOO_SILENT = new Error("The daemon is silent");
 /** The longest answer, the list of 16,384 servers, has 10 MB. */
 const ANSWER_BYTES_MAX = 64 * 1024 ** 2;
 
@@ -35,6 +41,12 @@ interface NewServer extends Partial<ServerSettings> {
 /** The settings of a server to change. */
 interface ServerChange extends Partial<ServerSettings> {
   readonly draining?: boolean;
+}
+
+/** Where a connection is to be, as the API takes it. */
+interface ConnectionMove {
+  readonly server: string | undefined;
+  readonly force: boolean;
 }
 
 /** Query parameters; undefined ones are left out. */
@@ -148,8 +160,57 @@ export class ControlClient implements Disposable {
     return this.#call("recent", "GET", `/v1/recent${format(query)}`);
   }
 
+  /** Lists in a query have commas. */
+  events(query: Query): Promise<Answers["events"]> {
+    return this.#call("events", "GET", `/v1/events${this.#query(query)}`);
+  }
+
+  /**
+   * Follows the events as they come: after the one with this id, if it is not empty. The first message says only an id. Ends when
+   * the daemon ends it, and throws an operator error if it is lost.
+   */
+  async *follow(query: Query, lastId: string): AsyncGenerator<ServerSentEvent, void, undefined> {
+    await this.#requireDaemon();
+    const silence = new AbortController();
+    let timer = setTimeout(() => silence.abort(TOO_SILENT), ANSWER_MAX_MS);
+    try {
+      const headers = { accept: EVENT_STREAM, ...(lastId === "" ? {} : { "last-event-id": lastId }) };
+      const response = await this.#fetch("GET", `/v1/events${this.#query(query)}`, { headers, signal: silence.signal });
+      if (!response.ok) throw this.#failure(parseJson(await this.#read(response)));
+      const reader = new EventReader();
+      for await (const text of response.body!.pipeThrough(new TextDecoderStream())) {
+        clearTimeout(timer);
+        timer = setTimeout(() => silence.abort(TOO_SILENT), SILENT_MAX_MS);
+        yield* reader.push(text);
+      }
+    } catch (error) {
+      throw error instanceof OperatorError ? error : this.#lost(error);
+    } finally {
+      clearTimeout(timer);
+      silence.abort();
+    }
+  }
+
+  /** Lists in a query have commas. */
+  series(query: Query): Promise<Answers["series"]> {
+    return this.#call("series", "GET", `/v1/series${this.#query(query)}`);
+  }
+
   clients(query: Query): Promise<Answers["clients"]> {
     return this.#call("clients", "GET", `/v1/clients${this.#query(query)}`);
+  }
+
+  connections(query: Query): Promise<Answers["connections"]> {
+    return this.#call("connections", "GET", `/v1/connections${this.#query(query)}`);
+  }
+
+  closeConnection(id: string): Promise<Answers["closedConnection"]> {
+    return this.#call("closedConnection", "POST", `/v1/connections/${id}/close`, { body: {} });
+  }
+
+  /** Resolves when it has moved, which takes as long as another server takes to accept it. */
+  moveConnection(id: string, move: ConnectionMove): Promise<Answers["movedConnection"]> {
+    return this.#call("movedConnection", "POST", `/v1/connections/${id}/move`, { body: move, waitMs: DURATION_MAX_MS });
   }
 
   /** `server` is `address:port`, `drain` a time such as `10s`, `waitMs` the same time in milliseconds. */
@@ -228,17 +289,21 @@ export class ControlClient implements Disposable {
     { body, waitMs = 0 }: CallOptions = {},
   ): Promise<Answers[Name]> {
     await this.#requireDaemon();
-    const response = await this.#fetch(method, path, body, waitMs);
+    const signal = AbortSignal.timeout(waitMs + ANSWER_MAX_MS);
+    const response = await this.#fetch(method, path, { body: body === undefined ? undefined : JSON.stringify(body), signal });
     const answer = parseJson(await this.#read(response));
+    if (response.ok && answer !== undefined) return this.#require(name, answer);
+    throw this.#failure(answer);
+  }
+
+  /** The error that an answer tells of; undefined: it is no JSON. */
+  #failure(answer: unknown): OperatorError {
     if (answer === undefined) {
-      throw new OperatorError(
-        "failed",
-        `The program that listens on control socket ${JSON.stringify(this.path)} is not a balancer`,
-      );
+      const socket = JSON.stringify(this.path);
+      return new OperatorError("failed", `The program that listens on control socket ${socket} is not a balancer`);
     }
-    if (response.ok) return this.#require(name, answer);
     const { kind, message } = this.#require("failure", answer).error;
-    throw new OperatorError(Object.hasOwn(ERROR_KINDS, kind) ? kind : "failed", printableIn(message));
+    return new OperatorError(Object.hasOwn(ERROR_KINDS, kind) ? kind : "failed", printableIn(message));
   }
 
   #require<Name extends keyof Answers>(name: Name, answer: unknown): Answers[Name] {
@@ -273,16 +338,15 @@ export class ControlClient implements Disposable {
     return new OperatorError("notRunning", `No balancer ${name} is running: ${start}`);
   }
 
-  async #fetch(method: string, path: string, body: unknown, waitMs: number): Promise<Response> {
+  async #fetch(method: string, path: string, { headers, ...init }: RequestInit): Promise<Response> {
     try {
       this.#http ??= Deno.createHttpClient({ proxy: { transport: "unix", path: this.path } });
       return await fetch(`http://127.0.0.1${path}`, { // a host name would be resolved, though the socket is local
         method,
         redirect: "manual",
         client: this.#http,
-        signal: AbortSignal.timeout(waitMs + ANSWER_MAX_MS),
-        headers: { [WHO_HEADER]: userName() },
-        body: body === undefined ? undefined : JSON.stringify(body),
+        headers: { [WHO_HEADER]: userName(), ...headers },
+        ...init,
       });
     } catch (error) {
       throw this.#lost(error);
@@ -308,7 +372,7 @@ export class ControlClient implements Disposable {
   }
 
   #lost(error: unknown): OperatorError {
-    const isLate = error instanceof DOMException && error.name === "TimeoutError";
+    const isLate = error === TOO_SILENT || error instanceof DOMException && error.name === "TimeoutError";
     const why = isLate ? "it does not answer" : messageOf(error instanceof Error && error.cause ? error.cause : error);
     return new OperatorError(
       "failed",

@@ -5,10 +5,14 @@
 
 import { abortable, deadline, delay } from "@std/async";
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
+import { PLANNED_STATES } from "../routing/forecast.ts";
 import { isEmptyPlan } from "../routing/state_plan.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
-import { parseCount } from "../values/count.ts";
+import { parseCidrs } from "../values/cidr_list.ts";
+import { formatConnectionId, parseConnectionId } from "../values/connection_id.ts";
+import { CONNECTION_ORDERS, parseConnectionOrder } from "../values/connection_order.ts";
+import { parseCount, plural } from "../values/count.ts";
 import {
   checkDaemonTexts,
   checkServiceTexts,
@@ -22,13 +26,14 @@ import {
   parseWeight,
   SETTINGS,
 } from "../values/config.ts";
+import { EVENT_KINDS, EVENTS_MAX } from "../observe/events.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { EXIT, OperatorError } from "../values/errors.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { parseListener } from "../values/listener_text.ts";
 import { withWholePaths } from "../values/path_settings.ts";
 import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName, parseServiceName, pathFrom } from "../values/paths.ts";
-import { printableIn, toJson } from "../values/printable.ts";
+import { printableIn, toJson, toJsonLine } from "../values/printable.ts";
 import { effectOf } from "../values/setting_effects.ts";
 import { formatServerSettings, parseServerSettings, SERVER_SETTINGS } from "../values/server_settings.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
@@ -36,19 +41,23 @@ import type { DeclaredState } from "../values/declared_state.ts";
 import { formatFaults, nameOfFile, type Place, STANDARD_INPUT } from "../values/yaml_tree.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
+import { followEvents, type ToldEvent } from "./follow.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
 import {
   describeSettings,
   listenerFaults,
   percent,
-  plural,
   printCheck,
   printClients,
+  printConnections,
   printDifference,
+  printEvent,
+  printEvents,
   printExplanation,
   printHistory,
   printList,
   printListening,
+  printMoved,
   printPlan,
   printRebalance,
   printRecent,
@@ -67,8 +76,12 @@ export interface CommandContext {
   readonly style?: Style;
   /** Says something on standard error now, before the result. */
   readonly say: (sentence: string) => void;
+  /** Prints a line of a result that goes on, on standard output. */
+  readonly printLine: (line: string) => void;
   /** Shows progress in one line of a terminal, in place of the line before; "" clears it. Undefined where nobody watches. */
   readonly show: ((line: string) => void) | undefined;
+  /** Prints a result of a command that goes on: on a terminal in place of the one before. */
+  readonly print: (text: string) => void;
   /** Asks a question that is answered by yes or no. Undefined where nobody can be asked. */
   readonly confirm: ((question: string) => boolean) | undefined;
   /** Takes over Ctrl-C: from now on it aborts this signal and does not end the program. */
@@ -105,6 +118,7 @@ const IF_GENERATION: OptionSpec = {
   value: "N",
   summary: "only if the balancer is still at this generation (balancerctl history)",
 };
+const FOLLOW: OptionSpec = { flag: "follow", summary: "print it again every second until Ctrl-C; with --json, a line each time" };
 const JSON_OUTPUT: OptionSpec = { flag: "json", summary: "print JSON, stable between versions" };
 const SERVER = ["inet_address", "inet_port"];
 /** The settings that each service has. */
@@ -120,6 +134,8 @@ const CONNECTIONS_MOVE = "Open connections move to other servers as soon as each
 
 /** Time after which a person at a terminal is told what the command waits for. */
 const PATIENCE_MS = 300;
+/** Time between two results of a command that goes on. */
+const FOLLOW_MS = 1000;
 /** Time between two lines of progress. */
 const PROGRESS_MS = 200;
 /** Time that a daemon may take to end after its grace time. */
@@ -130,6 +146,8 @@ interface CommandRow<T> extends Partial<CommandSpec> {
   readonly summary: string;
   /** A reading command has `--json`, which prints the result as it is. */
   readonly reads?: boolean;
+  /** Whether it has `--follow`, which prints the result again and again. */
+  readonly follows?: boolean;
   /** Whether it is about one service: it has `--service`. */
   readonly ofService?: boolean;
   /** Whether it is about one of several balancers, as almost every command is: it has `--name`. */
@@ -146,19 +164,37 @@ interface CommandRow<T> extends Partial<CommandSpec> {
 
 /** A row of a table of commands. */
 export function command<T>(row: CommandRow<T>): Command {
-  const { reads = false, isNamed = true, ofService = false, arguments: args = [], options = [], act, print, ...spec } = row;
-  const { isBad = () => false, json = (result) => result, failure = EXIT.failed, ...shown } = spec;
+  const { reads = false, follows = false, isNamed = true, ofService = false, arguments: args = [], options = [], ...spec } = row;
+  const { act, print, isBad = () => false, json = (result) => result, failure = EXIT.failed, ...shown } = spec;
+  const common = [...(follows ? [FOLLOW] : []), ...(reads ? [JSON_OUTPUT] : []), ...(ofService ? [SERVICE] : [])];
   return {
     ...shown,
     failure,
     arguments: args,
-    options: [...options, ...(reads ? [JSON_OUTPUT] : []), ...(ofService ? [SERVICE] : []), ...(isNamed ? [NAME] : [])],
+    options: [...options, ...common, ...(isNamed ? [NAME] : [])],
     async run(input, context) {
+      const textOf = (result: T, toText: (value: unknown) => string) =>
+        input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toText(json(result));
+      if (input.options[FOLLOW.flag] !== undefined) {
+        return await follow(async () => textOf(await act(input, context), toJsonLine), context);
+      }
       const result = await act(input, context);
-      const text = input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toJson(json(result));
-      return { text, exit: isBad(result) ? EXIT.failed : EXIT.done };
+      return { text: textOf(result, toJson), exit: isBad(result) ? EXIT.failed : EXIT.done };
     },
   };
+}
+
+/** Prints again and again what `tell` returns, until an interruption or an error. */
+async function follow(
+  tell: () => Promise<string>,
+  { print, takeInterrupts }: Pick<CommandContext, "print" | "takeInterrupts">,
+): Promise<CommandResult> {
+  const interrupted = takeInterrupts();
+  while (!interrupted.aborted) {
+    print(await tell());
+    await delay(FOLLOW_MS, { signal: interrupted }).catch(() => {}); // an interruption ends it
+  }
+  return { text: "", exit: EXIT.done };
 }
 
 /** What `validate` found. */
@@ -184,7 +220,7 @@ export const COMMANDS = {
       "balancerctl start :: 80 --redistribute idle --check http:/health",
     ],
     arguments: SERVER,
-    mayLackArguments: true,
+    optionalArguments: SERVER.length,
     options: [...Object.values(SETTINGS), NO_STATE],
     act: start,
     print: ({ name, address, pid, warnings, servers, stateFile, services }) => {
@@ -435,6 +471,90 @@ export const COMMANDS = {
     },
     print: printRecent,
   }),
+  connections: command({
+    group: "Observe",
+    summary: "List open connections",
+    description:
+      "The oldest come first, or by --sort those with most bytes, or those that have been quiet longest. The state says " +
+      "where a connection is in its exchange: " +
+      "dialling (no server yet), unsent (its client has sent nothing), unanswered, idle (between two exchanges) or busy.",
+    examples: [
+      "balancerctl connections --server 10.0.0.1:8001 --sort bytes --limit 10",
+      "balancerctl connections --client 192.0.2.0/24 --state idle",
+    ],
+    reads: true,
+    follows: true,
+    options: [
+      { ...SERVICE, summary: "only connections of this service" },
+      { flag: "server", value: "ADDRESS:PORT", summary: "only connections of this server" },
+      { flag: "client", value: "ADDRESS|CIDR", summary: "only clients with this address, or in this prefix" },
+      { flag: "state", value: PLANNED_STATES.join("|"), summary: "only connections in this state" },
+      {
+        flag: "sort",
+        value: CONNECTION_ORDERS.join("|"),
+        default: "age",
+        summary: "what comes first: oldest, busiest, longest quiet",
+      },
+      { flag: "limit", value: "N", default: "100", summary: "maximum number of connections" },
+    ],
+    act: ({ options: { server, client: clients, state, sort, limit } }, { client }) => {
+      if (server !== undefined) parseAddress(server);
+      if (clients !== undefined) parseCidrs(clients, 1);
+      if (state !== undefined) parseChoice(state, { what: "state", choices: PLANNED_STATES, help: "balancerctl connections" });
+      if (sort !== undefined) parseConnectionOrder(sort);
+      if (limit !== undefined) parseCount(limit, "Limit", LIMITS.connectionsShownMax);
+      return client.connections({ server, client: clients, state, sort, limit });
+    },
+    print: printConnections,
+  }),
+  close: command({
+    group: "Connections",
+    summary: "End an open connection",
+    description:
+      "Resets both sides. Its fate is closed, and it does not count against its server. The log and the access log have " +
+      "the same id.",
+    examples: ["balancerctl close 0123456789abcdef-1f"],
+    arguments: ["id"],
+    act: ({ arguments: [id] }, { client }) => client.closeConnection(idOf(id)),
+    print: ({ id, client, server }) =>
+      `Closed connection ${id} of client ${client}${server === null ? "" : ` with server ${server}`}`,
+  }),
+  move: command({
+    group: "Connections",
+    summary: "Move a connection to another server",
+    description:
+      "To this server, or to the next that its client would get. Nothing is lost: it moves only where its state and --redistribute " +
+      "allow it, as it would from a drained server; otherwise the command says why it stays. With --force it is then reset: its " +
+      "client has to connect again, and gets the server that the ring assigns, which may be the same one.",
+    examples: ["balancerctl move 0123456789abcdef-1f", "balancerctl move 0123456789abcdef-1f 10.0.0.2 8001"],
+    arguments: ["id", ...SERVER],
+    optionalArguments: SERVER.length,
+    options: [{ flag: "force", summary: "reset the connection if it cannot move" }],
+    act: ({ arguments: [id, host, port], options: { force } }, { client }) => {
+      const server = host === undefined ? undefined : formatAddress({ host: parseHost(host), port: parsePort(port) });
+      return client.moveConnection(idOf(id), { server, force: force !== undefined });
+    },
+    print: printMoved,
+  }),
+  events: command({
+    group: "Observe",
+    summary: "List what has happened, or follow it",
+    description: "Changes of servers, commands and what they did, drains, limits, lost workers: the last " +
+      `${EVENTS_MAX} are kept. With --follow it goes on until Ctrl-C, also over a restart of the balancer, and --json prints an ` +
+      "object per line.",
+    examples: ["balancerctl events --since 5m", "balancerctl events --follow --kind server,drain"],
+    reads: true,
+    options: [
+      { flag: "follow", summary: "print events as they come" },
+      { flag: "since", value: "TIME", summary: "only events of the last so long" },
+      { flag: "kind", value: "KIND", summary: `only these kinds: ${EVENT_KINDS.join(", ")}; a list has commas` },
+      { flag: "server", value: "ADDRESS:PORT", summary: "only events of this server" },
+      { flag: "limit", value: "N", default: "1000", summary: "maximum number of events: the last ones" },
+      { ...SERVICE, summary: "only events of this service, and those of none" },
+    ],
+    act: events,
+    print: printEvents,
+  }),
   check: command({
     group: "Explain",
     summary: "Run a server's check now, step by step",
@@ -595,7 +715,7 @@ export const COMMANDS = {
 /** The context of a command: the balancer that `--name` names, and the person. Throws a `usage` error for a bad name. */
 export function contextOf(
   input: CommandInput,
-  person: Pick<CommandContext, "style" | "say" | "show" | "confirm" | "takeInterrupts">,
+  person: Pick<CommandContext, "style" | "say" | "show" | "print" | "printLine" | "confirm" | "takeInterrupts">,
 ): CommandContext & Disposable {
   const name = parseName(input.options.name ?? DEFAULT_NAME);
   const service = input.options[SERVICE.flag];
@@ -615,6 +735,19 @@ export function contextOf(
     clientOf,
     [Symbol.dispose]: () => clients.values().forEach((client) => client[Symbol.dispose]()),
   };
+}
+
+/** Lists events, or prints them as they come and never returns. */
+async function events({ options }: CommandInput, { client, say, printLine, style }: CommandContext): Promise<Answers["events"]> {
+  const { since, kind, server, limit, follow, json } = options;
+  if (since !== undefined) parseDuration(since, "Time");
+  if (server !== undefined) parseAddress(server);
+  if (limit !== undefined) parseCount(limit, "Limit", EVENTS_MAX);
+  for (const text of kind?.split(",") ?? []) parseChoice(text, { what: "kind", choices: EVENT_KINDS, help: "balancerctl events" });
+  const query = { since, kind, server };
+  if (follow === undefined) return await client.events({ ...query, limit });
+  const lineOf = (event: ToldEvent) => json === undefined ? printEvent(printableIn(event), style) : JSON.stringify(event);
+  return await followEvents({ client, query, say, onEvent: (event) => printLine(lineOf(event)) });
 }
 
 /** The servers of a service; where there are several and none is named, those of each. */
@@ -735,6 +868,12 @@ async function stop({ options }: CommandInput, { client, name, say }: CommandCon
 /** The options with whole paths: the daemon has another working directory. */
 function withPaths(options: CommandInput["options"]): CommandInput["options"] {
   return withWholePaths(options, Deno.cwd());
+}
+
+/** The id of a connection as the API takes it. */
+function idOf(text: string): string {
+  const { startId, number } = parseConnectionId(text);
+  return formatConnectionId(startId, number);
 }
 
 function serverOf({ arguments: [host, port] }: CommandInput): string {

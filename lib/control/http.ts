@@ -6,6 +6,7 @@
  */
 
 import { WHO_HEADER } from "./user_header.ts";
+import { EVENT_STREAM } from "./event_stream_type.ts";
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import { deadline } from "@std/async";
@@ -21,6 +22,8 @@ export interface HttpRequest {
   readonly host: string;
   /** The formats that the client takes (RFC 9110, section 12.5.1); empty if it does not say. */
   readonly accept: string;
+  /** The last server-sent event that the client has (WHATWG HTML, section 9.2.4); empty if it does not say. */
+  readonly lastEventId: string;
   /** Who made it, in his own words; empty if it does not say. */
   readonly who: string;
   /** Empty without a body. */
@@ -139,6 +142,7 @@ export class HttpServer {
       this.#closeIfIdle();
     });
     const made = await this.#read(request).then((body) => answer(requestOf(request, body))).catch(fail);
+    if (made.headers.get("content-type") === EVENT_STREAM) return await this.#stream(made, socket, response);
     const bytes = new Uint8Array(await made.arrayBuffer());
     response.statusCode = made.status;
     for (const [name, value] of made.headers) response.setHeader(name, value);
@@ -148,6 +152,25 @@ export class HttpServer {
     socket.setTimeout(ANSWER_STALLED_MAX_MS);
     response.end(request.method === "HEAD" ? undefined : bytes, () => isLast ? socket.destroy() : socket.setTimeout(0));
     request.resume(); // drain the rest of a request that is too large, within its time
+  }
+
+  /** Sends an answer that may never end, as fast as the client reads it. An error of its body closes the connection. */
+  async #stream({ status, headers, body }: Response, socket: Socket, response: ServerResponse): Promise<void> {
+    const reader = body!.getReader();
+    const gone = Promise.withResolvers<void>();
+    response.on("close", () => {
+      gone.resolve();
+      reader.cancel().catch(() => {}); // it has failed
+    });
+    reader.closed.catch(() => socket.destroy()); // also while the client does not read
+    response.writeHead(status, Object.fromEntries(headers)).flushHeaders();
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      if (response.write(part.value)) continue;
+      const drained = Promise.withResolvers<void>();
+      response.once("drain", () => drained.resolve());
+      await Promise.race([drained.promise, gone.promise]);
+    }
+    response.end();
   }
 
   async #read(request: IncomingMessage): Promise<string> {
@@ -217,7 +240,9 @@ class Visit {
 }
 
 function requestOf({ method = "", url = "", headers }: IncomingMessage, body: string): HttpRequest {
-  return { method, target: url, host: headers.host ?? "", accept: headers.accept ?? "", who: `${headers[WHO_HEADER] ?? ""}`, body };
+  const { host = "", accept = "" } = headers;
+  const lastEventId = `${headers["last-event-id"] ?? ""}`;
+  return { method, target: url, host, accept, lastEventId, who: `${headers[WHO_HEADER] ?? ""}`, body };
 }
 
 const TOO_SLOW = 408;

@@ -3,9 +3,11 @@
 import { formatBytes } from "@std/fmt";
 import type { OptionSpec } from "../values/command_line.ts";
 import { isDaemonSetting, SETTINGS, STANDARD_OUTPUT } from "../values/config.ts";
+import { plural } from "../values/count.ts";
 import { formatDuration } from "../values/duration.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
 import { alignColumns, indent, type Side } from "../values/text_layout.ts";
+import { EVENT_KINDS } from "../observe/events.ts";
 import type { Flow } from "../routing/flows.ts";
 import type { BoundHit, PlannedConnections } from "../routing/forecast.ts";
 import type { TransitionPlan } from "../routing/plan.ts";
@@ -264,6 +266,63 @@ export function printRecent({ ends, leftOut }: Answers["recent"], style: Style =
   return [...alignColumns([heading, ...rows]), ...more].join("\n");
 }
 
+/** Columns of the list of open connections. */
+const CONNECTION_SIDES: readonly Side[] = ["left", "left", "left", "left", "right", "right", "right", "right", "right", "left"];
+
+/** Open connections, a line each, and how many there are. */
+export function printConnections({ total, connections }: Answers["connections"], style: Style = PLAIN): string {
+  if (total === 0) return "No such connection is open";
+  const isOne = new Set(connections.map(({ service }) => service)).size === 1;
+  const heading = ["ID", "CLIENT", "SERVER", "STATE", "AGE", "IDLE", "SENT", "RECEIVED", "MOVES", ...(isOne ? [] : ["SERVICE"])];
+  const rows = connections.map((connection) => [
+    connection.id,
+    connection.client,
+    connection.server ?? "-",
+    connection.state,
+    shortTime(connection.ageMs),
+    shortTime(connection.idleMs),
+    formatBytes(connection.sentBytes),
+    formatBytes(connection.receivedBytes),
+    String(connection.moves),
+    ...(isOne ? [] : [connection.service ?? "-"]),
+  ]);
+  const left = total - connections.length;
+  const shown = left <= 0 ? plural(total, "open connection") : `${connections.length} of ${plural(total, "open connection")}`;
+  return [...alignColumns([heading.map(style.heading), ...rows], CONNECTION_SIDES), shown].join("\n");
+}
+
+/** The steps by which times are shortened: from this many ms on, in units of so many. */
+const SHORT_TIMES = [
+  { fromMs: 48 * 3_600_000, unitMs: 3_600_000 },
+  { fromMs: 2 * 3_600_000, unitMs: 60_000 },
+  { fromMs: 10_000, unitMs: 1000 },
+  { fromMs: 1000, unitMs: 100 },
+];
+
+/** A time with as many digits as people read. */
+function shortTime(ms: number): string {
+  const { unitMs } = SHORT_TIMES.find(({ fromMs }) => ms >= fromMs) ?? { unitMs: 1 };
+  return formatDuration(Math.floor(ms / unitMs) * unitMs);
+}
+
+/** What became of a connection that was to move. */
+export function printMoved(
+  { id, client, from, to, state, replayedBytes, reason, next }: Answers["movedConnection"],
+): string {
+  if (to !== null) {
+    const again = replayedBytes === 0 ? "" : `; ${plural(replayedBytes, "byte")} of its client were sent again`;
+    return `Moved connection ${id} of client ${client} (${state}) from ${from} to ${to}${again}`;
+  }
+  return `Reset connection ${id} of client ${client}, which could not move: ${reason}. ${nextText(from, next)}`;
+}
+
+/** Where a client that was reset connects next. */
+function nextText(from: string | null, next: string | null): string {
+  if (next === null) return "Its client has to connect again, and gets the server that is next for it then";
+  if (next !== from) return `Its client has to connect again, and gets server ${next}`;
+  return `Its client has to connect again, and gets server ${from} again; balancerctl drain takes that server out first`;
+}
+
 /** Columns of the list of clients. */
 const CLIENT_SIDES: readonly Side[] = ["left", "right", "right", "right", "right", "right", "left", "left"];
 
@@ -413,6 +472,33 @@ export function printHistory({ generations }: Answers["history"], style: Style =
   return alignColumns([heading, ...rows], ["right", "left", "left", "right", "left"]).join("\n");
 }
 
+/** How bad an event is, for who sees no colours, and its colour. */
+const LEVEL_MARKS: Readonly<Record<string, { readonly mark: string; readonly paint: "warning" | "bad" }>> = {
+  warning: { mark: "!", paint: "warning" },
+  error: { mark: "X", paint: "bad" },
+};
+
+/** The longest kind of an event. */
+const KIND_COLUMNS = Math.max(...EVENT_KINDS.map((kind) => kind.length));
+
+/** An event, in a line. */
+export function printEvent(
+  { at, kind, level, service, who, text }: Answers["events"]["events"][number],
+  style: Style = PLAIN,
+): string {
+  const { mark, paint } = LEVEL_MARKS[level] ?? { mark: " ", paint: undefined };
+  const said = paint === undefined ? text : style[paint](text);
+  const head = [style.faint(timeOf(at)), paint === undefined ? mark : style[paint](mark), kind.padEnd(KIND_COLUMNS)];
+  return [...head, ...(service === null ? [] : [`[${service}]`]), said, ...(who === null ? [] : [style.faint(`(${who})`)])].join(
+    " ",
+  );
+}
+
+/** Events, a line for each. */
+export function printEvents({ events }: Answers["events"], style: Style = PLAIN): string {
+  return events.length === 0 ? "No events" : events.map((event) => printEvent(event, style)).join("\n");
+}
+
 /** The settings that are no service's. */
 function daemonSettings({ settings }: Answers["status"]): Record<string, string> {
   return Object.fromEntries(Object.entries(settings).filter(([flag]) => isDaemonSetting(flag) === true));
@@ -425,11 +511,6 @@ function serviceRow({ service, listeners, servers, open, settings, removing }: A
     `Service ${service}${removing ? " (removing)" : ""}`,
     `${where}; ${describeStates(servers)}; ${open} open; ${describeSettings(settings)}`,
   ];
-}
-
-/** `1 server`, `2 servers`. */
-export function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 /** `12.5 %`. */

@@ -6,8 +6,9 @@
 import type { Context } from "hono";
 import { Hono } from "hono/tiny";
 import { type Address, formatAddress } from "../values/address.ts";
-import type { Shutdown } from "../balancer/shutdown.ts";
+import type { Shutdown, StopTimes } from "../balancer/shutdown.ts";
 import type { Balancer } from "../balancer/balancer.ts";
+import { commandEvent, refusedEvent } from "../balancer/pool_events.ts";
 import type { Service } from "../balancer/service.ts";
 import type { CheckReport, ServerView, ServiceView } from "../balancer/views.ts";
 import type { OptionSpec } from "../values/command_line.ts";
@@ -20,6 +21,8 @@ import {
   SETTINGS,
   type SettingTexts,
 } from "../values/config.ts";
+import { plural } from "../values/count.ts";
+import { formatDuration } from "../values/duration.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import type { SavedState } from "../values/saved_state.ts";
 import { planState, type StatePlan } from "../routing/state_plan.ts";
@@ -27,10 +30,14 @@ import { countFates, type Fate } from "../values/fates.ts";
 import type { Plan } from "../routing/plan.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
 import { printable } from "../values/printable.ts";
+import type { EventList } from "../observe/events.ts";
 import { logger } from "../observe/log.ts";
+import { SERIES_SECONDS } from "../observe/series.ts";
 import { type Answers, type InputOf, type OutputOf, ROUTES } from "./api.ts";
+import { EventStreams } from "./event_streams.ts";
 import { type HttpRequest, HttpServer } from "./http.ts";
 import { WHO_HEADER } from "./user_header.ts";
+import { EVENT_STREAM } from "./event_stream_type.ts";
 import { parseInput, type RawInput, statusOf } from "./input.ts";
 import { answerMetrics } from "./monitor.ts";
 import { describeApi } from "./openapi.ts";
@@ -76,9 +83,13 @@ interface ControlServer extends AsyncDisposable {
 /** How long running requests may still take when the control server is disposed of. */
 const SHUTDOWN_MAX_MS = 500;
 
-/** Defaults of the queries: servers after the chosen one; ended connections, and clients. */
+/** Defaults of the queries: servers after the chosen one; ended connections, and clients; open connections. */
 const DEFAULT_SUCCESSORS = 3;
 const DEFAULT_LIMIT = 20;
+/** The same: events, and seconds of the series without `after`. */
+const DEFAULT_EVENTS = 1000;
+const DEFAULT_SERIES_SECONDS = 60;
+const DEFAULT_CONNECTIONS = 100;
 
 /** The longest name of a user. */
 const WHO_MAX = 100;
@@ -103,14 +114,19 @@ type RouteName = keyof typeof ROUTES;
 
 /** What answers each route: the value of its answer, or the whole answer where that is no JSON. */
 type Handlers = {
-  [Name in RouteName]: (input: InputOf<Name>, who: string) => OutputOf<Name> | Response | Promise<OutputOf<Name> | Response>;
+  [Name in RouteName]: (
+    input: InputOf<Name>,
+    who: string,
+    headers: Headers,
+  ) => OutputOf<Name> | Response | Promise<OutputOf<Name> | Response>;
 };
 
 /** Serves the API on the Unix socket at `path` (mode 0600), which `claimSocket` has made free. */
 export async function serveControl(options: ControlOptions): Promise<ControlServer> {
   const { requestTimeMaxMs = LIMITS.requestTimeMaxMs } = options;
   const { requestHeadersMax, controlConnectionsMax: connectionsMax, controlWaitingMax: waitingMax } = LIMITS;
-  const api = createApi(options);
+  const streams = new EventStreams(options.balancer);
+  const api = createApi(options, streams);
   const answer = (request: HttpRequest) => answerBy(api, request);
   const requestBytesMax = (target: string) => target === ROUTES.apply.path ? LIMITS.applyBytesMax : LIMITS.requestBytesMax;
   const limits = { requestTimeMaxMs, requestBytesMax, requestHeadersMax, connectionsMax, waitingMax };
@@ -120,6 +136,7 @@ export async function serveControl(options: ControlOptions): Promise<ControlServ
     door,
     async [Symbol.asyncDispose]() {
       await door[Symbol.asyncDispose]();
+      streams[Symbol.dispose](); // before the requests that may take a while
       await http.close(SHUTDOWN_MAX_MS);
     },
   };
@@ -130,7 +147,10 @@ async function answerBy(api: Hono, request: HttpRequest): Promise<Response> {
   const { method, body } = request;
   if (NEVER_ALLOWED.has(method)) return notAllowed(method);
   const url = urlOf(request);
-  if (method === "GET" || method === "HEAD") return await api.fetch(new Request(url, { method }));
+  if (method === "GET") {
+    return await api.fetch(new Request(url, { headers: { accept: request.accept, "last-event-id": request.lastEventId } }));
+  }
+  if (method === "HEAD") return await api.fetch(new Request(url, { method })); // of the plain answer, never of a stream
   const json = body || "{}";
   requireJson(json);
   const headers = { "content-type": "application/json", [WHO_HEADER]: nameOfUser(request) };
@@ -158,14 +178,15 @@ function requireJson(body: string): void {
 }
 
 /** The API as one function from request to answer. */
-function createApi(options: ControlOptions): Hono {
-  const handlers = handlersOf(options);
+function createApi(options: ControlOptions, streams: EventStreams): Hono {
+  const handlers = handlersOf(options, streams);
   const app = new Hono();
   for (const name of Object.keys(ROUTES) as RouteName[]) {
     const { method, path } = ROUTES[name];
-    const handle = handlers[name] as (input: unknown, who: string) => unknown; // each takes what its own route's schemas give
+    const handle = handlers[name] as (input: unknown, who: string, headers: Headers) => unknown; // each takes what its own route's schemas give
     app.on(method.toUpperCase(), path.replaceAll(/\{(\w+)\}/g, ":$1"), async (c) => {
-      const answer = await handle(parseInput(ROUTES[name], await readParts(c)), c.req.header(WHO_HEADER) ?? "");
+      const { headers } = c.req.raw;
+      const answer = await handle(parseInput(ROUTES[name], await readParts(c)), headers.get(WHO_HEADER) ?? "", headers);
       return answer instanceof Response ? answer : Response.json(answer, { status: statusOf(ROUTES[name]) });
     });
   }
@@ -183,7 +204,7 @@ async function readParts({ req }: Context): Promise<RawInput> {
   return { query: Object.fromEntries(query), params: req.param(), body: hasBody ? await req.json() : undefined };
 }
 
-function handlersOf({ balancer, facts, shutdown }: ControlOptions): Handlers {
+function handlersOf({ balancer, facts, shutdown }: ControlOptions, streams: EventStreams): Handlers {
   const of = ({ query: { service } }: { readonly query: { readonly service?: string } }): Service => balancer.service(service);
   const view = (service: ServiceView): Answers["service"] => viewService(service, facts);
   return {
@@ -201,9 +222,15 @@ function handlersOf({ balancer, facts, shutdown }: ControlOptions): Handlers {
       return await balancer.removeServer(of(input), formatAddress(input.params.server), drain, who);
     },
     checkServer: async (input) => viewCheck(await of(input).check(formatAddress(input.params.server))),
-    startRebalance: (input) => of(input).rebalancer.start(input.body.rate),
+    startRebalance: (input, who) => startRebalance(balancer, of(input), input.body.rate, who),
     showRebalance: (input) => of(input).rebalancer.state,
-    stopRebalance: (input) => of(input).rebalancer.stop(),
+    stopRebalance: (input, who) => {
+      const { rebalancer, name: service } = of(input);
+      if (rebalancer.state.running) {
+        balancer.events.add({ kind: "command", who, service, text: `Stop the rebalance of ${service}` });
+      }
+      return rebalancer.stop();
+    },
     listServices: () => ({ services: balancer.listServices().map(view) }),
     addService: async ({ body: { service: name, listeners, settings } }, who) =>
       view(await balancer.addService({ name, listeners, settings: requireServiceSettings(settings), servers: [] }, who)),
@@ -250,16 +277,55 @@ function handlersOf({ balancer, facts, shutdown }: ControlOptions): Handlers {
       const { clients, ...view } = balancer.clients(of(input), input.query.top ?? DEFAULT_LIMIT);
       return { ...view, clients: [...clients] };
     },
-    stop: async ({ body: { grace, lameDuck, wait } }) => {
+    listEvents: ({ query: { since, kind: kinds, server, limit = DEFAULT_EVENTS, ...rest } }, _who, headers) => {
+      const filter = { ...rest, kinds, server: server && formatAddress(server) };
+      const sinceMs = since === undefined ? undefined : Date.now() - since;
+      if (!headers.get("accept")?.includes(EVENT_STREAM)) return viewEvents(balancer.events.list({ ...filter, sinceMs, limit }));
+      return streams.open({ ...filter, sinceMs, lastId: headers.get("last-event-id") || undefined });
+    },
+    getSeries: ({ query: { after, seconds, step = 1, server: servers, ...rest } }) => {
+      const { service } = rest;
+      if (service !== undefined && !balancer.series.hasService(service)) balancer.service(service); // throws
+      const last = after === undefined ? DEFAULT_SERIES_SECONDS : SERIES_SECONDS;
+      return balancer.series.read({ ...rest, after, seconds: seconds ?? last, step, servers });
+    },
+    listConnections: async ({ query: { server, limit = DEFAULT_CONNECTIONS, ...filter } }) => {
+      const { total, connections } = await balancer.connections.list({ ...filter, server: server && formatAddress(server), limit });
+      return { total, connections: [...connections] };
+    },
+    closeConnection: ({ params: { id } }, who) => balancer.connections.close(id, who),
+    moveConnection: ({ params: { id }, body: { server, force } }, who) =>
+      balancer.connections.move(id, { server: server && formatAddress(server), force }, who),
+    stop: async ({ body: { grace, lameDuck, wait } }, who) => {
       const { graceMs, lameDuckMs } = balancer.stopTimes;
       const times = { graceMs: grace ?? graceMs, lameDuckMs: lameDuck ?? lameDuckMs };
       const open = balancer.counters.get("open");
+      balancer.events.add({ kind: "command", who, text: describeStop(times, open) });
       shutdown.ask(times);
       return { ...times, open, cut: wait ? await shutdown.done : null, lockFile: facts.lockFile };
     },
     openapi: () => describeApi(facts.version),
     metrics: () => answerMetrics(balancer, facts),
   };
+}
+
+function startRebalance({ events }: Balancer, { rebalancer, name: service }: Service, rate: number, who: string) {
+  const what = { what: `rebalance ${service}`, who, service };
+  try {
+    const rebalance = rebalancer.start(rate);
+    const { away, busy } = rebalance;
+    events.add(commandEvent(what, [`${plural(away, "connection")} to move, ${rate} per second`, `${busy} more are busy`]));
+    return rebalance;
+  } catch (error) {
+    events.add(refusedEvent(what, messageOf(error)));
+    throw error;
+  }
+}
+
+/** A stop that somebody asks for, as an event. */
+function describeStop({ graceMs, lameDuckMs }: StopTimes, open: number): string {
+  const first = lameDuckMs === 0 ? "" : `clients are served for ${formatDuration(lameDuckMs)} more, and then `;
+  return `Stop: ${first}${plural(open, "open connection")} have ${formatDuration(graceMs)} to finish`;
 }
 
 /** Settings that a service can have; throws a `usage` error for others. */
@@ -366,6 +432,10 @@ function viewExplanation({ order, ...explanation }: ReturnType<Service["explain"
 function viewRecent(balancer: Balancer, { server, fate, limit = DEFAULT_LIMIT }: RecentQuery): Answers["recent"] {
   const { ends, leftOut } = balancer.recent({ server: server && formatAddress(server), fate, limit });
   return { ends: ends.map((end) => ({ ...end, at: end.at.toISOString() })), leftOut };
+}
+
+function viewEvents({ events, ...list }: EventList): Answers["events"] {
+  return { ...list, events: [...events] };
 }
 
 async function viewDeclaration(balancer: Balancer): Promise<Answers["status"]["declared"]> {

@@ -11,6 +11,7 @@ type Shape<T> = undefined extends T ? { readonly orNone: Shape<Exclude<T, undefi
   : [T] extends [string] ? "text" | { readonly oneOf: readonly T[] }
   : [T] extends [number] ? "number"
   : [T] extends [boolean] ? "boolean"
+  : T extends readonly [infer First, infer Second] ? { readonly pair: readonly [Shape<First>, Shape<Second>] }
   : T extends readonly (infer Element)[] ? { readonly listOf: Shape<Element> }
   :
     | { readonly anyOf: readonly AnyShape[] }
@@ -57,6 +58,8 @@ const SERVICE: Shape<Answers["service"]> = {
     warnings: { listOf: "text" },
   },
 };
+
+const CONNECTION = { id: "text", service: { orNull: "text" }, client: "text", server: { orNull: "text" } } as const;
 
 const BEFORE_AND_AFTER = { fields: { before: "number", after: "number" } } as const;
 
@@ -145,6 +148,40 @@ const STATE: Shape<Answers["state"]> = {
       },
     },
     daemon: { every: "text" },
+  },
+};
+
+const EVENT: Shape<Answers["events"]["events"][number]> = {
+  fields: {
+    number: "number",
+    at: "text",
+    kind: "text",
+    level: "text",
+    service: { orNull: "text" },
+    server: { orNull: "text" },
+    who: { orNull: "text" },
+    text: "text",
+  },
+};
+
+const NUMBERS = { listOf: "number" } as const;
+const STEPS = { listOf: { orNull: "number" } } as const;
+const MOVES = { orNone: { fields: { unsent: STEPS, unanswered: STEPS, idle: STEPS } } } as const;
+
+const SERVER_SERIES: Shape<Answers["series"]["servers"][number]> = {
+  fields: {
+    service: "text",
+    server: "text",
+    states: { orNone: { listOf: { pair: ["number", { orNull: "text" }] } } },
+    open: { orNone: STEPS },
+    opened: { orNone: STEPS },
+    sentBytes: { orNone: STEPS },
+    receivedBytes: { orNone: STEPS },
+    failures: { orNone: STEPS },
+    connectP50Ms: { orNone: STEPS },
+    connectP99Ms: { orNone: STEPS },
+    movedIn: MOVES,
+    movedAway: MOVES,
   },
 };
 
@@ -290,6 +327,56 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       },
     },
   },
+  events: {
+    fields: { startId: "text", first: "number", last: "number", events: { listOf: EVENT } },
+  },
+  series: {
+    fields: {
+      startId: "text",
+      from: "number",
+      step: "number",
+      steps: "number",
+      services: {
+        listOf: { fields: { service: "text", accepted: NUMBERS, open: NUMBERS, fates: { every: { orNone: NUMBERS } } } },
+      },
+      servers: { listOf: SERVER_SERIES },
+      flows: {
+        listOf: { fields: { at: "number", service: "text", from: "text", to: "text", state: "text", count: "number" } },
+      },
+    },
+  },
+  connections: {
+    fields: {
+      total: "number",
+      connections: {
+        listOf: {
+          fields: {
+            ...CONNECTION,
+            listener: "text",
+            state: "text",
+            ageMs: "number",
+            idleMs: "number",
+            sentBytes: "number",
+            receivedBytes: "number",
+            moves: "number",
+          },
+        },
+      },
+    },
+  },
+  closedConnection: { fields: CONNECTION },
+  movedConnection: {
+    fields: {
+      ...CONNECTION,
+      outcome: { oneOf: ["moved", "reset"] },
+      from: { orNull: "text" },
+      to: { orNull: "text" },
+      state: "text",
+      replayedBytes: "number",
+      reason: { orNull: "text" },
+      next: { orNull: "text" },
+    },
+  },
   stopping: { fields: { open: "number", graceMs: "number", lameDuckMs: "number", cut: { orNull: "number" }, lockFile: "text" } },
   failure: { fields: { error: { fields: { kind: "text", message: "text" } } } },
 };
@@ -303,6 +390,7 @@ type AnyShape =
   | { readonly orNull: AnyShape }
   | { readonly orNone: AnyShape }
   | { readonly listOf: AnyShape }
+  | { readonly pair: readonly [AnyShape, AnyShape] }
   | { readonly anyOf: readonly AnyShape[] }
   | { readonly every: AnyShape }
   | { readonly fields: Readonly<Record<string, AnyShape>> };
@@ -330,6 +418,7 @@ function misfit(shape: AnyShape, value: unknown, where: string): string | undefi
     const misfits = shape.anyOf.map((one) => misfit(one, value, where));
     return misfits.includes(undefined) ? undefined : misfits[0];
   }
+  if ("pair" in shape) return misfitOfPair(shape.pair, value, where);
   if ("listOf" in shape) return misfitOfList(shape.listOf, value, where);
   if (typeof value !== "object" || value === null || Array.isArray(value)) return `${where} is not an object`;
   if ("every" in shape) return first(Object.entries(value), ([name, part]) => misfit(shape.every, part, `${where}.${name}`));
@@ -339,6 +428,11 @@ function misfit(shape: AnyShape, value: unknown, where: string): string | undefi
 function misfitOfList(shape: AnyShape, value: unknown, where: string): string | undefined {
   if (!Array.isArray(value)) return `${where} is not a list`;
   return first(value.entries(), ([index, element]) => misfit(shape, element, `${where}[${index}]`));
+}
+
+function misfitOfPair(shapes: readonly [AnyShape, AnyShape], value: unknown, where: string): string | undefined {
+  if (!Array.isArray(value) || value.length !== shapes.length) return `${where} is not a pair`;
+  return first(shapes.entries(), ([index, shape]) => misfit(shape, value[index], `${where}[${index}]`));
 }
 
 function ownOf(value: object, name: string): unknown {

@@ -6,10 +6,12 @@
  * connections. Knows neither the names of servers nor how the numbers are shown.
  */
 
+import { type MovableState, MOVED_COUNTERS } from "../routing/departure.ts";
 import { NO_SERVICE } from "../routing/name_routes.ts";
 import { LIMITS } from "../values/config.ts";
 import { assert } from "../values/errors.ts";
 import { type Fate, FATE_NAMES } from "../values/fates.ts";
+import { CONNECT_BUCKETS, connectBucketOf } from "./connect_times.ts";
 
 /**
  * What a row is counted for: the process, each service, each listener or each server. Fates are counted for the process, and for
@@ -150,6 +152,12 @@ export const COUNTERS = {
     kind: "counter",
     metric: "balancer_access_log_dropped_total",
     help: "Lines of the access log that were dropped, because they came too fast or could not be written",
+  },
+  eventStreamsDropped: {
+    scope: "process",
+    kind: "counter",
+    metric: "balancer_event_streams_dropped_total",
+    help: "Streams of events that were ended because their reader did not read",
   },
   serverOpen: {
     scope: "server",
@@ -299,6 +307,20 @@ function histogramCells(scope: Scope, start: number): [first: Record<string, num
   return [first, next];
 }
 
+/**
+ * The details of a server, which are no metrics: the connect times of `connect_times.ts`, then its moves. They wrap at 2³²: only
+ * what is added between two readings is of use.
+ */
+export const DETAIL = {
+  connectTimes: 0,
+  movedIn: CONNECT_BUCKETS,
+  movedAway: CONNECT_BUCKETS + 3,
+  cells: CONNECT_BUCKETS + 6,
+} as const;
+
+/** The states in which connections move, in the order of the cells of `DETAIL.movedIn` and `DETAIL.movedAway`. */
+export const MOVABLE_STATES = Object.keys(MOVED_COUNTERS) as readonly MovableState[];
+
 /** A histogram: the count per bucket (not cumulative), with one beyond the last bound, and the sum in seconds. */
 export interface Histogram {
   readonly counts: readonly number[];
@@ -313,6 +335,8 @@ export interface SharedCounters {
   readonly writers: number;
   readonly cells: SharedArrayBuffer;
   readonly gauges: SharedArrayBuffer;
+  /** The details of every server. Memory that no server has used yet takes none of the machine's. */
+  readonly details: SharedArrayBuffer;
 }
 
 /** Memory for the counters of `slots` servers, written by the main thread (writer 0) and `threads` others. */
@@ -325,6 +349,7 @@ export function allocateCounters(threads = 0, slots: number = 2 * LIMITS.servers
     writers,
     cells: new SharedArrayBuffer(cells * Float64Array.BYTES_PER_ELEMENT),
     gauges: new SharedArrayBuffer(gauges * Int32Array.BYTES_PER_ELEMENT),
+    details: new SharedArrayBuffer(writers * slots * DETAIL.cells * Uint32Array.BYTES_PER_ELEMENT),
   };
 }
 
@@ -333,8 +358,10 @@ export class Counters {
   readonly slots: number;
   readonly #cells: Float64Array;
   readonly #gauges: Int32Array;
+  readonly #details: Uint32Array;
   readonly #writerCells: number;
   readonly #start: number;
+  readonly #detailStart: number;
 
   constructor(readonly shared: SharedCounters = allocateCounters(), writer = 0) {
     assert(writer < shared.writers, `writer ${writer} is out of range`);
@@ -343,6 +370,8 @@ export class Counters {
     this.#gauges = new Int32Array(shared.gauges);
     this.#writerCells = this.#cells.length / shared.writers;
     this.#start = writer * this.#writerCells;
+    this.#details = new Uint32Array(shared.details);
+    this.#detailStart = writer * shared.slots * DETAIL.cells;
   }
 
   add(counter: ProcessCounter, amount = 1): void {
@@ -433,6 +462,28 @@ export class Counters {
     this.addTo(slot, "connects");
     this.#observe("connectSeconds", seconds);
     this.#observe("serverConnectSeconds", seconds, slot * SERVER_CELLS);
+    this.#details[this.#detailStart + slot * DETAIL.cells + DETAIL.connectTimes + connectBucketOf(seconds)]++;
+  }
+
+  /** Counts that a connection has moved to a server with slot `to`, from another one unless that one's slot is free already. */
+  addMove(from: number | undefined, to: number, state: MovableState): void {
+    const number = MOVABLE_STATES.indexOf(state);
+    this.add(MOVED_COUNTERS[state]);
+    this.#details[this.#detailStart + to * DETAIL.cells + DETAIL.movedIn + number]++;
+    if (from === undefined) return;
+    this.addTo(from, "movedAway");
+    this.#details[this.#detailStart + from * DETAIL.cells + DETAIL.movedAway + number]++;
+  }
+
+  /** Reads the details of a server, from cell `first` on, into `DETAIL.cells` cells, which wrap at 2³². */
+  readDetails(slot: number, into: Uint32Array, first = 0): void {
+    assert(slot >= 0 && slot < this.slots, "slot out of range");
+    const details = this.#details;
+    const writerCells = this.slots * DETAIL.cells;
+    into.fill(0, first);
+    for (let start = slot * DETAIL.cells; start < details.length; start += writerCells) {
+      for (let cell = first; cell < DETAIL.cells; cell++) into[cell] += details[start + cell];
+    }
   }
 
   /** A histogram of the process, or that of the server with this slot. */
@@ -447,6 +498,9 @@ export class Counters {
   clearSlot(slot: number): void {
     this.#clear(this.#serverCell(slot, SERVER_ROWS[0]), SERVER_CELLS);
     for (const gauge of SERVER_GAUGES) Atomics.store(this.#gauges, this.#serverGauge(slot, gauge), 0);
+    for (let start = slot * DETAIL.cells; start < this.#details.length; start += this.slots * DETAIL.cells) {
+      this.#details.fill(0, start, start + DETAIL.cells);
+    }
   }
 
   /** Zeroes the cells of a service that has no connection, for a new one with this index. No thread may still write to them. */

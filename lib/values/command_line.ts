@@ -34,8 +34,8 @@ export interface CommandSpec {
   /** The heading it stands under in the help. */
   readonly group?: string;
   readonly arguments: readonly string[];
-  /** Whether all arguments may be left out together. */
-  readonly mayLackArguments?: boolean;
+  /** How many of the last arguments may be left out together; default: none. */
+  readonly optionalArguments?: number;
   readonly options: readonly OptionSpec[];
 }
 
@@ -150,8 +150,8 @@ function scopeOfCommand({ name: program, commands }: ProgramSpec, name: string):
   return { options: [...COMMAND_OPTIONS, ...commands[name].options], helper: `${program} ${name}` };
 }
 
-function requireCount(given: readonly string[], { arguments: wanted, mayLackArguments }: CommandSpec, usage: string): void {
-  if (given.length === 0 && mayLackArguments === true) return;
+function requireCount(given: readonly string[], { arguments: wanted, optionalArguments = 0 }: CommandSpec, usage: string): void {
+  if (given.length === wanted.length - optionalArguments) return;
   if (given.length < wanted.length) throw new OperatorError("usage", `Missing <${wanted[given.length]}>: the form is ${usage}`);
   if (given.length === wanted.length) return;
   throw new OperatorError("usage", `Unexpected argument ${JSON.stringify(given[wanted.length])}: the form is ${usage}`);

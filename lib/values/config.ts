@@ -55,6 +55,8 @@ export const LIMITS = {
   listPrefixesMax: 1_000_000,
   listFileBytesMax: 64 * 1024 ** 2,
   clientsShownMax: 1000,
+  /** Open connections in one answer. */
+  connectionsShownMax: 1000,
   /** Bytes kept for one client, and for all clients of a thread. */
   replayBytesMax: 16 * 1024 ** 2,
   replayBytesTotalMax: 256 * 1024 ** 2,

@@ -35,9 +35,11 @@ interface Columns {
 }
 
 /** How a command is called. */
-export function usageOf(program: string, name: string, { arguments: args, mayLackArguments = false }: CommandSpec): string {
-  const shown = args.map((argument) => `<${argument}>`).join(" ");
-  return [program, name, ...(args.length === 0 ? [] : [mayLackArguments ? `[${shown}]` : shown])].join(" ");
+export function usageOf(program: string, name: string, { arguments: args, optionalArguments = 0 }: CommandSpec): string {
+  const shown = args.map((argument) => `<${argument}>`);
+  const needed = shown.slice(0, args.length - optionalArguments);
+  const others = shown.slice(needed.length);
+  return [program, name, ...needed, ...(others.length === 0 ? [] : [`[${others.join(" ")}]`])].join(" ");
 }
 
 /** The help of a program: its commands in groups, a line each, and the options that it has without a command. */

@@ -2,9 +2,9 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Answers } from "../../lib/control/api.ts";
+import { plural } from "../../lib/values/count.ts";
 import {
   percent,
-  plural,
   printExplanation,
   printList,
   printPlan,
