@@ -6,7 +6,7 @@ import { LIMITS, parseConfig, STANDARD_OUTPUT } from "../lib/values/config.ts";
 import type { AccessLog } from "../lib/observe/access_log.ts";
 import { allocateCounters, Counters } from "../lib/observe/counters.ts";
 import { type Fate, FATES } from "../lib/values/fates.ts";
-import type { Engine, EngineConfig, EngineKind, Publication, ServiceEngineConfig } from "../lib/engine/engine.ts";
+import type { Engine, EngineConfig, EngineKind, Publication, ServiceEngineConfig, WorkerEvent } from "../lib/engine/engine.ts";
 import type { EndedConnection, MovedConnection } from "../lib/observe/connections.ts";
 import type { TrafficFailure } from "../lib/routing/early_loss.ts";
 import { allocateClients, ClientTable } from "../lib/observe/client_table.ts";
@@ -259,6 +259,7 @@ export interface TestEngine extends AsyncDisposable {
   readonly emptied: Queue<number>;
   readonly failed: Queue<ServerFailure>;
   readonly moved: Queue<Move>;
+  readonly workerEvents: Queue<WorkerEvent>;
   /** Clients that a dry run let in, and what would have refused them. */
   readonly wouldBeRefused: Queue<{ client: string; refusal: Refusal }>;
   /** What clients have. */
@@ -312,6 +313,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   const emptied = new Queue<number>();
   const failed = new Queue<ServerFailure>();
   const moved = new Queue<Move>();
+  const workerEvents = new Queue<WorkerEvent>();
   const availabilities = new AvailabilityTable(allocateAvailabilities(counters.slots));
   let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
   const wouldBeRefused = new Queue<{ client: string; refusal: Refusal }>();
@@ -342,6 +344,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     onStarted: (started) => accessLog?.log.started(started),
     onUnreported: (count) => accessLog?.log.drop(count, "the ring was full"),
     onServerEmpty: (slot) => emptied.put(slot),
+    onWorker: (event) => workerEvents.put(event),
   });
   return {
     engine,
@@ -351,6 +354,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     emptied,
     failed,
     moved,
+    workerEvents,
     wouldBeRefused,
     clients,
     availabilities,

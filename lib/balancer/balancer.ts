@@ -38,6 +38,7 @@ import type { Reloaded } from "./list_files.ts";
 import type { DaemonParts } from "./daemon_parts.ts";
 import { DaemonSettings } from "./daemon_settings.ts";
 import { DrainWatch } from "./drain_watch.ts";
+import type { StopTimes } from "./shutdown.ts";
 import { Homing } from "./homing.ts";
 import { Listeners } from "./listeners.ts";
 import type { Removal, Removing } from "./removals.ts";
@@ -245,6 +246,11 @@ export class Balancer implements AsyncDisposable {
   /** The most open connections. */
   get connectionsMax(): number {
     return this.#daemon.engineConfig.connectionsMax;
+  }
+
+  /** How it stops unless somebody says otherwise. */
+  get stopTimes(): StopTimes {
+    return this.#daemon.stopTimes;
   }
 
   get stopping(): boolean {
@@ -597,11 +603,11 @@ export class Balancer implements AsyncDisposable {
   }
 
   /** Stops accepting clients; resolves when the last has gone, at most `graceMs` later. */
-  async stop(graceMs: number, who?: string): Promise<void> {
+  async stop(graceMs: number): Promise<void> {
     this.#endServices();
     const [open, grace] = [this.counters.get("open"), formatDuration(graceMs)];
     log.info("Stopping: {open} open connections have {grace} to finish", { open, grace });
-    this.events.add({ kind: "daemon", who, text: `Stopping: ${plural(open, "open connection")}, with ${grace} to finish` });
+    this.events.add({ kind: "daemon", text: `Stopping: ${plural(open, "open connection")}, with ${grace} to finish` });
     await this.#engine!.stop(graceMs);
     this.#watch?.[Symbol.dispose]();
     this.#clients[Symbol.dispose]();

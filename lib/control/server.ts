@@ -6,6 +6,7 @@
 import type { Context } from "hono";
 import { Hono } from "hono/tiny";
 import { type Address, formatAddress } from "../values/address.ts";
+import type { Shutdown, StopTimes } from "../balancer/shutdown.ts";
 import type { Balancer } from "../balancer/balancer.ts";
 import { commandEvent, refusedEvent } from "../balancer/pool_events.ts";
 import type { Service } from "../balancer/service.ts";
@@ -14,7 +15,6 @@ import type { OptionSpec } from "../values/command_line.ts";
 import {
   DAEMON_FLAGS,
   DEFAULT_DRAIN_MS,
-  DEFAULT_GRACE_MS,
   isDaemonSetting,
   LIMITS,
   SERVICE_FLAGS,
@@ -22,6 +22,7 @@ import {
   type SettingTexts,
 } from "../values/config.ts";
 import { plural } from "../values/count.ts";
+import { formatDuration } from "../values/duration.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import type { SavedState } from "../values/saved_state.ts";
 import { planState, type StatePlan } from "../routing/state_plan.ts";
@@ -64,12 +65,12 @@ export interface DaemonFacts {
   readonly warnings: readonly string[];
 }
 
-/** Options of `serveControl`. `stop` must return at once and stop the daemon in the background. */
+/** Options of `serveControl`. */
 interface ControlOptions {
   readonly path: string;
   readonly balancer: Balancer;
   readonly facts: DaemonFacts;
-  readonly stop: (graceMs: number, who: string) => void;
+  readonly shutdown: Pick<Shutdown, "ask" | "done" | "isLameDuck">;
   /** How long a request may take to arrive. */
   readonly requestTimeMaxMs?: number;
 }
@@ -104,6 +105,9 @@ interface RecentQuery {
   readonly fate?: Fate;
   readonly limit?: number;
 }
+
+/** What status shows. */
+type ViewedStatus = Pick<ControlOptions, "balancer" | "facts" | "shutdown">;
 
 type RouteName = keyof typeof ROUTES;
 
@@ -199,11 +203,11 @@ async function readParts({ req }: Context): Promise<RawInput> {
   return { query: Object.fromEntries(query), params: req.param(), body: hasBody ? await req.json() : undefined };
 }
 
-function handlersOf({ balancer, facts, stop }: ControlOptions, streams: EventStreams): Handlers {
+function handlersOf({ balancer, facts, shutdown }: ControlOptions, streams: EventStreams): Handlers {
   const of = ({ query: { service } }: { readonly query: { readonly service?: string } }): Service => balancer.service(service);
   const view = (service: ServiceView): Answers["service"] => viewService(service, facts);
   return {
-    status: () => viewStatus(balancer, facts),
+    status: () => viewStatus({ balancer, facts, shutdown }),
     listServers: (input) => ({ servers: of(input).list().map(viewServer), ring: of(input).ring() }),
     addServer: async (input, who) => {
       const { address, port, ...settings } = input.body;
@@ -284,9 +288,13 @@ function handlersOf({ balancer, facts, stop }: ControlOptions, streams: EventStr
       const last = after === undefined ? DEFAULT_SERIES_SECONDS : SERIES_SECONDS;
       return balancer.series.read({ ...rest, after, seconds: seconds ?? last, step, servers });
     },
-    stop: ({ body: { grace: graceMs = DEFAULT_GRACE_MS } }, who) => {
-      stop(graceMs, who);
-      return { open: balancer.counters.get("open"), graceMs, lockFile: facts.lockFile };
+    stop: async ({ body: { grace, lameDuck, wait } }, who) => {
+      const { graceMs, lameDuckMs } = balancer.stopTimes;
+      const times = { graceMs: grace ?? graceMs, lameDuckMs: lameDuck ?? lameDuckMs };
+      const open = balancer.counters.get("open");
+      balancer.events.add({ kind: "command", who, text: describeStop(times, open) });
+      shutdown.ask(times);
+      return { ...times, open, cut: wait ? await shutdown.done : null, lockFile: facts.lockFile };
     },
     openapi: () => describeApi(facts.version),
     metrics: () => answerMetrics(balancer, facts),
@@ -304,6 +312,12 @@ function startRebalance({ events }: Balancer, { rebalancer, name: service }: Ser
     events.add(refusedEvent(what, messageOf(error)));
     throw error;
   }
+}
+
+/** A stop that somebody asks for, as an event. */
+function describeStop({ graceMs, lameDuckMs }: StopTimes, open: number): string {
+  const first = lameDuckMs === 0 ? "" : `clients are served for ${formatDuration(lameDuckMs)} more, and then `;
+  return `Stop: ${first}${plural(open, "open connection")} have ${formatDuration(graceMs)} to finish`;
 }
 
 /** Settings that a service can have; throws a `usage` error for others. */
@@ -421,7 +435,7 @@ async function viewDeclaration(balancer: Balancer): Promise<Answers["status"]["d
   return declaration && { ...declaration, differences: declaration.differences && [...declaration.differences] };
 }
 
-async function viewStatus(balancer: Balancer, facts: DaemonFacts): Promise<Answers["status"]> {
+async function viewStatus({ balancer, facts, shutdown }: ViewedStatus): Promise<Answers["status"]> {
   const { counters, connectionsMax } = balancer;
   const { localPorts: _, warnOf, http, ...shown } = facts;
   const { daemon = {} } = balancer.state;
@@ -439,6 +453,7 @@ async function viewStatus(balancer: Balancer, facts: DaemonFacts): Promise<Answe
     address: services[0].listeners[0].listener,
     startedAt: facts.startedAt.toISOString(),
     stopping: balancer.stopping,
+    lameDuck: shutdown.isLameDuck,
     generation: balancer.generation,
     servers: balancer.countServers(),
     checkIntervalMs: Math.min(...balancer.services().map(({ checkIntervalMs }) => checkIntervalMs)),

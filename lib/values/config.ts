@@ -59,6 +59,7 @@ export const LIMITS = {
   replayBytesMax: 16 * 1024 ** 2,
   replayBytesTotalMax: 256 * 1024 ** 2,
   restMaxMs: 60_000,
+  lameDuckMaxMs: 3_600_000,
   /** How long engines cache the addresses of a name: shorter than the TTLs of name servers, longer than a burst of clients. */
   namesCachedMs: 5000,
   rebalanceRateMax: 100_000,
@@ -138,8 +139,6 @@ const ENGINE_NAMES = ["auto", "epoll", "streams"] as const;
 /** The command whose help lists what an option can be. */
 const HELPER = "balancerctl start";
 
-/** How long open connections have to finish when the balancer stops, in milliseconds. */
-export const DEFAULT_GRACE_MS = 10_000;
 /** How long open connections have to finish when their server is removed, in milliseconds. */
 export const DEFAULT_DRAIN_MS = 10_000;
 /** Connections a second that a rebalance moves. */
@@ -608,6 +607,34 @@ export const SETTINGS = {
     summary: "names by which browsers ask for the dashboard beside its address, such as balancer.example.com or [::1]:8443",
     parse: (text): readonly string[] => text === "off" ? [] : parseHostNames(text),
   },
+  trackFile: {
+    group: "Monitoring",
+    scope: "daemon",
+    flag: "track-file",
+    value: "PATH|off",
+    default: "off",
+    summary: "write 0 to this file while the balancer is ready, and 1 while it is not, for keepalived",
+    // a path, or null
+    parse: (text): string | null => text === "off" ? null : text,
+  },
+  lameDuckMs: {
+    group: "Stopping",
+    scope: "daemon",
+    flag: "lame-duck",
+    value: "TIME|off",
+    default: "off",
+    summary: "how long a balancer that is told to stop still takes clients, while /ready and the track file say no",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "Lame-duck time", 0, LIMITS.lameDuckMaxMs),
+  },
+  graceMs: {
+    group: "Stopping",
+    scope: "daemon",
+    flag: "grace",
+    value: "TIME",
+    default: "10s",
+    summary: "how long open connections have to finish when the balancer stops",
+    parse: (text): number => parseDuration(text, "Grace time", 0),
+  },
   logLevel: {
     group: "Logging",
     scope: "daemon",
@@ -814,7 +841,10 @@ function defaultWorkers(): number {
 function parseHostNames(text: string): readonly string[] {
   const names = text.split(",").map((name) => name.trim().toLowerCase());
   if (names.length > LIMITS.dashboardHostsMax) {
-    throw new OperatorError("usage", `There are ${names.length} names of the dashboard, and at most ${LIMITS.dashboardHostsMax} may be`);
+    throw new OperatorError(
+      "usage",
+      `There are ${names.length} names of the dashboard, and at most ${LIMITS.dashboardHostsMax} may be`,
+    );
   }
   for (const name of names) {
     if (/^([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$/.test(name)) continue;

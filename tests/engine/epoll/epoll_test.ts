@@ -146,6 +146,9 @@ test("a worker that dies loses its connections, is replaced, and nobody who wait
     const [worker] = await workersOf(engine, 1);
     const inodes = worker.sockets.map((socket) => Deno.readLinkSync(`/proc/self/fd/${socket}`));
     kill(worker);
+    const { reason, ...died } = await engine.workerEvents.take();
+    assertEquals([died, typeof reason], [{ worker: 1, lost: 1 }, "string"]);
+    assertEquals(await engine.workerEvents.take(), { worker: 1, lost: 0, reason: undefined });
     const { durationMs: _, id: __, ...lost } = await engine.ended.take();
     const waiting = Array.from({ length: 5 }, (_, i) => ask(engine.address, `${i}`));
     assertEquals(lost, {
