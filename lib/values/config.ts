@@ -848,8 +848,8 @@ function parseHostNames(text: string): readonly string[] {
   }
   for (const name of names) {
     if (/^([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$/.test(name)) continue;
-    const wayOut = "give a name such as balancer.example.com, with its port if that is not the usual one";
-    throw new OperatorError("usage", `Name ${JSON.stringify(name)} of the dashboard is no name of a host: ${wayOut}`);
+    const why = `${JSON.stringify(name)} is no name of a host; give one such as balancer.example.com, or :8443 behind it`;
+    throw new OperatorError("usage", `Cannot use ${JSON.stringify(text)} as names of the dashboard: ${why}`);
   }
   return names;
 }
