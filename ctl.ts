@@ -1,13 +1,13 @@
-/** `balancerctl`: a command line selects a row of COMMANDS, which asks the daemon and prints its answer. */
+/** `balancerctl`: a command line selects a command, which asks the daemon and prints its answer. */
 
 // deno-lint-ignore-file no-console -- a program speaks to its user; the rest of the code logs
 
 import deno from "./deno.json" with { type: "json" };
 import { parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts";
-import { type Command, COMMANDS, contextOf } from "./lib/control/commands.ts";
-import { demoCommand } from "./lib/demo/command.ts";
+import { type Command, contextOf } from "./lib/control/commands.ts";
+import type { DashboardWorld } from "./lib/dashboard/command.ts";
 import { type Stage, textStage } from "./lib/demo/stage.ts";
-import { TOP } from "./lib/top/command.ts";
+import { everyCommand } from "./lib/program/commands.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { printable, printableIn } from "./lib/values/printable.ts";
@@ -24,7 +24,7 @@ function programOf({ out }: Pages): ProgramSpec<Command> {
     name: "balancerctl",
     summary: "balancerctl controls balancer, which spreads TCP clients over servers by consistent hashing.",
     version: describeVersion(deno.version),
-    commands: { ...COMMANDS, top: TOP, demo: demoCommand(() => standardStage(out)) },
+    commands: everyCommand({ stage: () => standardStage(out), dashboard: dashboardWorld }),
   };
 }
 
@@ -74,6 +74,40 @@ function standardStage({ style }: Page): Stage {
   const isTerminal = Deno.stdout.isTerminal() && Deno.env.get("TERM") !== "dumb";
   const columns = isTerminal ? Deno.consoleSize().columns : Infinity;
   return textStage(write, { isTerminal, columns, style });
+}
+
+function dashboardWorld(): DashboardWorld {
+  return {
+    write: (line) => write(`${line}\n`),
+    presses: () => Deno.stdin.readable,
+    browse,
+    giveUp: async () => void await Deno.permissions.revoke({ name: "run" }),
+  };
+}
+
+/** The programs that open a URL in the person's browser, by system. */
+const BROWSERS: Readonly<Record<string, readonly [path: string, ...args: string[]]>> = {
+  darwin: ["open"],
+  windows: ["rundll32", "url.dll,FileProtocolHandler"],
+};
+
+async function browse(url: string): Promise<void> {
+  const [path, ...args] = BROWSERS[Deno.build.os] ?? ["xdg-open"];
+  const { success } = await launch(path, [...args, url]);
+  if (!success) throw new OperatorError("failed", `Cannot open a browser by ${path}: it failed; open the link yourself`);
+}
+
+/** Runs a program that outlives this one if it is ended by Ctrl-C. */
+async function launch(path: string, args: readonly string[]): Promise<Deno.CommandStatus> {
+  try {
+    const options: Deno.CommandOptions = { args: [...args], stdin: "null", stdout: "null", stderr: "null", detached: true };
+    const program = new Deno.Command(path, options).spawn();
+    program.unref();
+    return await program.status;
+  } catch (error) {
+    const why = error instanceof Deno.errors.NotFound ? "there is no such program" : messageOf(error);
+    throw new OperatorError("failed", `Cannot open a browser by ${path}: ${why}; open the link yourself`);
+  }
 }
 
 /** Writes one line of the terminal again and again. It goes to standard error, so that results can be piped. */

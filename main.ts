@@ -37,7 +37,7 @@ import { chooseEngine } from "./lib/engine/mod.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
 import { answerMetrics } from "./lib/control/monitor.ts";
 import { whyNotReady } from "./lib/balancer/readiness.ts";
-import { LiveParts } from "./lib/control/live_parts.ts";
+import { type DashboardConfig, LiveParts, type LivePlace } from "./lib/control/live_parts.ts";
 import { Lock } from "./lib/control/lock.ts";
 import { endLogging, logger, reopenLog } from "./lib/observe/log.ts";
 import { DEFAULT_NAME, findPaths, folderOf, parseName, pathFrom, type Paths } from "./lib/values/paths.ts";
@@ -138,6 +138,7 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
     logFile: options["log-file"],
     hasOutput: options[DETACHED.flag] === undefined,
     listening: listening.promise,
+    openDashboard: (config) => openDashboard(config, { name, socket: paths.socket }),
   });
   endOnFault();
   mindSignals(parts);
@@ -278,6 +279,16 @@ function requireAddress(listen: SavedListener | undefined, texts: SettingTexts, 
   }
   const wayOut = "give an address and a port as well, or use balancerctl service set once it runs";
   throw new OperatorError("usage", `--${flag} is a setting of the service that an address starts: ${wayOut}`);
+}
+
+/** Serves the dashboard as settings say; loaded by a daemon that has one. */
+async function openDashboard(config: DashboardConfig, daemon: { name: string; socket: string }): Promise<LivePlace> {
+  const { openFixedPlace } = await import("./lib/dashboard/fixed_place.ts");
+  return await openFixedPlace(config, {
+    ...daemon,
+    onDrop: () => log.warn("A viewer of the dashboard did not read what it was sent, and was dropped"),
+    onFault: (error) => log.error("The dashboard failed: {why}", { why: error instanceof Error ? error.stack : messageOf(error) }),
+  });
 }
 
 /** Says on standard output where clients can connect: a line for each address. */

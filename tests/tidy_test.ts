@@ -22,7 +22,10 @@ const ROOMS: readonly string[] = [
   "lib/balancer/",
   "lib/control/",
   "lib/top/",
+  "lib/dashboard/",
   "lib/demo/",
+  "lib/program/",
+  "lib/page/",
 ];
 
 /** Within the engines' room: an engine knows the system and what engines share, and no other engine. */
@@ -34,15 +37,18 @@ const ENGINE_FOLDERS: readonly [folder: string, mayImport: RegExp][] = [
 
 /** A program of its own: the daemon starts it by its name, not by an import. */
 const WORKER = "lib/engine/epoll/worker.ts";
+/** The dashboard's page: it runs in a browser, and the programs have it as a text (`tools/page.ts`). */
+const PAGE = "lib/page/main.ts";
 
 /** Files that must not reach others, through any number of imports that run (not `import type`). */
 const OUT_OF_REACH: readonly [from: string, never: RegExp][] = [
-  ["ctl.ts", /^lib\/(engine\/|balancer\/|control\/(api|openapi|server)\.ts)|^(hono|zod|@logtape)/],
+  ["ctl.ts", /^lib\/(engine\/|balancer\/|page\/|control\/(api|openapi|server)\.ts)|^(hono|zod|@logtape)/],
   ["lib/balancer/balancer.ts", /^lib\/engine\/(?!engine\.ts$)|^lib\/control\//],
   ["lib/engine/mod.ts", /^lib\/(balancer\/|control\/)/],
   [WORKER, /^lib\/(balancer\/|control\/|observe\/(metrics|log)\.ts|engine\/(epoll\/engine|mod)\.ts|engine\/streams\/)/],
   [WORKER, /^@logtape/],
   ["lib/routing/route.ts", /^lib\/(engine|balancer|control|observe|health)\//],
+  [PAGE, /^lib\/(?!page\/|values\/|routing\/)|^deno-std/],
 ];
 
 /** Who may import a package; everybody else goes through them. */
@@ -172,7 +178,13 @@ Deno.test("each package is imported through its one door", async () => {
 
 Deno.test("no file is without a use", async () => {
   const files = await programFiles();
-  const used = new Set<string>(["main.ts", "ctl.ts", WORKER, ...Object.values(deno.imports).map((path) => path.replace("./", ""))]);
+  const used = new Set<string>([
+    "main.ts",
+    "ctl.ts",
+    WORKER,
+    PAGE,
+    ...Object.values(deno.imports).map((path) => path.replace("./", "")),
+  ]);
   for (const file of files) for (const { specifier } of await importsOf(file)) used.add(specifier);
   for (const file of files) assert(used.has(file), `nobody imports ${file}`);
 });

@@ -5,10 +5,7 @@
 
 import type { OptionSpec } from "../lib/values/command_line.ts";
 import { LIMITS, SETTINGS } from "../lib/values/config.ts";
-import { COMMANDS } from "../lib/control/commands.ts";
-import { TOP } from "../lib/top/command.ts";
-import { demoCommand } from "../lib/demo/command.ts";
-import { EMPTY_STAGE } from "../lib/demo/stage.ts";
+import { everyCommand } from "../lib/program/commands.ts";
 import { ABILITIES, type Ability } from "../lib/engine/abilities.ts";
 import { ENGINES } from "../lib/engine/mod.ts";
 import { FATES } from "../lib/values/fates.ts";
@@ -89,7 +86,8 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   controlConnectionsMax: ["Connections to the control socket", count],
   controlWaitingMax: ["Connections to the control socket that have sent no request", count],
   httpConnectionsMax: ["Connections to the address of `--http`", count],
-  requestHeadersMax: ["Header lines of a request, on the control socket and on `--http`", count],
+  dashboardHostsMax: ["Names of `--dashboard-host`", count],
+  requestHeadersMax: ["Header lines of a request, on the control socket, on `--http` and of the dashboard", count],
   stateFileBytesMax: ["State file", formatSize],
   caFileBytesMax: ["File of authorities for HTTPS checks", formatSize],
   acceptProxyMax: ["Prefixes of `--accept-proxy`", count],
@@ -106,7 +104,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
 export const TABLES: Readonly<Record<string, Table>> = {
   commands: {
     heading: ["Command", "What it does", "Options"],
-    rows: Object.entries({ ...COMMANDS, top: TOP, demo: demoCommand(() => EMPTY_STAGE) }).map(([name, command]) => ({
+    rows: Object.entries(everyCommand()).map(([name, command]) => ({
       ...groupOf(command),
       cells: [
         code([name, ...command.arguments.map((argument) => `<${argument}>`)].join(" ")),

@@ -101,11 +101,14 @@ export class DaemonSettings {
   }
 }
 
-/** Throws a `usage` error if `--http` would be served where clients connect: that port is relayed whole. */
-export function refuseClientsAddress({ http }: Pick<DaemonConfig, "http">, addresses: readonly Address[]): void {
-  if (http === null || http.port === 0 || !addresses.some((address) => reaches(http, address))) return;
-  const why = "clients connect there; choose another port for one of them";
-  throw new OperatorError("usage", `Cannot serve --${SETTINGS.http.flag} on ${formatAddress(http)}: ${why}`);
+/** Throws a `usage` error if something would be served where clients connect: that port is relayed whole. */
+export function refuseClientsAddress(config: Pick<DaemonConfig, "http" | "dashboard">, addresses: readonly Address[]): void {
+  for (const name of ["http", "dashboard"] as const) {
+    const served = config[name];
+    if (served === null || served.port === 0 || !addresses.some((address) => reaches(served, address))) continue;
+    const why = "clients connect there; choose another port for one of them";
+    throw new OperatorError("usage", `Cannot serve --${SETTINGS[name].flag} on ${formatAddress(served)}: ${why}`);
+  }
 }
 
 function stopTimesOf({ lameDuckMs, graceMs }: DaemonConfig): StopTimes {

@@ -92,12 +92,21 @@ interface ClientOptions {
   readonly locks?: readonly string[];
   /** The service that requests concern; undefined: the only one. */
   readonly service?: string;
+  /** Who asks, for the history; undefined: the user of this program, whose name the environment has. */
+  readonly who?: string;
 }
 
 /** The body of a request, and how long the daemon may wait before it answers. */
 interface CallOptions {
   readonly body?: unknown;
   readonly waitMs?: number;
+}
+
+/** An answer as it came. */
+export interface Forwarded {
+  readonly status: number;
+  readonly type: string;
+  readonly text: string;
 }
 
 /** Talks to the daemon called `name`, whose control socket is at `path`. Every call throws an operator error if it fails. */
@@ -269,6 +278,12 @@ export class ControlClient implements Disposable {
     return this.#call("stopping", "POST", "/v1/stop", { body: { ...times, wait: true }, waitMs });
   }
 
+  /** Passes a request on, and gives the answer as it is, also one that says what is wrong. */
+  async forward(method: string, path: string, options?: CallOptions): Promise<Forwarded> {
+    const response = await this.#send(method, path, options);
+    return { status: response.status, type: response.headers.get("content-type") ?? "", text: await this.#read(response) };
+  }
+
   [Symbol.dispose](): void {
     this.#http?.close();
   }
@@ -282,18 +297,17 @@ export class ControlClient implements Disposable {
     return `/v1/servers/${encodeURIComponent(server)}${below}${this.#query(query)}`;
   }
 
-  async #call<Name extends keyof Answers>(
-    name: Name,
-    method: string,
-    path: string,
-    { body, waitMs = 0 }: CallOptions = {},
-  ): Promise<Answers[Name]> {
-    await this.#requireDaemon();
-    const signal = AbortSignal.timeout(waitMs + ANSWER_MAX_MS);
-    const response = await this.#fetch(method, path, { body: body === undefined ? undefined : JSON.stringify(body), signal });
+  async #call<Name extends keyof Answers>(name: Name, method: string, path: string, options?: CallOptions): Promise<Answers[Name]> {
+    const response = await this.#send(method, path, options);
     const answer = parseJson(await this.#read(response));
     if (response.ok && answer !== undefined) return this.#require(name, answer);
     throw this.#failure(answer);
+  }
+
+  async #send(method: string, path: string, { body, waitMs = 0 }: CallOptions = {}): Promise<Response> {
+    await this.#requireDaemon();
+    const signal = AbortSignal.timeout(waitMs + ANSWER_MAX_MS);
+    return await this.#fetch(method, path, { body: body === undefined ? undefined : JSON.stringify(body), signal });
   }
 
   /** The error that an answer tells of; undefined: it is no JSON. */
@@ -345,7 +359,7 @@ export class ControlClient implements Disposable {
         method,
         redirect: "manual",
         client: this.#http,
-        headers: { [WHO_HEADER]: userName(), ...headers },
+        headers: { [WHO_HEADER]: this.#options.who ?? userName(), ...headers },
         ...init,
       });
     } catch (error) {

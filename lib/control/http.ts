@@ -7,7 +7,7 @@
 
 import { WHO_HEADER } from "./user_header.ts";
 import { EVENT_STREAM } from "./event_stream_type.ts";
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { deadline } from "@std/async";
 import type { Address } from "../values/address.ts";
@@ -26,6 +26,8 @@ export interface HttpRequest {
   readonly lastEventId: string;
   /** Who made it, in his own words; empty if it does not say. */
   readonly who: string;
+  /** Any line of its head by its name in lower case: empty without one, joined by commas if there are several, as fetch does. */
+  readonly header: (name: string) => string;
   /** Empty without a body. */
   readonly body: string;
 }
@@ -74,6 +76,7 @@ export class HttpServer {
    * Accepts connections on a new socket: at a path, where nothing may exist, or on a TCP address. Rejects with the system's error.
    */
   async listen(where: string | Address): Promise<Server> {
+    const { createServer } = await import("node:http"); // 30 ms, which a program that serves nothing need not take
     const server = createServer({ ...NO_TIMES, maxHeaderSize: HEAD_BYTES_MAX }, (request, response) => {
       this.#serve(request, response).catch(() => request.socket.destroy()); // the client has gone
     });
@@ -239,10 +242,10 @@ class Visit {
   }
 }
 
-function requestOf({ method = "", url = "", headers }: IncomingMessage, body: string): HttpRequest {
+function requestOf({ method = "", url = "", headers, rawHeaders }: IncomingMessage, body: string): HttpRequest {
   const { host = "", accept = "" } = headers;
-  const lastEventId = `${headers["last-event-id"] ?? ""}`;
-  return { method, target: url, host, accept, lastEventId, who: `${headers[WHO_HEADER] ?? ""}`, body };
+  const header = (name: string) => rawHeaders.filter((_, i) => i % 2 === 1 && rawHeaders[i - 1].toLowerCase() === name).join(", ");
+  return { method, target: url, host, accept, lastEventId: header("last-event-id"), who: header(WHO_HEADER), header, body };
 }
 
 const TOO_SLOW = 408;
@@ -262,6 +265,7 @@ function clientFault({ code, message }: Error & { code?: string }): OperatorErro
 async function endWith(socket: Socket, answer: Response): Promise<void> {
   if (!socket.writable) return void socket.destroy();
   const body = await answer.text().catch(messageOf);
+  const { STATUS_CODES } = await import("node:http");
   const length = new TextEncoder().encode(body).length;
   const lines = [
     `HTTP/1.1 ${answer.status} ${STATUS_CODES[answer.status]}`,

@@ -9,7 +9,7 @@ import type { AddressInfo } from "node:net";
 import { type Address, parseAddress } from "../values/address.ts";
 import { LIMITS } from "../values/config.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
-import { LISTEN_REASONS, listenError } from "../engine/listen.ts";
+import { listenError, listenReasonOf } from "../values/listen_error.ts";
 import { countSources } from "../values/source_addresses.ts";
 import type { Balancer } from "../balancer/balancer.ts";
 import type { Service } from "../balancer/service.ts";
@@ -85,7 +85,7 @@ export class Monitor implements AsyncDisposable {
     try {
       monitor.#server = await monitor.#http.listen(address);
     } catch (error) {
-      throw listenError(address, reasonOf(error), "serve --http");
+      throw listenError(address, listenReasonOf(error), "serve --http");
     }
     return monitor;
   }
@@ -169,10 +169,4 @@ function failure(error: unknown): Response {
   if (error instanceof OperatorError) return sentence(error.message, ERROR_KINDS[error.kind].status);
   log.error("Request failed with an internal error: {error}", { error: error instanceof Error ? error.stack : error });
   return sentence(`Internal error: ${messageOf(error)}`, ERROR_KINDS.failed.status);
-}
-
-function reasonOf(error: unknown): (typeof LISTEN_REASONS)[number] | { readonly words: string } {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (code === "EINVAL") return "EADDRNOTAVAIL"; // what Deno's node:net makes of it
-  return LISTEN_REASONS.find((reason) => reason === code) ?? { words: messageOf(error) };
 }

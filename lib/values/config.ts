@@ -82,7 +82,9 @@ export const LIMITS = {
   controlWaitingMax: 256,
   /** Connections to the address of --http. A scraper or a probe has one. */
   httpConnectionsMax: 64,
-  /** Lines in the head of a request, on the control socket and on --http. */
+  /** Names of --dashboard-host. */
+  dashboardHostsMax: 100,
+  /** Lines in the head of a request, on the control socket, on --http and of the dashboard. */
   requestHeadersMax: 100,
   stateFileBytesMax: 16 * 1024 ** 2,
   caFileBytesMax: 1024 ** 2,
@@ -580,6 +582,33 @@ export const SETTINGS = {
     summary: "serve /metrics, /live and /ready over HTTP on this address, to everybody who can reach it",
     parse: (text): Address | null => text === "off" ? null : parseAddress(text, "HTTP address", 0),
   },
+  dashboard: {
+    group: "Monitoring",
+    scope: "daemon",
+    flag: "dashboard",
+    value: "ADDRESS:PORT|off",
+    default: "off",
+    summary: "serve the dashboard, read-only, on this address to who has the token; beyond loopback put TLS in front of it",
+    parse: (text): Address | null => text === "off" ? null : parseAddress(text, "Dashboard address", 0),
+  },
+  dashboardToken: {
+    group: "Monitoring",
+    scope: "daemon",
+    flag: "dashboard-token",
+    value: "FILE|off",
+    default: "off",
+    summary: "file with the token that opens the dashboard: 32 characters or more, readable by its owner alone",
+    parse: (text): string | null => text === "off" ? null : text,
+  },
+  dashboardHosts: {
+    group: "Monitoring",
+    scope: "daemon",
+    flag: "dashboard-host",
+    value: "NAME,...|off",
+    default: "off",
+    summary: "names by which browsers ask for the dashboard beside its address, such as balancer.example.com or [::1]:8443",
+    parse: (text): readonly string[] => text === "off" ? [] : parseHostNames(text),
+  },
   trackFile: {
     group: "Monitoring",
     scope: "daemon",
@@ -705,6 +734,7 @@ export function parseConfig(texts: SettingTexts = {}): Config {
 export function parseDaemonConfig(texts: SettingTexts = {}): DaemonConfig {
   const config = parseRows<DaemonConfig>(texts, "daemon");
   requireAccessLog(config);
+  requireToken(config);
   return config;
 }
 
@@ -767,6 +797,13 @@ function requireAccessLog({ accessLog, accessLogStart }: DaemonConfig): void {
   throw new OperatorError("usage", `${start} needs an access log; add ${log} PATH, or turn ${start} off`);
 }
 
+/** Nobody is let in without one. */
+function requireToken({ dashboard, dashboardToken }: DaemonConfig): void {
+  if (dashboard === null || dashboardToken !== null) return;
+  const [place, token] = [SETTINGS.dashboard, SETTINGS.dashboardToken].map(({ flag }) => `--${flag}`);
+  throw new OperatorError("usage", `${place} needs a token; add ${token} FILE, or turn ${place} off`);
+}
+
 /** A dry run of nothing is a mistake: the operator would wait for counts that never come. */
 function requireSomethingToTry({ limitsDryRun, clientConnections, clientRate, allow, deny }: ServiceConfig): void {
   if (!limitsDryRun || [clientConnections, clientRate, allow, deny].some((limit) => limit !== null)) return;
@@ -800,6 +837,23 @@ function requireTimeToCheck({ check, checkTimeoutMs, checkIntervalMs }: ServiceC
 
 function defaultWorkers(): number {
   return Math.min(navigator.hardwareConcurrency, WORKERS_DEFAULT_MAX);
+}
+
+/** Names as they stand in a Host header, in lower case: a name or an address, and perhaps a port. Throws a `usage` error. */
+function parseHostNames(text: string): readonly string[] {
+  const names = text.split(",").map((name) => name.trim().toLowerCase());
+  if (names.length > LIMITS.dashboardHostsMax) {
+    throw new OperatorError(
+      "usage",
+      `There are ${names.length} names of the dashboard, and at most ${LIMITS.dashboardHostsMax} may be`,
+    );
+  }
+  for (const name of names) {
+    if (/^([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$/.test(name)) continue;
+    const why = `${JSON.stringify(name)} is no name of a host; give one such as balancer.example.com, or :8443 behind it`;
+    throw new OperatorError("usage", `Cannot use ${JSON.stringify(text)} as names of the dashboard: ${why}`);
+  }
+  return names;
 }
 
 /** A factor above 1, or Infinity for `off`. With exactly 1, a single connection could find every server full. */

@@ -11,6 +11,7 @@ export const PATH_SETTINGS: Readonly<Record<string, readonly string[]>> = {
   [SETTINGS.checkCa.flag]: ["system", "none", "default"],
   [SETTINGS.accessLog.flag]: [STANDARD_OUTPUT, "off"],
   [SETTINGS.trackFile.flag]: ["off"],
+  [SETTINGS.dashboardToken.flag]: ["off"],
 };
 
 /** Whether this text of a setting is a path that is not absolute. */

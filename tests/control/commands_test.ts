@@ -7,11 +7,9 @@ import type { CommandInput } from "../../lib/values/command_line.ts";
 import { Shutdown } from "../../lib/balancer/shutdown.ts";
 import { ControlClient } from "../../lib/control/client.ts";
 import { type Command, type CommandContext, COMMANDS } from "../../lib/control/commands.ts";
+import { everyCommand } from "../../lib/program/commands.ts";
 import { serveControl } from "../../lib/control/server.ts";
 import { claimSocket } from "../../lib/control/socket.ts";
-import { demoCommand } from "../../lib/demo/command.ts";
-import { TOP } from "../../lib/top/command.ts";
-import { EMPTY_STAGE } from "../../lib/demo/stage.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import type { ProgramName } from "../../lib/values/packaging.ts";
 import { ask, connect, echo, readBytes, sayName, soon, startServer, unusedAddress, writeText } from "../helpers.ts";
@@ -146,7 +144,7 @@ Deno.test("every mistake gets one sentence, the right exit code, and changes not
 /** Every help there is: the words before `--help`. */
 const HELPS: readonly [program: ProgramName, words: readonly string[]][] = [
   ["balancerctl", []],
-  ...[...Object.keys(COMMANDS), "demo"].map((name): [ProgramName, string[]] => ["balancerctl", name.split(" ")]),
+  ...Object.keys(everyCommand()).map((name): [ProgramName, string[]] => ["balancerctl", name.split(" ")]),
   ["balancer", []],
   ["balancer", ["run"]],
 ];
@@ -178,11 +176,9 @@ Deno.test("--help and --version answer everywhere, on standard output, in 80 col
 });
 
 Deno.test("every command has a group, and a summary that begins with a verb and fits into its line of the help", () => {
-  for (const [name, command] of Object.entries({ ...COMMANDS, top: TOP, demo: demoCommand(() => EMPTY_STAGE) })) {
-    assert(
-      ["Daemon", "Pool", "Services", "Observe", "Connections", "Explain", "Declared file"].includes(command.group ?? ""),
-      name,
-    );
+  const groups = ["Daemon", "Pool", "Services", "Observe", "Connections", "Explain", "Declared file"];
+  for (const [name, command] of Object.entries(everyCommand())) {
+    assert(groups.includes(command.group ?? ""), name);
     assertMatch(
       command.summary,
       /^(Start|Stop|Run|Add|Remove|Take|Put|Change|Move|Show|List|Explain|Check|Print|Return|End) [^.]{5,34}[^.]$/,

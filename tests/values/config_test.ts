@@ -70,6 +70,9 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     batchMicros: 0,
     deferAcceptMs: 0,
     http: null,
+    dashboard: null,
+    dashboardToken: null,
+    dashboardHosts: [],
     logLevel: "info",
     accessLog: null,
     accessLogStart: false,
@@ -164,6 +167,10 @@ const GOOD: readonly [flag: string, text: string, name: keyof Config, value: unk
   ["http", "off", "http", null],
   ["http", "127.0.0.1:9190", "http", { host: "127.0.0.1", port: 9190 }],
   ["http", "[::1]:0", "http", { host: "::1", port: 0 }],
+  ["dashboard-token", "off", "dashboardToken", null],
+  ["dashboard-token", "/run/token", "dashboardToken", "/run/token"],
+  ["dashboard-host", "off", "dashboardHosts", []],
+  ["dashboard-host", "LB.example, [::1]:8443,x:80", "dashboardHosts", ["lb.example", "[::1]:8443", "x:80"]],
   ["log-level", "error", "logLevel", "error"],
 ];
 
@@ -248,6 +255,12 @@ const BAD = [
   ["engine", "poll"],
   ["engine", "Epoll"],
   ["engine", ""],
+  ["dashboard-host", ""],
+  ["dashboard-host", "a,,b"],
+  ["dashboard-host", "http://lb.example"],
+  ["dashboard-host", "lb.example/x"],
+  ["dashboard-host", "*.example"],
+  ["dashboard-host", "::1"],
   ["log-level", "warn"],
   ["log-level", "constructor"],
 ] as const;
@@ -274,6 +287,17 @@ Deno.test("parseConfig() refuses a check timeout that is longer than the interva
   assertThrows(() => parseConfig({ "check-interval": "500ms" }), OperatorError, "Check timeout 1s is longer");
   assertEquals(parseConfig({ ...flags, "check-timeout": "1s" }).checkTimeoutMs, 1000);
   assertEquals(parseConfig({ ...flags, check: "off" }).checkTimeoutMs, 5000);
+});
+
+Deno.test("parseConfig() refuses a dashboard without a token, and more names than may be", () => {
+  const { kind, message } = assertThrows(() => parseConfig({ dashboard: "127.0.0.1:9" }), OperatorError);
+  assertEquals(
+    [kind, message],
+    ["usage", "--dashboard needs a token; add --dashboard-token FILE, or turn --dashboard off"],
+  );
+  assertEquals(parseConfig({ dashboard: "127.0.0.1:9", "dashboard-token": "/t" }).dashboard, { host: "127.0.0.1", port: 9 });
+  const names = Array.from({ length: LIMITS.dashboardHostsMax + 1 }, (_, i) => `a${i}`).join(",");
+  assertThrows(() => parseConfig({ "dashboard-host": names }), OperatorError, "There are 101 names");
 });
 
 for (const [text, weight] of [["1", 1], ["256", 256], ["007", 7]] as const) {

@@ -2,8 +2,9 @@
 
 import { type Address, isIp } from "../../values/address.ts";
 import { LIMITS } from "../../values/config.ts";
+import { LISTEN_REASONS, listenError } from "../../values/listen_error.ts";
 import type { Listener, ListenerConfig } from "../engine.ts";
-import { findListenIp, LISTEN_REASONS, listenError } from "../listen.ts";
+import { findListenIp } from "../listen.ts";
 import { ERRNO } from "../system/errno.ts";
 import { errnoText, type Libc, openLibc } from "../system/libc.ts";
 import { Sockets } from "../system/sockets.ts";
