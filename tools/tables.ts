@@ -77,6 +77,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   restMaxMs: ["Time that a resting server is left alone", formatDuration],
   namesCachedMs: ["Time that the addresses of a server's name are cached", formatDuration],
   rebalanceRateMax: ["Connections per second that `rebalance` moves", count],
+  ringBinsMax: ["Parts in which the API draws a ring", count],
   successorsMax: ["Servers that `explain --successors` shows", count],
   recentMax: ["Ended connections in one answer", count],
   proxyHeaderBytesMax: ["PROXY protocol header", formatSize],

@@ -301,6 +301,29 @@ const PlanQuery = z.strictObject({
   server: pathParameters.shape.server,
   weight: z.optional(parsed(parseWeight, `A weight from 1 to ${LIMITS.weightMax}; ignored for remove`, "2")),
 });
+const RingQuery = z.strictObject({
+  ...ofService,
+  bins: z.optional(
+    parsed((text) => parseCount(text, "Number of bins", LIMITS.ringBinsMax), "In how many parts to draw the ring", "720"),
+  ),
+  change: z.optional(PlanQuery.shape.change),
+  server: z.optional(pathParameters.shape.server),
+  weight: PlanQuery.shape.weight,
+}).check(z.refine(({ change, server }) => (change === undefined) === (server === undefined), "Give change and server together"));
+const flows = z.array(z.object({ from: z.nullable(serverName), to: z.nullable(serverName), share }));
+const binned = z.object({
+  servers: z.array(serverName),
+  owners: z.array(z.number().check(z.int(), z.minimum(-1)))
+    .check(z.describe("For each bin the index in servers of the owner of most of it; -1 without servers")),
+});
+const RingPicture = z.object({
+  policy: z.enum(POLICIES),
+  points: count,
+  circle: binned.check(z.describe("The ring of the tiers in use; empty unless the policy is ring")),
+  takenOver: flows.check(z.describe("Clients whose owner gets no clients now, as fractions of all clients, and who takes them")),
+  after: z.nullable(binned).check(z.describe("The ring after the change; null if none was asked for")),
+}).check(z.meta({ id: "RingPicture" }));
+
 const beforeAndAfter = z.object({ before: z.number(), after: z.number() });
 const tierRange = z.object({ low: count, high: count });
 const Plan = z.object({
@@ -681,6 +704,7 @@ export type Answers = {
   check: z.output<typeof CheckReport>;
   rebalance: z.output<typeof Rebalance>;
   plan: z.output<typeof Plan>;
+  ring: z.output<typeof RingPicture>;
   explanation: z.output<typeof Explanation>;
   recent: z.output<typeof Recent>;
   clients: z.output<typeof Clients>;
@@ -928,6 +952,13 @@ export const ROUTES = {
       ...failures,
       ...unknown,
     },
+  },
+  ring: {
+    method: "get",
+    path: "/v1/ring",
+    summary: "Draw the ring of a service, and what a change of the pool would make of it",
+    request: { query: RingQuery },
+    responses: { 200: json(RingPicture, "The circle in equal bins, by owner"), ...failures, ...unknown },
   },
   explain: {
     method: "get",

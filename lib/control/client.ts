@@ -161,6 +161,10 @@ export class ControlClient implements Disposable {
     return this.#call("plan", "GET", `/v1/plan${this.#query(query)}`);
   }
 
+  ring(query: Query): Promise<Answers["ring"]> {
+    return this.#call("ring", "GET", `/v1/ring${this.#query(query)}`);
+  }
+
   explain(query: Query): Promise<Answers["explanation"]> {
     return this.#call("explanation", "GET", `/v1/explain${this.#query(query)}`);
   }

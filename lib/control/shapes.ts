@@ -63,6 +63,8 @@ const CONNECTION = { id: "text", service: { orNull: "text" }, client: "text", se
 
 const BEFORE_AND_AFTER = { fields: { before: "number", after: "number" } } as const;
 
+const BINNED = { fields: { servers: { listOf: "text" }, owners: { listOf: "number" } } } as const;
+
 const TIERS = { fields: { low: "number", high: "number" } } as const;
 
 const CONNECTIONS = { listOf: { fields: { state: "text", count: "number", outcome: "text" } } } as const;
@@ -264,6 +266,15 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       peakToMean: BEFORE_AND_AFTER,
       servers: BEFORE_AND_AFTER,
       connections: { listOf: { fields: { state: "text", count: "number", outcome: "text" } } },
+    },
+  },
+  ring: {
+    fields: {
+      policy: "text",
+      points: "number",
+      circle: BINNED,
+      takenOver: { listOf: { fields: { from: { orNull: "text" }, to: { orNull: "text" }, share: "number" } } },
+      after: { orNull: BINNED },
     },
   },
   explanation: {

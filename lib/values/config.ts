@@ -65,6 +65,8 @@ export const LIMITS = {
   /** How long engines cache the addresses of a name: shorter than the TTLs of name servers, longer than a burst of clients. */
   namesCachedMs: 5000,
   rebalanceRateMax: 100_000,
+  /** Parts in which the ring is drawn. */
+  ringBinsMax: 3600,
   successorsMax: 1000,
   /** Recently ended connections in one answer. */
   recentMax: 1000,
