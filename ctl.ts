@@ -5,6 +5,8 @@
 import deno from "./deno.json" with { type: "json" };
 import { parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts";
 import { type Command, COMMANDS, contextOf } from "./lib/control/commands.ts";
+import { completeCommand } from "./lib/control/complete_command.ts";
+import { DAEMON_PROGRAM } from "./lib/control/daemon_program.ts";
 import { demoCommand } from "./lib/demo/command.ts";
 import { type Stage, textStage } from "./lib/demo/stage.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
@@ -19,12 +21,18 @@ interface Pages {
 }
 
 function programOf({ out }: Pages): ProgramSpec<Command> {
-  return {
+  const version = describeVersion(deno.version);
+  const program: ProgramSpec<Command> = {
     name: "balancerctl",
     summary: "balancerctl controls balancer, which spreads TCP clients over servers by consistent hashing.",
-    version: describeVersion(deno.version),
-    commands: { ...COMMANDS, demo: demoCommand(() => standardStage(out)) },
+    version,
+    commands: {
+      ...COMMANDS,
+      demo: demoCommand(() => standardStage(out)),
+      complete: completeCommand(() => [program, { ...DAEMON_PROGRAM, version }]),
+    },
   };
+  return program;
 }
 
 async function main(argv: readonly string[]): Promise<number> {
