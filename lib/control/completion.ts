@@ -7,7 +7,6 @@ import {
   COMMAND_OPTIONS,
   type CommandSpec,
   findCommand,
-  groupOf,
   type OptionSpec,
   PROGRAM_OPTIONS,
   type ProgramSpec,
@@ -57,7 +56,8 @@ interface Typed {
 export function offerFor(program: ProgramSpec, line: readonly string[]): Offer {
   const current = line.at(-1) ?? "";
   const options = optionsOf(program, line);
-  const typed = readLine(line.slice(0, -1), options);
+  const others = Object.values(program.commands).flatMap(({ options }) => options); // they may stand before the command
+  const typed = readLine(line.slice(0, -1), [...options, ...others]);
   const command = findCommand(program, typed.words);
   if (typed.pending !== undefined) return offerValue(typed.pending, typed, "");
   const [, flag] = typed.hasEnded ? [] : current.match(/^--([^=]+)=/) ?? [];
@@ -137,12 +137,11 @@ function offerCommands(program: ProgramSpec, words: readonly string[]): Offer {
   const shown = shownCommands(program);
   const inGroup = group === undefined ? shown : shown.filter(([name]) => name.startsWith(`${group} `));
   const nexts = Map.groupBy(inGroup, ([name]) => name.split(" ")[words.length]);
-  const offered = [...nexts].map(([word, commands]) => ({ word, summary: summaryOf(program, word, commands) }));
-  return { words: offered, prefix: "" };
+  return { words: [...nexts].map(([word, commands]) => ({ word, summary: summaryOf(commands) })), prefix: "" };
 }
 
-function summaryOf(program: ProgramSpec, word: string, commands: readonly [string, CommandSpec][]): string {
-  const [[name, { summary }]] = commands;
-  if (name.endsWith(word)) return summary;
-  return groupOf(program, word).map(([name]) => name.slice(word.length + 1)).join(", ");
+/** Of several commands with the same first word: their second words. */
+function summaryOf(commands: readonly [string, CommandSpec][]): string {
+  const [[, { summary }], ...more] = commands;
+  return more.length === 0 ? summary : commands.map(([name]) => name.slice(name.indexOf(" ") + 1)).join(", ");
 }

@@ -10,9 +10,9 @@ export const SHELLS = ["bash", "zsh", "fish"] as const;
 export type Shell = typeof SHELLS[number];
 
 /**
- * bash 3.2 and later, without the package bash-completion. Readline breaks words at `=`, `:` and `@` (COMP_WORDBREAKS), so they are
- * put together again here, and what readline does not count as part of its word is cut off from each offer. Paths are left to
- * readline, which alone knows how to quote them.
+ * bash 3.2 and later, without the package bash-completion. Readline breaks words at `=` and `:` (COMP_WORDBREAKS), so they are put
+ * together again here, and what readline does not count as part of its word is cut off from each offer. Paths are left to readline,
+ * which knows how to quote them.
  */
 const BASH = String.raw`# bash completion of balancer and balancerctl; made by: balancerctl completion bash
 _balancerctl() {
@@ -35,7 +35,7 @@ _balancerctl() {
   answer=$("\${program%balancer}balancerctl" complete -- "\${words[@]}" 2>/dev/null) || return
 
   local beyond='' break
-  for break in = : @; do
+  for break in = :; do
     if [[ $COMP_WORDBREAKS == *"$break"* && \${current%"\${current##*"$break"}"} == "$beyond"* ]]; then
       beyond=\${current%"\${current##*"$break"}"}
     fi
@@ -51,11 +51,11 @@ _balancerctl() {
   } <<<"$answer"
 
   if [[ $kind == files && $current == "$before"* ]]; then
-    if ((\${#COMPREPLY[@]} == 0)); then
+    if ((\${#COMPREPLY[@]} == 0)) && [[ $before != *@ ]]; then
       compopt -o default 2>/dev/null
     else
-      while read -r word; do COMPREPLY+=("$word"); done < <(compgen -f -- "\${current#"$before"}")
-      compopt -o filenames 2>/dev/null
+      while read -r word; do COMPREPLY+=("\${before#"$beyond"}$word"); done < <(compgen -f -- "\${current#"$before"}")
+      if [[ $before != *@ ]]; then compopt -o filenames 2>/dev/null; fi # it would quote the @
     fi
   elif ((\${#COMPREPLY[@]} == 1)) && [[ \${COMPREPLY[0]} == *[:/@] ]]; then
     compopt -o nospace 2>/dev/null
@@ -86,8 +86,11 @@ _balancerctl() {
   if ((\${#whole})); then _describe -t values value whole && result=0; fi
   if ((\${#begun})); then _describe -t values value begun -S '' && result=0; fi
 
-  before=\${head#* }
-  if [[ $head == files* ]] && compset -P "\${(b)before}"; then _files && result=0; fi
+  before=\${\${head#files}# }
+  if [[ $head == files* && $PREFIX == "$before"* ]]; then
+    compset -p \${#before}
+    _files && result=0
+  fi
   return result
 }
 if [[ $funcstack[1] == _balancerctl ]]; then

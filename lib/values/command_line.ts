@@ -119,7 +119,7 @@ export function findCommand({ commands }: ProgramSpec, words: readonly string[])
 }
 
 /** The commands whose names begin with this word, and have another. */
-export function groupOf({ commands }: ProgramSpec, word: string): [string, CommandSpec][] {
+function groupOf({ commands }: ProgramSpec, word: string): [string, CommandSpec][] {
   return Object.entries(commands).filter(([name]) => name.startsWith(`${word} `));
 }
 
