@@ -65,7 +65,7 @@ export function offerFor(program: ProgramSpec, line: readonly string[]): Offer {
     const option = optionWith(options, flag);
     return option?.value === undefined ? NOTHING : offerValue(option, typed, `--${flag}=`);
   }
-  if (current.startsWith("-") && current !== "-" && !typed.hasEnded) return offerOptions(options, typed);
+  if (current.startsWith("-") && !typed.hasEnded) return offerOptions(options, typed);
   if (command === undefined) return offerCommands(program, typed.words);
   const spec = program.commands[command.name];
   const given = typed.words.slice(command.words);
@@ -83,7 +83,9 @@ const NOTHING: Offer = { words: [], prefix: "" };
 
 /** The options of the command that the line names; of no command: those of the program. */
 function optionsOf(program: ProgramSpec, line: readonly string[]): readonly OptionSpec[] {
-  const [found] = line.slice(0, -1).map((_, i, words) => findCommand(program, words.slice(i))).filter((found) => found !== undefined);
+  const [found] = line.slice(0, -1).map((_, i, words) => findCommand(program, words.slice(i))).filter((found) =>
+    found !== undefined
+  );
   return found === undefined ? PROGRAM_OPTIONS : [...program.commands[found.name].options, ...COMMAND_OPTIONS];
 }
 
@@ -103,8 +105,8 @@ function readLine(line: readonly string[], known: readonly OptionSpec[]): Typed 
     } else if (word === "--") return { words: [...words, ...line.slice(i + 1)], options, hasEnded: true };
     else if (flag === undefined) words.push(word);
     else if (option !== undefined) {
-      options.set(option.flag, value ?? "");
       if (option.value !== undefined && value === undefined) pending = option;
+      else options.set(option.flag, value ?? "");
     }
   }
   return { words, options, pending, hasEnded: false };

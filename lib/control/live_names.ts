@@ -58,10 +58,12 @@ async function balancers(): Promise<Offered[]> {
   });
   const files = await Promise.all(folders.map((folder) => Array.fromAsync(Deno.readDir(folder)).catch(() => [])));
   const names = files.flat().flatMap(({ name }) => name.match(/^(.+)\.lock$/)?.slice(1) ?? []);
-  return await Promise.all([...new Set(names)].toSorted().map(async (word) => {
-    const locked = await Promise.all(findLocks(word).map(isLocked));
-    return { word, summary: locked.includes(true) ? "running" : "stopped" };
-  }));
+  return await Promise.all(
+    [...new Set(names)].toSorted().map(async (word) => {
+      const locked = await Promise.all(findLocks(word).map(isLocked));
+      return { word, summary: locked.includes(true) ? "running" : "stopped" };
+    }),
+  );
 }
 
 async function listenersOf(client: ControlClient, [service]: readonly string[]): Promise<string[]> {
