@@ -40,6 +40,7 @@ import { formatFaults, nameOfFile, type Place, STANDARD_INPUT } from "../values/
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { COMPLETION_SCRIPTS, type Shell, SHELLS } from "./completion_scripts.ts";
+import { examine, printReport } from "./doctor.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
 import {
   describeSettings,
@@ -458,6 +459,17 @@ export const COMMANDS = {
     act: (input, { client }) => client.check(serverOf(input)),
     print: printCheck,
     isBad: ({ verdict }) => verdict === "failed",
+  }),
+  doctor: command({
+    group: "Explain",
+    summary: "Examine machine, programs and balancer",
+    description:
+      "One line per fact, and what to type: limits of the system, engine, memory, loops, names, a check of each server " +
+      "now, clock, state, versions. Changes nothing. Exit code 1 if something is wrong. Without a balancer, the machine alone.",
+    reads: true,
+    act: (_, context) => examine(context),
+    print: printReport,
+    isBad: ({ verdict }) => verdict === "bad",
   }),
   clients: command({
     group: "Observe",

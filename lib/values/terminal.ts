@@ -17,6 +17,8 @@ export interface Style {
   readonly good: Paint;
   readonly warning: Paint;
   readonly bad: Paint;
+  /** What stands before a line that says something good or bad: not by colour alone, which not everybody sees. */
+  readonly marks: Readonly<Record<"good" | "warning" | "bad", string>>;
 }
 
 /** A place for text. */
@@ -51,6 +53,10 @@ export const COLOR: OptionSpec = {
   summary: "use colours (auto: on a terminal)",
 };
 
+const MARKS: Style["marks"] = { good: "✔", warning: "!", bad: "✖" };
+/** For terminals of another encoding; of the same width, so that lines stay in columns. */
+const ASCII_MARKS: Style["marks"] = { good: "+", warning: "!", bad: "X" };
+
 /** Text as it is. */
 export const PLAIN: Style = makeStyle(false);
 /** Text in colours. */
@@ -60,7 +66,14 @@ export const PLAIN_PAGE: Page = { style: PLAIN, columns: COLUMNS_MAX };
 
 function makeStyle(hasColours: boolean): Style {
   const paint = (code: number): Paint => (text) => hasColours && text !== "" ? `\x1b[${code}m${text}\x1b[0m` : text;
-  return { hasColours, heading: paint(1), name: paint(36), faint: paint(2), good: paint(32), warning: paint(33), bad: paint(31) };
+  const paints = { heading: paint(1), name: paint(36), faint: paint(2), good: paint(32), warning: paint(33), bad: paint(31) };
+  return { hasColours, ...paints, marks: MARKS };
+}
+
+/** Whether the locale that these variables make up is one of UTF-8: the first that is set counts (locale(7)). */
+export function hasUnicode(env: (name: string) => string | undefined): boolean {
+  const locale = ["LC_ALL", "LC_CTYPE", "LANG"].map(env).find((value) => value !== undefined && value !== "");
+  return /utf-?8/i.test(locale ?? "");
 }
 
 /** Throws a `usage` error for a value that `--color` does not have. */
@@ -81,7 +94,8 @@ export function pageOf(stream: { isTerminal(): boolean }, argv: readonly string[
   const choice = COLOR_CHOICES.find((choice) => choice === givenColor(argv)) ?? "auto";
   const isTerminal = stream.isTerminal();
   const term = isTerminal ? Deno.env.get("TERM") : undefined;
-  const style = wantsColours(choice, { isTerminal, noColor: Deno.noColor, term }) ? COLOURED : PLAIN;
+  const colours = wantsColours(choice, { isTerminal, noColor: Deno.noColor, term }) ? COLOURED : PLAIN;
+  const style = hasUnicode(Deno.env.get) ? colours : { ...colours, marks: ASCII_MARKS };
   return { style, columns: isTerminal ? columnsUpTo(Deno.consoleSize().columns) : COLUMNS_MAX };
 }
 
