@@ -7,7 +7,7 @@ import type { Answers } from "./api.ts";
 import { LIMITS, SETTINGS } from "../values/config.ts";
 import { formatDuration } from "../values/duration.ts";
 import { localPortsRatio } from "../values/source_addresses.ts";
-import { listenerFaults, percent, plural } from "./printing.ts";
+import { listenerFaults, percent } from "./printing.ts";
 
 /** `bad`: clients are hurt, or will be as soon as this matters. `warning`: worth a look. */
 export type Verdict = "good" | "warning" | "bad";
@@ -65,7 +65,7 @@ export function judgeDaemon({ name, status, absence }: DaemonReading): Finding[]
     return [warning(`No balancer ${JSON.stringify(name)} is running: only the machine is examined`, start)];
   }
   const { pid, startedAt, stopping, services, warnings } = status;
-  const runs = `${JSON.stringify(name)} has run since ${startedAt} (pid ${pid}) with ${plural(services.length, "service")}`;
+  const runs = `${JSON.stringify(name)} has run since ${startedAt} (pid ${pid}) with ${many(services.length, "service")}`;
   const closed = services.flatMap((service) => listenerFaults(service)).map((sentence) => bad(sentence));
   return [
     ...(stopping ? [warning(`${JSON.stringify(name)} is stopping: it takes no more clients`)] : good(runs)),
@@ -136,15 +136,15 @@ export interface DescriptorsReading {
 /** Whether connections are limited too much, by the system or by a setting. */
 export function judgeDescriptors({ limit, connections, wanted }: DescriptorsReading): Finding[] {
   const max = connections?.max ?? Math.max(0, Math.floor((limit - DESCRIPTORS_OTHERS) / DESCRIPTORS_PER_CONNECTION));
-  const allows = `${count(limit)} open files allow ${connections === undefined ? "about " : ""}${plural(max, "connection")}`;
+  const allows = `${count(limit)} open files allow ${connections === undefined ? "about " : ""}${many(max, "connection")}`;
   const raise = "ulimit -n 1048576 (before start; under systemd: LimitNOFILE=1048576)";
   const isSet = wanted !== undefined && wanted <= max;
   const wayOut = isSet ? `balancerctl daemon set --${SETTINGS.connectionsMax.flag} auto` : raise;
   const open = connections?.open ?? 0;
   if (connections !== undefined && open >= max) {
-    return [bad(`All ${plural(max, "connection")} are open: clients are refused`, wayOut)];
+    return [bad(`All ${many(max, "connection")} are open: clients are refused`, wayOut)];
   }
-  if (open >= HIGH * max) return [warning(`${count(open)} of ${plural(max, "connection")} are open`, wayOut)];
+  if (open >= HIGH * max) return [warning(`${count(open)} of ${many(max, "connection")} are open`, wayOut)];
   if (wanted !== undefined && wanted > max) {
     return [warning(`${allows}, and --${SETTINGS.connectionsMax.flag} is ${count(wanted)}`, raise)];
   }
@@ -154,7 +154,7 @@ export function judgeDescriptors({ limit, connections, wanted }: DescriptorsRead
 /** Whether as many clients can wait to be accepted as the listeners ask for. */
 export function judgeQueue(somaxconn: number | undefined): Finding[] {
   if (somaxconn === undefined) return [];
-  const says = `net.core.somaxconn lets ${plural(somaxconn, "client")} wait to be accepted`;
+  const says = `net.core.somaxconn lets ${many(somaxconn, "client")} wait to be accepted`;
   const wanted = LIMITS.acceptBacklog;
   if (somaxconn >= wanted) return good(says);
   return [warning(`${says}; listeners ask for ${count(wanted)}`, `sysctl -w net.core.somaxconn=${wanted}`)];
@@ -189,7 +189,7 @@ export function judgePorts({ perSource, servers, wanted }: PortsReading): Findin
   if (short.length > 0) return told(short, "servers are short of local ports");
   const all = servers.reduce((sum, { sources }) => sum + perSource * sources, 0);
   if (wanted !== undefined && servers.length > 0 && wanted > all) {
-    const says = `${count(all)} local ports towards ${plural(servers.length, "server")} are fewer than the ` +
+    const says = `${count(all)} local ports towards ${many(servers.length, "server")} are fewer than the ` +
       `${count(wanted)} connections of --${SETTINGS.connectionsMax.flag}`;
     return [warning(says, wayOut)];
   }
@@ -276,7 +276,7 @@ export function judgeNames(named: readonly NamedServer[]): Finding[] {
     return [warning(`${says}: the first that accepts gets all of its clients; add each address as a server`)];
   });
   if (findings.length > 0) return told(findings, "names are not of one address");
-  return named.length === 0 ? [] : good(`${plural(named.length, "name")} of servers, each with one address`);
+  return named.length === 0 ? [] : good(`${many(named.length, "server")} given by name, each of one address`);
 }
 
 /** A check that was made now. */
@@ -292,7 +292,7 @@ export function judgeChecks(
   { checks, leftOut }: { readonly checks: readonly CheckReading[]; readonly leftOut: number },
 ): Finding[] {
   if (checks.length === 0) return [];
-  const others = leftOut === 0 ? "" : `; ${plural(leftOut, "server")} more were not asked`;
+  const others = leftOut === 0 ? "" : `; ${many(leftOut, "server")} more were not asked`;
   const findings = checks.flatMap(({ service, server, verdict, reason }) => {
     if (verdict === "passed") return [];
     const type = `balancerctl check ${words(server)} --service ${service}`;
@@ -301,7 +301,7 @@ export function judgeChecks(
       : [warning(`Server ${server} of ${service} asks to be drained`, type)];
   });
   const passed = checks.length - findings.length;
-  const says = `${passed} of ${plural(checks.length, "server")} pass their check${others}`;
+  const says = `${passed} of ${many(checks.length, "server")} pass their check${others}`;
   return findings.length === 0 ? good(says) : told(findings, `servers do not pass${others}`);
 }
 
@@ -364,6 +364,11 @@ function removal(server: string, service: string): string {
 function words(server: string): string {
   const colon = server.lastIndexOf(":");
   return `${server.slice(0, colon).replace(/^\[(.*)\]$/, "$1")} ${server.slice(colon + 1)}`;
+}
+
+/** `1 server`, `2,000 servers`. */
+function many(number: number, noun: string): string {
+  return `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
 function count(number: number): string {

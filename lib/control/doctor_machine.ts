@@ -6,21 +6,15 @@
 /** Reads files; undefined for one that cannot be read. */
 export type ReadFiles = (paths: readonly string[]) => Promise<readonly (string | undefined)[]>;
 
-/** Prints each file with a zero byte behind it, and a second one if it could be read. */
-const PRINT_FILES = 'for file; do cat -- "$file" 2>/dev/null && printf "\\0"; printf "\\0"; done';
+/** Prints each file, and behind it between zero bytes whether it could be read. */
+const PRINT_FILES = String.raw`for file; do if cat -- "$file" 2>/dev/null; then printf '\0read\0'; else printf '\0\0'; fi; done`;
 
 /** Reads files by the shell. */
 export const readFiles: ReadFiles = async (paths) => {
   const args = ["-c", PRINT_FILES, "sh", ...paths];
   const { stdout } = await new Deno.Command("sh", { args, stdin: "null", stderr: "null" }).output();
   const parts = new TextDecoder().decode(stdout).split("\0");
-  let at = 0;
-  return paths.map(() => {
-    const text = parts[at];
-    const isRead = parts[at + 1] === "" && at + 2 < parts.length;
-    at += isRead ? 2 : 1;
-    return isRead ? text : undefined;
-  });
+  return paths.map((_, i) => parts[2 * i + 1] === "read" ? parts[2 * i] : undefined);
 };
 
 /** The soft limit on open files in the text of /proc/PID/limits; Infinity for none. */
