@@ -12,7 +12,7 @@ import { type Stage, textStage } from "./lib/demo/stage.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { printable, printableIn } from "./lib/values/printable.ts";
-import { type Page, pageOf, printableOn } from "./lib/values/terminal.ts";
+import { inLocale, type Page, pageOf, printableOn } from "./lib/values/terminal.ts";
 
 /** The pages of the two outputs. */
 interface Pages {
@@ -36,7 +36,7 @@ function programOf({ out }: Pages): ProgramSpec<Command> {
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const pages = { out: pageOf(Deno.stdout, argv), error: pageOf(Deno.stderr, argv) };
+  const pages = { out: inLocale(pageOf(Deno.stdout, argv), Deno.env.get), error: pageOf(Deno.stderr, argv) };
   const say = (sentence: string) => complain(sentence, pages.error);
   let failure: number = EXIT.failed;
   try {

@@ -70,10 +70,10 @@ function makeStyle(hasColours: boolean): Style {
   return { hasColours, ...paints, marks: MARKS };
 }
 
-/** Whether the locale that these variables make up is one of UTF-8: the first that is set counts (locale(7)). */
-export function hasUnicode(env: (name: string) => string | undefined): boolean {
+/** The page with marks that the locale has: the first of its variables that is set counts (locale(7)). */
+export function inLocale(page: Page, env: (name: string) => string | undefined): Page {
   const locale = ["LC_ALL", "LC_CTYPE", "LANG"].map(env).find((value) => value !== undefined && value !== "");
-  return /utf-?8/i.test(locale ?? "");
+  return /utf-?8/i.test(locale ?? "") ? page : { ...page, style: { ...page.style, marks: ASCII_MARKS } };
 }
 
 /** Throws a `usage` error for a value that `--color` does not have. */
@@ -94,8 +94,7 @@ export function pageOf(stream: { isTerminal(): boolean }, argv: readonly string[
   const choice = COLOR_CHOICES.find((choice) => choice === givenColor(argv)) ?? "auto";
   const isTerminal = stream.isTerminal();
   const term = isTerminal ? Deno.env.get("TERM") : undefined;
-  const colours = wantsColours(choice, { isTerminal, noColor: Deno.noColor, term }) ? COLOURED : PLAIN;
-  const style = hasUnicode(Deno.env.get) ? colours : { ...colours, marks: ASCII_MARKS };
+  const style = wantsColours(choice, { isTerminal, noColor: Deno.noColor, term }) ? COLOURED : PLAIN;
   return { style, columns: isTerminal ? columnsUpTo(Deno.consoleSize().columns) : COLUMNS_MAX };
 }
 

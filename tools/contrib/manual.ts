@@ -37,6 +37,7 @@ const FILES: readonly Row[] = [
 const ENVIRONMENT: readonly Row[] = [
   ["`RUNTIME_DIRECTORY`, `STATE_DIRECTORY`, `LOGS_DIRECTORY`", "Folders of control socket, state and log, as systemd sets them."],
   ["`XDG_RUNTIME_DIR`, `XDG_STATE_HOME`", "Folders that hold a folder `balancer` for the control socket and for the state."],
+  ["`LC_ALL`, `LC_CTYPE`, `LANG`", "The marks of `balancerctl doctor` are ASCII unless the locale is one of UTF-8."],
   ["`NO_COLOR`", "No colours, unless `--color always` is given."],
 ];
 
@@ -48,7 +49,7 @@ const DAEMON_EXITS: readonly Row[] = [
 ];
 
 const SIGNALS: readonly Row[] = [
-  ["`SIGTERM`, `SIGINT`", "Accept no more clients, give open connections 10 s, end. A second one ends at once."],
+  ["`SIGTERM`, `SIGINT`", "Stop as `balancerctl stop` does. A second one ends at once."],
   [
     "`SIGHUP`",
     "Open the log file and the access log again, read the files of `--allow` and `--deny` again, apply the file of `--config` again.",
