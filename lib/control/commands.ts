@@ -467,7 +467,7 @@ export const COMMANDS = {
   }),
   doctor: command({
     group: "Explain",
-    summary: "Examine machine, programs and balancer",
+    summary: "Check machine, programs and balancer",
     description:
       "One line per fact, and what to type: limits of the system, engine, memory, loops, names, a check of each server " +
       "now, clock, state, versions. Changes nothing. Exit code 1 if something is wrong. Without a balancer, the machine alone.",

@@ -52,7 +52,7 @@ const SIGNALS: readonly Row[] = [
   ["`SIGTERM`, `SIGINT`", "Stop as `balancerctl stop` does. A second one ends at once."],
   [
     "`SIGHUP`",
-    "Open the log file and the access log again, read the files of `--allow` and `--deny` again, apply the file of `--config` again.",
+    "Open the log file and the access log again, read the files of `--allow` and `--deny` again, and apply that of `--config`.",
   ],
 ];
 
