@@ -5,13 +5,15 @@
 import deno from "./deno.json" with { type: "json" };
 import { parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts";
 import { type Command, contextOf } from "./lib/control/commands.ts";
+import { completeCommand } from "./lib/control/complete_command.ts";
+import { DAEMON_PROGRAM } from "./lib/control/daemon_program.ts";
 import type { DashboardWorld } from "./lib/dashboard/command.ts";
 import { type Stage, textStage } from "./lib/demo/stage.ts";
 import { everyCommand } from "./lib/program/commands.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { printable, printableIn } from "./lib/values/printable.ts";
-import { type Page, pageOf, printableOn } from "./lib/values/terminal.ts";
+import { inLocale, type Page, pageOf, printableOn } from "./lib/values/terminal.ts";
 
 /** The pages of the two outputs. */
 interface Pages {
@@ -20,16 +22,21 @@ interface Pages {
 }
 
 function programOf({ out }: Pages): ProgramSpec<Command> {
-  return {
+  const version = describeVersion(deno.version);
+  const program: ProgramSpec<Command> = {
     name: "balancerctl",
     summary: "balancerctl controls balancer, which spreads TCP clients over servers by consistent hashing.",
-    version: describeVersion(deno.version),
-    commands: everyCommand({ stage: () => standardStage(out), dashboard: dashboardWorld }),
+    version,
+    commands: {
+      ...everyCommand({ stage: () => standardStage(out), dashboard: dashboardWorld }),
+      complete: completeCommand(() => [program, { ...DAEMON_PROGRAM, version }]),
+    },
   };
+  return program;
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const pages = { out: pageOf(Deno.stdout, argv), error: pageOf(Deno.stderr, argv) };
+  const pages = { out: inLocale(pageOf(Deno.stdout, argv), Deno.env.get), error: pageOf(Deno.stderr, argv) };
   const say = (sentence: string) => complain(sentence, pages.error);
   let failure: number = EXIT.failed;
   try {

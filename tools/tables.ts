@@ -158,7 +158,7 @@ export const TABLES: Readonly<Record<string, Table>> = {
   },
   exits: {
     heading: ["Exit code", "Meaning"],
-    rows: Object.entries(EXIT).map(([name, number]) => ({ cells: [String(number), EXIT_MEANINGS[name as keyof typeof EXIT]] })),
+    rows: exitRows().map((cells) => ({ cells })),
   },
   limits: {
     heading: ["What", "At most"],
@@ -258,14 +258,20 @@ function codes(options: readonly OptionSpec[]): string[] {
   return options.map(({ flag }) => code(`--${flag}`));
 }
 
+/** Each exit code and its meaning. */
+export function exitRows(): (readonly [code: string, meaning: string])[] {
+  return Object.entries(EXIT).map(([name, number]) => [String(number), EXIT_MEANINGS[name as keyof typeof EXIT]]);
+}
+
 /** What is said in place of the options of a command that has very many. */
-function settingsOf(command: string): string | undefined {
+export function settingsOf(command: string): string | undefined {
   if (command === "start") return "every setting";
   if (command === "daemon set") return "every setting of the daemon";
   return ["service add", "service set"].includes(command) ? "every setting of a service" : undefined;
 }
 
-function beyondSettings(options: readonly OptionSpec[]): OptionSpec[] {
+/** The options that are no settings. */
+export function beyondSettings(options: readonly OptionSpec[]): OptionSpec[] {
   return options.filter(({ flag }) => !Object.values(SETTINGS).some((setting) => setting.flag === flag));
 }
 

@@ -37,10 +37,13 @@ import { printableIn, toJson, toJsonLine } from "../values/printable.ts";
 import { effectOf } from "../values/setting_effects.ts";
 import { formatServerSettings, parseServerSettings, SERVER_SETTINGS } from "../values/server_settings.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
+import { FREE, OWN_ADDRESSES } from "../values/word_sources.ts";
 import type { DeclaredState } from "../values/declared_state.ts";
 import { formatFaults, nameOfFile, type Place, STANDARD_INPUT } from "../values/yaml_tree.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
+import { COMPLETION_SCRIPTS, type Shell, SHELLS } from "./completion_scripts.ts";
+import { examine, printReport } from "./doctor.ts";
 import { followEvents, type ToldEvent } from "./follow.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
 import {
@@ -106,21 +109,29 @@ const NAME: OptionSpec = {
   value: "NAME",
   default: DEFAULT_NAME,
   summary: "name of the balancer",
+  completes: "balancers",
 };
 const SERVICE: OptionSpec = {
   flag: "service",
   value: "NAME",
   summary: "service that is meant; needed only where there are several",
+  completes: "services",
 };
 const YES: OptionSpec = { flag: "yes", summary: "do not ask" };
 const IF_GENERATION: OptionSpec = {
   flag: "if-generation",
   value: "N",
   summary: "only if the balancer is still at this generation (balancerctl history)",
+  completes: "generations",
 };
 const FOLLOW: OptionSpec = { flag: "follow", summary: "print it again every second until Ctrl-C; with --json, a line each time" };
 const JSON_OUTPUT: OptionSpec = { flag: "json", summary: "print JSON, stable between versions" };
 const SERVER = ["inet_address", "inet_port"];
+/** What completes the address and the port of something new. */
+const NEW_LISTENER = { inet_address: OWN_ADDRESSES, inet_port: FREE };
+const NEW_SERVER = { inet_address: FREE, inet_port: FREE };
+/** What completes those of a listener. */
+const KNOWN_LISTENER = { inet_address: "listenerHosts", inet_port: "listenerPorts" } as const;
 /** The settings that each service has. */
 const SERVICE_OPTIONS: readonly OptionSpec[] = Object.values(SETTINGS).filter(({ flag }) => isDaemonSetting(flag) === false);
 /** The settings of the daemon. */
@@ -220,6 +231,7 @@ export const COMMANDS = {
       "balancerctl start :: 80 --redistribute idle --check http:/health",
     ],
     arguments: SERVER,
+    completes: NEW_LISTENER,
     optionalArguments: SERVER.length,
     options: [...Object.values(SETTINGS), NO_STATE],
     act: start,
@@ -277,6 +289,7 @@ export const COMMANDS = {
     ofService: true,
     examples: ["balancerctl add 10.0.0.1 8001 --weight 2"],
     arguments: SERVER,
+    completes: NEW_SERVER,
     options: Object.values(SERVER_SETTINGS),
     act: ({ arguments: [host, port], options }, { client }) =>
       client.add({ address: parseHost(host), port: parsePort(port), ...parseServerSettings(withPaths(options)) }),
@@ -348,6 +361,7 @@ export const COMMANDS = {
     description: "Ports may be a range such as 8000-8009: clients of the second port get the second port of a server, and so on.",
     examples: ["balancerctl service add web 0.0.0.0 80 --redistribute idle --check http:/up"],
     arguments: ["name", ...SERVER],
+    completes: { name: FREE, ...NEW_LISTENER },
     options: SERVICE_OPTIONS,
     act: ({ arguments: [service, host, ports], options }, { client }) =>
       client.addService({
@@ -407,6 +421,7 @@ export const COMMANDS = {
     summary: "Add an address to a service",
     examples: ["balancerctl service listen web 0.0.0.0 8080"],
     arguments: ["name", ...SERVER],
+    completes: NEW_LISTENER,
     act: ({ arguments: [service, host, ports] }, { client }) =>
       client.listen(parseServiceName(service), parseListener(host, ports)),
     print: printListening,
@@ -416,6 +431,7 @@ export const COMMANDS = {
     summary: "Remove an address from a service",
     description: "Open connections that came through it stay.",
     arguments: ["name", ...SERVER],
+    completes: KNOWN_LISTENER,
     act: ({ arguments: [service, host, ports] }, { client }) =>
       client.unlisten(parseServiceName(service), parseListener(host, ports)),
     print: printListening,
@@ -459,8 +475,8 @@ export const COMMANDS = {
     examples: ["balancerctl recent --fate server_lost --limit 50"],
     reads: true,
     options: [
-      { flag: "server", value: "ADDRESS:PORT", summary: "only connections of this server" },
-      { flag: "fate", value: "FATE", summary: "only connections with this fate" },
+      { flag: "server", value: "ADDRESS:PORT", summary: "only connections of this server", completes: "servers" },
+      { flag: "fate", value: "FATE", summary: "only connections with this fate", completes: FATE_NAMES },
       { flag: "limit", value: "N", default: "20", summary: "maximum number of connections" },
     ],
     act: ({ options: { server, fate, limit } }, { client }) => {
@@ -568,6 +584,17 @@ export const COMMANDS = {
     act: (input, { client }) => client.check(serverOf(input)),
     print: printCheck,
     isBad: ({ verdict }) => verdict === "failed",
+  }),
+  doctor: command({
+    group: "Explain",
+    summary: "Check machine, programs and balancer",
+    description:
+      "One line per fact, and what to type: limits of the system, engine, memory, loops, names, a check of each server " +
+      "now, clock, state, versions. Changes nothing. Exit code 1 if something is wrong. Without a balancer, the machine alone.",
+    reads: true,
+    act: (_, context) => examine(context),
+    print: printReport,
+    isBad: ({ verdict }) => verdict === "bad",
   }),
   clients: command({
     group: "Observe",
@@ -692,7 +719,7 @@ export const COMMANDS = {
     examples: ["balancerctl undo", "balancerctl undo --to 41 --plan"],
     reads: true,
     options: [
-      { flag: "to", value: "N", summary: "the generation to return to; default: the one before" },
+      { flag: "to", value: "N", summary: "the generation to return to; default: the one before", completes: "generations" },
       { flag: "plan", summary: "show what would change, and change nothing" },
       YES,
       IF_GENERATION,
@@ -709,6 +736,18 @@ export const COMMANDS = {
     isNamed: false,
     act: async () => (await import("../values/declared_schema.ts")).declaredSchema(),
     print: toJson,
+  }),
+  completion: command({
+    group: "Shell",
+    summary: "Print a shell's completion script",
+    description: "install.sh puts it where the shell looks for it. Completes commands, options and values, and the names of " +
+      "balancers, services and servers that there are.",
+    examples: ["source <(balancerctl completion bash)", "balancerctl completion fish | source"],
+    isNamed: false,
+    arguments: [SHELLS.join("|")],
+    act: ({ arguments: [shell] }) =>
+      Promise.resolve(parseChoice<Shell>(shell, { what: "shell", choices: SHELLS, help: "balancerctl completion" })),
+    print: (shell) => COMPLETION_SCRIPTS[shell].trimEnd(),
   }),
 } as const satisfies Record<string, Command>;
 

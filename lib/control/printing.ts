@@ -127,7 +127,9 @@ function connectionLines(connections: Answers["plan"]["connections"] | readonly 
 }
 
 /** How a change of a service is marked, and its colour. Unchanged services are only counted. */
-const CHANGE_MARKS: Readonly<Record<ServiceChange, { readonly mark: string; readonly paint: keyof Omit<Style, "hasColours"> }>> = {
+const CHANGE_MARKS: Readonly<
+  Record<ServiceChange, { readonly mark: string; readonly paint: keyof Omit<Style, "hasColours" | "marks"> }>
+> = {
   added: { mark: "+", paint: "good" },
   removed: { mark: "-", paint: "bad" },
   changed: { mark: "~", paint: "warning" },

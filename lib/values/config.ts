@@ -158,6 +158,8 @@ interface Setting<T> {
   readonly summary: string;
   /** The heading it stands under in the help. */
   readonly group: string;
+  /** Which words it can be, where `value` does not say that. */
+  readonly completes?: readonly string[];
   /** `daemon`: one value for all services. Otherwise each service has its own. */
   readonly scope?: "daemon";
   parse(text: string): T;
@@ -187,6 +189,7 @@ export const SETTINGS = {
     value: "POLICY",
     default: "ring",
     summary: `how a new client's server is chosen: ${POLICIES.join(", ")}; only ring keeps a client with its server`,
+    completes: POLICIES,
     parse: (text): Policy => parseChoice(text, { what: "policy", choices: POLICIES, help: HELPER }),
   },
   tierMin: {
