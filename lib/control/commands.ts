@@ -444,8 +444,8 @@ export const COMMANDS = {
     group: "Observe",
     summary: "List what has happened, or follow it",
     description: "Changes of servers, commands and what they did, drains, limits, lost workers: the last " +
-      `${LIMITS.eventsMax} are kept. With --follow it goes on until Ctrl-C, also over a restart of the balancer, and --json prints an ` +
-      "object per line.",
+      `${LIMITS.eventsMax} are kept. With --follow it goes on until Ctrl-C, also over a restart of the balancer, and --json ` +
+      "prints an object per line.",
     examples: ["balancerctl events --since 5m", "balancerctl events --follow --kind server,drain"],
     reads: true,
     options: [
