@@ -48,6 +48,7 @@ import {
   plural,
   printCheck,
   printClients,
+  printClosed,
   printConnections,
   printDifference,
   printExplanation,
