@@ -52,6 +52,7 @@ import {
   percent,
   printCheck,
   printClients,
+  printClosed,
   printConnections,
   printDifference,
   printEvent,
