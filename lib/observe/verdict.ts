@@ -228,8 +228,8 @@ function ofIts(parts: readonly string[]): string {
 }
 
 /**
- * Whether every connection that was ever cut was one of this server's. The series count those that were cut by service, so that only
- * then all of them can be called its own.
+ * Whether every connection that was ever cut was one of this server's. The series count those that were cut by service, so that
+ * only then all of them can be called its own.
  */
 function allCutOf({ status }: JudgedFacts, { fates }: JudgedServer): boolean {
   return CUT_FATES.every((fate) => countOf(status.fates, fate) === countOf(fates, fate));

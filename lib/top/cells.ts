@@ -22,8 +22,11 @@ export interface Line {
 }
 
 /** Scripts whose letters take two cells (East Asian Width W and F, of Unicode 16), without pictures. */
-const WIDE =
-  /[\u1100-\u115f\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]/u;
+const WIDE = new RegExp(
+  "[\\u2e80-\\u303e\\u3041-\\u33ff\\u3400-\\u4dbf\\u4e00-\\u9fff\\ua000-\\ua4cf\\uac00-\\ud7a3" +
+    "\\uf900-\\ufaff\\ufe30-\\ufe6f\\uff01-\\uff60\\uffe0-\\uffe6\\u{20000}-\\u{3fffd}]",
+  "u",
+);
 /** Marks that stand above others, invisible signs, halves of pairs, what no character is, and letters that join. */
 const UNSAFE = /[\p{M}\p{C}\p{Zl}\p{Zp}\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]/u;
 const PICTURE = /\p{Extended_Pictographic}|\p{Emoji_Modifier}|\p{Regional_Indicator}/u;
@@ -125,7 +128,7 @@ export function fillLine(given: Line, cells: number, mark: string): Line {
   return missing > 0 ? { ...shown, spans: [...shown.spans, span(" ".repeat(missing))] } : shown;
 }
 
-/** The text in lines of at most `cells`, broken at spaces; a longer word is broken anywhere. At most `linesMax`, the last one cut. */
+/** The text in lines of at most `cells`, broken at spaces; a longer word is broken anywhere. The last of `linesMax` is cut. */
 export function wrapText(text: string, cells: number, linesMax: number, mark: string): string[] {
   const lines: string[] = [];
   for (const word of text.split(" ")) {

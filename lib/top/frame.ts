@@ -1,6 +1,6 @@
 /**
- * A frame: what is known and what a person has chosen to see, as lines of a terminal of any size. No line is wider than the terminal,
- * and there are no more lines than it has rows. Pure.
+ * A frame: what is known and what a person has chosen to see, as lines of a terminal of any size. No line is wider than the
+ * terminal, and there are no more lines than it has rows. Pure.
  */
 
 import { plural } from "../values/count.ts";

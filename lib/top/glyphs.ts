@@ -116,8 +116,8 @@ export function greatest(values: readonly (number | null)[]): number {
 }
 
 /**
- * A bar of `cells` for a value from 0 to `scale`, with a tick at the bound (undefined: none, or it is beyond the scale). The part of
- * the bar beyond the bound is a warning.
+ * A bar of `cells` for a value from 0 to `scale`, with a tick at the bound (undefined: none, or it is beyond the scale). The part
+ * of the bar beyond the bound is a warning.
  */
 export function bulletBar(
   value: number,

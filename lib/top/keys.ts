@@ -38,8 +38,8 @@ const NAMED: Readonly<Record<string, Key>> = {
 const SEQUENCE = /^\x1b(?:\[([0-9;]*[@-~])|O([@-~]))/;
 
 /**
- * The keys in what a terminal sent at once. An ESC with nothing behind it is the key `escape`; codes of unknown keys, and characters
- * that no key types, are left out.
+ * The keys in what a terminal sent at once. An ESC with nothing behind it is the key `escape`; codes of unknown keys, and
+ * characters that no key types, are left out.
  */
 export function keysIn(text: string): Key[] {
   const keys: Key[] = [];

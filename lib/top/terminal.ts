@@ -1,6 +1,6 @@
 /**
- * The terminal of `top`: its size, its keys, and what is written to it. While it is open, the terminal shows another screen and hands
- * over each key; disposing of it gives it back as it was.
+ * The terminal of `top`: its size, its keys, and what is written to it. While it is open, the terminal shows another screen and
+ * hands over each key; disposing of it gives it back as it was.
  */
 
 import { messageOf, OperatorError } from "../values/errors.ts";

@@ -1,6 +1,6 @@
 /**
- * The last minutes as `top` holds them: per server for a minute, per service and between servers for a quarter of an hour. Takes the
- * answers of `GET /v1/series` as they come, each with the seconds that are new, and begins anew with each start of the daemon.
+ * The last minutes as `top` holds them: per server for a minute, per service and between servers for a quarter of an hour. Takes
+ * the answers of `GET /v1/series` as they come, each with the seconds that are new, and begins anew with each start of the daemon.
  */
 
 import type { Answers } from "../control/api.ts";
@@ -26,8 +26,9 @@ export interface TimedFlow extends Omit<Series["flows"][number], "at"> {
   readonly atS: number;
 }
 
-/** How much is kept of servers, and of all else. */
+/** How much is kept of servers, in seconds. */
 export const MINUTE_S = 60;
+/** How much is kept of services, and of moves. */
 export const SERIES_S = 900;
 /** The most flows that are kept: the oldest go. */
 const FLOWS_MAX = 100_000;
