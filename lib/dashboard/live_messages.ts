@@ -1,6 +1,6 @@
 /**
- * The messages of `GET /live`, the one stream of server-sent events that a page opens: the name of each, and its data in JSON. Types
- * only, so that the page may read them as well.
+ * The messages of `GET /live`, the one stream of server-sent events that a page opens: the name of each, and its data in JSON.
+ * Types only, so that the page may read them as well.
  */
 
 import type { Answers } from "../control/api.ts";
