@@ -1,7 +1,7 @@
 /**
  * The parts of the daemon that follow its settings beside the balancer: what `--http` serves, the dashboard, the log and its level,
- * the output of the access log, and the track file. What is new is opened before what is old is closed, so that a change that cannot
- * be made changes nothing.
+ * the output of the access log, and the track file. What is new is opened before what is old is closed, so that a change that
+ * cannot be made changes nothing.
  */
 
 import type { DaemonParts, PartsStep } from "../balancer/daemon_parts.ts";

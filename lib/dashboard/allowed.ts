@@ -1,6 +1,6 @@
 /**
- * What of the daemon's API the dashboard passes on: a row for each request, everything else is refused. A row that changes something
- * is passed on with `--write` alone. Pure.
+ * What of the daemon's API the dashboard passes on: a row for each request; everything else is refused. A row that changes
+ * something is passed on with `--write` alone. Pure.
  */
 
 import { OperatorError } from "../values/errors.ts";

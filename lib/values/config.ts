@@ -863,7 +863,7 @@ function parseHostNames(text: string): readonly string[] {
   }
   for (const name of names) {
     if (/^([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$/.test(name)) continue;
-    const why = `${JSON.stringify(name)} is no name of a host; give one such as balancer.example.com, or :8443 behind it`;
+    const why = `${JSON.stringify(name)} is no name of a host; give one such as lb.example.com or lb.example.com:8443`;
     throw new OperatorError("usage", `Cannot use ${JSON.stringify(text)} as names of the dashboard: ${why}`);
   }
   return names;
