@@ -35,8 +35,8 @@ const DESCRIPTORS_OTHERS = 100;
  * 2.4, inode 0.8, file, dentry and its place in epoll 0.7: /proc/slabinfo of Linux 6). Data that waits takes more.
  */
 const CONNECTION_BYTES: Readonly<Record<string, number>> = { epoll: 9 * 1024, streams: 48 * 1024 };
-/** A clock that was set by less than this is of no consequence to a balancer. */
-const JUMP_MS = 5000;
+/** A clock that was set by less than this is of no consequence to a balancer; its start on a busy machine takes some of it. */
+const JUMP_MS = 30_000;
 /** File systems that are gone with the machine's power, or with the container. */
 const FLEETING: Readonly<Record<string, string>> = {
   tmpfs: "in memory: it is gone after a restart of the machine",
