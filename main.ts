@@ -8,11 +8,10 @@
 import deno from "./deno.json" with { type: "json" };
 import { parseHost, parsePort } from "./lib/values/address.ts";
 import { Balancer } from "./lib/balancer/balancer.ts";
-import { type CommandInput, type CommandSpec, parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts";
+import { type CommandInput, parseCommandLine } from "./lib/values/command_line.ts";
 import {
   checkDaemonTexts,
   checkServiceTexts,
-  DEFAULT_GRACE_MS,
   DETACHED,
   isDaemonSetting,
   NO_STATE,
@@ -20,8 +19,8 @@ import {
   parseServiceConfig,
   SETTINGS,
   type SettingTexts,
-  STANDARD_OUTPUT,
 } from "./lib/values/config.ts";
+import { formatDuration } from "./lib/values/duration.ts";
 import { plural } from "./lib/values/count.ts";
 import { DEFAULT_SERVICE, type SavedListener } from "./lib/values/saved_state.ts";
 import { refuseClientsAddress } from "./lib/balancer/daemon_settings.ts";
@@ -29,6 +28,7 @@ import { withDeclaration } from "./lib/balancer/declared_change.ts";
 import { withStart } from "./lib/balancer/state_changes.ts";
 import type { DeclaredState } from "./lib/values/declared_state.ts";
 import { formatFaults } from "./lib/values/yaml_tree.ts";
+import { DAEMON_PROGRAM } from "./lib/control/daemon_program.ts";
 import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
@@ -42,48 +42,22 @@ import { type DashboardConfig, LiveParts, type LivePlace } from "./lib/control/l
 import { Lock } from "./lib/control/lock.ts";
 import { endLogging, logger, reopenLog } from "./lib/observe/log.ts";
 import { DEFAULT_NAME, findPaths, folderOf, parseName, pathFrom, type Paths } from "./lib/values/paths.ts";
+import { withWholePaths } from "./lib/values/path_settings.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
 import { loadAuthorities } from "./lib/balancer/trust.ts";
+import { Shutdown, type StopTimes } from "./lib/balancer/shutdown.ts";
 import { tryToSave } from "./lib/balancer/state_file.ts";
 import { StateStore } from "./lib/balancer/state_store.ts";
 import { pageOf } from "./lib/values/terminal.ts";
 
-const PROGRAM: ProgramSpec<CommandSpec> = {
-  name: "balancer",
-  summary: "balancer spreads TCP clients over servers by consistent hashing; balancerctl controls it.",
-  version: describeVersion(deno.version),
-  commands: {
-    run: {
-      summary: "Run a balancer in the foreground",
-      description: "Prints its address on standard output as soon as clients can connect, and logs to standard error.",
-      examples: ["balancer run 127.0.0.1 8080 --redistribute idle"],
-      arguments: ["inet_address", "inet_port"],
-      mayLackArguments: true,
-      options: [
-        ...Object.values(SETTINGS),
-        {
-          flag: "log-file",
-          value: "PATH",
-          summary: "log to this file, which is rotated, not to standard error",
-          group: SETTINGS.logLevel.group,
-        },
-        { flag: "name", value: "NAME", default: DEFAULT_NAME, summary: "name of the balancer" },
-        {
-          flag: "config",
-          value: "FILE",
-          summary: "be what this declared file says, and nothing else; applied again at SIGHUP",
-        },
-        NO_STATE,
-        DETACHED,
-        { flag: "stop-at-eof", summary: "stop at once when standard input ends" },
-      ],
-    },
-  },
-};
+const PROGRAM = { ...DAEMON_PROGRAM, version: describeVersion(deno.version) };
 
 /** How long a stopped daemon may take to clean up. */
 const CLEANUP_MAX_MS = 2000;
+
+/** How a balancer is stopped by whoever cannot wait. */
+const AT_ONCE: StopTimes = { lameDuckMs: 0, graceMs: 0 };
 
 const log = logger("daemon");
 
@@ -107,7 +81,7 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 async function run({ arguments: given, options }: CommandInput): Promise<number> {
-  const [texts, daemon] = [textsOf(options, false), withWholePaths(textsOf(options, true))];
+  const [texts, daemon] = [textsOf(options, false), withWholePaths(textsOf(options, true), Deno.cwd())];
   const declaration = options.config === undefined ? undefined : await readDeclaration(options.config, given, daemon);
   const listen = given.length === 0 ? undefined : { address: parseHost(given[0]), port: parsePort(given[1], 0) };
   checkServiceTexts(texts);
@@ -177,23 +151,37 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
     http: () => parts.http,
     localPorts,
   };
-  const stopping = stopWhenAsked(balancer, keeper);
+  const shutdown = new Shutdown({
+    stop: async (graceMs) => {
+      const saved = keeper?.[Symbol.asyncDispose](); // a balancer that stops checks the servers no more
+      await Promise.all([balancer.stop(graceMs), saved]);
+    },
+    onLameDuck(lameDuckMs) {
+      const text = `Stopping in ${formatDuration(lameDuckMs)}: clients are still served, and readiness says no`;
+      balancer.events.add({ kind: "daemon", text });
+    },
+    cut: () => balancer.counters.get("stopped"),
+  });
+  stopAtSignals(shutdown, balancer);
   reloadWhenAsked(balancer, declaration);
   await using control = await serveControl({
     path: paths.socket,
     balancer,
     facts,
-    stop: stopping.stop,
+    shutdown,
   });
   await using _guard = new Guard(control.door, lock);
   sayListening(balancer, engine.name);
   parts.show({
     metrics: (format) => answerMetrics(balancer, facts, format),
-    whyNotReady: () => whyNotReady({ stopping: balancer.stopping, servers: balancer.countServers() }),
+    whyNotReady: () => {
+      const { stopping } = balancer;
+      return whyNotReady({ stopping, isLameDuck: shutdown.isLameDuck, servers: balancer.countServers() });
+    },
   });
   listening.resolve();
-  if (options["stop-at-eof"] !== undefined) awaitEof().then(() => stopping.stop(0));
-  await stopping.stopped;
+  if (options["stop-at-eof"] !== undefined) awaitEof().then(() => shutdown.ask(AT_ONCE));
+  await shutdown.done;
   log.info("Stopped");
   setTimeout(() => Deno.exit(EXIT.done), CLEANUP_MAX_MS); // a hanging look-up or disk must not keep a stopped daemon alive
   return EXIT.done;
@@ -205,15 +193,6 @@ function textsOf(options: CommandInput["options"], isDaemons: boolean): Record<s
     text === undefined || isDaemonSetting(flag) !== isDaemons ? [] : [[flag, text === "" ? "on" : text]]
   );
   return Object.fromEntries(given);
-}
-
-/** The settings with the whole paths of the daemon's files: the next start may be in another folder. */
-function withWholePaths(texts: Record<string, string>): Record<string, string> {
-  const whole = [SETTINGS.accessLog, SETTINGS.dashboardToken].flatMap(({ flag, parse }) => {
-    const path = texts[flag] === undefined ? null : parse(texts[flag]);
-    return path === null || path === STANDARD_OUTPUT ? [] : [[flag, pathFrom(Deno.cwd(), path)]];
-  });
-  return { ...texts, ...Object.fromEntries(whole) };
 }
 
 /** A warning if a limit on connections is more than the system allows. */
@@ -325,23 +304,11 @@ function endOnFault(): void {
   globalThis.addEventListener("error", (event) => end(event, event.error));
 }
 
-/**
- * Stops the balancer at a signal or on request. The first signal lets connections finish, the second ends them. What is known of
- * the servers is saved first: a balancer that stops checks them no more.
- */
-function stopWhenAsked(
-  balancer: Balancer,
-  keeper: StandingsKeeper | undefined,
-): { stop: (graceMs: number, who?: string) => void; stopped: Promise<void> } {
-  const stopped = Promise.withResolvers<void>();
-  const stop = (graceMs: number, who?: string) => {
-    const saved = keeper?.[Symbol.asyncDispose]();
-    Promise.all([balancer.stop(graceMs, who), saved]).then(() => stopped.resolve(), stopped.reject);
-  };
+/** Stops the balancer at a signal: the first lets connections finish, the second ends them. */
+function stopAtSignals(shutdown: Shutdown, balancer: Balancer): void {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    Deno.addSignalListener(signal, () => stop(balancer.stopping ? 0 : DEFAULT_GRACE_MS));
+    Deno.addSignalListener(signal, () => shutdown.ask(shutdown.isAsked ? AT_ONCE : balancer.stopTimes));
   }
-  return { stop, stopped: stopped.promise };
 }
 
 /** Handles signals that would otherwise end the program at once. Windows has none of them. */

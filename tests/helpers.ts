@@ -6,7 +6,15 @@ import { LIMITS, parseConfig, STANDARD_OUTPUT } from "../lib/values/config.ts";
 import type { AccessLog } from "../lib/observe/access_log.ts";
 import { allocateCounters, Counters } from "../lib/observe/counters.ts";
 import { type Fate, FATES } from "../lib/values/fates.ts";
-import type { Engine, EngineConfig, EngineKind, Publication, ServiceEngineConfig } from "../lib/engine/engine.ts";
+import type {
+  Engine,
+  EngineConfig,
+  EngineKind,
+  OpenConnection,
+  Publication,
+  ServiceEngineConfig,
+  WorkerEvent,
+} from "../lib/engine/engine.ts";
 import type { EndedConnection, MovedConnection } from "../lib/observe/connections.ts";
 import type { TrafficFailure } from "../lib/routing/early_loss.ts";
 import { allocateClients, ClientTable } from "../lib/observe/client_table.ts";
@@ -29,6 +37,11 @@ export async function soon<T>(promise: PromiseLike<T>, what = "the event", maxMs
 export class Queue<T> {
   readonly #values: T[] = [];
   readonly #takers: ((value: T) => void)[] = [];
+
+  /** Values that nobody has taken yet. */
+  get size(): number {
+    return this.#values.length;
+  }
 
   put(value: T): void {
     const taker = this.#takers.shift();
@@ -247,6 +260,13 @@ export function tableServer(address: Address, slot: number, settings: Partial<Ta
   return { name: formatAddress(address), address, weight: 1, connectionsMax: Infinity, slot, ...settings };
 }
 
+/** An open connection of which nothing is known but this. */
+export function openConnection(known: Partial<OpenConnection> = {}): OpenConnection {
+  const counts = { moves: 0, sentBytes: 0, receivedBytes: 0, replays: 0, facts: 0, quietForMs: 0, ageMs: 0 };
+  const where = { service: 0, listener: 0, slot: 0, server: undefined, isDialling: false };
+  return { id: 0, ...where, ...counts, ip: Uint8Array.of(192, 0, 2, 1), port: 1, ...known };
+}
+
 /** A move, without what only logs show of it. */
 export type Move = Omit<MovedConnection, "id" | "movedAt" | "service">;
 
@@ -259,6 +279,7 @@ export interface TestEngine extends AsyncDisposable {
   readonly emptied: Queue<number>;
   readonly failed: Queue<ServerFailure>;
   readonly moved: Queue<Move>;
+  readonly workerEvents: Queue<WorkerEvent>;
   /** Clients that a dry run let in, and what would have refused them. */
   readonly wouldBeRefused: Queue<{ client: string; refusal: Refusal }>;
   /** What clients have. */
@@ -312,6 +333,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   const emptied = new Queue<number>();
   const failed = new Queue<ServerFailure>();
   const moved = new Queue<Move>();
+  const workerEvents = new Queue<WorkerEvent>();
   const availabilities = new AvailabilityTable(allocateAvailabilities(counters.slots));
   let table: RoutingTable = nextTable(emptyTable(parseKeyRule(key), loadBound), servers);
   const wouldBeRefused = new Queue<{ client: string; refusal: Refusal }>();
@@ -342,6 +364,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     onStarted: (started) => accessLog?.log.started(started),
     onUnreported: (count) => accessLog?.log.drop(count, "the ring was full"),
     onServerEmpty: (slot) => emptied.put(slot),
+    onWorker: (event) => workerEvents.put(event),
   });
   return {
     engine,
@@ -351,6 +374,7 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     emptied,
     failed,
     moved,
+    workerEvents,
     wouldBeRefused,
     clients,
     availabilities,

@@ -1,6 +1,6 @@
 /**
- * Makes lib/dashboard/page_bundle.ts from lib/page/: the dashboard's page as one file with its style and its script inline, so that a
- * program serves it without a file beside it. The result is committed: who builds the programs needs no bundler of pages, and
+ * Makes lib/dashboard/page_bundle.ts from lib/page/: the dashboard's page as one file with its style and its script inline, so that
+ * a program serves it without a file beside it. The result is committed: who builds the programs needs no bundler of pages, and
  * `tests/dashboard/page_test.ts` says when it is old.
  */
 

@@ -38,8 +38,10 @@ import type { Reloaded } from "./list_files.ts";
 import type { DaemonParts } from "./daemon_parts.ts";
 import { DaemonSettings } from "./daemon_settings.ts";
 import { DrainWatch } from "./drain_watch.ts";
+import type { StopTimes } from "./shutdown.ts";
 import { Homing } from "./homing.ts";
 import { Listeners } from "./listeners.ts";
+import { OpenConnections } from "./open_connections.ts";
 import type { Removal, Removing } from "./removals.ts";
 import { type PrepareOptions, Service, type ServiceHost, type Step } from "./service.ts";
 import type { MovedConnection } from "../observe/connections.ts";
@@ -155,6 +157,8 @@ export class Balancer implements AsyncDisposable {
   readonly #startId = newStartId();
   readonly #recent = new RecentEnds(this.#startId);
   readonly #clients: Clients;
+  /** Lists, ends and moves single connections. */
+  readonly connections: OpenConnections;
   #engine: Engine | undefined;
   #homing: Homing | undefined;
   readonly #accessLog: AccessLog;
@@ -190,6 +194,14 @@ export class Balancer implements AsyncDisposable {
       startId: this.#startId,
       placeOf: (listener, service) => this.#listeners.placeOf(listener, service),
       counters: this.counters,
+    });
+    this.connections = new OpenConnections({
+      startId: this.#startId,
+      engine: () => this.#engine!,
+      services: () => [...this.services(), ...this.#leaving()],
+      serviceAt: (index) => this.#services[index],
+      listenerOf: (listener, service) => this.#listeners.placeOf(listener, service).listener,
+      fateOf: (id) => this.#recent.find(id)?.fate,
     });
     this.#daemon = new DaemonSettings({
       config,
@@ -245,6 +257,11 @@ export class Balancer implements AsyncDisposable {
   /** The most open connections. */
   get connectionsMax(): number {
     return this.#daemon.engineConfig.connectionsMax;
+  }
+
+  /** How it stops unless somebody says otherwise. */
+  get stopTimes(): StopTimes {
+    return this.#daemon.stopTimes;
   }
 
   get stopping(): boolean {
@@ -597,11 +614,11 @@ export class Balancer implements AsyncDisposable {
   }
 
   /** Stops accepting clients; resolves when the last has gone, at most `graceMs` later. */
-  async stop(graceMs: number, who?: string): Promise<void> {
+  async stop(graceMs: number): Promise<void> {
     this.#endServices();
     const [open, grace] = [this.counters.get("open"), formatDuration(graceMs)];
     log.info("Stopping: {open} open connections have {grace} to finish", { open, grace });
-    this.events.add({ kind: "daemon", who, text: `Stopping: ${plural(open, "open connection")}, with ${grace} to finish` });
+    this.events.add({ kind: "daemon", text: `Stopping: ${plural(open, "open connection")}, with ${grace} to finish` });
     await this.#engine!.stop(graceMs);
     this.#watch?.[Symbol.dispose]();
     this.#clients[Symbol.dispose]();

@@ -267,6 +267,11 @@ export class Service implements Disposable {
     }));
   }
 
+  /** Whether a server with this name is in the pool or being removed. */
+  hasServer(name: string): boolean {
+    return this.#now.pool.has(name) || this.#removals.get(name) !== undefined;
+  }
+
   /** One server, of the pool or being removed. Throws `unknown` if there is none with this name. */
   get(name: string): ServerView {
     return this.#view(this.#now.pool.get(name) ?? this.#removals.get(name)?.server ?? this.inPool(name, "show"));

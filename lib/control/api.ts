@@ -8,28 +8,30 @@
 import * as z from "zod/mini";
 import en from "zod/v4/locales/en.js";
 import { formatAddress, parseAddress, parseHost } from "../values/address.ts";
+import { parseCidrs } from "../values/cidr_list.ts";
+import { parseConnectionId } from "../values/connection_id.ts";
 import { parseListener, parseListenerText } from "../values/listener_text.ts";
 import { parseServiceName } from "../values/paths.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import { CHECK_STEPS } from "../health/check_steps.ts";
-import { EVENT_KINDS, EVENT_LEVELS, EVENTS_MAX } from "../observe/events.ts";
-import { SERIES_SECONDS } from "../observe/series.ts";
+import { EVENT_KINDS, EVENT_LEVELS } from "../observe/events.ts";
 import { SERIES_FIELDS, SERIES_STEP_MAX } from "../observe/series_answer.ts";
 import { SERVER_STATES } from "../routing/availability.ts";
 import {
   DEFAULT_DRAIN_MS,
-  DEFAULT_GRACE_MS,
   DEFAULT_REBALANCE_RATE,
   LIMITS,
   parseWeight,
   POLICIES,
   PROXY_CHOICES,
+  SETTINGS,
 } from "../values/config.ts";
 import { parseCount, parseNumber } from "../values/count.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DURATION_MAX_MS, formatDuration, parseDuration } from "../values/duration.ts";
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../values/errors.ts";
 import { MOVABLE_STATES } from "../observe/counters.ts";
+import { CONNECTION_ORDERS } from "../values/connection_order.ts";
 import { BOUNDS, OUTCOMES, PLANNED_STATES } from "../routing/forecast.ts";
 import { SERVICE_CHANGES } from "../routing/state_plan.ts";
 import { SERVER_SETTINGS, type ServerSettingName } from "../values/server_settings.ts";
@@ -219,7 +221,8 @@ const Status = z.object({
   engine: z.string(),
   address: z.string().check(z.describe("Address that clients connect to: address:port")),
   startedAt: z.string().check(z.describe("ISO 8601, UTC")),
-  stopping: z.boolean(),
+  stopping: z.boolean().check(z.describe("Whether it takes no more clients")),
+  lameDuck: z.boolean().check(z.describe("Whether it was told to stop, and still takes clients")),
   generation: count.check(z.describe("Number of the last change; each change of a service or a pool increments it")),
   services: z.array(Service),
   declared: z.nullable(z.object({
@@ -299,7 +302,9 @@ const PlanQuery = z.strictObject({
 });
 const RingQuery = z.strictObject({
   ...ofService,
-  bins: z.optional(parsed((text) => parseCount(text, "Number of bins", LIMITS.ringBinsMax), "In how many parts to draw the ring", "720")),
+  bins: z.optional(
+    parsed((text) => parseCount(text, "Number of bins", LIMITS.ringBinsMax), "In how many parts to draw the ring", "720"),
+  ),
   change: z.optional(PlanQuery.shape.change),
   server: z.optional(pathParameters.shape.server),
   weight: PlanQuery.shape.weight,
@@ -407,6 +412,63 @@ const Clients = z.object({
     next: z.nullable(z.enum(FATE_NAMES)).check(z.describe("The fate of the next connection, if it would be refused now")),
   })),
 }).check(z.meta({ id: "Clients" }));
+
+const ConnectionsQuery = z.strictObject({
+  service: z.optional(parsed(parseServiceName, "Only connections of this service", "web")),
+  server: z.optional(parsed(parseAddress, "Only connections of this server: address:port", "10.0.0.1:8001")),
+  client: z.optional(parsed((text) => parseCidrs(text, 1), "Only clients with this address or prefix", "192.0.2.0/24")),
+  state: z.optional(z.enum(PLANNED_STATES).check(z.describe("Only connections in this state"))),
+  sort: z._default(z.enum(CONNECTION_ORDERS), "age").check(z.describe("The oldest first, the most bytes, or the longest quiet")),
+  limit: z.optional(
+    parsed((text) => parseCount(text, "Limit", LIMITS.connectionsShownMax), "The most connections to list", "100"),
+  ),
+});
+const connectionId = z.string().check(
+  z.meta({ description: "Id of the connection, also in the log and the access log", example: "0123456789abcdef-1f" }),
+);
+const connectionParameters = z.object({
+  id: parsed(parseConnectionId, "Id of the connection, as the list, the log and the access log have it", "0123456789abcdef-1f"),
+});
+const connectionService = z.nullable(z.string()).check(z.describe("null while the client is yet to say which one it wants"));
+const connectionState = z.enum(PLANNED_STATES).check(
+  z.describe("dialling: it has no server yet; the others: where it is in its exchange, which decides whether it can move"),
+);
+const Connections = z.object({
+  total: count.check(z.describe("Open connections that match, listed or not")),
+  connections: z.array(z.object({
+    id: connectionId,
+    service: connectionService,
+    listener: z.string().check(z.describe("Where the client connected: address:port")),
+    client: z.string(),
+    server: z.nullable(serverName).check(z.describe("The server that it has, or that is being dialled; null for none")),
+    state: connectionState,
+    ageMs: count,
+    idleMs: count.check(z.describe("How long no byte has passed")),
+    sentBytes: count.check(z.describe("Bytes of the client that were sent to servers")),
+    receivedBytes: count.check(z.describe("Bytes of servers that were sent to the client")),
+    moves: count,
+  })),
+}).check(z.meta({ id: "Connections" }));
+const closedConnection = { id: connectionId, service: connectionService, client: z.string(), server: z.nullable(serverName) };
+const ClosedConnection = z.object(closedConnection).check(z.meta({ id: "ClosedConnection" }));
+const ConnectionMove = z.strictObject({
+  server: z.optional(
+    parsed(parseAddress, "address:port of the server that it is to have; any other server if it is left out", "10.0.0.1:8001"),
+  ),
+  force: z._default(z.boolean(), false).check(z.describe("Whether to reset it if it cannot move")),
+}).check(z.meta({ id: "ConnectionMove" }));
+const MovedConnection = z.object({
+  ...closedConnection,
+  outcome: z.enum(["moved", "reset"]),
+  from: z.nullable(serverName),
+  to: z.nullable(serverName).check(z.describe("null: it was reset")),
+  state: connectionState,
+  replayedBytes: count.check(z.describe("Bytes of the client that were sent again to the new server")),
+  reason: z.nullable(z.string()).check(z.describe("Why it could not move; null: it has moved")),
+  next: z.nullable(serverName).check(
+    z.describe("The server that a new connection of a client that was reset gets now; null where nobody can tell"),
+  ),
+}).check(z.meta({ id: "MovedConnection" }));
 
 const plannedConnections = z.array(z.object({ state: z.enum(PLANNED_STATES), count, outcome: z.enum(OUTCOMES) }));
 const TransitionPlan = z.object({
@@ -529,7 +591,7 @@ const EventsQuery = z.strictObject({
   )),
   service: z.optional(parsed(parseServiceName, "Only events of this service, and those of none", "web")),
   server: z.optional(pathParameters.shape.server),
-  limit: z.optional(parsed(parseUpTo("Limit", EVENTS_MAX), "The most events to list: the last ones", "1000")),
+  limit: z.optional(parsed(parseUpTo("Limit", LIMITS.eventsMax), "The most events to list: the last ones", "1000")),
 });
 const Event = z.object({
   number: count.check(z.describe("From 1, of this start of the daemon")),
@@ -554,7 +616,7 @@ const SeriesQuery = z.strictObject({
     "Only steps after the one that begins at this second since 1970",
     "1795336200",
   )),
-  seconds: z.optional(parsed(parseUpTo("Number of seconds", SERIES_SECONDS), "How many seconds, up to now", "60")),
+  seconds: z.optional(parsed(parseUpTo("Number of seconds", LIMITS.seriesSeconds), "How many seconds, up to now", "60")),
   step: z.optional(parsed(parseUpTo("Step", SERIES_STEP_MAX), "Seconds per step; the answer's may be more", "1")),
   service: z.optional(parsed(parseServiceName, "Only this service", "web")),
   server: z.optional(several((text) => formatAddress(parseAddress(text)), "Only these servers", "10.0.0.1:8001")),
@@ -604,10 +666,20 @@ const Series = z.object({
   })).check(z.describe("Connections that moved; a few may lack where thousands move at once, but not in movedIn and movedAway")),
 }).check(z.meta({ id: "Series" }));
 
-const Stop = z.strictObject({ grace: duration("Grace time", DEFAULT_GRACE_MS) }).check(z.meta({ id: "Stop" }));
+const Stop = z.strictObject({
+  grace: z.optional(
+    parsed(SETTINGS.graceMs.parse, "How long open connections have to finish; left out: the daemon's setting", "10s"),
+  ),
+  lameDuck: z.optional(
+    parsed(SETTINGS.lameDuckMs.parse, "How long clients are still taken, not ready; left out: the daemon's setting", "5s"),
+  ),
+  wait: z.optional(z.boolean().check(z.describe("Whether the answer waits until the last connection has ended"))),
+}).check(z.meta({ id: "Stop" }));
 const Stopping = z.object({
   open: count,
   graceMs: count,
+  lameDuckMs: count,
+  cut: z.nullable(count).check(z.describe("Connections that were ended because the grace time was over; null: nobody waited")),
   lockFile: z.string().check(z.describe("Locked (flock) until the daemon process has ended")),
 }).check(z.meta({ id: "Stopping" }));
 
@@ -635,6 +707,9 @@ export type Answers = {
   explanation: z.output<typeof Explanation>;
   recent: z.output<typeof Recent>;
   clients: z.output<typeof Clients>;
+  connections: z.output<typeof Connections>;
+  closedConnection: z.output<typeof ClosedConnection>;
+  movedConnection: z.output<typeof MovedConnection>;
   stopping: z.output<typeof Stopping>;
   events: z.output<typeof EventList>;
   series: z.output<typeof Series>;
@@ -682,6 +757,7 @@ const failures = {
   503: json(Failure, "The control socket is at its connection limit"),
 };
 const unknown = { 404: json(Failure, "The server does not exist") };
+const unknownConnection = { 404: json(Failure, "The connection is not open") };
 const unknownService = { 404: json(Failure, "The service does not exist") };
 
 /** Recent ends of connections, under the path of this version and the one that older clients know. */
@@ -920,6 +996,31 @@ export const ROUTES = {
       "first second of the last step that you have",
     request: { query: SeriesQuery },
     responses: { 200: json(Series, "Services, servers and moves, step by step"), ...failures, ...unknownService },
+  },
+  listConnections: {
+    method: "get",
+    path: "/v1/connections",
+    summary: "List open connections: the first of those that match, and how many match",
+    request: { query: ConnectionsQuery },
+    responses: {
+      200: json(Connections, "The connections in the order wanted"),
+      ...failures,
+      404: json(Failure, "The service or the server does not exist"),
+    },
+  },
+  closeConnection: {
+    method: "post",
+    path: "/v1/connections/{id}/close",
+    summary: "End a connection: both sides are reset",
+    request: { params: connectionParameters, body: z.strictObject({}) },
+    responses: { 200: json(ClosedConnection, "It has ended with the fate closed"), ...failures, ...unknownConnection },
+  },
+  moveConnection: {
+    method: "post",
+    path: "/v1/connections/{id}/move",
+    summary: "Move a connection to another server, as far as its state permits",
+    request: { params: connectionParameters, body: ConnectionMove },
+    responses: { 200: json(MovedConnection, "It has moved, or was reset by force"), ...failures, ...unknownConnection },
   },
   stop: {
     method: "post",

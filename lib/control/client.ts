@@ -43,6 +43,12 @@ interface ServerChange extends Partial<ServerSettings> {
   readonly draining?: boolean;
 }
 
+/** Where a connection is to be, as the API takes it. */
+interface ConnectionMove {
+  readonly server: string | undefined;
+  readonly force: boolean;
+}
+
 /** Query parameters; undefined ones are left out. */
 type Query = Readonly<Record<string, string | undefined>>;
 
@@ -72,6 +78,12 @@ interface Undoing {
   readonly plan: boolean;
   readonly ifGeneration?: number;
   readonly to?: number;
+}
+
+/** How to stop a balancer; undefined: as its own settings say. */
+interface StopTexts {
+  readonly grace?: string;
+  readonly lameDuck?: string;
 }
 
 /** What a client knows beside the socket. */
@@ -201,6 +213,19 @@ export class ControlClient implements Disposable {
     return this.#call("clients", "GET", `/v1/clients${this.#query(query)}`);
   }
 
+  connections(query: Query): Promise<Answers["connections"]> {
+    return this.#call("connections", "GET", `/v1/connections${this.#query(query)}`);
+  }
+
+  closeConnection(id: string): Promise<Answers["closedConnection"]> {
+    return this.#call("closedConnection", "POST", `/v1/connections/${id}/close`, { body: {} });
+  }
+
+  /** Resolves when it has moved, which takes as long as another server takes to accept it. */
+  moveConnection(id: string, move: ConnectionMove): Promise<Answers["movedConnection"]> {
+    return this.#call("movedConnection", "POST", `/v1/connections/${id}/move`, { body: move, waitMs: DURATION_MAX_MS });
+  }
+
   /** `server` is `address:port`, `drain` a time such as `10s`, `waitMs` the same time in milliseconds. */
   remove(server: string, drain: string, waitMs: number): Promise<Answers["removal"]> {
     return this.#call("removal", "DELETE", this.#pathOf(server, "", { drain }), { waitMs });
@@ -252,8 +277,9 @@ export class ControlClient implements Disposable {
     return this.#call("service", "DELETE", `/v1/services/${path}`);
   }
 
-  stop(grace: string): Promise<Answers["stopping"]> {
-    return this.#call("stopping", "POST", "/v1/stop", { body: { grace } });
+  /** Resolves when the balancer has stopped. `waitMs` is the longest that may take. */
+  stop(times: StopTexts, waitMs: number): Promise<Answers["stopping"]> {
+    return this.#call("stopping", "POST", "/v1/stop", { body: { ...times, wait: true }, waitMs });
   }
 
   /** Passes a request on, and gives the answer as it is, also one that says what is wrong. */

@@ -6,6 +6,7 @@
 import type { Context } from "hono";
 import { Hono } from "hono/tiny";
 import { type Address, formatAddress } from "../values/address.ts";
+import type { Shutdown, StopTimes } from "../balancer/shutdown.ts";
 import type { Balancer } from "../balancer/balancer.ts";
 import { commandEvent, refusedEvent } from "../balancer/pool_events.ts";
 import type { Service } from "../balancer/service.ts";
@@ -14,7 +15,6 @@ import type { OptionSpec } from "../values/command_line.ts";
 import {
   DAEMON_FLAGS,
   DEFAULT_DRAIN_MS,
-  DEFAULT_GRACE_MS,
   isDaemonSetting,
   LIMITS,
   SERVICE_FLAGS,
@@ -22,6 +22,7 @@ import {
   type SettingTexts,
 } from "../values/config.ts";
 import { plural } from "../values/count.ts";
+import { formatDuration } from "../values/duration.ts";
 import { didYouMean } from "../values/did_you_mean.ts";
 import type { SavedState } from "../values/saved_state.ts";
 import { planState, type StatePlan } from "../routing/state_plan.ts";
@@ -32,7 +33,6 @@ import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
 import { printable } from "../values/printable.ts";
 import type { EventList } from "../observe/events.ts";
 import { logger } from "../observe/log.ts";
-import { SERIES_SECONDS } from "../observe/series.ts";
 import { type Answers, type InputOf, type OutputOf, ROUTES } from "./api.ts";
 import { EventStreams } from "./event_streams.ts";
 import { type HttpRequest, HttpServer } from "./http.ts";
@@ -65,12 +65,12 @@ export interface DaemonFacts {
   readonly warnings: readonly string[];
 }
 
-/** Options of `serveControl`. `stop` must return at once and stop the daemon in the background. */
+/** Options of `serveControl`. */
 interface ControlOptions {
   readonly path: string;
   readonly balancer: Balancer;
   readonly facts: DaemonFacts;
-  readonly stop: (graceMs: number, who: string) => void;
+  readonly shutdown: Pick<Shutdown, "ask" | "done" | "isLameDuck">;
   /** How long a request may take to arrive. */
   readonly requestTimeMaxMs?: number;
 }
@@ -83,13 +83,14 @@ interface ControlServer extends AsyncDisposable {
 /** How long running requests may still take when the control server is disposed of. */
 const SHUTDOWN_MAX_MS = 500;
 
-/** Defaults of the queries: parts of the ring; servers after the chosen one; ended connections, and clients. */
+/** Defaults of the queries: parts of the ring; servers after the chosen one; ended connections, and clients; open connections. */
 const DEFAULT_BINS = 720;
 const DEFAULT_SUCCESSORS = 3;
 const DEFAULT_LIMIT = 20;
 /** The same: events, and seconds of the series without `after`. */
 const DEFAULT_EVENTS = 1000;
 const DEFAULT_SERIES_SECONDS = 60;
+const DEFAULT_CONNECTIONS = 100;
 
 /** The longest name of a user. */
 const WHO_MAX = 100;
@@ -106,6 +107,9 @@ interface RecentQuery {
   readonly fate?: Fate;
   readonly limit?: number;
 }
+
+/** What status shows. */
+type ViewedStatus = Pick<ControlOptions, "balancer" | "facts" | "shutdown">;
 
 type RouteName = keyof typeof ROUTES;
 
@@ -180,7 +184,8 @@ function createApi(options: ControlOptions, streams: EventStreams): Hono {
   const app = new Hono();
   for (const name of Object.keys(ROUTES) as RouteName[]) {
     const { method, path } = ROUTES[name];
-    const handle = handlers[name] as (input: unknown, who: string, headers: Headers) => unknown; // each takes what its own route's schemas give
+    // Each takes what its own route's schemas give.
+    const handle = handlers[name] as (input: unknown, who: string, headers: Headers) => unknown;
     app.on(method.toUpperCase(), path.replaceAll(/\{(\w+)\}/g, ":$1"), async (c) => {
       const { headers } = c.req.raw;
       const answer = await handle(parseInput(ROUTES[name], await readParts(c)), headers.get(WHO_HEADER) ?? "", headers);
@@ -201,11 +206,11 @@ async function readParts({ req }: Context): Promise<RawInput> {
   return { query: Object.fromEntries(query), params: req.param(), body: hasBody ? await req.json() : undefined };
 }
 
-function handlersOf({ balancer, facts, stop }: ControlOptions, streams: EventStreams): Handlers {
+function handlersOf({ balancer, facts, shutdown }: ControlOptions, streams: EventStreams): Handlers {
   const of = ({ query: { service } }: { readonly query: { readonly service?: string } }): Service => balancer.service(service);
   const view = (service: ServiceView): Answers["service"] => viewService(service, facts);
   return {
-    status: () => viewStatus(balancer, facts),
+    status: () => viewStatus({ balancer, facts, shutdown }),
     listServers: (input) => ({ servers: of(input).list().map(viewServer), ring: of(input).ring() }),
     addServer: async (input, who) => {
       const { address, port, ...settings } = input.body;
@@ -284,12 +289,23 @@ function handlersOf({ balancer, facts, stop }: ControlOptions, streams: EventStr
     getSeries: ({ query: { after, seconds, step = 1, server: servers, ...rest } }) => {
       const { service } = rest;
       if (service !== undefined && !balancer.series.hasService(service)) balancer.service(service); // throws
-      const last = after === undefined ? DEFAULT_SERIES_SECONDS : SERIES_SECONDS;
+      const last = after === undefined ? DEFAULT_SERIES_SECONDS : LIMITS.seriesSeconds;
       return balancer.series.read({ ...rest, after, seconds: seconds ?? last, step, servers });
     },
-    stop: ({ body: { grace: graceMs = DEFAULT_GRACE_MS } }, who) => {
-      stop(graceMs, who);
-      return { open: balancer.counters.get("open"), graceMs, lockFile: facts.lockFile };
+    listConnections: async ({ query: { server, limit = DEFAULT_CONNECTIONS, ...filter } }) => {
+      const { total, connections } = await balancer.connections.list({ ...filter, server: server && formatAddress(server), limit });
+      return { total, connections: [...connections] };
+    },
+    closeConnection: ({ params: { id } }, who) => balancer.connections.close(id, who),
+    moveConnection: ({ params: { id }, body: { server, force } }, who) =>
+      balancer.connections.move(id, { server: server && formatAddress(server), force }, who),
+    stop: async ({ body: { grace, lameDuck, wait } }, who) => {
+      const { graceMs, lameDuckMs } = balancer.stopTimes;
+      const times = { graceMs: grace ?? graceMs, lameDuckMs: lameDuck ?? lameDuckMs };
+      const open = balancer.counters.get("open");
+      balancer.events.add({ kind: "command", who, text: describeStop(times, open) });
+      shutdown.ask(times);
+      return { ...times, open, cut: wait ? await shutdown.done : null, lockFile: facts.lockFile };
     },
     openapi: () => describeApi(facts.version),
     metrics: () => answerMetrics(balancer, facts),
@@ -307,6 +323,12 @@ function startRebalance({ events }: Balancer, { rebalancer, name: service }: Ser
     events.add(refusedEvent(what, messageOf(error)));
     throw error;
   }
+}
+
+/** A stop that somebody asks for, as an event. */
+function describeStop({ graceMs, lameDuckMs }: StopTimes, open: number): string {
+  const first = lameDuckMs === 0 ? "" : `clients are served for ${formatDuration(lameDuckMs)} more, and then `;
+  return `Stop: ${first}${plural(open, "open connection")} have ${formatDuration(graceMs)} to finish`;
 }
 
 /** Settings that a service can have; throws a `usage` error for others. */
@@ -433,7 +455,7 @@ async function viewDeclaration(balancer: Balancer): Promise<Answers["status"]["d
   return declaration && { ...declaration, differences: declaration.differences && [...declaration.differences] };
 }
 
-async function viewStatus(balancer: Balancer, facts: DaemonFacts): Promise<Answers["status"]> {
+async function viewStatus({ balancer, facts, shutdown }: ViewedStatus): Promise<Answers["status"]> {
   const { counters, connectionsMax } = balancer;
   const { localPorts: _, warnOf, http, ...shown } = facts;
   const { daemon = {} } = balancer.state;
@@ -451,6 +473,7 @@ async function viewStatus(balancer: Balancer, facts: DaemonFacts): Promise<Answe
     address: services[0].listeners[0].listener,
     startedAt: facts.startedAt.toISOString(),
     stopping: balancer.stopping,
+    lameDuck: shutdown.isLameDuck,
     generation: balancer.generation,
     servers: balancer.countServers(),
     checkIntervalMs: Math.min(...balancer.services().map(({ checkIntervalMs }) => checkIntervalMs)),

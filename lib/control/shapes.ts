@@ -59,6 +59,8 @@ const SERVICE: Shape<Answers["service"]> = {
   },
 };
 
+const CONNECTION = { id: "text", service: { orNull: "text" }, client: "text", server: { orNull: "text" } } as const;
+
 const BEFORE_AND_AFTER = { fields: { before: "number", after: "number" } } as const;
 
 const BINNED = { fields: { servers: { listOf: "text" }, owners: { listOf: "number" } } } as const;
@@ -196,6 +198,7 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       address: "text",
       startedAt: "text",
       stopping: "boolean",
+      lameDuck: "boolean",
       generation: "number",
       services: { listOf: SERVICE },
       declared: {
@@ -353,7 +356,39 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       },
     },
   },
-  stopping: { fields: { open: "number", graceMs: "number", lockFile: "text" } },
+  connections: {
+    fields: {
+      total: "number",
+      connections: {
+        listOf: {
+          fields: {
+            ...CONNECTION,
+            listener: "text",
+            state: "text",
+            ageMs: "number",
+            idleMs: "number",
+            sentBytes: "number",
+            receivedBytes: "number",
+            moves: "number",
+          },
+        },
+      },
+    },
+  },
+  closedConnection: { fields: CONNECTION },
+  movedConnection: {
+    fields: {
+      ...CONNECTION,
+      outcome: { oneOf: ["moved", "reset"] },
+      from: { orNull: "text" },
+      to: { orNull: "text" },
+      state: "text",
+      replayedBytes: "number",
+      reason: { orNull: "text" },
+      next: { orNull: "text" },
+    },
+  },
+  stopping: { fields: { open: "number", graceMs: "number", lameDuckMs: "number", cut: { orNull: "number" }, lockFile: "text" } },
   failure: { fields: { error: { fields: { kind: "text", message: "text" } } } },
 };
 

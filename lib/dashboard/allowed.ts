@@ -1,6 +1,6 @@
 /**
- * What of the daemon's API the dashboard passes on: a row for each request, everything else is refused. A row that changes something
- * is passed on with `--write` alone. Pure.
+ * What of the daemon's API the dashboard passes on: a row for each request; everything else is refused. A row that changes
+ * something is passed on with `--write` alone. Pure.
  */
 
 import { OperatorError } from "../values/errors.ts";
@@ -23,6 +23,7 @@ export const ALLOWED: readonly Allowed[] = [
   { method: "GET", path: "/v1/events" },
   { method: "GET", path: "/v1/recent" },
   { method: "GET", path: "/v1/clients" },
+  { method: "GET", path: "/v1/connections" },
   { method: "GET", path: "/v1/history" },
   { method: "GET", path: "/v1/explain" },
   { method: "GET", path: "/v1/plan" },

@@ -6,7 +6,7 @@
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type HttpRequest, HttpServer } from "../control/http.ts";
-import { type Address, formatAddress } from "../values/address.ts";
+import { type Address, formatAddress, isIp } from "../values/address.ts";
 import { LIMITS } from "../values/config.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
 import { listenError, listenReasonOf } from "../values/listen_error.ts";
@@ -104,7 +104,9 @@ export class Bridge implements AsyncDisposable {
     } catch (error) {
       throw listenError(options.address, listenReasonOf(error), "serve the dashboard");
     }
-    bridge.#hosts = hostsOf(bridge.address, options.hosts);
+    const { port } = bridge.address;
+    const { address: { host }, hosts = [] } = options;
+    bridge.#hosts = hostsOf(bridge.address, isIp(host) ? hosts : [...hosts, formatAddress({ host, port })]);
     return bridge;
   }
 

@@ -1,5 +1,5 @@
 /**
- * The messages of `GET /live`, the one stream of server-sent events that a page opens: the name of each and its data, which is JSON.
+ * The messages of `GET /live`, the one stream of server-sent events that a page opens: the name of each, and its data in JSON.
  * Types only, so that the page may read them as well.
  */
 

@@ -27,7 +27,7 @@ const LOOPBACK = /^(127\.[0-9.]+|::1)$/;
 /** Addresses that mean all of a machine's. As a Host they are a way around the rules of browsers, and nothing else. */
 const UNSPECIFIED: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
 
-/** The Host headers under which a dashboard at this address may be asked, in lower case; `names` are others, perhaps with a port. */
+/** The Host headers by which a dashboard at this address may be asked, in lower case; `names` are others, perhaps with a port. */
 export function hostsOf({ host: given, port }: Address, names: readonly string[] = []): ReadonlySet<string> {
   const host = UNSPECIFIED[given] ?? given;
   const own = LOOPBACK.test(host) ? [host, "localhost"] : [host];

@@ -1,4 +1,4 @@
-/** The target of a request, taken apart without surprises: what one program reads as another path than the next is refused. Pure. */
+/** The target of a request, taken apart: what one program may read as another path than the next is refused. Pure. */
 
 import { Refused } from "./refused.ts";
 

@@ -55,10 +55,13 @@ export const LIMITS = {
   listPrefixesMax: 1_000_000,
   listFileBytesMax: 64 * 1024 ** 2,
   clientsShownMax: 1000,
+  /** Open connections in one answer. */
+  connectionsShownMax: 1000,
   /** Bytes kept for one client, and for all clients of a thread. */
   replayBytesMax: 16 * 1024 ** 2,
   replayBytesTotalMax: 256 * 1024 ** 2,
   restMaxMs: 60_000,
+  lameDuckMaxMs: 3_600_000,
   /** How long engines cache the addresses of a name: shorter than the TTLs of name servers, longer than a burst of clients. */
   namesCachedMs: 5000,
   rebalanceRateMax: 100_000,
@@ -67,6 +70,14 @@ export const LIMITS = {
   successorsMax: 1000,
   /** Recently ended connections in one answer. */
   recentMax: 1000,
+  /** Events kept. With texts of 500 characters they have 10 MB, usually 3 MB. */
+  eventsMax: 10_000,
+  /** Streams of events at once: a dashboard asks for one, however many look at it. */
+  eventStreamsMax: 64,
+  /** How far the reader of a stream may fall behind. */
+  eventStreamBytesMax: 1024 ** 2,
+  /** How far back the series goes. */
+  seriesSeconds: 900,
   /** A PROXY header. The specification's own parts take under 1 KiB; a client's certificate (a TLV) takes some KiB more. */
   proxyHeaderBytesMax: 16 * 1024,
   /** A ClientHello with the heads of its records. With a post-quantum key share it takes 2 KiB, rarely more than 4 KiB. */
@@ -140,8 +151,6 @@ const ENGINE_NAMES = ["auto", "epoll", "streams"] as const;
 /** The command whose help lists what an option can be. */
 const HELPER = "balancerctl start";
 
-/** How long open connections have to finish when the balancer stops, in milliseconds. */
-export const DEFAULT_GRACE_MS = 10_000;
 /** How long open connections have to finish when their server is removed, in milliseconds. */
 export const DEFAULT_DRAIN_MS = 10_000;
 /** Connections a second that a rebalance moves. */
@@ -157,6 +166,8 @@ interface Setting<T> {
   readonly summary: string;
   /** The heading it stands under in the help. */
   readonly group: string;
+  /** Which words it can be, where `value` does not say that. */
+  readonly completes?: readonly string[];
   /** `daemon`: one value for all services. Otherwise each service has its own. */
   readonly scope?: "daemon";
   parse(text: string): T;
@@ -186,6 +197,7 @@ export const SETTINGS = {
     value: "POLICY",
     default: "ring",
     summary: `how a new client's server is chosen: ${POLICIES.join(", ")}; only ring keeps a client with its server`,
+    completes: POLICIES,
     parse: (text): Policy => parseChoice(text, { what: "policy", choices: POLICIES, help: HELPER }),
   },
   tierMin: {
@@ -610,6 +622,34 @@ export const SETTINGS = {
     summary: "names by which browsers ask for the dashboard beside its address, such as balancer.example.com or [::1]:8443",
     parse: (text): readonly string[] => text === "off" ? [] : parseHostNames(text),
   },
+  trackFile: {
+    group: "Monitoring",
+    scope: "daemon",
+    flag: "track-file",
+    value: "PATH|off",
+    default: "off",
+    summary: "write 0 to this file while the balancer is ready, and 1 while it is not, for keepalived",
+    // a path, or null
+    parse: (text): string | null => text === "off" ? null : text,
+  },
+  lameDuckMs: {
+    group: "Stopping",
+    scope: "daemon",
+    flag: "lame-duck",
+    value: "TIME|off",
+    default: "off",
+    summary: "how long a balancer that is told to stop still takes clients, while /ready and the track file say no",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "Lame-duck time", 0, LIMITS.lameDuckMaxMs),
+  },
+  graceMs: {
+    group: "Stopping",
+    scope: "daemon",
+    flag: "grace",
+    value: "TIME",
+    default: "10s",
+    summary: "how long open connections have to finish when the balancer stops",
+    parse: (text): number => parseDuration(text, "Grace time", 0),
+  },
   logLevel: {
     group: "Logging",
     scope: "daemon",
@@ -816,12 +856,15 @@ function defaultWorkers(): number {
 function parseHostNames(text: string): readonly string[] {
   const names = text.split(",").map((name) => name.trim().toLowerCase());
   if (names.length > LIMITS.dashboardHostsMax) {
-    throw new OperatorError("usage", `There are ${names.length} names of the dashboard, and at most ${LIMITS.dashboardHostsMax} may be`);
+    throw new OperatorError(
+      "usage",
+      `There are ${names.length} names of the dashboard, and at most ${LIMITS.dashboardHostsMax} may be`,
+    );
   }
   for (const name of names) {
     if (/^([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$/.test(name)) continue;
-    const wayOut = "give a name such as balancer.example.com, with its port if that is not the usual one";
-    throw new OperatorError("usage", `Name ${JSON.stringify(name)} of the dashboard is no name of a host: ${wayOut}`);
+    const why = `${JSON.stringify(name)} is no name of a host; give one such as lb.example.com or lb.example.com:8443`;
+    throw new OperatorError("usage", `Cannot use ${JSON.stringify(text)} as names of the dashboard: ${why}`);
   }
   return names;
 }

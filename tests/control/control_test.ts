@@ -4,13 +4,14 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { parseAddress } from "../../lib/values/address.ts";
 import { LIMITS } from "../../lib/values/config.ts";
 import { ROUTES } from "../../lib/control/api.ts";
+import type { StopTimes } from "../../lib/balancer/shutdown.ts";
 import { ControlClient } from "../../lib/control/client.ts";
 import { serveControl } from "../../lib/control/server.ts";
 import { claimSocket, isListening } from "../../lib/control/socket.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import { ask, connect, echo, readBytes, readText, sayName, soon, startServer, WAIT_MAX_MS, writeText } from "../helpers.ts";
 import { type OneService, startBalancer } from "../one_service.ts";
-import { until } from "../raw_socket.ts";
+import { turn, until } from "../raw_socket.ts";
 
 const ORDINARY = { weight: 1, connectionsMax: null };
 
@@ -18,7 +19,7 @@ interface Control extends AsyncDisposable {
   readonly balancer: OneService;
   readonly path: string;
   readonly client: ControlClient;
-  readonly stops: number[];
+  readonly stops: StopTimes[];
   /** Speaks HTTP to the socket. */
   request(method: string, path: string, body?: BodyInit): Promise<{ status: number; type: string; text: string }>;
 }
@@ -30,7 +31,8 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
   stack.defer(() => Deno.remove(folder, { recursive: true }));
   const path = `${folder}/run/control.sock`;
   const balancer = stack.use(await startBalancer({ flags }));
-  const stops: number[] = [];
+  const stops: StopTimes[] = [];
+  const shutdown = { ask: (times: StopTimes) => void stops.push(times), done: Promise.resolve(7), isLameDuck: false };
   const facts = {
     name: "test",
     version: "1.2.3",
@@ -46,7 +48,7 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
   };
   await claimSocket(path);
   stack.use(
-    await serveControl({ path, balancer: balancer.balancer, facts, stop: (graceMs) => stops.push(graceMs), requestTimeMaxMs }),
+    await serveControl({ path, balancer: balancer.balancer, facts, shutdown, requestTimeMaxMs }),
   );
   const client = stack.use(new ControlClient("test", path));
   const http = Deno.createHttpClient({ proxy: { transport: "unix", path } });
@@ -221,11 +223,21 @@ Deno.test("status tells what runs", async () => {
   assertEquals([status.servers, status.checkIntervalMs], [{ up: 0, resting: 0, down: 0, draining: 0, removing: 0 }, 2000]);
 });
 
-Deno.test("stop hands on the grace time, and has a default", async () => {
+Deno.test("stop hands on its times; those that are left out are the daemon's, as they are then", async () => {
   await using control = await startControl();
-  assertEquals((await control.client.stop("250ms")).graceMs, 250);
-  assertEquals((await control.request("POST", "/v1/stop")).status, 202);
-  assertEquals(control.stops, [250, 10_000]);
+  const { graceMs, cut } = await control.client.stop({ grace: "250ms", lameDuck: "off" }, 1000);
+  assertEquals([graceMs, cut], [250, 7]);
+  const { status, text } = await control.request("POST", "/v1/stop");
+  assertEquals([status, JSON.parse(text).cut], [202, null]);
+  await control.client.setDaemon({ grace: "1m", "lame-duck": "2s" });
+  await control.request("POST", "/v1/stop");
+  await control.request("POST", "/v1/stop", JSON.stringify({ lameDuck: "off" }));
+  assertEquals(control.stops, [
+    { lameDuckMs: 0, graceMs: 250 },
+    { lameDuckMs: 0, graceMs: 10_000 },
+    { lameDuckMs: 2000, graceMs: 60_000 },
+    { lameDuckMs: 0, graceMs: 60_000 },
+  ]);
 });
 
 Deno.test("metrics are Prometheus text", async () => {
@@ -518,3 +530,41 @@ async function readSome(socket: Deno.Conn): Promise<string> {
   const buffer = new Uint8Array(1000);
   return new TextDecoder().decode(buffer.subarray(0, await socket.read(buffer) ?? 0));
 }
+
+Deno.test("open connections are listed, moved and closed; what is no id, or not open, is said with the right status", async () => {
+  await using control = await startControl(undefined, { redistribute: "idle", quiet: "1ms" });
+  await using a = startServer(echo);
+  await using b = startServer(echo);
+  const { client, balancer } = control;
+  await client.add({ address: "127.0.0.1", port: a.address.port });
+  using socket = await connect(balancer.address);
+  await writeText(socket, "x");
+  await soon(readBytes(socket, 1));
+  await client.add({ address: "127.0.0.1", port: b.address.port });
+  const { total, connections: [one] } = await client.connections({ server: a.name, sort: "idle", limit: "1" });
+  assertEquals([total, one.server, one.service, one.sentBytes], [1, a.name, "default", 1]);
+  await until(() => balancer.counters.getOf(0, "receivedBytes") === 1, "the answer to be counted");
+  await turn(5); // longer than the quiet time
+  const moved = await client.moveConnection(one.id, { server: b.name, force: false });
+  assertEquals([moved.outcome, moved.from, moved.to, moved.state, moved.reason], ["moved", a.name, b.name, "idle", null]);
+  const post = async (path: string, body = "{}") => {
+    const { status, text } = await control.request("POST", `/v1/connections/${path}`, body);
+    return [status, errorOf(text).kind];
+  };
+  assertEquals(await post(`${one.id}/move`, JSON.stringify({ server: b.name })), [409, "conflict"]);
+  assertEquals(await post(`${one.id}/move`, JSON.stringify({ server: "192.0.2.1:80" })), [404, "unknown"]);
+  for (const body of ['{"server":"x"}', '{"force":1}', '{"to":"192.0.2.1:80"}']) {
+    assertEquals(await post(`${one.id}/move`, body), [400, "usage"], body);
+  }
+  assertEquals(await client.closeConnection(one.id), { id: one.id, service: "default", client: one.client, server: b.name });
+  for (const verb of ["close", "move"]) {
+    assertEquals(await post(`${one.id}/${verb}`), [404, "unknown"]);
+    assertEquals(await post(`${"0".repeat(16)}-1f/${verb}`), [404, "unknown"]);
+    for (const id of ["1f", "..%2f", "x".repeat(400)]) assertEquals(await post(`${id}/${verb}`), [400, "usage"], id);
+  }
+  for (const query of ["sort=name", "limit=0", "limit=1001", "state=up", "client=x", "server=x", "nope=1", "limit=1&limit=2"]) {
+    assertEquals((await control.request("GET", `/v1/connections?${query}`)).status, 400, query);
+  }
+  assertEquals((await control.request("GET", "/v1/connections?service=other")).status, 404);
+  assertEquals((await control.request("GET", `/v1/connections/${one.id}/close`)).status, 404, "reading closes nothing");
+});

@@ -328,6 +328,13 @@ for (const [what, status, lines, body] of LOGINS) {
   });
 }
 
+Deno.test("a dashboard answers by the name that its address was given by", async () => {
+  await using dashboard = await openDashboard({ address: { host: "localhost", port: 0 } });
+  const { port } = dashboard.bridge.address;
+  assertEquals((await dashboard.send("GET", "/", [`host: LocalHost:${port}`])).status, 401);
+  assertEquals((await dashboard.send("GET", "/", [`host: 0.0.0.0:${port}`])).status, 421);
+});
+
 Deno.test("two dashboards of one machine have a cookie each", async () => {
   await using one = await openDashboard();
   await using other = await openDashboard();

@@ -1,6 +1,6 @@
 /** Dashboards to test: a daemon that says what a test wants, the bridge in front of it, and requests as bytes. */
 
-import { parseAddress } from "../../lib/values/address.ts";
+import { formatAddress, parseAddress } from "../../lib/values/address.ts";
 import type { Answers } from "../../lib/control/api.ts";
 import { Bridge, type BridgeOptions } from "../../lib/dashboard/bridge.ts";
 import type { DaemonLink } from "../../lib/dashboard/daemon_link.ts";
@@ -123,7 +123,7 @@ export async function openDashboard(options: Partial<BridgeOptions> = {}): Promi
     onDrop: () => dropped++,
     ...options,
   });
-  const host = `127.0.0.1:${bridge.address.port}`;
+  const host = formatAddress(bridge.address);
   const send = (method: string, target: string, lines: readonly string[] = [], body = "") =>
     exchange(host, headOf(method, target, host, lines, body) + body);
   return {

@@ -27,7 +27,7 @@ Deno.test("a token lets one in, once", async () => {
   assert(await entrance.isSession(both.find((session) => session !== undefined)!));
 });
 
-Deno.test("a token that is wrong, empty, too long or of an earlier link lets nobody in, and leaves the right one as it is", async () => {
+Deno.test("a token that is wrong, empty, too long or of an earlier link lets nobody in, and the right one works on", async () => {
   const entrance = new Entrance();
   const earlier = await entrance.issue();
   const token = await entrance.issue();

@@ -6,6 +6,7 @@ import {
   allocateCounters,
   COUNTERS,
   Counters,
+  DETAIL,
   type HistogramName,
   HISTOGRAMS,
   type ListenerCounter,
@@ -17,6 +18,7 @@ import {
   type ServiceCounter,
   type ServiceGauge,
 } from "../../lib/observe/counters.ts";
+import { connectBucketOf } from "../../lib/observe/connect_times.ts";
 import { NO_SERVICE } from "../../lib/routing/name_routes.ts";
 import { LIMITS } from "../../lib/values/config.ts";
 import { type Fate, FATES } from "../../lib/values/fates.ts";
@@ -325,4 +327,30 @@ Deno.test("COUNTERS have metric names all different, of Prometheus's form", () =
   for (const [, { metric, kind }] of rows) {
     assertEquals([/^balancer_[a-z_]+$/.test(metric), metric.endsWith("_total")], [true, kind === "counter"], metric);
   }
+});
+
+Deno.test("moves and connect times are counted for their servers, by every thread, until the slot is another's", () => {
+  const shared = allocateCounters(1, SLOTS);
+  const [main, worker] = [0, 1].map((writer) => new Counters(shared, writer));
+  const details = new Uint32Array(DETAIL.cells);
+  const movesOf = (slot: number) => {
+    main.readDetails(slot, details);
+    return [...details.subarray(DETAIL.movedIn)];
+  };
+  main.addMove(0, 1, "unsent");
+  worker.addMove(0, 1, "idle");
+  worker.addMove(undefined, 1, "idle");
+  assertEquals([main.get("movedUnsent"), main.get("movedIdle"), main.getOf(0, "movedAway")], [1, 2, 2]);
+  assertEquals([movesOf(0), movesOf(1), movesOf(2)], [[0, 0, 0, 1, 0, 1], [1, 0, 2, 0, 0, 0], [0, 0, 0, 0, 0, 0]]);
+  worker.addConnect(1, 0.5);
+  main.addConnect(1, 0.5);
+  main.readDetails(1, details);
+  assertEquals(details[DETAIL.connectTimes + connectBucketOf(0.5)], 2);
+  details.fill(7);
+  main.readDetails(1, details, DETAIL.movedIn);
+  assertEquals([details[0], details[DETAIL.movedIn]], [7, 1]);
+  main.clearSlot(1);
+  main.readDetails(1, details);
+  assertEquals([...details], Array.from(details, () => 0));
+  assertEquals(movesOf(0), [0, 0, 0, 1, 0, 1]);
 });

@@ -174,6 +174,7 @@ export class Story {
       address: "0.0.0.0:80",
       startedAt: new Date(this.#startedAt * 1000).toISOString(),
       stopping: false,
+      lameDuck: false,
       generation: 12,
       services: [this.#serviceView()],
       declared: null,
