@@ -224,7 +224,9 @@ Deno.test("the plan's figures are the API's", () => {
   const figures = new Map(figuresOf(plan).map(({ label, value }) => [label, value]));
   assertEquals(figures.get("clients that get another server"), formatPercent(plan.movedShare!));
   assertEquals(figures.get("servers"), "6 → 5");
-  assertEquals(takersOf(plan, 3).length, 3);
+  assertEquals(takersOf(plan, 3), plan.flows.slice(0, 3).map(({ to, share }) => ({ text: `to ${to}`, share })));
+  const weighed = new Story({ start: NOW }).plan({ kind: "weight", server: "10.0.0.2:80", weight: 2 });
+  assertEquals(takersOf(weighed, 1)[0].text, `from ${weighed.flows[0].from}`);
   assertEquals(connectionFigures(plan, "drain").at(-1)!.value, "may finish");
   assertEquals(figuresOf({ ...plan, movedShare: null, share: null })[0].value, "not foreseeable with this policy");
 });

@@ -2,7 +2,7 @@
 
 import { loadBoundOf } from "../../routing/load_bound.ts";
 import type { Server, ServerState, Service } from "./contract.ts";
-import { formatClock, formatSpan } from "./format.ts";
+import { formatMinute, formatSpan } from "./format.ts";
 import { type History, MOVED_STATES } from "./history.ts";
 import { type Reset, resetsOf } from "./resets.ts";
 import { byName, STATES } from "./words.ts";
@@ -25,7 +25,7 @@ export interface PoolRow {
   readonly state: ServerState;
   /** Second from which on it has the state; NaN if it is not known. */
   readonly since: number;
-  /** "up for 3 h", "down since 14:02:10". */
+  /** "up for 3 h", "down since 14:02". */
   readonly standing: string;
   /** Why it has the state; null where nothing is to be said. */
   readonly reason: string | null;
@@ -169,7 +169,7 @@ function describe({ state, since }: Standing, at: number): string {
   if (Number.isNaN(since)) return word;
   const span = formatSpan(at - since);
   if (state === "up") return `up for ${span}`;
-  return `${word} ${at - since < 86_400 ? `since ${formatClock(since)}` : `for ${span}`}`;
+  return `${word} ${at - since < 86_400 ? `since ${formatMinute(since)}` : `for ${span}`}`;
 }
 
 /** The place of a row in the order of trouble. Coarse, so that rows do not dance. */

@@ -125,10 +125,9 @@ function shortNames(servers: readonly string[]): (server: string) => string {
   const port = servers[0].match(/:[0-9]+$/)?.[0] ?? "";
   const ending = servers.every((server) => server.endsWith(port)) ? port.length : 0;
   const hosts = servers.map((server) => server.slice(0, server.length - ending));
-  let length = hosts.length === 1 ? 0 : hosts[0].lastIndexOf(".");
-  while (length > 0 && !hosts.every((host) => host.startsWith(hosts[0].slice(0, length + 1)))) {
-    length = hosts[0].lastIndexOf(".", length - 1);
-  }
+  const lastMark = (before: number) => Math.max(...[".", ":"].map((mark) => before < 0 ? -1 : hosts[0].lastIndexOf(mark, before)));
+  let length = hosts.length === 1 ? 0 : lastMark(Infinity);
+  while (length > 0 && !hosts.every((host) => host.startsWith(hosts[0].slice(0, length + 1)))) length = lastMark(length - 1);
   return (server) => server.slice(Math.max(0, length), server.length - ending);
 }
 

@@ -75,7 +75,7 @@ export function figuresOf(plan: Plan): Figure[] {
       value: movedShare === null ? "not foreseeable with this policy" : formatPercent(movedShare),
     },
     ...(share === null ? [] : [{ label: "its share", value: arrow(formatPercent(share.before), formatPercent(share.after)) }]),
-    { label: "greatest load, as a multiple of the mean", value: arrow(ratio(peakToMean.before), ratio(peakToMean.after)) },
+    { label: "greatest load ÷ mean", value: arrow(ratio(peakToMean.before), ratio(peakToMean.after)) },
     { label: "servers", value: arrow(String(servers.before), String(servers.after)) },
   ];
 }
@@ -90,7 +90,12 @@ export function connectionFigures({ connections }: Plan, change: Change): Figure
 
 /** Who gets the clients, or gives them: the greatest flows. */
 export function takersOf({ flows }: Plan, max: number): { readonly text: string; readonly share: number }[] {
-  return flows.slice(0, max).map(({ from, to, share }) => ({ text: `${from ?? "nobody"} → ${to ?? "nobody"}`, share }));
+  const isOneGiver = flows.every(({ from }) => from === flows[0].from);
+  const isOneTaker = flows.every(({ to }) => to === flows[0].to);
+  return flows.slice(0, max).map(({ from, to, share }) => {
+    const [giver, taker] = [from ?? "nobody", to ?? "nobody"];
+    return { text: isOneGiver ? `to ${taker}` : isOneTaker ? `from ${giver}` : `${giver} → ${taker}`, share };
+  });
 }
 
 function arrow(before: string, after: string): string {

@@ -14,6 +14,8 @@ export interface Strip {
 }
 
 const BAR_GAP_PX = 3;
+/** Room for the number of events beside their sign. */
+const COUNT_PX = 22;
 /** What hurts clients is seen however few they are. */
 const BAD_MIN_PX = 3;
 
@@ -82,7 +84,7 @@ export function drawMarks(
     pen.stroke();
   }
   pen.textAlign = "center";
-  for (const { x, row, sign, tone, events } of marks) {
+  for (const [i, { x, row, sign, tone, events }] of marks.entries()) {
     const y = top + rowHeight * (row + 0.5);
     setFont(pen, paint, 13);
     pen.strokeStyle = paint.panel;
@@ -90,7 +92,7 @@ export function drawMarks(
     pen.strokeText(sign, x, y);
     pen.fillStyle = paint.tones[tone];
     pen.fillText(sign, x, y);
-    if (events.length === 1) continue;
+    if (events.length === 1 || marks.slice(i + 1).some((next) => next.row === row && next.x - x < COUNT_PX)) continue;
     setFont(pen, paint, 9.5, 600);
     pen.fillStyle = paint.dim;
     pen.fillText(String(events.length), x + 11, y - 3);

@@ -199,7 +199,13 @@ class RowElement {
     bad.append(this.#spark.element);
     this.element = make(
       "tr",
-      { on: { pointerenter: () => host.light(this.#name.textContent), pointerleave: () => host.light(null) } },
+      {
+        on: {
+          pointerenter: () => host.light(this.#name.textContent),
+          pointerleave: () => host.light(null),
+          animationend: () => this.element.removeAttribute("data-pulse"),
+        },
+      },
       make(
         "th",
         { scope: "row", class: "c-server" },
