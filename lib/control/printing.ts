@@ -305,6 +305,11 @@ function shortTime(ms: number): string {
   return formatDuration(Math.floor(ms / unitMs) * unitMs);
 }
 
+/** A connection that was ended. */
+export function printClosed({ id, client, server }: Answers["closedConnection"]): string {
+  return `Closed connection ${id} of client ${client}${server === null ? "" : ` with server ${server}`}`;
+}
+
 /** What became of a connection that was to move. */
 export function printMoved(
   { id, client, from, to, state, replayedBytes, reason, next }: Answers["movedConnection"],
