@@ -12,8 +12,7 @@ import { parseListener, parseListenerText } from "../values/listener_text.ts";
 import { parseServiceName } from "../values/paths.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import { CHECK_STEPS } from "../health/check_steps.ts";
-import { EVENT_KINDS, EVENT_LEVELS, EVENTS_MAX } from "../observe/events.ts";
-import { SERIES_SECONDS } from "../observe/series.ts";
+import { EVENT_KINDS, EVENT_LEVELS } from "../observe/events.ts";
 import { SERIES_FIELDS, SERIES_STEP_MAX } from "../observe/series_answer.ts";
 import { SERVER_STATES } from "../routing/availability.ts";
 import {
@@ -509,7 +508,7 @@ const EventsQuery = z.strictObject({
   )),
   service: z.optional(parsed(parseServiceName, "Only events of this service, and those of none", "web")),
   server: z.optional(pathParameters.shape.server),
-  limit: z.optional(parsed(parseUpTo("Limit", EVENTS_MAX), "The most events to list: the last ones", "1000")),
+  limit: z.optional(parsed(parseUpTo("Limit", LIMITS.eventsMax), "The most events to list: the last ones", "1000")),
 });
 const Event = z.object({
   number: count.check(z.describe("From 1, of this start of the daemon")),
@@ -534,7 +533,7 @@ const SeriesQuery = z.strictObject({
     "Only steps after the one that begins at this second since 1970",
     "1795336200",
   )),
-  seconds: z.optional(parsed(parseUpTo("Number of seconds", SERIES_SECONDS), "How many seconds, up to now", "60")),
+  seconds: z.optional(parsed(parseUpTo("Number of seconds", LIMITS.seriesSeconds), "How many seconds, up to now", "60")),
   step: z.optional(parsed(parseUpTo("Step", SERIES_STEP_MAX), "Seconds per step; the answer's may be more", "1")),
   service: z.optional(parsed(parseServiceName, "Only this service", "web")),
   server: z.optional(several((text) => formatAddress(parseAddress(text)), "Only these servers", "10.0.0.1:8001")),

@@ -22,7 +22,7 @@ import {
   parseWeight,
   SETTINGS,
 } from "../values/config.ts";
-import { EVENT_KINDS, EVENTS_MAX } from "../observe/events.ts";
+import { EVENT_KINDS } from "../observe/events.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { EXIT, OperatorError } from "../values/errors.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
@@ -444,8 +444,8 @@ export const COMMANDS = {
     group: "Observe",
     summary: "List what has happened, or follow it",
     description: "Changes of servers, commands and what they did, drains, limits, lost workers: the last " +
-      `${EVENTS_MAX} are kept. With --follow it goes on until Ctrl-C, also over a restart of the balancer, and --json prints an ` +
-      "object per line.",
+      `${LIMITS.eventsMax} are kept. With --follow it goes on until Ctrl-C, also over a restart of the balancer, and --json ` +
+      "prints an object per line.",
     examples: ["balancerctl events --since 5m", "balancerctl events --follow --kind server,drain"],
     reads: true,
     options: [
@@ -646,7 +646,7 @@ async function events({ options }: CommandInput, { client, say, print, style }: 
   const { since, kind, server, limit, follow, json } = options;
   if (since !== undefined) parseDuration(since, "Time");
   if (server !== undefined) parseAddress(server);
-  if (limit !== undefined) parseCount(limit, "Limit", EVENTS_MAX);
+  if (limit !== undefined) parseCount(limit, "Limit", LIMITS.eventsMax);
   for (const text of kind?.split(",") ?? []) parseChoice(text, { what: "kind", choices: EVENT_KINDS, help: "balancerctl events" });
   const query = { since, kind, server };
   if (follow === undefined) return await client.events({ ...query, limit });

@@ -5,13 +5,10 @@
 
 import type { Counters } from "../observe/counters.ts";
 import { type Event, type EventFilter, type Events, isMeant } from "../observe/events.ts";
+import { LIMITS } from "../values/config.ts";
 import { OperatorError } from "../values/errors.ts";
 import { EVENT_STREAM } from "./event_stream_type.ts";
 
-/** Streams at once. */
-export const STREAMS_MAX = 64;
-/** How far a reader may fall behind, in bytes. */
-const BEHIND_BYTES_MAX = 1024 ** 2;
 /** How often a comment shows that a quiet stream is alive. */
 const COMMENT_MS = 15_000;
 /** Events in one piece. */
@@ -45,8 +42,9 @@ export class EventStreams implements Disposable {
 
   /** Opens a stream, as an answer. Throws `busy` if there are too many. */
   open(query: StreamQuery): Response {
-    if (this.#streams.size >= STREAMS_MAX) {
-      const why = `${STREAMS_MAX} streams are open, which is the limit; end one, or ask without Accept: text/event-stream`;
+    if (this.#streams.size >= LIMITS.eventStreamsMax) {
+      const why =
+        `${LIMITS.eventStreamsMax} streams are open, which is the limit; end one, or ask without Accept: text/event-stream`;
       throw new OperatorError("busy", `Cannot follow the events: ${why}`);
     }
     const stream = new EventStream(this.#options, query, () => this.#streams.delete(stream));
@@ -134,7 +132,7 @@ class EventStream {
   #onEvent(event: Event): void {
     if (this.#wake !== undefined) return this.#wake();
     this.#behind += textOf(this.#options.events.startId, event).length;
-    if (this.#behind <= (this.#options.behindBytesMax ?? BEHIND_BYTES_MAX) || !this.#stop()) return;
+    if (this.#behind <= (this.#options.behindBytesMax ?? LIMITS.eventStreamBytesMax) || !this.#stop()) return;
     this.#options.counters.add("eventStreamsDropped");
     this.#controller.error(new Error("The reader of the events does not read"));
   }

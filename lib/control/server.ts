@@ -32,7 +32,6 @@ import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
 import { printable } from "../values/printable.ts";
 import type { EventList } from "../observe/events.ts";
 import { logger } from "../observe/log.ts";
-import { SERIES_SECONDS } from "../observe/series.ts";
 import { type Answers, type InputOf, type OutputOf, ROUTES } from "./api.ts";
 import { EventStreams } from "./event_streams.ts";
 import { type HttpRequest, HttpServer } from "./http.ts";
@@ -182,7 +181,8 @@ function createApi(options: ControlOptions, streams: EventStreams): Hono {
   const app = new Hono();
   for (const name of Object.keys(ROUTES) as RouteName[]) {
     const { method, path } = ROUTES[name];
-    const handle = handlers[name] as (input: unknown, who: string, headers: Headers) => unknown; // each takes what its own route's schemas give
+    // Each takes what its own route's schemas give.
+    const handle = handlers[name] as (input: unknown, who: string, headers: Headers) => unknown;
     app.on(method.toUpperCase(), path.replaceAll(/\{(\w+)\}/g, ":$1"), async (c) => {
       const { headers } = c.req.raw;
       const answer = await handle(parseInput(ROUTES[name], await readParts(c)), headers.get(WHO_HEADER) ?? "", headers);
@@ -285,7 +285,7 @@ function handlersOf({ balancer, facts, shutdown }: ControlOptions, streams: Even
     getSeries: ({ query: { after, seconds, step = 1, server: servers, ...rest } }) => {
       const { service } = rest;
       if (service !== undefined && !balancer.series.hasService(service)) balancer.service(service); // throws
-      const last = after === undefined ? DEFAULT_SERIES_SECONDS : SERIES_SECONDS;
+      const last = after === undefined ? DEFAULT_SERIES_SECONDS : LIMITS.seriesSeconds;
       return balancer.series.read({ ...rest, after, seconds: seconds ?? last, step, servers });
     },
     stop: async ({ body: { grace, lameDuck, wait } }, who) => {

@@ -1,6 +1,6 @@
 /**
- * How long servers take to accept, as counts in logarithmic buckets: fine enough to tell a percentile within 9 %, and small enough to
- * have one for each server and thread. Written once for each connection. Knows neither servers nor memory.
+ * How long servers take to accept, as counts in logarithmic buckets: fine enough to tell a percentile within 9 %, and small enough
+ * to have one for each server and thread. Written once for each connection. Knows neither servers nor memory.
  */
 
 /** Four buckets for each doubling from 20 µs on; the last one takes everything from 16 s on. */
@@ -18,7 +18,7 @@ export function connectBucketOf(seconds: number): number {
   return Math.min(Math.ceil(Math.log2(seconds / LEAST_SECONDS) * PER_DOUBLING), CONNECT_BUCKETS - 1);
 }
 
-/** The time that stands for all of a bucket, in ms: its geometric middle. Within 9 % of each of them, but for the first and last. */
+/** The time that stands for all of a bucket, in ms: its geometric middle. Within 9 % of each, but for the first and the last. */
 export function connectMsOf(bucket: number): number {
   return Number((LEAST_SECONDS * 1000 * 2 ** ((bucket - 0.5) / PER_DOUBLING)).toPrecision(3));
 }

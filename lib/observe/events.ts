@@ -3,6 +3,7 @@
  * each with a number and a time, and whoever subscribes is told of new ones. Knows no HTTP and reads no clock.
  */
 
+import { LIMITS } from "../values/config.ts";
 import { printableIn } from "../values/printable.ts";
 
 /**
@@ -22,8 +23,7 @@ export type EventKind = typeof EVENT_KINDS[number];
 export const EVENT_LEVELS = ["info", "warning", "error"] as const;
 export type EventLevel = typeof EVENT_LEVELS[number];
 
-/** The most events kept, and the longest text, in characters. */
-export const EVENTS_MAX = 10_000;
+/** The longest text, in characters. */
 export const EVENT_TEXT_MAX = 500;
 
 /** An event. */
@@ -102,7 +102,7 @@ export class Events {
 
   /** The number of the oldest event that is kept. */
   get first(): number {
-    return Math.min(this.#last, Math.max(1, this.#last - EVENTS_MAX + 1));
+    return Math.min(this.#last, Math.max(1, this.#last - LIMITS.eventsMax + 1));
   }
 
   /** Records an event, and tells it to whoever listens. */
@@ -110,7 +110,7 @@ export class Events {
     const number = ++this.#last;
     const at = new Date(this.nowMs()).toISOString();
     const event = { number, at, kind, level, service, server, ...printableIn({ who, text: shortened(text) }) };
-    this.#events[(number - 1) % EVENTS_MAX] = event;
+    this.#events[(number - 1) % LIMITS.eventsMax] = event;
     for (const listener of this.#listeners) listener(event);
   }
 
@@ -119,7 +119,7 @@ export class Events {
     const { startId, first, last } = this;
     const events: Event[] = [];
     for (let number = last; number >= Math.max(first, after + 1, 1) && events.length < limit; number--) {
-      const event = this.#events[(number - 1) % EVENTS_MAX];
+      const event = this.#events[(number - 1) % LIMITS.eventsMax];
       if (isMeant(event, filter, sinceMs)) events.push(event);
     }
     return { startId, first, last, events: events.reverse() };
@@ -128,7 +128,9 @@ export class Events {
   /** The next events after the one with this number that are kept, at most `max`. */
   *between(after: number, max: number): Generator<Event, void, undefined> {
     const from = Math.max(after + 1, this.first, 1);
-    for (let number = from; number <= Math.min(this.#last, from + max - 1); number++) yield this.#events[(number - 1) % EVENTS_MAX];
+    for (let number = from; number <= Math.min(this.#last, from + max - 1); number++) {
+      yield this.#events[(number - 1) % LIMITS.eventsMax];
+    }
   }
 
   /** Calls `listener`, which must not throw, for each new event. Returns the function that ends that. */

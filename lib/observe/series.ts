@@ -6,6 +6,7 @@
  */
 
 import { SERVER_STATES, type ServerState } from "../routing/availability.ts";
+import { LIMITS } from "../values/config.ts";
 import type { MovableState } from "../routing/departure.ts";
 import { CONNECT_BUCKETS, connectMsOf, NO_BUCKET } from "./connect_times.ts";
 import { type Counters, MOVABLE_STATES } from "./counters.ts";
@@ -32,8 +33,6 @@ import {
 import { type Move, SeriesFlows } from "./series_flows.ts";
 import { ServerTrack, ServiceTrack } from "./series_tracks.ts";
 
-/** How far back the series goes, in seconds. */
-export const SERIES_SECONDS = 900;
 /**
  * The most bytes of all rows: enough for 1,000 servers at one second per step. With the flows and what there is once for each
  * server, the series has at most 64 MB, whatever happens.
@@ -89,7 +88,7 @@ export class Series {
   /** Seconds per row. */
   #step = 1;
   /** Rows in memory: row n is at n modulo this. */
-  #rows = SERIES_SECONDS;
+  #rows: number = LIMITS.seriesSeconds;
   /** The newest row, and the first that there has been. A row is the number of its step since 1970, less `#shift`. */
   #newest: number;
   #begin: number;
@@ -329,7 +328,7 @@ export class Series {
     const shift = this.#shift;
     const longer = (row: number) => Math.floor((row + shift) / 2);
     this.#step *= 2;
-    this.#rows = Math.ceil(SERIES_SECONDS / this.#step);
+    this.#rows = Math.ceil(LIMITS.seriesSeconds / this.#step);
     this.#isPartial ||= (newest + shift) % 2 === 0;
     this.#shift = 0;
     this.#begin = longer(this.#begin);

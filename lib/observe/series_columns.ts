@@ -1,7 +1,7 @@
 /**
- * The columns of the series: what is kept of a service or a server for each step of time, in typed arrays of a fixed number of rows.
- * A row is made of what is added to it, so that several steps become one by the same rule, in memory and in answers. Knows neither
- * times nor counters.
+ * The columns of the series: what is kept of a service or a server for each step of time, in typed arrays of a fixed number of
+ * rows. A row is made of what is added to it, so that several steps become one by the same rule, in memory and in answers. Knows
+ * neither times nor counters.
  */
 
 import { SERVER_STATES } from "../routing/availability.ts";
@@ -80,8 +80,8 @@ export class ServerColumns {
   }
 
   /**
-   * Adds a later row of `other` to a row. Counts add up, and state and open connections are the later ones. The greatest p99 counts;
-   * the p50 is the geometric mean of both, by the number of connections.
+   * Adds a later row of `other` to a row. Counts add up, and state and open connections are the later ones. The greatest p99
+   * counts; the p50 is the geometric mean of both, by the number of connections.
    */
   add(row: number, other: ServerColumns, from: number): void {
     if (other.states[from] === ABSENT) return;

@@ -1,7 +1,7 @@
 /**
- * The moves of the last 15 minutes, from which server to which: counted by row, the oldest dropped where there are too many. Fed from
- * the reports of the engine, of which some may be lost when thousands of connections move at once; the columns of the servers, which
- * come from counters, stay exact.
+ * The moves of the last 15 minutes, from which server to which: counted by row, the oldest dropped where there are too many. Fed
+ * from the reports of the engine, of which some may be lost when thousands of connections move at once; the columns of the servers,
+ * which come from counters, stay exact.
  */
 
 import type { MovableState } from "../routing/departure.ts";

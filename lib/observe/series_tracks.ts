@@ -1,6 +1,6 @@
 /**
- * A service or a server as the series follows it: its columns, and what its counters said when they were last read. What is added to
- * a row is the difference between two readings, so the rows of a counter add up to the counter.
+ * A service or a server as the series follows it: its columns, and what its counters said when they were last read. What is added
+ * to a row is the difference between two readings, so the rows of a counter add up to the counter.
  */
 
 import type { ServerState } from "../routing/availability.ts";

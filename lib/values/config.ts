@@ -66,6 +66,14 @@ export const LIMITS = {
   successorsMax: 1000,
   /** Recently ended connections in one answer. */
   recentMax: 1000,
+  /** Events kept. With texts of 500 characters they have 10 MB, usually 3 MB. */
+  eventsMax: 10_000,
+  /** Streams of events at once: a dashboard asks for one, however many look at it. */
+  eventStreamsMax: 64,
+  /** How far the reader of a stream may fall behind. */
+  eventStreamBytesMax: 1024 ** 2,
+  /** How far back the series goes. */
+  seriesSeconds: 900,
   /** A PROXY header. The specification's own parts take under 1 KiB; a client's certificate (a TLV) takes some KiB more. */
   proxyHeaderBytesMax: 16 * 1024,
   /** A ClientHello with the heads of its records. With a post-quantum key share it takes 2 KiB, rarely more than 4 KiB. */

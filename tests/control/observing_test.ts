@@ -1,15 +1,14 @@
 // Events and the series over a real Unix socket: as JSON, as streams, and as `balancerctl events --follow` reads them.
 
+import { LIMITS } from "../../lib/values/config.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { connect as connectSocket, type Socket } from "node:net";
 import { ControlClient } from "../../lib/control/client.ts";
-import { STREAMS_MAX } from "../../lib/control/event_streams.ts";
 import { EventReader, type ServerSentEvent } from "../../lib/control/event_source.ts";
 import { followEvents } from "../../lib/control/follow.ts";
 import { serveControl } from "../../lib/control/server.ts";
 import { claimSocket } from "../../lib/control/socket.ts";
-import { OperatorError } from "../../lib/values/errors.ts";
-import { EVENTS_MAX } from "../../lib/observe/events.ts";
+import type { OperatorError } from "../../lib/values/errors.ts";
 import { ask, echo, poll, Queue, soon, startServer } from "../helpers.ts";
 import { type OneService, startBalancer } from "../one_service.ts";
 import { until } from "../raw_socket.ts";
@@ -132,7 +131,7 @@ Deno.test("a stream begins with a gap if the last event that was read is another
     assertEquals([event, JSON.parse(data)], ["gap", { startId: events.startId, first: 1, last: 1 }], id);
     assertEquals(await textOf(stream.read), "one");
   }
-  for (let number = 2; number <= EVENTS_MAX + 10; number++) events.add({ kind: "daemon", text: String(number) });
+  for (let number = 2; number <= LIMITS.eventsMax + 10; number++) events.add({ kind: "daemon", text: String(number) });
   using stream = await daemon.follow("", { "last-event-id": `${events.startId}-1` });
   assertEquals([await textOf(stream.read), await textOf(stream.read)], ["gap", "11"]);
 });
@@ -160,10 +159,10 @@ function openStream(path: string): Promise<Socket> {
 
 Deno.test("so many streams may be open; one more is told so, and taken when another has gone", async () => {
   await using daemon = await startDaemon();
-  const sockets = await Promise.all(Array.from({ length: STREAMS_MAX }, () => openStream(daemon.path)));
+  const sockets = await Promise.all(Array.from({ length: LIMITS.eventStreamsMax }, () => openStream(daemon.path)));
   const { status, text } = await daemon.get("/v1/events", { accept: "text/event-stream" });
   assertEquals(status, 503);
-  assertStringIncludes(JSON.parse(text).error.message, `${STREAMS_MAX} streams are open`);
+  assertStringIncludes(JSON.parse(text).error.message, `${LIMITS.eventStreamsMax} streams are open`);
   assertEquals((await daemon.get("/v1/events")).status, 200);
   sockets[0].destroy();
   const streams: Disposable[] = [];
@@ -182,7 +181,7 @@ Deno.test("so many streams may be open; one more is told so, and taken when anot
 
 Deno.test("HEAD opens no stream", async () => {
   await using daemon = await startDaemon();
-  for (let i = 0; i <= STREAMS_MAX; i++) {
+  for (let i = 0; i <= LIMITS.eventStreamsMax; i++) {
     const { status, type } = await daemon.get("/v1/events", { accept: "text/event-stream" }, "HEAD");
     assertEquals([status, type], [200, "application/json"]);
   }

@@ -329,7 +329,7 @@ Deno.test("COUNTERS have metric names all different, of Prometheus's form", () =
   }
 });
 
-Deno.test("moves and connect times are counted for the servers that they concern, by every thread, until the slot is another's", () => {
+Deno.test("moves and connect times are counted for their servers, by every thread, until the slot is another's", () => {
   const shared = allocateCounters(1, SLOTS);
   const [main, worker] = [0, 1].map((writer) => new Counters(shared, writer));
   const details = new Uint32Array(DETAIL.cells);

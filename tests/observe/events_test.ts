@@ -1,6 +1,7 @@
+import { LIMITS } from "../../lib/values/config.ts";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Event, EVENT_KINDS, EVENT_TEXT_MAX, Events, EVENTS_MAX } from "../../lib/observe/events.ts";
+import { type Event, EVENT_KINDS, EVENT_TEXT_MAX, Events } from "../../lib/observe/events.ts";
 
 function numbersOf({ events }: { readonly events: readonly Event[] }): number[] {
   return events.map(({ number }) => number);
@@ -41,13 +42,13 @@ Deno.test("the text of an event is one printable line of at most 500 characters,
 
 Deno.test("the last events are kept; what is asked for is given, the last ones of it, in order", () => {
   const events = new Events("start");
-  for (let number = 1; number <= EVENTS_MAX + 5; number++) events.add({ kind: "daemon", text: String(number) });
-  assertEquals([events.first, events.last], [6, EVENTS_MAX + 5]);
-  const all = events.list({ limit: 2 * EVENTS_MAX }).events;
-  assertEquals([all.length, all[0].text, all.at(-1)!.text], [EVENTS_MAX, "6", String(EVENTS_MAX + 5)]);
-  assertEquals(numbersOf(events.list({ limit: 2 })), [EVENTS_MAX + 4, EVENTS_MAX + 5]);
-  assertEquals(numbersOf(events.list({ after: EVENTS_MAX + 3, limit: 10 })), [EVENTS_MAX + 4, EVENTS_MAX + 5]);
-  assertEquals(numbersOf(events.list({ after: 10 * EVENTS_MAX, limit: 10 })), []);
+  for (let number = 1; number <= LIMITS.eventsMax + 5; number++) events.add({ kind: "daemon", text: String(number) });
+  assertEquals([events.first, events.last], [6, LIMITS.eventsMax + 5]);
+  const all = events.list({ limit: 2 * LIMITS.eventsMax }).events;
+  assertEquals([all.length, all[0].text, all.at(-1)!.text], [LIMITS.eventsMax, "6", String(LIMITS.eventsMax + 5)]);
+  assertEquals(numbersOf(events.list({ limit: 2 })), [LIMITS.eventsMax + 4, LIMITS.eventsMax + 5]);
+  assertEquals(numbersOf(events.list({ after: LIMITS.eventsMax + 3, limit: 10 })), [LIMITS.eventsMax + 4, LIMITS.eventsMax + 5]);
+  assertEquals(numbersOf(events.list({ after: 10 * LIMITS.eventsMax, limit: 10 })), []);
   assertEquals([...events.between(0, 3)].map(({ number }) => number), [6, 7, 8]);
 });
 

@@ -1,17 +1,18 @@
 // The series over real counters, with clocks of its own.
 
+import { LIMITS } from "../../lib/values/config.ts";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { ServerState } from "../../lib/routing/availability.ts";
 import { allocateCounters, Counters, MOVABLE_STATES } from "../../lib/observe/counters.ts";
 import { SecondClock } from "../../lib/observe/second_clock.ts";
-import { type SampledServer, Series, SERIES_BYTES_MAX, SERIES_SECONDS } from "../../lib/observe/series.ts";
+import { type SampledServer, Series, SERIES_BYTES_MAX } from "../../lib/observe/series.ts";
 import type { SeriesAnswer, SeriesQuery, Steps } from "../../lib/observe/series_answer.ts";
 import { FLOWS_MAX } from "../../lib/observe/series_flows.ts";
 import { BEGIN, FakeClocks } from "./fake_clocks.ts";
 
 const SLOTS = 8;
-const ALL: SeriesQuery = { seconds: SERIES_SECONDS, step: 1 };
+const ALL: SeriesQuery = { seconds: LIMITS.seriesSeconds, step: 1 };
 
 /** A service with servers, and a series of it. */
 class World {
@@ -171,7 +172,7 @@ Deno.test("a server that has left is null from then on; its last counts are kept
     { service: "web", server: "another", sentBytes: [null, 5, 0], states: [[0, null], [1, "up"]] },
     { service: "web", server: "server0", sentBytes: [0, 7, null], states: [[0, "up"], [2, null]] },
   ]);
-  for (let second = 0; second < SERIES_SECONDS; second++) world.tick();
+  for (let second = 0; second < LIMITS.seriesSeconds; second++) world.tick();
   assertEquals(world.read().servers.map(({ server }) => server), ["another"]);
 });
 
@@ -241,7 +242,7 @@ Deno.test("a clock that is set forward by more than there is to keep leaves noth
   world.tick();
   const { from, steps, servers } = world.read();
   assertEquals([from + steps, sum(servers[0].sentBytes)], [BEGIN + 86_402, 2]);
-  assertEquals(steps, SERIES_SECONDS);
+  assertEquals(steps, LIMITS.seriesSeconds);
 });
 
 /** What may happen between two samples. */
@@ -365,7 +366,7 @@ Deno.test("the series adds up to the counters and the flows to the moves, whatev
 Deno.test("rows that become longer, for want of memory, lose nothing", () => {
   fc.assert(
     fc.property(fc.array(HAPPENINGS, { maxLength: 120 }), fc.integer({ min: 60, max: 400 }), (happenings, rowBytes) => {
-      assertSums(new World({ bytesMax: rowBytes * SERIES_SECONDS }), happenings.filter(({ kind }) => kind !== "set"));
+      assertSums(new World({ bytesMax: rowBytes * LIMITS.seriesSeconds }), happenings.filter(({ kind }) => kind !== "set"));
     }),
     { numRuns: 200 },
   );
@@ -384,7 +385,7 @@ Deno.test("the rows of 1,000 servers have a second each and less than 52 MB; tho
 });
 
 Deno.test("servers that come and go every second are forgotten before rows become longer", () => {
-  const world = new World({ slots: 2, bytesMax: 20 * 55 * SERIES_SECONDS });
+  const world = new World({ slots: 2, bytesMax: 20 * 55 * LIMITS.seriesSeconds });
   for (let second = 0; second < 200; second++) {
     world.enter(second % 2, `server${second}`);
     world.tick();
