@@ -1,17 +1,19 @@
-/** `balancerctl`: a command line selects a row of COMMANDS, which asks the daemon and prints its answer. */
+/** `balancerctl`: a command line selects a command, which asks the daemon and prints its answer. */
 
 // deno-lint-ignore-file no-console -- a program speaks to its user; the rest of the code logs
 
 import deno from "./deno.json" with { type: "json" };
 import { parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts";
-import { type Command, COMMANDS, contextOf } from "./lib/control/commands.ts";
-import { dashboardCommand, type DashboardWorld } from "./lib/dashboard/command.ts";
-import { demoCommand } from "./lib/demo/command.ts";
+import { type Command, contextOf } from "./lib/control/commands.ts";
+import { completeCommand } from "./lib/control/complete_command.ts";
+import { DAEMON_PROGRAM } from "./lib/control/daemon_program.ts";
+import type { DashboardWorld } from "./lib/dashboard/command.ts";
 import { type Stage, textStage } from "./lib/demo/stage.ts";
+import { everyCommand } from "./lib/program/commands.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { printable, printableIn } from "./lib/values/printable.ts";
-import { type Page, pageOf, printableOn } from "./lib/values/terminal.ts";
+import { inLocale, type Page, pageOf, printableOn } from "./lib/values/terminal.ts";
 
 /** The pages of the two outputs. */
 interface Pages {
@@ -20,16 +22,21 @@ interface Pages {
 }
 
 function programOf({ out }: Pages): ProgramSpec<Command> {
-  return {
+  const version = describeVersion(deno.version);
+  const program: ProgramSpec<Command> = {
     name: "balancerctl",
     summary: "balancerctl controls balancer, which spreads TCP clients over servers by consistent hashing.",
-    version: describeVersion(deno.version),
-    commands: { ...COMMANDS, dashboard: dashboardCommand(dashboardWorld), demo: demoCommand(() => standardStage(out)) },
+    version,
+    commands: {
+      ...everyCommand({ stage: () => standardStage(out), dashboard: dashboardWorld }),
+      complete: completeCommand(() => [program, { ...DAEMON_PROGRAM, version }]),
+    },
   };
+  return program;
 }
 
 async function main(argv: readonly string[]): Promise<number> {
-  const pages = { out: pageOf(Deno.stdout, argv), error: pageOf(Deno.stderr, argv) };
+  const pages = { out: inLocale(pageOf(Deno.stdout, argv), Deno.env.get), error: pageOf(Deno.stderr, argv) };
   const say = (sentence: string) => complain(sentence, pages.error);
   let failure: number = EXIT.failed;
   try {
@@ -39,8 +46,9 @@ async function main(argv: readonly string[]): Promise<number> {
     using context = contextOf(parsed.input, {
       style: pages.out.style,
       say,
-      print: (line) => write(`${printableOn(pages.out, line)}\n`),
+      printLine: (line) => write(`${printableOn(pages.out, line)}\n`),
       show: terminalLine(),
+      print: framer(pages.out),
       confirm: asker(),
       takeInterrupts,
     });
@@ -114,6 +122,17 @@ function terminalLine(): ((line: string) => void) | undefined {
   if (!Deno.stderr.isTerminal() || Deno.env.get("TERM") === "dumb") return undefined;
   const { columns } = Deno.consoleSize();
   return (line) => void Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[2K${printableIn(line).slice(0, columns - 1)}`));
+}
+
+/** Prints one result after another: on a terminal each in place of the one before, as far as there is room. */
+function framer(page: Page): (text: string) => void {
+  if (!Deno.stdout.isTerminal() || Deno.env.get("TERM") === "dumb") return (text) => write(`${printableOn(page, text)}\n`);
+  return (text) => {
+    const rows = Deno.consoleSize().rows || Infinity; // a terminal that does not know its height says 0
+    const lines = printableOn(page, text).split("\n").slice(0, rows - 1);
+    // Home, each line up to its end, the rest of the screen; all of it at once (synchronized output).
+    write(`\x1b[?2026h\x1b[H${lines.map((line) => `${line}\x1b[K\n`).join("")}\x1b[J\x1b[?2026l`);
+  };
 }
 
 /** Asks at a terminal. */

@@ -11,7 +11,7 @@ Usage: ./install.sh [options]
 Builds balancer and balancerctl from this checkout and installs them.
 
   --release URL|FOLDER  install prebuilt programs from there instead, after checking their SHA-256
-  --prefix FOLDER       install to FOLDER/bin (default /usr/local for root, ~/.local otherwise)
+  --prefix FOLDER       install to FOLDER/bin and FOLDER/share (default /usr/local for root, ~/.local otherwise)
   --uninstall           remove the programs; asks before removing saved pools
   --purge               with --uninstall: also remove saved pools, without asking
   --dry-run             print what would be done, and change nothing
@@ -20,6 +20,12 @@ EOF
 }
 
 programs='balancer balancerctl'
+
+# What is installed beside them: manual pages and the completion of shells, by their paths in share.
+shared='man/man1/balancer.1 man/man1/balancerctl.1
+bash-completion/completions/balancer bash-completion/completions/balancerctl
+zsh/site-functions/_balancerctl
+fish/vendor_completions.d/balancer.fish fish/vendor_completions.d/balancerctl.fish'
 
 fail() {
   printf 'install.sh: %s\n' "$1" >&2
@@ -74,6 +80,7 @@ if [ -z "$prefix" ]; then
 fi
 case $prefix in /*) ;; *) prefix=$(pwd)/$prefix ;; esac
 bin=${prefix%/}/bin
+share=${prefix%/}/share
 script=$0
 if [ -L "$script" ]; then
   link=$(readlink "$script")
@@ -175,6 +182,7 @@ get_build() {
   (cd "$here" && export DENO_DIR="$here/dist/toolchain/cache" DENO_NO_UPDATE_CHECK=1 &&
     DENO_TLS_CA_STORE=${DENO_TLS_CA_STORE:-system,mozilla} "$deno" task -q compile) || fail 'The build failed; nothing was installed'
   for program in $programs; do cp "$here/dist/$program" "$work/new/$program"; done
+  cp -R "$here/contrib/share" "$work/new/share"
 }
 
 # Copies the program $1 to its folder, under a temporary name.
@@ -183,6 +191,25 @@ stage() {
   if ! cp "$work/new/$1" "$bin/.$1.$$" || ! chmod 755 "$bin/.$1.$$"; then
     fail "Cannot write to \"$bin\": free some space, run as a user with permission, or give another --prefix"
   fi
+}
+
+# Copies the file $1 of share to its folder, whole or not at all.
+install_shared() {
+  folder=$(dirname "$share/$1")
+  mkdir -p "$folder" 2>/dev/null &&
+    cp "$work/new/share/$1" "$folder/.$$.part" 2>/dev/null &&
+    chmod 644 "$folder/.$$.part" &&
+    mv -f "$folder/.$$.part" "$share/$1" && return
+  rm -f "$folder/.$$.part"
+  return 1
+}
+
+# The programs work without what is in share, and releases up to 0.1.0 have none of it.
+install_all_shared() {
+  for file in $shared; do
+    [ -f "$work/new/share/$file" ] || continue
+    install_shared "$file" || { say "Warning: cannot write to \"$folder\": no manual pages, no completion"; return; }
+  done
 }
 
 # Prints the version of the program $1. It unpacks itself into $work, which is removed at the end.
@@ -206,6 +233,7 @@ install_programs() {
   for program in $programs; do
     mv -f "$bin/.$program.$$" "$bin/$program" || fail "Cannot replace \"$bin/$program\": run as a user with permission"
   done
+  install_all_shared
   say "Installed $version to $bin"
   case :$PATH: in
     *":$bin:"*) printf 'Try it: balancerctl demo\n' ;;
@@ -278,6 +306,7 @@ uninstall_programs() {
   done
   if [ -z "$found" ] && [ -z "$purge" ]; then fail "balancer is not installed in \"$bin\"; give its --prefix"; fi
   for program in $programs; do rm -f "$bin/$program" || fail "Cannot remove \"$bin/$program\": run as a user with permission"; done
+  if [ -n "$found" ]; then for file in $shared; do rm -f "$share/$file"; done; fi
   remove_unpacked
   [ -z "$found" ] || say "Removed balancer and balancerctl from $bin"
   if [ -z "$state" ] || [ ! -d "$state" ]; then return; fi
@@ -292,7 +321,7 @@ uninstall_programs() {
 
 explain() {
   if [ -n "$uninstall" ]; then
-    printf 'Would remove %s/balancer, %s/balancerctl and their unpacked files\n' "$bin" "$bin"
+    printf 'Would remove %s/balancer, %s/balancerctl, their unpacked files, manual pages and completion\n' "$bin" "$bin"
     [ -z "$purge" ] || printf 'Would remove the saved pools in %s\n' "$(state_folder)"
   elif [ -n "$release" ]; then
     printf 'Would get the programs for %s from %s, check their SHA-256 and install them to %s\n' "$(target)" "$release" "$bin"

@@ -8,7 +8,7 @@
 import deno from "./deno.json" with { type: "json" };
 import { parseHost, parsePort } from "./lib/values/address.ts";
 import { Balancer } from "./lib/balancer/balancer.ts";
-import { type CommandInput, type CommandSpec, parseCommandLine, type ProgramSpec } from "./lib/values/command_line.ts";
+import { type CommandInput, parseCommandLine } from "./lib/values/command_line.ts";
 import {
   checkDaemonTexts,
   checkServiceTexts,
@@ -28,6 +28,7 @@ import { withDeclaration } from "./lib/balancer/declared_change.ts";
 import { withStart } from "./lib/balancer/state_changes.ts";
 import type { DeclaredState } from "./lib/values/declared_state.ts";
 import { formatFaults } from "./lib/values/yaml_tree.ts";
+import { DAEMON_PROGRAM } from "./lib/control/daemon_program.ts";
 import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
@@ -50,38 +51,7 @@ import { tryToSave } from "./lib/balancer/state_file.ts";
 import { StateStore } from "./lib/balancer/state_store.ts";
 import { pageOf } from "./lib/values/terminal.ts";
 
-const PROGRAM: ProgramSpec<CommandSpec> = {
-  name: "balancer",
-  summary: "balancer spreads TCP clients over servers by consistent hashing; balancerctl controls it.",
-  version: describeVersion(deno.version),
-  commands: {
-    run: {
-      summary: "Run a balancer in the foreground",
-      description: "Prints its address on standard output as soon as clients can connect, and logs to standard error.",
-      examples: ["balancer run 127.0.0.1 8080 --redistribute idle"],
-      arguments: ["inet_address", "inet_port"],
-      mayLackArguments: true,
-      options: [
-        ...Object.values(SETTINGS),
-        {
-          flag: "log-file",
-          value: "PATH",
-          summary: "log to this file, which is rotated, not to standard error",
-          group: SETTINGS.logLevel.group,
-        },
-        { flag: "name", value: "NAME", default: DEFAULT_NAME, summary: "name of the balancer" },
-        {
-          flag: "config",
-          value: "FILE",
-          summary: "be what this declared file says, and nothing else; applied again at SIGHUP",
-        },
-        NO_STATE,
-        DETACHED,
-        { flag: "stop-at-eof", summary: "stop at once when standard input ends" },
-      ],
-    },
-  },
-};
+const PROGRAM = { ...DAEMON_PROGRAM, version: describeVersion(deno.version) };
 
 /** How long a stopped daemon may take to clean up. */
 const CLEANUP_MAX_MS = 2000;

@@ -2,8 +2,11 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { ALERTS } from "../tools/contrib/alerts.ts";
-import { FILES } from "../tools/contrib/contrib.ts";
+import { FILES, INSTALLED } from "../tools/contrib/contrib.ts";
 import { writeDashboard } from "../tools/contrib/dashboard.ts";
+import { writeControlManual, writeDaemonManual } from "../tools/contrib/manual.ts";
+import { COMMANDS } from "../lib/control/commands.ts";
+import { DAEMON_PROGRAM } from "../lib/control/daemon_program.ts";
 import { BAD_FATES } from "../tools/contrib/queries.ts";
 import { allocateCounters, Counters } from "../lib/observe/counters.ts";
 import { FAMILIES, type Measured, writeMetrics } from "../lib/observe/metrics.ts";
@@ -14,6 +17,7 @@ import { needing } from "./tools.ts";
 
 const ROOT = `${import.meta.dirname}/../`;
 const PROMTOOL_MAX_MS = 20_000;
+const RENDER_MAX_MS = 20_000;
 
 interface Place {
   readonly x: number;
@@ -60,12 +64,52 @@ for (const [path, write] of Object.entries(FILES)) {
   });
 }
 
+/** Programs that render a manual page, each so that it tells of everything that is wrong, on standard output or standard error. */
+const RENDERERS = {
+  groff: ["-ww", "-man", "-Tutf8", "-z"],
+  man: ["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"],
+  mandoc: ["-Tlint", "-Wwarning"],
+} as const;
+
+const MANUALS = { balancer: writeDaemonManual, balancerctl: writeControlManual };
+
+for (const [renderer, args] of Object.entries(RENDERERS) as [keyof typeof RENDERERS, readonly string[]][]) {
+  Deno.test({
+    ...await needing(`${renderer} renders the manual pages without a warning`, renderer),
+    async fn() {
+      for (const name of Object.keys(MANUALS)) {
+        const env = { LC_ALL: "C.UTF-8", MANWIDTH: "80" };
+        const page = `${ROOT}${INSTALLED}/man/man1/${name}.1`;
+        const { code, stdout, stderr } = await outcomeOf(new Deno.Command(renderer, { args: [...args, page], env }), RENDER_MAX_MS);
+        assertEquals([code, stderr, renderer === "mandoc" ? stdout : ""], [0, "", ""]);
+      }
+    },
+  });
+}
+
+Deno.test("the manual pages name every command and every option, and are ASCII", () => {
+  const manual = writeControlManual() + writeDaemonManual();
+  const said = manual.replaceAll("\\-", "-").replace(/\\f[BIR]/g, "");
+  for (const [name, { options }] of Object.entries(COMMANDS)) {
+    assert(new RegExp(`\n${name}\\b`).test(said), name);
+    for (const { flag } of options) assert(said.includes(`--${flag}`), flag);
+  }
+  for (const { flag } of DAEMON_PROGRAM.commands.run.options) assert(new RegExp(`\n--${flag}\\b`).test(said), flag);
+  assert([...manual].every((character) => character <= "~"));
+});
+
+Deno.test("install.sh installs the files that are in contrib/share", async () => {
+  const [, list] = (await Deno.readTextFile(`${ROOT}install.sh`)).match(/^shared='([^']*)'$/m) ?? [];
+  const paths = Object.keys(FILES).filter((path) => path.startsWith(`${INSTALLED}/`));
+  assertEquals(list.split(/\s+/).toSorted(), paths.map((path) => path.slice(INSTALLED.length + 1)).toSorted());
+});
+
 Deno.test("BAD_FATES are fates, and those of a finished or a deliberate end are none of them", () => {
   assert(BAD_FATES.every((fate) => FATE_NAMES.includes(fate)));
   for (const fate of ["connect_failed", "no_server", "refused_limit", "server_lost", "worker_lost"] as const) {
     assert(BAD_FATES.includes(fate), fate);
   }
-  for (const fate of ["done", "client_gone", "removed", "stopped"] as const) assert(!BAD_FATES.includes(fate), fate);
+  for (const fate of ["done", "client_gone", "removed", "closed", "stopped"] as const) assert(!BAD_FATES.includes(fate), fate);
 });
 
 Deno.test("the dashboard's panels have numbers all different, known types, a title and a description", () => {

@@ -6,7 +6,15 @@ import { LIMITS, parseConfig, STANDARD_OUTPUT } from "../lib/values/config.ts";
 import type { AccessLog } from "../lib/observe/access_log.ts";
 import { allocateCounters, Counters } from "../lib/observe/counters.ts";
 import { type Fate, FATES } from "../lib/values/fates.ts";
-import type { Engine, EngineConfig, EngineKind, Publication, ServiceEngineConfig, WorkerEvent } from "../lib/engine/engine.ts";
+import type {
+  Engine,
+  EngineConfig,
+  EngineKind,
+  OpenConnection,
+  Publication,
+  ServiceEngineConfig,
+  WorkerEvent,
+} from "../lib/engine/engine.ts";
 import type { EndedConnection, MovedConnection } from "../lib/observe/connections.ts";
 import type { TrafficFailure } from "../lib/routing/early_loss.ts";
 import { allocateClients, ClientTable } from "../lib/observe/client_table.ts";
@@ -29,6 +37,11 @@ export async function soon<T>(promise: PromiseLike<T>, what = "the event", maxMs
 export class Queue<T> {
   readonly #values: T[] = [];
   readonly #takers: ((value: T) => void)[] = [];
+
+  /** Values that nobody has taken yet. */
+  get size(): number {
+    return this.#values.length;
+  }
 
   put(value: T): void {
     const taker = this.#takers.shift();
@@ -245,6 +258,13 @@ export function close(closable: { close(): void }): void {
 /** A server of a table, its slot being its position. */
 export function tableServer(address: Address, slot: number, settings: Partial<TableServer> = {}): TableServer {
   return { name: formatAddress(address), address, weight: 1, connectionsMax: Infinity, slot, ...settings };
+}
+
+/** An open connection of which nothing is known but this. */
+export function openConnection(known: Partial<OpenConnection> = {}): OpenConnection {
+  const counts = { moves: 0, sentBytes: 0, receivedBytes: 0, replays: 0, facts: 0, quietForMs: 0, ageMs: 0 };
+  const where = { service: 0, listener: 0, slot: 0, server: undefined, isDialling: false };
+  return { id: 0, ...where, ...counts, ip: Uint8Array.of(192, 0, 2, 1), port: 1, ...known };
 }
 
 /** A move, without what only logs show of it. */

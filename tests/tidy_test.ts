@@ -21,8 +21,10 @@ const ROOMS: readonly string[] = [
   "lib/engine/",
   "lib/balancer/",
   "lib/control/",
+  "lib/top/",
   "lib/dashboard/",
   "lib/demo/",
+  "lib/program/",
   "lib/page/",
 ];
 
@@ -46,7 +48,7 @@ const OUT_OF_REACH: readonly [from: string, never: RegExp][] = [
   [WORKER, /^lib\/(balancer\/|control\/|observe\/(metrics|log)\.ts|engine\/(epoll\/engine|mod)\.ts|engine\/streams\/)/],
   [WORKER, /^@logtape/],
   ["lib/routing/route.ts", /^lib\/(engine|balancer|control|observe|health)\//],
-  [PAGE, /^lib\/(?!page\/|values\/|routing\/)|^deno-std/],
+  [PAGE, /^lib\/(?!page\/|values\/|routing\/|observe\/verdict\.ts$)|^deno-std/],
 ];
 
 /** Who may import a package; everybody else goes through them. */

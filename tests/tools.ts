@@ -14,9 +14,15 @@ export const OTHER_USER = Deno.uid() === 0 ? { uid: 65_534, gid: 65_534 } : {};
 
 /** Each thing by the name that is told where it is missing, and how to see that it is there. */
 const NEEDS = {
+  "bash": () => runs("bash", "--version"),
   "busybox": () => runs("busybox", "sh", "-c", ":"),
   "cc": () => runs("cc", "--version"),
   "curl or wget": () => runs("sh", "-c", "curl --version || wget --version"),
+  "fish": () => runs("fish", "--version"),
+  "groff": () => runs("groff", "--version"),
+  "man": () => runs("man", "--version"),
+  "mandoc": () => runs("sh", "-c", "command -v mandoc"),
+  "zsh": () => runs("zsh", "--version"),
   "dash": () => runs("dash", "-c", ":"),
   // Git refuses to read what belongs to another user, and a downloaded archive has nothing for it to read.
   "git in a checkout of one's own": () => runs("git", "-C", ROOT, "rev-parse"),

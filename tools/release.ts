@@ -1,7 +1,7 @@
 /**
- * Makes in `dist/release` what `install.sh --release` takes: for each target a tarball with both programs and the licence, and
- * SHA256SUMS. For every target where `deno compile` can be used, else for this machine's; with `--all-targets` it fails rather than
- * that.
+ * Makes in `dist/release` what `install.sh --release` takes: for each target a tarball with both programs, the licence, the manual
+ * pages and the completion of shells, and SHA256SUMS. For every target where `deno compile` can be used, else for this machine's;
+ * with `--all-targets` it fails rather than that.
  */
 
 // deno-lint-ignore-file no-console -- a tool speaks to its user
@@ -10,6 +10,7 @@ import deno from "../deno.json" with { type: "json" };
 import { parseArgs } from "@std/cli";
 import type { ProgramName } from "../lib/values/packaging.ts";
 import { compileByDeno, DIST, makePrograms } from "./compile.ts";
+import { FILES, INSTALLED } from "./contrib/contrib.ts";
 
 const ROOT = `${import.meta.dirname}/../`;
 const OUTPUT = `${DIST}/release`;
@@ -22,7 +23,12 @@ const PROGRAMS: readonly ProgramName[] = ["balancer", "balancerctl"];
 async function pack(folder: string, target: string): Promise<string> {
   const name = `balancer-${deno.version}-${target}.tar.gz`;
   await Deno.copyFile(`${ROOT}LICENSE`, `${folder}/LICENSE`);
-  const args = ["-czf", `${OUTPUT}/${name}`, "-C", folder, ...PROGRAMS, "LICENSE"];
+  for (const path of Object.keys(FILES).filter((path) => path.startsWith(`${INSTALLED}/`))) {
+    const to = `${folder}/share/${path.slice(INSTALLED.length + 1)}`;
+    await Deno.mkdir(to.replace(/[^/]*$/, ""), { recursive: true });
+    await Deno.copyFile(ROOT + path, to);
+  }
+  const args = ["-czf", `${OUTPUT}/${name}`, "-C", folder, ...PROGRAMS, "LICENSE", "share"];
   const { success, stderr } = await new Deno.Command("tar", { args }).output();
   if (!success) throw new Error(`tar failed: ${new TextDecoder().decode(stderr)}`);
   return name;

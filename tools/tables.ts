@@ -5,10 +5,7 @@
 
 import type { OptionSpec } from "../lib/values/command_line.ts";
 import { LIMITS, SETTINGS } from "../lib/values/config.ts";
-import { COMMANDS } from "../lib/control/commands.ts";
-import { dashboardCommand, EMPTY_WORLD } from "../lib/dashboard/command.ts";
-import { demoCommand } from "../lib/demo/command.ts";
-import { EMPTY_STAGE } from "../lib/demo/stage.ts";
+import { everyCommand } from "../lib/program/commands.ts";
 import { ABILITIES, type Ability } from "../lib/engine/abilities.ts";
 import { ENGINES } from "../lib/engine/mod.ts";
 import { FATES } from "../lib/values/fates.ts";
@@ -73,12 +70,14 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   listPrefixesMax: ["Prefixes in a list (`--allow`, `--deny`)", count],
   listFileBytesMax: ["File of a list", formatSize],
   clientsShownMax: ["Clients that `clients --top` shows", count],
+  connectionsShownMax: ["Open connections that `connections --limit` shows", count],
   replayBytesMax: ["Bytes kept for replay, per client (the most that `--replay-buffer` takes)", formatSize],
   replayBytesTotalMax: ["Bytes kept for replay, all clients of a worker together", formatSize],
   lameDuckMaxMs: ["Time that a lame duck serves", formatDuration],
   restMaxMs: ["Time that a resting server is left alone", formatDuration],
   namesCachedMs: ["Time that the addresses of a server's name are cached", formatDuration],
   rebalanceRateMax: ["Connections per second that `rebalance` moves", count],
+  ringBinsMax: ["Parts in which the API draws a ring", count],
   successorsMax: ["Servers that `explain --successors` shows", count],
   recentMax: ["Ended connections in one answer", count],
   eventsMax: ["Events that are kept", count],
@@ -110,17 +109,15 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
 export const TABLES: Readonly<Record<string, Table>> = {
   commands: {
     heading: ["Command", "What it does", "Options"],
-    rows: Object.entries({ ...COMMANDS, dashboard: dashboardCommand(() => EMPTY_WORLD), demo: demoCommand(() => EMPTY_STAGE) }).map(
-      ([name, command]) => ({
-        ...groupOf(command),
-        cells: [
-          code([name, ...command.arguments.map((argument) => `<${argument}>`)].join(" ")),
-          command.summary,
-          (settingsOf(name) === undefined ? codes(command.options) : [settingsOf(name), ...codes(beyondSettings(command.options))])
-            .join(", "),
-        ],
-      }),
-    ),
+    rows: Object.entries(everyCommand()).map(([name, command]) => ({
+      ...groupOf(command),
+      cells: [
+        code([name, ...command.arguments.map((argument) => `<${argument}>`)].join(" ")),
+        command.summary,
+        (settingsOf(name) === undefined ? codes(command.options) : [settingsOf(name), ...codes(beyondSettings(command.options))])
+          .join(", "),
+      ],
+    })),
   },
   settings: {
     heading: ["Setting", "Default", "Meaning"],
@@ -165,7 +162,7 @@ export const TABLES: Readonly<Record<string, Table>> = {
   },
   exits: {
     heading: ["Exit code", "Meaning"],
-    rows: Object.entries(EXIT).map(([name, number]) => ({ cells: [String(number), EXIT_MEANINGS[name as keyof typeof EXIT]] })),
+    rows: exitRows().map((cells) => ({ cells })),
   },
   limits: {
     heading: ["What", "At most"],
@@ -265,14 +262,20 @@ function codes(options: readonly OptionSpec[]): string[] {
   return options.map(({ flag }) => code(`--${flag}`));
 }
 
+/** Each exit code and its meaning. */
+export function exitRows(): (readonly [code: string, meaning: string])[] {
+  return Object.entries(EXIT).map(([name, number]) => [String(number), EXIT_MEANINGS[name as keyof typeof EXIT]]);
+}
+
 /** What is said in place of the options of a command that has very many. */
-function settingsOf(command: string): string | undefined {
+export function settingsOf(command: string): string | undefined {
   if (command === "start") return "every setting";
   if (command === "daemon set") return "every setting of the daemon";
   return ["service add", "service set"].includes(command) ? "every setting of a service" : undefined;
 }
 
-function beyondSettings(options: readonly OptionSpec[]): OptionSpec[] {
+/** The options that are no settings. */
+export function beyondSettings(options: readonly OptionSpec[]): OptionSpec[] {
   return options.filter(({ flag }) => !Object.values(SETTINGS).some((setting) => setting.flag === flag));
 }
 

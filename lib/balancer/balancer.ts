@@ -41,6 +41,7 @@ import { DrainWatch } from "./drain_watch.ts";
 import type { StopTimes } from "./shutdown.ts";
 import { Homing } from "./homing.ts";
 import { Listeners } from "./listeners.ts";
+import { OpenConnections } from "./open_connections.ts";
 import type { Removal, Removing } from "./removals.ts";
 import { type PrepareOptions, Service, type ServiceHost, type Step } from "./service.ts";
 import type { MovedConnection } from "../observe/connections.ts";
@@ -156,6 +157,8 @@ export class Balancer implements AsyncDisposable {
   readonly #startId = newStartId();
   readonly #recent = new RecentEnds(this.#startId);
   readonly #clients: Clients;
+  /** Lists, ends and moves single connections. */
+  readonly connections: OpenConnections;
   #engine: Engine | undefined;
   #homing: Homing | undefined;
   readonly #accessLog: AccessLog;
@@ -191,6 +194,14 @@ export class Balancer implements AsyncDisposable {
       startId: this.#startId,
       placeOf: (listener, service) => this.#listeners.placeOf(listener, service),
       counters: this.counters,
+    });
+    this.connections = new OpenConnections({
+      startId: this.#startId,
+      engine: () => this.#engine!,
+      services: () => [...this.services(), ...this.#leaving()],
+      serviceAt: (index) => this.#services[index],
+      listenerOf: (listener, service) => this.#listeners.placeOf(listener, service).listener,
+      fateOf: (id) => this.#recent.find(id)?.fate,
     });
     this.#daemon = new DaemonSettings({
       config,

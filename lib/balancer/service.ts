@@ -14,6 +14,7 @@ import { formatListener } from "../values/listener_text.ts";
 import type { SavedListener, SavedServer, SavedService } from "../values/saved_state.ts";
 import { type AvailabilityTable, SERVER_STATES, type ServerState } from "../routing/availability.ts";
 import { explainClient, type Explanation } from "../routing/explain.ts";
+import { pictureRing, type RingPicture } from "../routing/ring_picture.ts";
 import { type Plan, planChange, type PoolChange } from "../routing/plan.ts";
 import type { Load } from "../routing/route.ts";
 import type { ServiceTransition } from "../routing/state_plan.ts";
@@ -266,6 +267,11 @@ export class Service implements Disposable {
     }));
   }
 
+  /** Whether a server with this name is in the pool or being removed. */
+  hasServer(name: string): boolean {
+    return this.#now.pool.has(name) || this.#removals.get(name) !== undefined;
+  }
+
   /** One server, of the pool or being removed. Throws `unknown` if there is none with this name. */
   get(name: string): ServerView {
     return this.#view(this.#now.pool.get(name) ?? this.#removals.get(name)?.server ?? this.inPool(name, "show"));
@@ -352,13 +358,15 @@ export class Service implements Disposable {
     return known;
   }
 
+  /** The ring in `bins` parts; `change` is a change of the pool to draw as well. Throws like `plan`. */
+  picture(bins: number, change?: PoolChange): RingPicture {
+    if (change !== undefined) this.#requirePlannable(change);
+    return pictureRing({ table: this.#now.table, load: this.#load, bins, change });
+  }
+
   /** Predicts a change. Throws `unknown` or `conflict` if the change is impossible. */
   plan(change: PoolChange): Plan {
-    const cannot = `Cannot plan for server ${JSON.stringify(change.server)}`;
-    if (change.kind !== "add") this.inPool(change.server, "plan for");
-    else if (this.#now.pool.has(change.server)) {
-      throw new OperatorError("conflict", `${cannot}: it is already in the pool; plan a weight or a removal`);
-    }
+    this.#requirePlannable(change);
     return planChange({
       table: this.#now.table,
       change,
@@ -672,6 +680,14 @@ export class Service implements Disposable {
 
   *#connections(): Generator<OpenConnection, void, undefined> {
     for (const connection of this.#host.engine().connections()) if (connection.service === this.index) yield connection;
+  }
+
+  #requirePlannable({ kind, server }: PoolChange): void {
+    const cannot = `Cannot plan for server ${JSON.stringify(server)}`;
+    if (kind !== "add") this.inPool(server, "plan for");
+    else if (this.#now.pool.has(server)) {
+      throw new OperatorError("conflict", `${cannot}: it is already in the pool; plan a weight or a removal`);
+    }
   }
 
   get #load(): Load {

@@ -8,6 +8,8 @@
 import * as z from "zod/mini";
 import en from "zod/v4/locales/en.js";
 import { formatAddress, parseAddress, parseHost } from "../values/address.ts";
+import { parseCidrs } from "../values/cidr_list.ts";
+import { parseConnectionId } from "../values/connection_id.ts";
 import { parseListener, parseListenerText } from "../values/listener_text.ts";
 import { parseServiceName } from "../values/paths.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
@@ -29,6 +31,7 @@ import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { DURATION_MAX_MS, formatDuration, parseDuration } from "../values/duration.ts";
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../values/errors.ts";
 import { MOVABLE_STATES } from "../observe/counters.ts";
+import { CONNECTION_ORDERS } from "../values/connection_order.ts";
 import { BOUNDS, OUTCOMES, PLANNED_STATES } from "../routing/forecast.ts";
 import { SERVICE_CHANGES } from "../routing/state_plan.ts";
 import { SERVER_SETTINGS, type ServerSettingName } from "../values/server_settings.ts";
@@ -297,6 +300,29 @@ const PlanQuery = z.strictObject({
   server: pathParameters.shape.server,
   weight: z.optional(parsed(parseWeight, `A weight from 1 to ${LIMITS.weightMax}; ignored for remove`, "2")),
 });
+const RingQuery = z.strictObject({
+  ...ofService,
+  bins: z.optional(
+    parsed((text) => parseCount(text, "Number of bins", LIMITS.ringBinsMax), "In how many parts to draw the ring", "720"),
+  ),
+  change: z.optional(PlanQuery.shape.change),
+  server: z.optional(pathParameters.shape.server),
+  weight: PlanQuery.shape.weight,
+}).check(z.refine(({ change, server }) => (change === undefined) === (server === undefined), "Give change and server together"));
+const flows = z.array(z.object({ from: z.nullable(serverName), to: z.nullable(serverName), share }));
+const binned = z.object({
+  servers: z.array(serverName),
+  owners: z.array(z.number().check(z.int(), z.minimum(-1)))
+    .check(z.describe("For each bin the index in servers of the owner of most of it; -1 without servers")),
+});
+const RingPicture = z.object({
+  policy: z.enum(POLICIES),
+  points: count,
+  circle: binned.check(z.describe("The ring of the tiers in use; empty unless the policy is ring")),
+  takenOver: flows.check(z.describe("Clients whose owner gets no clients now, as fractions of all clients, and who takes them")),
+  after: z.nullable(binned).check(z.describe("The ring after the change; null if none was asked for")),
+}).check(z.meta({ id: "RingPicture" }));
+
 const beforeAndAfter = z.object({ before: z.number(), after: z.number() });
 const tierRange = z.object({ low: count, high: count });
 const Plan = z.object({
@@ -386,6 +412,63 @@ const Clients = z.object({
     next: z.nullable(z.enum(FATE_NAMES)).check(z.describe("The fate of the next connection, if it would be refused now")),
   })),
 }).check(z.meta({ id: "Clients" }));
+
+const ConnectionsQuery = z.strictObject({
+  service: z.optional(parsed(parseServiceName, "Only connections of this service", "web")),
+  server: z.optional(parsed(parseAddress, "Only connections of this server: address:port", "10.0.0.1:8001")),
+  client: z.optional(parsed((text) => parseCidrs(text, 1), "Only clients with this address or prefix", "192.0.2.0/24")),
+  state: z.optional(z.enum(PLANNED_STATES).check(z.describe("Only connections in this state"))),
+  sort: z._default(z.enum(CONNECTION_ORDERS), "age").check(z.describe("The oldest first, the most bytes, or the longest quiet")),
+  limit: z.optional(
+    parsed((text) => parseCount(text, "Limit", LIMITS.connectionsShownMax), "The most connections to list", "100"),
+  ),
+});
+const connectionId = z.string().check(
+  z.meta({ description: "Id of the connection, also in the log and the access log", example: "0123456789abcdef-1f" }),
+);
+const connectionParameters = z.object({
+  id: parsed(parseConnectionId, "Id of the connection, as the list, the log and the access log have it", "0123456789abcdef-1f"),
+});
+const connectionService = z.nullable(z.string()).check(z.describe("null while the client is yet to say which one it wants"));
+const connectionState = z.enum(PLANNED_STATES).check(
+  z.describe("dialling: it has no server yet; the others: where it is in its exchange, which decides whether it can move"),
+);
+const Connections = z.object({
+  total: count.check(z.describe("Open connections that match, listed or not")),
+  connections: z.array(z.object({
+    id: connectionId,
+    service: connectionService,
+    listener: z.string().check(z.describe("Where the client connected: address:port")),
+    client: z.string(),
+    server: z.nullable(serverName).check(z.describe("The server that it has, or that is being dialled; null for none")),
+    state: connectionState,
+    ageMs: count,
+    idleMs: count.check(z.describe("How long no byte has passed")),
+    sentBytes: count.check(z.describe("Bytes of the client that were sent to servers")),
+    receivedBytes: count.check(z.describe("Bytes of servers that were sent to the client")),
+    moves: count,
+  })),
+}).check(z.meta({ id: "Connections" }));
+const closedConnection = { id: connectionId, service: connectionService, client: z.string(), server: z.nullable(serverName) };
+const ClosedConnection = z.object(closedConnection).check(z.meta({ id: "ClosedConnection" }));
+const ConnectionMove = z.strictObject({
+  server: z.optional(
+    parsed(parseAddress, "address:port of the server that it is to have; any other server if it is left out", "10.0.0.1:8001"),
+  ),
+  force: z._default(z.boolean(), false).check(z.describe("Whether to reset it if it cannot move")),
+}).check(z.meta({ id: "ConnectionMove" }));
+const MovedConnection = z.object({
+  ...closedConnection,
+  outcome: z.enum(["moved", "reset"]),
+  from: z.nullable(serverName),
+  to: z.nullable(serverName).check(z.describe("null: it was reset")),
+  state: connectionState,
+  replayedBytes: count.check(z.describe("Bytes of the client that were sent again to the new server")),
+  reason: z.nullable(z.string()).check(z.describe("Why it could not move; null: it has moved")),
+  next: z.nullable(serverName).check(
+    z.describe("The server that a new connection of a client that was reset gets now; null where nobody can tell"),
+  ),
+}).check(z.meta({ id: "MovedConnection" }));
 
 const plannedConnections = z.array(z.object({ state: z.enum(PLANNED_STATES), count, outcome: z.enum(OUTCOMES) }));
 const TransitionPlan = z.object({
@@ -620,9 +703,13 @@ export type Answers = {
   check: z.output<typeof CheckReport>;
   rebalance: z.output<typeof Rebalance>;
   plan: z.output<typeof Plan>;
+  ring: z.output<typeof RingPicture>;
   explanation: z.output<typeof Explanation>;
   recent: z.output<typeof Recent>;
   clients: z.output<typeof Clients>;
+  connections: z.output<typeof Connections>;
+  closedConnection: z.output<typeof ClosedConnection>;
+  movedConnection: z.output<typeof MovedConnection>;
   stopping: z.output<typeof Stopping>;
   events: z.output<typeof EventList>;
   series: z.output<typeof Series>;
@@ -670,6 +757,7 @@ const failures = {
   503: json(Failure, "The control socket is at its connection limit"),
 };
 const unknown = { 404: json(Failure, "The server does not exist") };
+const unknownConnection = { 404: json(Failure, "The connection is not open") };
 const unknownService = { 404: json(Failure, "The service does not exist") };
 
 /** Recent ends of connections, under the path of this version and the one that older clients know. */
@@ -864,6 +952,13 @@ export const ROUTES = {
       ...unknown,
     },
   },
+  ring: {
+    method: "get",
+    path: "/v1/ring",
+    summary: "Draw the ring of a service, and what a change of the pool would make of it",
+    request: { query: RingQuery },
+    responses: { 200: json(RingPicture, "The circle in equal bins, by owner"), ...failures, ...unknown },
+  },
   explain: {
     method: "get",
     path: "/v1/explain",
@@ -901,6 +996,31 @@ export const ROUTES = {
       "first second of the last step that you have",
     request: { query: SeriesQuery },
     responses: { 200: json(Series, "Services, servers and moves, step by step"), ...failures, ...unknownService },
+  },
+  listConnections: {
+    method: "get",
+    path: "/v1/connections",
+    summary: "List open connections: the first of those that match, and how many match",
+    request: { query: ConnectionsQuery },
+    responses: {
+      200: json(Connections, "The connections in the order wanted"),
+      ...failures,
+      404: json(Failure, "The service or the server does not exist"),
+    },
+  },
+  closeConnection: {
+    method: "post",
+    path: "/v1/connections/{id}/close",
+    summary: "End a connection: both sides are reset",
+    request: { params: connectionParameters, body: z.strictObject({}) },
+    responses: { 200: json(ClosedConnection, "It has ended with the fate closed"), ...failures, ...unknownConnection },
+  },
+  moveConnection: {
+    method: "post",
+    path: "/v1/connections/{id}/move",
+    summary: "Move a connection to another server, as far as its state permits",
+    request: { params: connectionParameters, body: ConnectionMove },
+    responses: { 200: json(MovedConnection, "It has moved, or was reset by force"), ...failures, ...unknownConnection },
   },
   stop: {
     method: "post",

@@ -43,6 +43,12 @@ interface ServerChange extends Partial<ServerSettings> {
   readonly draining?: boolean;
 }
 
+/** Where a connection is to be, as the API takes it. */
+interface ConnectionMove {
+  readonly server: string | undefined;
+  readonly force: boolean;
+}
+
 /** Query parameters; undefined ones are left out. */
 type Query = Readonly<Record<string, string | undefined>>;
 
@@ -155,6 +161,10 @@ export class ControlClient implements Disposable {
     return this.#call("plan", "GET", `/v1/plan${this.#query(query)}`);
   }
 
+  ring(query: Query): Promise<Answers["ring"]> {
+    return this.#call("ring", "GET", `/v1/ring${this.#query(query)}`);
+  }
+
   explain(query: Query): Promise<Answers["explanation"]> {
     return this.#call("explanation", "GET", `/v1/explain${this.#query(query)}`);
   }
@@ -201,6 +211,19 @@ export class ControlClient implements Disposable {
 
   clients(query: Query): Promise<Answers["clients"]> {
     return this.#call("clients", "GET", `/v1/clients${this.#query(query)}`);
+  }
+
+  connections(query: Query): Promise<Answers["connections"]> {
+    return this.#call("connections", "GET", `/v1/connections${this.#query(query)}`);
+  }
+
+  closeConnection(id: string): Promise<Answers["closedConnection"]> {
+    return this.#call("closedConnection", "POST", `/v1/connections/${id}/close`, { body: {} });
+  }
+
+  /** Resolves when it has moved, which takes as long as another server takes to accept it. */
+  moveConnection(id: string, move: ConnectionMove): Promise<Answers["movedConnection"]> {
+    return this.#call("movedConnection", "POST", `/v1/connections/${id}/move`, { body: move, waitMs: DURATION_MAX_MS });
   }
 
   /** `server` is `address:port`, `drain` a time such as `10s`, `waitMs` the same time in milliseconds. */

@@ -5,9 +5,13 @@
 
 import { abortable, deadline, delay } from "@std/async";
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
+import { PLANNED_STATES } from "../routing/forecast.ts";
 import { isEmptyPlan } from "../routing/state_plan.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
+import { parseCidrs } from "../values/cidr_list.ts";
+import { formatConnectionId, parseConnectionId } from "../values/connection_id.ts";
+import { CONNECTION_ORDERS, parseConnectionOrder } from "../values/connection_order.ts";
 import { parseCount, plural } from "../values/count.ts";
 import {
   checkDaemonTexts,
@@ -29,14 +33,17 @@ import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { parseListener } from "../values/listener_text.ts";
 import { withWholePaths } from "../values/path_settings.ts";
 import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName, parseServiceName, pathFrom } from "../values/paths.ts";
-import { printableIn, toJson } from "../values/printable.ts";
+import { printableIn, toJson, toJsonLine } from "../values/printable.ts";
 import { effectOf } from "../values/setting_effects.ts";
 import { formatServerSettings, parseServerSettings, SERVER_SETTINGS } from "../values/server_settings.ts";
 import { PLAIN, type Style } from "../values/terminal.ts";
+import { FREE, OWN_ADDRESSES } from "../values/word_sources.ts";
 import type { DeclaredState } from "../values/declared_state.ts";
 import { formatFaults, nameOfFile, type Place, STANDARD_INPUT } from "../values/yaml_tree.ts";
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
+import { COMPLETION_SCRIPTS, type Shell, SHELLS } from "./completion_scripts.ts";
+import { examine, printReport } from "./doctor.ts";
 import { followEvents, type ToldEvent } from "./follow.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
 import {
@@ -45,6 +52,8 @@ import {
   percent,
   printCheck,
   printClients,
+  printClosed,
+  printConnections,
   printDifference,
   printEvent,
   printEvents,
@@ -52,6 +61,7 @@ import {
   printHistory,
   printList,
   printListening,
+  printMoved,
   printPlan,
   printRebalance,
   printRecent,
@@ -71,9 +81,11 @@ export interface CommandContext {
   /** Says something on standard error now, before the result. */
   readonly say: (sentence: string) => void;
   /** Prints a line of a result that goes on, on standard output. */
-  readonly print: (line: string) => void;
+  readonly printLine: (line: string) => void;
   /** Shows progress in one line of a terminal, in place of the line before; "" clears it. Undefined where nobody watches. */
   readonly show: ((line: string) => void) | undefined;
+  /** Prints a result of a command that goes on: on a terminal in place of the one before. */
+  readonly print: (text: string) => void;
   /** Asks a question that is answered by yes or no. Undefined where nobody can be asked. */
   readonly confirm: ((question: string) => boolean) | undefined;
   /** Takes over Ctrl-C: from now on it aborts this signal and does not end the program. */
@@ -98,20 +110,29 @@ const NAME: OptionSpec = {
   value: "NAME",
   default: DEFAULT_NAME,
   summary: "name of the balancer",
+  completes: "balancers",
 };
 const SERVICE: OptionSpec = {
   flag: "service",
   value: "NAME",
   summary: "service that is meant; needed only where there are several",
+  completes: "services",
 };
 const YES: OptionSpec = { flag: "yes", summary: "do not ask" };
 const IF_GENERATION: OptionSpec = {
   flag: "if-generation",
   value: "N",
   summary: "only if the balancer is still at this generation (balancerctl history)",
+  completes: "generations",
 };
+const FOLLOW: OptionSpec = { flag: "follow", summary: "print it again every second until Ctrl-C; with --json, a line each time" };
 const JSON_OUTPUT: OptionSpec = { flag: "json", summary: "print JSON, stable between versions" };
 const SERVER = ["inet_address", "inet_port"];
+/** What completes the address and the port of something new. */
+const NEW_LISTENER = { inet_address: OWN_ADDRESSES, inet_port: FREE };
+const NEW_SERVER = { inet_address: FREE, inet_port: FREE };
+/** What completes those of a listener. */
+const KNOWN_LISTENER = { inet_address: "listenerHosts", inet_port: "listenerPorts" } as const;
 /** The settings that each service has. */
 const SERVICE_OPTIONS: readonly OptionSpec[] = Object.values(SETTINGS).filter(({ flag }) => isDaemonSetting(flag) === false);
 /** The settings of the daemon. */
@@ -125,6 +146,8 @@ const CONNECTIONS_MOVE = "Open connections move to other servers as soon as each
 
 /** Time after which a person at a terminal is told what the command waits for. */
 const PATIENCE_MS = 300;
+/** Time between two results of a command that goes on. */
+const FOLLOW_MS = 1000;
 /** Time between two lines of progress. */
 const PROGRESS_MS = 200;
 /** Time that a daemon may take to end after its grace time. */
@@ -135,6 +158,8 @@ interface CommandRow<T> extends Partial<CommandSpec> {
   readonly summary: string;
   /** A reading command has `--json`, which prints the result as it is. */
   readonly reads?: boolean;
+  /** Whether it has `--follow`, which prints the result again and again. */
+  readonly follows?: boolean;
   /** Whether it is about one service: it has `--service`. */
   readonly ofService?: boolean;
   /** Whether it is about one of several balancers, as almost every command is: it has `--name`. */
@@ -151,19 +176,37 @@ interface CommandRow<T> extends Partial<CommandSpec> {
 
 /** A row of a table of commands. */
 export function command<T>(row: CommandRow<T>): Command {
-  const { reads = false, isNamed = true, ofService = false, arguments: args = [], options = [], act, print, ...spec } = row;
-  const { isBad = () => false, json = (result) => result, failure = EXIT.failed, ...shown } = spec;
+  const { reads = false, follows = false, isNamed = true, ofService = false, arguments: args = [], options = [], ...spec } = row;
+  const { act, print, isBad = () => false, json = (result) => result, failure = EXIT.failed, ...shown } = spec;
+  const common = [...(follows ? [FOLLOW] : []), ...(reads ? [JSON_OUTPUT] : []), ...(ofService ? [SERVICE] : [])];
   return {
     ...shown,
     failure,
     arguments: args,
-    options: [...options, ...(reads ? [JSON_OUTPUT] : []), ...(ofService ? [SERVICE] : []), ...(isNamed ? [NAME] : [])],
+    options: [...options, ...common, ...(isNamed ? [NAME] : [])],
     async run(input, context) {
+      const textOf = (result: T, toText: (value: unknown) => string) =>
+        input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toText(json(result));
+      if (input.options[FOLLOW.flag] !== undefined) {
+        return await follow(async () => textOf(await act(input, context), toJsonLine), context);
+      }
       const result = await act(input, context);
-      const text = input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toJson(json(result));
-      return { text, exit: isBad(result) ? EXIT.failed : EXIT.done };
+      return { text: textOf(result, toJson), exit: isBad(result) ? EXIT.failed : EXIT.done };
     },
   };
+}
+
+/** Prints again and again what `tell` returns, until an interruption or an error. */
+async function follow(
+  tell: () => Promise<string>,
+  { print, takeInterrupts }: Pick<CommandContext, "print" | "takeInterrupts">,
+): Promise<CommandResult> {
+  const interrupted = takeInterrupts();
+  while (!interrupted.aborted) {
+    print(await tell());
+    await delay(FOLLOW_MS, { signal: interrupted }).catch(() => {}); // an interruption ends it
+  }
+  return { text: "", exit: EXIT.done };
 }
 
 /** What `validate` found. */
@@ -189,7 +232,8 @@ export const COMMANDS = {
       "balancerctl start :: 80 --redistribute idle --check http:/health",
     ],
     arguments: SERVER,
-    mayLackArguments: true,
+    completes: NEW_LISTENER,
+    optionalArguments: SERVER.length,
     options: [...Object.values(SETTINGS), NO_STATE],
     act: start,
     print: ({ name, address, pid, warnings, servers, stateFile, services }) => {
@@ -246,6 +290,7 @@ export const COMMANDS = {
     ofService: true,
     examples: ["balancerctl add 10.0.0.1 8001 --weight 2"],
     arguments: SERVER,
+    completes: NEW_SERVER,
     options: Object.values(SERVER_SETTINGS),
     act: ({ arguments: [host, port], options }, { client }) =>
       client.add({ address: parseHost(host), port: parsePort(port), ...parseServerSettings(withPaths(options)) }),
@@ -317,6 +362,7 @@ export const COMMANDS = {
     description: "Ports may be a range such as 8000-8009: clients of the second port get the second port of a server, and so on.",
     examples: ["balancerctl service add web 0.0.0.0 80 --redistribute idle --check http:/up"],
     arguments: ["name", ...SERVER],
+    completes: { name: FREE, ...NEW_LISTENER },
     options: SERVICE_OPTIONS,
     act: ({ arguments: [service, host, ports], options }, { client }) =>
       client.addService({
@@ -376,6 +422,7 @@ export const COMMANDS = {
     summary: "Add an address to a service",
     examples: ["balancerctl service listen web 0.0.0.0 8080"],
     arguments: ["name", ...SERVER],
+    completes: NEW_LISTENER,
     act: ({ arguments: [service, host, ports] }, { client }) =>
       client.listen(parseServiceName(service), parseListener(host, ports)),
     print: printListening,
@@ -385,6 +432,7 @@ export const COMMANDS = {
     summary: "Remove an address from a service",
     description: "Open connections that came through it stay.",
     arguments: ["name", ...SERVER],
+    completes: KNOWN_LISTENER,
     act: ({ arguments: [service, host, ports] }, { client }) =>
       client.unlisten(parseServiceName(service), parseListener(host, ports)),
     print: printListening,
@@ -428,8 +476,8 @@ export const COMMANDS = {
     examples: ["balancerctl recent --fate server_lost --limit 50"],
     reads: true,
     options: [
-      { flag: "server", value: "ADDRESS:PORT", summary: "only connections of this server" },
-      { flag: "fate", value: "FATE", summary: "only connections with this fate" },
+      { flag: "server", value: "ADDRESS:PORT", summary: "only connections of this server", completes: "servers" },
+      { flag: "fate", value: "FATE", summary: "only connections with this fate", completes: FATE_NAMES },
       { flag: "limit", value: "N", default: "20", summary: "maximum number of connections" },
     ],
     act: ({ options: { server, fate, limit } }, { client }) => {
@@ -439,6 +487,70 @@ export const COMMANDS = {
       return client.recent({ server, fate, limit });
     },
     print: printRecent,
+  }),
+  connections: command({
+    group: "Observe",
+    summary: "List open connections",
+    description:
+      "The oldest come first, or by --sort those with most bytes, or those that have been quiet longest. The state says " +
+      "where a connection is in its exchange: " +
+      "dialling (no server yet), unsent (its client has sent nothing), unanswered, idle (between two exchanges) or busy.",
+    examples: [
+      "balancerctl connections --server 10.0.0.1:8001 --sort bytes --limit 10",
+      "balancerctl connections --client 192.0.2.0/24 --state idle",
+    ],
+    reads: true,
+    follows: true,
+    options: [
+      { ...SERVICE, summary: "only connections of this service" },
+      { flag: "server", value: "ADDRESS:PORT", summary: "only connections of this server" },
+      { flag: "client", value: "ADDRESS|CIDR", summary: "only clients with this address, or in this prefix" },
+      { flag: "state", value: PLANNED_STATES.join("|"), summary: "only connections in this state" },
+      {
+        flag: "sort",
+        value: CONNECTION_ORDERS.join("|"),
+        default: "age",
+        summary: "what comes first: oldest, busiest, longest quiet",
+      },
+      { flag: "limit", value: "N", default: "100", summary: "maximum number of connections" },
+    ],
+    act: ({ options: { server, client: clients, state, sort, limit } }, { client }) => {
+      if (server !== undefined) parseAddress(server);
+      if (clients !== undefined) parseCidrs(clients, 1);
+      if (state !== undefined) parseChoice(state, { what: "state", choices: PLANNED_STATES, help: "balancerctl connections" });
+      if (sort !== undefined) parseConnectionOrder(sort);
+      if (limit !== undefined) parseCount(limit, "Limit", LIMITS.connectionsShownMax);
+      return client.connections({ server, client: clients, state, sort, limit });
+    },
+    print: printConnections,
+  }),
+  close: command({
+    group: "Connections",
+    summary: "End an open connection",
+    description:
+      "Resets both sides. Its fate is closed, and it does not count against its server. The log and the access log have " +
+      "the same id.",
+    examples: ["balancerctl close 0123456789abcdef-1f"],
+    arguments: ["id"],
+    act: ({ arguments: [id] }, { client }) => client.closeConnection(idOf(id)),
+    print: ({ id, client, server }) =>
+      `Closed connection ${id} of client ${client}${server === null ? "" : ` with server ${server}`}`,
+  }),
+  move: command({
+    group: "Connections",
+    summary: "Move a connection to another server",
+    description: "To this server, or to the next that its client would get. Nothing is lost: it moves only where its state and " +
+      "--redistribute allow it, as it would from a drained server; otherwise the command says why it stays. With --force it is then " +
+      "reset: its client has to connect again, and gets the server that the ring assigns, which may be the same one.",
+    examples: ["balancerctl move 0123456789abcdef-1f", "balancerctl move 0123456789abcdef-1f 10.0.0.2 8001"],
+    arguments: ["id", ...SERVER],
+    optionalArguments: SERVER.length,
+    options: [{ flag: "force", summary: "reset the connection if it cannot move" }],
+    act: ({ arguments: [id, host, port], options: { force } }, { client }) => {
+      const server = host === undefined ? undefined : formatAddress({ host: parseHost(host), port: parsePort(port) });
+      return client.moveConnection(idOf(id), { server, force: force !== undefined });
+    },
+    print: printMoved,
   }),
   events: command({
     group: "Observe",
@@ -472,6 +584,17 @@ export const COMMANDS = {
     act: (input, { client }) => client.check(serverOf(input)),
     print: printCheck,
     isBad: ({ verdict }) => verdict === "failed",
+  }),
+  doctor: command({
+    group: "Explain",
+    summary: "Check machine, programs and balancer",
+    description:
+      "One line per fact, and what to type: limits of the system, engine, memory, loops, names, a check of each server " +
+      "now, clock, state, versions. Changes nothing. Exit code 1 if something is wrong. Without a balancer, the machine alone.",
+    reads: true,
+    act: (_, context) => examine(context),
+    print: printReport,
+    isBad: ({ verdict }) => verdict === "bad",
   }),
   clients: command({
     group: "Observe",
@@ -596,7 +719,7 @@ export const COMMANDS = {
     examples: ["balancerctl undo", "balancerctl undo --to 41 --plan"],
     reads: true,
     options: [
-      { flag: "to", value: "N", summary: "the generation to return to; default: the one before" },
+      { flag: "to", value: "N", summary: "the generation to return to; default: the one before", completes: "generations" },
       { flag: "plan", summary: "show what would change, and change nothing" },
       YES,
       IF_GENERATION,
@@ -614,12 +737,24 @@ export const COMMANDS = {
     act: async () => (await import("../values/declared_schema.ts")).declaredSchema(),
     print: toJson,
   }),
+  completion: command({
+    group: "Shell",
+    summary: "Print a shell's completion script",
+    description: "install.sh puts it where the shell looks for it. Completes commands, options and values, and the names of " +
+      "balancers, services and servers that there are.",
+    examples: ["source <(balancerctl completion bash)", "balancerctl completion fish | source"],
+    isNamed: false,
+    arguments: [SHELLS.join("|")],
+    act: ({ arguments: [shell] }) =>
+      Promise.resolve(parseChoice<Shell>(shell, { what: "shell", choices: SHELLS, help: "balancerctl completion" })),
+    print: (shell) => COMPLETION_SCRIPTS[shell].trimEnd(),
+  }),
 } as const satisfies Record<string, Command>;
 
 /** The context of a command: the balancer that `--name` names, and the person. Throws a `usage` error for a bad name. */
 export function contextOf(
   input: CommandInput,
-  person: Pick<CommandContext, "style" | "say" | "print" | "show" | "confirm" | "takeInterrupts">,
+  person: Pick<CommandContext, "style" | "say" | "show" | "print" | "printLine" | "confirm" | "takeInterrupts">,
 ): CommandContext & Disposable {
   const name = parseName(input.options.name ?? DEFAULT_NAME);
   const service = input.options[SERVICE.flag];
@@ -642,7 +777,7 @@ export function contextOf(
 }
 
 /** Lists events, or prints them as they come and never returns. */
-async function events({ options }: CommandInput, { client, say, print, style }: CommandContext): Promise<Answers["events"]> {
+async function events({ options }: CommandInput, { client, say, printLine, style }: CommandContext): Promise<Answers["events"]> {
   const { since, kind, server, limit, follow, json } = options;
   if (since !== undefined) parseDuration(since, "Time");
   if (server !== undefined) parseAddress(server);
@@ -651,7 +786,7 @@ async function events({ options }: CommandInput, { client, say, print, style }: 
   const query = { since, kind, server };
   if (follow === undefined) return await client.events({ ...query, limit });
   const lineOf = (event: ToldEvent) => json === undefined ? printEvent(printableIn(event), style) : JSON.stringify(event);
-  return await followEvents({ client, query, say, onEvent: (event) => print(lineOf(event)) });
+  return await followEvents({ client, query, say, onEvent: (event) => printLine(lineOf(event)) });
 }
 
 /** The servers of a service; where there are several and none is named, those of each. */
@@ -772,6 +907,12 @@ async function stop({ options }: CommandInput, { client, name, say }: CommandCon
 /** The options with whole paths: the daemon has another working directory. */
 function withPaths(options: CommandInput["options"]): CommandInput["options"] {
   return withWholePaths(options, Deno.cwd());
+}
+
+/** The id of a connection as the API takes it. */
+function idOf(text: string): string {
+  const { startId, number } = parseConnectionId(text);
+  return formatConnectionId(startId, number);
 }
 
 function serverOf({ arguments: [host, port] }: CommandInput): string {

@@ -127,7 +127,9 @@ function connectionLines(connections: Answers["plan"]["connections"] | readonly 
 }
 
 /** How a change of a service is marked, and its colour. Unchanged services are only counted. */
-const CHANGE_MARKS: Readonly<Record<ServiceChange, { readonly mark: string; readonly paint: keyof Omit<Style, "hasColours"> }>> = {
+const CHANGE_MARKS: Readonly<
+  Record<ServiceChange, { readonly mark: string; readonly paint: keyof Omit<Style, "hasColours" | "marks"> }>
+> = {
   added: { mark: "+", paint: "good" },
   removed: { mark: "-", paint: "bad" },
   changed: { mark: "~", paint: "warning" },
@@ -264,6 +266,68 @@ export function printRecent({ ends, leftOut }: Answers["recent"], style: Style =
   ]);
   const more = leftOut > 0 ? [`${leftOut} more were not recorded: too many ended in one second`] : [];
   return [...alignColumns([heading, ...rows]), ...more].join("\n");
+}
+
+/** Columns of the list of open connections. */
+const CONNECTION_SIDES: readonly Side[] = ["left", "left", "left", "left", "right", "right", "right", "right", "right", "left"];
+
+/** Open connections, a line each, and how many there are. */
+export function printConnections({ total, connections }: Answers["connections"], style: Style = PLAIN): string {
+  if (total === 0) return "No such connection is open";
+  const isOne = new Set(connections.map(({ service }) => service)).size === 1;
+  const heading = ["ID", "CLIENT", "SERVER", "STATE", "AGE", "IDLE", "SENT", "RECEIVED", "MOVES", ...(isOne ? [] : ["SERVICE"])];
+  const rows = connections.map((connection) => [
+    connection.id,
+    connection.client,
+    connection.server ?? "-",
+    connection.state,
+    shortTime(connection.ageMs),
+    shortTime(connection.idleMs),
+    formatBytes(connection.sentBytes),
+    formatBytes(connection.receivedBytes),
+    String(connection.moves),
+    ...(isOne ? [] : [connection.service ?? "-"]),
+  ]);
+  const left = total - connections.length;
+  const shown = left <= 0 ? plural(total, "open connection") : `${connections.length} of ${plural(total, "open connection")}`;
+  return [...alignColumns([heading.map(style.heading), ...rows], CONNECTION_SIDES), shown].join("\n");
+}
+
+/** The steps by which times are shortened: from this many ms on, in units of so many. */
+const SHORT_TIMES = [
+  { fromMs: 48 * 3_600_000, unitMs: 3_600_000 },
+  { fromMs: 2 * 3_600_000, unitMs: 60_000 },
+  { fromMs: 10_000, unitMs: 1000 },
+  { fromMs: 1000, unitMs: 100 },
+];
+
+/** A time with as many digits as people read. */
+function shortTime(ms: number): string {
+  const { unitMs } = SHORT_TIMES.find(({ fromMs }) => ms >= fromMs) ?? { unitMs: 1 };
+  return formatDuration(Math.floor(ms / unitMs) * unitMs);
+}
+
+/** A connection that was ended. */
+export function printClosed({ id, client, server }: Answers["closedConnection"]): string {
+  return `Closed connection ${id} of client ${client}${server === null ? "" : ` with server ${server}`}`;
+}
+
+/** What became of a connection that was to move. */
+export function printMoved(
+  { id, client, from, to, state, replayedBytes, reason, next }: Answers["movedConnection"],
+): string {
+  if (to !== null) {
+    const again = replayedBytes === 0 ? "" : `; ${plural(replayedBytes, "byte")} of its client were sent again`;
+    return `Moved connection ${id} of client ${client} (${state}) from ${from} to ${to}${again}`;
+  }
+  return `Reset connection ${id} of client ${client}, which could not move: ${reason}. ${nextText(from, next)}`;
+}
+
+/** Where a client that was reset connects next. */
+function nextText(from: string | null, next: string | null): string {
+  if (next === null) return "Its client has to connect again, and gets the server that is next for it then";
+  if (next !== from) return `Its client has to connect again, and gets server ${next}`;
+  return `Its client has to connect again, and gets server ${from} again; balancerctl drain takes that server out first`;
 }
 
 /** Columns of the list of clients. */

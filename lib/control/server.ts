@@ -27,7 +27,8 @@ import { didYouMean } from "../values/did_you_mean.ts";
 import type { SavedState } from "../values/saved_state.ts";
 import { planState, type StatePlan } from "../routing/state_plan.ts";
 import { countFates, type Fate } from "../values/fates.ts";
-import type { Plan } from "../routing/plan.ts";
+import type { Plan, PoolChange } from "../routing/plan.ts";
+import type { BinnedCircle, RingPicture } from "../routing/ring_picture.ts";
 import { ERROR_KINDS, messageOf, OperatorError } from "../values/errors.ts";
 import { printable } from "../values/printable.ts";
 import type { EventList } from "../observe/events.ts";
@@ -82,12 +83,14 @@ interface ControlServer extends AsyncDisposable {
 /** How long running requests may still take when the control server is disposed of. */
 const SHUTDOWN_MAX_MS = 500;
 
-/** Defaults of the queries: servers after the chosen one; ended connections, and clients. */
+/** Defaults of the queries: parts of the ring; servers after the chosen one; ended connections, and clients; open connections. */
+const DEFAULT_BINS = 720;
 const DEFAULT_SUCCESSORS = 3;
 const DEFAULT_LIMIT = 20;
 /** The same: events, and seconds of the series without `after`. */
 const DEFAULT_EVENTS = 1000;
 const DEFAULT_SERIES_SECONDS = 60;
+const DEFAULT_CONNECTIONS = 100;
 
 /** The longest name of a user. */
 const WHO_MAX = 100;
@@ -264,10 +267,11 @@ function handlersOf({ balancer, facts, shutdown }: ControlOptions, streams: Even
     },
     plan: (input) => {
       const { change, server, weight = 1 } = input.query;
-      const name = formatAddress(server);
-      return viewPlan(
-        of(input).plan(change === "remove" ? { kind: change, server: name } : { kind: change, server: name, weight }),
-      );
+      return viewPlan(of(input).plan(poolChangeOf(change, formatAddress(server), weight)));
+    },
+    ring: (input) => {
+      const { bins = DEFAULT_BINS, change: kind, server, weight = 1 } = input.query;
+      return viewRing(of(input).picture(bins, kind && server && poolChangeOf(kind, formatAddress(server), weight)));
     },
     explain: (input) => viewExplanation(of(input).explain(input.query.client, input.query.successors ?? DEFAULT_SUCCESSORS)),
     listRecent: ({ query }) => viewRecent(balancer, query),
@@ -288,6 +292,13 @@ function handlersOf({ balancer, facts, shutdown }: ControlOptions, streams: Even
       const last = after === undefined ? DEFAULT_SERIES_SECONDS : LIMITS.seriesSeconds;
       return balancer.series.read({ ...rest, after, seconds: seconds ?? last, step, servers });
     },
+    listConnections: async ({ query: { server, limit = DEFAULT_CONNECTIONS, ...filter } }) => {
+      const { total, connections } = await balancer.connections.list({ ...filter, server: server && formatAddress(server), limit });
+      return { total, connections: [...connections] };
+    },
+    closeConnection: ({ params: { id } }, who) => balancer.connections.close(id, who),
+    moveConnection: ({ params: { id }, body: { server, force } }, who) =>
+      balancer.connections.move(id, { server: server && formatAddress(server), force }, who),
     stop: async ({ body: { grace, lameDuck, wait } }, who) => {
       const { graceMs, lameDuckMs } = balancer.stopTimes;
       const times = { graceMs: grace ?? graceMs, lameDuckMs: lameDuck ?? lameDuckMs };
@@ -415,6 +426,15 @@ function viewCheck(report: CheckReport): Answers["check"] {
 
 function viewPlan(plan: Plan): Answers["plan"] {
   return { ...plan, flows: [...plan.flows], connections: [...plan.connections] };
+}
+
+function poolChangeOf(kind: PoolChange["kind"], server: string, weight: number): PoolChange {
+  return kind === "remove" ? { kind, server } : { kind, server, weight };
+}
+
+function viewRing({ circle, takenOver, after, ...view }: RingPicture): Answers["ring"] {
+  const lists = ({ servers, owners }: BinnedCircle) => ({ servers: [...servers], owners: [...owners] });
+  return { ...view, circle: lists(circle), takenOver: [...takenOver], after: after && lists(after) };
 }
 
 function viewExplanation({ order, ...explanation }: ReturnType<Service["explain"]>): Answers["explanation"] {

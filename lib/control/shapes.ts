@@ -59,7 +59,11 @@ const SERVICE: Shape<Answers["service"]> = {
   },
 };
 
+const CONNECTION = { id: "text", service: { orNull: "text" }, client: "text", server: { orNull: "text" } } as const;
+
 const BEFORE_AND_AFTER = { fields: { before: "number", after: "number" } } as const;
+
+const BINNED = { fields: { servers: { listOf: "text" }, owners: { listOf: "number" } } } as const;
 
 const TIERS = { fields: { low: "number", high: "number" } } as const;
 
@@ -264,6 +268,15 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       connections: { listOf: { fields: { state: "text", count: "number", outcome: "text" } } },
     },
   },
+  ring: {
+    fields: {
+      policy: "text",
+      points: "number",
+      circle: BINNED,
+      takenOver: { listOf: { fields: { from: { orNull: "text" }, to: { orNull: "text" }, share: "number" } } },
+      after: { orNull: BINNED },
+    },
+  },
   explanation: {
     fields: {
       client: "text",
@@ -341,6 +354,38 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       flows: {
         listOf: { fields: { at: "number", service: "text", from: "text", to: "text", state: "text", count: "number" } },
       },
+    },
+  },
+  connections: {
+    fields: {
+      total: "number",
+      connections: {
+        listOf: {
+          fields: {
+            ...CONNECTION,
+            listener: "text",
+            state: "text",
+            ageMs: "number",
+            idleMs: "number",
+            sentBytes: "number",
+            receivedBytes: "number",
+            moves: "number",
+          },
+        },
+      },
+    },
+  },
+  closedConnection: { fields: CONNECTION },
+  movedConnection: {
+    fields: {
+      ...CONNECTION,
+      outcome: { oneOf: ["moved", "reset"] },
+      from: { orNull: "text" },
+      to: { orNull: "text" },
+      state: "text",
+      replayedBytes: "number",
+      reason: { orNull: "text" },
+      next: { orNull: "text" },
     },
   },
   stopping: { fields: { open: "number", graceMs: "number", lameDuckMs: "number", cut: { orNull: "number" }, lockFile: "text" } },

@@ -26,6 +26,7 @@ export const ALLOWED: readonly Allowed[] = [
   { method: "GET", path: "/v1/history" },
   { method: "GET", path: "/v1/explain" },
   { method: "GET", path: "/v1/plan" },
+  { method: "GET", path: "/v1/ring" },
   { method: "GET", path: "/v1/rebalance" },
   { method: "POST", path: "/v1/servers", writes: true },
   { method: "PATCH", path: "/v1/servers/{server}", writes: true },

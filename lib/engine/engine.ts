@@ -5,10 +5,12 @@
 
 import type { Address } from "../values/address.ts";
 import type { DaemonConfig, ServiceConfig } from "../values/config.ts";
+import type { Fate } from "../values/fates.ts";
 import type { EndedConnection, MovedConnection, StartedConnection } from "../observe/connections.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { TrafficFailure } from "../routing/early_loss.ts";
-import type { RedistributionPolicy } from "../routing/redistribution.ts";
+import type { ConnectionState, RedistributionPolicy } from "../routing/redistribution.ts";
+import type { StayReason } from "../routing/stays.ts";
 import type { ClientLists, Refusal } from "../routing/client_limits.ts";
 import type { NameRoutes } from "../routing/name_routes.ts";
 import type { RoutingTable } from "../routing/routing_table.ts";
@@ -195,10 +197,22 @@ export interface Engine extends AsyncDisposable {
    * Must be called again while the server stays silent.
    */
   lose(slot: number, silentMs: number, sinceHealthyMs: number): void;
-  /** Every open connection at this moment. The object is reused for the next one; what it reports may be out of date at once. */
+  /**
+   * Every open connection at this moment. The object is reused for the next one; what it reports may be out of date at once. It may
+   * be read on in a later turn: connections that begin or end meanwhile may be left out.
+   */
   connections(): Iterable<OpenConnection>;
+  /** The open connection with this id; undefined if there is none. The object is valid until the next call. */
+  connection(id: number): OpenConnection | undefined;
   /** Moves this connection to its owner, if the connection may move and is not there already. */
   sendToOwner(id: number): void;
+  /** Ends this connection with fate `closed` and resets both sides. Resolves with its fate once it has ended. */
+  closeConnection(id: number): Promise<CloseOutcome>;
+  /**
+   * Moves this connection away from the server with slot `from`, if it still has that one and may leave it: to the server with slot
+   * `to`, or to the next one that serves. Resolves with what became of it.
+   */
+  moveConnection(id: number, wish: MoveWish): Promise<MoveOutcome>;
   /**
    * Stops accepting clients. Resolves when the last connection has ended: by itself within `graceMs`, by force afterwards. A second
    * call can shorten the grace time.
@@ -206,14 +220,46 @@ export interface Engine extends AsyncDisposable {
   stop(graceMs: number): Promise<void>;
 }
 
-/** An open connection, as plans and rebalancing see it. */
+/** Where a person wants a connection to be. */
+export interface MoveWish {
+  /** The slot of the server that it has. */
+  readonly from: number;
+  /** The slot of the server that it is to have; -1: any other. */
+  readonly to: number;
+}
+
+/** The end of a connection; without a fate, it is not open any more and nobody knows how it ended. */
+interface EndedOutcome {
+  readonly kind: "ended";
+  readonly fate: Fate | undefined;
+}
+
+/** What became of a connection that was to be closed; `unheard`: the thread that serves it does not answer. */
+export type CloseOutcome = EndedOutcome | { readonly kind: "unheard" };
+
+/** What became of a connection that was to move. */
+export type MoveOutcome =
+  | EndedOutcome
+  | { readonly kind: "stays"; readonly reason: StayReason }
+  | {
+    readonly kind: "moved";
+    /** The names of the servers. */
+    readonly from: string | undefined;
+    readonly to: string | undefined;
+    /** Where it was in its exchange. */
+    readonly state: ConnectionState;
+    readonly replayedBytes: number;
+  };
+
+/** An open connection, as plans, rebalancing and operators see it. */
 export interface OpenConnection {
   /** The engine's number of the connection: an integer below 2⁵³, unique in the life of the daemon. See `formatConnectionId`. */
   readonly id: number;
   /** The index of its service; NO_SERVICE while it is not known. */
   readonly service: number;
-  /** The slot of its server, or of the server being dialled; -1: none. */
+  /** The slot and the name of its server, or of the server being dialled; -1 and undefined: none. */
   readonly slot: number;
+  readonly server: string | undefined;
   /** FACT bits of `redistribution.ts`. */
   readonly facts: number;
   /** How long no byte has been relayed, in ms. */
@@ -222,7 +268,16 @@ export interface OpenConnection {
   readonly replays: number;
   /** How long ago it was accepted, in ms. */
   readonly ageMs: number;
-  /** The client's address. */
+  /** Whether it has no server yet, or has lost its server and not got another. */
+  readonly isDialling: boolean;
+  /** How often it has moved. */
+  readonly moves: number;
+  /** Bytes that were passed on to servers, and to the client; while it moves, without those of the server that it leaves. */
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  /** The index of the listener that accepted it. */
+  readonly listener: number;
+  /** The client's address. Engines reuse these bytes for the next connection. */
   readonly ip: Uint8Array;
   readonly port: number;
 }

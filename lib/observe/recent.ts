@@ -81,6 +81,14 @@ export class RecentEnds {
     return { at: new Date(nowMs), ...texts, attempts, moves, sentBytes, receivedBytes, durationMs };
   }
 
+  /** The end of the connection with this id; undefined if it is not known, or not any more. */
+  find(id: string): RecentEnd | undefined {
+    for (const { kept } of Object.values(this.#fates)) {
+      const found = kept.find(({ end }) => end.id === id);
+      if (found !== undefined) return found.end;
+    }
+  }
+
   /** The newest matching ends, at most LIMITS.recentMax. */
   list({ server, fate, limit }: RecentFilter): RecentList {
     const asked = fate === undefined ? Object.values(this.#fates) : [this.#fates[fate]];

@@ -23,9 +23,9 @@ interface Rules {
 }
 
 /**
- * The rules of each loss. A server that still serves (`drain`, `rebalance`) can answer at once, so bytes of the client call the
- * departure off. A `silent` server may not receive the client's bytes, so only its own bytes prove that it is alive. After the
- * drain time (`expired`) nothing calls the departure off.
+ * The rules of each loss. A server that still serves (`drain`, `rebalance`, `command`) can answer at once, so bytes of the client
+ * call the departure off. A `silent` server may not receive the client's bytes, so only its own bytes prove that it is alive.
+ * After the drain time (`expired`) nothing calls the departure off.
  */
 export const DEPARTURES: Readonly<Record<Loss, Rules>> = {
   reset: { choice: "any", keepsServer: false, calledOffBy: [] },
@@ -34,6 +34,7 @@ export const DEPARTURES: Readonly<Record<Loss, Rules>> = {
   drain: { choice: "serving", keepsServer: true, calledOffBy: ["client", "server", "undrain"] },
   expired: { choice: "any", keepsServer: true, calledOffBy: [] },
   rebalance: { choice: "owner", keepsServer: true, calledOffBy: ["client", "server"] },
+  command: { choice: "serving", keepsServer: true, calledOffBy: ["client", "server"] },
 };
 
 /** Whether this interruption calls the departure off, so that the connection stays with its server. */
@@ -44,9 +45,12 @@ export function isCalledOff(loss: Loss, by: Interruption): boolean {
 /** Pause before other servers are tried again, after none has accepted the connection, in ms. */
 const RETRY_MS = 1000;
 
-/** Whether a departure waits for the end of the pause after nobody took the connection. `expired` waits for nothing. */
+/**
+ * Whether a departure waits for the end of the pause after nobody took the connection. `expired` waits for nothing, and neither
+ * does a person (`command`).
+ */
 export function isPausing(loss: Loss, nowMs: number, retryAtMs: number): boolean {
-  return loss !== "expired" && DEPARTURES[loss].keepsServer && nowMs < retryAtMs;
+  return loss !== "expired" && loss !== "command" && DEPARTURES[loss].keepsServer && nowMs < retryAtMs;
 }
 
 /** When a connection that stays may depart again, in ms from now. After either side has sent, it can be quiet after `quietMs`. */

@@ -170,7 +170,8 @@ function sharesOf({ policy }: RoutingTable, ring: Ring): Float64Array {
   return policy === "ring" ? ringShares(ring) : weightShares(ring);
 }
 
-function changedServers(servers: readonly TableServer[], change: PoolChange): TableServer[] {
+/** The servers after a change. */
+export function changedServers(servers: readonly TableServer[], change: PoolChange): TableServer[] {
   const others = servers.filter(({ name }) => name !== change.server);
   if (change.kind === "remove") return others;
   const { server: name, weight } = change;

@@ -59,7 +59,7 @@ export const STATES = ["unsent", "unanswered", "idle", "busy"] as const;
 export type ConnectionState = typeof STATES[number];
 
 /** The kinds of loss, explained at Loss. */
-export const LOSSES = ["reset", "end", "silent", "drain", "expired", "rebalance"] as const;
+export const LOSSES = ["reset", "end", "silent", "drain", "expired", "rebalance", "command"] as const;
 /**
  * How a server is lost, or why a connection should leave it:
  * - `reset`: it reset the connection, stopped acknowledging, or did not accept a probe;
@@ -67,7 +67,8 @@ export const LOSSES = ["reset", "end", "silent", "drain", "expired", "rebalance"
  * - `silent`: its checks get no answer; the server itself may still believe that the connection is alive;
  * - `drain`: the operator drains it, and there is time left;
  * - `expired`: the drain time is over;
- * - `rebalance`: it serves, but the ring assigns this client to another server.
+ * - `rebalance`: it serves, but the ring assigns this client to another server;
+ * - `command`: it serves, but a person moves this connection away (balancerctl move).
  */
 export type Loss = typeof LOSSES[number];
 
@@ -86,6 +87,7 @@ const VERDICTS: Readonly<Record<Loss, Readonly<Record<Exclude<ConnectionState, "
   drain: { unsent: "move", unanswered: "replay", idle: "move" },
   expired: { unsent: "move", unanswered: "replay", idle: "move" },
   rebalance: { unsent: "move", unanswered: "stay", idle: "move" },
+  command: { unsent: "move", unanswered: "replay", idle: "move" },
 };
 
 /** The verdict for a connection that may not. */
@@ -96,7 +98,22 @@ const OTHERWISE: Readonly<Record<Loss, Verdict>> = {
   drain: "wait",
   expired: "cut",
   rebalance: "stay",
+  command: "stay",
 };
+
+/**
+ * Why a connection may not leave its server now: those that nothing but another setting ends come first.
+ * - `pinned`: the server spoke first, has answered in TLS, or has switched protocols;
+ * - `level`: `--redistribute` allows no move in this state;
+ * - `replays`: its request was replayed as often as allowed;
+ * - `unrecorded`: it awaits an answer, and not all that the client has said is recorded;
+ * - `ending`: the client has sent FIN and may still get the rest of an answer;
+ * - `transit`: bytes are on their way through the engine;
+ * - `recent`: bytes have just passed, and more may follow;
+ * - `awaited`: its request was sent a moment ago, and the answer may be on its way.
+ */
+export const HINDRANCES = ["pinned", "level", "replays", "unrecorded", "ending", "transit", "recent", "awaited"] as const;
+export type Hindrance = typeof HINDRANCES[number];
 
 /**
  * How long a probe watches the server after it has accepted. The kernel closes the descriptors of a killed process one by one, on
@@ -194,6 +211,9 @@ export function stateOf(quietMs: number, facts: number, quietForMs: number): Con
   return "idle";
 }
 
+/** Losses of a server that serves, and whose answer may be on its way. */
+const MAY_BE_ANSWERED: readonly Loss[] = ["drain", "command"];
+
 /**
  * Decides what to do with a connection. `replays` counts how often its request has been replayed. For a `silent` server,
  * `quietForMs` is how long the connection had been quiet at the server's last successful check: silence after that may be the death
@@ -202,9 +222,34 @@ export function stateOf(quietMs: number, facts: number, quietForMs: number): Con
 export function decide(policy: RedistributionPolicy, loss: Loss, facts: number, quietForMs: number, replays: number): Verdict {
   const state = stateOf(policy.quietMs, facts, quietForMs);
   if (loss === "end" && state === "unsent" && (facts & FACT.clientEnded) !== 0) return "passOn"; // both finished without sending
-  if (state === "busy" || !isAllowed(policy, state, facts, replays)) return OTHERWISE[loss];
-  if (loss === "drain" && state === "unanswered" && quietForMs < policy.quietMs) return "wait"; // the answer may be on its way
+  if (state === "busy" || hindranceIn(state, policy, facts, replays) !== undefined) return OTHERWISE[loss];
+  if (MAY_BE_ANSWERED.includes(loss) && isAwaited(state, policy, quietForMs)) return OTHERWISE[loss];
   return VERDICTS[loss][state];
+}
+
+function isAwaited(state: ConnectionState, { quietMs }: RedistributionPolicy, quietForMs: number): boolean {
+  return state === "unanswered" && quietForMs < quietMs;
+}
+
+/** Why a connection may not leave a server that serves; undefined: it may. Arguments as for `decide`. */
+export function hindranceOf(
+  policy: RedistributionPolicy,
+  facts: number,
+  quietForMs: number,
+  replays: number,
+): Hindrance | undefined {
+  const state = stateOf(policy.quietMs, facts, quietForMs);
+  const lasting = hindranceIn(state, policy, facts, replays);
+  if (lasting !== undefined) return lasting;
+  if (state === "busy") return hindranceOfBusy(facts);
+  return isAwaited(state, policy, quietForMs) ? "awaited" : undefined;
+}
+
+/** Of a connection in the middle of an exchange that it may leave afterwards. */
+function hindranceOfBusy(facts: number): Hindrance {
+  if ((facts & FACT.awaitingAnswer) !== 0) return "unrecorded";
+  if ((facts & FACT.clientEnded) !== 0) return "ending";
+  return (facts & FACT.moving) !== 0 ? "transit" : "recent";
 }
 
 /**
@@ -241,16 +286,17 @@ export function isCutBySilence(
   return heardForMs >= silentMs + (isInDoubt ? DOUBT_MS : 0);
 }
 
-/** Whether the policy lets a connection in this state leave its server. */
-function isAllowed(
-  { redistribute, replaysMax }: RedistributionPolicy,
+/** What hinders a connection in this state from leaving its server, however long one waits; undefined: nothing. */
+function hindranceIn(
   state: ConnectionState,
+  { redistribute, replaysMax }: RedistributionPolicy,
   facts: number,
   replays: number,
-): boolean {
-  if (state === "unsent") return true;
-  if ((facts & FACT.pinned) !== 0) return false;
-  if (state === "idle") return redistribute === "idle";
-  if (redistribute === "new") return false; // it was another level when the request was recorded
-  return (facts & FACT.recorded) !== 0 && replays < replaysMax;
+): Hindrance | undefined {
+  if (state === "unsent") return undefined;
+  if ((facts & FACT.pinned) !== 0) return "pinned";
+  if (state !== "unanswered") return redistribute === "idle" ? undefined : "level";
+  if (redistribute === "new") return "level"; // it was another level when the request was recorded
+  if ((facts & FACT.recorded) === 0) return "unrecorded";
+  return replays < replaysMax ? undefined : "replays";
 }

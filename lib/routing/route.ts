@@ -7,6 +7,7 @@ import { hash64 } from "./hash.ts";
 import { type Order, ORDERS, type Turns } from "./candidates.ts";
 import { firstOnRing } from "./ring.ts";
 import type { RoutingColumns, TierColumns } from "./routing_table.ts";
+import { loadBoundOf } from "./load_bound.ts";
 import { AVAILABILITY, isClosed, isLastResort } from "./availability.ts";
 import { highTier, lowTier } from "./tiers.ts";
 
@@ -25,12 +26,6 @@ export interface Load {
   /** The availability of the server with this slot: a value of AVAILABILITY, or a value on its ramp scale. */
   availabilityOf(slot: number): number;
 }
-
-/**
- * With fewer connections per unit of weight a server is never over the load bound. Without this floor the bound would split the few
- * connections of a small pool: with three servers, a browser that opens six connections would find its server full after three.
- */
-export const LOAD_BOUND_FLOOR = 8;
 
 /** 2³² divided by the golden ratio: multiplying by it mixes a number's bits into the upper ones (Knuth, TAOCP 3, 6.4). */
 const GOLDEN = 0x9e3779b1;
@@ -151,8 +146,7 @@ export function boundOf(
 ): number {
   if (policy === "first") return Infinity; // it fills a server before the next one: that is no overload
   const weightHere = Math.max(weights[index], weightTotal - unavailableWeight);
-  const fairShare = Math.max(1, open) * weights[index] / weightHere; // from 1: there may be no bound, and ∞ × 0 is no number
-  return Math.max(LOAD_BOUND_FLOOR * weights[index], Math.ceil(loadBound * fairShare));
+  return loadBoundOf(loadBound, weights[index], weightHere, open);
 }
 
 /**

@@ -6,8 +6,9 @@
 import { parseArgs } from "@std/cli";
 import { didYouMean } from "./did_you_mean.ts";
 import { OperatorError } from "./errors.ts";
-import { commandHelp, programHelp, usageOf } from "./help.ts";
+import { commandHelp, programHelp, shownCommands, usageOf } from "./help.ts";
 import { COLOR, type Page, PLAIN_PAGE, requireColorChoice } from "./terminal.ts";
+import type { WordSource } from "./word_sources.ts";
 
 /** An option. Without `value` it is a switch. */
 export interface OptionSpec {
@@ -19,6 +20,8 @@ export interface OptionSpec {
   readonly summary: string;
   /** The heading it stands under in the help. */
   readonly group?: string;
+  /** Which words its value can be, where `value` does not say that. */
+  readonly completes?: WordSource;
 }
 
 /** What is known of a command before it runs. */
@@ -34,8 +37,14 @@ export interface CommandSpec {
   /** The heading it stands under in the help. */
   readonly group?: string;
   readonly arguments: readonly string[];
-  /** Whether all arguments may be left out together. */
-  readonly mayLackArguments?: boolean;
+  /** How many of the last arguments may be left out together; default: none. */
+  readonly optionalArguments?: number;
+  /** Whether any number of further arguments may follow. */
+  readonly takesMore?: boolean;
+  /** Whether it is for scripts of ours alone: it works, and nothing that people read shows it. */
+  readonly isHidden?: boolean;
+  /** Which words an argument can be, by its name, where that differs from what arguments of this name are (`word_sources.ts`). */
+  readonly completes?: Readonly<Record<string, WordSource>>;
   readonly options: readonly OptionSpec[];
 }
 
@@ -59,9 +68,10 @@ type Parsed<C> = { readonly command: C; readonly input: CommandInput } | { reado
 const HELP: OptionSpec = { flag: "help", summary: "print this help" };
 const VERSION: OptionSpec = { flag: "version", summary: "print the version" };
 
-/** Options of every command, and of a program without one. */
-const COMMAND_OPTIONS = [COLOR, HELP] as const;
-const PROGRAM_OPTIONS = [COLOR, HELP, VERSION] as const;
+/** Options of every command. */
+export const COMMAND_OPTIONS: readonly OptionSpec[] = [COLOR, HELP];
+/** Options of a program without a command. */
+export const PROGRAM_OPTIONS: readonly OptionSpec[] = [COLOR, HELP, VERSION];
 
 /** Marks words that are values, so that `-1`, `-` and `true` stay what they are. No command line can hold it. */
 const VALUE_MARK = "\0";
@@ -99,7 +109,7 @@ function answerWithoutCommand(program: ProgramSpec, options: CommandInput["optio
 }
 
 /** The command that the first words name, by its own name or an alias, and how many words that takes. */
-function findCommand({ commands }: ProgramSpec, words: readonly string[]): { name: string; words: number } | undefined {
+export function findCommand({ commands }: ProgramSpec, words: readonly string[]): { name: string; words: number } | undefined {
   for (const count of [2, 1]) {
     const called = words.slice(0, count).join(" ");
     if (Object.hasOwn(commands, called)) return { name: called, words: count };
@@ -132,9 +142,9 @@ function answerGroup(
   throw new OperatorError("usage", `Unknown command ${JSON.stringify(`${word} ${second}`)}: ${wayOut}`);
 }
 
-function unknownCommand({ name, commands }: ProgramSpec, word: string): OperatorError {
-  const known = new Set(Object.keys(commands).flatMap((name) => name.split(" ", 1)));
-  const wayOut = didYouMean(word, known) ?? `see ${name} --help`;
+function unknownCommand(program: ProgramSpec, word: string): OperatorError {
+  const known = new Set(shownCommands(program).flatMap(([name]) => name.split(" ", 1)));
+  const wayOut = didYouMean(word, known) ?? `see ${program.name} --help`;
   return new OperatorError("usage", `Unknown command ${JSON.stringify(word)}: ${wayOut}`);
 }
 
@@ -150,10 +160,11 @@ function scopeOfCommand({ name: program, commands }: ProgramSpec, name: string):
   return { options: [...COMMAND_OPTIONS, ...commands[name].options], helper: `${program} ${name}` };
 }
 
-function requireCount(given: readonly string[], { arguments: wanted, mayLackArguments }: CommandSpec, usage: string): void {
-  if (given.length === 0 && mayLackArguments === true) return;
+function requireCount(given: readonly string[], command: CommandSpec, usage: string): void {
+  const { arguments: wanted, optionalArguments = 0, takesMore = false } = command;
+  if (given.length === wanted.length - optionalArguments) return;
   if (given.length < wanted.length) throw new OperatorError("usage", `Missing <${wanted[given.length]}>: the form is ${usage}`);
-  if (given.length === wanted.length) return;
+  if (given.length === wanted.length || takesMore) return;
   throw new OperatorError("usage", `Unexpected argument ${JSON.stringify(given[wanted.length])}: the form is ${usage}`);
 }
 

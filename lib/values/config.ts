@@ -55,6 +55,8 @@ export const LIMITS = {
   listPrefixesMax: 1_000_000,
   listFileBytesMax: 64 * 1024 ** 2,
   clientsShownMax: 1000,
+  /** Open connections in one answer. */
+  connectionsShownMax: 1000,
   /** Bytes kept for one client, and for all clients of a thread. */
   replayBytesMax: 16 * 1024 ** 2,
   replayBytesTotalMax: 256 * 1024 ** 2,
@@ -63,6 +65,8 @@ export const LIMITS = {
   /** How long engines cache the addresses of a name: shorter than the TTLs of name servers, longer than a burst of clients. */
   namesCachedMs: 5000,
   rebalanceRateMax: 100_000,
+  /** Parts in which the ring is drawn. */
+  ringBinsMax: 3600,
   successorsMax: 1000,
   /** Recently ended connections in one answer. */
   recentMax: 1000,
@@ -162,6 +166,8 @@ interface Setting<T> {
   readonly summary: string;
   /** The heading it stands under in the help. */
   readonly group: string;
+  /** Which words it can be, where `value` does not say that. */
+  readonly completes?: readonly string[];
   /** `daemon`: one value for all services. Otherwise each service has its own. */
   readonly scope?: "daemon";
   parse(text: string): T;
@@ -191,6 +197,7 @@ export const SETTINGS = {
     value: "POLICY",
     default: "ring",
     summary: `how a new client's server is chosen: ${POLICIES.join(", ")}; only ring keeps a client with its server`,
+    completes: POLICIES,
     parse: (text): Policy => parseChoice(text, { what: "policy", choices: POLICIES, help: HELPER }),
   },
   tierMin: {

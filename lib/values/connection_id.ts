@@ -3,6 +3,8 @@
  * connections of any two daemons have the same id. Pure, and callable from every thread.
  */
 
+import { OperatorError } from "./errors.ts";
+
 /** Random bytes of a start id. With 64 bits, two of a million starts are alike with a chance of one in 37 million. */
 const START_ID_BYTES = 8;
 
@@ -24,6 +26,24 @@ export function formatConnectionId(startId: string, number: number): string {
 
 /** The most hexadecimal digits of a number. */
 const DIGITS_MAX = 14;
+
+/** What an id says: the start of a daemon, and the engine's number of the connection. */
+export interface ConnectionId {
+  readonly startId: string;
+  readonly number: number;
+}
+
+/** Reads an id as `formatConnectionId` writes it, and in capitals. Throws a `usage` error for anything else. */
+export function parseConnectionId(text: string): ConnectionId {
+  const [, startId, digits] = /^([0-9a-f]{16})-([0-9a-f]{1,14})$/.exec(text.toLowerCase()) ?? [];
+  const number = digits === undefined ? NaN : parseInt(digits, 16);
+  if (Number.isSafeInteger(number)) return { startId, number };
+  const form = `16 hexadecimal digits, "-", and the number, as ${formatConnectionId("0123456789abcdef", 0x1f)}`;
+  throw new OperatorError(
+    "usage",
+    `Cannot read connection id ${JSON.stringify(text)}: it must be ${form}; balancerctl connections shows the ids`,
+  );
+}
 
 /** Writes ids as ASCII without making a text of each: for headers, which every connection may need. */
 export class ConnectionIdWriter {

@@ -44,6 +44,7 @@ export const FATES = {
   no_service: { level: "info", help: "no service of the listener is for the name and the protocols of the client (--sni, --alpn)" },
   idle_timeout: { level: "info", help: "no data passed in either direction for the idle timeout" },
   removed: { level: "info", help: "the server was removed and the drain time ended" },
+  closed: { level: "info", help: "a person ended it: balancerctl close, or balancerctl move --force" },
   stopped: { level: "info", help: "the balancer was stopped and the grace time ended" },
   worker_lost: { level: "error", help: "the worker thread of the connection crashed; the log has the cause" },
   failed: { level: "error", help: "internal error; the log has the cause" },

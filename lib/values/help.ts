@@ -34,15 +34,22 @@ interface Columns {
   readonly defaults: number;
 }
 
+/** The commands that people are shown. */
+export function shownCommands<C extends CommandSpec>({ commands }: ProgramSpec<C>): [string, C][] {
+  return Object.entries(commands).filter(([, { isHidden }]) => isHidden !== true);
+}
+
 /** How a command is called. */
-export function usageOf(program: string, name: string, { arguments: args, mayLackArguments = false }: CommandSpec): string {
-  const shown = args.map((argument) => `<${argument}>`).join(" ");
-  return [program, name, ...(args.length === 0 ? [] : [mayLackArguments ? `[${shown}]` : shown])].join(" ");
+export function usageOf(program: string, name: string, { arguments: args, optionalArguments = 0 }: CommandSpec): string {
+  const shown = args.map((argument) => `<${argument}>`);
+  const needed = shown.slice(0, args.length - optionalArguments);
+  const others = shown.slice(needed.length);
+  return [program, name, ...needed, ...(others.length === 0 ? [] : [`[${others.join(" ")}]`])].join(" ");
 }
 
 /** The help of a program: its commands in groups, a line each, and the options that it has without a command. */
 export function programHelp(program: ProgramSpec, options: readonly OptionSpec[], page: Page): string {
-  const rows = Object.entries(program.commands).map(([name, command]) => ({
+  const rows = shownCommands(program).map(([name, command]) => ({
     name,
     rest: usageOf("", "", command).trim(),
     summary: command.summary,

@@ -15,7 +15,16 @@ export function printableIn<T>(value: T): T {
 
 /** The value as indented JSON. Its only control characters are the line feeds of the indentation. */
 export function toJson(value: unknown): string {
-  return JSON.stringify(value, null, 2).replace(/[\x7f-\x9f]/g, (character) => `\\u00${hexOf(character)}`);
+  return withoutControls(JSON.stringify(value, null, 2));
+}
+
+/** The value as JSON in one line, without control characters. */
+export function toJsonLine(value: unknown): string {
+  return withoutControls(JSON.stringify(value));
+}
+
+function withoutControls(json: string): string {
+  return json.replace(/[\x7f-\x9f]/g, (character) => `\\u00${hexOf(character)}`);
 }
 
 function shown(value: unknown): unknown {

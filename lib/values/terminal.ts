@@ -17,6 +17,8 @@ export interface Style {
   readonly good: Paint;
   readonly warning: Paint;
   readonly bad: Paint;
+  /** What stands before a line that says something good or bad: not by colour alone, which not everybody sees. */
+  readonly marks: Readonly<Record<"good" | "warning" | "bad", string>>;
 }
 
 /** A place for text. */
@@ -51,6 +53,10 @@ export const COLOR: OptionSpec = {
   summary: "use colours (auto: on a terminal)",
 };
 
+const MARKS: Style["marks"] = { good: "✔", warning: "!", bad: "✖" };
+/** For terminals of another encoding; of the same width, so that lines stay in columns. */
+const ASCII_MARKS: Style["marks"] = { good: "+", warning: "!", bad: "X" };
+
 /** Text as it is. */
 export const PLAIN: Style = makeStyle(false);
 /** Text in colours. */
@@ -60,7 +66,14 @@ export const PLAIN_PAGE: Page = { style: PLAIN, columns: COLUMNS_MAX };
 
 function makeStyle(hasColours: boolean): Style {
   const paint = (code: number): Paint => (text) => hasColours && text !== "" ? `\x1b[${code}m${text}\x1b[0m` : text;
-  return { hasColours, heading: paint(1), name: paint(36), faint: paint(2), good: paint(32), warning: paint(33), bad: paint(31) };
+  const paints = { heading: paint(1), name: paint(36), faint: paint(2), good: paint(32), warning: paint(33), bad: paint(31) };
+  return { hasColours, ...paints, marks: MARKS };
+}
+
+/** The page with marks that the locale has: the first of its variables that is set counts (locale(7)). */
+export function inLocale(page: Page, env: (name: string) => string | undefined): Page {
+  const locale = ["LC_ALL", "LC_CTYPE", "LANG"].map(env).find((value) => value !== undefined && value !== "");
+  return /utf-?8/i.test(locale ?? "") ? page : { ...page, style: { ...page.style, marks: ASCII_MARKS } };
 }
 
 /** Throws a `usage` error for a value that `--color` does not have. */

@@ -7,7 +7,7 @@ import { newTurns } from "../../lib/routing/candidates.ts";
 import { FACT } from "../../lib/routing/redistribution.ts";
 import { emptyTable, nextTable } from "../../lib/routing/routing_table.ts";
 import { parseAddress, parseKeyRule } from "../../lib/values/address.ts";
-import { tableServer } from "../helpers.ts";
+import { openConnection, tableServer } from "../helpers.ts";
 import { until } from "../raw_socket.ts";
 
 /** Tier 0 (slot 0) is in use, tier 1 (slot 1) no longer. */
@@ -31,8 +31,7 @@ const SERVICE: HomingService = {
 };
 
 function connection(id: number, slot: number, options: Partial<OpenConnection> = {}): OpenConnection {
-  const ip = Uint8Array.of(192, 0, 2, id);
-  return { id, service: 0, slot, facts: 0, quietForMs: 1000, replays: 0, ageMs: 0, ip, port: 1, ...options };
+  return openConnection({ id, slot, quietForMs: 1000, ip: Uint8Array.of(192, 0, 2, id), ...options });
 }
 
 /** Homing over these connections, which never arrive. `sent`: the ids in the order in which they were sent. */

@@ -7,11 +7,9 @@ import type { CommandInput } from "../../lib/values/command_line.ts";
 import { Shutdown } from "../../lib/balancer/shutdown.ts";
 import { ControlClient } from "../../lib/control/client.ts";
 import { type Command, type CommandContext, COMMANDS } from "../../lib/control/commands.ts";
+import { everyCommand } from "../../lib/program/commands.ts";
 import { serveControl } from "../../lib/control/server.ts";
 import { claimSocket } from "../../lib/control/socket.ts";
-import { dashboardCommand, EMPTY_WORLD } from "../../lib/dashboard/command.ts";
-import { demoCommand } from "../../lib/demo/command.ts";
-import { EMPTY_STAGE } from "../../lib/demo/stage.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import type { ProgramName } from "../../lib/values/packaging.ts";
 import { ask, connect, echo, readBytes, sayName, soon, startServer, unusedAddress, writeText } from "../helpers.ts";
@@ -95,6 +93,25 @@ const MISTAKES: readonly [words: readonly string[], code: number, says: readonly
   [["recent", "--fate", "nope"], 2, ['Unknown fate "nope": see balancerctl recent --help']],
   [["recent", "--limit", "0"], 2, ['Limit "0"']],
   [["recent", "--server", "10.0.0.1"], 2, ['"10.0.0.1"']],
+  [["connections", "--sort", "agee"], 2, ['Unknown order "agee": did you mean "age"?']],
+  [["connections", "--sort", "name"], 2, ['Unknown order "name": use age, bytes or idle']],
+  [["connections", "--state", "idel"], 2, ['Unknown state "idel": did you mean "idle"?']],
+  [["connections", "--client", "10.0.0.1/8"], 2, ['Prefix "10.0.0.1/8" has bits set beyond its length']],
+  [["connections", "--client", "example.org"], 2, ['"example.org"']],
+  [["connections", "--server", "10.0.0.1"], 2, ['"10.0.0.1"']],
+  [["connections", "--limit", "1001"], 2, ['Limit "1001"', "1 to 1000"]],
+  [["connections", "--follow=1"], 2, ["Option --follow takes no value"]],
+  [["connections"], 3, ["No balancer"]],
+  [["connections", "--follow"], 3, ["No balancer"]],
+  [["close"], 2, ["Missing <id>: the form is balancerctl close <id>"]],
+  [["close", "1f"], 2, ['Cannot read connection id "1f"', "balancerctl connections shows the ids"]],
+  [["close", "0123456789abcdef-1f"], 3, ["No balancer"]],
+  [["move"], 2, ["Missing <id>: the form is balancerctl move <id> [<inet_address> <inet_port>]"]],
+  [["move", "0123456789abcdef-1f", "127.0.0.1"], 2, ["Missing <inet_port>"]],
+  [["move", "0123456789abcdef-1f", "127.0.0.1", "80", "90"], 2, ['Unexpected argument "90"']],
+  [["move", "0123456789abcdef-1f", "127.0.0.1", "http"], 2, ['Port "http"']],
+  [["move", "0123456789abcdef", "127.0.0.1", "80"], 2, ['Cannot read connection id "0123456789abcdef"']],
+  [["move", "0123456789abcdef-1f", "--force"], 3, ["No balancer"]],
   [["drain", "127.0.0.1", "80"], 3, ["No balancer"]],
   [["rebalance"], 3, ["No balancer"]],
   [["recent", "--json"], 3, ["No balancer"]],
@@ -127,7 +144,7 @@ Deno.test("every mistake gets one sentence, the right exit code, and changes not
 /** Every help there is: the words before `--help`. */
 const HELPS: readonly [program: ProgramName, words: readonly string[]][] = [
   ["balancerctl", []],
-  ...[...Object.keys(COMMANDS), "dashboard", "demo"].map((name): [ProgramName, string[]] => ["balancerctl", name.split(" ")]),
+  ...Object.keys(everyCommand()).map((name): [ProgramName, string[]] => ["balancerctl", name.split(" ")]),
   ["balancer", []],
   ["balancer", ["run"]],
 ];
@@ -159,12 +176,12 @@ Deno.test("--help and --version answer everywhere, on standard output, in 80 col
 });
 
 Deno.test("every command has a group, and a summary that begins with a verb and fits into its line of the help", () => {
-  const dashboard = dashboardCommand(() => EMPTY_WORLD);
-  for (const [name, command] of Object.entries({ ...COMMANDS, dashboard, demo: demoCommand(() => EMPTY_STAGE) })) {
-    assert(["Daemon", "Pool", "Services", "Observe", "Explain", "Declared file"].includes(command.group ?? ""), name);
+  const groups = ["Daemon", "Pool", "Services", "Observe", "Connections", "Explain", "Declared file"];
+  for (const [name, command] of Object.entries(everyCommand())) {
+    assert(groups.includes(command.group ?? ""), name);
     assertMatch(
       command.summary,
-      /^(Start|Stop|Run|Add|Remove|Take|Put|Change|Move|Show|List|Explain|Check|Print|Return) [^.]{5,34}[^.]$/,
+      /^(Start|Stop|Run|Add|Remove|Take|Put|Change|Move|Show|List|Explain|Check|Print|Return|End) [^.]{5,34}[^.]$/,
       name,
     );
   }
@@ -389,8 +406,9 @@ async function startTerminal(flags: Record<string, string> = {}) {
     clientOf: () => client,
     name: "test",
     say: (sentence) => sentences.push(sentence),
-    print: (line) => printed.push(line),
+    printLine: (line) => printed.push(line),
     show: (line) => lines.push(line),
+    print: (text) => printed.push(text),
     confirm: undefined,
     takeInterrupts: () => (interrupts = new AbortController()).signal,
   };
@@ -511,4 +529,98 @@ Deno.test("check ends with 0 for a server that passes, and with 1 for one that f
     assertEquals(result.exit, exit);
     assertMatch(result.text, new RegExp(`^${verdict} after [0-9.]+ ms`, "m"));
   }
+});
+
+/** What `connections --json` says of the only connection. */
+async function onlyConnection(place: Awaited<ReturnType<typeof makePlace>>) {
+  const { total, connections } = JSON.parse(await place.do("connections", "--json"));
+  assertEquals([total, connections.length], [1, 1]);
+  return connections[0];
+}
+
+Deno.test("connections, move and close say what they did, and what they could not", async () => {
+  await using place = await makePlace();
+  await using a = startServer(echo);
+  await using b = startServer(echo);
+  const portOf = ({ address }: typeof a) => String(address.port);
+  const address = await place.start("--check", "off", "--redistribute", "idle", "--quiet", "1ms");
+  assertEquals(await place.do("connections"), "No such connection is open\n");
+  await place.do("add", "127.0.0.1", portOf(a));
+  using client = await connect(address);
+  await writeText(client, "x");
+  await soon(readBytes(client, 1));
+  await place.do("add", "127.0.0.1", portOf(b));
+  const { id, client: shown } = await onlyConnection(place);
+  assertMatch(
+    await place.do("connections", "--server", a.name, "--client", "127.0.0.0/8", "--state", "idle", "--sort", "bytes"),
+    new RegExp(
+      `^ID +CLIENT +SERVER +STATE +AGE +IDLE +SENT +RECEIVED +MOVES\n` +
+        `${id} +${shown} +${a.name} +idle +[0-9]+m?s +[0-9]+m?s +1 B +1 B +0\n1 open connection\n$`,
+    ),
+  );
+  const line = `connection ${id} of client ${shown}`;
+  assertEquals(await place.do("move", id), `Moved ${line} (idle) from ${a.name} to ${b.name}\n`);
+  const refused = async (says: string, ...words: string[]) => {
+    const { code, stdout, stderr } = await place.ctl(...words);
+    assertEquals([code, stdout], [1, ""]);
+    assertStringIncludes(stderr, says);
+  };
+  await refused(`it is with server ${b.name} already`, "move", id, "127.0.0.1", portOf(b));
+  assertEquals(await place.do("move", id, "127.0.0.1", portOf(a)), `Moved ${line} (idle) from ${b.name} to ${a.name}\n`);
+  await refused('Server "127.0.0.1:1" is not in the pool', "move", id, "127.0.0.1", "1");
+  await place.do("service", "set", "default", "--redistribute", "new");
+  await refused("--redistribute new does not let it move after its first byte; change it with", "move", id);
+  await place.do("drain", "127.0.0.1", portOf(b));
+  const why = "which could not move: --redistribute new does not let it move after its first byte";
+  const next = `gets server ${a.name} again; balancerctl drain takes that server out first`;
+  assertEquals(await place.do("move", id, "--force"), `Reset ${line}, ${why}. Its client has to connect again, and ${next}\n`);
+  await refused(`Cannot move connection "${id}": it has ended: closed`, "move", id);
+  using other = await connect(address);
+  await writeText(other, "x");
+  await soon(readBytes(other, 1));
+  const second = await onlyConnection(place);
+  const closed = `Closed connection ${second.id} of client ${second.client} with server ${a.name}\n`;
+  assertEquals(await place.do("close", second.id.toUpperCase()), closed);
+  await refused("it has ended: closed", "close", second.id);
+  await refused(
+    "it is of another run of the balancer; ids of this one begin with",
+    "close",
+    `0123456789abcdef${second.id.slice(16)}`,
+  );
+  const { fates } = JSON.parse(await place.do("status", "--json"));
+  assertEquals(fates.closed, 2);
+  const { servers } = JSON.parse(await place.do("list", "--json"));
+  assertEquals(servers.map(({ connectFailures }: { connectFailures: number }) => connectFailures), [0, 0]);
+});
+
+Deno.test("connections --follow prints again and again until an interruption, with --json a line each time", async () => {
+  await using terminal = await startTerminal();
+  const { context, printed } = terminal;
+  for (const json of [undefined, ""]) {
+    printed.length = 0;
+    const following = COMMANDS.connections.run({ arguments: [], options: { follow: "", json } }, context);
+    await until(() => printed.length === 2, "the second time");
+    terminal.interrupt();
+    assertEquals(await soon(following), { text: "", exit: 0 });
+    const expected = json === undefined ? "No such connection is open" : '{"total":0,"connections":[]}';
+    assertEquals(printed, [expected, expected]);
+  }
+});
+
+Deno.test("connections --follow ends with the error of a daemon that is gone", async () => {
+  await using place = await makePlace();
+  await place.start("--check", "off");
+  const child = new Deno.Command(place.program("balancerctl"), {
+    args: ["connections", "--follow", "--json"],
+    env: place.env,
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const reader = child.stdout.getReader();
+  assertEquals(new TextDecoder().decode((await soon(reader.read())).value), '{"total":0,"connections":[]}\n');
+  await place.do("stop", "--grace", "0s");
+  const [{ code }, stderr] = await Promise.all([child.status, new Response(child.stderr).text()]);
+  await reader.cancel();
+  assertEquals(code, 3, stderr);
+  assertMatch(stderr, /^balancerctl: No balancer "default" is running: [^\n]+\n$/);
 });

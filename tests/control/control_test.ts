@@ -11,7 +11,7 @@ import { claimSocket, isListening } from "../../lib/control/socket.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import { ask, connect, echo, readBytes, readText, sayName, soon, startServer, WAIT_MAX_MS, writeText } from "../helpers.ts";
 import { type OneService, startBalancer } from "../one_service.ts";
-import { until } from "../raw_socket.ts";
+import { turn, until } from "../raw_socket.ts";
 
 const ORDINARY = { weight: 1, connectionsMax: null };
 
@@ -530,3 +530,41 @@ async function readSome(socket: Deno.Conn): Promise<string> {
   const buffer = new Uint8Array(1000);
   return new TextDecoder().decode(buffer.subarray(0, await socket.read(buffer) ?? 0));
 }
+
+Deno.test("open connections are listed, moved and closed; what is no id, or not open, is said with the right status", async () => {
+  await using control = await startControl(undefined, { redistribute: "idle", quiet: "1ms" });
+  await using a = startServer(echo);
+  await using b = startServer(echo);
+  const { client, balancer } = control;
+  await client.add({ address: "127.0.0.1", port: a.address.port });
+  using socket = await connect(balancer.address);
+  await writeText(socket, "x");
+  await soon(readBytes(socket, 1));
+  await client.add({ address: "127.0.0.1", port: b.address.port });
+  const { total, connections: [one] } = await client.connections({ server: a.name, sort: "idle", limit: "1" });
+  assertEquals([total, one.server, one.service, one.sentBytes], [1, a.name, "default", 1]);
+  await until(() => balancer.counters.getOf(0, "receivedBytes") === 1, "the answer to be counted");
+  await turn(5); // longer than the quiet time
+  const moved = await client.moveConnection(one.id, { server: b.name, force: false });
+  assertEquals([moved.outcome, moved.from, moved.to, moved.state, moved.reason], ["moved", a.name, b.name, "idle", null]);
+  const post = async (path: string, body = "{}") => {
+    const { status, text } = await control.request("POST", `/v1/connections/${path}`, body);
+    return [status, errorOf(text).kind];
+  };
+  assertEquals(await post(`${one.id}/move`, JSON.stringify({ server: b.name })), [409, "conflict"]);
+  assertEquals(await post(`${one.id}/move`, JSON.stringify({ server: "192.0.2.1:80" })), [404, "unknown"]);
+  for (const body of ['{"server":"x"}', '{"force":1}', '{"to":"192.0.2.1:80"}']) {
+    assertEquals(await post(`${one.id}/move`, body), [400, "usage"], body);
+  }
+  assertEquals(await client.closeConnection(one.id), { id: one.id, service: "default", client: one.client, server: b.name });
+  for (const verb of ["close", "move"]) {
+    assertEquals(await post(`${one.id}/${verb}`), [404, "unknown"]);
+    assertEquals(await post(`${"0".repeat(16)}-1f/${verb}`), [404, "unknown"]);
+    for (const id of ["1f", "..%2f", "x".repeat(400)]) assertEquals(await post(`${id}/${verb}`), [400, "usage"], id);
+  }
+  for (const query of ["sort=name", "limit=0", "limit=1001", "state=up", "client=x", "server=x", "nope=1", "limit=1&limit=2"]) {
+    assertEquals((await control.request("GET", `/v1/connections?${query}`)).status, 400, query);
+  }
+  assertEquals((await control.request("GET", "/v1/connections?service=other")).status, 404);
+  assertEquals((await control.request("GET", `/v1/connections/${one.id}/close`)).status, 404, "reading closes nothing");
+});

@@ -23,6 +23,10 @@ const CAUSES: Partial<Record<Loss, (both: Pair) => void>> = {
     const [id] = Array.from(test.engine.connections(), ({ id }) => id);
     test.engine.sendToOwner(id);
   },
+  command({ test }) {
+    const [id] = Array.from(test.engine.connections(), ({ id }) => id);
+    void test.engine.moveConnection(id, { from: 0, to: -1 });
+  },
 };
 
 /** What happens while the other server is dialled; an end of the own server calls nothing off. */
@@ -71,6 +75,9 @@ async function runRow(kind: EngineKind, loss: Loss, happening: Happening): Promi
   else await assertMoved(both, loss, late);
 }
 
+/** Causes that wait for no pause: the time is over, or a person waits. */
+const AT_ONCE: readonly Loss[] = ["expired", "command"];
+
 /** However often the connection is told to leave, servers that do not accept are dialled once a second. */
 async function testPause(kind: EngineKind): Promise<void> {
   await using both = await startPair(kind, IDLE);
@@ -80,7 +87,7 @@ async function testPause(kind: EngineKind): Promise<void> {
   test.leave(0, "draining");
   await soon(test.failed.take(), "the first attempt");
   for (let i = 0; i < 10; i++) {
-    for (const cause of Object.keys(CAUSES) as Loss[]) if (cause !== "expired") CAUSES[cause]!(both);
+    for (const cause of Object.keys(CAUSES) as Loss[]) if (!AT_ONCE.includes(cause)) CAUSES[cause]!(both);
     await turn(IDLE.quietMs);
   }
   assertLess(test.counters.getOf(2, "connectFailures"), 5);

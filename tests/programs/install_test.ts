@@ -1,6 +1,7 @@
 // install.sh as a newcomer and as an operator meet it.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { FILES, INSTALLED } from "../../tools/contrib/contrib.ts";
 import { DIST, type Outcome, outcomeOf } from "../programs.ts";
 import { type Need, needing } from "../tools.ts";
 
@@ -11,6 +12,11 @@ const BUILD_MAX_MS = 150_000;
 
 /** What the files of this checkout are found by. */
 const GIT = "git in a checkout of one's own";
+
+/** What is installed beside the programs, by its path in share. */
+const SHARED = Object.keys(FILES).filter((path) => path.startsWith(`${INSTALLED}/`)).map((path) =>
+  path.slice(INSTALLED.length + 1)
+);
 
 /** Shells to try the script under. */
 const SHELLS: readonly (readonly [Need, ...words: string[]])[] = [["sh"], ["dash"], ["busybox", "sh"]];
@@ -64,14 +70,24 @@ async function makeRelease(folder: string, target = Deno.build.target): Promise<
     const script = `#!/bin/sh\n[ "$1" != status ] || exit \${STATUS:-3}\necho "${name} 9.9.9 (a test)"\n`;
     await Deno.writeTextFile(`${programs}/${name}`, script, { mode: 0o755 });
   }
+  for (const path of SHARED) {
+    const to = `${programs}/share/${path}`;
+    await Deno.mkdir(to.replace(/[^/]*$/, ""), { recursive: true });
+    await Deno.copyFile(`${ROOT}${INSTALLED}/${path}`, to);
+  }
   const release = `${folder}/release`;
   await Deno.mkdir(release, { recursive: true });
-  const tarball = `balancer-9.9.9-${target}.tar.gz`;
-  const args = ["-czf", `${release}/${tarball}`, "-C", programs, "balancer", "balancerctl"];
-  assert((await new Deno.Command("tar", { args }).output()).success);
-  const sum = await crypto.subtle.digest("SHA-256", await Deno.readFile(`${release}/${tarball}`));
-  await Deno.writeTextFile(`${release}/SHA256SUMS`, `${new Uint8Array(sum).toHex()}  ${tarball}\n`);
+  await packPrograms(folder, target);
   return release;
+}
+
+/** Makes the tarball of the programs in a folder, and SHA256SUMS. */
+async function packPrograms(folder: string, target: string): Promise<void> {
+  const tarball = `balancer-9.9.9-${target}.tar.gz`;
+  const args = ["-czf", `${folder}/release/${tarball}`, "-C", `${folder}/programs`, "."];
+  assert((await new Deno.Command("tar", { args }).output()).success);
+  const sum = await crypto.subtle.digest("SHA-256", await Deno.readFile(`${folder}/release/${tarball}`));
+  await Deno.writeTextFile(`${folder}/release/SHA256SUMS`, `${new Uint8Array(sum).toHex()}  ${tarball}\n`);
 }
 
 async function filesIn(folder: string): Promise<string[]> {
@@ -144,8 +160,10 @@ for (const shell of SHELLS) {
       }
       assertEquals((await machine.program("balancerctl", "--version")).stdout, "balancerctl 9.9.9 (a test)\n");
       assertEquals((await filesIn(machine.bin)).length, 2);
+      const share = `${machine.home}/opt/share`;
+      assertEquals((await filesIn(share)).toSorted(), SHARED.map((path) => `${share}/${path}`).toSorted());
       const { code } = await install("--uninstall");
-      assertEquals([code, await filesIn(machine.bin)], [0, []]);
+      assertEquals([code, await filesIn(`${machine.home}/opt`)], [0, []]);
       assertEquals(await filesIn(`${machine.home}/tmp`), []);
       assertEquals((await install("--uninstall")).code, 1);
     },
@@ -268,6 +286,42 @@ Deno.test(
     assertStringIncludes(foreign.stderr, "is another program");
   },
 );
+
+Deno.test(
+  await needing(
+    "an older release has no manual pages, and where they cannot be written the programs are installed",
+    "tar with gzip",
+  ),
+  async () => {
+    await using machine = await makeMachine();
+    const release = await makeRelease(machine.home);
+    await Deno.mkdir(`${machine.home}/opt`);
+    await Deno.writeTextFile(`${machine.home}/opt/share`, "in the way");
+    const hindered = await machine.install("--release", release);
+    assertEquals([hindered.code, (await filesIn(machine.bin)).length], [0, 2]);
+    assertMatch(hindered.stderr, /Warning: cannot write to "[^"]*share\/man\/man1": no manual pages, no completion/);
+    await Deno.remove(`${machine.home}/opt/share`);
+    await Deno.remove(`${machine.home}/programs/share`, { recursive: true });
+    await packPrograms(machine.home, Deno.build.target);
+    const old = await machine.install("--release", release);
+    assertEquals([old.code, await filesIn(`${machine.home}/opt/share`)], [0, []]);
+    assert(!old.stderr.includes("cannot write"), old.stderr);
+  },
+);
+
+Deno.test({
+  ...await needing("what is installed is found: the manual by man, completion by bash and fish", "tar with gzip", "man", "fish"),
+  async fn() {
+    await using machine = await makeMachine();
+    const release = await makeRelease(machine.home);
+    const run = (path: string, ...args: string[]) =>
+      machine.run(path, args, { PATH: `${machine.home}/.local/bin:${PLAIN_PATH}`, XDG_DATA_HOME: `${machine.home}/.local/share` });
+    assertEquals((await run(`${ROOT}install.sh`, "--prefix", `${machine.home}/.local`, "--release", release)).code, 0);
+    assertEquals((await run("man", "-w", "balancerctl")).stdout.trim(), `${machine.home}/.local/share/man/man1/balancerctl.1`);
+    const found = "complete -C 'balancer ' >/dev/null; functions -q __balancerctl_offer && echo found";
+    assertEquals((await run("fish", "-c", found)).stdout.trim(), "found");
+  },
+});
 
 Deno.test(await needing("a release whose programs do not run installs nothing", "tar with gzip"), async () => {
   await using machine = await makeMachine();

@@ -22,6 +22,7 @@ const CALLED_OFF: Record<typeof LOSSES[number], string> = {
   drain: "client server undrain",
   expired: "",
   rebalance: "client server",
+  command: "client server",
 };
 
 for (const loss of LOSSES) {
@@ -41,6 +42,7 @@ const UNTAKEN: [loss: typeof LOSSES[number], state: typeof STATES[number], hasSe
   ["silent", "idle", true, undefined],
   ["drain", "unsent", true, undefined],
   ["rebalance", "idle", true, undefined],
+  ["command", "idle", true, undefined],
   ["expired", "idle", true, "removed"],
   ["expired", "unsent", false, "removed"],
 ];

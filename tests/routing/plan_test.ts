@@ -16,6 +16,7 @@ import { emptyTable, nextTable, type RoutingTable } from "../../lib/routing/rout
 import { packTiers, type TierRange } from "../../lib/routing/tiers.ts";
 import type { Policy } from "../../lib/values/config.ts";
 import { AVAILABILITY } from "../../lib/routing/availability.ts";
+import { openConnection } from "../helpers.ts";
 
 const POLICY: RedistributionPolicy = { redistribute: "idle", quietMs: 250, replaysMax: 1, replayBytesMax: 65_536 };
 /** Nobody has a connection, and all servers are up. */
@@ -365,7 +366,7 @@ Deno.test("planChange() finds clients by the table's key rule", () => {
 
 Deno.test("planChange() reads a connection before it asks for the next: engines use one object for all", () => {
   function* connections(): Generator<OpenConnection> {
-    const one = { id: 0, service: 0, slot: 0, facts: 0, quietForMs: 0, replays: 0, ageMs: 0, ip: ipOf(1), port: 1 };
+    const one = openConnection({ ip: ipOf(1) });
     for (const facts of [0, ASKS, 0]) yield Object.assign(one, { facts, quietForMs: 1000, id: one.id + 1 });
     Object.assign(one, { slot: -1 });
   }

@@ -9,6 +9,8 @@ import {
   FACT,
   fateOfCut,
   forgetRecording,
+  hindranceOf,
+  HINDRANCES,
   looksLikeTls,
   type Loss,
   LOSSES,
@@ -29,8 +31,24 @@ const { sent, answered, awaitingAnswer, recorded, tls, pinned, moving, clientEnd
 type Verdicts = Readonly<Record<Loss, Verdict>>;
 
 /** What is done with a connection that may not leave. */
-const KEPT: Verdicts = { reset: "cut", end: "passOn", silent: "cut", drain: "wait", expired: "cut", rebalance: "stay" };
-const MOVED: Verdicts = { reset: "move", end: "probe", silent: "move", drain: "move", expired: "move", rebalance: "move" };
+const KEPT: Verdicts = {
+  reset: "cut",
+  end: "passOn",
+  silent: "cut",
+  drain: "wait",
+  expired: "cut",
+  rebalance: "stay",
+  command: "stay",
+};
+const MOVED: Verdicts = {
+  reset: "move",
+  end: "probe",
+  silent: "move",
+  drain: "move",
+  expired: "move",
+  rebalance: "move",
+  command: "move",
+};
 const REPLAYED: Verdicts = {
   reset: "replay",
   end: "probe",
@@ -38,9 +56,10 @@ const REPLAYED: Verdicts = {
   drain: "replay",
   expired: "replay",
   rebalance: "stay",
+  command: "replay",
 };
-/** The answer may be coming: draining waits for it. */
-const ASKED: Verdicts = { ...REPLAYED, drain: "wait" };
+/** The answer may be coming: draining waits for it, and nobody is told to move. */
+const ASKED: Verdicts = { ...REPLAYED, drain: "wait", command: "stay" };
 
 /** One situation, and what becomes of it at each level. */
 interface Row {
@@ -351,8 +370,42 @@ Deno.test("whatever is said: who leaves may, and nothing that was said is lost o
     if (["move", "replay", "probe"].includes(verdict) && (facts & pinned) !== 0) assertEquals(state, "unsent");
     if (verdict === "probe" || verdict === "passOn") assertEquals(loss, "end");
     if (verdict === "wait") assertEquals(loss, "drain");
-    if (verdict === "stay") assertEquals(loss, "rebalance");
+    if (verdict === "stay") assert(loss === "rebalance" || loss === "command", loss);
   }));
+});
+
+Deno.test("whatever is said: whom nothing hinders moves when a person says so, and leaves a drained server; nobody else does", () => {
+  fc.assert(fc.property(moment, ({ level, happened, quietForMs, replays, isMoving }) => {
+    const facts = factsAfter(level, happened) | (isMoving ? moving : 0);
+    const verdict = (loss: Loss) => decide(policyOf(level), loss, facts, quietForMs, replays);
+    const isFree = hindranceOf(policyOf(level), facts, quietForMs, replays) === undefined;
+    assertEquals(verdict("command") !== "stay", isFree);
+    assertEquals(verdict("drain") !== "wait", isFree);
+  }));
+});
+
+Deno.test("hindranceOf() names what lasts before what passes", () => {
+  const of = (level: Level, facts: number, quietForMs = QUIET_MS, replays = 0) =>
+    hindranceOf(policyOf(level), facts, quietForMs, replays);
+  const asking = sent | awaitingAnswer;
+  const rows: [got: string | undefined, expected: string | undefined][] = [
+    [of("new", 0, 0), undefined],
+    [of("idle", sent | answered), undefined],
+    [of("unanswered", asking | recorded), undefined],
+    [of("idle", sent | answered | pinned | moving, 0), "pinned"],
+    [of("unanswered", sent | answered | moving, 0), "level"],
+    [of("new", asking | recorded, 0), "level"],
+    [of("unanswered", sent | answered | awaitingAnswer), "level"],
+    [of("idle", asking | recorded, 0, REPLAYS_MAX), "replays"],
+    [of("idle", asking, 0), "unrecorded"],
+    [of("idle", sent | answered | awaitingAnswer, 0), "unrecorded"],
+    [of("idle", sent | answered | clientEnded | moving, 0), "ending"],
+    [of("idle", sent | answered | moving, 0), "transit"],
+    [of("idle", sent | answered, QUIET_MS - 1), "recent"],
+    [of("idle", asking | recorded, QUIET_MS - 1), "awaited"],
+  ];
+  for (const [got, expected] of rows) assertEquals(got, expected);
+  assertEquals(new Set(rows.map(([, expected]) => expected)), new Set([undefined, ...HINDRANCES]));
 });
 
 Deno.test("whatever is said: a higher level never loses what a lower one keeps", () => {

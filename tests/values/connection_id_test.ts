@@ -1,6 +1,7 @@
 import fc from "fast-check";
-import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { ConnectionIdWriter, formatConnectionId, newStartId } from "../../lib/values/connection_id.ts";
+import { assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
+import { ConnectionIdWriter, formatConnectionId, newStartId, parseConnectionId } from "../../lib/values/connection_id.ts";
+import { OperatorError } from "../../lib/values/errors.ts";
 
 Deno.test("newStartId() is 16 hexadecimal digits, and another one each time", () => {
   assertMatch(newStartId(), /^[0-9a-f]{16}$/);
@@ -37,5 +38,36 @@ Deno.test("ConnectionIdWriter writes the same ids as bytes, and keeps none from 
   ];
   for (const number of numbers) {
     assertEquals(new TextDecoder().decode(ids.bytesOf(number)), formatConnectionId("00000000000000ff", number));
+  }
+});
+
+Deno.test("parseConnectionId() reads what formatConnectionId() writes, whatever the number, in capitals too", () => {
+  const startId = "0123456789abcdef";
+  fc.assert(fc.property(fc.maxSafeNat(), (number) => {
+    const id = formatConnectionId(startId, number);
+    assertEquals(parseConnectionId(id), { startId, number });
+    assertEquals(parseConnectionId(id.toUpperCase()), { startId, number });
+  }));
+});
+
+Deno.test("parseConnectionId() refuses everything else with a sentence that shows the form", () => {
+  const bad = [
+    "",
+    "1f",
+    "-1f",
+    "0123456789abcdef",
+    "0123456789abcdef-",
+    "0123456789abcde-1f",
+    "0123456789abcdefa-1f",
+    "0123456789abcdef-1g",
+    "0123456789abcdef-1f ",
+    "0123456789abcdef-ffffffffffffff",
+    "0123456789abcdef-123456789012345",
+    "0123456789abcdef--1",
+    "\x1b[31m",
+  ];
+  for (const text of bad) {
+    const error = assertThrows(() => parseConnectionId(text), OperatorError, "as 0123456789abcdef-1f; balancerctl connections");
+    assertEquals(error.kind, "usage", text);
   }
 });

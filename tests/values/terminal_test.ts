@@ -1,7 +1,7 @@
 // When there are colours, and how wide a page is.
 
 import { assertEquals } from "@std/assert";
-import { COLOURED, type Page, pageOf, PLAIN, PLAIN_PAGE, printableOn, wantsColours } from "../../lib/values/terminal.ts";
+import { COLOURED, inLocale, type Page, pageOf, PLAIN, PLAIN_PAGE, printableOn, wantsColours } from "../../lib/values/terminal.ts";
 
 const TERMINAL = { isTerminal: true, noColor: false, term: "xterm" };
 
@@ -51,4 +51,13 @@ Deno.test("printableOn() lets through the codes of colours and nothing else, whe
   const text = "\x1b[31mdown\x1b[0m \x1b[2J\x07";
   assertEquals(printableOn({ style: COLOURED, columns: 80 }, text), "\x1b[31mdown\x1b[0m \\x1b[2J\\x07");
   assertEquals(printableOn(PLAIN_PAGE, text), "\\x1b[31mdown\\x1b[0m \\x1b[2J\\x07");
+});
+
+Deno.test("marks are ASCII where the locale is not one of UTF-8", () => {
+  const marksIn = (locale: Record<string, string>) => inLocale(PLAIN_PAGE, (name) => locale[name]).style.marks.good;
+  assertEquals(marksIn({ LANG: "en_US.UTF-8" }), "✔");
+  assertEquals(marksIn({ LC_CTYPE: "C.utf8", LANG: "C" }), "✔");
+  assertEquals(marksIn({ LC_ALL: "C", LANG: "en_US.UTF-8" }), "+");
+  assertEquals(marksIn({ LC_ALL: "", LANG: "de_DE.ISO-8859-1" }), "+");
+  assertEquals(marksIn({}), "+");
 });

@@ -8,11 +8,12 @@ import { fateOfEnds, fateOfUnserved, fateOfUntaken, isCalledOff, isPausing, retr
 import type { ClientAddress, ClientLists } from "../../routing/client_limits.ts";
 import { NO_SERVICE } from "../../routing/name_routes.ts";
 import { hasBegun, type Loss } from "../../routing/redistribution.ts";
+import type { StayReason } from "../../routing/stays.ts";
 import { AVAILABILITY, isDraining } from "../../routing/availability.ts";
 import type { ClientHello } from "../../values/client_hello.ts";
 import { assert } from "../../values/errors.ts";
 import type { Fate } from "../../values/fates.ts";
-import type { ServiceEngineConfig } from "../engine.ts";
+import type { MoveWish, ServiceEngineConfig } from "../engine.ts";
 import type { GateConfig } from "../gate.ts";
 import { type FinalVerdict, loggedTlvs, nameClient, reasonOfNobody, SAID_NOTHING } from "../names.ts";
 import { ERRNO } from "../system/errno.ts";
@@ -463,12 +464,46 @@ export class Connections {
 
   /** Moves the connection with this client and this generation to its owner, if it may move and is not there already. */
   sendToOwner(client: number, generation: number): void {
-    const row = rowOf(client);
-    if (this.#words[row + WORD.generation] !== generation || this.#words[row + WORD.owner] !== this.#epoch) return;
-    if (this.#words[row + WORD.state] !== STATE.open) return;
+    if (!this.#isHere(client, generation) || this.#words[rowOf(client) + WORD.state] !== STATE.open) return;
     const verdict = this.#redistributor.decide(client, "rebalance");
     if (verdict !== "move" || this.#redistributor.hasUnread(client) || !this.#dialer.hasOtherOwner(client)) return;
     this.#depart(client, "rebalance", verdict);
+  }
+
+  /** A person ends the connection with this client and this generation. The report of its end is the answer. */
+  closeOne(client: number, generation: number): void {
+    if (this.#isHere(client, generation)) this.#close(client, "closed", "both");
+    else this.#kit.reports.writeStay(makeId(client, generation), undefined);
+  }
+
+  /** A person moves the connection with this client and this generation. A report says what becomes of it, or why it stays. */
+  moveOne(client: number, generation: number, { from, to }: MoveWish): void {
+    const id = makeId(client, generation);
+    if (!this.#isHere(client, generation)) return this.#kit.reports.writeStay(id, undefined);
+    const reason = this.#reasonToStay(client, from, to);
+    if (reason !== undefined) return this.#kit.reports.writeStay(id, reason);
+    const verdict = this.#redistributor.decide(client, "command");
+    assert(verdict === "move" || verdict === "replay", "nothing hinders it");
+    this.#depart(client, "command", verdict, to);
+  }
+
+  /** Why the connection cannot leave this server for that one; undefined: it can. */
+  #reasonToStay(client: number, from: number, to: number): StayReason | undefined {
+    const row = rowOf(client);
+    const state = this.#words[row + WORD.state];
+    if (state === STATE.departing || state === STATE.probing) return "leaving";
+    if (state !== STATE.open) return "dialling";
+    if (this.#words[row + WORD.slot] !== from) return "elsewhere";
+    const hindrance = this.#redistributor.hindrance(client);
+    if (hindrance !== undefined) return hindrance;
+    if (this.#redistributor.hasUnread(client)) return "transit";
+    return this.#dialer.hasElsewhere(client, to) ? undefined : "nowhere";
+  }
+
+  /** Whether this client's connection is this worker's. */
+  #isHere(client: number, generation: number): boolean {
+    const row = rowOf(client);
+    return this.#words[row + WORD.generation] === generation && this.#words[row + WORD.owner] === this.#epoch;
   }
 
   /** Resets every connection, with this fate. */
@@ -727,6 +762,7 @@ export class Connections {
     const { loss, state, kept } = departure;
     const fate = fateOfUntaken(loss, state, kept >= 0);
     if (kept >= 0) {
+      this.#tellStay(client, loss, "refused");
       const pauseMs = retryAfterMs("nobodyTookIt", this.#kit.services.configOf(client).quietMs);
       this.#floats[floatsOf(kept) + SERVER_FLOAT.retryAtMs] = this.#kit.clock.nowMs + pauseMs;
       this.#stay(client, pauseMs, fate);
@@ -738,9 +774,15 @@ export class Connections {
 
   /** Either side has sent bytes, or the drain was cancelled: the connection stays. */
   #callOff(client: number): void {
-    const { from } = this.#dialer.searchOf(client)!.departure!;
+    const { from, loss } = this.#dialer.searchOf(client)!.departure!;
+    this.#tellStay(client, loss, "calledOff");
     const hasNoTime = this.#kit.availabilities.get(from) === AVAILABILITY.expired; // it may have expired during the search
     this.#stay(client, hasNoTime ? 0 : retryAfterMs("calledOff", this.#kit.services.configOf(client).quietMs), undefined);
+  }
+
+  /** Reports that a connection stays, if a person wanted to move it. */
+  #tellStay(client: number, loss: Loss, reason: StayReason): void {
+    if (loss === "command") this.#kit.reports.writeStay(this.#kit.table.idOf(client), reason);
   }
 
   /** Returns the client to the kept server. With a fate, the connection ends; without, it is looked at again after `againMs`. */
@@ -908,13 +950,16 @@ export class Connections {
     this.#onDial(client, this.#redistributor.departLost(client, loss, verdict));
   }
 
-  /** The connection leaves a server that may be alive; that server is kept until another has accepted. */
-  #depart(client: number, loss: Loss, verdict: "move" | "replay"): void {
+  /**
+   * The connection leaves a server that may be alive; that server is kept until another has accepted: the one with slot `to`, or
+   * any.
+   */
+  #depart(client: number, loss: Loss, verdict: "move" | "replay", to = -1): void {
     const { clock, wheel } = this.#kit;
     const retryAtMs = this.#floats[floatsOf(this.#words[rowOf(client) + WORD.peer]) + SERVER_FLOAT.retryAtMs];
     if (isPausing(loss, clock.nowMs, retryAtMs)) return wheel.sooner(client, retryAtMs);
     this.#become(client, STATE.departing);
-    this.#onDial(client, this.#redistributor.depart(client, loss, verdict));
+    this.#onDial(client, this.#redistributor.depart(client, loss, verdict, to));
   }
 
   /** The connection's server drains: the connection leaves now if it may, or sets a timer for the next time it might. */

@@ -69,6 +69,8 @@ export interface Departure {
   readonly from: number;
   /** The socket of that server, while it is kept; -1: it is closed. */
   readonly kept: number;
+  /** The slot of the only server that it may go to; -1: any. */
+  readonly to: number;
 }
 
 /** What a search may spend. Departures from servers that are lost one after another without a byte share one budget. */
@@ -248,7 +250,7 @@ export class Dialer {
     const index = this.#routingOf(client).table.slots.indexOf(from);
     if (index < 0) return DIAL.lost; // it has left the pool
     const budget = this.#newBudget(client, 0, this.#configOf(client).connectTimeoutMs);
-    const departure = { loss: "end", state: "idle", isReplay: false, from, kept: this.#words[row + WORD.peer] } as const;
+    const departure = { loss: "end", state: "idle", isReplay: false, from, kept: this.#words[row + WORD.peer], to: -1 } as const;
     const previous = this.#searches.get(client);
     this.#searches.set(client, { ...newSearch(departure, budget), isProbe: true, previous });
     this.#words[row + WORD.peer] = -1;
@@ -347,14 +349,14 @@ export class Dialer {
     if (this.#searches.size > 0) this.#searches.delete(client);
   }
 
-  /** Whether another server may get the client. A server that is down or resting does not count. */
-  hasElsewhere(client: number): boolean {
-    return this.#hasAnother(client, "serving");
+  /** Whether another server, or the one with slot `to`, may get the client. A server that is down or resting does not count. */
+  hasElsewhere(client: number, to = -1): boolean {
+    return this.#hasAnother(client, "serving", to);
   }
 
   /** Whether the client's owner is another server than the one it has. */
   hasOtherOwner(client: number): boolean {
-    return this.#hasAnother(client, "owner");
+    return this.#hasAnother(client, "owner", -1);
   }
 
   /** Notes that a server has ended a connection that was waiting or quiet. */
@@ -369,10 +371,11 @@ export class Dialer {
     }
   }
 
-  #hasAnother(client: number, choice: Choice): boolean {
+  #hasAnother(client: number, choice: Choice, to: number): boolean {
     const { table } = this.#routingOf(client);
-    const slot = this.#words[rowOf(client) + WORD.slot];
-    return nextServer(table, this.#loadOf(client), this.#keyOf(client), choice, (index) => table.slots[index] !== slot) >= 0;
+    const own = this.#words[rowOf(client) + WORD.slot];
+    const takes = (index: number) => table.slots[index] !== own && isMeant(table.slots[index], to);
+    return nextServer(table, this.#loadOf(client), this.#keyOf(client), choice, takes) >= 0;
   }
 
   #probedUntilMs(slot: number, acceptedMs: number): number {
@@ -450,9 +453,11 @@ export class Dialer {
   /** Apart from `#choose`, because its closure would be garbage of every connection. */
   #chooseNext(client: number, search: Search | undefined, key: Uint8Array): number {
     const { table } = this.#routingOf(client);
-    const choice = search?.departure === undefined ? "any" : DEPARTURES[search.departure.loss].choice;
+    const { loss, to = -1 } = search?.departure ?? {};
+    const choice = loss === undefined ? "any" : DEPARTURES[loss].choice;
     const takes = (index: number) =>
-      search?.budget.tried.includes(table.slots[index]) !== true && this.#reserve(client, table, index);
+      isMeant(table.slots[index], to) && search?.budget.tried.includes(table.slots[index]) !== true &&
+      this.#reserve(client, table, index);
     return nextServer(table, this.#loadOf(client), key, choice, takes);
   }
 
@@ -643,6 +648,11 @@ export class Dialer {
 function newSearch(departure: Departure | undefined, budget: Budget): Search {
   const dialled = { awaitedName: undefined, addresses: undefined, addressIndex: -1, proxy: 0 };
   return { departure, isProbe: false, previous: undefined, acceptedMs: undefined, budget, isOver: false, ...dialled };
+}
+
+/** Whether this slot is the one that is to be gone to; -1: all are. */
+function isMeant(slot: number, to: number): boolean {
+  return to < 0 || slot === to;
 }
 
 function openSocket(libc: Libc, family: number): number {

@@ -11,7 +11,17 @@ import { findIps } from "../../health/find_ips.ts";
 import { noLocalPort } from "../../health/shortage.ts";
 import { logger } from "../../observe/log.ts";
 import type { ClientAddress, Refusal } from "../../routing/client_limits.ts";
-import type { Engine, EngineKind, EngineOptions, EngineService, OpenConnection, Publication } from "../engine.ts";
+import type {
+  CloseOutcome,
+  Engine,
+  EngineKind,
+  EngineOptions,
+  EngineService,
+  MoveOutcome,
+  MoveWish,
+  OpenConnection,
+  Publication,
+} from "../engine.ts";
 import { Gate } from "../gate.ts";
 import { errnoText, type Libc, openLibc } from "../system/libc.ts";
 import { ADDRESS_STRIDE, encodeSockaddr } from "../system/sockaddr.ts";
@@ -41,6 +51,7 @@ import { ReceivedHellos } from "./received_hellos.ts";
 import type { ReportHandlers } from "./reports.ts";
 import { Publisher } from "./publisher.ts";
 import { isEarlyReason } from "./reasons.ts";
+import { Requests } from "./requests.ts";
 import { checkSources } from "./sources.ts";
 import { EndReasons, formatClient, knownOf, OpenRow, reasonOf, ReportedEnd, ReportedMove, ReportedStart } from "./views.ts";
 import { type CommonSetup, WorkerHandle } from "./worker_handle.ts";
@@ -60,6 +71,9 @@ const DEATHS_MAX = 8;
 const PAUSE_MS = 10;
 const LONG_PAUSE_MS = 100;
 const MANY_REPORTS = 10;
+
+/** How long a worker may take to hear a command about one connection and to report what became of it. */
+const HEARD_MAX_MS = 3000;
 
 /** The longest time that fits into a word of a command. */
 const SILENT_MAX_MS = 2 ** 31 - 1;
@@ -104,6 +118,7 @@ class EpollEngine implements Engine {
   /** For the clients of workers that have died. */
   readonly #gate: Gate;
   readonly #address: ClientAddress = { bytes: new Uint8Array(), at: 0, length: 0 };
+  readonly #requests = new Requests();
   /** Publications that not every worker has adopted yet, the oldest first. */
   readonly #updates: { readonly generation: number; readonly known: PromiseWithResolvers<void> }[] = [];
   #deaths = 0;
@@ -182,21 +197,55 @@ class EpollEngine implements Engine {
   }
 
   *connections(): Generator<OpenConnection, void, undefined> {
-    const { words, capacity } = this.#descriptors;
-    const open = new OpenRow(this.#descriptors);
+    const { capacity } = this.#descriptors;
+    const open = new OpenRow(this.#descriptors, this.#serverNames);
     for (let descriptor = 0; descriptor < capacity; descriptor++) {
-      const row = rowOf(descriptor);
-      if (words[row + WORD.owner] === 0 || words[row + WORD.role] !== ROLE.client) continue;
-      yield open.of(descriptor, performance.now());
+      if (this.#isOpen(descriptor)) yield open.of(descriptor, performance.now());
     }
   }
 
+  connection(id: number): OpenConnection | undefined {
+    const { client } = parseId(id);
+    if (client >= this.#descriptors.capacity || !this.#isOpen(client) || this.#descriptors.idOf(client) !== id) return undefined;
+    return new OpenRow(this.#descriptors, this.#serverNames).of(client, performance.now());
+  }
+
   sendToOwner(id: number): void {
+    if (this.connection(id) !== undefined) this.#tellWorkerOf(id, COMMAND.sendToOwner);
+  }
+
+  async closeConnection(id: number): Promise<CloseOutcome> {
+    if (this.connection(id) === undefined) return { kind: "ended", fate: undefined };
+    const ended = this.#requests.awaitEnd(id, HEARD_MAX_MS);
+    this.#tellWorkerOf(id, COMMAND.closeOne);
+    const outcome = await ended;
+    return outcome?.kind === "ended" ? outcome : { kind: "unheard" };
+  }
+
+  async moveConnection(id: number, { from, to }: MoveWish): Promise<MoveOutcome> {
+    const open = this.connection(id);
+    if (open === undefined) return { kind: "ended", fate: undefined };
+    if (this.#requests.isMoving(id)) return { kind: "stays", reason: "leaving" };
+    const dialMaxMs = this.#publisher.publication.services[open.service]?.config.connectDeadlineMs ?? 0;
+    const moved = this.#requests.awaitMove(id, dialMaxMs + HEARD_MAX_MS);
+    this.#tellWorkerOf(id, COMMAND.moveOne, from, to);
+    const outcome = await moved;
+    return outcome === undefined || outcome.kind === "unheard" ? { kind: "stays", reason: "unheard" } : outcome;
+  }
+
+  /** Whether this descriptor is a client whose connection has begun and has not ended. */
+  #isOpen(descriptor: number): boolean {
+    const { words } = this.#descriptors;
+    const row = rowOf(descriptor);
+    return words[row + WORD.owner] !== 0 && words[row + WORD.role] === ROLE.client && words[row + WORD.state] !== 0;
+  }
+
+  /** Tells the worker of an open connection something about it. A worker that has just died is told nothing: main ends it. */
+  #tellWorkerOf(id: number, command: number, c = 0, d = 0): void {
     const { client, generation } = parseId(id);
-    if (client >= this.#descriptors.capacity) return;
     const epoch = Atomics.load(this.#descriptors.words, rowOf(client) + WORD.owner);
     const worker = this.#workers.find(({ index }) => this.#workerTable.epoch(index) === epoch);
-    worker?.tell(COMMAND.sendToOwner, client, generation);
+    worker?.tell(command, client, generation, c, d);
   }
 
   async stop(graceMs: number): Promise<void> {
@@ -249,6 +298,7 @@ class EpollEngine implements Engine {
 
   /** Ends the workers and closes libc. */
   async #close(): Promise<void> {
+    this.#requests.end();
     await Promise.all(this.#workers.map((worker) => worker.close()));
     this.#libc[Symbol.dispose]();
   }
@@ -288,11 +338,17 @@ class EpollEngine implements Engine {
       onEnd: (report) => {
         const { id } = report;
         onEnded(ended.of(report, { proxy: headers.take(id), hello: hellos.take(id), reason: reasons.take(id) }));
+        this.#requests.settle(id, { kind: "ended", fate: report.fate });
       },
       onReason: (report) => reasons.add(report),
       onHeader: (report) => headers.add(report),
       onHello: (report) => hellos.add(report),
-      onMove: (report) => onMoved(moved.of(report)),
+      onMove: (report) => {
+        onMoved(moved.of(report));
+        if (report.loss === "command") this.#requests.settle(report.id, movedOutcome(moved));
+      },
+      onStay: ({ id, reason }) =>
+        this.#requests.settle(id, reason === undefined ? { kind: "ended", fate: undefined } : { kind: "stays", reason }),
       onFailure: (slot, errno) =>
         onServerFailed(slot, reasonOf(errno) ?? "it did not accept", isEarlyReason(errno) ? "answer" : "connect"),
       onRefusal: ({ ip, port, fate, service }) => onWouldBeRefused(formatClient(ip, port), fate as Refusal, service),
@@ -463,8 +519,9 @@ class EpollEngine implements Engine {
     this.#descriptors.pointTo(client, this.#address);
     if (counted !== 0) this.#gate.leave(service, this.#address, counted, sentBytes, receivedBytes);
     const isLogged = this.#publisher.config.accessLog !== null;
+    const id = this.#descriptors.idOf(client);
     onEnded({
-      id: this.#descriptors.idOf(client),
+      id,
       service,
       listener,
       acceptedAt: isLogged ? this.#logColumns.acceptedAt(client, Date.now(), performance.now()) : undefined,
@@ -481,7 +538,13 @@ class EpollEngine implements Engine {
       durationMs,
       reason: undefined,
     });
+    this.#requests.settle(id, { kind: "ended", fate: "worker_lost" });
   }
+}
+
+/** What became of a connection that has moved as a person wanted. */
+function movedOutcome({ from, to, state, replayedBytes }: ReportedMove): MoveOutcome {
+  return { kind: "moved", from, to, state, replayedBytes };
 }
 
 /**

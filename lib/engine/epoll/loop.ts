@@ -254,6 +254,10 @@ export class EpollLoop {
         return this.#connections.loseSilent(a, commands[at + 3], commands[at + 4]);
       case COMMAND.sendToOwner:
         return this.#connections.sendToOwner(a, commands[at + 3]);
+      case COMMAND.closeOne:
+        return this.#connections.closeOne(a, commands[at + 3]);
+      case COMMAND.moveOne:
+        return this.#connections.moveOne(a, commands[at + 3], { from: commands[at + 4], to: commands[at + 5] });
       case COMMAND.stopAccepting:
         this.#acceptor.beginStop();
         this.#emptyQueues();

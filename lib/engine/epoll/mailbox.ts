@@ -4,7 +4,7 @@
  * postMessage, and a command announces the message.
  */
 
-/** The kinds of command. A command is its kind, the epoch of the worker that it is for, and the arguments `a`, `b` and `c`. */
+/** The kinds of command. A command is its kind, the epoch of the worker that it is for, and the arguments `a` to `d`. */
 export const COMMAND = {
   /** Read a message that was sent by postMessage. */
   message: 1,
@@ -24,6 +24,10 @@ export const COMMAND = {
   lose: 8,
   /** Move the connection of client `a`, whose row has generation `b`, to its owner. */
   sendToOwner: 9,
+  /** End the connection of client `a`, whose row has generation `b`, with fate `closed`. */
+  closeOne: 10,
+  /** Move the connection of client `a`, whose row has generation `b`, from the server with slot `c` to that with `d`; -1: any. */
+  moveOne: 11,
 } as const;
 
 /** The length of a command in words. */

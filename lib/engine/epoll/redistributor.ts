@@ -6,7 +6,17 @@
 
 import { isCalledOff, sharesBudget } from "../../routing/departure.ts";
 import { isEarlyLoss } from "../../routing/early_loss.ts";
-import { decide, FACT, fateOfCut, isCutBySilence, type Loss, stateOf, type Verdict } from "../../routing/redistribution.ts";
+import {
+  decide,
+  FACT,
+  fateOfCut,
+  type Hindrance,
+  hindranceOf,
+  isCutBySilence,
+  type Loss,
+  stateOf,
+  type Verdict,
+} from "../../routing/redistribution.ts";
 import type { Fate } from "../../values/fates.ts";
 import { assert } from "../../values/errors.ts";
 import type { ServiceEngineConfig } from "../engine.ts";
@@ -45,6 +55,12 @@ export class Redistributor {
   decide(client: number, loss: Loss, agoMs = 0): Verdict {
     const replays = this.#words[rowOf(client) + WORD.facts] >>> REPLAYS_SHIFT;
     return decide(this.#configOf(client), loss, this.#factsOf(client), this.quietForMs(client) - agoMs, replays);
+  }
+
+  /** Why an open connection may not leave a server that serves; undefined: it may. */
+  hindrance(client: number): Hindrance | undefined {
+    const replays = this.#words[rowOf(client) + WORD.facts] >>> REPLAYS_SHIFT;
+    return hindranceOf(this.#configOf(client), this.#factsOf(client), this.quietForMs(client), replays);
   }
 
   /** How long no byte has been relayed on an open connection, in ms. */
@@ -105,13 +121,13 @@ export class Redistributor {
     const { connectDeadlineMs } = this.#configOf(client);
     const shares = sharesBudget(loss, this.#floats[float + FLOAT.bytes] > 0, connectedForMs, connectDeadlineMs);
     this.#letGo(client, server, verdict === "replay");
-    return this.#dialer.depart(client, { loss, state, isReplay: verdict === "replay", kept: -1 }, shares);
+    return this.#dialer.depart(client, { loss, state, isReplay: verdict === "replay", kept: -1, to: -1 }, shares);
   }
 
-  /** The connection leaves a server that may be alive: keeps it and begins to dial another. */
-  depart(client: number, loss: Loss, verdict: "move" | "replay"): Dial {
+  /** The connection leaves a server that may be alive: keeps it and begins to dial another, or the one with slot `to`. */
+  depart(client: number, loss: Loss, verdict: "move" | "replay", to: number): Dial {
     const kept = this.#words[rowOf(client) + WORD.peer];
-    const how = { loss, state: this.#stateOf(client), isReplay: verdict === "replay", kept };
+    const how = { loss, state: this.#stateOf(client), isReplay: verdict === "replay", kept, to };
     return this.#dialer.depart(client, how, false);
   }
 

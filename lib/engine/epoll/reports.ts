@@ -1,10 +1,12 @@
 /**
- * A worker's reports to main: connections that began, moved or ended, their PROXY headers and hellos, servers that failed, and
- * clients that a dry run let in. A ring of fixed-size records in shared memory with one writer and one reader; writing allocates
- * nothing and never waits. If the ring is full, further reports are dropped and counted. The counters stay exact in any case.
+ * A worker's reports to main: connections that began, moved, ended, or stay although a person wanted to move them, their PROXY
+ * headers and hellos, servers that failed, and clients that a dry run let in. A ring of fixed-size records in shared memory with
+ * one writer and one reader; writing allocates nothing and never waits. If the ring is full, further reports are dropped and
+ * counted. The counters stay exact in any case.
  */
 
 import { type ConnectionState, type Loss, LOSSES, STATES } from "../../routing/redistribution.ts";
+import { STAY_REASONS, type StayReason } from "../../routing/stays.ts";
 import { type Fate, FATE_NAMES } from "../../values/fates.ts";
 import { IP_LENGTH_MASK, LISTENER_SHIFT, MOVES_MASK, PORT_MASK, SERVICE_SHIFT, WORD } from "./descriptor_table.ts";
 
@@ -26,7 +28,7 @@ const UNREPORTED = 5;
 const FATE_NUMBERS = Object.fromEntries(FATE_NAMES.map((fate, number) => [fate, number])) as Record<Fate, number>;
 
 /** The kinds of record. */
-const KIND = { end: 1, move: 2, failure: 3, refusal: 4, start: 5, header: 6, reason: 7, hello: 8 } as const;
+const KIND = { end: 1, move: 2, failure: 3, refusal: 4, start: 5, header: 6, reason: 7, hello: 8, stay: 9 } as const;
 
 /** The words of every record; its floats begin at word `floats`, and the first one is the id of the connection. */
 const AT = { kind: 0, slot: 2, ip: 5, ipLength: 9, port: 10, floats: 12, id: 0 } as const;
@@ -49,6 +51,10 @@ const MOVE_AT = { loss: 1, from: 3, state: 4, replayedBytes: 1, movedAt: 2 } as 
 /** The index of the float of a beginning. */
 const START_AT = { acceptedAt: 1 } as const;
 const FAILURE_AT = { errno: 4 } as const;
+/** The word of a connection that stays: the index of the reason in STAY_REASONS, or GONE. */
+const STAY_AT = { reason: 1 } as const;
+/** There is no such connection any more. */
+const GONE = -1;
 /** The word with the number of bytes, of a PROXY header or a reason, and the first word with bytes. */
 const PART_AT = { length: 1, bytes: 14 } as const;
 /** The bytes in one record. More take several. */
@@ -138,6 +144,12 @@ export interface MoveReport extends ConnectionReport {
   readonly movedAt: number;
 }
 
+/** A connection that a person wanted to move, as read: why it stays; undefined: it has ended already. */
+export interface StayReport {
+  readonly id: number;
+  readonly reason: StayReason | undefined;
+}
+
 /** A PROXY header, or a part of it, as read: the address of the peer that sent it, and TLVs. */
 export interface HeaderReport extends ConnectionReport {
   readonly tlvs: Uint8Array;
@@ -161,6 +173,7 @@ export interface ReportHandlers {
   readonly onStart: (report: StartReport) => void;
   readonly onEnd: (report: EndReport) => void;
   readonly onMove: (report: MoveReport) => void;
+  readonly onStay: (report: StayReport) => void;
   /** Called for each part of a header. */
   readonly onHeader: (report: HeaderReport) => void;
   /** Called for each part of the TLVs that say what a hello asked for. */
@@ -240,6 +253,17 @@ export class ReportWriter {
       this.#putClient(at, client, id);
     }
     this.#finish(at);
+  }
+
+  /** Writes why a connection that was to move stays, and wakes main; without a reason, that it has ended already. */
+  writeStay(id: number, reason: StayReason | undefined): void {
+    const at = this.#next(KIND.stay, -1);
+    if (at >= 0) {
+      this.#words[at + STAY_AT.reason] = reason === undefined ? GONE : STAY_REASONS.indexOf(reason);
+      this.#floats[((at + AT.floats) >> 1) + AT.id] = id;
+    }
+    this.#finish(at);
+    this.publish();
   }
 
   /** Writes the TLVs of a PROXY header, which came from the address in the client's row. Does not wake main. */
@@ -334,6 +358,7 @@ export class ReportReader {
   readonly #text: CurrentText;
   readonly #end: CurrentEnd;
   readonly #move: CurrentMove;
+  readonly #stay: CurrentStay;
 
   constructor(shared: SharedArrayBuffer) {
     this.#words = new Int32Array(shared);
@@ -343,6 +368,7 @@ export class ReportReader {
     this.#text = new CurrentText(views);
     this.#end = new CurrentEnd(views);
     this.#move = new CurrentMove(views);
+    this.#stay = new CurrentStay(views);
   }
 
   /** Passes every report to the handlers. Returns their number. */
@@ -357,7 +383,8 @@ export class ReportReader {
     return count;
   }
 
-  #handOver(at: number, { onStart, onEnd, onMove, onHeader, onHello, onReason, onFailure, onRefusal }: ReportHandlers): void {
+  #handOver(at: number, handlers: ReportHandlers): void {
+    const { onStart, onEnd, onMove, onStay, onHeader, onHello, onReason, onFailure, onRefusal } = handlers;
     const kind = this.#words[at + AT.kind];
     if (kind === KIND.end) onEnd(this.#end.of(at));
     else if (kind === KIND.move) onMove(this.#move.of(at));
@@ -366,6 +393,7 @@ export class ReportReader {
     else if (kind === KIND.reason) onReason(this.#text.of(at));
     else if (kind === KIND.hello) onHello(this.#text.of(at));
     else if (kind === KIND.refusal) onRefusal(this.#end.of(at));
+    else if (kind === KIND.stay) onStay(this.#stay.of(at));
     else onFailure(this.#words[at + AT.slot], this.#words[at + FAILURE_AT.errno]);
   }
 
@@ -520,5 +548,11 @@ class CurrentMove extends CurrentRecord implements MoveReport {
   }
   get movedAt(): number {
     return this.float(MOVE_AT.movedAt);
+  }
+}
+
+class CurrentStay extends CurrentRecord implements StayReport {
+  get reason(): StayReason | undefined {
+    return STAY_REASONS[this.word(STAY_AT.reason)]; // undefined for GONE
   }
 }

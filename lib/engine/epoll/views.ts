@@ -9,7 +9,20 @@ import type { OpenConnection } from "../engine.ts";
 import { NO_LOCAL_PORT } from "../../health/shortage.ts";
 import { ERRNO } from "../system/errno.ts";
 import { errnoText } from "../system/libc.ts";
-import { type DescriptorTable, FLOAT, floatsOf, PORT_MASK, REPLAYS_SHIFT, rowOf, serviceOf, WORD } from "./descriptor_table.ts";
+import {
+  type DescriptorTable,
+  FLOAT,
+  floatsOf,
+  IP_LENGTH_MASK,
+  listenerOf,
+  MOVES_MASK,
+  PORT_MASK,
+  REPLAYS_SHIFT,
+  rowOf,
+  serviceOf,
+  STATE,
+  WORD,
+} from "./descriptor_table.ts";
 import { REASON } from "./reasons.ts";
 import { type EndReport, FIRST_END, type FirstEnd, type MoveReport, type StartReport, type TextReport } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
@@ -189,13 +202,21 @@ export class ReportedMove implements MovedConnection {
   }
 }
 
+/** States in which a connection has a server. */
+const HAVING_SERVER: readonly number[] = [STATE.open, STATE.departing, STATE.probing];
+
+const NO_IP = new Uint8Array(0);
+
 /** An open connection, read from its rows. */
 export class OpenRow implements OpenConnection {
   #client = 0;
+  /** Memory for the client's address: with hundreds of thousands of connections, copies take most of the time. */
+  readonly #ip4 = new Uint8Array(4);
+  readonly #ip6 = new Uint8Array(16);
   quietForMs = 0;
   ageMs = 0;
 
-  constructor(readonly descriptors: DescriptorTable) {}
+  constructor(readonly descriptors: DescriptorTable, readonly serverNames: readonly string[]) {}
 
   /** Points this view to the connection of this client. */
   of(client: number, nowMs: number): this {
@@ -221,10 +242,36 @@ export class OpenRow implements OpenConnection {
     return this.#word(WORD.facts) >>> REPLAYS_SHIFT;
   }
   get ip(): Uint8Array {
-    return this.descriptors.ipOf(this.#client);
+    const { bytes } = this.descriptors;
+    const start = (rowOf(this.#client) + WORD.ip) * 4;
+    const length = this.#word(WORD.ipLength) & IP_LENGTH_MASK;
+    const ip = length === 4 ? this.#ip4 : length === 16 ? this.#ip6 : NO_IP;
+    for (let i = 0; i < ip.length; i++) ip[i] = bytes[start + i];
+    return ip;
   }
   get port(): number {
     return this.#word(WORD.port) & PORT_MASK;
+  }
+  get server(): string | undefined {
+    return this.serverNames[this.slot];
+  }
+  get isDialling(): boolean {
+    return !HAVING_SERVER.includes(this.#word(WORD.state));
+  }
+  get moves(): number {
+    return this.#word(WORD.moves) & MOVES_MASK;
+  }
+  get sentBytes(): number {
+    return this.descriptors.floats[floatsOf(this.#client) + FLOAT.bytes];
+  }
+  get receivedBytes(): number {
+    const { floats } = this.descriptors;
+    const server = this.#word(WORD.peer);
+    const here = server < 0 ? 0 : floats[floatsOf(server) + FLOAT.bytes];
+    return floats[floatsOf(this.#client) + FLOAT.earlierBytes] + here;
+  }
+  get listener(): number {
+    return listenerOf(this.descriptors.words, this.#client);
   }
 
   #word(word: number): number {

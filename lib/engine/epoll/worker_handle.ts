@@ -38,7 +38,7 @@ export class WorkerHandle {
   #epoll = -1;
   #gone = Promise.withResolvers<void>();
   /** Commands that did not fit into the mailbox. */
-  readonly #unsent: (readonly [kind: number, a: number, b: number, c: number])[] = [];
+  readonly #unsent: (readonly [kind: number, a: number, b: number, c: number, d: number])[] = [];
   #unsentTimer: ReturnType<typeof setTimeout> | undefined;
   #laterTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #command = new Int32Array(new ArrayBuffer(COMMAND_BYTES));
@@ -102,9 +102,9 @@ export class WorkerHandle {
   }
 
   /** Puts a command into the mailbox. */
-  tell(kind: number, a = 0, b = 0, c = 0): void {
+  tell(kind: number, a = 0, b = 0, c = 0, d = 0): void {
     if (this.#worker === undefined) return;
-    this.#unsent.push([kind, a, b, c]);
+    this.#unsent.push([kind, a, b, c, d]);
     this.#sendCommands();
   }
 

@@ -28,6 +28,7 @@ import type { ClientAddress, Refusal } from "../../routing/client_limits.ts";
 import { EARLY_LOSSES, isEarlyLoss } from "../../routing/early_loss.ts";
 import { FACT, hasBegun, type Loss } from "../../routing/redistribution.ts";
 import { type NameRoutes, NO_SERVICE } from "../../routing/name_routes.ts";
+import type { StayReason } from "../../routing/stays.ts";
 import type { Choice } from "../../routing/route.ts";
 import type { TableServer } from "../../routing/routing_table.ts";
 import { AVAILABILITY, type AvailabilityTable, isDraining } from "../../routing/availability.ts";
@@ -36,7 +37,7 @@ import type { EndedConnection, LoggedHello, MovedConnection, StartedConnection }
 import { describeHello } from "../../observe/received_hello.ts";
 import { describeProxy } from "../../observe/received_proxy.ts";
 import { Conversation, type RecordingRoom } from "./conversation.ts";
-import type { ServiceEngineConfig } from "../engine.ts";
+import type { MoveOutcome, MoveWish, ServiceEngineConfig } from "../engine.ts";
 import type { Gate } from "../gate.ts";
 import { alertOf, type FinalVerdict, loggedTlvs, nameClient, reasonOfNobody, SAID_NOTHING } from "../names.ts";
 import { type FirstBytes, type ReceivedHello, receiveHello } from "./hello.ts";
@@ -70,7 +71,14 @@ interface Departure {
   readonly loss: Loss;
   readonly state: MovableState;
   /** Resolves when the connection has moved, stays, or has ended. */
-  readonly over: PromiseWithResolvers<void>;
+  readonly over: PromiseWithResolvers<MoveOutcome>;
+}
+
+/** Which servers a search tries. */
+interface Wanted {
+  readonly choice: Choice;
+  readonly except: readonly string[];
+  readonly only?: number;
 }
 
 /** Size of the buffer for discarded bytes. */
@@ -182,6 +190,10 @@ export class StreamsConnection {
     return this.#server?.slot ?? -1;
   }
 
+  get server(): string | undefined {
+    return this.#server?.name;
+  }
+
   get facts(): number {
     return this.#conversation.facts;
   }
@@ -196,6 +208,27 @@ export class StreamsConnection {
 
   get ageMs(): number {
     return performance.now() - this.#startedMs;
+  }
+
+  get isDialling(): boolean {
+    return this.#leg?.isUp !== true;
+  }
+
+  get moves(): number {
+    return this.#moves;
+  }
+
+  get sentBytes(): number {
+    return this.#sentBytes;
+  }
+
+  get receivedBytes(): number {
+    return this.#receivedBytes;
+  }
+
+  /** The index of the listener that accepted it. */
+  get listener(): number {
+    return this.#listener;
   }
 
   /** Whether it should leave its server and has not left yet. */
@@ -266,7 +299,7 @@ export class StreamsConnection {
   async #admit(first: FirstBytes): Promise<void> {
     if (this.#state === "ended" || !this.#enter()) return;
     this.#tellStart();
-    const search = this.#search = this.#newSearch("any", [], this.#newBudget());
+    const search = this.#search = this.#newSearch({ choice: "any", except: [] }, this.#newBudget());
     const isFound = await search.run((server, socket) => {
       this.#open(server, socket, first);
     });
@@ -332,7 +365,7 @@ export class StreamsConnection {
       this.context.gate.leave(this.#service, client, this.#counted, this.#sentBytes, this.#receivedBytes);
     }
     this.#leg?.leave();
-    this.#departure?.over.resolve();
+    this.#departure?.over.resolve({ kind: "ended", fate });
     this.#departure = undefined; // or `#staysWith` would wait for it again at once, for ever, and nothing else would get its turn
     if (isCut) abortSocket(this.client);
     else closeSocket(this.client);
@@ -399,9 +432,27 @@ export class StreamsConnection {
     if (this.#isMovable("rebalance", leg)) this.#depart("rebalance", leg);
   }
 
-  /** Whether another server may get the client. */
-  #hasAnother(choice: Choice, leg: Leg): boolean {
-    return this.#newSearch(choice, [leg.server.name], this.#newBudget()).next() !== undefined;
+  /** Moves the connection away from this server, if it has that one and may leave it. Resolves with what became of it. */
+  async move({ from, to }: MoveWish): Promise<MoveOutcome> {
+    const leg = this.#leg;
+    const reason = this.#reasonToStay(leg, from, to);
+    if (reason !== undefined) return { kind: "stays", reason };
+    this.#depart("command", leg!, to);
+    return await this.#departure!.over.promise;
+  }
+
+  /** Why the connection cannot leave this server for that one; undefined: it can. */
+  #reasonToStay(leg: Leg | undefined, from: number, to: number): StayReason | undefined {
+    if (this.#state !== "open" || leg?.isUp !== true) return "dialling";
+    if (leg.isProbed || this.#departure !== undefined) return "leaving";
+    if (leg.server.slot !== from) return "elsewhere";
+    if (leg.endPassed || this.#clientBroken) return "ending";
+    return this.#conversation.hindrance(leg.isWriting) ?? (this.#hasAnother("serving", leg, to) ? undefined : "nowhere");
+  }
+
+  /** Whether another server, or the one with slot `only`, may get the client. */
+  #hasAnother(choice: Choice, leg: Leg, only = -1): boolean {
+    return this.#newSearch({ choice, except: [leg.server.name], only }, this.#newBudget()).next() !== undefined;
   }
 
   #tellStart(): void {
@@ -419,10 +470,10 @@ export class StreamsConnection {
     return this.#leg?.isCounted ? this.#leg.server : this.#search?.server;
   }
 
-  #newSearch(choice: Choice, except: readonly string[], budget: Budget): Search {
+  #newSearch({ choice, except, only = -1 }: Wanted, budget: Budget): Search {
     const key = clientKey(this.context.service(this.#service).table.key, this.ip, this.port);
     const client = { service: this.#service, key, portOffset: this.#portOffset };
-    return new Search(this.context, { ...client, choice, except, budget, tally: this.#tally });
+    return new Search(this.context, { ...client, choice, except, only, budget, tally: this.#tally });
   }
 
   #newBudget(): Budget {
@@ -692,14 +743,16 @@ export class StreamsConnection {
 
   /**
    * Searches for another server. A server that is up is kept until another has accepted, and nothing is sent to it during the
-   * search. So the verdict stays valid whatever the client sends, as long as this server sends nothing.
+   * search. So the verdict stays valid whatever the client sends, as long as this server sends nothing. `only`: the slot of the one
+   * server to try; -1: all are.
    */
-  #depart(loss: Loss, leg: Leg): void {
+  #depart(loss: Loss, leg: Leg, only = -1): void {
     if (isPausing(loss, performance.now(), this.#retryAtMs)) return;
-    const search = this.#newSearch(DEPARTURES[loss].choice, [leg.server.name], this.#budgetFor(loss, leg));
+    const wanted = { choice: DEPARTURES[loss].choice, except: [leg.server.name], only };
+    const search = this.#newSearch(wanted, this.#budgetFor(loss, leg));
     const state = this.#conversation.state(leg.isUp && leg.isWriting);
     assert(state !== "busy", "a busy connection cannot leave its server");
-    const departure = { leg, search, loss, state, over: Promise.withResolvers<void>() };
+    const departure = { leg, search, loss, state, over: Promise.withResolvers<MoveOutcome>() };
     this.#search = search;
     this.#departure = departure;
     leg.hold();
@@ -719,7 +772,7 @@ export class StreamsConnection {
   }
 
   /** Another server has accepted. */
-  #arrive({ leg, loss, state }: Departure, server: TableServer, socket: Deno.TcpConn): void {
+  #arrive({ leg, loss, state, over }: Departure, server: TableServer, socket: Deno.TcpConn): void {
     const { counters, availabilities } = this.context;
     if (isCalledOff(loss, "undrain") && !isDraining(availabilities.get(leg.server.slot))) {
       closeSocket(socket);
@@ -731,11 +784,11 @@ export class StreamsConnection {
       releaseServer(this.context, server);
       return leg.isUp ? this.#callOff() : this.end("redistribute_refused", true);
     }
-    this.#departure?.over.resolve();
     this.#departure = undefined;
     if (DEPARTURES[loss].keepsServer) this.#budget = undefined;
     leg.leave();
     const repeated = this.#conversation.repeat();
+    over.resolve({ kind: "moved", from: leg.server.name, to: server.name, state, replayedBytes: repeated.length });
     this.#begin(server, socket, repeated);
     this.#moves++;
     counters.addMove(leg.isCounted ? leg.server.slot : undefined, server.slot, state);
@@ -775,7 +828,7 @@ export class StreamsConnection {
     this.#search = undefined;
     search.cancel();
     leg.release();
-    over.resolve();
+    over.resolve({ kind: "stays", reason: why === "calledOff" ? "calledOff" : "refused" });
   }
 
   #release(leg: Leg | undefined): void {

@@ -14,6 +14,8 @@ import {
   factsNow,
   fateOfCut,
   forgetRecording,
+  type Hindrance,
+  hindranceOf,
   isCutBySilence,
   looksLikeTls,
   type Loss,
@@ -154,6 +156,11 @@ export class Conversation {
   /** The verdict after this loss, based on how long the connection had been quiet `agoMs` ago. `isWriting` as for `state`. */
   decide(loss: Loss, isWriting: boolean, agoMs = 0): Verdict {
     return decide(this.policyOf(), loss, this.#factsIf(isWriting), this.quietForMs - agoMs, this.#replays);
+  }
+
+  /** Why the connection may not leave a server that serves; undefined: it may. `isWriting` as for `state`. */
+  hindrance(isWriting: boolean): Hindrance | undefined {
+    return hindranceOf(this.policyOf(), this.#factsIf(isWriting), this.quietForMs, this.#replays);
   }
 
   /**

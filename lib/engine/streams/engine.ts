@@ -12,12 +12,15 @@ import { NO_SERVICE } from "../../routing/name_routes.ts";
 import type { Load } from "../../routing/route.ts";
 import { isDraining } from "../../routing/availability.ts";
 import type {
+  CloseOutcome,
   Engine,
   EngineConfig,
   EngineKind,
   EngineOptions,
   EngineService,
   Listener,
+  MoveOutcome,
+  MoveWish,
   OpenConnection,
   Publication,
   ServiceEngineConfig,
@@ -180,8 +183,22 @@ class StreamsEngine implements Engine {
     return this.#connections.values();
   }
 
+  connection(id: number): OpenConnection | undefined {
+    return this.#connections.get(id);
+  }
+
   sendToOwner(id: number): void {
     this.#connections.get(id)?.goToOwner();
+  }
+
+  closeConnection(id: number): Promise<CloseOutcome> {
+    const connection = this.#connections.get(id);
+    connection?.end("closed", true);
+    return Promise.resolve({ kind: "ended", fate: connection && "closed" });
+  }
+
+  async moveConnection(id: number, wish: MoveWish): Promise<MoveOutcome> {
+    return await this.#connections.get(id)?.move(wish) ?? { kind: "ended", fate: undefined };
   }
 
   async stop(graceMs: number): Promise<void> {

@@ -58,6 +58,8 @@ interface SearchOptions {
   readonly choice: Choice;
   /** Names of servers that must not be tried. */
   readonly except: readonly string[];
+  /** The slot of the only server to try; -1: all are. */
+  readonly only: number;
   readonly budget: Budget;
   readonly tally: Tally;
 }
@@ -91,8 +93,9 @@ export class Search {
   }
 
   #indexOfNext(table: RoutingTable, choice: Choice): number {
-    const { context, options: { key, service } } = this;
-    return nextServer(table, context.load(service), key, choice, (index) => !this.#tried.has(table.servers[index].name));
+    const { context, options: { key, service, only } } = this;
+    const takes = (index: number) => !this.#tried.has(table.servers[index].name) && (only < 0 || table.slots[index] === only);
+    return nextServer(table, context.load(service), key, choice, takes);
   }
 
   /** The next server to try, whose turn is taken. */

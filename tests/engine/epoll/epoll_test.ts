@@ -177,6 +177,21 @@ test("a worker that dies loses its connections, is replaced, and nobody who wait
   }
 });
 
+test("a person who closes or moves a connection is told that its worker has died with it", async () => {
+  await using server = startServer(echo);
+  await using engine = startEngine(epoll, [tableServer(server.address, 0)], { workers: 1 });
+  const clients = await holdClients(engine, 2);
+  const [one, other] = Array.from(engine.engine.connections(), ({ id }) => id);
+  kill((await workersOf(engine, 1))[0]); // which comes first
+  const told = [engine.engine.closeConnection(one), engine.engine.moveConnection(other, { from: 0, to: -1 })];
+  const lost = { kind: "ended", fate: "worker_lost" } as const;
+  assertEquals(await soon(Promise.all(told)), [lost, lost]);
+  assertEquals(await soon(engine.engine.closeConnection(one)), { kind: "ended", fate: undefined });
+  await takeEnds(engine, 2);
+  assertEquals(engine.counters.get("closed"), 0);
+  for (const client of clients) close(client);
+});
+
 test("connections are spread over the workers, and a worker's death ends its own alone", async () => {
   await using server = startServer(echo);
   await using engine = startEngine(epoll, [tableServer(server.address, 0)]);

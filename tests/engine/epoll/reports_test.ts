@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { STAY_REASONS } from "../../../lib/routing/stays.ts";
 import { WORD } from "../../../lib/engine/epoll/descriptor_table.ts";
 import {
   allocateReports,
@@ -54,6 +55,7 @@ function drain(reader: ReportReader, onEnd: (report: EndReport) => void): number
     onEnd,
     onStart: refuse("a beginning"),
     onMove: refuse("a move"),
+    onStay: refuse("a connection that stays"),
     onHeader: refuse("a header"),
     onHello: refuse("a hello"),
     onReason: refuse("a reason"),
@@ -108,12 +110,15 @@ Deno.test("drain() tells all kinds of reports apart, in the order in which they 
   writer.writeHello(clientRow(Uint8Array.of(127, 0, 0, 4), 86), 14, Uint8Array.of(2, 0, 1, 0x61));
   writer.writeFailure(3, 111);
   writer.writeRefusal(clientRow(Uint8Array.of(127, 0, 0, 2), 82), 9, "client_rate");
+  writer.writeStay(2 ** 53 - 1, STAY_REASONS.at(-1));
+  writer.writeStay(15, undefined);
   writeEnd(writer, 81);
   reader.drain({
     onStart: ({ id, ip, port, listener, acceptedAt }) => told.push({ id, ip: [...ip], port, listener, acceptedAt }),
     onEnd: ({ port }) => told.push({ port }),
     onMove: ({ id, slot, from, loss, state, replayedBytes, movedAt, ip, port }) =>
       told.push({ id, slot, from, loss, state, replayedBytes, movedAt, ip: [...ip], port }),
+    onStay: ({ id, reason }) => told.push({ id, reason }),
     onHeader: ({ id, ip, port, tlvs }) => told.push({ id, ip: [...ip], port, tlvs: [...tlvs] }),
     onReason: ({ id, port, text }) => told.push({ id, port, text }),
     onHello: ({ id, port, text }) => told.push({ id, port, hello: text }),
@@ -136,6 +141,8 @@ Deno.test("drain() tells all kinds of reports apart, in the order in which they 
     { id: 14, port: 86, hello: "\x02\x00\x01a" },
     { slot: 3, errno: 111 },
     refusal,
+    { id: 2 ** 53 - 1, reason: STAY_REASONS.at(-1) },
+    { id: 15, reason: undefined },
     { port: 81 },
   ]);
 });

@@ -1,0 +1,51 @@
+/**
+ * What the page is told by the bridge that serves it: answers of the API as they are, and the messages of `/live`. Types only, so
+ * that nothing of the API's server gets into the page.
+ */
+
+import type { Answers } from "../../control/api.ts";
+import type { LiveMessages } from "../../dashboard/live_messages.ts";
+import type { ConnectionState } from "../../routing/redistribution.ts";
+import type { ServerState } from "../../routing/availability.ts";
+
+/** `GET /v1/status`. */
+export type Status = Answers["status"];
+/** A service of `GET /v1/services`. */
+export type Service = Answers["service"];
+/** A server of `GET /v1/servers`. */
+export type Server = Answers["server"];
+/** `GET /v1/plan`. */
+export type Plan = Answers["plan"];
+/** `GET /v1/explain`. */
+export type Explanation = Answers["explanation"];
+/** The messages of `/live`, and the states of servers. */
+export type { LiveMessages, ServerState };
+
+/** The states in which connections move. */
+export type MovedState = Exclude<ConnectionState, "busy">;
+
+/** `GET /v1/series`. */
+export type Series = Answers["series"];
+/** The columns of a server in it. */
+export type ServerSeries = Series["servers"][number];
+/** Connections that moved in one of its steps. */
+export type SeriesFlow = Series["flows"][number];
+/** A number for each step; null where the server did not exist, or nothing was measured. */
+export type Column = readonly (number | null)[];
+/** An event of `GET /v1/events`. */
+export type BalancerEvent = Answers["events"]["events"][number];
+
+/** A connection of `GET /v1/connections`. */
+export interface OpenConnection {
+  readonly id: string;
+  readonly service: string;
+  readonly listener: string;
+  readonly client: string;
+  readonly server: string | null;
+  readonly state: string;
+  readonly ageMs: number;
+  readonly idleMs: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  readonly moves: number;
+}
