@@ -51,8 +51,11 @@ export function drawRing(
   const ownerOf = (server: string | null) => isMany && server !== drawing.lit ? paint.line : colourOf(server);
   const hatched = hatch(pen, paint.panel);
   drawCircle(pen, drawing, circle, ownerOf);
-  if (isMany) drawBound(pen, paint, drawing, slice);
-  for (const one of drawing.slices) drawSlice(pen, paint, one, slice, colourOf(one.server), hatched, drawing.lit);
+  const isPlain = ({ state, server }: Slice) => isMany && state === "up" && server !== drawing.lit;
+  if (isMany) drawPlain(pen, paint, drawing.slices.filter(isPlain), slice);
+  for (const one of drawing.slices) {
+    if (!isPlain(one)) drawSlice(pen, paint, one, slice, colourOf(one.server), hatched, isMany ? null : drawing.lit);
+  }
   drawTakeovers(pen, paint, drawing.takeovers, slice.inner, colourOf);
   drawPlan(pen, paint, drawing, circle, slice);
   drawCaption(pen, paint, drawing);
@@ -73,8 +76,14 @@ function place(turn: number, radius: number): [x: number, y: number] {
   return [radius * Math.cos(angle(turn)), radius * Math.sin(angle(turn))];
 }
 
-function sector(pen: CanvasRenderingContext2D, { from, to }: Arc, { outer, inner }: Band): void {
+function sector(pen: CanvasRenderingContext2D, arc: Arc, band: Band): void {
   pen.beginPath();
+  addSector(pen, arc, band);
+}
+
+/** Adds a sector to the path: many that are filled at once take a fraction of the time. */
+function addSector(pen: CanvasRenderingContext2D, { from, to }: Arc, { outer, inner }: Band): void {
+  pen.moveTo(...place(from, outer));
   pen.arc(0, 0, outer, angle(from), angle(to));
   pen.arc(0, 0, inner, angle(to), angle(from), true);
   pen.closePath();
@@ -87,9 +96,10 @@ function drawCircle(
   colourOf: (server: string | null) => string,
 ): void {
   pen.globalAlpha = 0.9;
-  for (const arc of arcs) {
-    pen.fillStyle = colourOf(arc.server);
-    sector(pen, arc, band);
+  for (const [colour, same] of Map.groupBy(arcs, ({ server }) => colourOf(server))) {
+    pen.fillStyle = colour;
+    pen.beginPath();
+    for (const arc of same) addSector(pen, arc, band);
     pen.fill();
   }
   pen.globalAlpha = 1;
@@ -137,8 +147,22 @@ function drawSlice(
   if (slice.to - slice.from > NAMED_TURN) drawName(pen, paint, slice, (band.outer + band.inner) / 2);
 }
 
-/** One line for the bounds of all: each slice is filled up to its own. */
-function drawBound(pen: CanvasRenderingContext2D, paint: Paint, { slices }: RingDrawing, band: Band): void {
+/** Slices of one colour, and one line for the bounds of all: each slice is filled up to its own. */
+function drawPlain(pen: CanvasRenderingContext2D, paint: Paint, slices: readonly Slice[], band: Band): void {
+  const depth = band.outer - band.inner;
+  pen.fillStyle = paint.servers[0];
+  for (
+    const [alpha, outerOf] of [
+      [0.26, () => band.outer],
+      [0.95, ({ load }: Slice) => band.inner + depth * load / LOAD_MAX],
+    ] as const
+  ) {
+    pen.globalAlpha = alpha;
+    pen.beginPath();
+    for (const slice of slices) addSector(pen, slice, { outer: outerOf(slice), inner: band.inner });
+    pen.fill();
+  }
+  pen.globalAlpha = 1;
   if (slices.every(({ bound }) => Number.isNaN(bound))) return;
   pen.strokeStyle = paint.dim;
   pen.lineWidth = 1;

@@ -40,7 +40,9 @@ const COLUMNS: readonly { readonly name: string; readonly text: string; readonly
   },
 ];
 
-const SPARE_ROWS = 4;
+/** Rows beyond the edges of the sight. */
+const SPARE_ROWS = 3;
+const SPARE_MAX = 40;
 
 /** Makes the table. */
 export function poolPanel(host: Host): Panel {
@@ -97,6 +99,8 @@ class RowList {
   readonly #above = spacer();
   readonly #below = spacer();
   readonly #rows = new Map<string, RowElement>();
+  /** Rows that have left the sight, for others that come: to make one takes longer than to fill it. */
+  readonly #spare: RowElement[] = [];
 
   constructor(readonly host: Host) {
     this.body = make("tbody", {}, this.#above, this.#below);
@@ -127,15 +131,19 @@ class RowList {
 
   #rowOf(row: PoolRow): RowElement {
     let element = this.#rows.get(row.server);
-    if (element === undefined) this.#rows.set(row.server, element = new RowElement(row, this.host));
+    if (element !== undefined) return element;
+    element = this.#spare.pop() ?? new RowElement(this.host);
+    element.name(row.server);
+    this.#rows.set(row.server, element);
     return element;
   }
 
   #drop(kept: ReadonlySet<string>): void {
-    for (const [name, { element }] of this.#rows) {
+    for (const [name, row] of this.#rows) {
       if (kept.has(name)) continue;
-      element.remove();
+      row.element.remove();
       this.#rows.delete(name);
+      if (this.#spare.length < SPARE_MAX) this.#spare.push(row);
     }
   }
 }
@@ -180,7 +188,7 @@ class RowElement {
   readonly #spark = new Spark("bad-spark");
   #state = "";
 
-  constructor({ server }: PoolRow, host: Host) {
+  constructor(host: Host) {
     this.#bar.append(this.#fair, this.#live, this.#tick);
     const cell = (name: string, ...children: HTMLElement[]) => {
       const element = make("td", { class: `c-${name}` }, ...children);
@@ -191,7 +199,7 @@ class RowElement {
     bad.append(this.#spark.element);
     this.element = make(
       "tr",
-      { on: { pointerenter: () => host.light(server), pointerleave: () => host.light(null) } },
+      { on: { pointerenter: () => host.light(this.#name.textContent), pointerleave: () => host.light(null) } },
       make(
         "th",
         { scope: "row", class: "c-server" },
@@ -206,7 +214,13 @@ class RowElement {
       cell("moved"),
       bad,
     );
+  }
+
+  /** Makes it the row of this server. */
+  name(server: string): void {
     setText(this.#name, server);
+    this.element.removeAttribute("data-pulse");
+    this.#state = "";
   }
 
   draw(row: PoolRow, { scale, colour, isLit, isNow }: RowLook): this {
