@@ -159,7 +159,7 @@ Deno.test("--help and --version answer everywhere, on standard output, in 80 col
 
 Deno.test("every command has a group, and a summary that begins with a verb and fits into its line of the help", () => {
   for (const [name, command] of Object.entries({ ...COMMANDS, demo: demoCommand(() => EMPTY_STAGE) })) {
-    assert(["Daemon", "Pool", "Services", "Observe", "Explain", "Declared file"].includes(command.group ?? ""), name);
+    assert(["Daemon", "Pool", "Services", "Observe", "Explain", "Declared file", "Shell"].includes(command.group ?? ""), name);
     assertMatch(
       command.summary,
       /^(Start|Stop|Run|Add|Remove|Take|Put|Change|Move|Show|List|Explain|Check|Print|Return) [^.]{5,34}[^.]$/,
