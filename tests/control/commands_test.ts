@@ -176,7 +176,7 @@ Deno.test("--help and --version answer everywhere, on standard output, in 80 col
 });
 
 Deno.test("every command has a group, and a summary that begins with a verb and fits into its line of the help", () => {
-  const groups = ["Daemon", "Pool", "Services", "Observe", "Connections", "Explain", "Declared file"];
+  const groups = ["Daemon", "Pool", "Services", "Observe", "Connections", "Explain", "Declared file", "Shell"];
   for (const [name, command] of Object.entries(everyCommand())) {
     assert(groups.includes(command.group ?? ""), name);
     assertMatch(
