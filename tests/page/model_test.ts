@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import { connectionsQuery } from "../../lib/page/model/connections_query.ts";
+import { CONNECTION_SORTS, CONNECTION_STATES, connectionsQuery } from "../../lib/page/model/connections_query.ts";
 import { Desk, type View } from "../../lib/page/model/desk.ts";
 import { balanceOf } from "../../lib/page/model/fate_bars.ts";
 import {
@@ -29,6 +29,8 @@ import {
   takersOf,
 } from "../../lib/page/model/what_if.ts";
 import { byName, classOfFate, Colours, FATE_CLASSES } from "../../lib/page/model/words.ts";
+import { PLANNED_STATES } from "../../lib/routing/forecast.ts";
+import { CONNECTION_ORDERS } from "../../lib/values/connection_order.ts";
 import { COMMANDS } from "../../lib/control/commands.ts";
 import { FATE_NAMES } from "../../lib/values/fates.ts";
 import { eventfulStory, Story } from "./story.ts";
@@ -235,6 +237,11 @@ Deno.test("the filter of connections asks only for what was filled in", () => {
   });
   const all = connectionsQuery({ server: "a:1", client: "10.0.0.0/8", state: "idle", sort: "bytes" }, "web");
   assertEquals(all, { service: "web", server: "a:1", client: "10.0.0.0/8", state: "idle", sort: "bytes", limit: "100" });
+});
+
+Deno.test("connections can be filtered and sorted by all that the API knows", () => {
+  assertEquals(CONNECTION_STATES, PLANNED_STATES);
+  assertEquals(CONNECTION_SORTS.map(({ sort }) => sort).sort(), [...CONNECTION_ORDERS].sort());
 });
 
 Deno.test("secondAt() finds the second that xOf() has placed, and stays on the axis", () => {

@@ -9,7 +9,7 @@ export interface ConnectionFilter {
 }
 
 /** The states that can be chosen, and the orders. */
-export const CONNECTION_STATES: readonly string[] = ["unsent", "unanswered", "idle", "busy"];
+export const CONNECTION_STATES: readonly string[] = ["dialling", "unsent", "unanswered", "idle", "busy"];
 /** How connections can be sorted. */
 export const CONNECTION_SORTS: readonly { readonly sort: string; readonly word: string }[] = [
   { sort: "age", word: "oldest first" },

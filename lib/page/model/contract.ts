@@ -36,16 +36,4 @@ export type Column = readonly (number | null)[];
 export type BalancerEvent = Answers["events"]["events"][number];
 
 /** A connection of `GET /v1/connections`. */
-export interface OpenConnection {
-  readonly id: string;
-  readonly service: string;
-  readonly listener: string;
-  readonly client: string;
-  readonly server: string | null;
-  readonly state: string;
-  readonly ageMs: number;
-  readonly idleMs: number;
-  readonly sentBytes: number;
-  readonly receivedBytes: number;
-  readonly moves: number;
-}
+export type OpenConnection = Answers["connections"]["connections"][number];
