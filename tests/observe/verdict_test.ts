@@ -127,7 +127,8 @@ const CASES: readonly [what: string, facts: JudgedFacts, level: string, sentence
     "what moved before is another story",
     facts([server("a", "down"), ...ups.slice(1)], { series: series({ flows: [[-200, "b", "c", 7]] }) }),
     "bad",
-    "2 of 3 servers up; a is down since t-20: refused; none of its connections moved or was reset; nobody else was touched",
+    "2 of 3 servers up; a is down since t-20: refused; none of its connections moved or was reset; " +
+    "nobody else was touched",
   ],
   [
     "a drain, with connections that stay",
