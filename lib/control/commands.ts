@@ -533,15 +533,14 @@ export const COMMANDS = {
     examples: ["balancerctl close 0123456789abcdef-1f"],
     arguments: ["id"],
     act: ({ arguments: [id] }, { client }) => client.closeConnection(idOf(id)),
-    print: ({ id, client, server }) =>
-      `Closed connection ${id} of client ${client}${server === null ? "" : ` with server ${server}`}`,
+    print: printClosed,
   }),
   move: command({
     group: "Connections",
     summary: "Move a connection to another server",
     description: "To this server, or to the next that its client would get. Nothing is lost: it moves only where its state and " +
-      "--redistribute allow it, as it would from a drained server; otherwise the command says why it stays. With --force it is then " +
-      "reset: its client has to connect again, and gets the server that the ring assigns, which may be the same one.",
+      "--redistribute allow it, as it would from a drained server; otherwise the command says why it stays. With --force it is " +
+      "then reset: its client has to connect again, and gets the server that the ring assigns, which may be the same one.",
     examples: ["balancerctl move 0123456789abcdef-1f", "balancerctl move 0123456789abcdef-1f 10.0.0.2 8001"],
     arguments: ["id", ...SERVER],
     optionalArguments: SERVER.length,
@@ -887,10 +886,10 @@ interface Stopped {
 }
 
 async function stop({ options }: CommandInput, { client, name, say }: CommandContext): Promise<Stopped> {
+  const rows = [SETTINGS.graceMs, SETTINGS.lameDuckMs];
+  const given = rows.map(({ flag, parse }) => options[flag] === undefined ? undefined : parse(options[flag]));
   const { connections: { open }, settings, lockFile } = await client.status();
-  const [graceMs, lameDuckMs] = [SETTINGS.graceMs, SETTINGS.lameDuckMs].map(({ flag, parse }) =>
-    parse(options[flag] ?? settings[flag])
-  );
+  const [graceMs, lameDuckMs] = rows.map(({ flag, parse }, i) => given[i] ?? parse(settings[flag]));
   const [grace, lameDuck] = [graceMs, lameDuckMs].map(formatDuration);
   const mostMs = lameDuckMs + graceMs + END_MAX_MS;
   const stopping = client.stop({ grace, lameDuck }, mostMs);

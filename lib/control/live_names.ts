@@ -1,6 +1,6 @@
 /**
- * The names that a running balancer knows, for the completion of shells: services, servers, listeners, generations, and the
- * balancers themselves. What cannot be asked is not offered, and nothing is said of it: the person only pressed a key.
+ * The names that a running balancer knows, for the completion of shells: services, servers, listeners, generations, connections, and
+ * the balancers themselves. What cannot be asked is not offered, and nothing is said of it: the person only pressed a key.
  */
 
 import { deadline } from "@std/async";
@@ -14,6 +14,9 @@ import { isLocked } from "./lock.ts";
 const ASK_MAX_MS = 1000;
 
 type Ask = (client: ControlClient, question: LiveQuestion) => Promise<Offered[]>;
+
+/** Nobody reads more than these. */
+const CONNECTIONS_MAX = "100";
 
 /** How each kind of name is asked for. */
 const ASKS: Readonly<Record<Exclude<LiveName, "balancers">, Ask>> = {
@@ -32,6 +35,11 @@ const ASKS: Readonly<Record<Exclude<LiveName, "balancers">, Ask>> = {
     portsOf((await listenersOf(client, before)).map((listener) => [listener, ""]), before.at(-1)),
   generations: async (client) =>
     (await client.history()).generations.map(({ generation, what }) => ({ word: String(generation), summary: what })),
+  connections: async (client) =>
+    (await client.connections({ sort: "bytes", limit: CONNECTIONS_MAX })).connections.map(({ id, client, server, state }) => ({
+      word: id,
+      summary: `${client} on ${server ?? "no server"}, ${state}`,
+    })),
 };
 
 /** The names that are asked for; none where nobody answers in time. */

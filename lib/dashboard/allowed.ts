@@ -21,6 +21,7 @@ export const ALLOWED: readonly Allowed[] = [
   { method: "GET", path: "/v1/servers/{server}" },
   { method: "GET", path: "/v1/series" },
   { method: "GET", path: "/v1/events" },
+  { method: "GET", path: "/v1/connections" },
   { method: "GET", path: "/v1/recent" },
   { method: "GET", path: "/v1/clients" },
   { method: "GET", path: "/v1/connections" },
@@ -33,6 +34,8 @@ export const ALLOWED: readonly Allowed[] = [
   { method: "PATCH", path: "/v1/servers/{server}", writes: true },
   { method: "DELETE", path: "/v1/servers/{server}", writes: true },
   { method: "POST", path: "/v1/servers/{server}/check", writes: true },
+  { method: "POST", path: "/v1/connections/{id}/close", writes: true },
+  { method: "POST", path: "/v1/connections/{id}/move", writes: true },
   { method: "POST", path: "/v1/rebalance", writes: true },
   { method: "DELETE", path: "/v1/rebalance", writes: true },
 ];

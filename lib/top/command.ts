@@ -6,7 +6,7 @@ import { type Command, command } from "../control/commands.ts";
 /** The row. */
 export const TOP: Command = command<{ draw: (style: Style) => string }>({
   group: "Observe",
-  summary: "Watch servers and clients live",
+  summary: "Show servers and clients live",
   ofService: true,
   description:
     "Full screen: what is wrong, the pool sorted by trouble, where connections moved in the last minute, events, connections. " +

@@ -13,6 +13,7 @@ export const LIVE_NAMES = [
   "listenerHosts",
   "listenerPorts",
   "generations",
+  "connections",
 ] as const;
 /** One of LIVE_NAMES. */
 export type LiveName = typeof LIVE_NAMES[number];
@@ -39,6 +40,7 @@ const ARGUMENTS: Readonly<Record<string, WordSource>> = {
   name: "services",
   inet_address: "serverHosts",
   inet_port: "serverPorts",
+  id: "connections",
 };
 
 /** Placeholders of values and arguments that stand for a file. */

@@ -176,7 +176,7 @@ Deno.test("--help and --version answer everywhere, on standard output, in 80 col
 });
 
 Deno.test("every command has a group, and a summary that begins with a verb and fits into its line of the help", () => {
-  const groups = ["Daemon", "Pool", "Services", "Observe", "Connections", "Explain", "Declared file"];
+  const groups = ["Daemon", "Pool", "Services", "Observe", "Connections", "Explain", "Declared file", "Shell"];
   for (const [name, command] of Object.entries(everyCommand())) {
     assert(groups.includes(command.group ?? ""), name);
     assertMatch(
@@ -279,7 +279,7 @@ Deno.test("start, add, list, remove and stop say what they did", async () => {
     twice.stderr,
     /^balancerctl: Cannot start balancer "default": it is running on 127\.0\.0\.1:[0-9]+ \(pid [0-9]+\); stop it first/,
   );
-  assertEquals(await place.do("stop"), 'Balancer "default" has stopped\n');
+  assertEquals(await place.do("stop"), 'Balancer "default" has stopped; no connection was cut\n');
   assertEquals((await place.ctl("stop")).code, 3);
 });
 

@@ -71,9 +71,12 @@ function facts(
 const ups = [server("a"), server("b"), server("c")];
 const lost = { server_lost: 14 };
 
+const WELL = "in the last 15 minutes no connection was reset or turned away";
+const UNTOUCHED = "none of its connections moved or was reset; nobody else was touched";
+
 /** What is so, how bad it is, and what is said of it. */
 const CASES: readonly [what: string, facts: JudgedFacts, level: string, sentence: string][] = [
-  ["all is well", facts(ups), "good", "All 3 servers up; in the last 15 minutes no connection was reset or turned away"],
+  ["all is well", facts(ups), "good", `All 3 servers up; ${WELL}`],
   [
     "a young daemon",
     facts(ups, { series: series({ seconds: 42 }) }),
@@ -85,7 +88,7 @@ const CASES: readonly [what: string, facts: JudgedFacts, level: string, sentence
     "one server",
     facts([server("a")]),
     "good",
-    "The only server is up; in the last 15 minutes no connection was reset or turned away",
+    `The only server is up; ${WELL}`,
   ],
   [
     "resets a while ago",
@@ -127,7 +130,7 @@ const CASES: readonly [what: string, facts: JudgedFacts, level: string, sentence
     "what moved before is another story",
     facts([server("a", "down"), ...ups.slice(1)], { series: series({ flows: [[-200, "b", "c", 7]] }) }),
     "bad",
-    "2 of 3 servers up; a is down since t-20: refused; none of its connections moved or was reset; nobody else was touched",
+    `2 of 3 servers up; a is down since t-20: refused; ${UNTOUCHED}`,
   ],
   [
     "a drain, with connections that stay",
@@ -148,8 +151,7 @@ const CASES: readonly [what: string, facts: JudgedFacts, level: string, sentence
     "several in trouble",
     facts([server("a", "resting"), server("b", "down"), server("c", "down", { since: at(-5) }), server("d")]),
     "bad",
-    "1 of 4 servers up; c is down since t-5: refused; none of its connections moved or was reset; nobody else was touched; " +
-    "1 more server is down, 1 other server is resting",
+    `1 of 4 servers up; c is down since t-5: refused; ${UNTOUCHED}; 1 more server is down, 1 other server is resting`,
   ],
   [
     "on the way out of the pool",
@@ -162,7 +164,7 @@ const CASES: readonly [what: string, facts: JudgedFacts, level: string, sentence
     "no server is up",
     facts([server("a", "down")]),
     "bad",
-    "No server is up; a is down since t-20: refused; none of its connections moved or was reset; nobody else was touched",
+    `No server is up; a is down since t-20: refused; ${UNTOUCHED}`,
   ],
   [
     "an empty pool",
@@ -170,33 +172,31 @@ const CASES: readonly [what: string, facts: JudgedFacts, level: string, sentence
       services: [{ service: "web", listeners: [], servers: {}, removing: false }],
     }),
     "bad",
-    "The pool is empty: clients are turned away; no servers; in the last 15 minutes no connection was reset or turned away",
+    `The pool is empty: clients are turned away; no servers; ${WELL}`,
   ],
   [
     "at the limit",
     facts(ups, { connections: { open: 1000, max: 1000 } }),
     "bad",
-    "1,000 of at most 1,000 connections are open: more clients are refused; all 3 servers up; in the last 15 minutes no connection was " +
-    "reset or turned away",
+    `1,000 of at most 1,000 connections are open: more clients are refused; all 3 servers up; ${WELL}`,
   ],
   [
     "near the limit",
     facts(ups, { connections: { open: 950, max: 1000 } }),
     "warning",
-    "950 of at most 1,000 connections are open; all 3 servers up; in the last 15 minutes no connection was reset or turned away",
+    `950 of at most 1,000 connections are open; all 3 servers up; ${WELL}`,
   ],
   [
     "stopping",
     facts(ups, { stopping: true }),
     "warning",
-    "The balancer is stopping with 10 connections open; all 3 servers up; in the last 15 minutes no connection was reset or turned away",
+    `The balancer is stopping with 10 connections open; all 3 servers up; ${WELL}`,
   ],
   [
     "it is a lame duck",
     facts(ups, { lameDuck: true }),
     "warning",
-    "The balancer is about to stop, and still takes clients; all 3 servers up; in the last 15 minutes no connection was reset or " +
-    "turned away",
+    `The balancer is about to stop, and still takes clients; all 3 servers up; ${WELL}`,
   ],
   [
     "a listener has failed",
@@ -209,15 +209,13 @@ const CASES: readonly [what: string, facts: JudgedFacts, level: string, sentence
       }],
     }),
     "bad",
-    "The balancer does not listen on 0.0.0.0:80: address in use; all 3 servers up; in the last 15 minutes no connection was reset " +
-    "or turned away",
+    `The balancer does not listen on 0.0.0.0:80: address in use; all 3 servers up; ${WELL}`,
   ],
   [
     "several services are named",
     facts([server("a", "down"), server("a", "up", { service: "db" })]),
     "bad",
-    "No server of service web is up; 1 of 2 servers up; a (web) is down since t-20: refused; none of its connections moved or was reset; " +
-    "nobody else was touched",
+    `No server of service web is up; 1 of 2 servers up; a (web) is down since t-20: refused; ${UNTOUCHED}`,
   ],
   [
     "servers that are not listed still count",

@@ -129,7 +129,7 @@ Deno.test("balancerctl dashboard --write changes the pool, under the name of who
   });
   assertEquals([drained.status, JSON.parse(drained.body).state], [200, "draining"]);
   assertEquals((await browser.change("POST", "/v1/stop", {})).status, 404);
-  assertStringIncludes(await place.do("history"), `change server ${formatAddress(server.address)}`);
+  assertStringIncludes(await place.do("history"), `drain server ${formatAddress(server.address)}`);
   assertEquals((await dashboard.end()).code, 0);
 });
 

@@ -374,7 +374,7 @@ Deno.test("whatever is said: who leaves may, and nothing that was said is lost o
   }));
 });
 
-Deno.test("whatever is said: whom nothing hinders moves when a person says so, and leaves a drained server; nobody else does", () => {
+Deno.test("whatever is said: whom nothing hinders moves when told to, and leaves a drained server; nobody else does", () => {
   fc.assert(fc.property(moment, ({ level, happened, quietForMs, replays, isMoving }) => {
     const facts = factsAfter(level, happened) | (isMoving ? moving : 0);
     const verdict = (loss: Loss) => decide(policyOf(level), loss, facts, quietForMs, replays);
