@@ -111,7 +111,8 @@ export function placeLanes(request: LanesRequest): Lanes {
   const ribbons = placeRibbons(flows, lanes, lane, axis, scale);
   const resets = resetsOf(history, axis.from, Math.min(axis.to, history.newest));
   const falls = placeFalls(resets, lanes, lane, axis, scale);
-  return { lanes, ribbons, falls, bursts: placeBursts(ribbons, falls, lanes), scale };
+  const isSeen = ({ count }: Fall) => count >= 0.5; // steps that are divided into seconds leave fractions
+  return { lanes, ribbons, falls: falls.filter(isSeen), bursts: placeBursts(ribbons, falls, lanes), scale };
 }
 
 /**
@@ -282,7 +283,7 @@ function placeFalls(
     if (bin === undefined) bins.set(key, { at, lane, count });
     else bin.count += count;
   }
-  return [...bins.values()].filter(({ count }) => count >= 0.5).map(({ at, lane, count }) => {
+  return [...bins.values()].map(({ at, lane, count }) => {
     const x = xOf(axis, at - 1);
     return {
       lane,
@@ -315,6 +316,6 @@ function placeBursts(ribbons: readonly Ribbon[], falls: readonly Fall[], lanes: 
     same.reset += one.reset;
     for (const state of MOVED_STATES) same.states[state] += one.states[state];
   }
-  return bursts.filter(({ moved, reset }) => moved + reset >= BURST_MIN || reset >= 1)
-    .map((burst) => ({ ...burst, y: lanes[burst.lane].middle }));
+  return bursts.map((burst) => ({ ...burst, reset: Math.round(burst.reset), y: lanes[burst.lane].middle }))
+    .filter(({ moved, reset }) => moved + reset >= BURST_MIN || reset >= 1);
 }

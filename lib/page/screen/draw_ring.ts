@@ -28,6 +28,8 @@ const FULL = 2 * Math.PI;
 const LOAD_MAX = 1.25;
 /** Slices longer than this have room for a name. */
 const NAMED_TURN = 0.05;
+/** With more take-overs their heads would be one black ring. */
+const HEADS_MAX = 60;
 
 /** Draws it in the middle of a place of this size. */
 export function drawRing(
@@ -204,8 +206,9 @@ function drawTakeovers(
     pen.quadraticCurveTo(0, 0, ...place(start.from, radius - 2));
     pen.closePath();
     pen.fill();
-    const middle = (end.from + end.to) / 2;
     pen.globalAlpha = 1;
+    if (takeovers.length > HEADS_MAX) continue;
+    const middle = (end.from + end.to) / 2;
     pen.fillStyle = paint.ink;
     pen.beginPath();
     pen.moveTo(...place(middle, radius - 1));
