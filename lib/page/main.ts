@@ -22,7 +22,11 @@ import { whatIfPanel } from "./screen/what_if_panel.ts";
 /** The ring changes with the pool and with who is up; it is not asked for more often than this. */
 const RING_PAUSE_MS = 1000;
 
+/** Rows that only pass under the pointer, as when the table is scrolled, are not lit. */
+const LIGHT_PAUSE_MS = 40;
+
 const desk = new Desk();
+let lighting = 0;
 let view: View | undefined;
 /** What the next frame draws: everything, or only what shows the server that is pointed at. */
 let asked: "all" | "lit" | undefined;
@@ -48,9 +52,12 @@ const host: Host = {
     host.redraw();
   },
   light(lit) {
+    clearTimeout(lighting);
     if (lit === desk.choices.lit) return;
-    desk.choices = { ...desk.choices, lit };
-    draws("lit");
+    lighting = setTimeout(() => {
+      desk.choices = { ...desk.choices, lit };
+      draws("lit");
+    }, LIGHT_PAUSE_MS);
   },
   redraw: () => draws("all"),
   ask,
