@@ -55,6 +55,8 @@ export interface Needle {
   readonly server: string | null;
 }
 
+/** The most arrows, of the greatest take-overs: more would be a grey disc. */
+const TAKEOVERS_MAX = 60;
 /** Gaps between slices, in turns; fewer servers have room for more. */
 const GAP_MAX = 0.004;
 /** More slices than this are drawn in one colour and without gaps: they would be a grey of all colours. */
@@ -137,7 +139,7 @@ export function takeoversOf(flows: RingPicture["takenOver"], slices: readonly Sl
   const totals = new Map<string, number>();
   for (const { from, share } of flows) if (from !== null) totals.set(from, (totals.get(from) ?? 0) + share);
   const used = new Map<string, number>();
-  return flows.flatMap(({ from, to, share }) => {
+  return flows.slice(0, TAKEOVERS_MAX).flatMap(({ from, to, share }) => {
     const giver = from === null ? undefined : places.get(from);
     const taker = to === null ? undefined : places.get(to);
     if (giver === undefined || taker === undefined || share <= 0) return [];

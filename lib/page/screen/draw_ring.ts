@@ -207,7 +207,7 @@ function drawTakeovers(
     pen.closePath();
     pen.fill();
     pen.globalAlpha = 1;
-    if (takeovers.length > HEADS_MAX) continue;
+    if (takeovers.length >= HEADS_MAX) continue;
     const middle = (end.from + end.to) / 2;
     pen.fillStyle = paint.ink;
     pen.beginPath();
