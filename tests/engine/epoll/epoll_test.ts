@@ -219,6 +219,7 @@ test("a worker that is replaced serves by all that has changed meanwhile, and co
   await engine.publish([tableServer(second.address, 1)]);
   await engine.change({ firstByteTimeoutMs: 100 });
   kill(look(engine)[0]);
+  await engine.workerEvents.take(); // until then the dying worker may accept a client
   using silent = await connect(engine.address);
   assertEquals(await soon(readText(silent), "the end"), "");
   const { server, fate } = await engine.ended.take();
