@@ -1,0 +1,166 @@
+/**
+ * The story of the live demo: a pool under clients that come and go. A server is killed and comes back, one is drained and put
+ * back, one is added and removed; then the same again with other servers, until the signal.
+ */
+
+import { delay } from "@std/async";
+import { type Address, formatAddress } from "../values/address.ts";
+import type { Answers } from "../control/api.ts";
+import type { ControlClient } from "../control/client.ts";
+import { clientAddresses, DemoServer } from "./cast.ts";
+import { gatherCrowd } from "./crowd.ts";
+import { startPrivateBalancer } from "./private_balancer.ts";
+import type { Stage } from "./stage.ts";
+
+const CLIENTS = 240;
+const LETTERS = ["a", "b", "c", "d", "e"] as const;
+/** The one that is added. */
+const NEWCOMER = "f";
+/** Where servers listen if nobody else does: ports that a person recognizes again. */
+const FIRST_PORT = 7001;
+/** Time after which a connection counts as idle, and the time between two checks. */
+const SETTINGS = ["--redistribute=idle", "--quiet=150ms", "--check-interval=1s"];
+/** Connections that a rebalance brings home in a second: slow enough to be watched. */
+const REBALANCE_RATE = 10;
+const DRAIN = { text: "10s", ms: 10_000 } as const;
+/** How long each scene stands. */
+const SCENE_MS = 20_000;
+
+/** The pool of the live demo, with clients. */
+export interface LivePool {
+  readonly address: Address;
+  readonly control: ControlClient;
+  /** What XDG_RUNTIME_DIR must be for `balancerctl --name demo` to find the balancer. */
+  readonly folder: string;
+  readonly servers: Map<string, DemoServer>;
+}
+
+/** A server's figures. */
+type Figures = Answers["server"];
+
+/** One thing that happens. */
+interface Scene {
+  readonly title: (letter: string, address: string) => string;
+  /** How many places after the round's first server its own is; undefined: the newcomer. */
+  readonly place?: number;
+  readonly act: (part: Part) => Promise<unknown>;
+  /** What is worth saying when the scene has stood for a while. */
+  readonly outcome?: (before: Figures, after: Figures) => string;
+}
+
+/** A server in its scene. */
+interface Part {
+  readonly pool: LivePool;
+  readonly stack: AsyncDisposableStack;
+  readonly letter: string;
+  readonly server: DemoServer;
+  readonly address: string;
+}
+
+/** What happens in a round. */
+const ROUND: readonly Scene[] = [
+  { title: () => "All servers are up, and clients come and go", place: 0, act: () => Promise.resolve() },
+  {
+    title: (letter, address) => `Server ${letter}, ${address}, is killed`,
+    place: 2,
+    act: ({ server }) => server.kill(),
+    outcome: (before, after) =>
+      `Of its connections ${after.movedAway - before.movedAway} moved to other servers; ` +
+      `${(after.fates.server_lost ?? 0) - (before.fates.server_lost ?? 0)} were in the middle of an answer and were reset`,
+  },
+  {
+    title: (letter) => `Server ${letter} comes back; clients that connect again return to it`,
+    place: 2,
+    act: async ({ pool, stack, letter, server }) => {
+      pool.servers.set(letter, stack.use(await DemoServer.start(letter, server.address.port)));
+    },
+  },
+  {
+    title: () => "Open connections go home, too: balancerctl rebalance",
+    place: 2,
+    act: ({ pool }) => pool.control.startRebalance(REBALANCE_RATE),
+  },
+  {
+    title: (_, address) => `Another one is drained for maintenance: balancerctl drain ${address}`,
+    place: 3,
+    act: ({ pool, address }) => pool.control.change(address, { draining: true }),
+  },
+  {
+    title: (_, address) => `It is put back: balancerctl undrain ${address}`,
+    place: 3,
+    act: ({ pool, address }) => pool.control.change(address, { draining: false }),
+  },
+  {
+    title: (_, address) => `A server is added: balancerctl add ${address.replace(":", " ")}`,
+    act: async ({ pool, server }) => {
+      const { host, port } = server.address;
+      await pool.control.add({ address: host, port });
+      await pool.control.startRebalance(REBALANCE_RATE);
+    },
+  },
+  {
+    title: (_, address) => `It is removed: balancerctl remove ${address.replace(":", " ")}`,
+    act: ({ pool, address }) => pool.control.remove(address, DRAIN.text, DRAIN.ms),
+  },
+];
+
+/** Starts the balancer and its servers. The stack ends them. Throws an operator error. */
+export async function startLivePool(stack: AsyncDisposableStack, over: AbortSignal): Promise<LivePool> {
+  const balancer = await startPrivateBalancer(SETTINGS, stack, over);
+  const servers = new Map<string, DemoServer>();
+  for (const [i, letter] of [...LETTERS, NEWCOMER].entries()) {
+    const server = stack.use(await startServer(letter, FIRST_PORT + i));
+    servers.set(letter, server);
+    if (letter !== NEWCOMER) await balancer.control.add({ address: server.address.host, port: server.address.port });
+  }
+  return { ...balancer, servers };
+}
+
+/** Lets clients come and the story happen until the signal. Resolves when all clients have left. Throws what fails. */
+export async function playStory(pool: LivePool, stage: Stage, stack: AsyncDisposableStack, over: AbortSignal): Promise<void> {
+  const end = new AbortController();
+  const ends = AbortSignal.any([over, end.signal]);
+  const crowd = gatherCrowd(await clientAddresses(CLIENTS), pool.address, ends);
+  try {
+    for (let round = 0;; round++) await playRound(round, { pool, stage, stack, over });
+  } catch (error) {
+    if (!over.aborted) throw error;
+  } finally {
+    end.abort();
+    await crowd;
+  }
+}
+
+interface Play {
+  readonly pool: LivePool;
+  readonly stage: Stage;
+  readonly stack: AsyncDisposableStack;
+  readonly over: AbortSignal;
+}
+
+async function playRound(round: number, play: Play): Promise<void> {
+  for (const scene of ROUND) {
+    const letter = scene.place === undefined ? NEWCOMER : LETTERS[(round + scene.place) % LETTERS.length];
+    const server = play.pool.servers.get(letter)!;
+    await playScene(scene, { pool: play.pool, stack: play.stack, letter, server, address: formatAddress(server.address) }, play);
+  }
+}
+
+async function playScene({ title, act, outcome }: Scene, part: Part, { stage, over }: Play): Promise<void> {
+  const { control } = part.pool;
+  const before = outcome && await control.server(part.address);
+  stage.scene(`${clock()}  ${title(part.letter, part.address)}`);
+  await act(part);
+  await delay(SCENE_MS / 2, { signal: over });
+  if (before !== undefined) stage.say(outcome!(before, await control.server(part.address)));
+  await delay(SCENE_MS / 2, { signal: over });
+}
+
+/** On its port of choice, or on any free one where somebody else has that. */
+async function startServer(letter: string, port: number): Promise<DemoServer> {
+  return await DemoServer.start(letter, port).catch(() => DemoServer.start(letter));
+}
+
+function clock(): string {
+  return new Date().toISOString().slice(11, 19);
+}
