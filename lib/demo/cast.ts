@@ -130,6 +130,6 @@ function nextText(socket: Socket): Promise<string> {
     const onData = (data: Uint8Array) => settle(() => resolve(new TextDecoder().decode(data)));
     const onClose = () => settle(() => reject(new Error("the connection ended")));
     const timer = setTimeout(() => settle(() => reject(new Error("no answer arrived"))), PATIENCE_MS);
-    socket.on("data", onData).on("close", onClose).on("error", () => {});
+    socket.on("data", onData).on("close", onClose); // `open` hears errors; they end in a close
   });
 }

@@ -1,6 +1,5 @@
 /** The live demo: its story on a private balancer, and the dashboard that shows it, side by side until Ctrl-C. */
 
-import { ControlClient } from "../control/client.ts";
 import type { CommandContext } from "../control/commands.ts";
 import type { DashboardWorld } from "../dashboard/command.ts";
 import { serveDashboard } from "../dashboard/local_dashboard.ts";
@@ -26,7 +25,7 @@ export async function showLiveDemo({ stage, interrupted, ...options }: LiveOptio
   try {
     const pool = await startLivePool(stack, over);
     stage.say(`In a terminal: XDG_RUNTIME_DIR=${pool.folder} balancerctl top --name ${PRIVATE_NAME}`);
-    const parts = [serve(pool, options, over, stack), playStory(pool, stage, stack, over)];
+    const parts = [serve(pool, options, over), playStory(pool, stage, stack, over)];
     await Promise.race(parts).finally(() => end.abort());
     await Promise.all(parts);
   } catch (error) {
@@ -39,15 +38,12 @@ async function serve(
   { control }: LivePool,
   { world, ...options }: Omit<LiveOptions, "stage" | "interrupted">,
   interrupted: AbortSignal,
-  stack: AsyncDisposableStack,
 ): Promise<void> {
-  const [{ service }] = await control.services();
-  const own = stack.use(new ControlClient(PRIVATE_NAME, control.path, { service }));
   await serveDashboard({
     ...world,
     ...options,
     client: control,
-    clientOf: () => own, // its balancer has one service
+    clientOf: () => control, // its balancer has one service
     name: PRIVATE_NAME,
     writes: false,
     interrupted,
