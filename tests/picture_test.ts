@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { drawFilm } from "../tools/picture/film.ts";
 import { screenOf } from "../tools/picture/screen.ts";
 import { drawTerminal } from "../tools/picture/svg.ts";
 import { record } from "../tools/picture/terminal.ts";
@@ -60,6 +61,18 @@ Deno.test("drawTerminal() has a background of its own, as large as the terminal 
   const svg = draw("1\n2", 80);
   assertStringIncludes(svg, `width="704" height="70" viewBox="0 0 704 70"`);
   assertStringIncludes(svg, `<rect x="0.5" y="0.5" width="703" height="69" rx="8" fill="#0d1117"`);
+});
+
+Deno.test("drawFilm() draws a row once for as long as it stays, and one frame for who wants no motion", () => {
+  const svg = drawFilm({ frames: ["a\n1", "a\n2", "a\n3\n4"], columns: 10, frameS: 2, still: 1, title: "film" });
+  assertEquals(svg.match(/<text/g)?.length, 5);
+  assertStringIncludes(svg, `height="89"`);
+  assertStringIncludes(svg, "animation:6s step-end infinite");
+  assertStringIncludes(svg, "@keyframes f0_3{0%{visibility:visible}}");
+  assertStringIncludes(svg, "@keyframes f1_2{0%{visibility:hidden}33.33%{visibility:visible}66.67%{visibility:hidden}}");
+  assertStringIncludes(svg, "@keyframes f2_3{0%{visibility:hidden}66.67%{visibility:visible}}");
+  const [, still] = svg.match(/reduced-motion:reduce\)([^]*)<\/style>/)!;
+  assertEquals(still.match(/\.f[0-9_]+/g), [".f0_3", ".f1_2"]);
 });
 
 Deno.test({

@@ -38,10 +38,8 @@ async function act(
 ): Promise<unknown> {
   const { port, open, json } = options;
   if (options.dashboard === undefined) {
-    const extra = port !== undefined ? "port" : open !== undefined ? "open" : undefined;
-    if (extra !== undefined) {
-      throw new OperatorError("usage", `Cannot use --${extra} without --dashboard: only the page has a port`);
-    }
+    if (port !== undefined) throw new OperatorError("usage", "Cannot use --port without --dashboard: only the page has a port");
+    if (open !== undefined) throw new OperatorError("usage", "Cannot use --open without --dashboard: there is no page to open");
     return await playDemo(json === undefined ? stage() : EMPTY_STAGE, context.takeInterrupts());
   }
   if (json !== undefined) {

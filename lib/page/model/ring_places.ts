@@ -120,11 +120,13 @@ export function slicesOf(rows: readonly PoolRow[]): Slice[] {
   });
 }
 
-/** Names without what all of them begin and end with: `.2` of `10.0.0.2:80`. */
+/** Names without what all of them begin and end with: `.2` of `10.0.0.2:80`, `:81` where all are on one host. */
 function shortNames(servers: readonly string[]): (server: string) => string {
   const port = servers[0].match(/:[0-9]+$/)?.[0] ?? "";
   const ending = servers.every((server) => server.endsWith(port)) ? port.length : 0;
   const hosts = servers.map((server) => server.slice(0, server.length - ending));
+  const bare = servers.map((server) => server.replace(/:[0-9]+$/, ""));
+  if (servers.length > 1 && bare.every((host) => host === bare[0])) return (server) => server.slice(bare[0].length);
   let length = hosts.length === 1 ? 0 : hosts[0].lastIndexOf(".");
   while (length > 0 && !hosts.every((host) => host.startsWith(hosts[0].slice(0, length + 1)))) {
     length = hosts[0].lastIndexOf(".", length - 1);
