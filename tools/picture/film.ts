@@ -1,6 +1,6 @@
 /**
- * A moving picture of a terminal: frames that follow each other become one SVG that plays them again and again. A row that stays the
- * same through several frames is drawn once. Who has asked for less motion sees one frame.
+ * A moving picture of a terminal: frames that follow each other become one SVG that plays them again and again. A row that stays
+ * the same through several frames is drawn once. Who has asked for less motion sees one frame.
  */
 
 import { type Line, screenOf } from "./screen.ts";

@@ -1,6 +1,6 @@
 /**
- * The pictures of what `balancerctl demo --dashboard` shows: its page in a browser, light and dark, and `balancerctl top` as a film,
- * both around the moment when a server is killed. `deno task picture:dashboard` makes them anew; that takes about four minutes,
+ * The pictures of what `balancerctl demo --dashboard` shows: its page in a browser, light and dark, and `balancerctl top` as a
+ * film, both around the moment when a server is killed. `deno task picture:dashboard` makes them anew; that takes about four minutes,
  * because the page is to have a past.
  */
 
@@ -10,6 +10,7 @@ import type { Page } from "playwright-core";
 import { delay } from "@std/async";
 import { findChromium, startBrowser } from "./browser.ts";
 import { drawFilm } from "./film.ts";
+import { shrinkPng } from "./png.ts";
 
 const ROOT = `${import.meta.dirname}/../../`;
 const PROGRAM = ["run", "-q", "--no-prompt", "-P=balancerctl", "--config", `${ROOT}deno.json`, `${ROOT}ctl.ts`];
@@ -85,18 +86,20 @@ async function film(folder: string, moment: Promise<unknown>): Promise<string[]>
   return frames;
 }
 
-/** Takes the pictures of the page. */
-async function takePictures(page: Page): Promise<void> {
+/** The pictures of the page by their files. */
+async function takePictures(page: Page): Promise<[file: string, png: Uint8Array][]> {
+  const pictures: [string, Uint8Array][] = [];
   for (const theme of THEMES) {
     await page.emulateMedia({ colorScheme: theme, reducedMotion: "reduce" });
     await page.waitForTimeout(500);
-    await save(`docs/dashboard-${theme}.png`, await page.screenshot());
+    pictures.push([`docs/dashboard-${theme}.png`, shrinkPng(await page.screenshot())]);
   }
+  return pictures;
 }
 
 async function save(file: string, bytes: Uint8Array): Promise<void> {
-  if (bytes.length > FILE_BYTES_MAX) throw new Error(`${file} has ${bytes.length} bytes; a picture has ${FILE_BYTES_MAX} at most`);
   await Deno.writeFile(ROOT + file, bytes);
+  if (bytes.length > FILE_BYTES_MAX) throw new Error(`${file} has ${bytes.length} bytes; a picture has ${FILE_BYTES_MAX} at most`);
 }
 
 async function main(): Promise<void> {
@@ -117,10 +120,10 @@ async function main(): Promise<void> {
     const filming = film(folder, kill);
     await kill;
     await delay(SETTLED_MS);
-    await takePictures(page);
+    const pictures = await takePictures(page);
     const title = "balancerctl top while a server is killed: its connections move to the other servers";
     const svg = drawFilm({ frames: await filming, columns: TERMINAL.columns, frameS: FRAMES.shownS, still: STILL, title });
-    await save("docs/top.svg", new TextEncoder().encode(svg));
+    for (const [file, bytes] of [...pictures, ["docs/top.svg", new TextEncoder().encode(svg)] as const]) await save(file, bytes);
   } finally {
     await browser.close();
   }
