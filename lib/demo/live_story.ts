@@ -6,6 +6,7 @@
 import { delay } from "@std/async";
 import { type Address, formatAddress } from "../values/address.ts";
 import type { Answers } from "../control/api.ts";
+import { failWith } from "../values/errors.ts";
 import type { ControlClient } from "../control/client.ts";
 import { clientAddresses, DemoServer } from "./cast.ts";
 import { gatherCrowd } from "./crowd.ts";
@@ -71,9 +72,7 @@ const ROUND: readonly Scene[] = [
   {
     title: (letter) => `Server ${letter} comes back; clients that connect again return to it`,
     place: 2,
-    act: async ({ pool, stack, letter, server }) => {
-      pool.servers.set(letter, stack.use(await DemoServer.start(letter, server.address.port)));
-    },
+    act: revive,
   },
   {
     title: () => "Open connections go home, too: balancerctl rebalance",
@@ -107,13 +106,21 @@ const ROUND: readonly Scene[] = [
 /** Starts the balancer and its servers. The stack ends them. Throws an operator error. */
 export async function startLivePool(stack: AsyncDisposableStack, over: AbortSignal): Promise<LivePool> {
   const balancer = await startPrivateBalancer(SETTINGS, stack, over);
-  const servers = new Map<string, DemoServer>();
-  for (const [i, letter] of [...LETTERS, NEWCOMER].entries()) {
-    const server = stack.use(await startServer(letter, FIRST_PORT + i));
-    servers.set(letter, server);
-    if (letter !== NEWCOMER) await balancer.control.add({ address: server.address.host, port: server.address.port });
+  const servers = new Map((await startServers(stack)).map((server) => [server.letter, server]));
+  for (const { letter, address } of servers.values()) {
+    if (letter !== NEWCOMER) await balancer.control.add({ address: address.host, port: address.port });
   }
   return { ...balancer, servers };
+}
+
+/** All on their ports of choice; where somebody has one of these, perhaps another demo, all on free ones. */
+async function startServers(stack: AsyncDisposableStack): Promise<DemoServer[]> {
+  const letters = [...LETTERS, NEWCOMER];
+  const started = await Promise.allSettled(letters.map((letter, i) => DemoServer.start(letter, FIRST_PORT + i)));
+  const servers = started.flatMap((one) => one.status === "fulfilled" ? [stack.use(one.value)] : []);
+  if (servers.length === letters.length) return servers;
+  await Promise.all(servers.map((server) => server.kill()));
+  return await Promise.all(letters.map(async (letter) => stack.use(await DemoServer.start(letter))));
 }
 
 /** Lets clients come and the story happen until the signal. Resolves when all clients have left. Throws what fails. */
@@ -156,9 +163,10 @@ async function playScene({ title, act, outcome }: Scene, part: Part, { stage, ov
   await delay(SCENE_MS / 2, { signal: over });
 }
 
-/** On its port of choice, or on any free one where somebody else has that. */
-async function startServer(letter: string, port: number): Promise<DemoServer> {
-  return await DemoServer.start(letter, port).catch(() => DemoServer.start(letter));
+/** Starts a killed server where it was. Throws an operator error if it cannot. */
+async function revive({ pool, stack, letter, server: { address } }: Part): Promise<void> {
+  const taken = `Cannot bring server ${letter} back: port ${address.port} has been taken; start the demo again`;
+  pool.servers.set(letter, stack.use(await DemoServer.start(letter, address.port).catch(failWith(taken))));
 }
 
 function clock(): string {

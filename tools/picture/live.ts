@@ -1,7 +1,7 @@
 /**
  * The pictures of what `balancerctl demo --dashboard` shows: its page in a browser, light and dark, and `balancerctl top` as a
- * film, both around the moment when a server is killed. `deno task picture:dashboard` makes them anew; that takes about four minutes,
- * because the page is to have a past.
+ * film, both around the moment when a server is killed. `deno task picture:dashboard` makes them anew; that takes about four
+ * minutes, because the page is to have a past.
  */
 
 // deno-lint-ignore-file no-console -- a tool speaks to its user
@@ -54,7 +54,9 @@ function startDemo(): Demo {
       }
     },
     async [Symbol.asyncDispose]() {
-      demo.kill("SIGINT");
+      try {
+        demo.kill("SIGINT");
+      } catch { /* it has ended */ }
       await Promise.all([demo.status, reading]);
     },
   };
