@@ -26,8 +26,10 @@ export async function showLiveDemo({ stage, interrupted, ...options }: LiveOptio
     const pool = await startLivePool(stack, over);
     stage.say(`In a terminal: XDG_RUNTIME_DIR=${pool.folder} balancerctl top --name ${PRIVATE_NAME}`);
     const parts = [serve(pool, options, over), playStory(pool, stage, stack, over)];
-    await Promise.race(parts).finally(() => end.abort());
-    await Promise.all(parts);
+    await Promise.race(parts).finally(async () => {
+      end.abort();
+      await Promise.allSettled(parts);
+    });
   } catch (error) {
     if (interrupted.aborted) return;
     throw error instanceof OperatorError ? error : new OperatorError("failed", `The demo failed: ${messageOf(error)}`);

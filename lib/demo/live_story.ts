@@ -3,7 +3,7 @@
  * back, one is added and removed; then the same again with other servers, until the signal.
  */
 
-import { delay } from "@std/async";
+import { abortable, delay } from "@std/async";
 import { type Address, formatAddress } from "../values/address.ts";
 import type { Answers } from "../control/api.ts";
 import { failWith } from "../values/errors.ts";
@@ -157,7 +157,7 @@ async function playScene({ title, act, outcome }: Scene, part: Part, { stage, ov
   const { control } = part.pool;
   const before = outcome && await control.server(part.address);
   stage.scene(`${clock()}  ${title(part.letter, part.address)}`);
-  await act(part);
+  await abortable(act(part), over);
   await delay(SCENE_MS / 2, { signal: over });
   if (before !== undefined) stage.say(outcome!(before, await control.server(part.address)));
   await delay(SCENE_MS / 2, { signal: over });
