@@ -4,7 +4,7 @@ import type { CommandContext } from "../control/commands.ts";
 import type { DashboardWorld } from "../dashboard/command.ts";
 import { serveDashboard } from "../dashboard/local_dashboard.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
-import { type LivePool, playStory, startLivePool } from "./live_story.ts";
+import { type LivePool, playStory, SCENE_MS, startLivePool } from "./live_story.ts";
 import { PRIVATE_NAME } from "./private_balancer.ts";
 import type { Stage } from "./stage.ts";
 
@@ -12,20 +12,22 @@ import type { Stage } from "./stage.ts";
 interface LiveOptions extends Pick<CommandContext, "say"> {
   readonly port: number;
   readonly opens: boolean;
+  /** How long clients come and go before anything happens. */
+  readonly steadyMs?: number;
   readonly world: DashboardWorld;
   readonly stage: Stage;
   readonly interrupted: AbortSignal;
 }
 
 /** Runs it until it is interrupted. Leaves nothing behind. Throws an operator error if it fails. */
-export async function showLiveDemo({ stage, interrupted, ...options }: LiveOptions): Promise<void> {
+export async function showLiveDemo({ stage, interrupted, steadyMs = SCENE_MS, ...options }: LiveOptions): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const end = new AbortController();
   const over = AbortSignal.any([interrupted, end.signal]);
   try {
     const pool = await startLivePool(stack, over);
     stage.say(`In a terminal: XDG_RUNTIME_DIR=${pool.folder} balancerctl top --name ${PRIVATE_NAME}`);
-    const parts = [serve(pool, options, over), playStory(pool, stage, stack, over)];
+    const parts = [serve(pool, options, over), playStory({ pool, stage, stack, steadyMs, over })];
     await Promise.race(parts).finally(async () => {
       end.abort();
       await Promise.allSettled(parts);
@@ -38,7 +40,7 @@ export async function showLiveDemo({ stage, interrupted, ...options }: LiveOptio
 
 async function serve(
   { control }: LivePool,
-  { world, ...options }: Omit<LiveOptions, "stage" | "interrupted">,
+  { world, ...options }: Omit<LiveOptions, "stage" | "interrupted" | "steadyMs">,
   interrupted: AbortSignal,
 ): Promise<void> {
   await serveDashboard({

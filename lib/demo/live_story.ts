@@ -25,7 +25,7 @@ const SETTINGS = ["--redistribute=idle", "--quiet=150ms", "--check-interval=1s"]
 const REBALANCE_RATE = 10;
 const DRAIN = { text: "10s", ms: 10_000 } as const;
 /** How long each scene stands. */
-const SCENE_MS = 20_000;
+export const SCENE_MS = 20_000;
 
 /** The pool of the live demo, with clients. */
 export interface LivePool {
@@ -60,7 +60,11 @@ interface Part {
 
 /** What happens in a round. */
 const ROUND: readonly Scene[] = [
-  { title: () => "All servers are up, and clients come and go", place: 0, act: () => Promise.resolve() },
+  {
+    title: () => "All servers are up, and clients come and go",
+    place: 0,
+    act: () => Promise.resolve(),
+  },
   {
     title: (letter, address) => `Server ${letter}, ${address}, is killed`,
     place: 2,
@@ -123,26 +127,32 @@ async function startServers(stack: AsyncDisposableStack): Promise<DemoServer[]> 
   return await Promise.all(letters.map(async (letter) => stack.use(await DemoServer.start(letter))));
 }
 
+/** Where and when a story is played. */
+export interface Play {
+  readonly pool: LivePool;
+  readonly stage: Stage;
+  /** Ends the servers that come back. */
+  readonly stack: AsyncDisposableStack;
+  /** How long clients come and go before anything happens. */
+  readonly steadyMs: number;
+  readonly over: AbortSignal;
+}
+
 /** Lets clients come and the story happen until the signal. Resolves when all clients have left. Throws what fails. */
-export async function playStory(pool: LivePool, stage: Stage, stack: AsyncDisposableStack, over: AbortSignal): Promise<void> {
+export async function playStory(play: Play): Promise<void> {
+  const { pool, over } = play;
   const end = new AbortController();
   const ends = AbortSignal.any([over, end.signal]);
   const crowd = gatherCrowd(await clientAddresses(CLIENTS), pool.address, ends);
   try {
-    for (let round = 0;; round++) await playRound(round, { pool, stage, stack, over });
+    await delay(Math.max(0, play.steadyMs - SCENE_MS), { signal: over });
+    for (let round = 0;; round++) await playRound(round, play);
   } catch (error) {
     if (!over.aborted) throw error;
   } finally {
     end.abort();
     await crowd;
   }
-}
-
-interface Play {
-  readonly pool: LivePool;
-  readonly stage: Stage;
-  readonly stack: AsyncDisposableStack;
-  readonly over: AbortSignal;
 }
 
 async function playRound(round: number, play: Play): Promise<void> {

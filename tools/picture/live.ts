@@ -1,6 +1,6 @@
 /**
  * The pictures of what `balancerctl demo --dashboard` shows: its page in a browser, light and dark, and `balancerctl top` as a
- * film, both around the moment when a server is killed. `deno task picture:dashboard` makes them anew; that takes about four
+ * film, both around the moment when a server is killed. `deno task picture:dashboard` makes them anew; that takes about three
  * minutes, because the page is to have a past.
  */
 
@@ -8,6 +8,9 @@
 
 import type { Page } from "playwright-core";
 import { delay } from "@std/async";
+import { EMPTY_WORLD } from "../../lib/dashboard/command.ts";
+import { showLiveDemo } from "../../lib/demo/live_demo.ts";
+import { EMPTY_STAGE } from "../../lib/demo/stage.ts";
 import { findChromium, startBrowser } from "./browser.ts";
 import { drawFilm } from "./film.ts";
 import { shrinkPng } from "./png.ts";
@@ -21,6 +24,8 @@ const WINDOW = { width: 1280, height: 800 };
 const THEMES = ["light", "dark"] as const;
 /** From the kill to the picture of the page: the bands have split, and the check has found the server down. */
 const SETTLED_MS = 11_000;
+/** From the start to the kill: the bands of the page begin at its left edge, and the arrival of the clients is out of sight. */
+const STEADY_MS = 135_000;
 
 /** The terminal of the film; its frames before and after the kill, one every two seconds. */
 const TERMINAL = { columns: 80, rows: 24 };
@@ -30,34 +35,38 @@ const STILL = FRAMES.before + 4;
 
 /** The demo, while it runs: what it has said, and how it is ended. */
 interface Demo extends AsyncDisposable {
-  /** Resolves with the match when the text on its output matches. */
+  /** Resolves with the match when the text that it has said matches. */
   said(text: RegExp): Promise<RegExpMatchArray>;
 }
 
 function startDemo(): Demo {
-  const demo = new Deno.Command(Deno.execPath(), {
-    args: [...PROGRAM, "demo", "--dashboard", "--color", "never"],
-    stdin: "null",
-    stdout: "piped",
-    stderr: "null",
-  }).spawn();
+  const end = new AbortController();
   let text = "";
-  const reading = demo.stdout.pipeThrough(new TextDecoderStream()).pipeTo(
-    new WritableStream({ write: (more) => void (text += more) }),
-  );
+  const hear = (line: string) => void (text += `${line}\n`);
+  const demo = showLiveDemo({
+    port: 0,
+    opens: false,
+    steadyMs: STEADY_MS,
+    world: { ...EMPTY_WORLD, write: hear },
+    stage: { ...EMPTY_STAGE, scene: hear, say: hear },
+    say: hear,
+    interrupted: end.signal,
+  });
+  const ended = demo.then(() => {
+    throw new Error(`The demo ended early:\n${text}`);
+  });
+  ended.catch(() => {}); // told to who waits for a text
   return {
     async said(pattern) {
       for (;;) {
         const match = text.match(pattern);
         if (match !== null) return match;
-        if (await Promise.race([demo.status, delay(100)]) !== undefined) throw new Error(`The demo ended early:\n${text}`);
+        await Promise.race([ended, delay(100)]);
       }
     },
     async [Symbol.asyncDispose]() {
-      try {
-        demo.kill("SIGINT");
-      } catch { /* it has ended */ }
-      await Promise.all([demo.status, reading]);
+      end.abort();
+      await demo;
     },
   };
 }
@@ -117,8 +126,8 @@ async function main(): Promise<void> {
     const page = await browser.newPage({ viewport: WINDOW });
     await page.goto(link);
     await page.getByRole("button", { name: "2 min" }).click();
-    await demo.said(/All servers[^]*It is removed[^]*All servers/);
-    const kill = demo.said(/is killed[^]*is killed/);
+    await demo.said(/All servers are up/);
+    const kill = demo.said(/is killed/);
     const filming = film(folder, kill);
     await kill;
     await delay(SETTLED_MS);
