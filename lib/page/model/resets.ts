@@ -18,7 +18,7 @@ export interface Reset {
 /** Connections of a lost server are reset before its checks find it down, and afterwards. */
 const BEFORE_S = 60;
 /** The states of lost servers. A drain begins when it is known. */
-const LOST: readonly ServerState[] = ["resting", "down"];
+const LOST: readonly (ServerState | null)[] = ["resting", "down"];
 
 /** The resets from one second to another, both included, in the order of time. */
 export function resetsOf(history: History, from: number, to: number): Reset[] {
