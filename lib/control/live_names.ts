@@ -1,6 +1,6 @@
 /**
- * The names that a running balancer knows, for the completion of shells: services, servers, listeners, generations, connections, and
- * the balancers themselves. What cannot be asked is not offered, and nothing is said of it: the person only pressed a key.
+ * The names that a running balancer knows, for the completion of shells: services, servers, listeners, generations, connections,
+ * and the balancers themselves. What cannot be asked is not offered, and nothing is said of it: the person only pressed a key.
  */
 
 import { deadline } from "@std/async";
