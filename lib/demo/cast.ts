@@ -4,14 +4,18 @@
  */
 
 import { type AddressInfo, createConnection, createServer, type Server, type Socket } from "node:net";
+import { delay } from "@std/async";
 import type { Address } from "../values/address.ts";
 import { OperatorError } from "../values/errors.ts";
 
 /** The longest that a client waits for an answer. */
 const PATIENCE_MS = 5000;
 
-/** The requests of clients: which server is it; begin a long answer; end it. */
-const SAYINGS = { who: "?", begin: "!", end: "." } as const;
+/** How long a server takes for a slow answer. */
+const SLOW_MS = 1500;
+
+/** The requests of clients: which server is it; the same, with a slow answer; begin a long answer, or go on with it; end it. */
+const SAYINGS = { who: "?", slow: "~", begin: "!", end: "." } as const;
 /** The parts of a long answer. */
 const PARTS = { begin: "Once upon a time ", end: "happily ever after." } as const;
 
@@ -23,12 +27,11 @@ export class DemoServer implements AsyncDisposable {
     listener.on("connection", (socket) => this.#serve(socket));
   }
 
-  /** Listens on a free port of loopback. */
-  static async start(letter: string): Promise<DemoServer> {
+  /** Listens on this port of loopback; 0: on a free one. Rejects if it cannot. */
+  static async start(letter: string, port = 0): Promise<DemoServer> {
     const listener = createServer();
-    await new Promise<void>((resolve, reject) => listener.once("error", reject).listen(0, "127.0.0.1", resolve));
-    const { port } = listener.address() as AddressInfo;
-    return new DemoServer(letter, { host: "127.0.0.1", port }, listener);
+    await new Promise<void>((resolve, reject) => listener.once("error", reject).listen(port, "127.0.0.1", resolve));
+    return new DemoServer(letter, { host: "127.0.0.1", port: (listener.address() as AddressInfo).port }, listener);
   }
 
   /** Ends as a killed process does: stops listening and resets every connection. */
@@ -48,6 +51,7 @@ export class DemoServer implements AsyncDisposable {
     socket.on("data", (data: Uint8Array) => {
       for (const saying of new TextDecoder().decode(data)) {
         if (saying === SAYINGS.who) socket.write(this.letter);
+        if (saying === SAYINGS.slow) setTimeout(() => socket.write(this.letter), SLOW_MS);
         if (saying === SAYINGS.begin) socket.write(PARTS.begin);
         if (saying === SAYINGS.end) socket.write(PARTS.end);
       }
@@ -59,9 +63,10 @@ export class DemoServer implements AsyncDisposable {
 export class DemoConnection implements Disposable {
   private constructor(readonly letter: string, readonly socket: Socket) {}
 
-  /** Connects from the client's own address and asks which server it got. Rejects if it gets none. */
-  static async open(ip: string, { host, port }: Address): Promise<DemoConnection> {
-    const socket = createConnection({ host, port, localAddress: ip });
+  /** Connects from the client's own address and asks, after a silence, which server it got. Rejects if it gets none. */
+  static async open(ip: string, { host, port }: Address, silenceMs = 0): Promise<DemoConnection> {
+    const socket = createConnection({ host, port, localAddress: ip }).on("error", () => {});
+    if (silenceMs > 0) await delay(silenceMs);
     socket.write(SAYINGS.who);
     return new DemoConnection(await nextText(socket), socket);
   }
@@ -71,7 +76,12 @@ export class DemoConnection implements Disposable {
     return await this.#say(SAYINGS.who);
   }
 
-  /** Requests the beginning of a long answer. */
+  /** As `ask`; the server takes its time. */
+  async askSlowly(): Promise<string> {
+    return await this.#say(SAYINGS.slow);
+  }
+
+  /** Requests the beginning of a long answer, or the next part of it. */
   async begin(): Promise<void> {
     await this.#say(SAYINGS.begin);
   }
@@ -120,6 +130,6 @@ function nextText(socket: Socket): Promise<string> {
     const onData = (data: Uint8Array) => settle(() => resolve(new TextDecoder().decode(data)));
     const onClose = () => settle(() => reject(new Error("the connection ended")));
     const timer = setTimeout(() => settle(() => reject(new Error("no answer arrived"))), PATIENCE_MS);
-    socket.on("data", onData).on("close", onClose).on("error", () => {});
+    socket.on("data", onData).on("close", onClose); // `open` hears errors; they end in a close
   });
 }

@@ -5,11 +5,11 @@
 
 import { abortable, delay } from "@std/async";
 
-import { type Address, formatAddress, parseAddress } from "../values/address.ts";
-import { ControlClient } from "../control/client.ts";
-import { launchDaemon } from "../control/launch.ts";
+import { type Address, formatAddress } from "../values/address.ts";
+import type { ControlClient } from "../control/client.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
 import { clientAddresses, DemoConnection, DemoServer } from "./cast.ts";
+import { startPrivateBalancer } from "./private_balancer.ts";
 import type { Stage } from "./stage.ts";
 
 const CLIENTS = 100;
@@ -136,42 +136,18 @@ async function play(stage: Stage, stack: AsyncDisposableStack, over: AbortSignal
   return { clients: CLIENTS, spread: Object.fromEntries(count(before)), returned, removed, added, killed, fates };
 }
 
-/** Starts a balancer in a temporary folder, adds servers to its pool, and chooses the addresses of the clients. */
+/** Starts a balancer of the demo's own, adds servers to its pool, and chooses the addresses of the clients. */
 async function gather(stage: Stage, stack: AsyncDisposableStack, over: AbortSignal): Promise<Company> {
   const clients = await clientAddresses(CLIENTS);
-  // deno-lint-ignore no-sync-fn-in-async-fn -- no interruption may come between it and what removes it
-  const folder = Deno.makeTempDirSync({ prefix: "balancer_demo_" });
-  const launching = launchDaemon(
-    [
-      ...["run", "127.0.0.1", "0", "--name=demo", "--load-bound=off", "--log-level=error", "--stop-at-eof"],
-      ...["--redistribute=idle", `--quiet=${QUIET_MS}ms`],
-    ],
-    {
-      detached: false,
-      signal: over,
-      env: { RUNTIME_DIRECTORY: "", STATE_DIRECTORY: "", LOGS_DIRECTORY: "", XDG_RUNTIME_DIR: folder, XDG_STATE_HOME: folder },
-    },
-  );
-  stack.defer(async () => {
-    await launching.then(({ daemon }) => endDaemon(daemon), () => {});
-    await Deno.remove(folder, { recursive: true });
-  });
-  const { address } = await launching;
-  const control = stack.use(new ControlClient("demo", `${folder}/balancer/demo.sock`));
+  const settings = ["--load-bound=off", "--redistribute=idle", `--quiet=${QUIET_MS}ms`];
+  const { address, control } = await startPrivateBalancer(settings, stack, over);
   const servers = new Map<string, DemoServer>();
   for (const letter of LETTERS) {
     const server = stack.use(await DemoServer.start(letter));
     servers.set(letter, server);
     await control.add({ address: server.address.host, port: server.address.port });
   }
-  return { address: parseAddress(address), control, servers, clients, stage };
-}
-
-async function endDaemon(daemon: Deno.ChildProcess): Promise<void> {
-  try {
-    daemon.kill("SIGKILL");
-  } catch { /* it has ended */ }
-  await daemon.status;
+  return { address, control, servers, clients, stage };
 }
 
 /** Lets every client connect and close, a few at a time. Shows the clients of each server, and the difference from `before`. */

@@ -17,5 +17,5 @@ const EMPTY_WORLDS: Worlds = { stage: () => EMPTY_STAGE, dashboard: () => EMPTY_
 
 /** The commands by their names, in the order of the help. */
 export function everyCommand({ stage, dashboard }: Worlds = EMPTY_WORLDS): Readonly<Record<string, Command>> {
-  return { ...COMMANDS, top: TOP, dashboard: dashboardCommand(dashboard), demo: demoCommand(stage) };
+  return { ...COMMANDS, top: TOP, dashboard: dashboardCommand(dashboard), demo: demoCommand(stage, dashboard) };
 }

@@ -117,6 +117,61 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "demo --dashboard: its page shows a pool with clients, and an interrupt leaves nothing",
+  ignore,
+  async fn() {
+    await using place = await makePlace();
+    const { process, left } = await demo(place, "--dashboard");
+    const complaints = new Response(process.stderr).text();
+    let text = "";
+    const reading = process.stdout.pipeThrough(new TextDecoderStream()).pipeTo(
+      new WritableStream({ write: (more) => void (text += more) }),
+    );
+    const link = await soon(found(() => text.match(/http:\/\/127\.0\.0\.1:[0-9]+\/\?token=\S+/)?.[0]), "the link");
+    const entered = await fetch(link, { redirect: "manual" });
+    await entered.body?.cancel();
+    const cookie = entered.headers.get("set-cookie")!.split(";")[0];
+    const ask = async () => await (await fetch(new URL("/v1/status", link), { headers: { cookie } })).json();
+    assertEquals((await ask()).name, "demo");
+    await soon(found(async () => (await ask()).connections.open > 20 || undefined), "clients");
+    process.kill("SIGINT");
+    const { code } = await soon(process.status, "the end of the demo");
+    await reading;
+    assertEquals(code, 0, await complaints);
+    assertMatch(await complaints, /^balancerctl: Serving the dashboard of balancer "demo"[^\n]*\n$/);
+    assertMatch(text, /All servers are up/);
+    assertEquals(await left(), []);
+  },
+});
+
+/** What it finds, asked again and again. */
+async function found<T>(find: () => T | undefined | Promise<T | undefined>): Promise<T> {
+  for (;;) {
+    const value = await find();
+    if (value !== undefined) return value;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+Deno.test("what --dashboard goes with, and what it does not", async () => {
+  await using place = await makePlace();
+  for (
+    const [options, says] of [
+      [["--port", "8090"], "Cannot use --port without --dashboard: only the page has a port"],
+      [["--open"], "Cannot use --open without --dashboard: there is no page to open"],
+      [["--dashboard", "--json"], "Cannot use --json with --dashboard"],
+      [["--dashboard", "--port", "99999"], "99999"],
+    ] as const
+  ) {
+    const { process, left } = await demo(place, ...options);
+    const { code, stderr } = await soon(process.output(), "the refusal");
+    assertEquals(code, 2);
+    assertStringIncludes(new TextDecoder().decode(stderr), says);
+    assertEquals(await left(), []);
+  }
+});
+
 Deno.test("in a narrow terminal the bars are shorter", () => {
   let text = "";
   const stage = textStage((more) => text += more, { isTerminal: false, style: PLAIN, columns: 26 });

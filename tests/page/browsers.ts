@@ -1,20 +1,13 @@
 /** A real browser for the tests of the page: Chromium, where the machine has one. */
 
 import type { Browser, Page } from "playwright-core";
+import { findChromium, startBrowser as start } from "../../tools/picture/browser.ts";
 import { makePage } from "../../tools/page.ts";
 import { type PageServer, servePage } from "./page_server.ts";
 import type { Story } from "./story.ts";
 
-const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-
 /** Where Chromium is; undefined where there is none: then the tests that need it are ignored. */
-export const CHROMIUM: string | undefined = PLACES.find((path) => {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch {
-    return false;
-  }
-});
+export const CHROMIUM: string | undefined = findChromium();
 
 /** As a person with a busy machine would wait. */
 export const PATIENCE_MS = 20_000;
@@ -39,9 +32,7 @@ export interface OpenPage extends AsyncDisposable {
 
 /** Starts the browser. */
 export async function startBrowser(): Promise<Browser> {
-  const { chromium } = await import("playwright-core");
-  // Chromium's own sandbox needs rights that a test as root in a container does not have
-  return await chromium.launch({ executablePath: CHROMIUM!, args: ["--no-sandbox", "--disable-gpu"] });
+  return await start(CHROMIUM!);
 }
 
 let html: Promise<string> | undefined;

@@ -86,7 +86,7 @@ Deno.test("the ribbons of placeLanes() carry every connection that moved between
 });
 
 Deno.test("resetsOf() gives every reset of the service to a server, and to the one that was killed", () => {
-  const { history } = told(5, [[100, "kill", 2], [90, "revive", 2]]);
+  const { history } = told(5, [[100, "kill", 2], [30, "drain", 3], [60, "revive", 2]]); // who is drained later has no part in it
   const resets = resetsOf(history, history.oldest, history.newest);
   const fates = history.fates.filter((fate) => classOfFate(fate) === "reset");
   const total = fates.reduce((sum, fate) => sum + history.ended(fate, history.newest, 900), 0);

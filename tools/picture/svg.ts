@@ -40,20 +40,35 @@ interface Run {
   readonly style: Style;
 }
 
+/** What stands before and behind the rows of a picture. */
+export interface Frame {
+  readonly head: string;
+  readonly foot: string;
+}
+
 /** The picture as an SVG document. Throws for control sequences that it cannot show. */
 export function drawTerminal({ text, columns, title }: Picture): string {
   const lines = screenOf(text, columns);
-  const [width, height] = [2 * MARGIN + columns * CELL.width, 2 * MARGIN + lines.length * CELL.height].map(Math.ceil);
+  const { head, foot } = frameOf({ columns, rows: lines.length, title });
+  return [head, ...lines.map(drawRow).filter((drawn) => drawn !== ""), foot].join("\n");
+}
+
+/** The frame of a picture of a terminal with so many rows. */
+export function frameOf({ columns, rows, title }: { readonly rows: number } & Omit<Picture, "text">): Frame {
+  const [width, height] = [2 * MARGIN + columns * CELL.width, 2 * MARGIN + rows * CELL.height].map(Math.ceil);
   const fonts = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', 'Liberation Mono', monospace";
-  return [
+  const head = [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img">`,
     `<title>${escaped(title)}</title>`,
     `<rect x="0.5" y="0.5" width="${width - 1}" height="${height - 1}" rx="8" fill="${BACKGROUND}" stroke="${BORDER}"/>`,
     `<g font-family="${fonts}" font-size="${FONT_SIZE}" fill="${FOREGROUND}" xml:space="preserve">`,
-    ...lines.flatMap((line, row) => runsOf(line).map((run) => drawRun(run, MARGIN + row * CELL.height))),
-    `</g>`,
-    `</svg>\n`,
-  ].join("\n");
+  ];
+  return { head: head.join("\n"), foot: `</g>\n</svg>\n` };
+}
+
+/** A row of the picture; "" if nothing is in it. */
+export function drawRow(line: Line, row: number): string {
+  return runsOf(line).map((run) => drawRun(run, MARGIN + row * CELL.height)).join("\n");
 }
 
 /** The visible runs of a line: blanks between them are not drawn. */

@@ -4,6 +4,7 @@
  * one server in trouble that is exact. Pure.
  */
 
+import type { ServerState } from "./contract.ts";
 import { type History, MOVED_STATES } from "./history.ts";
 import { classOfFate } from "./words.ts";
 
@@ -16,6 +17,8 @@ export interface Reset {
 
 /** Connections of a lost server are reset before its checks find it down, and afterwards. */
 const BEFORE_S = 60;
+/** The states of lost servers. A drain begins when it is known. */
+const LOST: readonly (ServerState | null)[] = ["resting", "down"];
 
 /** The resets from one second to another, both included, in the order of time. */
 export function resetsOf(history: History, from: number, to: number): Reset[] {
@@ -43,7 +46,7 @@ function isTroubled(history: History, server: string, at: number): boolean {
   const states = history.statesOf(server);
   const now = states.findLast((state) => state.at <= at);
   const isOut = (now !== undefined && now.state !== "up") ||
-    states.some((state) => state.at > at && state.at <= at + BEFORE_S && state.state !== "up");
+    states.some((state) => state.at > at && state.at <= at + BEFORE_S && LOST.includes(state.state));
   return isOut && history.maxOf(server, "open", at, BEFORE_S) > 0;
 }
 

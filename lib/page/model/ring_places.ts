@@ -122,7 +122,7 @@ export function slicesOf(rows: readonly PoolRow[]): Slice[] {
   });
 }
 
-/** Names without what all of them begin and end with: `.2` of `10.0.0.2:80`. */
+/** Names without what all of them begin and end with: `.2` of `10.0.0.2:80`, `:81` where all are on one host. */
 function shortNames(servers: readonly string[]): (server: string) => string {
   const port = servers[0].match(/:[0-9]+$/)?.[0] ?? "";
   const ending = servers.every((server) => server.endsWith(port)) ? port.length : 0;

@@ -248,7 +248,7 @@ class RowElement {
       ...(row.reset > 0 ? [`${formatCount(row.reset)} reset`] : []),
       ...(row.failed > 0 ? [`${formatCount(row.failed)} failed`] : []),
     ];
-    setText(this.#cells.get("bad")!.firstElementChild!, wrong.length === 0 ? "none" : wrong.join(", "));
+    setText(this.#cells.get("bad")!.firstElementChild!, wrong.length === 0 ? "none" : wrong.join("\n"));
     setAttribute(this.#cells.get("bad")!, "data-tone", wrong.length === 0 ? null : "bad");
     this.#spark.bars(row.badSpark);
     return this;
