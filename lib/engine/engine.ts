@@ -10,6 +10,7 @@ import type { Counters } from "../observe/counters.ts";
 import type { TrafficFailure } from "../routing/early_loss.ts";
 import type { RedistributionPolicy } from "../routing/redistribution.ts";
 import type { ClientLists, Refusal } from "../routing/client_limits.ts";
+import type { HoldRules } from "../routing/hold.ts";
 import type { NameRoutes } from "../routing/name_routes.ts";
 import type { RoutingTable } from "../routing/routing_table.ts";
 import type { AvailabilityTable } from "../routing/availability.ts";
@@ -56,6 +57,7 @@ export type ServiceEngineConfig =
     | "connectTimeoutMs"
     | "connectAttemptsMax"
     | "connectDeadlineMs"
+    | "holdMs"
     | "idleTimeoutMs"
     | "firstByteTimeoutMs"
     | "clientConnections"
@@ -79,6 +81,8 @@ export interface EngineService {
   readonly config: ServiceEngineConfig;
   /** Who may connect; undefined: everybody. */
   readonly lists?: ClientLists;
+  /** `paused`: new clients wait and nobody is dialled. `ended`: the service goes, and nobody waits for a server. */
+  readonly waiting?: HoldRules["waiting"];
 }
 
 /** A listener and the service, or the services, whose clients it accepts. Immutable. */

@@ -101,6 +101,18 @@ export const COUNTERS = {
     metric: "balancer_service_open_connections",
     help: "Open connections of clients of the service",
   },
+  serviceHeld: {
+    scope: "service",
+    kind: "counter",
+    metric: "balancer_service_held_connections_total",
+    help: "Connections of clients of the service that began to wait for a server (--hold, balancerctl pause)",
+  },
+  serviceWaiting: {
+    scope: "service",
+    kind: "gauge",
+    metric: "balancer_service_waiting_connections",
+    help: "Open connections of clients of the service that wait for a server",
+  },
   listenerAccepted: {
     scope: "listener",
     kind: "counter",
@@ -385,6 +397,11 @@ export class Counters {
 
   addToService(service: number, counter: ServiceCounter, amount = 1): void {
     this.#cells[this.#start + this.#serviceCell(service, counter)] += amount;
+  }
+
+  /** Like `raise`, for a gauge of a service. */
+  raiseOfService(service: number, gauge: ServiceGauge, by = 1): number {
+    return Atomics.add(this.#gauges, this.#serviceGauge(service, gauge), by) + by;
   }
 
   /** What was counted for the service with this index. */

@@ -265,6 +265,14 @@ export const SETTINGS = {
     summary: "maximum time to find a server for a client",
     parse: (text): number => parseDuration(text, "Connect deadline", 1),
   },
+  holdMs: {
+    group: "Connecting",
+    flag: "hold",
+    value: "TIME|off",
+    default: "off",
+    summary: "how long clients wait while no server can take them; they are dialled in their order when one can",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "Hold time", 10),
+  },
   sources: {
     group: "Connecting",
     flag: "source",

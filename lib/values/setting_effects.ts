@@ -6,6 +6,7 @@ import { DAEMON_FLAGS, type DaemonConfig, type ServiceConfig, SETTINGS } from ".
 export const EFFECTS = {
   open: "holds for open connections, too, at once",
   soon: "holds for open connections, too, within a second",
+  waiting: "holds for those who wait, too, at once",
   new: "holds for new connections; open ones keep what they began with",
   clients: "holds for new clients; open connections stay",
   owners: "may give clients another server; open connections stay, and balancerctl rebalance moves them",
@@ -36,6 +37,7 @@ const EFFECT_OF: Readonly<Record<LiveSetting, Effect>> = {
   connectTimeoutMs: "new",
   connectAttemptsMax: "new",
   connectDeadlineMs: "new",
+  holdMs: "waiting",
   sources: "new",
   redistribute: "open",
   replayBytesMax: "open",

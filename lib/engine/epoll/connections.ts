@@ -14,6 +14,7 @@ import { assert } from "../../values/errors.ts";
 import type { Fate } from "../../values/fates.ts";
 import type { ServiceEngineConfig } from "../engine.ts";
 import type { GateConfig } from "../gate.ts";
+import { type HoldHost, Holds } from "../holds.ts";
 import { type FinalVerdict, loggedTlvs, nameClient, reasonOfNobody, SAID_NOTHING } from "../names.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKET } from "../system/libc.ts";
@@ -45,6 +46,7 @@ import { OUTCOME, type Outcome, Relay } from "./relay.ts";
 import { type EndRecord, FIRST_END, type FirstEnd } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
 import { SILENT } from "./silence.ts";
+import { WaitingRoom } from "./waiting_room.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 import type { WorkerListener, WorkerService } from "./worker_setup.ts";
 
@@ -62,6 +64,8 @@ const DISCARDED_AT_END = BigInt(16 * 1024 * 1024);
 const REPORTED_WORDS = [WORD.attempts, WORD.moves, WORD.ip, WORD.ip + 1, WORD.ip + 2, WORD.ip + 3, WORD.ipLength, WORD.port];
 
 const FAILED_EVENTS = EPOLL.ERR | EPOLL.HUP;
+/** Flags of a client that has sent FIN or failed. */
+const END_FLAGS = FLAG.fin | FLAG.hangup | FLAG.atEnd | FLAG.broken;
 const INPUT_EVENTS = EPOLL.IN | EPOLL.RDHUP | EPOLL.PRI | FAILED_EVENTS;
 
 /** Errors that mean the server is dead, and has not only ended this connection. */
@@ -70,15 +74,19 @@ const DEAD_ERRORS: readonly number[] = [ERRNO.ETIMEDOUT, ERRNO.EHOSTUNREACH, ERR
 /** Which sides get a reset when a connection ends; the others get a FIN. */
 type Reset = "nobody" | "client" | "server" | "both";
 
+/** The rules of a service that has gone. */
+const NO_HOLD = { holdMs: 0 };
+
 /** The legal transitions; 0 is a client whose connection has not begun. */
 const NEXT_STATES: Readonly<Record<State | 0, readonly State[]>> = {
   0: [STATE.dialling, STATE.awaitingHeader, STATE.awaitingHello],
   [STATE.awaitingHeader]: [STATE.dialling, STATE.awaitingHello],
   [STATE.awaitingHello]: [STATE.dialling],
-  [STATE.dialling]: [STATE.open],
+  [STATE.dialling]: [STATE.open, STATE.held],
   [STATE.open]: [STATE.dialling, STATE.departing, STATE.probing],
-  [STATE.departing]: [STATE.open],
+  [STATE.departing]: [STATE.open, STATE.held],
   [STATE.probing]: [STATE.open],
+  [STATE.held]: [STATE.dialling],
 };
 
 /** The connections of one worker. */
@@ -87,6 +95,9 @@ export class Connections {
   readonly #relay: Relay;
   readonly #dialer: Dialer;
   readonly #redistributor: Redistributor;
+  readonly #holds: Holds;
+  readonly #room: WaitingRoom;
+  readonly #holdHost: HoldHost;
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
   readonly #epoch: number;
@@ -119,6 +130,13 @@ export class Connections {
     this.#relay = new Relay(kit);
     this.#dialer = new Dialer(kit);
     this.#redistributor = new Redistributor(kit, this.#dialer);
+    this.#holds = new Holds(kit.counters, 1 / kit.workerTable.size);
+    this.#room = new WaitingRoom(kit);
+    this.#holdHost = {
+      usabilityOf: (service) => this.#dialer.usabilityOf(service),
+      redial: (client) => this.#redial(client),
+      endHeld: (client, fate) => this.#endHeld(client, fate),
+    };
   }
 
   /** Whether sockets wait for another turn. */
@@ -132,18 +150,21 @@ export class Connections {
   }
 
   /** Serves the clients of this service by these tables, settings and lists. */
-  setService(index: number, { table, config, lists }: WorkerService): void {
-    const { services } = this.#kit;
+  setService(index: number, { table, config, lists, waiting }: WorkerService): void {
+    const { services, clock } = this.#kit;
     const before = services.configAt(index);
     const now = config ?? before!;
     this.#dialer.setTable(index, table);
     services.setConfig(index, now);
     this.#setGate(index, now, lists);
+    this.#room.forgetServers(index, (slot) => this.#dialer.hasServer(index, slot));
+    this.#holds.set(index, { holdMs: now.holdMs, waiting }, clock.nowMs);
     if (before !== undefined && config !== undefined) this.#heedChange(index, before, config);
   }
 
   /** A service without connections has gone. */
   dropService(index: number): void {
+    this.#holds.set(index, NO_HOLD, this.#kit.clock.nowMs);
     this.#kit.gate.set(index, undefined, undefined);
   }
 
@@ -226,6 +247,7 @@ export class Connections {
     if (!this.#kit.gate.isOpen(serviceOf(this.#words, client)) && !this.#enter(client)) return;
     this.#become(client, STATE.dialling);
     if (this.#reportsStarts()) this.#tellStart(client);
+    if (this.#holds.mustWait(serviceOf(this.#words, client))) return this.#hold(client);
     if (!this.#relay.readAhead(client, this.#kit.clock.nowMs)) return this.#close(client, "proxy_refused", "both");
     const outcome = this.#dialer.dial(client);
     if (outcome === DIAL.nobody) return this.#findNobody(client);
@@ -375,6 +397,60 @@ export class Connections {
     this.#kit.libc.call.close(client);
   }
 
+  /** When those who wait for a server are to be looked at; Infinity: nobody waits for anything. */
+  get heldDueMs(): number {
+    return this.#holds.dueMs;
+  }
+
+  /** Has those dialled whose turn it is, and ends those who have waited too long. */
+  serveHeld(): void {
+    this.#holds.look(this.#kit.clock.nowMs, this.#holdHost);
+  }
+
+  /** Ends those who wait for a server, with this fate. From now on nobody waits. */
+  endWaiting(fate: Fate): void {
+    this.#holds.close(fate, this.#holdHost);
+  }
+
+  /** No server can take a client now: it waits. One that has waited before has its place again. */
+  #hold(client: number): void {
+    const { wheel, clock } = this.#kit;
+    this.#redistributor.leaveKept(client);
+    this.#room.enter(client, this.#dialer.suspend(client));
+    this.#become(client, STATE.held);
+    wheel.clear(client);
+    this.#holds.join(serviceOf(this.#words, client), client, clock.nowMs);
+    this.#kit.reports.publish(); // the server that it had may be empty now
+    if ((this.#words[rowOf(client) + WORD.flags] & END_FLAGS) !== 0) return this.#leaveHeld(client);
+    this.#register(client);
+  }
+
+  /** It is the turn of a client that waits. */
+  #redial(client: number): void {
+    const departure = this.#room.leave(client);
+    this.#become(client, STATE.dialling);
+    this.#onDial(client, this.#dialer.redial(client, departure));
+  }
+
+  /** Ends a client that waits: one that has had a server gets a reset, so that it does not take what it has for the whole. */
+  #endHeld(client: number, fate: Fate): void {
+    this.#close(client, fate, this.#room.hadServer(client) ? "client" : "nobody");
+  }
+
+  /**
+   * Handles an event of a client that waits. A FIN means that it has given up, though it could also mean that it has sent all: what
+   * a client has asked before it went away is the load that keeps a server down that has just come back.
+   */
+  #onEventWhileHeld(client: number, events: number): void {
+    this.#noteEvents(rowOf(client), events);
+    if ((this.#words[rowOf(client) + WORD.flags] & END_FLAGS) !== 0) this.#leaveHeld(client);
+  }
+
+  #leaveHeld(client: number): void {
+    this.#words[rowOf(client) + WORD.errno] = this.#kit.sockets.takeError(client);
+    this.#endHeld(client, "client_gone");
+  }
+
   /**
    * Handles an event of a socket. An event of another generation belongs to an earlier socket with the same number and is ignored.
    */
@@ -385,6 +461,7 @@ export class Connections {
     const client = this.#clientOf(socket);
     const state = words[rowOf(client) + WORD.state];
     if (state === STATE.awaitingHeader || state === STATE.awaitingHello) return this.#onEventBefore(client, state, events);
+    if (state === STATE.held) return this.#onEventWhileHeld(client, events);
     if (state !== STATE.open && !this.#onEventWhileDialling(socket, client, events)) return;
     const hasRoom = this.#noteEvents(row, events);
     const peer = words[row + WORD.peer];
@@ -505,6 +582,7 @@ export class Connections {
     this.#noteClient(client);
     this.#leave(client, end.sentBytes, end.receivedBytes);
     wheel.clear(client);
+    if (!this.#holds.isEmpty) this.#forgetHeld(client);
     this.#dialer.forget(client);
     if (server >= 0 && (reset === "both" || reset === "server" || this.#isCut(client))) sockets.resetOnClose(server);
     if (reset === "both" || reset === "client" || (server >= 0 && this.#isCut(server))) sockets.resetOnClose(client);
@@ -517,6 +595,14 @@ export class Connections {
     recorder.forget(client); // after #isCut, which looks at the bytes still to be replayed
     workerTable.addOpen(setup.index, -1);
     this.#tellEnd(serviceOf(this.#ended.words, 0), listenerOf(this.#ended.words, 0));
+  }
+
+  /** A client ends while others wait, and perhaps itself: the server that it had may have room for one of them. */
+  #forgetHeld(client: number): void {
+    const { clock } = this.#kit;
+    this.#holds.forget(serviceOf(this.#words, client), client, clock.nowMs);
+    this.#holds.poke(clock.nowMs);
+    this.#room.forget(client);
   }
 
   /** Counts the end in `#end`, of a client of this service and listener, and reports it to main. */
@@ -697,6 +783,7 @@ export class Connections {
       return false;
     }
     const departure = this.#dialer.settle(client);
+    if (!this.#holds.isEmpty) this.#holds.served(serviceOf(this.#words, client), client, clock.nowMs);
     if (departure === undefined) this.#floats[floatsOf(client) + FLOAT.lastActivityMs] = clock.nowMs;
     else this.#redistributor.arrive(client, departure);
     this.#kit.headers.announce(client);
@@ -719,6 +806,8 @@ export class Connections {
     const words = this.#words;
     const row = rowOf(client);
     const departure = this.#dialer.searchOf(client)?.departure;
+    const hasServer = departure !== undefined && departure.kept >= 0;
+    if (this.#holds.mayWait(serviceOf(words, client), departure?.loss, hasServer)) return this.#hold(client);
     if (departure === undefined) {
       const fate = fateOfUnserved(words[row + WORD.attempts], this.#dialer.serverCount(client));
       if (fate === "refused_limit") this.#kit.counters.add("limitServers");
@@ -905,7 +994,9 @@ export class Connections {
       return this.#close(client, this.#redistributor.fateOfCut(client, loss), "client");
     }
     this.#become(client, STATE.dialling);
-    this.#onDial(client, this.#redistributor.departLost(client, loss, verdict));
+    this.#redistributor.departLost(client, loss, verdict);
+    if (this.#holds.mustWait(serviceOf(this.#words, client))) this.#hold(client);
+    else this.#onDial(client, this.#dialer.dial(client));
   }
 
   /** The connection leaves a server that may be alive; that server is kept until another has accepted. */
@@ -913,8 +1004,15 @@ export class Connections {
     const { clock, wheel } = this.#kit;
     const retryAtMs = this.#floats[floatsOf(this.#words[rowOf(client) + WORD.peer]) + SERVER_FLOAT.retryAtMs];
     if (isPausing(loss, clock.nowMs, retryAtMs)) return wheel.sooner(client, retryAtMs);
+    const service = serviceOf(this.#words, client);
+    const mustWait = this.#holds.mustWait(service);
+    if (mustWait && !this.#holds.mayWait(service, loss, true)) {
+      return wheel.sooner(client, clock.nowMs + retryAfterMs("nobodyTookIt", this.#kit.services.configOf(client).quietMs));
+    }
     this.#become(client, STATE.departing);
-    this.#onDial(client, this.#redistributor.depart(client, loss, verdict));
+    this.#redistributor.depart(client, loss, verdict);
+    if (mustWait) this.#hold(client);
+    else this.#onDial(client, this.#dialer.dial(client));
   }
 
   /** The connection's server drains: the connection leaves now if it may, or sets a timer for the next time it might. */

@@ -122,6 +122,8 @@ export const STATE = {
   awaitingHeader: 5,
   /** The same, and the first message of TLS has not arrived, which says its service. */
   awaitingHello: 6,
+  /** It has no server and waits for one: nobody can take it now, or others came before. */
+  held: 7,
 } as const;
 export type State = typeof STATE[keyof typeof STATE];
 

@@ -31,6 +31,7 @@ import {
   ROLE,
   rowOf,
   serviceOf,
+  STATE,
   WORD,
 } from "./descriptor_table.ts";
 import { EpollListener } from "./listener.ts";
@@ -447,6 +448,7 @@ class EpollEngine implements Engine {
     if (words[row + WORD.state] === 0) words[row + WORD.generation]++; // it had not begun, and gets an id of its own
     const slot = words[row + WORD.slot];
     const server = words[row + WORD.peer];
+    if (words[row + WORD.state] === STATE.held) counters.raiseOfService(serviceOf(words, client), "serviceWaiting", -1);
     const durationMs = Math.max(0, performance.now() - floats[floatsOf(client) + FLOAT.startedMs]);
     const [service, listener] = [serviceOf(words, client), listenerOf(words, client)];
     counters.addFate("worker_lost", service, slot < 0 ? undefined : slot, durationMs / 1000);

@@ -26,6 +26,8 @@ import type {
 import { Gate } from "../gate.ts";
 import { type Change, type Changes, changesOf, GoneRoutes, leadsTo, leavingBy, NOTHING_PUBLISHED } from "../publications.ts";
 import { AcceptBackoff } from "../accept_backoff.ts";
+import { type HoldHost, Holds } from "../holds.ts";
+import { usabilityOf } from "../../routing/hold.ts";
 import type { EndedConnection } from "../../observe/connections.ts";
 import { StreamsListener } from "./listener.ts";
 import { NameCache } from "./name_cache.ts";
@@ -100,6 +102,15 @@ class StreamsEngine implements Engine {
   readonly #retired = new RetiredSlots();
   readonly #gone = new GoneRoutes();
   readonly #loads: Load[];
+  readonly #holds: Holds;
+  readonly #holdHost: HoldHost = {
+    usabilityOf: (service) => usabilityOf(this.#publication.services[service]!.table, this.#loads[service]),
+    redial: (id) => this.#connections.get(id)!.redial(),
+    endHeld: (id, fate) => this.#connections.get(id)!.endHeld(fate),
+  };
+  #holdTimer: ReturnType<typeof setTimeout> | undefined;
+  /** When it fires. */
+  #holdTimerMs = Infinity;
   #publication = NOTHING_PUBLISHED;
   #config: EngineConfig;
   #lastId = 0;
@@ -112,7 +123,9 @@ class StreamsEngine implements Engine {
     this.#options = options;
     this.#config = options.config;
     this.#loads = Array.from({ length: LIMITS.servicesMax }, (_, service) => liveLoad(counters, availabilities, service));
+    this.#holds = new Holds(counters, 1, () => this.#serveHeldLater());
     this.#context = {
+      holds: this.#holds,
       startId: options.startId,
       gate: new Gate(counters, options.clients),
       onWouldBeRefused: options.onWouldBeRefused ?? (() => {}),
@@ -189,6 +202,8 @@ class StreamsEngine implements Engine {
     for (const listener of this.#accepting.keys()) listener[Symbol.dispose]();
     this.#stopped.resolve();
     await Promise.all(this.#accepting.values().map(({ over }) => over));
+    this.#holds.close("stopped", this.#holdHost);
+    clearTimeout(this.#holdTimer);
     if (this.#connections.size === 0) this.#emptied.resolve();
     const timer = setTimeout(() => this.#endAll("stopped"), graceMs);
     await this.#emptied.promise;
@@ -214,6 +229,7 @@ class StreamsEngine implements Engine {
     const own = keepsKeys && !isOtherKeepAlive ? [] : this.#all().filter(({ service }) => service === index);
     if (!keepsKeys) { for (const connection of own) connection.uncount(); }
     gate.set(index, now?.config, now?.lists);
+    this.#holds.set(index, { holdMs: now?.config.holdMs ?? 0, waiting: now?.waiting }, performance.now());
     if (!keepsKeys) { for (const connection of own) connection.count(); }
     if (isOtherKeepAlive) { for (const connection of own) connection.changeKeepAlive(); }
   }
@@ -315,6 +331,19 @@ class StreamsEngine implements Engine {
     this.#connections.delete(connection.id);
     this.#options.onEnded(ended);
     if (this.#stopping && this.#connections.size === 0) this.#emptied.resolve();
+  }
+
+  /** Has those who wait looked at when that is due. */
+  #serveHeldLater(): void {
+    const { dueMs } = this.#holds;
+    if (dueMs >= this.#holdTimerMs || this.#stopping) return;
+    clearTimeout(this.#holdTimer);
+    this.#holdTimerMs = dueMs;
+    this.#holdTimer = setTimeout(() => {
+      this.#holdTimerMs = Infinity;
+      this.#holds.look(performance.now(), this.#holdHost);
+      this.#serveHeldLater();
+    }, Math.max(0, dueMs - performance.now()));
   }
 
   #declareEmpty(): void {
