@@ -76,7 +76,8 @@ export class Pacer {
   #perMs: number;
   /** How many may be dialled now; a fraction is saved up. */
   #saved = 1;
-  #atMs = -Infinity;
+  /** When it was last looked at; undefined: it begins with the next look. */
+  #atMs: number | undefined;
   #dialling = 0;
   #pauseMs = RETRY_MIN_MS;
   #pausedUntilMs = -Infinity;
@@ -94,6 +95,7 @@ export class Pacer {
   /** No server was usable: the next one that is begins as if it had just started. */
   restart(): void {
     this.#slowDown();
+    this.#atMs = undefined;
     this.#pauseMs = RETRY_MIN_MS;
   }
 
@@ -128,7 +130,7 @@ export class Pacer {
 
   #slowDown(): void {
     this.#perMs = this.#startPerMs;
-    this.#saved = Math.min(this.#saved, 1);
+    this.#saved = 1;
   }
 
   /** As many as may begin within one doubling may be under way: a server that accepts slowly is not sent more. */
@@ -137,8 +139,8 @@ export class Pacer {
   }
 
   #look(nowMs: number): void {
-    const countedMs = Math.min(Math.max(0, nowMs - this.#atMs), LOOK_COUNTED_MS);
-    this.#atMs = Math.max(this.#atMs, nowMs);
+    const countedMs = Math.min(nowMs - (this.#atMs ?? nowMs), LOOK_COUNTED_MS);
+    this.#atMs = nowMs;
     if (nowMs < this.#pausedUntilMs || !this.#hasRoom()) return;
     this.#saved = Math.min(this.#saved + this.#perMs * countedMs, Math.max(1, this.#perMs * SAVED_MS));
     this.#perMs = Math.min(this.#perMs * 2 ** (countedMs / DOUBLING_MS), this.#mostPerMs);

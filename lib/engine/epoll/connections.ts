@@ -157,7 +157,7 @@ export class Connections {
     this.#dialer.setTable(index, table);
     services.setConfig(index, now);
     this.#setGate(index, now, lists);
-    this.#room.forgetServers(index, (slot) => this.#dialer.hasServer(index, slot));
+    this.#room.heedSlots(index, table.slots);
     this.#holds.set(index, { holdMs: now.holdMs, waiting }, clock.nowMs);
     if (before !== undefined && config !== undefined) this.#heedChange(index, before, config);
   }

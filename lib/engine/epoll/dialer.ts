@@ -66,7 +66,7 @@ export interface Departure {
   readonly state: Exclude<ConnectionState, "busy">;
   /** Whether the recorded bytes are replayed to the next server. */
   readonly isReplay: boolean;
-  /** The slot of the server that it leaves; -1: that server has left the pool while the client waited. */
+  /** The slot of the server that it leaves; -1: another server has had that slot since. */
   readonly from: number;
   /** It has waited, so that the server that it had counts it no more. */
   readonly isHeld?: true;
@@ -264,11 +264,6 @@ export class Dialer {
   /** What the servers of this service can do for those who wait. */
   usabilityOf(service: number): Usability {
     return usabilityOf(this.#routings[service].table, this.#loads[service]);
-  }
-
-  /** Whether this server is in the pool of this service. */
-  hasServer(service: number, slot: number): boolean {
-    return this.#routings[service].table.slots.includes(slot);
   }
 
   /**

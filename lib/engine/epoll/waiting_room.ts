@@ -12,6 +12,8 @@ import type { WorkerKit } from "./worker_kit.ts";
 interface Kept {
   /** Undefined: it has had no server. */
   departure: Departure | undefined;
+  /** The server that it had has left the pool. */
+  hasLeft: boolean;
   /** Undefined: none were read. */
   readonly bytes: Uint8Array | undefined;
 }
@@ -35,7 +37,7 @@ export class WaitingRoom {
       ? undefined
       : this.#kit.chunks.views[chunk].slice(this.#words[row + WORD.chunkStart], this.#words[row + WORD.chunkEnd]);
     this.#kit.descriptors.drop(client);
-    if (departure !== undefined || bytes !== undefined) this.#kept.set(client, { departure, bytes });
+    if (departure !== undefined || bytes !== undefined) this.#kept.set(client, { departure, bytes, hasLeft: false });
   }
 
   /** A client is dialled: its bytes wait for a server as before. Returns its departure. */
@@ -57,12 +59,16 @@ export class WaitingRoom {
     this.#kept.delete(client);
   }
 
-  /** The servers of a service are others: the slot of one that is not among them may soon be that of another. */
-  forgetServers(service: number, hasServer: (slot: number) => boolean): void {
+  /** A service has these servers now: the slot of one that has left may be that of another, whose name it is then. */
+  heedSlots(service: number, slots: Int32Array): void {
+    if (this.#kept.size === 0) return;
+    const present = new Set(slots);
     for (const [client, kept] of this.#kept) {
       const { departure } = kept;
-      if (departure === undefined || serviceOf(this.#words, client) !== service || hasServer(departure.from)) continue;
-      kept.departure = { ...departure, from: -1 };
+      if (departure === undefined) continue;
+      const isOwn = serviceOf(this.#words, client) === service;
+      if (!present.has(departure.from)) kept.hasLeft ||= isOwn;
+      else if (kept.hasLeft || !isOwn) kept.departure = { ...departure, from: -1 };
     }
   }
 
