@@ -74,11 +74,15 @@ export class Holds {
     if (!isUsed) this.#drop(service, held);
   }
 
-  /** Whether a client of this service must not be dialled now: there is a pause, or others came before. */
+  /**
+   * Whether a client of this service must not be dialled now: there is a pause, others came before, or one of them is being dialled
+   * to learn whether the servers accept anybody.
+   */
   mustWait(service: number): boolean {
     if (this.#services.size === 0 || this.#isClosed) return false; // as nearly always
     const held = this.#services.get(service);
-    return held !== undefined && held.rules.waiting !== "ended" && (held.rules.waiting === "paused" || held.line.size > 0);
+    if (held === undefined || held.rules.waiting === "ended") return false;
+    return held.rules.waiting === "paused" || held.line.size > 0 || held.pacer.isTrying;
   }
 
   /** Whether a client of this service whom no server has taken waits; see `routing/hold.ts`. */

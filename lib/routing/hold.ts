@@ -81,6 +81,8 @@ export class Pacer {
   #dialling = 0;
   #pauseMs = RETRY_MIN_MS;
   #pausedUntilMs = -Infinity;
+  /** A server has accepted somebody since the pace began. */
+  #isProven = false;
 
   constructor(share = 1) {
     this.#perMs = this.#startPerMs = START_PER_S * share / 1000;
@@ -92,10 +94,14 @@ export class Pacer {
     return this.#dialling;
   }
 
+  /** Whether it is not known yet whether the servers accept anybody: somebody is being dialled to learn it. */
+  get isTrying(): boolean {
+    return this.#dialling > 0 && !this.#isProven;
+  }
+
   /** No server was usable: the next one that is begins as if it had just started. */
   restart(): void {
     this.#slowDown();
-    this.#atMs = undefined;
     this.#pauseMs = RETRY_MIN_MS;
   }
 
@@ -114,7 +120,10 @@ export class Pacer {
   /** A dial is over; `isAccepted`: undefined if the client has ended meanwhile, which says nothing. */
   ended(isAccepted: boolean | undefined, nowMs: number): void {
     this.#dialling--;
-    if (isAccepted === true) this.#pauseMs = RETRY_MIN_MS;
+    if (isAccepted === true) {
+      this.#pauseMs = RETRY_MIN_MS;
+      this.#isProven = true;
+    }
     if (isAccepted !== false || nowMs < this.#pausedUntilMs) return; // of dials that were under way together the first one counts
     this.#slowDown();
     this.#pausedUntilMs = nowMs + this.#pauseMs;
@@ -131,6 +140,8 @@ export class Pacer {
   #slowDown(): void {
     this.#perMs = this.#startPerMs;
     this.#saved = 1;
+    this.#atMs = undefined;
+    this.#isProven = false;
   }
 
   /** As many as may begin within one doubling may be under way: a server that accepts slowly is not sent more. */
@@ -139,9 +150,10 @@ export class Pacer {
   }
 
   #look(nowMs: number): void {
+    if (nowMs < this.#pausedUntilMs) return;
     const countedMs = Math.min(nowMs - (this.#atMs ?? nowMs), LOOK_COUNTED_MS);
     this.#atMs = nowMs;
-    if (nowMs < this.#pausedUntilMs || !this.#hasRoom()) return;
+    if (!this.#hasRoom()) return;
     this.#saved = Math.min(this.#saved + this.#perMs * countedMs, Math.max(1, this.#perMs * SAVED_MS));
     this.#perMs = Math.min(this.#perMs * 2 ** (countedMs / DOUBLING_MS), this.#mostPerMs);
   }

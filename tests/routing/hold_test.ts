@@ -128,6 +128,11 @@ Deno.test("Pacer: a dial that fails makes all wait, each time for longer, and th
     assert(!pacer.allows(nowMs + RETRY_MIN_MS - 1));
     pauses.push(pacer.nextMs(nowMs) - nowMs);
     nowMs = pacer.nextMs(nowMs);
+    assert(pacer.allows(nowMs));
+    pacer.began();
+    assert(!pacer.allows(nowMs), "one at a time");
+    pacer.ended(undefined, nowMs);
+    nowMs += 20;
   }
   assertEquals(pauses, [100, 200, 400, 800, 1600, 3200, 3200, 3200]);
   assertEquals(pauses.at(-1), RETRY_MAX_MS);
@@ -138,6 +143,21 @@ Deno.test("Pacer: a dial that fails makes all wait, each time for longer, and th
   pacer.began();
   pacer.ended(false, nowMs + 20);
   assertEquals(pacer.nextMs(nowMs + 20) - nowMs - 20, RETRY_MIN_MS, "after a success the pauses begin anew");
+});
+
+Deno.test("Pacer: tries servers by one dial after another, until one is accepted", () => {
+  const pacer = new Pacer();
+  assertEquals(pacer.isTrying, false);
+  for (const isAccepted of [false, undefined, true]) {
+    pacer.began();
+    assertEquals(pacer.isTrying, true);
+    pacer.ended(isAccepted, 0);
+    assertEquals(pacer.isTrying, false);
+  }
+  pacer.began();
+  assertEquals(pacer.isTrying, false, "a server has accepted somebody");
+  pacer.restart();
+  assertEquals(pacer.isTrying, true);
 });
 
 Deno.test("Pacer: dials that fail together count once, and an end says nothing", () => {
