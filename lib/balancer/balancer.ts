@@ -193,6 +193,7 @@ export class Balancer implements AsyncDisposable {
       addresses: () => this.#listeners.addresses(),
       engine: () => this.#engine!,
       checkConfig: (config) => engine.checkConfig(config),
+      onPauseOver: (service) => this.#endPause(service),
     };
   }
 
@@ -234,6 +235,11 @@ export class Balancer implements AsyncDisposable {
   /** The services by name, in the order of their names. */
   services(): Service[] {
     return this.#state.services.map(({ name }) => this.#byName.get(name)!);
+  }
+
+  /** The clients of all services who wait for a server. */
+  get waiting(): number {
+    return this.#services.reduce((sum, service) => sum + (service?.hold.waiting ?? 0), 0);
   }
 
   /** Every service, then those that were removed and wait for their last connections. */
@@ -385,6 +391,36 @@ export class Balancer implements AsyncDisposable {
       cannot: "Cannot change the daemon",
       make: (state) => withDaemon(state, settings),
     }, () => log.info("Changed settings of the daemon: {settings}", { settings: formatFlags(settings) }));
+  }
+
+  /**
+   * Has new clients of a service wait, and nobody dialled for it, for so long; again, it sets another time. Open connections go on;
+   * one that loses its server waits, if it may move. Resolves when it holds for every new client. It is no change of the state.
+   */
+  async pauseService(service: Service, forMs: number, who: string): Promise<void> {
+    await this.#queue(async () => {
+      service.pause.begin(forMs, who);
+      await this.#engine!.update(this.#publication());
+    });
+    log.info("Service {service} is paused for {time} by {who}: new clients wait", {
+      service: service.name,
+      time: formatDuration(forMs),
+      who,
+    });
+  }
+
+  /** Ends the pause of a service. Returns whether there was one. */
+  async resumeService(service: Service, who: string): Promise<boolean> {
+    const { waiting } = service.hold;
+    const wasPaused = await this.#queue(async () => {
+      const wasPaused = service.pause.end();
+      if (wasPaused) await this.#engine!.update(this.#publication());
+      return wasPaused;
+    });
+    if (wasPaused) {
+      log.info("Service {service} is resumed by {who}; {waiting} clients wait", { service: service.name, who, waiting });
+    }
+    return wasPaused;
   }
 
   /** Has a service listen on one more address. Throws an operator error if it cannot. */
@@ -646,6 +682,12 @@ export class Balancer implements AsyncDisposable {
       listeners: this.#listeners.published,
       config: this.#daemon.engineConfig,
     };
+  }
+
+  /** The pause of a service has ended by itself. */
+  #endPause({ name, hold: { waiting } }: Service): void {
+    log.warn("The pause of service {service} has ended by itself; {waiting} clients wait", { service: name, waiting });
+    void this.#queue(() => this.#engine!.update(this.#publication())).catch(() => {}); // the balancer is stopping
   }
 
   /** Runs something after all earlier changes. */

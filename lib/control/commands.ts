@@ -15,12 +15,14 @@ import {
   checkServiceTexts,
   DEFAULT_DRAIN_MS,
   DEFAULT_GRACE_MS,
+  DEFAULT_PAUSE_MS,
   DEFAULT_REBALANCE_RATE,
   DEFAULT_TEXT,
   DETACHED,
   isDaemonSetting,
   LIMITS,
   NO_STATE,
+  PAUSE_MIN_MS,
   parseWeight,
   SETTINGS,
   STANDARD_OUTPUT,
@@ -51,9 +53,11 @@ import {
   printHistory,
   printList,
   printListening,
+  printPaused,
   printPlan,
   printRebalance,
   printRecent,
+  printResumed,
   printServices,
   printStatePlan,
   printStatus,
@@ -389,6 +393,34 @@ export const COMMANDS = {
     options: [{ flag: "rate", value: "N/s", default: `${DEFAULT_REBALANCE_RATE}/s`, summary: "connections moved per second" }],
     act: rebalance,
     print: printRebalance,
+  }),
+  pause: command({
+    group: "Services",
+    summary: "Have new clients of a service wait",
+    ofService: true,
+    description: "For a failover, or a restart of the only server. Open connections go on; one that loses its server waits as well, " +
+      "if --redistribute lets it move. Nobody is dialled until balancerctl resume, or until the time is over: a pause ends by " +
+      "itself, and with the daemon. Given again, it sets another time.",
+    examples: ["balancerctl pause --for 2m", "balancerctl resume"],
+    options: [{
+      flag: "for",
+      value: "TIME",
+      default: formatDuration(DEFAULT_PAUSE_MS),
+      summary: `when it ends by itself, at most ${formatDuration(LIMITS.pauseMaxMs)}`,
+    }],
+    act: ({ options: { for: time } }, { client }) => {
+      if (time !== undefined) parseDuration(time, "Pause", PAUSE_MIN_MS, LIMITS.pauseMaxMs);
+      return client.pause(time);
+    },
+    print: printPaused,
+  }),
+  resume: command({
+    group: "Services",
+    summary: "End the pause of a service",
+    ofService: true,
+    description: "Those who wait are dialled in the order in which they came, slowly at first (see docs/redistribution.md).",
+    act: (_, { client }) => client.resume(),
+    print: printResumed,
   }),
   status: command({
     group: "Observe",

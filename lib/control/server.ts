@@ -8,12 +8,13 @@ import { Hono } from "hono/tiny";
 import { type Address, formatAddress } from "../values/address.ts";
 import type { Balancer } from "../balancer/balancer.ts";
 import type { Service } from "../balancer/service.ts";
-import type { CheckReport, ServerView, ServiceView } from "../balancer/views.ts";
+import type { CheckReport, HoldView, ServerView, ServiceView } from "../balancer/views.ts";
 import type { OptionSpec } from "../values/command_line.ts";
 import {
   DAEMON_FLAGS,
   DEFAULT_DRAIN_MS,
   DEFAULT_GRACE_MS,
+  DEFAULT_PAUSE_MS,
   isDaemonSetting,
   LIMITS,
   SERVICE_FLAGS,
@@ -185,7 +186,11 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
   const view = (service: ServiceView): Answers["service"] => viewService(service, facts);
   return {
     status: () => viewStatus(balancer, facts),
-    listServers: (input) => ({ servers: of(input).list().map(viewServer), ring: of(input).ring() }),
+    listServers: (input) => ({
+      servers: of(input).list().map(viewServer),
+      ring: of(input).ring(),
+      hold: viewHold(of(input).hold),
+    }),
     addServer: async (input, who) => {
       const { address, port, ...settings } = input.body;
       return viewServer(await balancer.addServer(of(input), { host: address, port }, settings, who));
@@ -201,6 +206,13 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
     startRebalance: (input) => of(input).rebalancer.start(input.body.rate),
     showRebalance: (input) => of(input).rebalancer.state,
     stopRebalance: (input) => of(input).rebalancer.stop(),
+    pauseService: async (input, who) => {
+      const service = of(input);
+      const wasPaused = service.pause.view !== undefined;
+      await balancer.pauseService(service, input.body.for ?? DEFAULT_PAUSE_MS, who);
+      return viewPaused(service, wasPaused);
+    },
+    resumeService: async (input, who) => viewPaused(of(input), await balancer.resumeService(of(input), who)),
     listServices: () => ({ services: balancer.listServices().map(view) }),
     addService: async ({ body: { service: name, listeners, settings } }, who) =>
       view(await balancer.addService({ name, listeners, settings: requireServiceSettings(settings), servers: [] }, who)),
@@ -315,9 +327,19 @@ function viewService(view: ServiceView, { warnOf }: Pick<DaemonFacts, "warnOf">)
   return {
     ...view,
     listeners: [...view.listeners],
+    hold: viewHold(view.hold),
     settings: textsOf(view.settings),
     warnings: warnOf(view.settings),
   };
+}
+
+function viewHold({ pause, ...hold }: HoldView): Answers["paused"]["hold"] {
+  return { ...hold, pause: pause && { ...pause, since: pause.since.toISOString(), until: pause.until.toISOString() } };
+}
+
+function viewPaused(service: Service, wasPaused: boolean): Answers["paused"] {
+  const { service: name, open, hold } = service.view();
+  return { service: name, open, wasPaused, hold: viewHold(hold) };
 }
 
 function viewDaemon({ state: { daemon = {} }, connectionsMax }: Balancer, { http, warnOf }: DaemonFacts): Answers["daemon"] {
@@ -388,7 +410,12 @@ async function viewStatus(balancer: Balancer, facts: DaemonFacts): Promise<Answe
     generation: balancer.generation,
     servers: balancer.countServers(),
     checkIntervalMs: Math.min(...balancer.services().map(({ checkIntervalMs }) => checkIntervalMs)),
-    connections: { accepted: counters.get("accepted"), open: counters.get("open"), max: connectionsMax },
+    connections: {
+      accepted: counters.get("accepted"),
+      open: counters.get("open"),
+      waiting: balancer.waiting,
+      max: connectionsMax,
+    },
     fates: countFates((fate) => counters.get(fate)),
   };
 }

@@ -59,6 +59,7 @@ export const LIMITS = {
   replayBytesMax: 16 * 1024 ** 2,
   replayBytesTotalMax: 256 * 1024 ** 2,
   restMaxMs: 60_000,
+  pauseMaxMs: 3_600_000,
   /** How long engines cache the addresses of a name: shorter than the TTLs of name servers, longer than a burst of clients. */
   namesCachedMs: 5000,
   rebalanceRateMax: 100_000,
@@ -140,6 +141,10 @@ const HELPER = "balancerctl start";
 export const DEFAULT_GRACE_MS = 10_000;
 /** How long open connections have to finish when their server is removed, in milliseconds. */
 export const DEFAULT_DRAIN_MS = 10_000;
+/** How long a pause lasts that nobody ends, in milliseconds. */
+export const DEFAULT_PAUSE_MS = 60_000;
+/** The shortest pause, in milliseconds. */
+export const PAUSE_MIN_MS = 100;
 /** Connections a second that a rebalance moves. */
 export const DEFAULT_REBALANCE_RATE = 100;
 
