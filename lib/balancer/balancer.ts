@@ -651,7 +651,7 @@ export class Balancer implements AsyncDisposable {
       startId: this.#startId,
       publication: this.#publication(),
       config,
-      connectionsLimit: Math.max(connectionsAuto, config.connectionsMax),
+      connectionsLimit: Math.max(connectionsAuto, config.connectionsMax + config.queueMax),
       counters: this.counters,
       availabilities: this.#host.availabilities,
       clients: this.#clients.shared,

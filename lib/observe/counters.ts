@@ -48,6 +48,12 @@ export const COUNTERS = {
     help: "Connections accepted from clients, including those refused at once",
   },
   open: { scope: "process", kind: "gauge", metric: "balancer_open_connections", help: "Open connections of clients" },
+  queued: {
+    scope: "process",
+    kind: "gauge",
+    metric: "balancer_queued_connections",
+    help: "Open connections of clients that wait for a place (--queue); they are beyond --max-connections",
+  },
   gone: {
     scope: "process",
     kind: "counter",
@@ -368,6 +374,11 @@ export class Counters {
   /** Adds to a gauge atomically; returns its new value. */
   raise(gauge: ProcessGauge, by = 1): number {
     return Atomics.add(this.#gauges, PROCESS_GAUGE[gauge], by) + by;
+  }
+
+  /** Sets a gauge to `to` if it is at `from`. Returns whether it was. */
+  exchange(gauge: ProcessGauge, from: number, to: number): boolean {
+    return Atomics.compareExchange(this.#gauges, PROCESS_GAUGE[gauge], from, to) === from;
   }
 
   /** Like `raise`, for a gauge of a server. */

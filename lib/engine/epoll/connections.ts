@@ -15,6 +15,7 @@ import type { Fate } from "../../values/fates.ts";
 import type { ServiceEngineConfig } from "../engine.ts";
 import type { GateConfig } from "../gate.ts";
 import { type HoldHost, Holds } from "../holds.ts";
+import { type PlaceHost, Places } from "../places.ts";
 import { type FinalVerdict, loggedTlvs, nameClient, reasonOfNobody, SAID_NOTHING } from "../names.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKET } from "../system/libc.ts";
@@ -26,6 +27,7 @@ import {
   floatsOf,
   listenerOf,
   makeId,
+  NO_PLACE,
   ROLE,
   ROW_SHIFT,
   rowOf,
@@ -74,12 +76,16 @@ const DEAD_ERRORS: readonly number[] = [ERRNO.ETIMEDOUT, ERRNO.EHOSTUNREACH, ERR
 /** Which sides get a reset when a connection ends; the others get a FIN. */
 type Reset = "nobody" | "client" | "server" | "both";
 
+/** The states of clients of whom it is not known yet who they are, and whether they may connect. */
+const UNROUTED: readonly number[] = [STATE.queued, STATE.awaitingHeader, STATE.awaitingHello];
+
 /** The rules of a service that has gone. */
 const NO_HOLD = { holdMs: 0 };
 
 /** The legal transitions; 0 is a client whose connection has not begun. */
 const NEXT_STATES: Readonly<Record<State | 0, readonly State[]>> = {
-  0: [STATE.dialling, STATE.awaitingHeader, STATE.awaitingHello],
+  0: [STATE.dialling, STATE.awaitingHeader, STATE.awaitingHello, STATE.queued],
+  [STATE.queued]: [STATE.dialling, STATE.awaitingHeader, STATE.awaitingHello],
   [STATE.awaitingHeader]: [STATE.dialling, STATE.awaitingHello],
   [STATE.awaitingHello]: [STATE.dialling],
   [STATE.dialling]: [STATE.open, STATE.held],
@@ -98,6 +104,8 @@ export class Connections {
   readonly #holds: Holds;
   readonly #room: WaitingRoom;
   readonly #holdHost: HoldHost;
+  readonly #places: Places;
+  readonly #placeHost: PlaceHost;
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
   readonly #epoch: number;
@@ -136,6 +144,11 @@ export class Connections {
       usabilityOf: (service) => this.#dialer.usabilityOf(service),
       redial: (client) => this.#redial(client),
       endHeld: (client, fate) => this.#endHeld(client, fate),
+    };
+    this.#places = new Places(kit.counters);
+    this.#placeHost = {
+      admit: (client) => this.#admitQueued(client),
+      endQueued: (client, fate) => this.#close(client, fate),
     };
   }
 
@@ -187,7 +200,7 @@ export class Connections {
     const { gate, table, clock } = this.#kit;
     const row = rowOf(client);
     const state = this.#words[row + WORD.state];
-    if (state === 0 || state === STATE.awaitingHeader || state === STATE.awaitingHello) return; // it is let in later
+    if (state === 0 || UNROUTED.includes(state)) return; // it is let in later
     table.pointTo(client, this.#address);
     gate.count(serviceOf(this.#words, client), this.#address, clock.nowMs);
     this.#words[row + WORD.flags] |= gate.counted << COUNTED_SHIFT;
@@ -232,6 +245,26 @@ export class Connections {
     const { descriptors, headers } = this.#kit;
     const isInTable = descriptors.adopt(client, ROLE.client, -1, FLAG.writable | headers.screeningFlagsOf(client));
     assert(isInTable, "the acceptor refuses clients beyond the table");
+    if (this.#words[rowOf(client) + WORD.slot] === NO_PLACE) this.#awaitPlace(client);
+    else this.#beginWithPlace(client);
+  }
+
+  /** Waits until there is a place for the client. */
+  #awaitPlace(client: number): void {
+    this.#words[rowOf(client) + WORD.slot] = -1;
+    this.#become(client, STATE.queued);
+    this.#places.join(client, this.#kit.clock.nowMs);
+    this.#register(client);
+  }
+
+  /** There is a place for the client: its bytes, which cause no further event, may be read. */
+  #admitQueued(client: number): void {
+    this.#goOnFrom(client);
+    this.#beginWithPlace(client);
+  }
+
+  #beginWithPlace(client: number): void {
+    const { headers } = this.#kit;
     if (headers.isRequired(client)) this.#awaitHeader(client);
     else this.#name(client);
   }
@@ -393,22 +426,26 @@ export class Connections {
 
   /** Ends a client that was handed to a worker that has died. */
   loseUnbegun(client: number): void {
+    if (this.#words[rowOf(client) + WORD.slot] === NO_PLACE) this.#kit.counters.raise("queued", -1);
     this.#tellUnbegun(client, "worker_lost", serviceOf(this.#words, client), listenerOf(this.#words, client));
     this.#kit.libc.call.close(client);
   }
 
-  /** When those who wait for a server are to be looked at; Infinity: nobody waits for anything. */
-  get heldDueMs(): number {
-    return this.#holds.dueMs;
+  /** When those who wait for a place or a server are to be looked at; Infinity: nobody waits for anything. */
+  get waitingDueMs(): number {
+    return Math.min(this.#holds.dueMs, this.#places.dueMs);
   }
 
-  /** Has those dialled whose turn it is, and ends those who have waited too long. */
-  serveHeld(): void {
-    this.#holds.look(this.#kit.clock.nowMs, this.#holdHost);
+  /** Serves those who wait for a place or a server and whose turn it is, and ends those who have waited too long. */
+  serveWaiting(): void {
+    const { clock: { nowMs }, services } = this.#kit;
+    if (nowMs >= this.#places.dueMs) this.#places.look(nowMs, services.daemon, this.#placeHost);
+    if (nowMs >= this.#holds.dueMs) this.#holds.look(nowMs, this.#holdHost);
   }
 
-  /** Ends those who wait for a server, with this fate. From now on nobody waits. */
+  /** Ends those who wait, with this fate. From now on nobody waits for a server. */
   endWaiting(fate: Fate): void {
+    this.#places.close(fate, this.#placeHost);
     this.#holds.close(fate, this.#holdHost);
   }
 
@@ -438,10 +475,10 @@ export class Connections {
   }
 
   /**
-   * Handles an event of a client that waits. A FIN means that it has given up, though it could also mean that it has sent all: what
+   * Handles an event of a client that waits for a place or a server. A FIN means that it has given up, though it could also mean that it has sent all: what
    * a client has asked before it went away is the load that keeps a server down that has just come back.
    */
-  #onEventWhileHeld(client: number, events: number): void {
+  #onEventWhileWaiting(client: number, events: number): void {
     this.#noteEvents(rowOf(client), events);
     if ((this.#words[rowOf(client) + WORD.flags] & END_FLAGS) !== 0) this.#leaveHeld(client);
   }
@@ -461,7 +498,7 @@ export class Connections {
     const client = this.#clientOf(socket);
     const state = words[rowOf(client) + WORD.state];
     if (state === STATE.awaitingHeader || state === STATE.awaitingHello) return this.#onEventBefore(client, state, events);
-    if (state === STATE.held) return this.#onEventWhileHeld(client, events);
+    if (state === STATE.held || state === STATE.queued) return this.#onEventWhileWaiting(client, events);
     if (state !== STATE.open && !this.#onEventWhileDialling(socket, client, events)) return;
     const hasRoom = this.#noteEvents(row, events);
     const peer = words[row + WORD.peer];
@@ -583,6 +620,7 @@ export class Connections {
     this.#leave(client, end.sentBytes, end.receivedBytes);
     wheel.clear(client);
     if (!this.#holds.isEmpty) this.#forgetHeld(client);
+    this.#places.forget(client);
     this.#dialer.forget(client);
     if (server >= 0 && (reset === "both" || reset === "server" || this.#isCut(client))) sockets.resetOnClose(server);
     if (reset === "both" || reset === "client" || (server >= 0 && this.#isCut(server))) sockets.resetOnClose(client);
@@ -614,6 +652,7 @@ export class Connections {
     counters.addFate(fate, service, slot < 0 ? undefined : slot, durationMs / 1000);
     if (slot >= 0) counters.raiseOf(slot, "serverOpen", -1);
     counters.lowerOpen(service, listener);
+    this.#places.poke(clock.nowMs);
     reports.writeEnd(this.#ended, this.#end);
     reports.publish();
   }

@@ -27,6 +27,7 @@ import { Gate } from "../gate.ts";
 import { type Change, type Changes, changesOf, GoneRoutes, leadsTo, leavingBy, NOTHING_PUBLISHED } from "../publications.ts";
 import { AcceptBackoff } from "../accept_backoff.ts";
 import { type HoldHost, Holds } from "../holds.ts";
+import { enqueue, lacksPlace, type PlaceHost, Places } from "../places.ts";
 import { usabilityOf } from "../../routing/hold.ts";
 import type { EndedConnection } from "../../observe/connections.ts";
 import { StreamsListener } from "./listener.ts";
@@ -69,6 +70,7 @@ export const streams: EngineKind = {
     "deferAccept",
     "threads",
     "refusal",
+    "waitingEnd",
     "urgentData",
     "sources",
     "transparent",
@@ -108,9 +110,14 @@ class StreamsEngine implements Engine {
     redial: (id) => this.#connections.get(id)!.redial(),
     endHeld: (id, fate) => this.#connections.get(id)!.endHeld(fate),
   };
-  #holdTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #places: Places;
+  readonly #placeHost: PlaceHost = {
+    admit: (id) => void this.#connections.get(id)!.run(),
+    endQueued: (id, fate) => this.#connections.get(id)!.end(fate),
+  };
+  #waitingTimer: ReturnType<typeof setTimeout> | undefined;
   /** When it fires. */
-  #holdTimerMs = Infinity;
+  #waitingTimerMs = Infinity;
   #publication = NOTHING_PUBLISHED;
   #config: EngineConfig;
   #lastId = 0;
@@ -123,7 +130,8 @@ class StreamsEngine implements Engine {
     this.#options = options;
     this.#config = options.config;
     this.#loads = Array.from({ length: LIMITS.servicesMax }, (_, service) => liveLoad(counters, availabilities, service));
-    this.#holds = new Holds(counters, 1, () => this.#serveHeldLater());
+    this.#holds = new Holds(counters, 1, () => this.#serveWaitingLater());
+    this.#places = new Places(counters, () => this.#serveWaitingLater());
     this.#context = {
       holds: this.#holds,
       startId: options.startId,
@@ -202,8 +210,9 @@ class StreamsEngine implements Engine {
     for (const listener of this.#accepting.keys()) listener[Symbol.dispose]();
     this.#stopped.resolve();
     await Promise.all(this.#accepting.values().map(({ over }) => over));
+    this.#places.close("stopped", this.#placeHost);
     this.#holds.close("stopped", this.#holdHost);
-    clearTimeout(this.#holdTimer);
+    clearTimeout(this.#waitingTimer);
     if (this.#connections.size === 0) this.#emptied.resolve();
     const timer = setTimeout(() => this.#endAll("stopped"), graceMs);
     await this.#emptied.promise;
@@ -321,28 +330,32 @@ class StreamsEngine implements Engine {
     const open = counters.addAccepted(client.service, client.listener);
     const connection = new StreamsConnection(client, this.#context);
     this.#connections.set(connection.id, connection);
-    if (open <= this.#config.connectionsMax) return void connection.run();
+    if (!lacksPlace(counters, open, this.#config)) return void connection.run();
+    if (enqueue(counters, this.#config)) return this.#places.join(connection.id, performance.now());
     counters.add("limitBalancer");
     connection.end("refused_limit");
   }
 
   #forget(connection: StreamsConnection, ended: EndedConnection): void {
+    this.#places.forget(connection.id);
     this.#options.counters.lowerOpen(ended.service, ended.listener);
+    this.#places.poke(performance.now());
     this.#connections.delete(connection.id);
     this.#options.onEnded(ended);
     if (this.#stopping && this.#connections.size === 0) this.#emptied.resolve();
   }
 
   /** Has those who wait looked at when that is due. */
-  #serveHeldLater(): void {
-    const { dueMs } = this.#holds;
-    if (dueMs >= this.#holdTimerMs || this.#stopping) return;
-    clearTimeout(this.#holdTimer);
-    this.#holdTimerMs = dueMs;
-    this.#holdTimer = setTimeout(() => {
-      this.#holdTimerMs = Infinity;
+  #serveWaitingLater(): void {
+    const dueMs = Math.min(this.#holds.dueMs, this.#places.dueMs);
+    if (dueMs >= this.#waitingTimerMs || this.#stopping) return;
+    clearTimeout(this.#waitingTimer);
+    this.#waitingTimerMs = dueMs;
+    this.#waitingTimer = setTimeout(() => {
+      this.#waitingTimerMs = Infinity;
+      this.#places.look(performance.now(), this.#config, this.#placeHost);
       this.#holds.look(performance.now(), this.#holdHost);
-      this.#serveHeldLater();
+      this.#serveWaitingLater();
     }, Math.max(0, dueMs - performance.now()));
   }
 
