@@ -19,8 +19,8 @@ import {
   DEFAULT_PAUSE_MS,
   DEFAULT_REBALANCE_RATE,
   LIMITS,
-  PAUSE_MIN_MS,
   parseWeight,
+  PAUSE_MIN_MS,
   POLICIES,
   PROXY_CHOICES,
 } from "../values/config.ts";

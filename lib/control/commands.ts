@@ -22,8 +22,8 @@ import {
   isDaemonSetting,
   LIMITS,
   NO_STATE,
-  PAUSE_MIN_MS,
   parseWeight,
+  PAUSE_MIN_MS,
   SETTINGS,
   STANDARD_OUTPUT,
 } from "../values/config.ts";
@@ -398,7 +398,8 @@ export const COMMANDS = {
     group: "Services",
     summary: "Have new clients of a service wait",
     ofService: true,
-    description: "For a failover, or a restart of the only server. Open connections go on; one that loses its server waits as well, " +
+    description:
+      "For a failover, or a restart of the only server. Open connections go on; one that loses its server waits as well, " +
       "if --redistribute lets it move. Nobody is dialled until balancerctl resume, or until the time is over: a pause ends by " +
       "itself, and with the daemon. Given again, it sets another time.",
     examples: ["balancerctl pause --for 2m", "balancerctl resume"],

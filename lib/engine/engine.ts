@@ -47,7 +47,10 @@ export type ListenerConfig = Pick<ServiceEngineConfig, "keepAliveMs" | "userTime
  * `accessLogStart` says so.
  */
 export type EngineConfig =
-  & Pick<DaemonConfig, "workers" | "queueMax" | "queueTimeoutMs" | "busyPollMicros" | "batchMicros" | "accessLog" | "accessLogStart">
+  & Pick<
+    DaemonConfig,
+    "workers" | "queueMax" | "queueTimeoutMs" | "busyPollMicros" | "batchMicros" | "accessLog" | "accessLogStart"
+  >
   & { readonly connectionsMax: number };
 
 /** The settings of a service that concern engines. */

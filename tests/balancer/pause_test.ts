@@ -130,7 +130,11 @@ Deno.test("a queue takes its descriptors from those of connections, and must lea
   assertEquals(one.balancer.connectionsMax, 950);
   await one.balancer.setDaemon({ queue: "off" });
   assertEquals(one.balancer.connectionsMax, 1000);
-  const { message } = await assertRejects(() => one.balancer.setDaemon({ queue: "2000" }), OperatorError, "--queue 2000 is too long");
+  const { message } = await assertRejects(
+    () => one.balancer.setDaemon({ queue: "2000" }),
+    OperatorError,
+    "--queue 2000 is too long",
+  );
   assert(message.includes("shorten it, or raise ulimit -n"), message);
   assertEquals(one.balancer.connectionsMax, 1000);
 });

@@ -27,7 +27,7 @@ import {
   writeText,
 } from "../helpers.ts";
 import { until } from "../raw_socket.ts";
-import { answer, IDLE, quiet, Server, UNANSWERED } from "./played.ts";
+import { answer, IDLE, NEVER_QUIET_MS, quiet, Server, UNANSWERED } from "./played.ts";
 
 type Case = (kind: EngineKind) => Promise<void>;
 
@@ -309,7 +309,7 @@ const CASES: Record<string, Case> = {
 
   async "a busy connection is lost as ever"(kind) {
     const server = await Server.start();
-    await using test = start(kind, [server.at(0)], { ...HOLD, ...IDLE });
+    await using test = start(kind, [server.at(0)], { ...HOLD, ...IDLE, quietMs: NEVER_QUIET_MS });
     const [client] = await clientsOf(test, 1, () => "x");
     const served = await server.clients.take();
     await served.heard("x");

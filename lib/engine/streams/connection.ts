@@ -221,7 +221,8 @@ export class StreamsConnection {
 
   /** Whether neither side has sent a byte and the client came before `beforeMs`. One that is dialling has its own deadline. */
   isSilent(beforeMs: number): boolean {
-    return this.#state === "open" && !this.#isHeld && this.#search === undefined && this.#startedMs < beforeMs && !hasBegun(this.facts);
+    return this.#state === "open" && !this.#isHeld && this.#search === undefined && this.#startedMs < beforeMs &&
+      !hasBegun(this.facts);
   }
 
   /** Reads the client's PROXY header and its name, if they are needed, dials a first server and begins to relay. Never rejects. */
