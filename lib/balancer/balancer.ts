@@ -36,6 +36,7 @@ import type { DaemonParts } from "./daemon_parts.ts";
 import { DaemonSettings } from "./daemon_settings.ts";
 import { Homing } from "./homing.ts";
 import { Listeners } from "./listeners.ts";
+import type { PauseOptions } from "./pause.ts";
 import type { Removal, Removing } from "./removals.ts";
 import { type PrepareOptions, Service, type ServiceHost, type Step } from "./service.ts";
 import { endLogger, moveLogger } from "./pool_log.ts";
@@ -394,19 +395,20 @@ export class Balancer implements AsyncDisposable {
   }
 
   /**
-   * Has new clients of a service wait, and nobody dialled for it, for so long; again, it sets another time. Open connections go on;
-   * one that loses its server waits, if it may move. Resolves when it holds for every new client. It is no change of the state.
+   * Has new clients of a service wait, and nobody dialled for it, for so long; again, it sets another time. Open connections go on,
+   * unless `idle` has them wait as well; one that loses its server waits, if it may move. Resolves when it holds for every new
+   * client. It is no change of the state. Throws `conflict` for `idle` where the settings let no connection wait.
    */
-  async pauseService(service: Service, forMs: number, who: string): Promise<void> {
+  async pauseService(service: Service, pause: PauseOptions): Promise<void> {
+    const { name } = service;
     await this.#queue(async () => {
-      service.pause.begin(forMs, who);
+      if (pause.idle) requireLevelIdle(service);
+      service.pause.begin(pause);
       await this.#engine!.update(this.#publication());
     });
-    log.info("Service {service} is paused for {time} by {who}: new clients wait", {
-      service: service.name,
-      time: formatDuration(forMs),
-      who,
-    });
+    const [who, time] = [pause.who, formatDuration(pause.forMs)];
+    const whom = pause.idle ? "new clients and idle connections wait" : "new clients wait";
+    log.info("Service {service} is paused for {time} by {who}: {whom}", { service: name, time, who, whom });
   }
 
   /** Ends the pause of a service. Returns whether there was one. */
@@ -834,6 +836,12 @@ export class Balancer implements AsyncDisposable {
     }
     if (isAnyOpen) await this.#engine!.update(this.#publication());
   }
+}
+
+function requireLevelIdle({ name, config: { redistribute } }: Service): void {
+  if (redistribute === "idle") return;
+  const why = `they leave their servers only at level idle, and --redistribute is ${redistribute}; change it, or leave out --idle`;
+  throw new OperatorError("conflict", `Cannot have open connections of service ${JSON.stringify(name)} wait: ${why}`);
 }
 
 /** The open connections that are to go to another server by themselves. */

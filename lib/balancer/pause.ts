@@ -3,11 +3,20 @@
  * somebody has forgotten is an outage, and with the daemon, because those who wait do not survive that either.
  */
 
+/** What a pause is to be. */
+export interface PauseOptions {
+  readonly forMs: number;
+  /** Whether open connections wait, too, as soon as they are between two exchanges. */
+  readonly idle: boolean;
+  readonly who: string;
+}
+
 /** A pause as the API shows it. */
 export interface PauseView {
   readonly since: Date;
   /** When it ends by itself. */
   readonly until: Date;
+  readonly idle: boolean;
   readonly who: string;
 }
 
@@ -28,10 +37,10 @@ export class Pause implements Disposable {
   }
 
   /** Begins a pause, or gives the one that there is another end, from now on. */
-  begin(forMs: number, who: string): PauseView {
+  begin({ forMs, idle, who }: PauseOptions): PauseView {
     clearTimeout(this.#timer);
     const nowMs = Date.now();
-    this.#view = { since: this.#view?.since ?? new Date(nowMs), until: new Date(nowMs + forMs), who };
+    this.#view = { since: this.#view?.since ?? new Date(nowMs), until: new Date(nowMs + forMs), idle, who };
     this.#timer = setTimeout(() => {
       this.#view = undefined;
       this.#onOver();

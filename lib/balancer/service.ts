@@ -180,7 +180,8 @@ export class Service implements Disposable {
   /** What the engine is to have; the same object as long as nothing changes. */
   get published(): EngineService {
     const { published } = this.#now;
-    const waiting = this.#isLeaving ? "ended" : this.#pause.view === undefined ? undefined : "paused";
+    const pause = this.#pause.view;
+    const waiting = this.#isLeaving ? "ended" : pause === undefined ? undefined : pause.idle ? "parked" : "paused";
     if (waiting === undefined) return published;
     const before = this.#waiting;
     if (before?.of === published && before.published.waiting === waiting) return before.published;

@@ -165,6 +165,7 @@ const Hold = z.object({
   pause: z.nullable(z.object({
     since: timestamp,
     until: timestamp.check(z.describe("When it ends by itself")),
+    idle: z.boolean().check(z.describe("Whether open connections wait, too, as soon as they are between two exchanges")),
     who: z.string(),
   })).check(z.describe("What keeps new clients waiting; null: there is no pause")),
 }).check(z.meta({ id: "Hold" }));
@@ -296,6 +297,9 @@ const Pausing = z.strictObject({
       "When it ends by itself, as a time from now",
       formatDuration(DEFAULT_PAUSE_MS),
     ),
+  ),
+  idle: z._default(z.boolean(), false).check(
+    z.describe("Whether open connections wait, too, as soon as they are between two exchanges; needs --redistribute idle"),
   ),
 }).check(z.meta({ id: "Pausing" }));
 const Paused = z.object({

@@ -131,8 +131,8 @@ export class ControlClient implements Disposable {
   }
 
   /** `time` is such as `30s`; undefined: the default. */
-  pause(time: string | undefined): Promise<Answers["paused"]> {
-    return this.#call("paused", "POST", `/v1/pause${this.#query()}`, { body: { for: time } });
+  pause(time: string | undefined, idle: boolean): Promise<Answers["paused"]> {
+    return this.#call("paused", "POST", `/v1/pause${this.#query()}`, { body: { for: time, idle } });
   }
 
   resume(): Promise<Answers["paused"]> {

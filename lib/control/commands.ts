@@ -399,19 +399,23 @@ export const COMMANDS = {
     summary: "Have new clients of a service wait",
     ofService: true,
     description:
-      "For a failover, or a restart of the only server. Open connections go on; one that loses its server waits as well, " +
-      "if --redistribute lets it move. Nobody is dialled until balancerctl resume, or until the time is over: a pause ends by " +
-      "itself, and with the daemon. Given again, it sets another time.",
-    examples: ["balancerctl pause --for 2m", "balancerctl resume"],
+      "For a failover, or a restart of the only server: nobody is dialled until balancerctl resume, or until the time is over. " +
+      "Open connections go on; one that loses its server waits as well, if --redistribute lets it move. With --idle they leave " +
+      "their servers and wait as soon as they are between two requests, so that a server can be restarted and nobody is reset. " +
+      "Given again, it sets another time. A pause ends with the daemon.",
+    examples: ["balancerctl pause --for 2m", "balancerctl pause --idle", "balancerctl resume"],
     options: [{
       flag: "for",
       value: "TIME",
       default: formatDuration(DEFAULT_PAUSE_MS),
       summary: `when it ends by itself, at most ${formatDuration(LIMITS.pauseMaxMs)}`,
+    }, {
+      flag: "idle",
+      summary: "have open connections wait, too, between two requests (needs --redistribute idle)",
     }],
-    act: ({ options: { for: time } }, { client }) => {
+    act: ({ options: { for: time, idle } }, { client }) => {
       if (time !== undefined) parseDuration(time, "Pause", PAUSE_MIN_MS, LIMITS.pauseMaxMs);
-      return client.pause(time);
+      return client.pause(time, idle !== undefined);
     },
     print: printPaused,
   }),

@@ -72,14 +72,17 @@ function holdLines({ waiting, timeMs, pause }: Answers["servers"]["hold"], style
   ];
 }
 
-function pauseText({ since, until, who }: NonNullable<Answers["servers"]["hold"]["pause"]>): string {
-  return `Paused since ${timeOf(since)} until ${timeOf(until)} by ${who}: new clients wait`;
+function pauseText({ since, until, idle, who }: NonNullable<Answers["servers"]["hold"]["pause"]>): string {
+  return `Paused since ${timeOf(since)} until ${timeOf(until)} by ${who}: new clients ${idle ? "and idle connections " : ""}wait`;
 }
 
 /** A pause that has begun, or has another end. */
 export function printPaused({ service, open, hold: { waiting, pause } }: Answers["paused"]): string {
   const until = pause === null ? "" : ` until ${timeOf(pause.until)}`;
-  const going = `its ${plural(open - waiting, "open connection")} ${open - waiting === 1 ? "goes" : "go"} on`;
+  const [left, isOne] = [plural(open - waiting, "open connection"), open - waiting === 1];
+  const going = pause?.idle === true
+    ? `and its ${left} ${isOne ? "waits" : "wait"}, too, as soon as ${isOne ? "it is" : "they are"} idle`
+    : `its ${left} ${isOne ? "goes" : "go"} on`;
   return `Service ${service} is paused${until}: new clients wait, ${going}\nEnd it with balancerctl resume`;
 }
 

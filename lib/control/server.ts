@@ -209,7 +209,8 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
     pauseService: async (input, who) => {
       const service = of(input);
       const wasPaused = service.pause.view !== undefined;
-      await balancer.pauseService(service, input.body.for ?? DEFAULT_PAUSE_MS, who);
+      const { for: forMs = DEFAULT_PAUSE_MS, idle } = input.body;
+      await balancer.pauseService(service, { forMs, idle, who });
       return viewPaused(service, wasPaused);
     },
     resumeService: async (input, who) => viewPaused(of(input), await balancer.resumeService(of(input), who)),

@@ -45,7 +45,11 @@ const SERVER: Shape<Answers["server"]> = {
 };
 
 const HOLD: Shape<Answers["paused"]["hold"]> = {
-  fields: { waiting: "number", timeMs: "number", pause: { orNull: { fields: { since: "text", until: "text", who: "text" } } } },
+  fields: {
+    waiting: "number",
+    timeMs: "number",
+    pause: { orNull: { fields: { since: "text", until: "text", idle: "boolean", who: "text" } } },
+  },
 };
 
 const SERVICE: Shape<Answers["service"]> = {

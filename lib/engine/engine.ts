@@ -84,7 +84,7 @@ export interface EngineService {
   readonly config: ServiceEngineConfig;
   /** Who may connect; undefined: everybody. */
   readonly lists?: ClientLists;
-  /** `paused`: new clients wait and nobody is dialled. `ended`: the service goes, and nobody waits for a server. */
+  /** Whether its clients wait; see HoldRules. */
   readonly waiting?: HoldRules["waiting"];
 }
 

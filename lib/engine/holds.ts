@@ -5,7 +5,7 @@
  */
 
 import type { Counters } from "../observe/counters.ts";
-import { type HoldRules, mayWait, Pacer, type Usability, WaitingLine, waitMaxMs } from "../routing/hold.ts";
+import { type HoldRules, isPaused, mayWait, Pacer, type Usability, WaitingLine, waitMaxMs } from "../routing/hold.ts";
 import type { Loss } from "../routing/redistribution.ts";
 import type { Fate } from "../values/fates.ts";
 
@@ -60,12 +60,12 @@ export class Holds {
   /** The clients of this service wait by these rules from now on. */
   set(service: number, rules: HoldRules, nowMs: number): void {
     const held = this.#services.get(service);
-    const isUsed = rules.holdMs > 0 || rules.waiting === "paused";
+    const isUsed = rules.holdMs > 0 || isPaused(rules);
     if (held === undefined) {
       if (isUsed) this.#services.set(service, { rules, line: new WaitingLine(), pacer: new Pacer(this.#share) });
       return;
     }
-    if (held.rules.waiting === "paused" && rules.waiting !== "paused") {
+    if (isPaused(held.rules) && !isPaused(rules)) {
       held.line.restartClocks(nowMs);
       held.pacer.restart();
     }
@@ -82,7 +82,7 @@ export class Holds {
     if (this.#services.size === 0 || this.#isClosed) return false; // as nearly always
     const held = this.#services.get(service);
     if (held === undefined || held.rules.waiting === "ended") return false;
-    return held.rules.waiting === "paused" || held.line.size > 0 || held.pacer.isTrying;
+    return isPaused(held.rules) || held.line.size > 0 || held.pacer.isTrying;
   }
 
   /** Whether a client of this service whom no server has taken waits; see `routing/hold.ts`. */
@@ -90,6 +90,11 @@ export class Holds {
     if (this.#services.size === 0 || this.#isClosed) return false;
     const held = this.#services.get(service);
     return held !== undefined && mayWait(held.rules, loss, hasServer);
+  }
+
+  /** Whether open connections of this service leave their servers and wait. */
+  parks(service: number): boolean {
+    return this.#services.size > 0 && this.#services.get(service)?.rules.waiting === "parked";
   }
 
   /** A client of this service waits. One that was dialled after a wait has its place again, and the others wait for longer. */
@@ -142,7 +147,7 @@ export class Holds {
   #lookAt(service: number, held: Held, nowMs: number, host: HoldHost): number {
     const { line, pacer, rules } = held;
     if (rules.waiting === "ended") this.#endAll(line, "no_server", host);
-    if (rules.waiting === "paused") return Infinity;
+    if (isPaused(rules)) return Infinity;
     const sinceMs = this.#endLate(line, nowMs - waitMaxMs(rules), host);
     if (sinceMs === undefined) return Infinity;
     const usability = this.#dialAll(service, held, nowMs, host);
@@ -189,7 +194,7 @@ export class Holds {
 
   /** Forgets a service whose rules let nobody wait once nobody does. */
   #drop(service: number, { rules, line, pacer }: Held): void {
-    if (rules.holdMs > 0 || rules.waiting === "paused" || line.size + pacer.dialling > 0) return;
+    if (rules.holdMs > 0 || isPaused(rules) || line.size + pacer.dialling > 0) return;
     this.#services.delete(service);
   }
 }

@@ -9,11 +9,20 @@ import type { Loss } from "./redistribution.ts";
 import type { Load } from "./route.ts";
 import type { RoutingColumns } from "./routing_table.ts";
 
-/** What the clients of a service may do who find no server. `paused`: all new ones wait, and nobody is dialled. `ended`: none waits. */
+/** What the clients of a service may do who find no server. */
 export interface HoldRules {
   /** How long a client waits, in ms; 0: not at all. The time of a pause does not count. */
   readonly holdMs: number;
-  readonly waiting?: "paused" | "ended";
+  /**
+   * `paused`: all new clients wait, and nobody is dialled. `parked`: open connections leave their servers and wait as well, as soon
+   * as they may move. `ended`: the service goes, and nobody waits.
+   */
+  readonly waiting?: "paused" | "parked" | "ended";
+}
+
+/** Whether new clients wait, whatever the servers can do. */
+export function isPaused({ waiting }: HoldRules): boolean {
+  return waiting === "paused" || waiting === "parked";
 }
 
 /**
@@ -22,12 +31,12 @@ export interface HoldRules {
  */
 export function mayWait({ holdMs, waiting }: HoldRules, loss: Loss | undefined, hasServer: boolean): boolean {
   if (waiting === "ended" || (holdMs === 0 && waiting === undefined)) return false;
-  return !hasServer || loss === "expired";
+  return !hasServer || loss === "expired" || (loss === "drain" && waiting === "parked");
 }
 
 /** How long a client may wait, in ms. Without `--hold` those whom a pause has kept are dialled in their turn, with any result. */
-export function waitMaxMs({ holdMs, waiting }: HoldRules): number {
-  return waiting === "paused" || holdMs === 0 ? Infinity : holdMs;
+export function waitMaxMs(rules: HoldRules): number {
+  return isPaused(rules) || rules.holdMs === 0 ? Infinity : rules.holdMs;
 }
 
 /** What the servers of a table can do for those who wait. `full`: those that could take them are at their limits of connections. */

@@ -360,6 +360,31 @@ const CASES: Record<string, Case> = {
     clients.forEach(close);
   },
 
+  async "connections that are to wait, too, leave their server as soon as they are quiet, and get it back"(kind) {
+    const server = await Server.start(answer("a"));
+    await using test = start(kind, [server.at(0)], { ...IDLE });
+    const [quietOne, busy] = await clientsOf(test, 2, () => "1");
+    for (const client of [quietOne, busy]) assertEquals(await hear(client, 3), "a:1");
+    await quiet();
+    const [served] = [await server.clients.take(), await server.clients.take()].slice(1);
+    served.onText = () => served.say("half");
+    const other = await Promise.all([writeText(busy, "2"), hear(busy, 4)]);
+    assertEquals(other[1], "half");
+    await test.change({ quietMs: NEVER_QUIET_MS });
+    await test.setWaiting("parked");
+    assertEquals([waiting(test), test.counters.getOf(0, "serverOpen")], [0, 2], "nobody is quiet");
+    await test.change({ quietMs: 1 });
+    await untilWaiting(test, 2);
+    assertEquals(test.counters.getOf(0, "serverOpen"), 0);
+    await writeText(quietOne, "3");
+    await quiet();
+    assertEquals(waiting(test), 2);
+    await test.setWaiting(undefined);
+    assertEquals(await hear(quietOne, 3), "a:3");
+    [quietOne, busy].forEach(close);
+    await server[Symbol.asyncDispose]();
+  },
+
   async "after a pause whoever finds no server is told as ever"(kind) {
     await using test = start(kind, [tableServer(unusedAddress(), 0)], {});
     await test.setWaiting("paused");
@@ -422,7 +447,7 @@ const CASES: Record<string, Case> = {
   },
 
   async "whatever happens at once, everybody has one fate and no place is lost"(kind) {
-    const act = fc.constantFrom("come", "come", "come", "leave", "reset", "up", "down", "limit", "none", "pause", "resume");
+    const act = fc.constantFrom("come", "come", "come", "leave", "reset", "up", "down", "limit", "none", "pause", "park", "resume");
     await fc.assert(
       fc.asyncProperty(fc.array(act, { minLength: 20, maxLength: 60 }), async (acts) => {
         await using server = startServer(echo);
@@ -450,6 +475,7 @@ const CASES: Record<string, Case> = {
           },
           down: () => test.availabilities.set(0, AVAILABILITY.fallback),
           pause: () => test.setWaiting("paused"),
+          park: () => test.setWaiting("parked"),
           resume: () => test.setWaiting(undefined),
         };
         for (const name of acts) {

@@ -18,6 +18,7 @@ import {
 const OFF = { holdMs: 0 };
 const ON = { holdMs: 1000 };
 const PAUSED = { holdMs: 0, waiting: "paused" } as const;
+const PARKED = { holdMs: 0, waiting: "parked" } as const;
 const ENDED = { holdMs: 1000, waiting: "ended" } as const;
 
 Deno.test("mayWait() keeps who has no server, or must leave his own now, if the rules let anybody wait", () => {
@@ -34,6 +35,9 @@ Deno.test("mayWait() keeps who has no server, or must leave his own now, if the 
     [PAUSED, undefined, false, true],
     [PAUSED, "reset", false, true],
     [PAUSED, "drain", true, false],
+    [PARKED, "drain", true, true],
+    [PARKED, "rebalance", true, false],
+    [PARKED, "silent", true, false],
     [ENDED, undefined, false, false],
     [ENDED, "reset", false, false],
   ] as const;

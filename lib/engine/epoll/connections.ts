@@ -172,6 +172,7 @@ export class Connections {
     this.#setGate(index, now, lists);
     this.#room.heedSlots(index, table.slots);
     this.#holds.set(index, { holdMs: now.holdMs, waiting }, clock.nowMs);
+    if (waiting === "parked") this.#forEachClientOf(index, (client) => this.#park(client));
     if (before !== undefined && config !== undefined) this.#heedChange(index, before, config);
   }
 
@@ -462,6 +463,11 @@ export class Connections {
     this.#register(client);
   }
 
+  /** A client's open connection is to wait. */
+  #park(client: number): void {
+    if (this.#words[rowOf(client) + WORD.state] === STATE.open) this.#leaveServer(client);
+  }
+
   /** It is the turn of a client that waits. */
   #redial(client: number): void {
     const departure = this.#room.leave(client);
@@ -550,7 +556,8 @@ export class Connections {
     }
     wheel.set(client, Math.min(clock.nowMs + config.idleTimeoutMs - quietForMs, firstByteDueMs));
     if (this.#isSilent(server, client) || this.#isSilent(client, server)) return;
-    if (isDraining(availabilities.get(words[row + WORD.slot]))) this.#leaveServer(client);
+    const isLeaving = isDraining(availabilities.get(words[row + WORD.slot])) || this.#holds.parks(serviceOf(words, client));
+    if (isLeaving) this.#leaveServer(client);
   };
 
   /** When the client ends unless somebody has sent something by then; Infinity: somebody has, or there is no such limit. */
@@ -1054,7 +1061,7 @@ export class Connections {
     else this.#onDial(client, this.#dialer.dial(client));
   }
 
-  /** The connection's server drains: the connection leaves now if it may, or sets a timer for the next time it might. */
+  /** The connection's server drains, or the connection is to wait: it leaves now if it may, or sets a timer for the next time it might. */
   #leaveServer(client: number): void {
     const { wheel, clock, availabilities } = this.#kit;
     const config = this.#kit.services.configOf(client);

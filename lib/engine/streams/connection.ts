@@ -211,7 +211,9 @@ export class StreamsConnection {
 
   /** Whether it should leave its server and has not left yet. */
   get isDraining(): boolean {
-    return this.#leg?.isCounted === true && isDraining(this.context.availabilities.get(this.#leg.server.slot));
+    if (this.#leg?.isCounted !== true) return false;
+    const { availabilities, holds } = this.context;
+    return isDraining(availabilities.get(this.#leg.server.slot)) || holds.parks(this.#service);
   }
 
   /** Whether no byte has been relayed since `beforeMs` (by performance.now). A connection that is dialling has its own deadline. */

@@ -239,6 +239,7 @@ class StreamsEngine implements Engine {
     if (!keepsKeys) { for (const connection of own) connection.uncount(); }
     gate.set(index, now?.config, now?.lists);
     this.#holds.set(index, { holdMs: now?.config.holdMs ?? 0, waiting: now?.waiting }, performance.now());
+    if (now?.waiting === "parked") this.#leaveAll(({ service }) => service === index);
     if (!keepsKeys) { for (const connection of own) connection.count(); }
     if (isOtherKeepAlive) { for (const connection of own) connection.changeKeepAlive(); }
   }
@@ -372,6 +373,12 @@ class StreamsEngine implements Engine {
     }
   }
 
+  /** Has these connections leave their servers where they may, now or later. */
+  #leaveAll(isMeant: (connection: StreamsConnection) => boolean): void {
+    for (const connection of this.#all()) if (isMeant(connection)) connection.vacate(connection.slot);
+    this.#lookLater();
+  }
+
   /** Sets a timer to try again to move connections that should leave their servers, if there are any. */
   #lookLater(): void {
     if (this.#look !== undefined || !this.#all().some(({ isDraining }) => isDraining)) return;
@@ -380,8 +387,7 @@ class StreamsEngine implements Engine {
     const ms = Math.min(Math.max(LOOK_MIN_MS, quietMs * LOOK_PER_QUIET), LOOK_MAX_MS);
     this.#look = setTimeout(() => {
       this.#look = undefined;
-      for (const connection of this.#all()) if (connection.isDraining) connection.vacate(connection.slot);
-      this.#lookLater();
+      this.#leaveAll(({ isDraining }) => isDraining);
     }, ms);
   }
 
