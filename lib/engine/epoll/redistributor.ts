@@ -159,7 +159,8 @@ export class Redistributor {
   /** Whether bytes of the client call its departure off. */
   isCalledOffByClient(client: number): boolean {
     const search = this.#dialer.searchOf(client);
-    return search?.departure !== undefined && !search.isProbe && isCalledOff(search.departure.loss, "client");
+    if (search?.departure === undefined || search.isProbe || search.departure.kept < 0) return false; // it has no server to stay with
+    return isCalledOff(search.departure.loss, "client");
   }
 
   /** Begins the replay of the recorded bytes. Returns their number. */

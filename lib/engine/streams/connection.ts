@@ -810,7 +810,7 @@ export class StreamsConnection {
   /** Another server has accepted. */
   #arrive({ leg, loss, state }: Departure, server: TableServer, socket: Deno.TcpConn): void {
     const { counters, availabilities } = this.context;
-    if (isCalledOff(loss, "undrain") && !isDraining(availabilities.get(leg.server.slot))) {
+    if (leg.isUp && isCalledOff(loss, "undrain") && !isDraining(availabilities.get(leg.server.slot))) {
       closeSocket(socket);
       releaseServer(this.context, server);
       return this.#callOff();
@@ -852,9 +852,9 @@ export class StreamsConnection {
     this.#stay("nobodyTookIt");
   }
 
-  /** Either side has sent bytes, or the drain was cancelled: the connection stays. */
+  /** Either side has sent bytes, or the drain was cancelled: the connection stays, unless it has left its server and waits. */
   #callOff(): void {
-    this.#stay("calledOff");
+    if (this.#departure?.leg.isUp === true) this.#stay("calledOff");
   }
 
   /** Ends the search: the connection stays with its server, and may try again after a pause. */
