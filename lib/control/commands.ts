@@ -396,7 +396,7 @@ export const COMMANDS = {
   }),
   pause: command({
     group: "Services",
-    summary: "Have new clients of a service wait",
+    summary: "Stop dialling: new clients wait",
     ofService: true,
     description:
       "For a failover, or a restart of the only server: nobody is dialled until balancerctl resume, or until the time is over. " +
@@ -421,7 +421,7 @@ export const COMMANDS = {
   }),
   resume: command({
     group: "Services",
-    summary: "End the pause of a service",
+    summary: "Start dialling again after a pause",
     ofService: true,
     description: "Those who wait are dialled in the order in which they came, slowly at first (see docs/redistribution.md).",
     act: (_, { client }) => client.resume(),

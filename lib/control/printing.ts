@@ -79,10 +79,10 @@ function pauseText({ since, until, idle, who }: NonNullable<Answers["servers"]["
 /** A pause that has begun, or has another end. */
 export function printPaused({ service, open, hold: { waiting, pause } }: Answers["paused"]): string {
   const until = pause === null ? "" : ` until ${timeOf(pause.until)}`;
-  const [left, isOne] = [plural(open - waiting, "open connection"), open - waiting === 1];
+  const left = open - waiting;
   const going = pause?.idle === true
-    ? `and its ${left} ${isOne ? "waits" : "wait"}, too, as soon as ${isOne ? "it is" : "they are"} idle`
-    : `its ${left} ${isOne ? "goes" : "go"} on`;
+    ? "and open connections, too, each as soon as it is idle"
+    : `its ${plural(left, "open connection")} ${left === 1 ? "goes" : "go"} on`;
   return `Service ${service} is paused${until}: new clients wait, ${going}\nEnd it with balancerctl resume`;
 }
 

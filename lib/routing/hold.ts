@@ -1,7 +1,7 @@
 /**
  * Clients who wait because no server can take them now (`--hold`, a pause): who waits, in which order, for how long, and how fast
- * they are dialled once a server can take them again. Pure: times are arguments. `engine/holds.ts` keeps them, and the engines carry
- * out what it says.
+ * they are dialled once a server can take them again. Pure: times are arguments. `engine/holds.ts` keeps them, and the engines
+ * carry out what it says.
  */
 
 import { AVAILABILITY, isClosed } from "./availability.ts";

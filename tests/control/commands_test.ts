@@ -524,7 +524,7 @@ Deno.test("pause and resume say what becomes of clients, and list and status sho
   assertMatch(status, /Connections +2 open of at most 1000, waiting 1, 2 accepted\n +Service default +Paused since /);
   assertMatch(await terminal.run(COMMANDS["service list"]), /\ndefault \(paused\) .* 2 +1 +2 /);
   const parked = await terminal.run(COMMANDS.pause, undefined, { for: "5m", idle: "" });
-  assertMatch(parked, /: new clients wait, and its 1 open connection waits, too, as soon as it is idle\n/);
+  assertMatch(parked, /: new clients wait, and open connections, too, each as soon as it is idle\n/);
   await until(() => balancer.service.hold.waiting === 2, "the other one");
   assertEquals(
     await terminal.run(COMMANDS.resume),
