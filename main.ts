@@ -12,7 +12,6 @@ import { type CommandInput, type CommandSpec, parseCommandLine, type ProgramSpec
 import {
   checkDaemonTexts,
   checkServiceTexts,
-  DEFAULT_GRACE_MS,
   DETACHED,
   isDaemonSetting,
   NO_STATE,
@@ -20,7 +19,6 @@ import {
   parseServiceConfig,
   SETTINGS,
   type SettingTexts,
-  STANDARD_OUTPUT,
 } from "./lib/values/config.ts";
 import { DEFAULT_SERVICE, type SavedListener } from "./lib/values/saved_state.ts";
 import { refuseClientsAddress } from "./lib/balancer/daemon_settings.ts";
@@ -41,9 +39,11 @@ import { LiveParts } from "./lib/control/live_parts.ts";
 import { Lock } from "./lib/control/lock.ts";
 import { endLogging, logger, reopenLog } from "./lib/observe/log.ts";
 import { DEFAULT_NAME, findPaths, folderOf, parseName, pathFrom, type Paths } from "./lib/values/paths.ts";
+import { withWholePaths } from "./lib/values/path_settings.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
 import { loadAuthorities } from "./lib/balancer/trust.ts";
+import { Shutdown, type StopTimes } from "./lib/balancer/shutdown.ts";
 import { tryToSave } from "./lib/balancer/state_file.ts";
 import { StateStore } from "./lib/balancer/state_store.ts";
 import { pageOf } from "./lib/values/terminal.ts";
@@ -84,6 +84,9 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
 /** How long a stopped daemon may take to clean up. */
 const CLEANUP_MAX_MS = 2000;
 
+/** How a balancer is stopped by whoever cannot wait. */
+const AT_ONCE: StopTimes = { lameDuckMs: 0, graceMs: 0 };
+
 const log = logger("daemon");
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -106,7 +109,7 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 async function run({ arguments: given, options }: CommandInput): Promise<number> {
-  const [texts, daemon] = [textsOf(options, false), withLogPath(textsOf(options, true))];
+  const [texts, daemon] = [textsOf(options, false), withWholePaths(textsOf(options, true), Deno.cwd())];
   const declaration = options.config === undefined ? undefined : await readDeclaration(options.config, given, daemon);
   const listen = given.length === 0 ? undefined : { address: parseHost(given[0]), port: parsePort(given[1], 0) };
   checkServiceTexts(texts);
@@ -175,23 +178,33 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
     http: () => parts.http,
     localPorts,
   };
-  const stopping = stopWhenAsked(balancer, keeper);
+  const shutdown = new Shutdown({
+    stop: async (graceMs) => {
+      const saved = keeper?.[Symbol.asyncDispose](); // a balancer that stops checks the servers no more
+      await Promise.all([balancer.stop(graceMs), saved]);
+    },
+    cut: () => balancer.counters.get("stopped"),
+  });
+  stopAtSignals(shutdown, balancer);
   reloadWhenAsked(balancer, declaration);
   await using control = await serveControl({
     path: paths.socket,
     balancer,
     facts,
-    stop: stopping.stop,
+    shutdown,
   });
   await using _guard = new Guard(control.door, lock);
   sayListening(balancer, engine.name);
   parts.show({
     metrics: (format) => answerMetrics(balancer, facts, format),
-    whyNotReady: () => whyNotReady({ stopping: balancer.stopping, servers: balancer.countServers() }),
+    whyNotReady: () => {
+      const { stopping } = balancer;
+      return whyNotReady({ stopping, isLameDuck: shutdown.isLameDuck, servers: balancer.countServers() });
+    },
   });
   listening.resolve();
-  if (options["stop-at-eof"] !== undefined) awaitEof().then(() => stopping.stop(0));
-  await stopping.stopped;
+  if (options["stop-at-eof"] !== undefined) awaitEof().then(() => shutdown.ask(AT_ONCE));
+  await shutdown.done;
   log.info("Stopped");
   setTimeout(() => Deno.exit(EXIT.done), CLEANUP_MAX_MS); // a hanging look-up or disk must not keep a stopped daemon alive
   return EXIT.done;
@@ -203,13 +216,6 @@ function textsOf(options: CommandInput["options"], isDaemons: boolean): Record<s
     text === undefined || isDaemonSetting(flag) !== isDaemons ? [] : [[flag, text === "" ? "on" : text]]
   );
   return Object.fromEntries(given);
-}
-
-/** The settings with the whole path of the access log: the next start may be in another folder. */
-function withLogPath(texts: Record<string, string>): Record<string, string> {
-  const { flag, parse } = SETTINGS.accessLog;
-  const path = texts[flag] === undefined ? null : parse(texts[flag]);
-  return path === null || path === STANDARD_OUTPUT ? texts : { ...texts, [flag]: pathFrom(Deno.cwd(), path) };
 }
 
 /** A warning if a limit on connections is more than the system allows, with those who wait for a place. */
@@ -310,23 +316,11 @@ function endOnFault(): void {
   globalThis.addEventListener("error", (event) => end(event, event.error));
 }
 
-/**
- * Stops the balancer at a signal or on request. The first signal lets connections finish, the second ends them. What is known of
- * the servers is saved first: a balancer that stops checks them no more.
- */
-function stopWhenAsked(
-  balancer: Balancer,
-  keeper: StandingsKeeper | undefined,
-): { stop: (graceMs: number) => void; stopped: Promise<void> } {
-  const stopped = Promise.withResolvers<void>();
-  const stop = (graceMs: number) => {
-    const saved = keeper?.[Symbol.asyncDispose]();
-    Promise.all([balancer.stop(graceMs), saved]).then(() => stopped.resolve(), stopped.reject);
-  };
+/** Stops the balancer at a signal: the first lets connections finish, the second ends them. */
+function stopAtSignals(shutdown: Shutdown, balancer: Balancer): void {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    Deno.addSignalListener(signal, () => stop(balancer.stopping ? 0 : DEFAULT_GRACE_MS));
+    Deno.addSignalListener(signal, () => shutdown.ask(shutdown.isAsked ? AT_ONCE : balancer.stopTimes));
   }
-  return { stop, stopped: stopped.promise };
 }
 
 /** Handles signals that would otherwise end the program at once. Windows has none of them. */

@@ -6,6 +6,7 @@
 import type { Context } from "hono";
 import { Hono } from "hono/tiny";
 import { type Address, formatAddress } from "../values/address.ts";
+import type { Shutdown } from "../balancer/shutdown.ts";
 import type { Balancer } from "../balancer/balancer.ts";
 import type { Service } from "../balancer/service.ts";
 import type { CheckReport, HoldView, ServerView, ServiceView } from "../balancer/views.ts";
@@ -13,7 +14,6 @@ import type { OptionSpec } from "../values/command_line.ts";
 import {
   DAEMON_FLAGS,
   DEFAULT_DRAIN_MS,
-  DEFAULT_GRACE_MS,
   DEFAULT_PAUSE_MS,
   isDaemonSetting,
   LIMITS,
@@ -59,12 +59,12 @@ export interface DaemonFacts {
   readonly warnings: readonly string[];
 }
 
-/** Options of `serveControl`. `stop` must return at once and stop the daemon in the background. */
+/** Options of `serveControl`. */
 interface ControlOptions {
   readonly path: string;
   readonly balancer: Balancer;
   readonly facts: DaemonFacts;
-  readonly stop: (graceMs: number) => void;
+  readonly shutdown: Pick<Shutdown, "ask" | "done" | "isLameDuck">;
   /** How long a request may take to arrive. */
   readonly requestTimeMaxMs?: number;
 }
@@ -96,6 +96,9 @@ interface RecentQuery {
   readonly fate?: Fate;
   readonly limit?: number;
 }
+
+/** What status shows. */
+type ViewedStatus = Pick<ControlOptions, "balancer" | "facts" | "shutdown">;
 
 type RouteName = keyof typeof ROUTES;
 
@@ -181,11 +184,11 @@ async function readParts({ req }: Context): Promise<RawInput> {
   return { query: Object.fromEntries(query), params: req.param(), body: hasBody ? await req.json() : undefined };
 }
 
-function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
+function handlersOf({ balancer, facts, shutdown }: ControlOptions): Handlers {
   const of = ({ query: { service } }: { readonly query: { readonly service?: string } }): Service => balancer.service(service);
   const view = (service: ServiceView): Answers["service"] => viewService(service, facts);
   return {
-    status: () => viewStatus(balancer, facts),
+    status: () => viewStatus({ balancer, facts, shutdown }),
     listServers: (input) => ({
       servers: of(input).list().map(viewServer),
       ring: of(input).ring(),
@@ -260,9 +263,12 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
       const { clients, ...view } = balancer.clients(of(input), input.query.top ?? DEFAULT_LIMIT);
       return { ...view, clients: [...clients] };
     },
-    stop: ({ body: { grace: graceMs = DEFAULT_GRACE_MS } }) => {
-      stop(graceMs);
-      return { open: balancer.counters.get("open"), graceMs, lockFile: facts.lockFile };
+    stop: async ({ body: { grace, lameDuck, wait } }) => {
+      const { graceMs, lameDuckMs } = balancer.stopTimes;
+      const times = { graceMs: grace ?? graceMs, lameDuckMs: lameDuck ?? lameDuckMs };
+      const open = balancer.counters.get("open");
+      shutdown.ask(times);
+      return { ...times, open, cut: wait ? await shutdown.done : null, lockFile: facts.lockFile };
     },
     openapi: () => describeApi(facts.version),
     metrics: () => answerMetrics(balancer, facts),
@@ -390,7 +396,7 @@ async function viewDeclaration(balancer: Balancer): Promise<Answers["status"]["d
   return declaration && { ...declaration, differences: declaration.differences && [...declaration.differences] };
 }
 
-async function viewStatus(balancer: Balancer, facts: DaemonFacts): Promise<Answers["status"]> {
+async function viewStatus({ balancer, facts, shutdown }: ViewedStatus): Promise<Answers["status"]> {
   const { counters, connectionsMax } = balancer;
   const { localPorts: _, warnOf, http, ...shown } = facts;
   const { daemon = {} } = balancer.state;
@@ -408,6 +414,7 @@ async function viewStatus(balancer: Balancer, facts: DaemonFacts): Promise<Answe
     address: services[0].listeners[0].listener,
     startedAt: facts.startedAt.toISOString(),
     stopping: balancer.stopping,
+    lameDuck: shutdown.isLameDuck,
     generation: balancer.generation,
     servers: balancer.countServers(),
     checkIntervalMs: Math.min(...balancer.services().map(({ checkIntervalMs }) => checkIntervalMs)),
