@@ -26,8 +26,8 @@ export function isPaused({ waiting }: HoldRules): boolean {
 }
 
 /**
- * Whether a client whom no server has taken waits. `loss`: why it has left its server, undefined if it never had one. Where it still
- * has one that serves, it stays there.
+ * Whether a client whom no server has taken waits. `loss`: why it has left its server, undefined if it never had one. Where it
+ * still has one that serves, it stays there.
  */
 export function mayWait({ holdMs, waiting }: HoldRules, loss: Loss | undefined, hasServer: boolean): boolean {
   if (waiting === "ended" || (holdMs === 0 && waiting === undefined)) return false;
@@ -75,8 +75,8 @@ const SAVED_MS = 50;
 const LOOK_MIN_MS = 5;
 
 /**
- * How fast those who wait are dialled: like TCP's slow start (RFC 5681, 3.1), but by time and not by round trips, of which there are
- * thousands a second between two machines of one room. A server that has just started and is sent everybody at once is down again.
+ * How fast those who wait are dialled: like TCP's slow start (RFC 5681, 3.1), but by time and not by round trips, of which there
+ * are thousands a second between two machines of one room. A server that has just started and is sent everybody at once is down again.
  * One for each thread, for each service; `share` is its part of the rates above.
  */
 export class Pacer {

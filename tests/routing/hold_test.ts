@@ -112,7 +112,7 @@ Deno.test("Pacer: never faster than a start that doubles, however it is looked a
   );
 });
 
-Deno.test("Pacer: a server that accepts at once has 10,000 clients within 3 s, and one that accepts slowly is not sent more", () => {
+Deno.test("Pacer: a server that accepts at once has 10,000 clients within 3 s, a slow one is not sent more", () => {
   const { began } = run(new Pacer(), 3000, 1, () => 0);
   assert(began >= 10_000, `${began}`);
   assertLessOrEqual(run(new Pacer(), 1000, 1, () => 0).began, 300);

@@ -481,8 +481,8 @@ export class Connections {
   }
 
   /**
-   * Handles an event of a client that waits for a place or a server. A FIN means that it has given up, though it could also mean that it has sent all: what
-   * a client has asked before it went away is the load that keeps a server down that has just come back.
+   * Handles an event of a client that waits for a place or a server. A FIN means that it has given up, though it could also mean
+   * that it has sent all: what a client has asked before it went away is the load that keeps a server down that has just come back.
    */
   #onEventWhileWaiting(client: number, events: number): void {
     this.#noteEvents(rowOf(client), events);
@@ -1061,7 +1061,7 @@ export class Connections {
     else this.#onDial(client, this.#dialer.dial(client));
   }
 
-  /** The connection's server drains, or the connection is to wait: it leaves now if it may, or sets a timer for the next time it might. */
+  /** The connection's server drains, or it is to wait: it leaves now if it may, or sets a timer for the next time it might. */
   #leaveServer(client: number): void {
     const { wheel, clock, availabilities } = this.#kit;
     const config = this.#kit.services.configOf(client);

@@ -141,7 +141,8 @@ export class Redistributor {
     const movedAt = services.isLogging ? clock.wallMs() : NaN;
     const move: MoveRecord = { ...departure, id: table.idOf(client), slot: words[row + WORD.slot], replayedBytes, movedAt };
     reports.writeMove({ words, row } satisfies ClientRow, move);
-    if (!departure.isHeld) counters.raiseOf(departure.from, "serverOpen", -1); // last, because the server may be empty now and its slot reused
+    // Last, because the server may be empty now and its slot reused.
+    if (!departure.isHeld) counters.raiseOf(departure.from, "serverOpen", -1);
     reports.publish();
   }
 
@@ -159,7 +160,8 @@ export class Redistributor {
   /** Whether bytes of the client call its departure off. */
   isCalledOffByClient(client: number): boolean {
     const search = this.#dialer.searchOf(client);
-    if (search?.departure === undefined || search.isProbe || search.departure.kept < 0) return false; // it has no server to stay with
+    if (search?.departure === undefined || search.isProbe) return false;
+    if (search.departure.kept < 0) return false; // it has no server to stay with
     return isCalledOff(search.departure.loss, "client");
   }
 
