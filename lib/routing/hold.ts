@@ -76,8 +76,8 @@ const LOOK_MIN_MS = 5;
 
 /**
  * How fast those who wait are dialled: like TCP's slow start (RFC 5681, 3.1), but by time and not by round trips, of which there
- * are thousands a second between two machines of one room. A server that has just started and is sent everybody at once is down again.
- * One for each thread, for each service; `share` is its part of the rates above.
+ * are thousands a second between two machines of one room. A server that has just started and is sent everybody at once is down
+ * again. One for each thread, for each service; `share` is its part of the rates above.
  */
 export class Pacer {
   readonly #startPerMs: number;
