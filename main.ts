@@ -195,12 +195,14 @@ function textsOf(options: CommandInput["options"], isDaemons: boolean): Record<s
   return Object.fromEntries(given);
 }
 
-/** A warning if a limit on connections is more than the system allows. */
+/** A warning if a limit on connections is more than the system allows, with those who wait for a place. */
 function warnOfConnections(settings: SettingTexts, limit: number): string[] {
-  const { flag, parse } = SETTINGS.connectionsMax;
+  const { connectionsMax: { flag, parse }, queueMax } = SETTINGS;
   const connections = parse(settings[flag] ?? "auto");
-  if (connections === "auto" || connections <= limit) return [];
-  return [`--${flag} ${connections} is more than the limit on open files allows, ${limit}`];
+  const queued = queueMax.parse(settings[queueMax.flag] ?? "off");
+  if (connections === "auto" || connections + Math.ceil(queued / 2) <= limit) return []; // who waits has no server's socket
+  const beside = queued === 0 ? "" : ` with --${queueMax.flag} ${queued}`;
+  return [`--${flag} ${connections}${beside} is more than the limit on open files allows, ${limit}`];
 }
 
 /** A declared file. */

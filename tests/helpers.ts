@@ -10,6 +10,7 @@ import type {
   Engine,
   EngineConfig,
   EngineKind,
+  EngineService,
   OpenConnection,
   Publication,
   ServiceEngineConfig,
@@ -291,6 +292,8 @@ export interface TestEngine extends AsyncDisposable {
   leave(slot: number, availability: "draining" | "expired"): void;
   /** Changes settings of the service; resolves when they hold for every new client. */
   change(config: Partial<ServiceEngineConfig>): Promise<void>;
+  /** Has new clients wait, or no longer; resolves when it holds for every new client. */
+  setWaiting(waiting: EngineService["waiting"]): Promise<void>;
   /** Changes settings of the daemon; resolves when they hold. */
   changeDaemon(config: Partial<EngineConfig>): Promise<void>;
   /** Publishes a table of these servers; resolves when it holds for every new client. */
@@ -341,7 +344,12 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
   const listener = kind.listen({ host, port: 0 }, engineConfig);
   const served = { listener, service: 0, portOffset: 0 };
   let settings: ServiceEngineConfig = engineConfig;
-  const publication = (): Publication => ({ services: [{ table, config: settings, lists }], listeners: [served], config: daemon });
+  let waiting: EngineService["waiting"];
+  const publication = (): Publication => ({
+    services: [{ table, config: settings, lists, waiting }],
+    listeners: [served],
+    config: daemon,
+  });
   const engine = kind.create({
     startId: "00000000000000ff",
     publication: publication(),
@@ -384,6 +392,10 @@ export function startEngine(kind: EngineKind, servers: readonly TableServer[], o
     },
     changeDaemon(config) {
       daemon = { ...daemon, ...config };
+      return engine.update(publication());
+    },
+    setWaiting(next) {
+      waiting = next;
       return engine.update(publication());
     },
     setLists(next) {

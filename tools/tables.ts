@@ -75,6 +75,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   replayBytesTotalMax: ["Bytes kept for replay, all clients of a worker together", formatSize],
   lameDuckMaxMs: ["Time that a lame duck serves", formatDuration],
   restMaxMs: ["Time that a resting server is left alone", formatDuration],
+  pauseMaxMs: ["Length of a pause", formatDuration],
   namesCachedMs: ["Time that the addresses of a server's name are cached", formatDuration],
   rebalanceRateMax: ["Connections per second that `rebalance` moves", count],
   ringBinsMax: ["Parts in which the API draws a ring", count],

@@ -42,6 +42,7 @@ import type { StopTimes } from "./shutdown.ts";
 import { Homing } from "./homing.ts";
 import { Listeners } from "./listeners.ts";
 import { OpenConnections } from "./open_connections.ts";
+import type { PauseOptions } from "./pause.ts";
 import type { Removal, Removing } from "./removals.ts";
 import { type PrepareOptions, Service, type ServiceHost, type Step } from "./service.ts";
 import type { MovedConnection } from "../observe/connections.ts";
@@ -225,6 +226,7 @@ export class Balancer implements AsyncDisposable {
       addresses: () => this.#listeners.addresses(),
       engine: () => this.#engine!,
       checkConfig: (config) => engine.checkConfig(config),
+      onPauseOver: (service) => this.#endPause(service),
     };
   }
 
@@ -271,6 +273,11 @@ export class Balancer implements AsyncDisposable {
   /** The services by name, in the order of their names. */
   services(): Service[] {
     return this.#state.services.map(({ name }) => this.#byName.get(name)!);
+  }
+
+  /** The clients of all services who wait for a server. */
+  get waiting(): number {
+    return this.#services.reduce((sum, service) => sum + (service?.hold.waiting ?? 0), 0);
   }
 
   /** Every service, then those that were removed and wait for their last connections. */
@@ -437,6 +444,40 @@ export class Balancer implements AsyncDisposable {
       cannot: "Cannot change the daemon",
       make: (state) => withDaemon(state, settings),
     }, () => log.info("Changed settings of the daemon: {settings}", { settings: formatFlags(settings) }));
+  }
+
+  /**
+   * Has new clients of a service wait, and nobody dialled for it, for so long; again, it sets another time. Open connections go on,
+   * unless `idle` has them wait as well; one that loses its server waits, if it may move. Resolves when it holds for every new
+   * client. It is no change of the state. Throws `conflict` for `idle` where the settings let no connection wait.
+   */
+  async pauseService(service: Service, pause: PauseOptions): Promise<void> {
+    const { name } = service;
+    await this.#queue(async () => {
+      if (pause.idle) requireLevelIdle(service);
+      service.pause.begin(pause);
+      await this.#engine!.update(this.#publication());
+    });
+    const [who, time] = [pause.who, formatDuration(pause.forMs)];
+    const whom = pause.idle ? "new clients and idle connections wait" : "new clients wait";
+    this.events.add(commandEvent({ what: `pause service ${name} for ${time}`, who, service: name }, [whom]));
+    log.info("Service {service} is paused for {time} by {who}: {whom}", { service: name, time, who, whom });
+  }
+
+  /** Ends the pause of a service. Returns whether there was one. */
+  async resumeService(service: Service, who: string): Promise<boolean> {
+    const { waiting } = service.hold;
+    const wasPaused = await this.#queue(async () => {
+      const wasPaused = service.pause.end();
+      if (wasPaused) await this.#engine!.update(this.#publication());
+      return wasPaused;
+    });
+    if (wasPaused) {
+      const told = { what: `resume service ${service.name}`, who, service: service.name };
+      this.events.add(commandEvent(told, [`${plural(waiting, "client")} waited`]));
+      log.info("Service {service} is resumed by {who}; {waiting} clients wait", { service: service.name, who, waiting });
+    }
+    return wasPaused;
   }
 
   /** Has a service listen on one more address. Throws an operator error if it cannot. */
@@ -694,7 +735,7 @@ export class Balancer implements AsyncDisposable {
       startId: this.#startId,
       publication: this.#publication(),
       config,
-      connectionsLimit: Math.max(connectionsAuto, config.connectionsMax),
+      connectionsLimit: Math.max(connectionsAuto, config.connectionsMax + config.queueMax),
       counters: this.counters,
       availabilities: this.#host.availabilities,
       clients: this.#clients.shared,
@@ -739,6 +780,14 @@ export class Balancer implements AsyncDisposable {
       listeners: this.#listeners.published,
       config: this.#daemon.engineConfig,
     };
+  }
+
+  /** The pause of a service has ended by itself. */
+  #endPause({ name, hold: { waiting } }: Service): void {
+    const text = `The pause of service ${name} has ended by itself; ${plural(waiting, "client")} waited`;
+    this.events.add({ kind: "drain", level: "warning", service: name, text });
+    log.warn("The pause of service {service} has ended by itself; {waiting} clients wait", { service: name, waiting });
+    void this.#queue(() => this.#engine!.update(this.#publication())).catch(() => {}); // the balancer is stopping
   }
 
   /** Runs something after all earlier changes. */
@@ -916,6 +965,12 @@ function describeSettings(change: ServerChange): string[] {
 function describeOpen(open: number, drainMs?: number): string {
   const time = drainMs === undefined || open === 0 ? "" : `, with ${formatDuration(drainMs)} to finish`;
   return `it has ${plural(open, "open connection")}${time}`;
+}
+
+function requireLevelIdle({ name, config: { redistribute } }: Service): void {
+  if (redistribute === "idle") return;
+  const why = `they leave their servers only at level idle, and --redistribute is ${redistribute}; change it, or leave out --idle`;
+  throw new OperatorError("conflict", `Cannot have open connections of service ${JSON.stringify(name)} wait: ${why}`);
 }
 
 /** The open connections that are to go to another server by themselves. */

@@ -65,6 +65,7 @@ export class DaemonSettings {
   async prepare(texts: SettingTexts): Promise<DaemonStep> {
     const config = parseDaemonConfig(texts);
     requireWholePaths(texts);
+    this.#engineConfigOf(config);
     refuseClientsAddress(config, this.#options.addresses());
     const parts = await this.#options.parts?.prepare(config);
     return this.#stepTo(config, parts);
@@ -94,11 +95,25 @@ export class DaemonSettings {
     return this.#options.accessLog.aim(target, OLD_LINES_MAX_MS);
   }
 
-  #engineConfigOf({ busyPollMicros, batchMicros, accessLog, accessLogStart, connectionsMax }: DaemonConfig): EngineConfig {
+  /** Throws a `usage` error if `auto` leaves no place beside the queue. */
+  #engineConfigOf(config: DaemonConfig): EngineConfig {
+    const { busyPollMicros, batchMicros, accessLog, accessLogStart, queueMax, queueTimeoutMs, connectionsMax } = config;
     const { config: { workers }, connectionsAuto } = this.#options;
-    const most = connectionsMax === "auto" ? connectionsAuto : connectionsMax;
-    return { workers, busyPollMicros, batchMicros, accessLog, accessLogStart, connectionsMax: most };
+    const most = connectionsMax === "auto" ? connectionsBeside(queueMax, connectionsAuto) : connectionsMax;
+    const logs = { accessLog, accessLogStart };
+    return { workers, busyPollMicros, batchMicros, ...logs, queueMax, queueTimeoutMs, connectionsMax: most };
   }
+}
+
+/**
+ * The connections that the limit on open files leaves room for beside a queue: a client who waits has one descriptor, a connection
+ * two. Throws a `usage` error if it leaves none.
+ */
+function connectionsBeside(queueMax: number, connectionsAuto: number): number {
+  const left = connectionsAuto - Math.ceil(queueMax / 2);
+  if (left >= 1) return left;
+  const why = `the limit on open files leaves room for ${connectionsAuto} connections, or twice as many who wait`;
+  throw new OperatorError("usage", `--${SETTINGS.queueMax.flag} ${queueMax} is too long: ${why}; shorten it, or raise ulimit -n`);
 }
 
 /** Throws a `usage` error if something would be served where clients connect: that port is relayed whole. */

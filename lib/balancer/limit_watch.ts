@@ -11,6 +11,8 @@ import { plural } from "../values/count.ts";
 /** Limits that are told of: what counts how often each was reached, and that in words. */
 const LIMITS_TOLD = {
   limitBalancer: (count) => `${clients(count)} refused: the balancer has all connections that it may have (--max-connections)`,
+  queue_timeout: (count) => `${clients(count)} refused: no place was free in time (--queue-timeout)`,
+  hold_timeout: (count) => `${clients(count)} given up: no server was usable in time (--hold)`,
   limitServers: (count) => `${clients(count)} refused: every server is at its limit of connections`,
   client_limit: (count) => `${clients(count)} refused: too many connections from the same address (--client-connections)`,
   client_rate: (count) => `${clients(count)} refused: too many new connections from the same address (--client-rate)`,

@@ -39,13 +39,14 @@ import { isSameListener, type Listeners, type Listening } from "./listeners.ts";
 import { type DrainWatch, watchedServer } from "./drain_watch.ts";
 import type { HomingService } from "./homing.ts";
 import { makePoolServer, type PoolServer } from "./pool_server.ts";
+import { Pause } from "./pause.ts";
 import { Rebalancer } from "./rebalance.ts";
 import { Removals, type Removing } from "./removals.ts";
 import { addedEvent, conditionEvent, rebalancedEvent, removedEvent, tiersEvent } from "./pool_events.ts";
 import { logCondition, logTiers } from "./pool_log.ts";
 import type { Slots } from "./slots.ts";
 import { tableOf, transitionTo } from "./transitions.ts";
-import type { CheckReport, ConnectFailure, RingView, ServerView, ServiceView } from "./views.ts";
+import type { CheckReport, ConnectFailure, HoldView, RingView, ServerView, ServiceView } from "./views.ts";
 
 /** What a service needs of the balancer that it is part of. */
 export interface ServiceHost {
@@ -64,6 +65,8 @@ export interface ServiceHost {
   readonly engine: () => Engine;
   /** Throws an operator error if this machine does not allow what the settings ask of the engine. */
   readonly checkConfig: EngineKind["checkConfig"];
+  /** Called when the pause of a service has ended by itself: the engine must be told. */
+  readonly onPauseOver: (service: Service) => void;
 }
 
 /** How a change is prepared. */
@@ -125,11 +128,14 @@ export class Service implements Disposable {
   readonly #admission: Admission;
   readonly #removals: Removals;
   readonly #rebalancer: Rebalancer;
+  readonly #pause: Pause;
   /** By slot. */
   readonly #failures = new Map<number, ConnectFailure>();
   #now: Present;
   #isLeaving = false;
   #shown: Shown | undefined;
+  /** What the engine is to have while the service is paused or leaves, and of what that was made. */
+  #waiting: { readonly of: EngineService; readonly published: EngineService } | undefined;
 
   private constructor(host: ServiceHost, index: number, present: Present) {
     const { counters, availabilities, authorities } = host;
@@ -154,6 +160,7 @@ export class Service implements Disposable {
       onSilent: (slot, { silentMs, sinceHealthyMs }) => host.engine().lose(slot, silentMs, sinceHealthyMs),
     });
     const service = this as Service;
+    this.#pause = new Pause(() => host.onPauseOver(this));
     this.#rebalancer = new Rebalancer({
       get policy() {
         return service.config;
@@ -184,7 +191,25 @@ export class Service implements Disposable {
 
   /** What the engine is to have; the same object as long as nothing changes. */
   get published(): EngineService {
-    return this.#now.published;
+    const { published } = this.#now;
+    const pause = this.#pause.view;
+    const waiting = this.#isLeaving ? "ended" : pause === undefined ? undefined : pause.idle ? "parked" : "paused";
+    if (waiting === undefined) return published;
+    const before = this.#waiting;
+    if (before?.of === published && before.published.waiting === waiting) return before.published;
+    this.#waiting = { of: published, published: { ...published, waiting } };
+    return this.#waiting.published;
+  }
+
+  /** Keeps new clients waiting, or no longer. The engine is to be told. */
+  get pause(): Pause {
+    return this.#pause;
+  }
+
+  /** Those of its clients who wait for a server, for how long they may, and why it may last. */
+  get hold(): HoldView {
+    const waiting = this.#host.counters.getOfService(this.index, "serviceWaiting");
+    return { waiting, timeMs: this.config.holdMs, pause: this.#pause.view ?? null };
   }
 
   /** The service as it is to be saved. */
@@ -287,6 +312,7 @@ export class Service implements Disposable {
       servers: this.countServers(),
       open: counters.getOfService(this.index, "serviceOpen"),
       accepted: counters.getOfService(this.index, "serviceAccepted"),
+      hold: this.hold,
       fingerprint: this.fingerprint,
       removing: this.#isLeaving,
     };
@@ -467,6 +493,7 @@ export class Service implements Disposable {
 
   [Symbol.dispose](): void {
     this.#rebalancer[Symbol.dispose]();
+    this.#pause[Symbol.dispose]();
     this.#admission[Symbol.dispose]();
   }
 

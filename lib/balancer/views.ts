@@ -5,6 +5,7 @@ import type { CheckStep } from "../health/check_steps.ts";
 import type { SettingTexts } from "../values/config.ts";
 import type { Fate } from "../values/fates.ts";
 import type { ServerSettings } from "../values/server_settings.ts";
+import type { PauseView } from "./pause.ts";
 
 /** A connection that a server did not accept, or lost before it answered. */
 export interface ConnectFailure {
@@ -51,6 +52,15 @@ export interface ListenerView {
   readonly fault: string | null;
 }
 
+/** The clients of a service who wait for a server. */
+export interface HoldView {
+  readonly waiting: number;
+  /** How long each may wait (`--hold`); 0: not at all. */
+  readonly timeMs: number;
+  /** Null: there is none. */
+  readonly pause: PauseView | null;
+}
+
 /** A service as the API shows it. */
 export interface ServiceView {
   readonly service: string;
@@ -60,6 +70,7 @@ export interface ServiceView {
   readonly servers: Readonly<Record<ServerState, number>>;
   readonly open: number;
   readonly accepted: number;
+  readonly hold: HoldView;
   readonly fingerprint: string;
   /** Whether it has left the state and only waits for its last connections. */
   readonly removing: boolean;

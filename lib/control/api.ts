@@ -19,9 +19,11 @@ import { SERIES_FIELDS, SERIES_STEP_MAX } from "../observe/series_answer.ts";
 import { SERVER_STATES } from "../routing/availability.ts";
 import {
   DEFAULT_DRAIN_MS,
+  DEFAULT_PAUSE_MS,
   DEFAULT_REBALANCE_RATE,
   LIMITS,
   parseWeight,
+  PAUSE_MIN_MS,
   POLICIES,
   PROXY_CHOICES,
   SETTINGS,
@@ -163,7 +165,18 @@ const Ring = z.object({
   peakToMean: z.number().check(z.describe("Greatest ratio of a share to the fair share; 1 is perfect, 0 without servers")),
 }).check(z.meta({ id: "Ring" }));
 
-const ServerList = z.object({ servers: z.array(Server), ring: Ring }).check(z.meta({ id: "ServerList" }));
+const Hold = z.object({
+  waiting: count.check(z.describe("Clients that wait for a server")),
+  timeMs: count.check(z.describe("How long each may wait (--hold); 0: not at all")),
+  pause: z.nullable(z.object({
+    since: timestamp,
+    until: timestamp.check(z.describe("When it ends by itself")),
+    idle: z.boolean().check(z.describe("Whether open connections wait, too, as soon as they are between two exchanges")),
+    who: z.string(),
+  })).check(z.describe("What keeps new clients waiting; null: there is no pause")),
+}).check(z.meta({ id: "Hold" }));
+
+const ServerList = z.object({ servers: z.array(Server), ring: Ring, hold: Hold }).check(z.meta({ id: "ServerList" }));
 
 const listener = z.strictObject({
   address: parsed(parseHost, "An IP address or a host name; 0.0.0.0 or :: for all addresses", "0.0.0.0"),
@@ -197,6 +210,7 @@ const Service = z.object({
   servers: z.record(z.enum(SERVER_STATES), count),
   open: count.check(z.describe("Open connections")),
   accepted: count,
+  hold: Hold,
   fingerprint: z.string(),
   removing: z.boolean().check(z.describe("Whether it was removed and waits for its last connections")),
   warnings: z.array(z.string()).check(z.describe("Settings that the engine cannot honour")),
@@ -232,7 +246,12 @@ const Status = z.object({
   })).check(z.describe("The file that was applied with --prune or --config; null: none was")),
   servers: z.record(z.enum(SERVER_STATES), count),
   checkIntervalMs: count.check(z.describe("Interval between two health checks of a server")),
-  connections: z.object({ accepted: count, open: count, max: count }),
+  connections: z.object({
+    accepted: count,
+    open: count,
+    waiting: count.check(z.describe("Open connections whose clients wait for a server")),
+    max: count,
+  }),
   fates: z.record(z.enum(FATE_NAMES), count),
   settings: z.record(z.string(), z.string()),
   stateFile: z.nullable(z.string()).check(z.describe("null with --no-state")),
@@ -277,6 +296,25 @@ const Removal = z.object({
   moved: count.check(z.describe("Those of them that moved to other servers")),
   ended: count.check(z.describe("Those of them that were cut at the end of the drain time")),
 }).check(z.meta({ id: "Removal" }));
+
+const Pausing = z.strictObject({
+  for: z.optional(
+    parsed(
+      (text) => parseDuration(text, "Pause", PAUSE_MIN_MS, LIMITS.pauseMaxMs),
+      "When it ends by itself, as a time from now",
+      formatDuration(DEFAULT_PAUSE_MS),
+    ),
+  ),
+  idle: z._default(z.boolean(), false).check(
+    z.describe("Whether open connections wait, too, as soon as they are between two exchanges; needs --redistribute idle"),
+  ),
+}).check(z.meta({ id: "Pausing" }));
+const Paused = z.object({
+  service: serviceName,
+  open: count,
+  wasPaused: z.boolean().check(z.describe("Whether there was a pause before")),
+  hold: Hold,
+}).check(z.meta({ id: "Paused" }));
 
 const Rebalancing = z.strictObject({
   rate: z._default(whole(1, LIMITS.rebalanceRateMax), DEFAULT_REBALANCE_RATE)
@@ -702,6 +740,7 @@ export type Answers = {
   removal: z.output<typeof Removal>;
   check: z.output<typeof CheckReport>;
   rebalance: z.output<typeof Rebalance>;
+  paused: z.output<typeof Paused>;
   plan: z.output<typeof Plan>;
   ring: z.output<typeof RingPicture>;
   explanation: z.output<typeof Explanation>;
@@ -839,6 +878,21 @@ export const ROUTES = {
     summary: "Stop the rebalance",
     request: { query: ServiceQuery },
     responses: { 200: json(Rebalance, "The progress of the rebalance"), ...failures },
+  },
+  pauseService: {
+    method: "post",
+    path: "/v1/pause",
+    summary: "Have new clients of a service wait; open connections go on",
+    description: "Given again, it sets another time",
+    request: { query: ServiceQuery, body: Pausing },
+    responses: { 200: json(Paused, "New clients wait"), ...failures },
+  },
+  resumeService: {
+    method: "delete",
+    path: "/v1/pause",
+    summary: "End the pause of a service: those who wait are dialled",
+    request: { query: ServiceQuery },
+    responses: { 200: json(Paused, "There is no pause"), ...failures },
   },
   listServices: {
     method: "get",

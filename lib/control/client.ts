@@ -157,6 +157,15 @@ export class ControlClient implements Disposable {
     return this.#call("rebalance", "DELETE", `/v1/rebalance${this.#query()}`);
   }
 
+  /** `time` is such as `30s`; undefined: the default. */
+  pause(time: string | undefined, idle: boolean): Promise<Answers["paused"]> {
+    return this.#call("paused", "POST", `/v1/pause${this.#query()}`, { body: { for: time, idle } });
+  }
+
+  resume(): Promise<Answers["paused"]> {
+    return this.#call("paused", "DELETE", `/v1/pause${this.#query()}`);
+  }
+
   plan(query: Query): Promise<Answers["plan"]> {
     return this.#call("plan", "GET", `/v1/plan${this.#query(query)}`);
   }

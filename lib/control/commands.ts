@@ -17,6 +17,7 @@ import {
   checkDaemonTexts,
   checkServiceTexts,
   DEFAULT_DRAIN_MS,
+  DEFAULT_PAUSE_MS,
   DEFAULT_REBALANCE_RATE,
   DEFAULT_TEXT,
   DETACHED,
@@ -24,6 +25,7 @@ import {
   LIMITS,
   NO_STATE,
   parseWeight,
+  PAUSE_MIN_MS,
   SETTINGS,
 } from "../values/config.ts";
 import { EVENT_KINDS } from "../observe/events.ts";
@@ -62,9 +64,11 @@ import {
   printList,
   printListening,
   printMoved,
+  printPaused,
   printPlan,
   printRebalance,
   printRecent,
+  printResumed,
   printServices,
   printStatePlan,
   printStatus,
@@ -447,6 +451,39 @@ export const COMMANDS = {
     options: [{ flag: "rate", value: "N/s", default: `${DEFAULT_REBALANCE_RATE}/s`, summary: "connections moved per second" }],
     act: rebalance,
     print: printRebalance,
+  }),
+  pause: command({
+    group: "Services",
+    summary: "Stop dialling: new clients wait",
+    ofService: true,
+    description:
+      "For a failover, or a restart of the only server: nobody is dialled until balancerctl resume, or until the time is over. " +
+      "Open connections go on; one that loses its server waits as well, if --redistribute lets it move. With --idle they leave " +
+      "their servers and wait as soon as they are between two requests, so that a server can be restarted and nobody is reset. " +
+      "Given again, it sets another time. A pause ends with the daemon.",
+    examples: ["balancerctl pause --for 2m", "balancerctl pause --idle", "balancerctl resume"],
+    options: [{
+      flag: "for",
+      value: "TIME",
+      default: formatDuration(DEFAULT_PAUSE_MS),
+      summary: `when it ends by itself, at most ${formatDuration(LIMITS.pauseMaxMs)}`,
+    }, {
+      flag: "idle",
+      summary: "have open connections wait, too, between two requests (needs --redistribute idle)",
+    }],
+    act: ({ options: { for: time, idle } }, { client }) => {
+      if (time !== undefined) parseDuration(time, "Pause", PAUSE_MIN_MS, LIMITS.pauseMaxMs);
+      return client.pause(time, idle !== undefined);
+    },
+    print: printPaused,
+  }),
+  resume: command({
+    group: "Services",
+    summary: "Start dialling again after a pause",
+    ofService: true,
+    description: "Those who wait are dialled in the order in which they came, slowly at first (see docs/redistribution.md).",
+    act: (_, { client }) => client.resume(),
+    print: printResumed,
   }),
   status: command({
     group: "Observe",

@@ -34,10 +34,11 @@ const STATE_PAINTS: Readonly<Record<string, "good" | "warning" | "bad">> = {
 };
 
 /** The servers, why some of them are not up, and the ring. */
-export function printList({ servers, ring }: Answers["servers"], style: Style = PLAIN): string {
+export function printList({ servers, ring, hold }: Answers["servers"], style: Style = PLAIN): string {
   if (servers.length === 0) {
     const wayOut = "Add one with balancerctl add <inet_address> <inet_port>";
-    return `No servers: clients are turned away. ${wayOut}\nRing ${ring.fingerprint}: empty`;
+    const what = hold.timeMs > 0 || hold.pause !== null ? "wait" : "are turned away";
+    return [`No servers: clients ${what}. ${wayOut}`, `Ring ${ring.fingerprint}: empty`, ...holdLines(hold, style)].join("\n");
   }
   const hasTiers = servers.some(({ tier }) => tier > 0);
   const names = ["SERVER", "STATE", ...(hasTiers ? ["TIER"] : []), "WEIGHT", "OPEN", "TOTAL", "SENT", "RECEIVED", "SHARE"];
@@ -60,7 +61,37 @@ export function printList({ servers, ring }: Answers["servers"], style: Style = 
     ...servers.filter(({ reason }) => reason !== null).slice(0, REASONS_MAX).map(({ server, state, since, reason }) =>
       `${server}: ${paintState(state, style)} since ${timeOf(since)}: ${reason}`
     ),
+    ...holdLines(hold, style),
   ].join("\n");
+}
+
+/** Who waits for a server, and why; nothing if nobody does. */
+function holdLines({ waiting, timeMs, pause }: Answers["servers"]["hold"], style: Style): string[] {
+  const limit = timeMs > 0 && pause === null ? `, each for ${formatDuration(timeMs)} at most` : "";
+  return [
+    ...(pause === null ? [] : [style.warning(pauseText(pause))]),
+    ...(waiting === 0 ? [] : [style.warning(`Waiting ${waiting}`) + `: clients for whom there is no server${limit}`]),
+  ];
+}
+
+function pauseText({ since, until, idle, who }: NonNullable<Answers["servers"]["hold"]["pause"]>): string {
+  return `Paused since ${timeOf(since)} until ${timeOf(until)} by ${who}: new clients ${idle ? "and idle connections " : ""}wait`;
+}
+
+/** A pause that has begun, or has another end. */
+export function printPaused({ service, open, hold: { waiting, pause } }: Answers["paused"]): string {
+  const until = pause === null ? "" : ` until ${timeOf(pause.until)}`;
+  const left = open - waiting;
+  const going = pause?.idle === true
+    ? "and open connections, too, each as soon as it is idle"
+    : `its ${plural(left, "open connection")} ${left === 1 ? "goes" : "go"} on`;
+  return `Service ${service} is paused${until}: new clients wait, ${going}\nEnd it with balancerctl resume`;
+}
+
+/** A pause that has ended. */
+export function printResumed({ service, wasPaused, hold: { waiting } }: Answers["paused"]): string {
+  if (!wasPaused) return `Service ${service} was not paused`;
+  return `Service ${service} takes clients again${waiting === 0 ? "" : `; ${plural(waiting, "client")} who waited come first`}`;
 }
 
 function paintState(state: string, style: Style): string {
@@ -394,7 +425,8 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
     ],
     ["Running since", status.startedAt],
     ["Servers", describeStates(servers)],
-    ["Connections", `${connections.open} open of at most ${connections.max}, ${connections.accepted} accepted`],
+    ["Connections", connectionsText(connections)],
+    ...services.flatMap(({ service, hold: { pause } }) => pause === null ? [] : [[`Service ${service}`, pauseText(pause)]]),
     ["Ended", fates.join(", ") || "none"],
     ["Settings", describeSettings(isOne ? status.settings : daemonSettings(status))],
     ...(isOne ? [] : services.map(serviceRow)),
@@ -408,19 +440,24 @@ export function printStatus(status: Answers["status"], style: Style = PLAIN): st
   return indent(alignColumns(rows.map(([name, text]) => [style.heading(name), text]))).join("\n");
 }
 
+function connectionsText({ open, waiting, max, accepted }: Answers["status"]["connections"]): string {
+  return `${open} open of at most ${max}${waiting === 0 ? "" : `, waiting ${waiting}`}, ${accepted} accepted`;
+}
+
 /** The services, a line each, and what is wrong with them. */
 export function printServices({ services }: Answers["services"], style: Style = PLAIN): string {
-  const heading = ["SERVICE", "LISTENS ON", "SERVERS", "OPEN", "ACCEPTED", "RING"].map(style.heading);
-  const rows = services.map(({ service, listeners, servers, open, accepted, fingerprint, removing }) => [
-    removing ? `${service} (removing)` : service,
+  const heading = ["SERVICE", "LISTENS ON", "SERVERS", "OPEN", "WAITING", "ACCEPTED", "RING"].map(style.heading);
+  const rows = services.map(({ service, listeners, servers, open, accepted, hold, fingerprint, removing }) => [
+    removing ? `${service} (removing)` : hold.pause === null ? service : `${service} (paused)`,
     listeners.map(({ listener }) => listener).join(", ") || "-",
     describeStates(servers),
     String(open),
+    String(hold.waiting),
     String(accepted),
     fingerprint,
   ]);
   return [
-    ...alignColumns([heading, ...rows], ["left", "left", "left", "right", "right", "left"]),
+    ...alignColumns([heading, ...rows], ["left", "left", "left", "right", "right", "right", "left"]),
     ...services.flatMap(listenerFaults).map((fault) => style.bad(fault)),
   ].join("\n");
 }
@@ -512,11 +549,12 @@ function daemonSettings({ settings }: Answers["status"]): Record<string, string>
 }
 
 /** A service in the status, where there are several. */
-function serviceRow({ service, listeners, servers, open, settings, removing }: Answers["service"]): [string, string] {
+function serviceRow({ service, listeners, servers, open, hold, settings, removing }: Answers["service"]): [string, string] {
   const where = listeners.map(({ listener }) => listener).join(", ") || "no address";
+  const waiting = hold.waiting === 0 ? "" : `, waiting ${hold.waiting}`;
   return [
     `Service ${service}${removing ? " (removing)" : ""}`,
-    `${where}; ${describeStates(servers)}; ${open} open; ${describeSettings(settings)}`,
+    `${where}; ${describeStates(servers)}; ${open} open${waiting}; ${describeSettings(settings)}`,
   ];
 }
 

@@ -10,11 +10,12 @@ import type { Shutdown, StopTimes } from "../balancer/shutdown.ts";
 import type { Balancer } from "../balancer/balancer.ts";
 import { commandEvent, refusedEvent } from "../balancer/pool_events.ts";
 import type { Service } from "../balancer/service.ts";
-import type { CheckReport, ServerView, ServiceView } from "../balancer/views.ts";
+import type { CheckReport, HoldView, ServerView, ServiceView } from "../balancer/views.ts";
 import type { OptionSpec } from "../values/command_line.ts";
 import {
   DAEMON_FLAGS,
   DEFAULT_DRAIN_MS,
+  DEFAULT_PAUSE_MS,
   isDaemonSetting,
   LIMITS,
   SERVICE_FLAGS,
@@ -211,7 +212,11 @@ function handlersOf({ balancer, facts, shutdown }: ControlOptions, streams: Even
   const view = (service: ServiceView): Answers["service"] => viewService(service, facts);
   return {
     status: () => viewStatus({ balancer, facts, shutdown }),
-    listServers: (input) => ({ servers: of(input).list().map(viewServer), ring: of(input).ring() }),
+    listServers: (input) => ({
+      servers: of(input).list().map(viewServer),
+      ring: of(input).ring(),
+      hold: viewHold(of(input).hold),
+    }),
     addServer: async (input, who) => {
       const { address, port, ...settings } = input.body;
       return viewServer(await balancer.addServer(of(input), { host: address, port }, settings, who));
@@ -233,6 +238,14 @@ function handlersOf({ balancer, facts, shutdown }: ControlOptions, streams: Even
       }
       return rebalancer.stop();
     },
+    pauseService: async (input, who) => {
+      const service = of(input);
+      const wasPaused = service.pause.view !== undefined;
+      const { for: forMs = DEFAULT_PAUSE_MS, idle } = input.body;
+      await balancer.pauseService(service, { forMs, idle, who });
+      return viewPaused(service, wasPaused);
+    },
+    resumeService: async (input, who) => viewPaused(of(input), await balancer.resumeService(of(input), who)),
     listServices: () => ({ services: balancer.listServices().map(view) }),
     addService: async ({ body: { service: name, listeners, settings } }, who) =>
       view(await balancer.addService({ name, listeners, settings: requireServiceSettings(settings), servers: [] }, who)),
@@ -390,9 +403,19 @@ function viewService(view: ServiceView, { warnOf }: Pick<DaemonFacts, "warnOf">)
   return {
     ...view,
     listeners: [...view.listeners],
+    hold: viewHold(view.hold),
     settings: textsOf(view.settings),
     warnings: warnOf(view.settings),
   };
+}
+
+function viewHold({ pause, ...hold }: HoldView): Answers["paused"]["hold"] {
+  return { ...hold, pause: pause && { ...pause, since: pause.since.toISOString(), until: pause.until.toISOString() } };
+}
+
+function viewPaused(service: Service, wasPaused: boolean): Answers["paused"] {
+  const { service: name, open, hold } = service.view();
+  return { service: name, open, wasPaused, hold: viewHold(hold) };
 }
 
 function viewDaemon({ state: { daemon = {} }, connectionsMax }: Balancer, { http, warnOf }: DaemonFacts): Answers["daemon"] {
@@ -477,7 +500,12 @@ async function viewStatus({ balancer, facts, shutdown }: ViewedStatus): Promise<
     generation: balancer.generation,
     servers: balancer.countServers(),
     checkIntervalMs: Math.min(...balancer.services().map(({ checkIntervalMs }) => checkIntervalMs)),
-    connections: { accepted: counters.get("accepted"), open: counters.get("open"), max: connectionsMax },
+    connections: {
+      accepted: counters.get("accepted"),
+      open: counters.get("open"),
+      waiting: balancer.waiting,
+      max: connectionsMax,
+    },
     fates: countFates((fate) => counters.get(fate)),
   };
 }

@@ -45,6 +45,14 @@ const SERVER: Shape<Answers["server"]> = {
   },
 };
 
+const HOLD: Shape<Answers["paused"]["hold"]> = {
+  fields: {
+    waiting: "number",
+    timeMs: "number",
+    pause: { orNull: { fields: { since: "text", until: "text", idle: "boolean", who: "text" } } },
+  },
+};
+
 const SERVICE: Shape<Answers["service"]> = {
   fields: {
     service: "text",
@@ -53,6 +61,7 @@ const SERVICE: Shape<Answers["service"]> = {
     servers: { every: "number" },
     open: "number",
     accepted: "number",
+    hold: HOLD,
     fingerprint: "text",
     removing: "boolean",
     warnings: { listOf: "text" },
@@ -206,7 +215,7 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       },
       servers: { every: "number" },
       checkIntervalMs: "number",
-      connections: { fields: { accepted: "number", open: "number", max: "number" } },
+      connections: { fields: { accepted: "number", open: "number", waiting: "number", max: "number" } },
       fates: { every: "number" },
       settings: { every: "text" },
       stateFile: { orNull: "text" },
@@ -218,7 +227,11 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
     },
   },
   servers: {
-    fields: { servers: { listOf: SERVER }, ring: { fields: { fingerprint: "text", points: "number", peakToMean: "number" } } },
+    fields: {
+      servers: { listOf: SERVER },
+      ring: { fields: { fingerprint: "text", points: "number", peakToMean: "number" } },
+      hold: HOLD,
+    },
   },
   server: SERVER,
   check: {
@@ -255,6 +268,7 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
   serviceRemoval: { fields: { service: "text", open: "number" } },
   removal: { fields: { server: "text", open: "number", moved: "number", ended: "number" } },
   rebalance: { fields: { running: "boolean", away: "number", busy: "number", moved: "number", rate: "number" } },
+  paused: { fields: { service: "text", open: "number", wasPaused: "boolean", hold: HOLD } },
   plan: {
     fields: {
       change: { fields: { kind: { oneOf: ["add", "remove", "weight"] }, server: "text", weight: { orNone: "number" } } },

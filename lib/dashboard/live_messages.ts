@@ -5,8 +5,8 @@
 
 import type { Answers } from "../control/api.ts";
 
-/** The servers of one service, as `GET /v1/servers` gives them. */
-export type ServiceServers = Answers["servers"] & { readonly service: string };
+/** The servers of one service, as `GET /v1/servers` gives them; who waits for them is in the status. */
+export type ServiceServers = Pick<Answers["servers"], "servers" | "ring"> & { readonly service: string };
 
 /** What differs in the servers of one service. */
 export interface ServerChanges {

@@ -67,6 +67,12 @@ export const ABILITIES = {
     can: "gets a FIN",
     cannot: "gets a reset: Deno cannot discard what it has sent",
   },
+  waitingEnd: {
+    what: "a client that leaves while it waits for a place (`--queue`), or for a server (`--hold`) after it has sent 16 KiB",
+    can: "is noticed at once",
+    cannot: "is noticed when its turn comes, or its time is over: Deno notices an end only by reading up to it",
+    flags: ["queue"],
+  },
   sources: {
     what: "`--source`",
     can: "server connections come from these addresses in turn",

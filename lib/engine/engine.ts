@@ -12,6 +12,7 @@ import type { TrafficFailure } from "../routing/early_loss.ts";
 import type { ConnectionState, RedistributionPolicy } from "../routing/redistribution.ts";
 import type { StayReason } from "../routing/stays.ts";
 import type { ClientLists, Refusal } from "../routing/client_limits.ts";
+import type { HoldRules } from "../routing/hold.ts";
 import type { NameRoutes } from "../routing/name_routes.ts";
 import type { RoutingTable } from "../routing/routing_table.ts";
 import type { AvailabilityTable } from "../routing/availability.ts";
@@ -48,7 +49,10 @@ export type ListenerConfig = Pick<ServiceEngineConfig, "keepAliveMs" | "userTime
  * `accessLogStart` says so.
  */
 export type EngineConfig =
-  & Pick<DaemonConfig, "workers" | "busyPollMicros" | "batchMicros" | "accessLog" | "accessLogStart">
+  & Pick<
+    DaemonConfig,
+    "workers" | "queueMax" | "queueTimeoutMs" | "busyPollMicros" | "batchMicros" | "accessLog" | "accessLogStart"
+  >
   & { readonly connectionsMax: number };
 
 /** The settings of a service that concern engines. */
@@ -58,6 +62,7 @@ export type ServiceEngineConfig =
     | "connectTimeoutMs"
     | "connectAttemptsMax"
     | "connectDeadlineMs"
+    | "holdMs"
     | "idleTimeoutMs"
     | "firstByteTimeoutMs"
     | "clientConnections"
@@ -81,6 +86,8 @@ export interface EngineService {
   readonly config: ServiceEngineConfig;
   /** Who may connect; undefined: everybody. */
   readonly lists?: ClientLists;
+  /** Whether its clients wait; see HoldRules. */
+  readonly waiting?: HoldRules["waiting"];
 }
 
 /** A listener and the service, or the services, whose clients it accepts. Immutable. */

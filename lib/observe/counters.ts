@@ -50,6 +50,12 @@ export const COUNTERS = {
     help: "Connections accepted from clients, including those refused at once",
   },
   open: { scope: "process", kind: "gauge", metric: "balancer_open_connections", help: "Open connections of clients" },
+  queued: {
+    scope: "process",
+    kind: "gauge",
+    metric: "balancer_queued_connections",
+    help: "Open connections of clients that wait for a place (--queue); they are beyond --max-connections",
+  },
   gone: {
     scope: "process",
     kind: "counter",
@@ -102,6 +108,18 @@ export const COUNTERS = {
     kind: "gauge",
     metric: "balancer_service_open_connections",
     help: "Open connections of clients of the service",
+  },
+  serviceHeld: {
+    scope: "service",
+    kind: "counter",
+    metric: "balancer_service_held_connections_total",
+    help: "Connections of clients of the service that began to wait for a server (--hold, balancerctl pause)",
+  },
+  serviceWaiting: {
+    scope: "service",
+    kind: "gauge",
+    metric: "balancer_service_waiting_connections",
+    help: "Open connections of clients of the service that wait for a server",
   },
   listenerAccepted: {
     scope: "listener",
@@ -387,6 +405,11 @@ export class Counters {
     return Atomics.add(this.#gauges, PROCESS_GAUGE[gauge], by) + by;
   }
 
+  /** Sets a gauge to `to` if it is at `from`. Returns whether it was. */
+  exchange(gauge: ProcessGauge, from: number, to: number): boolean {
+    return Atomics.compareExchange(this.#gauges, PROCESS_GAUGE[gauge], from, to) === from;
+  }
+
   /** Like `raise`, for a gauge of a server. */
   raiseOf(slot: number, gauge: ServerGauge, by = 1): number {
     return Atomics.add(this.#gauges, this.#serverGauge(slot, gauge), by) + by;
@@ -414,6 +437,11 @@ export class Counters {
 
   addToService(service: number, counter: ServiceCounter, amount = 1): void {
     this.#cells[this.#start + this.#serviceCell(service, counter)] += amount;
+  }
+
+  /** Like `raise`, for a gauge of a service. */
+  raiseOfService(service: number, gauge: ServiceGauge, by = 1): number {
+    return Atomics.add(this.#gauges, this.#serviceGauge(service, gauge), by) + by;
   }
 
   /** What was counted for the service with this index. */

@@ -77,7 +77,7 @@ export type Clock = (ms: number) => string;
 /** Open connections that were cut because their server, or a worker, was lost. */
 export const CUT_FATES: readonly Fate[] = ["server_lost", "redistribute_refused", "removed", "worker_lost", "failed"];
 /** Clients that got no server though they were welcome. */
-export const TURNED_AWAY_FATES: readonly Fate[] = ["connect_failed", "no_server", "refused_limit"];
+export const TURNED_AWAY_FATES: readonly Fate[] = ["connect_failed", "no_server", "refused_limit", "hold_timeout", "queue_timeout"];
 
 /** States other than up, the one that is looked at first before the others. */
 const TROUBLES = ["down", "resting", "removing", "draining"] as const;

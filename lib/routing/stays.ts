@@ -11,6 +11,7 @@ import { HINDRANCES, type RedistributionPolicy } from "./redistribution.ts";
  * - `dialling`: it has no server yet;
  * - `leaving`: it is on its way to another server, or its server's FIN is being checked;
  * - `elsewhere`: it has moved while the wish was on its way;
+ * - `paused`: clients of its service wait, so that nobody may be dialled before them;
  * - `nowhere`: no other server may take it, or not the one that was named;
  * - `refused`: what was dialled did not accept;
  * - `calledOff`: client or server have sent bytes while another server was dialled;
@@ -21,6 +22,7 @@ export const STAY_REASONS = [
   "dialling",
   "leaving",
   "elsewhere",
+  "paused",
   "nowhere",
   "refused",
   "calledOff",
@@ -70,6 +72,10 @@ const EXPLANATIONS: Readonly<Record<StayReason, (stay: Stay) => readonly [why: s
   dialling: () => ["it has no server yet", `${AGAIN} once it has one`],
   leaving: () => ["it is on its way to another server already", "balancerctl connections shows where it is"],
   elsewhere: () => ["it has moved to another server meanwhile", "balancerctl connections shows where it is"],
+  paused: ({ service }) => [
+    `clients of service ${service} wait for a server (balancerctl pause, or --hold), and nobody is dialled before them`,
+    `${AGAIN} once nobody waits`,
+  ],
   nowhere: ({ to }) =>
     to === undefined
       ? ["no other server may take it: all are down, drained, or at their limit", "balancerctl list shows them"]

@@ -122,6 +122,7 @@ function totalsLine({ status, window }: Moment, { glyphs, size }: FrameSetting):
   ];
   const parts = [
     [span("Open ", "faint"), span(countText(status.connections.open), "strong"), spark(open)],
+    ...(status.connections.waiting === 0 ? [] : [counted("waiting", status.connections.waiting, "warning")]),
     [span("new ", "faint"), span(`${rateText(rate(accepted))}/s`, "strong"), spark(accepted)],
     ...(size.columns < ROOMY ? [] : [[span("1 min:", "faint")]]),
     counted("moved", moved, "warning"),

@@ -61,6 +61,7 @@ export const LIMITS = {
   replayBytesMax: 16 * 1024 ** 2,
   replayBytesTotalMax: 256 * 1024 ** 2,
   restMaxMs: 60_000,
+  pauseMaxMs: 3_600_000,
   lameDuckMaxMs: 3_600_000,
   /** How long engines cache the addresses of a name: shorter than the TTLs of name servers, longer than a burst of clients. */
   namesCachedMs: 5000,
@@ -153,6 +154,10 @@ const HELPER = "balancerctl start";
 
 /** How long open connections have to finish when their server is removed, in milliseconds. */
 export const DEFAULT_DRAIN_MS = 10_000;
+/** How long a pause lasts that nobody ends, in milliseconds. */
+export const DEFAULT_PAUSE_MS = 60_000;
+/** The shortest pause, in milliseconds. */
+export const PAUSE_MIN_MS = 100;
 /** Connections a second that a rebalance moves. */
 export const DEFAULT_REBALANCE_RATE = 100;
 
@@ -280,6 +285,14 @@ export const SETTINGS = {
     default: "15s",
     summary: "maximum time to find a server for a client",
     parse: (text): number => parseDuration(text, "Connect deadline", 1),
+  },
+  holdMs: {
+    group: "Connecting",
+    flag: "hold",
+    value: "TIME|off",
+    default: "off",
+    summary: "how long clients wait while no server can take them; they are dialled in their order when one can",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "Hold time", 10),
   },
   sources: {
     group: "Connecting",
@@ -459,6 +472,24 @@ export const SETTINGS = {
     default: "auto",
     summary: "maximum number of open connections; auto: what the limit on open files allows",
     parse: (text): number | "auto" => text === "auto" ? text : parseCount(text, "Number of connections", LIMITS.connectionsMax),
+  },
+  queueMax: {
+    group: "Limits and timeouts",
+    scope: "daemon",
+    flag: "queue",
+    value: "N|off",
+    default: "off",
+    summary: "clients beyond --max-connections that wait for a place, and are not refused",
+    parse: (text): number => text === "off" ? 0 : parseCount(text, "Length of the queue", LIMITS.connectionsMax),
+  },
+  queueTimeoutMs: {
+    group: "Limits and timeouts",
+    scope: "daemon",
+    flag: "queue-timeout",
+    value: "TIME",
+    default: "10s",
+    summary: "maximum time that a client waits for a place",
+    parse: (text): number => parseDuration(text, "Queue timeout", 10),
   },
   clientConnections: {
     group: "Limits and timeouts",

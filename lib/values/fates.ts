@@ -30,6 +30,8 @@ export const FATES = {
   connect_failed: { level: "warning", help: "none of the servers tried accepted the connection" },
   no_server: { level: "warning", help: "the pool was empty" },
   refused_limit: { level: "warning", help: "the balancer, or every server, was at its connection limit" },
+  hold_timeout: { level: "warning", help: "no server could take the client within --hold" },
+  queue_timeout: { level: "warning", help: "the balancer was at --max-connections, and no place was free within --queue-timeout" },
   denied: { level: "debug", help: "the client's address is on the --deny list, or not on the --allow list" },
   client_limit: { level: "debug", help: "clients with the same address or prefix had --client-connections already" },
   client_rate: { level: "debug", help: "too many new connections from the same address or prefix (--client-rate)" },

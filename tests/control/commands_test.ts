@@ -81,6 +81,16 @@ const MISTAKES: readonly [words: readonly string[], code: number, says: readonly
   [["set", "127.0.0.1", "80", "--max-connections", "none"], 2, ['Number of connections "none"']],
   [["rebalance", "--rate", "0"], 2, ['Rate "0"']],
   [["rebalance", "--rate", "fast"], 2, ['Rate "fast"']],
+  [["start", "127.0.0.1", "0", "--hold", "0"], 2, ['Hold time "0" is not a time', "from 10ms"]],
+  [["start", "127.0.0.1", "0", "--queue", "many"], 2, ['Length of the queue "many"']],
+  [["start", "127.0.0.1", "0", "--queue-timeout", "off"], 2, ['Queue timeout "off"']],
+  [["pause", "--for", "2h"], 2, ['Pause "2h" is not a time', "from 100ms to 1h"]],
+  [["pause", "--for", "0"], 2, ['Pause "0"']],
+  [["pause", "--idle=yes"], 2, ["--idle"]],
+  [["pause", "web"], 2, ['Unexpected argument "web"']],
+  [["resume", "--now"], 2, ['Unknown option "--now"']],
+  [["pause"], 3, ["No balancer"]],
+  [["resume"], 3, ["No balancer"]],
   [["add", "127.0.0.1", "80", "--proxy", "v3"], 2, ['Unknown PROXY protocol version "v3"', '"v1"']],
   [["set", "127.0.0.1", "80", "--proxy", "2"], 2, ['Unknown PROXY protocol version "2"']],
   [["plan", "swap", "127.0.0.1", "80"], 2, ['Unknown change "swap": use add, remove or weight']],
@@ -362,6 +372,8 @@ const REFUSALS: readonly [words: readonly string[], code: number, says: string][
   [["set", "192.0.2.9", "80", "--weight", "2"], 1, "is not in the pool"],
   [["remove", "192.0.2.9", "80", "--now"], 1, "is not in the pool"],
   [["rebalance", "--rate", "10/s"], 1, "open connections move only at level idle, and --redistribute is new"],
+  [["pause", "--idle"], 1, 'Cannot have open connections of service "default" wait: they leave their servers only at level idle'],
+  [["pause", "--service", "webb"], 1, 'Cannot use service "webb": there is none with this name'],
 ];
 
 Deno.test("what the daemon refuses gets one sentence and the right exit code", async () => {
@@ -518,6 +530,38 @@ Deno.test("rebalance that is interrupted stops, and says how far it came", async
   terminal.interrupt();
   assertMatch(await rebalanced, /^Moved [0-5] of [2-6] connections to their owners$/);
   assertEquals(balancer.rebalancer.state.running, false);
+});
+
+Deno.test("pause and resume say what becomes of clients, and list and status show who waits", async () => {
+  await using server = startServer(echo);
+  await using terminal = await startTerminal({ redistribute: "idle", quiet: "10ms" });
+  const { balancer } = terminal;
+  await balancer.add(server.address);
+  using early = await openVia(balancer);
+  const paused = await terminal.run(COMMANDS.pause, undefined, { for: "5m" });
+  assertMatch(paused, /^Service default is paused until [-0-9T:]+Z: new clients wait, its 1 open connection goes on\nEnd it with /);
+  using late = await connect(balancer.address);
+  await until(() => balancer.service.hold.waiting === 1, "a client who waits");
+  const list = await terminal.run(COMMANDS.list);
+  assertMatch(
+    list,
+    /\nPaused since [-0-9T:]+Z until [-0-9T:]+Z by .+: new clients wait\nWaiting 1: clients for whom there is no server$/,
+  );
+  const status = await terminal.run(COMMANDS.status);
+  assertMatch(status, /Connections +2 open of at most 1000, waiting 1, 2 accepted\n +Service default +Paused since /);
+  assertMatch(await terminal.run(COMMANDS["service list"]), /\ndefault \(paused\) .* 2 +1 +2 /);
+  const parked = await terminal.run(COMMANDS.pause, undefined, { for: "5m", idle: "" });
+  assertMatch(parked, /: new clients wait, and open connections, too, each as soon as it is idle\n/);
+  await until(() => balancer.service.hold.waiting === 2, "the other one");
+  assertEquals(
+    await terminal.run(COMMANDS.resume),
+    "Service default takes clients again; 2 clients who waited come first",
+  );
+  assertEquals(await terminal.run(COMMANDS.resume), "Service default was not paused");
+  for (const client of [early, late]) {
+    await writeText(client, "x");
+    assertEquals(new TextDecoder().decode(await soon(readBytes(client, 1))), "x");
+  }
 });
 
 Deno.test("check ends with 0 for a server that passes, and with 1 for one that fails", async () => {

@@ -219,7 +219,7 @@ Deno.test("status tells what runs", async () => {
   const status = await control.client.status();
   assertEquals([status.name, status.version, status.engine, status.pid], ["test", "1.2.3", "streams", Deno.pid]);
   assertEquals(parseAddress(status.address), control.balancer.address);
-  assertEquals(status.connections, { accepted: 0, open: 0, max: 1000 });
+  assertEquals(status.connections, { accepted: 0, open: 0, waiting: 0, max: 1000 });
   assertEquals([status.servers, status.checkIntervalMs], [{ up: 0, resting: 0, down: 0, draining: 0, removing: 0 }, 2000]);
 });
 

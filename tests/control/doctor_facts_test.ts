@@ -29,6 +29,7 @@ const SERVICE = {
   servers: { up: 1, resting: 0, down: 0, draining: 0, removing: 0 },
   open: 0,
   accepted: 0,
+  hold: { waiting: 0, timeMs: 0, pause: null },
   fingerprint: "1",
   removing: false,
   warnings: [],

@@ -21,6 +21,7 @@ import { widthOf } from "../../lib/values/text_layout.ts";
 type Server = Answers["server"];
 type End = Answers["recent"]["ends"][number];
 
+const HOLD = { waiting: 0, timeMs: 0, pause: null };
 const RING = { fingerprint: "0a1b2c3d", points: 512, peakToMean: 1.0149 };
 
 function server(settings: Partial<Server> = {}): Server {
@@ -73,7 +74,7 @@ Deno.test("printList() has a row for each server, and the ring", () => {
     server({ open: 3, connects: 17, sentBytes: 156, receivedBytes: 2048 }),
     server({ server: "[2001:db8::1]:443", weight: 12, connectionsMax: 9, open: 2, share: 0.504 }),
   ];
-  assertEquals(printList({ servers, ring: RING }).split("\n"), [
+  assertEquals(printList({ servers, ring: RING, hold: HOLD }).split("\n"), [
     "SERVER             STATE  WEIGHT  OPEN  TOTAL   SENT  RECEIVED   SHARE",
     "10.0.0.1:80        up          1     3     17  156 B   2.05 kB  50.0 %",
     "[2001:db8::1]:443  up         12   2/9      0    0 B       0 B  50.4 %",
@@ -88,7 +89,7 @@ Deno.test("printList() says below the table why servers are not up, and since wh
     server({ server: "10.0.0.3:80" }),
     server({ server: "10.0.0.4:80", state: "removing", reason: "balancerctl remove", share: 0 }),
   ];
-  const lines = printList({ servers, ring: RING }).split("\n");
+  const lines = printList({ servers, ring: RING, hold: HOLD }).split("\n");
   assertMatch(lines[4], /^10\.0\.0\.4:80 +removing .* -$/);
   assertEquals(lines.slice(5), [
     "Ring 0a1b2c3d: 3 servers, 512 points, largest share 1.01 times the fair share",
@@ -100,25 +101,25 @@ Deno.test("printList() says below the table why servers are not up, and since wh
 
 Deno.test("printList() in colours: states by what they mean, and columns that still line up", () => {
   const servers = (["up", "down", "resting", "draining"] as const).map((state) => server({ state }));
-  const lines = printList({ servers, ring: RING }, COLOURED).split("\n");
+  const lines = printList({ servers, ring: RING, hold: HOLD }, COLOURED).split("\n");
   for (
     const [i, cell] of ["\x1b[32mup\x1b[0m", "\x1b[31mdown\x1b[0m", "\x1b[33mresting\x1b[0m", "\x1b[33mdraining\x1b[0m"].entries()
   ) {
     assertStringIncludes(lines[i + 1], `  ${cell}  `);
   }
   assertEquals(new Set(lines.slice(0, 5).map(widthOf)).size, 1);
-  assert(!printList({ servers, ring: RING }).includes("\x1b"));
+  assert(!printList({ servers, ring: RING, hold: HOLD }).includes("\x1b"));
 });
 
 Deno.test("printList() of a thousand servers that are down gives a few reasons, not a thousand", () => {
   const servers = Array.from({ length: 1000 }, (_, i) => server({ server: `10.0.0.1:${i + 1}`, state: "down", reason: "gone" }));
-  const lines = printList({ servers, ring: RING }).split("\n");
+  const lines = printList({ servers, ring: RING, hold: HOLD }).split("\n");
   assertEquals(lines.filter((line) => line.endsWith(": gone")).length, 20);
   assertEquals(lines.length, 1 + 1000 + 1 + 20);
 });
 
 Deno.test("printList() without servers says what to do", () => {
-  const text = printList({ servers: [], ring: { fingerprint: "00000000", points: 0, peakToMean: 0 } });
+  const text = printList({ servers: [], ring: { fingerprint: "00000000", points: 0, peakToMean: 0 }, hold: HOLD });
   assertEquals(text.split("\n"), [
     "No servers: clients are turned away. Add one with balancerctl add <inet_address> <inet_port>",
     "Ring 00000000: empty",
@@ -205,7 +206,7 @@ Deno.test("printExplanation() of another policy, and of a pool with tiers", () =
 });
 
 Deno.test("printList() shows tiers where there are several", () => {
-  const lines = printList({ servers: [server(), server({ tier: 2 })], ring: RING }).split("\n");
+  const lines = printList({ servers: [server(), server({ tier: 2 })], ring: RING, hold: HOLD }).split("\n");
   assertMatch(lines[0], /^SERVER +STATE +TIER +WEIGHT /);
   assertMatch(lines[2], / 2 +\d+ /);
 });
@@ -426,13 +427,14 @@ const STATUS: Answers["status"] = {
     servers: { up: 2, resting: 0, down: 1, draining: 1, removing: 0 },
     open: 3,
     accepted: 100,
+    hold: HOLD,
     fingerprint: "0a1b2c3d",
     removing: false,
     warnings: [],
   }],
   servers: { up: 2, resting: 0, down: 1, draining: 1, removing: 0 },
   checkIntervalMs: 2000,
-  connections: { accepted: 100, open: 3, max: 1000 },
+  connections: { accepted: 100, open: 3, waiting: 0, max: 1000 },
   fates: { ...countFates(() => 0), done: 96, server_lost: 1 },
   settings: { key: "ip", check: "http:/health", "max-connections": "auto", connections: "auto" },
   stateFile: "/state.json",

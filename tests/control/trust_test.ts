@@ -210,7 +210,8 @@ const SERVER = {
   share: 1,
   fates: {},
 };
-const LIST = { servers: [SERVER], ring: { fingerprint: "00000000", points: 256, peakToMean: 1 } };
+const HOLD = { waiting: 0, timeMs: 0, pause: null };
+const LIST = { servers: [SERVER], ring: { fingerprint: "00000000", points: 256, peakToMean: 1 }, hold: HOLD };
 
 const MISFITS: readonly [what: string, change: object, says: string][] = [
   ["a share that is missing", { share: undefined }, "it.servers[0].share is not a number from 0"],

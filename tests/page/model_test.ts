@@ -299,7 +299,7 @@ Deno.test("the tiles count who was hurt", () => {
   story.kill("10.0.0.4:80");
   story.pass(10);
   const { history, rows, from, at } = viewOf(deskOf(story));
-  const tiles = new Map(tilesOf(history, rows, Math.max(from, NOW), at).map((tile) => [tile.label, tile]));
+  const tiles = new Map(tilesOf(history, rows, Math.max(from, NOW), at, 0).map((tile) => [tile.label, tile]));
   assertEquals(tiles.get("hurt in 5 min")!.value, formatCount(story.status().fates.server_lost));
   assertEquals(tiles.get("hurt in 5 min")!.tone, "bad");
   assertEquals(tiles.get("open connections")!.value, formatCount(story.status().connections.open));

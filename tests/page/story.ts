@@ -30,6 +30,9 @@ export interface StoryOptions {
   readonly service?: string;
 }
 
+/** Nobody waits, and nobody may. */
+const NO_HOLD = { waiting: 0, timeMs: 0, pause: null };
+
 const KEPT = 900;
 const KEY = parseKeyRule("ip");
 const STATES: readonly MovedState[] = ["unsent", "unanswered", "idle"];
@@ -180,7 +183,7 @@ export class Story {
       declared: null,
       servers: this.#countStates(),
       checkIntervalMs: 2000,
-      connections: { accepted: this.#accepted, open: this.#open(), max: 1_000_000 },
+      connections: { accepted: this.#accepted, open: this.#open(), waiting: 0, max: 1_000_000 },
       fates: { ...this.#fates },
       settings: { redistribute: "idle" },
       stateFile: null,
@@ -195,7 +198,7 @@ export class Story {
   /** `GET /v1/servers`. */
   servers(): Answers["servers"] {
     const servers = [...this.#members.values(), ...this.#left.filter(({ open }) => open > 0)].map((member) => this.#view(member));
-    return { servers, ring: { fingerprint: "6f1c2a90", points: 256 * this.#members.size, peakToMean: 1.03 } };
+    return { servers, ring: { fingerprint: "6f1c2a90", points: 256 * this.#members.size, peakToMean: 1.03 }, hold: NO_HOLD };
   }
 
   /** `GET /v1/series`. */
@@ -543,6 +546,7 @@ export class Story {
       servers: this.#countStates(),
       open: this.#open(),
       accepted: this.#accepted,
+      hold: NO_HOLD,
       fingerprint: "6f1c2a90",
       removing: false,
       warnings: [],

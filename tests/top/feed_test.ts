@@ -4,7 +4,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Answers } from "../../lib/control/api.ts";
 import { Feed, type Source } from "../../lib/top/feed.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
-import { connections, listedServer, NOW_MS, series, status } from "./fixture.ts";
+import { connections, listedServer, NO_HOLD, NOW_MS, series, status } from "./fixture.ts";
 
 const NOW_S = NOW_MS / 1000;
 const NOTHING_MORE = { connections: undefined, connectionsMax: 0 };
@@ -25,7 +25,7 @@ class Daemon {
     },
     list: () => {
       const servers = Array.from({ length: this.servers }, (_, i) => listedServer(`10.0.0.1:${i + 1}`));
-      return this.#answer(`list ${service}`, { servers, ring: { fingerprint: "", points: 0, peakToMean: 1 } });
+      return this.#answer(`list ${service}`, { servers, ring: { fingerprint: "", points: 0, peakToMean: 1 }, hold: NO_HOLD });
     },
     events: (query) => {
       const events = this.events.filter(({ number }) => number > Number(query.after ?? 0));

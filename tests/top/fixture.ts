@@ -9,6 +9,9 @@ import { Window } from "../../lib/top/window.ts";
 /** The time of the fixture: 2026-11-24 14:02:41 UTC. */
 export const NOW_MS = Date.UTC(2026, 10, 24, 14, 2, 41);
 const NOW_S = NOW_MS / 1000;
+/** Nobody waits, and nobody may. */
+export const NO_HOLD = { waiting: 0, timeMs: 0, pause: null };
+
 const KILLED_S = NOW_S - 31;
 const STEPS = 900;
 
@@ -234,6 +237,7 @@ export function status(options: FixtureOptions = {}): Answers["status"] {
       servers: states as Answers["service"]["servers"],
       open,
       accepted: 123_456,
+      hold: NO_HOLD,
       fingerprint: "0123456789abcdef",
       removing: false,
       warnings: [],
@@ -241,7 +245,7 @@ export function status(options: FixtureOptions = {}): Answers["status"] {
     declared: null,
     servers: states as Answers["status"]["servers"],
     checkIntervalMs: 2000,
-    connections: { accepted: 123_456, open, max: 50_000 },
+    connections: { accepted: 123_456, open, waiting: isHurt ? 812 : 0, max: 50_000 },
     fates: { done: 121_462, server_lost: isHurt ? 14 : 0 } as Answers["status"]["fates"],
     settings: {},
     stateFile: "/var/lib/balancer/default.json",

@@ -4,10 +4,11 @@
  */
 
 import { AcceptBackoff } from "../accept_backoff.ts";
+import { enqueue, lacksPlace } from "../places.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKADDR, SOCKET } from "../system/libc.ts";
 import { ipLength, ipStart, portOf } from "../system/sockaddr.ts";
-import { FLOAT, floatsOf, LISTENER_SHIFT, ROLE, rowOf, SERVICE_SHIFT, WORD } from "./descriptor_table.ts";
+import { FLOAT, floatsOf, LISTENER_SHIFT, NO_PLACE, ROLE, rowOf, SERVICE_SHIFT, WORD } from "./descriptor_table.ts";
 import { COMMAND, COMMAND_BYTES, COMMAND_SIZE } from "./mailbox.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 import type { WorkerListener, WorkerPublication } from "./worker_setup.ts";
@@ -166,9 +167,13 @@ export class Acceptor {
     this.#client = libc.call.accept4(listener.descriptor, this.#nameAddress, this.#nameLengthAddress, flags);
     if (this.#client < 0) return this.#onError(libc.errno());
     const open = counters.addAccepted(listener.service, listener.index);
-    const isTooMany = open > services.daemon.connectionsMax || this.#client >= table.capacity - 1;
+    const { daemon } = services;
     this.#note(this.noted, listener);
-    if (isTooMany) return ACCEPT.refused;
+    if (this.#client >= table.capacity - 1) return ACCEPT.refused;
+    if (lacksPlace(counters, open, daemon)) {
+      if (!enqueue(counters, daemon)) return ACCEPT.refused;
+      this.#words[rowOf(this.#client) + WORD.slot] = NO_PLACE;
+    }
     if (this.#handOver(this.#client)) return ACCEPT.elsewhere;
     workerTable.addOpen(setup.index, 1);
     return ACCEPT.kept;

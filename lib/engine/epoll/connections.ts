@@ -15,6 +15,8 @@ import { assert } from "../../values/errors.ts";
 import type { Fate } from "../../values/fates.ts";
 import type { MoveWish, ServiceEngineConfig } from "../engine.ts";
 import type { GateConfig } from "../gate.ts";
+import { type HoldHost, Holds } from "../holds.ts";
+import { type PlaceHost, Places } from "../places.ts";
 import { type FinalVerdict, loggedTlvs, nameClient, reasonOfNobody, SAID_NOTHING } from "../names.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, SOCKET } from "../system/libc.ts";
@@ -26,6 +28,7 @@ import {
   floatsOf,
   listenerOf,
   makeId,
+  NO_PLACE,
   ROLE,
   ROW_SHIFT,
   rowOf,
@@ -46,6 +49,7 @@ import { OUTCOME, type Outcome, Relay } from "./relay.ts";
 import { type EndRecord, FIRST_END, type FirstEnd } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
 import { SILENT } from "./silence.ts";
+import { WaitingRoom } from "./waiting_room.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 import type { WorkerListener, WorkerService } from "./worker_setup.ts";
 
@@ -63,6 +67,8 @@ const DISCARDED_AT_END = BigInt(16 * 1024 * 1024);
 const REPORTED_WORDS = [WORD.attempts, WORD.moves, WORD.ip, WORD.ip + 1, WORD.ip + 2, WORD.ip + 3, WORD.ipLength, WORD.port];
 
 const FAILED_EVENTS = EPOLL.ERR | EPOLL.HUP;
+/** Flags of a client that has sent FIN or failed. */
+const END_FLAGS = FLAG.fin | FLAG.hangup | FLAG.atEnd | FLAG.broken;
 const INPUT_EVENTS = EPOLL.IN | EPOLL.RDHUP | EPOLL.PRI | FAILED_EVENTS;
 
 /** Errors that mean the server is dead, and has not only ended this connection. */
@@ -71,15 +77,23 @@ const DEAD_ERRORS: readonly number[] = [ERRNO.ETIMEDOUT, ERRNO.EHOSTUNREACH, ERR
 /** Which sides get a reset when a connection ends; the others get a FIN. */
 type Reset = "nobody" | "client" | "server" | "both";
 
+/** The states of clients of whom it is not known yet who they are, and whether they may connect. */
+const UNROUTED: readonly number[] = [STATE.queued, STATE.awaitingHeader, STATE.awaitingHello];
+
+/** The rules of a service that has gone. */
+const NO_HOLD = { holdMs: 0 };
+
 /** The legal transitions; 0 is a client whose connection has not begun. */
 const NEXT_STATES: Readonly<Record<State | 0, readonly State[]>> = {
-  0: [STATE.dialling, STATE.awaitingHeader, STATE.awaitingHello],
+  0: [STATE.dialling, STATE.awaitingHeader, STATE.awaitingHello, STATE.queued],
+  [STATE.queued]: [STATE.dialling, STATE.awaitingHeader, STATE.awaitingHello],
   [STATE.awaitingHeader]: [STATE.dialling, STATE.awaitingHello],
   [STATE.awaitingHello]: [STATE.dialling],
-  [STATE.dialling]: [STATE.open],
+  [STATE.dialling]: [STATE.open, STATE.held],
   [STATE.open]: [STATE.dialling, STATE.departing, STATE.probing],
-  [STATE.departing]: [STATE.open],
+  [STATE.departing]: [STATE.open, STATE.held],
   [STATE.probing]: [STATE.open],
+  [STATE.held]: [STATE.dialling],
 };
 
 /** The connections of one worker. */
@@ -88,6 +102,11 @@ export class Connections {
   readonly #relay: Relay;
   readonly #dialer: Dialer;
   readonly #redistributor: Redistributor;
+  readonly #holds: Holds;
+  readonly #room: WaitingRoom;
+  readonly #holdHost: HoldHost;
+  readonly #places: Places;
+  readonly #placeHost: PlaceHost;
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
   readonly #epoch: number;
@@ -120,6 +139,18 @@ export class Connections {
     this.#relay = new Relay(kit);
     this.#dialer = new Dialer(kit);
     this.#redistributor = new Redistributor(kit, this.#dialer);
+    this.#holds = new Holds(kit.counters, 1 / kit.workerTable.size);
+    this.#room = new WaitingRoom(kit);
+    this.#holdHost = {
+      usabilityOf: (service) => this.#dialer.usabilityOf(service),
+      redial: (client) => this.#redial(client),
+      endHeld: (client, fate) => this.#endHeld(client, fate),
+    };
+    this.#places = new Places(kit.counters);
+    this.#placeHost = {
+      admit: (client) => this.#admitQueued(client),
+      endQueued: (client, fate) => this.#close(client, fate),
+    };
   }
 
   /** Whether sockets wait for another turn. */
@@ -133,18 +164,22 @@ export class Connections {
   }
 
   /** Serves the clients of this service by these tables, settings and lists. */
-  setService(index: number, { table, config, lists }: WorkerService): void {
-    const { services } = this.#kit;
+  setService(index: number, { table, config, lists, waiting }: WorkerService): void {
+    const { services, clock } = this.#kit;
     const before = services.configAt(index);
     const now = config ?? before!;
     this.#dialer.setTable(index, table);
     services.setConfig(index, now);
     this.#setGate(index, now, lists);
+    this.#room.heedSlots(index, table.slots);
+    this.#holds.set(index, { holdMs: now.holdMs, waiting }, clock.nowMs);
+    if (waiting === "parked") this.#forEachClientOf(index, (client) => this.#park(client));
     if (before !== undefined && config !== undefined) this.#heedChange(index, before, config);
   }
 
   /** A service without connections has gone. */
   dropService(index: number): void {
+    this.#holds.set(index, NO_HOLD, this.#kit.clock.nowMs);
     this.#kit.gate.set(index, undefined, undefined);
   }
 
@@ -167,7 +202,7 @@ export class Connections {
     const { gate, table, clock } = this.#kit;
     const row = rowOf(client);
     const state = this.#words[row + WORD.state];
-    if (state === 0 || state === STATE.awaitingHeader || state === STATE.awaitingHello) return; // it is let in later
+    if (state === 0 || UNROUTED.includes(state)) return; // it is let in later
     table.pointTo(client, this.#address);
     gate.count(serviceOf(this.#words, client), this.#address, clock.nowMs);
     this.#words[row + WORD.flags] |= gate.counted << COUNTED_SHIFT;
@@ -212,6 +247,26 @@ export class Connections {
     const { descriptors, headers } = this.#kit;
     const isInTable = descriptors.adopt(client, ROLE.client, -1, FLAG.writable | headers.screeningFlagsOf(client));
     assert(isInTable, "the acceptor refuses clients beyond the table");
+    if (this.#words[rowOf(client) + WORD.slot] === NO_PLACE) this.#awaitPlace(client);
+    else this.#beginWithPlace(client);
+  }
+
+  /** Waits until there is a place for the client. */
+  #awaitPlace(client: number): void {
+    this.#words[rowOf(client) + WORD.slot] = -1;
+    this.#become(client, STATE.queued);
+    this.#places.join(client, this.#kit.clock.nowMs);
+    this.#register(client);
+  }
+
+  /** There is a place for the client: its bytes, which cause no further event, may be read. */
+  #admitQueued(client: number): void {
+    this.#goOnFrom(client);
+    this.#beginWithPlace(client);
+  }
+
+  #beginWithPlace(client: number): void {
+    const { headers } = this.#kit;
     if (headers.isRequired(client)) this.#awaitHeader(client);
     else this.#name(client);
   }
@@ -227,6 +282,7 @@ export class Connections {
     if (!this.#kit.gate.isOpen(serviceOf(this.#words, client)) && !this.#enter(client)) return;
     this.#become(client, STATE.dialling);
     if (this.#reportsStarts()) this.#tellStart(client);
+    if (this.#holds.mustWait(serviceOf(this.#words, client))) return this.#hold(client);
     if (!this.#relay.readAhead(client, this.#kit.clock.nowMs)) return this.#close(client, "proxy_refused", "both");
     const outcome = this.#dialer.dial(client);
     if (outcome === DIAL.nobody) return this.#findNobody(client);
@@ -372,8 +428,71 @@ export class Connections {
 
   /** Ends a client that was handed to a worker that has died. */
   loseUnbegun(client: number): void {
+    if (this.#words[rowOf(client) + WORD.slot] === NO_PLACE) this.#kit.counters.raise("queued", -1);
     this.#tellUnbegun(client, "worker_lost", serviceOf(this.#words, client), listenerOf(this.#words, client));
     this.#kit.libc.call.close(client);
+  }
+
+  /** When those who wait for a place or a server are to be looked at; Infinity: nobody waits for anything. */
+  get waitingDueMs(): number {
+    return Math.min(this.#holds.dueMs, this.#places.dueMs);
+  }
+
+  /** Serves those who wait for a place or a server and whose turn it is, and ends those who have waited too long. */
+  serveWaiting(): void {
+    const { clock: { nowMs }, services } = this.#kit;
+    if (nowMs >= this.#places.dueMs) this.#places.look(nowMs, services.daemon, this.#placeHost);
+    if (nowMs >= this.#holds.dueMs) this.#holds.look(nowMs, this.#holdHost);
+  }
+
+  /** Ends those who wait, with this fate. From now on nobody waits for a server. */
+  endWaiting(fate: Fate): void {
+    this.#places.close(fate, this.#placeHost);
+    this.#holds.close(fate, this.#holdHost);
+  }
+
+  /** No server can take a client now: it waits. One that has waited before has its place again. */
+  #hold(client: number): void {
+    const { wheel, clock } = this.#kit;
+    this.#redistributor.leaveKept(client);
+    this.#room.enter(client, this.#dialer.suspend(client));
+    this.#become(client, STATE.held);
+    wheel.clear(client);
+    this.#holds.join(serviceOf(this.#words, client), client, clock.nowMs);
+    this.#kit.reports.publish(); // the server that it had may be empty now
+    if ((this.#words[rowOf(client) + WORD.flags] & END_FLAGS) !== 0) return this.#leaveHeld(client);
+    this.#register(client);
+  }
+
+  /** A client's open connection is to wait. */
+  #park(client: number): void {
+    if (this.#words[rowOf(client) + WORD.state] === STATE.open) this.#leaveServer(client);
+  }
+
+  /** It is the turn of a client that waits. */
+  #redial(client: number): void {
+    const departure = this.#room.leave(client);
+    this.#become(client, STATE.dialling);
+    this.#onDial(client, this.#dialer.redial(client, departure));
+  }
+
+  /** Ends a client that waits: one that has had a server gets a reset, so that it does not take what it has for the whole. */
+  #endHeld(client: number, fate: Fate): void {
+    this.#close(client, fate, this.#room.hadServer(client) ? "client" : "nobody");
+  }
+
+  /**
+   * Handles an event of a client that waits for a place or a server. A FIN means that it has given up, though it could also mean
+   * that it has sent all: what a client has asked before it went away is the load that keeps a server down that has just come back.
+   */
+  #onEventWhileWaiting(client: number, events: number): void {
+    this.#noteEvents(rowOf(client), events);
+    if ((this.#words[rowOf(client) + WORD.flags] & END_FLAGS) !== 0) this.#leaveHeld(client);
+  }
+
+  #leaveHeld(client: number): void {
+    this.#words[rowOf(client) + WORD.errno] = this.#kit.sockets.takeError(client);
+    this.#endHeld(client, "client_gone");
   }
 
   /**
@@ -386,6 +505,7 @@ export class Connections {
     const client = this.#clientOf(socket);
     const state = words[rowOf(client) + WORD.state];
     if (state === STATE.awaitingHeader || state === STATE.awaitingHello) return this.#onEventBefore(client, state, events);
+    if (state === STATE.held || state === STATE.queued) return this.#onEventWhileWaiting(client, events);
     if (state !== STATE.open && !this.#onEventWhileDialling(socket, client, events)) return;
     const hasRoom = this.#noteEvents(row, events);
     const peer = words[row + WORD.peer];
@@ -437,7 +557,8 @@ export class Connections {
     }
     wheel.set(client, Math.min(clock.nowMs + config.idleTimeoutMs - quietForMs, firstByteDueMs));
     if (this.#isSilent(server, client) || this.#isSilent(client, server)) return;
-    if (isDraining(availabilities.get(words[row + WORD.slot]))) this.#leaveServer(client);
+    const isLeaving = isDraining(availabilities.get(words[row + WORD.slot])) || this.#holds.parks(serviceOf(words, client));
+    if (isLeaving) this.#leaveServer(client);
   };
 
   /** When the client ends unless somebody has sent something by then; Infinity: somebody has, or there is no such limit. */
@@ -494,6 +615,7 @@ export class Connections {
     if (state === STATE.departing || state === STATE.probing) return "leaving";
     if (state !== STATE.open) return "dialling";
     if (this.#words[row + WORD.slot] !== from) return "elsewhere";
+    if (this.#holds.mustWait(serviceOf(this.#words, client))) return "paused";
     const hindrance = this.#redistributor.hindrance(client);
     if (hindrance !== undefined) return hindrance;
     if (this.#redistributor.hasUnread(client)) return "transit";
@@ -540,6 +662,8 @@ export class Connections {
     this.#noteClient(client);
     this.#leave(client, end.sentBytes, end.receivedBytes);
     wheel.clear(client);
+    if (!this.#holds.isEmpty) this.#forgetHeld(client);
+    this.#places.forget(client);
     this.#dialer.forget(client);
     if (server >= 0 && (reset === "both" || reset === "server" || this.#isCut(client))) sockets.resetOnClose(server);
     if (reset === "both" || reset === "client" || (server >= 0 && this.#isCut(server))) sockets.resetOnClose(client);
@@ -554,6 +678,14 @@ export class Connections {
     this.#tellEnd(serviceOf(this.#ended.words, 0), listenerOf(this.#ended.words, 0));
   }
 
+  /** A client ends while others wait, and perhaps itself: the server that it had may have room for one of them. */
+  #forgetHeld(client: number): void {
+    const { clock } = this.#kit;
+    this.#holds.forget(serviceOf(this.#words, client), client, clock.nowMs);
+    this.#holds.poke(clock.nowMs);
+    this.#room.forget(client);
+  }
+
   /** Counts the end in `#end`, of a client of this service and listener, and reports it to main. */
   #tellEnd(service: number, listener: number): void {
     const { counters, reports, services, clock } = this.#kit;
@@ -563,6 +695,7 @@ export class Connections {
     counters.addFate(fate, service, slot < 0 ? undefined : slot, durationMs / 1000);
     if (slot >= 0) counters.raiseOf(slot, "serverOpen", -1);
     counters.lowerOpen(service, listener);
+    this.#places.poke(clock.nowMs);
     reports.writeEnd(this.#ended, this.#end);
     reports.publish();
   }
@@ -732,6 +865,7 @@ export class Connections {
       return false;
     }
     const departure = this.#dialer.settle(client);
+    if (!this.#holds.isEmpty) this.#holds.served(serviceOf(this.#words, client), client, clock.nowMs);
     if (departure === undefined) this.#floats[floatsOf(client) + FLOAT.lastActivityMs] = clock.nowMs;
     else this.#redistributor.arrive(client, departure);
     this.#kit.headers.announce(client);
@@ -754,6 +888,8 @@ export class Connections {
     const words = this.#words;
     const row = rowOf(client);
     const departure = this.#dialer.searchOf(client)?.departure;
+    const hasServer = departure !== undefined && departure.kept >= 0;
+    if (this.#holds.mayWait(serviceOf(words, client), departure?.loss, hasServer)) return this.#hold(client);
     if (departure === undefined) {
       const fate = fateOfUnserved(words[row + WORD.attempts], this.#dialer.serverCount(client));
       if (fate === "refused_limit") this.#kit.counters.add("limitServers");
@@ -947,7 +1083,9 @@ export class Connections {
       return this.#close(client, this.#redistributor.fateOfCut(client, loss), "client");
     }
     this.#become(client, STATE.dialling);
-    this.#onDial(client, this.#redistributor.departLost(client, loss, verdict));
+    this.#redistributor.departLost(client, loss, verdict);
+    if (this.#holds.mustWait(serviceOf(this.#words, client))) this.#hold(client);
+    else this.#onDial(client, this.#dialer.dial(client));
   }
 
   /**
@@ -958,11 +1096,18 @@ export class Connections {
     const { clock, wheel } = this.#kit;
     const retryAtMs = this.#floats[floatsOf(this.#words[rowOf(client) + WORD.peer]) + SERVER_FLOAT.retryAtMs];
     if (isPausing(loss, clock.nowMs, retryAtMs)) return wheel.sooner(client, retryAtMs);
+    const service = serviceOf(this.#words, client);
+    const mustWait = this.#holds.mustWait(service);
+    if (mustWait && !this.#holds.mayWait(service, loss, true)) {
+      return wheel.sooner(client, clock.nowMs + retryAfterMs("nobodyTookIt", this.#kit.services.configOf(client).quietMs));
+    }
     this.#become(client, STATE.departing);
-    this.#onDial(client, this.#redistributor.depart(client, loss, verdict, to));
+    this.#redistributor.depart(client, loss, verdict, to);
+    if (mustWait) this.#hold(client);
+    else this.#onDial(client, this.#dialer.dial(client));
   }
 
-  /** The connection's server drains: the connection leaves now if it may, or sets a timer for the next time it might. */
+  /** The connection's server drains, or it is to wait: it leaves now if it may, or sets a timer for the next time it might. */
   #leaveServer(client: number): void {
     const { wheel, clock, availabilities } = this.#kit;
     const config = this.#kit.services.configOf(client);

@@ -122,8 +122,15 @@ export const STATE = {
   awaitingHeader: 5,
   /** The same, and the first message of TLS has not arrived, which says its service. */
   awaitingHello: 6,
+  /** It has no server and waits for one: nobody can take it now, or others came before. */
+  held: 7,
+  /** It is accepted and not begun: it waits for a place (`--queue`). */
+  queued: 8,
 } as const;
 export type State = typeof STATE[keyof typeof STATE];
+
+/** `WORD.slot` of a client that was accepted without a place, until its connection is known to its worker. */
+export const NO_PLACE = -2;
 
 /** Flags of a socket, in one word. */
 export const FLAG = {

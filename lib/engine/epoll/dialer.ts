@@ -9,6 +9,7 @@ import { LIMITS } from "../../values/config.ts";
 import { OWN_SHORTAGES } from "../../health/shortage.ts";
 import { liveLoad } from "../../observe/live_load.ts";
 import { DEPARTURES, type ProbeResult, PROBES } from "../../routing/departure.ts";
+import { type Usability, usabilityOf } from "../../routing/hold.ts";
 import { type ConnectionState, type Loss, probedUntilMs } from "../../routing/redistribution.ts";
 import { takeTurn } from "../../routing/candidates.ts";
 import { type Choice, type Load, nextServer, routeFirst } from "../../routing/route.ts";
@@ -65,8 +66,10 @@ export interface Departure {
   readonly state: Exclude<ConnectionState, "busy">;
   /** Whether the recorded bytes are replayed to the next server. */
   readonly isReplay: boolean;
-  /** The slot of the server that it leaves. */
+  /** The slot of the server that it leaves; -1: another server has had that slot since. */
   readonly from: number;
+  /** It has waited, so that the server that it had counts it no more. */
+  readonly isHeld?: true;
   /** The socket of that server, while it is kept; -1: it is closed. */
   readonly kept: number;
   /** The slot of the only server that it may go to; -1: any. */
@@ -224,10 +227,10 @@ export class Dialer {
   }
 
   /**
-   * Dials another server for a client that leaves its own, which counts the client until it has arrived. With `sharesBudget`, the
-   * search may spend only what the previous one left. Returns `pending`, `connected` or `nobody`.
+   * Begins a search for another server, for a client that leaves its own, which counts the client until it has arrived. With
+   * `sharesBudget`, the search may spend only what the previous one left. `dial` goes on with it.
    */
-  depart(client: number, how: Omit<Departure, "from">, sharesBudget: boolean): Dial {
+  depart(client: number, how: Omit<Departure, "from">, sharesBudget: boolean): void {
     const row = rowOf(client);
     const from = this.#words[row + WORD.slot];
     const left = sharesBudget ? this.#searches.get(client)?.budget : undefined;
@@ -238,7 +241,31 @@ export class Dialer {
     this.#words[row + WORD.peer] = -1;
     this.#words[row + WORD.slot] = -1;
     this.#words[row + WORD.moves] = this.#words[row + WORD.moves] & MOVES_MASK | from + 1 << FROM_SHIFT;
+  }
+
+  /**
+   * Ends the search of a client that waits from now on: the server that it had counts it no more. Returns its departure; undefined:
+   * it has had no server.
+   */
+  suspend(client: number): Departure | undefined {
+    const departure = this.searchOf(client)?.departure;
+    this.#searches.delete(client);
+    if (departure === undefined) return undefined;
+    this.#words[rowOf(client) + WORD.moves] &= MOVES_MASK;
+    if (departure.isHeld === undefined) this.#kit.counters.raiseOf(departure.from, "serverOpen", -1);
+    return { ...departure, kept: -1, to: -1, isHeld: true };
+  }
+
+  /** Dials a server for a client that has waited. The one that it had is as good as any. */
+  redial(client: number, departure: Departure | undefined): Dial {
+    const { connectAttemptsMax, connectDeadlineMs } = this.#configOf(client);
+    this.#searches.set(client, newSearch(departure, this.#newBudget(client, connectAttemptsMax, connectDeadlineMs)));
     return this.dial(client);
+  }
+
+  /** What the servers of this service can do for those who wait. */
+  usabilityOf(service: number): Usability {
+    return usabilityOf(this.#routings[service].table, this.#loads[service]);
   }
 
   /**
@@ -453,8 +480,8 @@ export class Dialer {
   /** Apart from `#choose`, because its closure would be garbage of every connection. */
   #chooseNext(client: number, search: Search | undefined, key: Uint8Array): number {
     const { table } = this.#routingOf(client);
-    const { loss, to = -1 } = search?.departure ?? {};
-    const choice = loss === undefined ? "any" : DEPARTURES[loss].choice;
+    const { loss, isHeld = false, to = -1 } = search?.departure ?? {};
+    const choice = loss === undefined || isHeld ? "any" : DEPARTURES[loss].choice;
     const takes = (index: number) =>
       isMeant(table.slots[index], to) && search?.budget.tried.includes(table.slots[index]) !== true &&
       this.#reserve(client, table, index);

@@ -36,11 +36,13 @@ import {
   FROM_SHIFT,
   listenerOf,
   MOVES_MASK,
+  NO_PLACE,
   parseId,
   PORT_MASK,
   ROLE,
   rowOf,
   serviceOf,
+  STATE,
   WORD,
 } from "./descriptor_table.ts";
 import { EpollListener } from "./listener.ts";
@@ -505,6 +507,8 @@ class EpollEngine implements Engine {
     if (words[row + WORD.state] === 0) words[row + WORD.generation]++; // it had not begun, and gets an id of its own
     const slot = words[row + WORD.slot];
     const server = words[row + WORD.peer];
+    if (words[row + WORD.state] === STATE.queued || slot === NO_PLACE) counters.raise("queued", -1);
+    if (words[row + WORD.state] === STATE.held) counters.raiseOfService(serviceOf(words, client), "serviceWaiting", -1);
     const durationMs = Math.max(0, performance.now() - floats[floatsOf(client) + FLOAT.startedMs]);
     const [service, listener] = [serviceOf(words, client), listenerOf(words, client)];
     counters.addFate("worker_lost", service, slot < 0 ? undefined : slot, durationMs / 1000);

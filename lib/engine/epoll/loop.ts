@@ -120,6 +120,7 @@ export class EpollLoop {
     }
     if (this.#connections.isBusy) this.#connections.serveQueue();
     wheel.advance(clock.nowMs, this.#connections.onTimer);
+    if (clock.nowMs >= this.#connections.waitingDueMs) this.#connections.serveWaiting();
     if (hasClients) this.#acceptAll(count);
     else this.#acceptBatch = 1;
     if (clock.nowMs >= this.#acceptor.resumeMs) this.#acceptor.listen();
@@ -158,9 +159,9 @@ export class EpollLoop {
     if (this.#connections.isBusy) return 0;
     const { wheel, clock } = this.#kit;
     const sleepMs = wheel.sleepMs(clock.nowMs);
-    const { resumeMs } = this.#acceptor;
-    if (resumeMs === Infinity) return sleepMs;
-    const pauseMs = Math.max(0, Math.ceil(resumeMs - clock.nowMs));
+    const dueMs = Math.min(this.#acceptor.resumeMs, this.#connections.waitingDueMs);
+    if (dueMs === Infinity) return sleepMs;
+    const pauseMs = Math.max(0, Math.ceil(dueMs - clock.nowMs));
     return sleepMs < 0 ? pauseMs : Math.min(sleepMs, pauseMs);
   }
 
@@ -262,6 +263,7 @@ export class EpollLoop {
         this.#acceptor.beginStop();
         this.#emptyQueues();
         this.#acceptor.stop();
+        this.#connections.endWaiting("stopped");
         this.#kit.workerTable.setStopped(this.#kit.setup.index);
         return this.#kit.reports.publish();
       case COMMAND.accept:

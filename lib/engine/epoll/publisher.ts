@@ -21,6 +21,7 @@ const WORKER_SETTINGS = [
   "connectTimeoutMs",
   "connectAttemptsMax",
   "connectDeadlineMs",
+  "holdMs",
   "idleTimeoutMs",
   "firstByteTimeoutMs",
   "clientConnections",
@@ -192,7 +193,7 @@ export class Publisher {
       const place = now && at.get(now)!;
       this.#services[index] = place === undefined
         ? undefined
-        : { table: tables[place], lists: lists[place], config: workerConfig(now!.config) };
+        : { table: tables[place], lists: lists[place], config: workerConfig(now!.config), waiting: now!.waiting };
     }
   }
 

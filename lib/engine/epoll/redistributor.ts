@@ -22,7 +22,7 @@ import { assert } from "../../values/errors.ts";
 import type { ServiceEngineConfig } from "../engine.ts";
 import { SOCKET } from "../system/libc.ts";
 import { FLAG, FLOAT, floatsOf, MOVES_MASK, REPLAY_ONE, REPLAYS_SHIFT, rowOf, SERVER_FLOAT, WORD } from "./descriptor_table.ts";
-import type { Departure, Dial, Dialer } from "./dialer.ts";
+import type { Departure, Dialer } from "./dialer.ts";
 import type { ClientRow, MoveRecord } from "./reports.ts";
 import { factsOf } from "./row_facts.ts";
 import type { WorkerKit } from "./worker_kit.ts";
@@ -112,8 +112,8 @@ export class Redistributor {
     });
   }
 
-  /** The connection's server is certainly lost: closes it and begins to dial another. */
-  departLost(client: number, loss: Loss, verdict: "move" | "replay"): Dial {
+  /** The connection's server is certainly lost: closes it and begins a search for another. */
+  departLost(client: number, loss: Loss, verdict: "move" | "replay"): void {
     const server = this.#words[rowOf(client) + WORD.peer];
     const state = this.#stateOf(client);
     const float = floatsOf(server);
@@ -121,14 +121,20 @@ export class Redistributor {
     const { connectDeadlineMs } = this.#configOf(client);
     const shares = sharesBudget(loss, this.#floats[float + FLOAT.bytes] > 0, connectedForMs, connectDeadlineMs);
     this.#letGo(client, server, verdict === "replay");
-    return this.#dialer.depart(client, { loss, state, isReplay: verdict === "replay", kept: -1, to: -1 }, shares);
+    this.#dialer.depart(client, { loss, state, isReplay: verdict === "replay", kept: -1, to: -1 }, shares);
   }
 
-  /** The connection leaves a server that may be alive: keeps it and begins to dial another, or the one with slot `to`. */
-  depart(client: number, loss: Loss, verdict: "move" | "replay", to: number): Dial {
+  /** The connection leaves a server that may be alive: keeps it and begins a search for another, or for the one with slot `to`. */
+  depart(client: number, loss: Loss, verdict: "move" | "replay", to: number): void {
     const kept = this.#words[rowOf(client) + WORD.peer];
     const how = { loss, state: this.#stateOf(client), isReplay: verdict === "replay", kept, to };
-    return this.#dialer.depart(client, how, false);
+    this.#dialer.depart(client, how, false);
+  }
+
+  /** Nobody takes the connection, which leaves the server that it has kept all the same. */
+  leaveKept(client: number): void {
+    const departure = this.#dialer.searchOf(client)?.departure;
+    if (departure !== undefined && departure.kept >= 0) this.#letGo(client, departure.kept, departure.isReplay);
   }
 
   /** Another server has accepted: closes the previous one, starts the replay, and counts and reports the move. */
@@ -146,11 +152,13 @@ export class Redistributor {
     words[row + WORD.score] = 0;
     descriptors.adjustInterest(client);
     words[row + WORD.moves] = Math.min((words[row + WORD.moves] & MOVES_MASK) + 1, MOVES_MASK);
-    counters.addMove(departure.from, words[row + WORD.slot], departure.state);
+    const leftServer = departure.from >= 0 && departure.from !== words[row + WORD.slot] ? departure.from : undefined;
+    counters.addMove(leftServer, words[row + WORD.slot], departure.state);
     const movedAt = services.isLogging ? clock.wallMs() : NaN;
     const move: MoveRecord = { ...departure, id: table.idOf(client), slot: words[row + WORD.slot], replayedBytes, movedAt };
     reports.writeMove({ words, row } satisfies ClientRow, move);
-    counters.raiseOf(departure.from, "serverOpen", -1); // last, because the server may be empty now and its slot reused
+    // Last, because the server may be empty now and its slot reused.
+    if (!departure.isHeld) counters.raiseOf(departure.from, "serverOpen", -1);
     reports.publish();
   }
 
@@ -158,9 +166,9 @@ export class Redistributor {
   abandon(client: number): void {
     const search = this.#dialer.searchOf(client);
     if (search?.departure === undefined) return;
-    const { from, kept } = search.departure;
+    const { from, kept, isHeld } = search.departure;
     if (kept >= 0) this.#letGo(client, kept, true);
-    if (search.isProbe) return;
+    if (search.isProbe || isHeld) return;
     this.#words[rowOf(client) + WORD.moves] &= MOVES_MASK;
     this.#kit.counters.raiseOf(from, "serverOpen", -1);
   }
@@ -168,7 +176,9 @@ export class Redistributor {
   /** Whether bytes of the client call its departure off. */
   isCalledOffByClient(client: number): boolean {
     const search = this.#dialer.searchOf(client);
-    return search?.departure !== undefined && !search.isProbe && isCalledOff(search.departure.loss, "client");
+    if (search?.departure === undefined || search.isProbe) return false;
+    if (search.departure.kept < 0) return false; // it has no server to stay with
+    return isCalledOff(search.departure.loss, "client");
   }
 
   /** Begins the replay of the recorded bytes. Returns their number. */

@@ -4,6 +4,7 @@ import type { Address } from "../../values/address.ts";
 import type { SharedCounters } from "../../observe/counters.ts";
 import type { EngineConfig, ServiceEngineConfig } from "../engine.ts";
 import type { ClientLists } from "../../routing/client_limits.ts";
+import type { HoldRules } from "../../routing/hold.ts";
 import type { NameRoutes } from "../../routing/name_routes.ts";
 import type { SharedTable } from "./shared_table.ts";
 
@@ -59,6 +60,7 @@ export interface WorkerService {
   /** Undefined: as it was. */
   readonly config: ServiceEngineConfig | undefined;
   readonly lists: ClientLists | undefined;
+  readonly waiting: HoldRules["waiting"];
 }
 
 /** What differs in a publication from the one before, by index; undefined: it has gone. */

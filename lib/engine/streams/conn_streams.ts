@@ -66,6 +66,19 @@ export class Source {
     }, { highWaterMark: 0 });
   }
 
+  /**
+   * Reads ahead while `goesOn` and nobody takes it, until so many bytes wait: only a read notices the peer's end. The next stream
+   * goes on with a read under way. Never rejects.
+   */
+  async readAhead(bytesMax: number, goesOn: () => boolean): Promise<"stopped" | "ended" | "failed"> {
+    try {
+      while (goesOn() && !this.#ended && this.#untaken.length < bytesMax) await (this.#reading ??= this.#read());
+      return this.#ended ? "ended" : "stopped";
+    } catch {
+      return "failed";
+    }
+  }
+
   /** What was read from the socket before any stream: the first one begins with these bytes, and goes on with a read under way. */
   begin(bytes: Uint8Array<ArrayBuffer>, pending?: PendingRead): void {
     if (pending !== undefined) {
@@ -84,7 +97,7 @@ export class Source {
 
   async #read(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure; // the system reports an error once, and a FIN from then on
-    const buffer = this.#buffer;
+    const buffer = this.#untaken.length === 0 ? this.#buffer : new Uint8Array(BUFFER_BYTES_MIN);
     await this.#settle({ buffer, reading: this.socket.read(buffer) });
   }
 
@@ -104,10 +117,18 @@ export class Source {
       this.#ended = true;
       return this.observer.onEnd();
     }
-    this.#untaken = buffer.subarray(0, count);
+    const chunk = buffer.subarray(0, count);
+    this.#untaken = this.#untaken.length === 0 ? chunk : joined(this.#untaken, chunk);
     if (count === buffer.length && count < BUFFER_BYTES_MAX) this.#buffer = new Uint8Array(count * 4);
-    this.observer.onRead(this.#untaken);
+    this.observer.onRead(chunk);
   }
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
+  const both = new Uint8Array(a.length + b.length);
+  both.set(a);
+  both.set(b, a.length);
+  return both;
 }
 
 /** A destination of bytes: a socket, or a wrapper around one. `write` returns how many bytes the system accepted. */

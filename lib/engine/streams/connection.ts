@@ -41,6 +41,7 @@ import type { MoveOutcome, MoveWish, ServiceEngineConfig } from "../engine.ts";
 import type { Gate } from "../gate.ts";
 import { alertOf, type FinalVerdict, loggedTlvs, nameClient, reasonOfNobody, SAID_NOTHING } from "../names.ts";
 import { type FirstBytes, type ReceivedHello, receiveHello } from "./hello.ts";
+import type { Holds } from "../holds.ts";
 import { Leg } from "./leg.ts";
 import { type ReceivedHeader, receiveHeader } from "./proxy_header.ts";
 import { type Budget, type DialContext, type Probed, probeServer, releaseServer, Search, type Tally } from "./search.ts";
@@ -49,6 +50,8 @@ import { type Budget, type DialContext, type Probed, probeServer, releaseServer,
 export interface ConnectionContext extends DialContext {
   readonly startId: string;
   readonly gate: Gate;
+  /** Those who wait for a server, by the ids of their connections. */
+  readonly holds: Holds;
   /** How the service of this listener's clients is chosen; undefined: it has but one. */
   readonly routes: (listener: number) => NameRoutes | undefined;
   readonly onWouldBeRefused: (client: string, refusal: Refusal, service: number) => void;
@@ -80,6 +83,9 @@ interface Wanted {
   readonly except: readonly string[];
   readonly only?: number;
 }
+
+/** The most bytes that are read of a client who waits for a server: his end is noticed if he has sent less. */
+const HELD_BYTES_MAX = 16 * 1024;
 
 /** Size of the buffer for discarded bytes. */
 const DISCARD_BYTES = 64 * 1024;
@@ -128,7 +134,12 @@ export class StreamsConnection {
   readonly #source: Source;
   #leg: Leg | undefined;
   #search: Search | undefined;
-  /** Why there is a search, if the connection is open. */
+  /** What the client has sent before any server; undefined: the source has it. */
+  #firstBytes: FirstBytes | undefined;
+  /** It waits for a server: nobody can take it now, or others came before. */
+  #isHeld = false;
+  #isWatched = false;
+  /** Why there is a search, or a wait, if the connection is open. */
   #departure: Departure | undefined;
   /** The shared budget of servers that are lost one after another without sending a byte. */
   #budget: Budget | undefined;
@@ -233,17 +244,20 @@ export class StreamsConnection {
 
   /** Whether it should leave its server and has not left yet. */
   get isDraining(): boolean {
-    return this.#leg?.isCounted === true && isDraining(this.context.availabilities.get(this.#leg.server.slot));
+    if (this.#leg?.isCounted !== true) return false;
+    const { availabilities, holds } = this.context;
+    return isDraining(availabilities.get(this.#leg.server.slot)) || holds.parks(this.#service);
   }
 
   /** Whether no byte has been relayed since `beforeMs` (by performance.now). A connection that is dialling has its own deadline. */
   isIdle(beforeMs: number): boolean {
-    return this.#state === "open" && this.#search === undefined && this.#conversation.lastActivityMs < beforeMs;
+    return this.#state === "open" && !this.#isHeld && this.#search === undefined && this.#conversation.lastActivityMs < beforeMs;
   }
 
   /** Whether neither side has sent a byte and the client came before `beforeMs`. One that is dialling has its own deadline. */
   isSilent(beforeMs: number): boolean {
-    return this.#state === "open" && this.#search === undefined && this.#startedMs < beforeMs && !hasBegun(this.facts);
+    return this.#state === "open" && !this.#isHeld && this.#search === undefined && this.#startedMs < beforeMs &&
+      !hasBegun(this.facts);
   }
 
   /** Reads the client's PROXY header and its name, if they are needed, dials a first server and begins to relay. Never rejects. */
@@ -299,14 +313,52 @@ export class StreamsConnection {
   async #admit(first: FirstBytes): Promise<void> {
     if (this.#state === "ended" || !this.#enter()) return;
     this.#tellStart();
+    this.#firstBytes = first;
+    if (this.context.holds.mustWait(this.#service)) this.#hold();
+    else await this.#dialFirst();
+  }
+
+  /** Dials a first server. */
+  async #dialFirst(): Promise<void> {
     const search = this.#search = this.#newSearch({ choice: "any", except: [] }, this.#newBudget());
     const isFound = await search.run((server, socket) => {
-      this.#open(server, socket, first);
+      this.#open(server, socket);
     });
-    if (isFound) return;
+    if (isFound || this.#state === "ended") return;
+    if (this.context.holds.mayWait(this.#service, undefined, false)) return this.#hold();
     const fate = fateOfUnserved(this.#tally.attempts, this.context.service(this.#service).table.servers.length);
     if (fate === "refused_limit") this.context.counters.add("limitServers");
     this.end(fate);
+  }
+
+  /** No server can take the client now: it waits. One that has waited before has its place again. */
+  #hold(): void {
+    this.#search = undefined;
+    this.#isHeld = true;
+    this.context.holds.join(this.#service, this.id, performance.now());
+    this.#beginSource();
+    if ((this.#conversation.facts & FACT.clientEnded) !== 0) this.end("client_gone", this.#leg !== undefined);
+    else if (!this.#isWatched) void this.#guard(() => this.#watch());
+  }
+
+  /** Watches whether a client that waits goes. Its FIN means that it has given up, though it could mean that it has sent all. */
+  async #watch(): Promise<void> {
+    this.#isWatched = true;
+    const outcome = await this.#source.readAhead(HELD_BYTES_MAX, () => this.#isHeld && this.#state !== "ended");
+    this.#isWatched = false;
+    if (outcome === "failed" && this.#isHeld) this.end("client_gone", this.#leg !== undefined);
+  }
+
+  /** It is the turn of a client that waits: servers are dialled for it. */
+  redial(): void {
+    const departure = this.#departure;
+    this.#isHeld = false;
+    void this.#guard(() => departure === undefined ? this.#dialFirst() : this.#departAgain(departure));
+  }
+
+  /** Ends a client that waits. */
+  endHeld(fate: Fate): void {
+    this.end(fate, this.#leg !== undefined);
   }
 
   /** Lets the client in, or ends it. False: it has ended. */
@@ -360,6 +412,7 @@ export class StreamsConnection {
     if (this.#state === "ended") return;
     this.#state = "ended";
     const server = this.#server;
+    this.context.holds.forget(this.#service, this.id, performance.now());
     if (this.#counted !== 0) {
       const client = wholeAddress(this.#ip);
       this.context.gate.leave(this.#service, client, this.#counted, this.#sentBytes, this.#receivedBytes);
@@ -373,6 +426,7 @@ export class StreamsConnection {
     this.context.counters.addFate(fate, this.#service, server?.slot, durationMs / 1000);
     this.#search?.cancel();
     this.#release(this.#leg);
+    this.context.holds.poke(performance.now()); // the server has room
     this.#conversation.forget();
     this.context.onEnded(this, {
       id: this.id,
@@ -446,6 +500,7 @@ export class StreamsConnection {
     if (this.#state !== "open" || leg?.isUp !== true) return "dialling";
     if (leg.isProbed || this.#departure !== undefined) return "leaving";
     if (leg.server.slot !== from) return "elsewhere";
+    if (this.context.holds.mustWait(this.#service)) return "paused";
     if (leg.endPassed || this.#clientBroken) return "ending";
     return this.#conversation.hindrance(leg.isWriting) ?? (this.#hasAnother("serving", leg, to) ? undefined : "nowhere");
   }
@@ -482,13 +537,20 @@ export class StreamsConnection {
   }
 
   /** The first server has accepted. */
-  #open(server: TableServer, socket: Deno.TcpConn, { bytes, pending }: FirstBytes): void {
+  #open(server: TableServer, socket: Deno.TcpConn): void {
     this.#state = "open";
     this.#connectMs = performance.now() - this.#startedMs;
     this.#conversation.begin();
     this.#prepare(this.client);
-    this.#source.begin(bytes, pending);
+    this.#beginSource();
     this.#begin(server, socket, NOTHING);
+  }
+
+  /** The source begins with the client's first bytes, unless it has begun. */
+  #beginSource(): void {
+    const first = this.#firstBytes;
+    this.#firstBytes = undefined;
+    if (first !== undefined) this.#source.begin(first.bytes, first.pending);
   }
 
   /** Sends small pieces at once, and turns keep-alive on or off, so that a vanished peer is noticed eventually. */
@@ -508,6 +570,7 @@ export class StreamsConnection {
     });
     this.#leg = leg;
     this.#search = undefined;
+    this.context.holds.served(this.#service, this.id, performance.now());
     this.#conversation.serverMustTakeAgain(repeated.length);
     void this.#guard(() => this.#send(leg, repeated));
     void this.#guard(() => this.#receive(leg));
@@ -627,6 +690,7 @@ export class StreamsConnection {
     if (this.#state === "ended" || this.#isForbidden(chunk)) return;
     if (chunk === undefined) this.#conversation.clientEnded();
     else this.#conversation.clientSaid(chunk);
+    if (chunk === undefined && this.#isHeld) return this.end("client_gone", this.#leg !== undefined);
     if (this.#departure !== undefined && isCalledOff(this.#departure.loss, "client")) this.#callOff();
   }
 
@@ -747,19 +811,45 @@ export class StreamsConnection {
    * server to try; -1: all are.
    */
   #depart(loss: Loss, leg: Leg, only = -1): void {
-    if (isPausing(loss, performance.now(), this.#retryAtMs)) return;
+    const nowMs = performance.now();
+    if (isPausing(loss, nowMs, this.#retryAtMs)) return;
+    const { holds } = this.context;
+    const mustWait = holds.mustWait(this.#service);
+    if (mustWait && leg.isUp && !holds.mayWait(this.#service, loss, true)) {
+      this.#retryAtMs = nowMs + retryAfterMs("nobodyTookIt", this.config.quietMs);
+      return;
+    }
     const wanted = { choice: DEPARTURES[loss].choice, except: [leg.server.name], only };
     const search = this.#newSearch(wanted, this.#budgetFor(loss, leg));
     const state = this.#conversation.state(leg.isUp && leg.isWriting);
     assert(state !== "busy", "a busy connection cannot leave its server");
     const departure = { leg, search, loss, state, over: Promise.withResolvers<MoveOutcome>() };
+    if (mustWait) return this.#holdDeparting(departure);
+    leg.hold();
+    void this.#guard(() => this.#find(departure));
+  }
+
+  /** Dials servers for a connection that leaves its own. */
+  async #find(departure: Departure): Promise<void> {
+    const { search } = departure;
     this.#search = search;
     this.#departure = departure;
-    leg.hold();
-    void this.#guard(async () => {
-      if (await search.run((server, socket) => this.#arrive(departure, server, socket))) return;
-      if (this.#departure === departure) this.#findNobody(departure);
-    });
+    if (await search.run((server, socket) => this.#arrive(departure, server, socket))) return;
+    if (this.#departure === departure) this.#findNobody(departure);
+  }
+
+  /** The same after it has waited: the server that it had is as good as any. */
+  #departAgain(departure: Departure): Promise<void> {
+    return this.#find({ ...departure, search: this.#newSearch({ choice: "any", except: [] }, this.#newBudget()) });
+  }
+
+  /** No server can take a connection that has lost its own, or must leave it now: it waits. */
+  #holdDeparting(departure: Departure): void {
+    const { leg } = departure;
+    this.#departure = departure;
+    leg.leave();
+    this.#release(leg);
+    this.#hold();
   }
 
   /** What a search for another server may spend. */
@@ -774,7 +864,7 @@ export class StreamsConnection {
   /** Another server has accepted. */
   #arrive({ leg, loss, state, over }: Departure, server: TableServer, socket: Deno.TcpConn): void {
     const { counters, availabilities } = this.context;
-    if (isCalledOff(loss, "undrain") && !isDraining(availabilities.get(leg.server.slot))) {
+    if (leg.isUp && isCalledOff(loss, "undrain") && !isDraining(availabilities.get(leg.server.slot))) {
       closeSocket(socket);
       releaseServer(this.context, server);
       return this.#callOff();
@@ -807,15 +897,17 @@ export class StreamsConnection {
   }
 
   /** No other server has accepted. */
-  #findNobody({ leg, loss, state }: Departure): void {
+  #findNobody(departure: Departure): void {
+    const { leg, loss, state } = departure;
+    if (this.context.holds.mayWait(this.#service, loss, leg.isUp)) return this.#holdDeparting(departure);
     const fate = fateOfUntaken(loss, state, leg.isUp);
     if (fate !== undefined) return this.end(fate, true);
     this.#stay("nobodyTookIt");
   }
 
-  /** Either side has sent bytes, or the drain was cancelled: the connection stays. */
+  /** Either side has sent bytes, or the drain was cancelled: the connection stays, unless it has left its server and waits. */
   #callOff(): void {
-    this.#stay("calledOff");
+    if (this.#departure?.leg.isUp === true) this.#stay("calledOff");
   }
 
   /** Ends the search: the connection stays with its server, and may try again after a pause. */

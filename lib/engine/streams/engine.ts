@@ -29,6 +29,9 @@ import type {
 import { Gate } from "../gate.ts";
 import { type Change, type Changes, changesOf, GoneRoutes, leadsTo, leavingBy, NOTHING_PUBLISHED } from "../publications.ts";
 import { AcceptBackoff } from "../accept_backoff.ts";
+import { type HoldHost, Holds } from "../holds.ts";
+import { enqueue, lacksPlace, type PlaceHost, Places } from "../places.ts";
+import { usabilityOf } from "../../routing/hold.ts";
 import type { EndedConnection } from "../../observe/connections.ts";
 import { StreamsListener } from "./listener.ts";
 import { NameCache } from "./name_cache.ts";
@@ -70,6 +73,7 @@ export const streams: EngineKind = {
     "deferAccept",
     "threads",
     "refusal",
+    "waitingEnd",
     "urgentData",
     "sources",
     "transparent",
@@ -103,6 +107,20 @@ class StreamsEngine implements Engine {
   readonly #retired = new RetiredSlots();
   readonly #gone = new GoneRoutes();
   readonly #loads: Load[];
+  readonly #holds: Holds;
+  readonly #holdHost: HoldHost = {
+    usabilityOf: (service) => usabilityOf(this.#publication.services[service]!.table, this.#loads[service]),
+    redial: (id) => this.#connections.get(id)!.redial(),
+    endHeld: (id, fate) => this.#connections.get(id)!.endHeld(fate),
+  };
+  readonly #places: Places;
+  readonly #placeHost: PlaceHost = {
+    admit: (id) => void this.#connections.get(id)!.run(),
+    endQueued: (id, fate) => this.#connections.get(id)!.end(fate),
+  };
+  #waitingTimer: ReturnType<typeof setTimeout> | undefined;
+  /** When it fires. */
+  #waitingTimerMs = Infinity;
   #publication = NOTHING_PUBLISHED;
   #config: EngineConfig;
   #lastId = 0;
@@ -115,7 +133,10 @@ class StreamsEngine implements Engine {
     this.#options = options;
     this.#config = options.config;
     this.#loads = Array.from({ length: LIMITS.servicesMax }, (_, service) => liveLoad(counters, availabilities, service));
+    this.#holds = new Holds(counters, 1, () => this.#serveWaitingLater());
+    this.#places = new Places(counters, () => this.#serveWaitingLater());
     this.#context = {
+      holds: this.#holds,
       startId: options.startId,
       gate: new Gate(counters, options.clients),
       onWouldBeRefused: options.onWouldBeRefused ?? (() => {}),
@@ -206,6 +227,9 @@ class StreamsEngine implements Engine {
     for (const listener of this.#accepting.keys()) listener[Symbol.dispose]();
     this.#stopped.resolve();
     await Promise.all(this.#accepting.values().map(({ over }) => over));
+    this.#places.close("stopped", this.#placeHost);
+    this.#holds.close("stopped", this.#holdHost);
+    clearTimeout(this.#waitingTimer);
     if (this.#connections.size === 0) this.#emptied.resolve();
     const timer = setTimeout(() => this.#endAll("stopped"), graceMs);
     await this.#emptied.promise;
@@ -231,6 +255,8 @@ class StreamsEngine implements Engine {
     const own = keepsKeys && !isOtherKeepAlive ? [] : this.#all().filter(({ service }) => service === index);
     if (!keepsKeys) { for (const connection of own) connection.uncount(); }
     gate.set(index, now?.config, now?.lists);
+    this.#holds.set(index, { holdMs: now?.config.holdMs ?? 0, waiting: now?.waiting }, performance.now());
+    if (now?.waiting === "parked") this.#leaveAll(({ service }) => service === index);
     if (!keepsKeys) { for (const connection of own) connection.count(); }
     if (isOtherKeepAlive) { for (const connection of own) connection.changeKeepAlive(); }
   }
@@ -322,16 +348,33 @@ class StreamsEngine implements Engine {
     const open = counters.addAccepted(client.service, client.listener);
     const connection = new StreamsConnection(client, this.#context);
     this.#connections.set(connection.id, connection);
-    if (open <= this.#config.connectionsMax) return void connection.run();
+    if (!lacksPlace(counters, open, this.#config)) return void connection.run();
+    if (enqueue(counters, this.#config)) return this.#places.join(connection.id, performance.now());
     counters.add("limitBalancer");
     connection.end("refused_limit");
   }
 
   #forget(connection: StreamsConnection, ended: EndedConnection): void {
+    this.#places.forget(connection.id);
     this.#options.counters.lowerOpen(ended.service, ended.listener);
+    this.#places.poke(performance.now());
     this.#connections.delete(connection.id);
     this.#options.onEnded(ended);
     if (this.#stopping && this.#connections.size === 0) this.#emptied.resolve();
+  }
+
+  /** Has those who wait looked at when that is due. */
+  #serveWaitingLater(): void {
+    const dueMs = Math.min(this.#holds.dueMs, this.#places.dueMs);
+    if (dueMs >= this.#waitingTimerMs || this.#stopping) return;
+    clearTimeout(this.#waitingTimer);
+    this.#waitingTimerMs = dueMs;
+    this.#waitingTimer = setTimeout(() => {
+      this.#waitingTimerMs = Infinity;
+      this.#places.look(performance.now(), this.#config, this.#placeHost);
+      this.#holds.look(performance.now(), this.#holdHost);
+      this.#serveWaitingLater();
+    }, Math.max(0, dueMs - performance.now()));
   }
 
   #declareEmpty(): void {
@@ -347,6 +390,12 @@ class StreamsEngine implements Engine {
     }
   }
 
+  /** Has these connections leave their servers where they may, now or later. */
+  #leaveAll(isMeant: (connection: StreamsConnection) => boolean): void {
+    for (const connection of this.#all()) if (isMeant(connection)) connection.vacate(connection.slot);
+    this.#lookLater();
+  }
+
   /** Sets a timer to try again to move connections that should leave their servers, if there are any. */
   #lookLater(): void {
     if (this.#look !== undefined || !this.#all().some(({ isDraining }) => isDraining)) return;
@@ -355,8 +404,7 @@ class StreamsEngine implements Engine {
     const ms = Math.min(Math.max(LOOK_MIN_MS, quietMs * LOOK_PER_QUIET), LOOK_MAX_MS);
     this.#look = setTimeout(() => {
       this.#look = undefined;
-      for (const connection of this.#all()) if (connection.isDraining) connection.vacate(connection.slot);
-      this.#lookLater();
+      this.#leaveAll(({ isDraining }) => isDraining);
     }, ms);
   }
 

@@ -16,8 +16,8 @@ export interface Tile {
 
 const TREND_POINTS = 60;
 
-/** The tiles at a second, with the trend of the seconds from `from` on. */
-export function tilesOf(history: History, rows: readonly PoolRow[], from: number, at: number): Tile[] {
+/** The tiles at a second, with the trend of the seconds from `from` on. `waiting`: clients without a server, who are open as well. */
+export function tilesOf(history: History, rows: readonly PoolRow[], from: number, at: number, waiting: number): Tile[] {
   const step = Math.max(1, Math.floor((at - from) / TREND_POINTS));
   const trend = (read: (second: number) => number) =>
     Array.from({ length: Math.floor((at - from) / step) + 1 }, (_, i) => read(at - (Math.floor((at - from) / step) - i) * step));
@@ -30,8 +30,8 @@ export function tilesOf(history: History, rows: readonly PoolRow[], from: number
   return [
     {
       label: "open connections",
-      value: formatCount(history.openAt(at)),
-      tone: "plain",
+      value: `${formatCount(history.openAt(at))}${waiting === 0 ? "" : ` (${formatCount(waiting)} wait)`}`,
+      tone: waiting === 0 ? "plain" : "warn",
       trend: trend((second) => history.openAt(second)),
     },
     { label: "new per s", value: formatRate(meanAccepted(history, at, RATE_S)), tone: "plain", trend: trend(accepted) },

@@ -47,6 +47,8 @@ const CLASS_OF: Readonly<Record<string, FateClass>> = {
   connect_failed: "unserved",
   no_server: "unserved",
   refused_limit: "unserved",
+  hold_timeout: "unserved",
+  queue_timeout: "unserved",
   worker_lost: "fault",
   failed: "fault",
   stopped: "fault",

@@ -18,12 +18,12 @@ export function verdictPanel(): Panel {
   const element = make("section", { class: "verdict", "aria-label": "Verdict" }, sign, sentence, tiles);
   return {
     element,
-    draw: ({ verdict, isNow, at, history, rows, from }: View) => {
+    draw: ({ verdict, isNow, at, history, rows, from, service }: View) => {
       const [mark, tone] = LIGHTS[verdict.level];
       setText(sign, mark);
       setAttribute(element, "data-tone", tone);
       setText(sentence, `${isNow ? "" : `At ${formatClock(at)}: `}${verdict.sentence}.`);
-      const list = tilesOf(history, rows, from, at);
+      const list = tilesOf(history, rows, from, at, isNow ? service.hold.waiting : 0);
       for (const [i, tile] of list.entries()) drawTile(shown[i] ??= addTile(tiles, tile), tile);
     },
   };

@@ -251,6 +251,23 @@ test("what a worker that dies has counted of its clients is counted back, with t
   assertEquals(openOf(), [0, 0]);
 });
 
+test("clients who wait for a place or a server when their worker dies are ended, and count no more as waiting", async () => {
+  const limits = { holdMs: 60_000, connectionsMax: 4, queueMax: 10, queueTimeoutMs: 60_000 };
+  await using engine = startEngine(epoll, [], limits);
+  const workers = await workersOf(engine, 2);
+  const clients = await Promise.all(Array.from({ length: 9 }, () => connect(engine.address)));
+  const waiting = () => [engine.counters.getOfService(0, "serviceWaiting"), engine.counters.get("queued")];
+  await until(() => waiting().join() === "4,5", "the clients");
+  for (const worker of workers) kill(worker);
+  for (const { fate } of await takeEnds(engine, 9)) assertEquals(fate, "worker_lost");
+  assertEquals(waiting(), [0, 0]);
+  await workersOf(engine, 2);
+  await using server = startServer(echo);
+  await engine.publish([tableServer(server.address, 0)]);
+  assertEquals(await ask(engine.address, "hello"), "hello");
+  clients.forEach(close);
+});
+
 test("clients who wait for a server when their worker dies are ended, and the server is let go", async () => {
   await using server = startServer(hold);
   using silent = await silentListener();
