@@ -145,6 +145,9 @@ const Server = z.object({
   since: timestamp.check(z.describe("When this state began")),
   reason: z.nullable(z.string()).check(z.describe("Reason of the state; null while the server is up")),
   ...serverSettings,
+  nextCheckAt: z.nullable(timestamp).check(
+    z.describe("About when the server is checked next; past if the check is late; null if it is not checked"),
+  ),
   open: count,
   movedAway: count.check(z.describe("Connections that moved to another server")),
   connects: count,

@@ -33,6 +33,7 @@ const SERVER: Shape<Answers["server"]> = {
     checkHost: { orNull: "text" },
     checkCa: { orNull: "text" },
     checkStatus: { orNull: "text" },
+    nextCheckAt: { orNull: "text" },
     open: "number",
     movedAway: "number",
     connects: "number",

@@ -18,6 +18,7 @@ import { buildRing, ringShares } from "../../lib/routing/ring.ts";
 import { ringFlows } from "../../lib/routing/flows.ts";
 import type { Load } from "../../lib/routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../../lib/routing/routing_table.ts";
+import { countStates, serverAnswer, serviceAnswer, statusAnswer } from "../answers.ts";
 
 /** How the story begins. */
 export interface StoryOptions {
@@ -166,30 +167,11 @@ export class Story {
 
   /** `GET /v1/status`. */
   status(): Answers["status"] {
-    return {
-      name: "default",
-      version: "0.1.0",
-      pid: 4711,
-      engine: "epoll",
-      address: "0.0.0.0:80",
+    return statusAnswer([this.#serviceView()], {
       startedAt: new Date(this.#startedAt * 1000).toISOString(),
-      stopping: false,
-      lameDuck: false,
-      generation: 12,
-      services: [this.#serviceView()],
-      declared: null,
-      servers: this.#countStates(),
-      checkIntervalMs: 2000,
-      connections: { accepted: this.#accepted, open: this.#open(), max: 1_000_000 },
       fates: { ...this.#fates },
       settings: { redistribute: "idle" },
-      stateFile: null,
-      lockFile: "/run/balancer/default.lock",
-      logFile: null,
-      http: null,
-      accessLog: null,
-      warnings: [],
-    };
+    });
   }
 
   /** `GET /v1/servers`. */
@@ -509,50 +491,33 @@ export class Story {
 
   #view(member: Member): Server {
     const { totals } = member;
-    return {
+    return serverAnswer({
       server: member.name,
       state: member.state,
       since: new Date(member.since * 1000).toISOString(),
       reason: member.reason,
       weight: member.weight,
-      tier: 0,
-      connectionsMax: null,
-      proxy: null,
-      check: null,
-      checkPort: null,
-      checkHost: null,
-      checkCa: null,
-      checkStatus: null,
+      nextCheckAt: new Date((this.#now + (this.#now % 2 === 0 ? 2 : 1)) * 1000).toISOString(),
       open: member.open,
       movedAway: totals.movedAway,
       connects: totals.connects,
       connectFailures: totals.failures,
       sentBytes: totals.sent,
       receivedBytes: totals.received,
-      lastFailure: null,
       share: this.#shares.get(member.name) ?? 0,
       fates: { ...totals.fates },
-    };
+    });
   }
 
   #serviceView(): Answers["service"] {
-    return {
+    return serviceAnswer({
       service: this.service,
-      listeners: [{ listener: "0.0.0.0:80", fault: null }],
       settings: { redistribute: "idle" },
-      servers: this.#countStates(),
+      servers: countStates([...this.#members.values()]),
       open: this.#open(),
       accepted: this.#accepted,
       fingerprint: "6f1c2a90",
-      removing: false,
-      warnings: [],
-    };
-  }
-
-  #countStates(): Record<ServerState, number> {
-    const counts = { up: 0, resting: 0, down: 0, draining: 0, removing: 0 };
-    for (const { state } of this.#members.values()) counts[state]++;
-    return counts;
+    });
   }
 
   /** A whole number around a mean. */

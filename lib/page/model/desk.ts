@@ -82,11 +82,11 @@ export class Desk {
   #status: Status | undefined;
   #events: BalancerEvent[] = [];
   #unbalanced = 0;
-  #nowS = 0;
+  #nowMs = 0;
 
   /** What everything was when the stream began; nothing of before holds. */
   takeSnapshot({ at, status, servers }: LiveMessages["snapshot"]): void {
-    this.#nowS = Math.floor(Date.parse(at) / 1000);
+    this.#nowMs = Date.parse(at);
     this.#takeStatus(status);
     const names = new Set(status.services.map(({ service }) => service));
     for (const name of this.#kept.keys()) if (!names.has(name)) this.#kept.delete(name);
@@ -97,7 +97,7 @@ export class Desk {
 
   /** What has changed. */
   takeSecond({ at, status, servers, gone, series }: LiveMessages["second"]): void {
-    this.#nowS = Math.floor(Date.parse(at) / 1000);
+    this.#nowMs = Date.parse(at);
     if (status !== undefined) this.#takeStatus(status);
     for (const name of gone) this.#kept.delete(name);
     for (const { service, servers: changed, gone: left } of servers) {
@@ -153,9 +153,9 @@ export class Desk {
     const { choices } = this;
     const { history, servers } = kept;
     const isNow = choices.moment === null;
-    const to = history.newest || this.#nowS; // a daemon that has just started has counted nothing yet
+    const to = history.newest || Math.floor(this.#nowMs / 1000); // a daemon that has just started has counted nothing yet
     const at = choices.moment ?? to;
-    const rows = poolRows({ service, servers, history, at, isNow }, choices.sort);
+    const rows = poolRows({ service, servers, history, at, isNow, nowMs: this.#nowMs }, choices.sort);
     return {
       choices: { ...choices, service: service.service },
       status,
