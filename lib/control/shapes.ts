@@ -185,6 +185,7 @@ const SERVER_SERIES: Shape<Answers["series"]["servers"][number]> = {
     connectP99Ms: { orNone: STEPS },
     movedIn: MOVES,
     movedAway: MOVES,
+    cut: { orNone: { listOf: { pair: ["number", "number"] } } },
   },
 };
 

@@ -6,6 +6,7 @@
 
 import type { Answers } from "../../lib/control/api.ts";
 import type { BalancerEvent, MovedState, OpenConnection, Series, Server, ServerState } from "../../lib/page/model/contract.ts";
+import { CUT_FATES } from "../../lib/observe/verdict.ts";
 import { parseClient } from "../../lib/values/client_name.ts";
 import { countFates, type Fate, FATE_NAMES } from "../../lib/values/fates.ts";
 import { parseAddress, parseKeyRule } from "../../lib/values/address.ts";
@@ -56,6 +57,7 @@ interface Second {
   state: ServerState;
   movedIn: Moves;
   movedAway: Moves;
+  cut: number;
 }
 
 interface Member {
@@ -238,6 +240,7 @@ export class Story {
           connectP99Ms: last(({ p99 }) => p99),
           movedIn: moves(({ movedIn }) => movedIn),
           movedAway: moves(({ movedAway }) => movedAway),
+          cut: total(({ cut }) => cut).flatMap((count, i): [number, number][] => count === null || count === 0 ? [] : [[i, count]]),
         };
       }),
       flows: this.#flows.filter(({ at }) => at >= from && at <= this.#now)
@@ -416,6 +419,7 @@ export class Story {
   #end(member: Member, fate: Fate, count: number): void {
     member.open -= count;
     member.totals.fates[fate] += count;
+    if (CUT_FATES.includes(fate)) member.now.cut += count;
     this.#fates[fate] += count;
     this.#secondFates[fate] = (this.#secondFates[fate] ?? 0) + count;
   }
@@ -539,6 +543,7 @@ function newSecond(): Second {
     state: "up",
     movedIn: moves(),
     movedAway: moves(),
+    cut: 0,
   };
 }
 

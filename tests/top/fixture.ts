@@ -93,6 +93,8 @@ export function series({ servers = 6, service = "default", isHurt = true }: Fixt
       sentBytes: steps.map((step) => isGone(i, step) ? 0 : 210_000 + 1000 * ((i * 7 + step) % 40)),
       receivedBytes: steps.map((step) => isGone(i, step) ? 0 : 7_400_000 + 100_000 * ((i * 5 + step) % 30)),
       failures: steps.map((step) => isHurt && i === 2 && step >= killed && step < killed + 3 ? 5 : 0),
+      states: i === 2 && isHurt ? [[0, "up"], [killed + 3, "down"]] : [[0, "up"]],
+      cut: i === 2 && isHurt ? [[killed, 14]] : [],
       connectP99Ms: steps.map((step) => isGone(i, step) ? null : 0.4 + (i % 3) * 1.1),
     })),
     flows: isHurt

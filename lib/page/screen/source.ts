@@ -10,7 +10,7 @@ import { SECONDS } from "../model/history.ts";
 /** Numbers that one answer may have: more would keep the browser busy. */
 const NUMBERS_MAX = 600_000;
 /** Columns of a server in a series. */
-const COLUMNS = 13;
+const COLUMNS = 14;
 const STEP_MAX = 60;
 /** Before a stream is opened again. */
 const PAUSE_MS = 1000;
