@@ -1,7 +1,7 @@
 /**
  * The verdict: one sentence that says whether anything is wrong, since when, why, and what became of clients. `balancerctl top` and
- * the dashboard show the same one. Pure, and imports nothing but pure files of this room, so that a browser can load it. Its input is what the API
- * answers, so it claims no more than those answers show: each figure is of a time that the sentence names.
+ * the dashboard show the same one. Pure, and imports only what is as pure as it is, so that a browser can load it. Its input is
+ * what the API answers, so it claims no more than those answers show: each figure is of a time that the sentence names.
  */
 
 import type { Fate } from "../values/fates.ts";
