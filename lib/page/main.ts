@@ -14,7 +14,7 @@ import { type Paint, readPaint } from "./screen/paint.ts";
 import type { Host, Panel } from "./screen/panel.ts";
 import { poolPanel } from "./screen/pool_panel.ts";
 import { ringPanel } from "./screen/ring_panel.ts";
-import { ask, feed } from "./screen/source.ts";
+import { ask, feed, tell } from "./screen/source.ts";
 import { timePanel } from "./screen/time_panel.ts";
 import { verdictPanel } from "./screen/verdict_panel.ts";
 import { whatIfPanel } from "./screen/what_if_panel.ts";
@@ -61,6 +61,7 @@ const host: Host = {
   },
   redraw: () => draws("all"),
   ask,
+  tell,
 };
 
 const trouble = make("p", { class: "trouble", role: "alert" });

@@ -119,6 +119,63 @@ inChromium("what if says what the plan says, and the command", () => eventfulSto
   await shows(page, ".command code", "balancerctl add 10.0.0.77 80");
 });
 
+inChromium("without --write there is nothing in the document that acts", () => eventfulStory(NOW), async ({ page, server }) => {
+  await page.getByLabel("If I").selectOption("drain");
+  await page.locator("#what-if").getByLabel(/^server/).selectOption("10.0.0.2:80");
+  await shows(page, ".command code", "balancerctl drain 10.0.0.2 80");
+  await shows(page, ".figures div", "clients");
+  assertEquals(await page.locator(".act, .ask, .yes, .sure, option[value=undrain]").count(), 0);
+  assertEquals(server.changes, []);
+});
+
+inChromium(
+  "with --write a change is made once its plan is seen and it is confirmed",
+  () => eventfulStory(NOW),
+  async (open, story) => {
+    const { page, server } = open;
+    const name = "10.0.0.2:80";
+    const path = `/v1/servers/${encodeURIComponent(name)}?service=default application/json`;
+    const chosen = page.locator("#what-if").getByLabel(/^server/);
+    const button = (text: string) => page.locator("#what-if").getByRole("button", { name: text, exact: true });
+    const state = () => story.servers().servers.find((one) => one.server === name)?.state;
+    assertEquals(await page.locator(".ask").isVisible(), false, "nothing is chosen");
+
+    await page.getByLabel("If I").selectOption("drain");
+    await chosen.selectOption(name);
+    await button(`Drain ${name} …`).click();
+    await shows(page, ".figures div", "clients that get another server");
+    await button("No").click();
+    assertEquals([server.changes, state()], [[], "up"], "nobody has confirmed it");
+    await button(`Drain ${name} …`).click();
+    await page.getByLabel("If I").selectOption("remove");
+    await button(`Drain ${name}`).waitFor({ state: "hidden" });
+    await page.getByLabel("If I").selectOption("drain");
+    await button(`Drain ${name} …`).click();
+    assertEquals(await accessibilityFaults(page), []);
+    await button(`Drain ${name}`).click();
+    await shows(page, "#what-if .answer", `${name} gets no more clients; it has `);
+    assertEquals([server.changes, state()], [[`PATCH ${path} {"draining":true}`], "draining"]);
+    server.pass(2);
+    await shows(page, "table.pool tbody tr", "draining");
+
+    await page.getByLabel("If I").selectOption("undrain");
+    await chosen.selectOption(name);
+    await shows(page, ".figures div", "clients that get it again");
+    await button(`Put back ${name} …`).click();
+    await button(`Put back ${name}`).click();
+    await shows(page, "#what-if .answer", `${name} is no longer drained by hand`);
+    server.pass(1);
+
+    await page.getByLabel("If I").selectOption("remove");
+    await chosen.selectOption(name);
+    await button(`Remove ${name} …`).click();
+    await button(`Remove ${name}`).click();
+    await shows(page, "#what-if .answer", `${name} is removed: of `);
+    assertEquals(server.changes.slice(1), [`PATCH ${path} {"draining":false}`, `DELETE ${path} `]);
+  },
+  { writes: true },
+);
+
 inChromium("the needle points where explain says", killed, async ({ page }, story) => {
   for (const client of ["192.0.2.1", "203.0.113.77", "2001:db8::9"]) {
     const { server } = story.explain(client);

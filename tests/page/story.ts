@@ -150,6 +150,18 @@ export class Story {
     this.#tell("command", `Server ${name} is no longer drained`, { server: name, who: "root" });
   }
 
+  /** Takes a server out of the pool: what cannot move is cut at once. */
+  remove(name: string): void {
+    const member = this.#members.get(name)!;
+    this.#become(member, "removing", "balancerctl remove");
+    this.#leave(member, member.open, false);
+    this.#end(member, "removed", member.open);
+    this.#members.delete(name);
+    this.#left.push(member);
+    this.#route();
+    this.#tell("command", `Removed server ${name}`, { server: name, who: "root" });
+  }
+
   /** Adds a server. */
   add(name: string, weight = 1): void {
     this.#enter(name, weight);

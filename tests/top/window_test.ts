@@ -65,7 +65,7 @@ Deno.test("flows are summed by server, and go when they are a quarter of an hour
   assertEquals(window.judged().flows, [{ ...flow(0, "b", "a", 2) }]);
 });
 
-Deno.test("states and cuts of servers are known for a quarter of an hour, from answers with them and from what was asked apart", () => {
+Deno.test("states and cuts of servers are known for a quarter of an hour, also from what was asked apart", () => {
   const window = new Window();
   const servers = (
     states: [number, "up" | "down"][],

@@ -39,6 +39,8 @@ export interface Foresight {
 /** What is drawn. */
 export interface View {
   readonly choices: Choices;
+  /** Whether the page may change the pool. */
+  readonly writes: boolean;
   readonly status: Status;
   readonly services: readonly Service[];
   readonly service: Service;
@@ -82,10 +84,12 @@ export class Desk {
   #status: Status | undefined;
   #events: BalancerEvent[] = [];
   #unbalanced = 0;
+  #writes = false;
   #nowMs = 0;
 
   /** What everything was when the stream began; nothing of before holds. */
-  takeSnapshot({ at, status, servers }: LiveMessages["snapshot"]): void {
+  takeSnapshot({ at, writes, status, servers }: LiveMessages["snapshot"]): void {
+    this.#writes = writes;
     this.#nowMs = Date.parse(at);
     this.#takeStatus(status);
     const names = new Set(status.services.map(({ service }) => service));
@@ -158,6 +162,7 @@ export class Desk {
     const rows = poolRows({ service, servers, history, at, isNow, nowMs: this.#nowMs }, choices.sort);
     return {
       choices: { ...choices, service: service.service },
+      writes: this.#writes,
       status,
       services: status.services,
       service,

@@ -1,5 +1,6 @@
 /** What a part of the page is to the page: an element that draws a view, and wishes of the person that it passes on. */
 
+import type { Deed } from "../model/deeds.ts";
 import type { Choices, Desk, View } from "../model/desk.ts";
 import type { Paint } from "./paint.ts";
 
@@ -23,4 +24,6 @@ export interface Host {
   redraw(): void;
   /** Asks the API. Rejects with a sentence. */
   ask<T>(path: string, query: Readonly<Record<string, string>>): Promise<T>;
+  /** Changes something by the API. Rejects with a sentence. */
+  tell<T>(deed: Deed): Promise<T>;
 }
