@@ -1,6 +1,6 @@
 /**
- * What if: a change is chosen, the API's plan is shown as it is typed, and the command that would make it. Where the page may change
- * the pool, the change can be made once its plan is there; elsewhere there is nothing of that in the document.
+ * What if: a change is chosen, the API's plan is shown as it is typed, and the command that would make it. Where the page may
+ * change the pool, the change can be made once its plan is there; elsewhere there is nothing of that in the document.
  */
 
 import type { Plan, Server } from "../model/contract.ts";
