@@ -2,6 +2,7 @@
 
 import type { PoolChange } from "../../lib/routing/plan.ts";
 import type { LiveMessages } from "../../lib/page/model/contract.ts";
+import { changesBetween, pictureOf } from "../../lib/dashboard/live_changes.ts";
 import { policyOf } from "../../lib/dashboard/page.ts";
 import type { Story } from "./story.ts";
 
@@ -35,6 +36,8 @@ export async function servePage(
   const changes: string[] = [];
   let isLost = false;
   let told = story.events.length;
+  const look = () => pictureOf({ status: story.status(), servers: [{ service: story.service, ...story.servers() }] });
+  let before = look();
   const send = <Name extends keyof LiveMessages>(
     to: Iterable<ReadableStreamDefaultController<Uint8Array>>,
     name: Name,
@@ -84,13 +87,10 @@ export async function servePage(
       for (let i = 0; i < seconds; i++) {
         story.pass(1);
         for (; told < story.events.length; told++) send(streams, "event", story.events[told]);
-        send(streams, "second", {
-          at: new Date(1000 * story.now).toISOString(),
-          status: story.status(),
-          servers: [{ service: story.service, servers: story.servers().servers, gone: [] }],
-          gone: [],
-          series: story.series({ seconds: 1 }),
-        });
+        const now = look();
+        const at = new Date(1000 * story.now).toISOString();
+        send(streams, "second", { at, ...changesBetween(before, now), series: story.series({ seconds: 1 }) });
+        before = now;
       }
     },
     lose() {

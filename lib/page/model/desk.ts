@@ -4,7 +4,7 @@
  */
 
 import type { Verdict } from "../../observe/verdict.ts";
-import type { BalancerEvent, Explanation, LiveMessages, Plan, Series, Server, Service, Status } from "./contract.ts";
+import type { BalancerEvent, Explanation, LiveMessages, Plan, Series, Server, ServerChange, Service, Status } from "./contract.ts";
 import { type Balance, balanceOf } from "./fate_bars.ts";
 import { History, SECONDS } from "./history.ts";
 import { judgeNow, judgeThen } from "./judged.ts";
@@ -107,9 +107,11 @@ export class Desk {
     for (const { service, servers: changed, gone: left } of servers) {
       const kept = this.#keep(service);
       const news = new Map(changed.map((server) => [server.server, server]));
-      const stay = kept.servers.filter(({ server }) => !left.includes(server)).map((server) => news.get(server.server) ?? server);
+      const stay = kept.servers.filter(({ server }) => !left.includes(server)).map((server) =>
+        merged(server, news.get(server.server))
+      );
       const known = new Set(stay.map(({ server }) => server));
-      kept.servers = [...stay, ...changed.filter(({ server }) => !known.has(server))];
+      kept.servers = [...stay, ...changed.filter(({ server }) => !known.has(server)) as Server[]]; // those that are new are whole
     }
     if (series !== undefined) this.takeSeries(series);
     this.#name();
@@ -216,4 +218,9 @@ export class Desk {
   #name(): void {
     for (const { servers } of this.#kept.values()) this.#colours.name(servers.map(({ server }) => server));
   }
+}
+
+/** A server with what has changed of it. */
+function merged(server: Server, change: ServerChange | undefined): Server {
+  return change === undefined ? server : { ...server, ...change, fates: { ...server.fates, ...change.fates } };
 }

@@ -11,6 +11,8 @@ export interface Panel {
   draw(view: View, paint: Paint): void;
   /** Whether it shows which server is pointed at: then it is drawn as well when only that has changed. */
   readonly isLit?: true;
+  /** Whether it is a picture, which takes long with many servers. */
+  readonly isPicture?: true;
 }
 
 /** What parts of the page may ask for. */
