@@ -35,7 +35,8 @@ function programOf({ out }: Pages): ProgramSpec<Command> {
   return program;
 }
 
-async function main(argv: readonly string[]): Promise<number> {
+/** Runs the command that the words give; its exit code. */
+export async function main(argv: readonly string[]): Promise<number> {
   const pages = { out: inLocale(pageOf(Deno.stdout, argv), Deno.env.get), error: pageOf(Deno.stderr, argv) };
   const say = (sentence: string) => complain(sentence, pages.error);
   let failure: number = EXIT.failed;

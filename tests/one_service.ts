@@ -29,7 +29,7 @@ export interface OneServiceOptions extends Partial<Omit<BalancerOptions, "state"
 /** A balancer without checks, which are connections, too, unless the flags say otherwise. */
 export async function startBalancer(options: OneServiceOptions = {}): Promise<OneService> {
   const { engine = streams, flags = {}, servers = [], listener = { address: "127.0.0.1", port: 0 }, save, ...rest } = options;
-  const settings = { check: "off", workers: "2", ...flags };
+  const settings = { check: "off", workers: "1", ...flags };
   const balancer = await Balancer.start({
     engine,
     config: parseConfig(settings),

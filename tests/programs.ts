@@ -4,6 +4,7 @@ import { type Address, parseAddress } from "../lib/values/address.ts";
 import { messageOf } from "../lib/values/errors.ts";
 import { isListening } from "../lib/control/socket.ts";
 import type { ProgramName } from "../lib/values/packaging.ts";
+import { callCtl } from "./ctl_hosts.ts";
 import { soon } from "./helpers.ts";
 
 /** Where `deno task compile` puts the programs; `deno task test` runs it first. */
@@ -24,7 +25,7 @@ export interface Outcome {
 export interface Place extends AsyncDisposable {
   readonly folder: string;
   readonly env: Readonly<Record<string, string>>;
-  /** Runs `balancerctl`. */
+  /** Runs `balancerctl`, in a process that runs many (see ctl_host.ts). */
   ctl(...args: string[]): Promise<Outcome>;
   /** Runs `balancerctl`, which must succeed, and gives its standard output. */
   do(...args: string[]): Promise<string>;
@@ -48,7 +49,8 @@ export async function makePlace(): Promise<Place> {
   // All tests share what the programs unpack, and leave it in dist.
   const env = { XDG_RUNTIME_DIR: run, XDG_STATE_HOME: state, XDG_CACHE_HOME: `${DIST}.parts/cache`, NO_COLOR: "1" };
   const program = (name: ProgramName) => DIST + name;
-  const ctl = (...args: string[]) => outcomeOf(new Deno.Command(program("balancerctl"), { args, env, cwd: folder, stdin: "null" }));
+  const asked = { XDG_RUNTIME_DIR: run, XDG_STATE_HOME: state, BALANCER_PROGRAM: program("balancerctl") };
+  const ctl = (...args: string[]) => soon(callCtl({ args, cwd: folder, env: asked }, env), "balancerctl's end");
   const succeed = async (...args: string[]) => {
     const { code, stdout, stderr } = await ctl(...args);
     if (code !== 0) throw new Error(`balancerctl ${args.join(" ")} ended with ${code}: ${stderr}`);

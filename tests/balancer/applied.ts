@@ -51,7 +51,7 @@ export class Stand implements AsyncDisposable {
     const state = { generation: 1, services: services.toSorted((a, b) => a.name < b.name ? -1 : 1) };
     stand.#balancer = await Balancer.start({
       engine: stand.#watched(kind),
-      config: parseConfig({ workers: "2" }),
+      config: parseConfig({ workers: "1" }),
       connectionsMax: 1000,
       state,
       store: {

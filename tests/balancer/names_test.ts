@@ -43,7 +43,7 @@ function service(name: string, { host: address, port }: Address, server: TestSer
 }
 
 async function start(engine: EngineKind, services: readonly SavedService[]): Promise<Balancer> {
-  const config = parseConfig({ workers: "2" });
+  const config = parseConfig({ workers: "1" });
   return await Balancer.start({ engine, config, connectionsMax: 1000, state: { generation: 0, services } });
 }
 

@@ -3,7 +3,7 @@
 // Each case runs in a process of its own (this file, run with the names of the engine and of the case): memory and descriptors are
 // the process's, and tests that run in parallel share one. After each, as many descriptors are open as were before.
 //
-// BALANCER_TEST_LONG=1 makes the storm longer; BALANCER_TEST_SEED repeats a run.
+// BALANCER_TEST_LONG=1 makes the large cases four times as large, and the storm longer; BALANCER_TEST_SEED repeats a run.
 
 import { assert, assertEquals } from "@std/assert";
 import type { Address } from "../../lib/values/address.ts";
@@ -60,7 +60,12 @@ const CASE_MAX_MS = 120_000;
 const SETTLE_MAX_MS = 2000;
 
 const IS_LONG = Deno.env.get("BALANCER_TEST_LONG") !== undefined;
-const STORM_MS = IS_LONG ? 20_000 : 3000;
+const STORM_MS = IS_LONG ? 20_000 : 1500;
+
+/** How many there are of something: a quarter of this, or all in the long tests. */
+function many(all: number): number {
+  return IS_LONG ? all : all / 4;
+}
 
 const SEED = Number(Deno.env.get("BALANCER_TEST_SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
 
@@ -73,7 +78,7 @@ const ETHERNET = { segmentBytesMax: 1460 } as const;
 /** Sockets of which there may be thousands that nobody reads from: together they must not take the system's memory. */
 const SMALL = { ...ETHERNET, receiveBufferBytes: 16 * KIB, sendBufferBytes: 16 * KIB } as const;
 /** An engine that gives nobody up because the machine is busy, nor because there are many. */
-const PATIENT = { connectTimeoutMs: WAIT_MAX_MS, connectDeadlineMs: 2 * WAIT_MAX_MS, connectionsMax: 100_000 } as const;
+const PATIENT = { connectTimeoutMs: WAIT_MAX_MS, connectDeadlineMs: 2 * WAIT_MAX_MS, connectionsMax: 100_000, workers: 2 } as const;
 
 type Case = (kind: EngineKind, can: Ability) => Promise<void>;
 
@@ -123,7 +128,7 @@ const CASES: Record<string, Case> = {
   },
 
   async "servers that send and reset at once leave nobody hanging"(kind, can) {
-    const rounds = 400;
+    const rounds = many(400);
     let accepted = 0;
     await using server = startRawServer(async (socket) => {
       // Half of them reset while they are being dialled.
@@ -175,8 +180,8 @@ const CASES: Record<string, Case> = {
     }
   },
 
-  async "2,000 single bytes each way at once arrive in order"(kind) {
-    const count = 2000;
+  async "single bytes each way at once arrive in order"(kind) {
+    const count = many(2000);
     const talk = async (socket: RawSocket, from: number) => {
       socket.setNoDelay();
       for (let i = 0; i < count; i++) {
@@ -267,8 +272,8 @@ const CASES: Record<string, Case> = {
     assertEquals(sum(await settled(test, 2 * sides)), 2 * sides);
   },
 
-  async "400 clients who read nothing hold up nobody, nor much memory"(kind, can) {
-    const count = 400;
+  async "clients who read nothing hold up nobody, nor much memory"(kind, can) {
+    const count = many(400);
     const pushing = new Set<RawSocket>();
     const over = Promise.withResolvers<void>();
     let pushedBytes = 0;
@@ -342,9 +347,9 @@ const CASES: Record<string, Case> = {
     }
   },
 
-  async "4,000 idle connections are there when they are needed"(kind) {
+  async "idle connections are there when they are needed"(kind) {
     // Here as in the peer: two for each.
-    const count = Math.min(4000, Math.floor(((await readSystemLimits()).descriptors - 500) / 2));
+    const count = Math.min(many(4000), Math.floor(((await readSystemLimits()).descriptors - 500) / 2));
     const script = new URL("../idle_peer.ts", import.meta.url).pathname;
     const args = ["run", "-q", "--no-prompt", "-A", script];
     const peer = new Deno.Command(Deno.execPath(), { args, stdin: "piped", stdout: "piped" }).spawn();
@@ -412,7 +417,8 @@ const CASES: Record<string, Case> = {
     assert(test.counters.get("accepted") + test.counters.get("gone") <= made + served);
   },
 
-  async "80 tables are published, and no client notices"(kind) {
+  async "tables are published, and no client notices"(kind) {
+    const tables = many(80);
     const servers = await Promise.all([0, 1, 2, 3, 4, 5].map(() => startServer(echo)));
     await using _servers = disposeAll(servers);
     await using test = startEngine(kind, [tableServer(servers[0].address, 0)], PATIENT);
@@ -421,11 +427,11 @@ const CASES: Record<string, Case> = {
       while (!over) await echoOnce(test.address, random.slice(1 + random.below(8000)), 1 + random.below(5));
     };
     const publish = async (random: Random) => {
-      for (let i = 0; i < 80; i++) {
+      for (let i = 0; i < tables; i++) {
         const always = random.below(servers.length);
         const chosen = servers.map(({ address }, slot) => tableServer(address, slot, { weight: 1 + random.below(9) }));
         const small = chosen.filter((_, slot) => slot === always || random.below(2) === 0);
-        await test.publish(i % 27 === 26 ? crowdOf(small.slice(0, 2), test.counters.slots) : small);
+        await test.publish(i % 18 === 9 ? crowdOf(small.slice(0, 2), test.counters.slots) : small);
         const before = test.counters.get("accepted");
         await until(() => test.counters.get("accepted") > before, "a client under the new table");
       }
@@ -438,7 +444,7 @@ const CASES: Record<string, Case> = {
       ])
     );
     const { done, ...others } = await settled(test, test.counters.get("accepted"));
-    assert(done! >= 80);
+    assert(done! >= tables);
     assertEquals(others, {});
   },
 
@@ -478,8 +484,8 @@ const CASES: Record<string, Case> = {
     assert(test.counters.get("done") >= count);
   },
 
-  async "800 random transfers arrive byte for byte"(kind, can) {
-    const count = 800;
+  async "random transfers arrive byte for byte"(kind, can) {
+    const count = many(800);
     const plans = Array.from({ length: count }, (_, index) => new Plan(index));
     const served = plans.map(() => Promise.withResolvers<void>());
     let playing = 0;
@@ -824,7 +830,7 @@ function openDescriptors(): Map<string, string> {
 async function runCase(name: string, title: string): Promise<void> {
   const kind = (ENGINES as Record<string, EngineKind>)[name];
   await readSystemLimits(); // the first child process makes the runtime open descriptors that it keeps, as does the first worker
-  await startEngine(kind, [])[Symbol.asyncDispose]();
+  await startEngine(kind, [], { workers: 2 })[Symbol.asyncDispose]();
   const before = openDescriptors();
   await CASES[title](kind, abilityOf(kind));
   let after = openDescriptors();

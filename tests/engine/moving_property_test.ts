@@ -56,7 +56,7 @@ const LONG_THOUGHT_MS = QUIET_MS * 1.5;
 /** Most requests are recorded, but not the longest. */
 const POLICY = { quietMs: QUIET_MS, replaysMax: 3, replayBytesMax: 300_000 } as const;
 /** An engine that gives nobody up because the machine is busy. */
-const PATIENT = { connectTimeoutMs: WAIT_MAX_MS, connectDeadlineMs: 2 * WAIT_MAX_MS } as const;
+const PATIENT = { connectTimeoutMs: WAIT_MAX_MS, connectDeadlineMs: 2 * WAIT_MAX_MS, workers: 2 } as const;
 /** Bodies are smaller than this; most are much smaller. */
 const BODY_MAX_BYTES = 400_000;
 const USUAL_BODY_MAX_BYTES = 3000;

@@ -74,7 +74,7 @@ class Shared implements AsyncDisposable {
 
   constructor(kind: EngineKind, services: readonly Named[], { isLogged = false } = {}) {
     const logs = isLogged ? { "access-log": STANDARD_OUTPUT, "access-log-start": "on" } : {};
-    const config = { ...parseConfig({ workers: "2", ...logs }), connectionsMax: 2000 };
+    const config = { ...parseConfig({ workers: "1", ...logs }), connectionsMax: 2000 };
     this.counters = new Counters(allocateCounters(kind.threads(config), 100));
     const availabilities = new AvailabilityTable(allocateAvailabilities(this.counters.slots));
     this.listener = kind.listen({ host: "127.0.0.1", port: 0 }, config);

@@ -27,7 +27,8 @@ Deno.test("balancerctl validate of a file that is not there, or of nothing on st
   const missing = await place.ctl("validate", "none.yaml");
   assertEquals([missing.code, missing.stdout], [1, ""]);
   assertStringIncludes(missing.stderr, 'Cannot read "none.yaml": No such file');
-  const { code, stdout } = await place.ctl("validate", "-");
+  const options: Deno.CommandOptions = { args: ["validate", "-"], env: place.env, stdin: "null" };
+  const { code, stdout } = await outcomeOf(new Deno.Command(place.program("balancerctl"), options));
   assertEquals([code, stdout], [1, 'standard input:1:1: The file says nothing: it needs "services"\n']);
 });
 

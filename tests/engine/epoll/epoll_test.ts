@@ -194,7 +194,7 @@ test("a person who closes or moves a connection is told that its worker has died
 
 test("connections are spread over the workers, and a worker's death ends its own alone", async () => {
   await using server = startServer(echo);
-  await using engine = startEngine(epoll, [tableServer(server.address, 0)]);
+  await using engine = startEngine(epoll, [tableServer(server.address, 0)], { workers: 2 });
   await workersOf(engine, 2);
   const clients = await holdClients(engine, 40);
   const [one, two] = look(engine).map(({ sockets }) => sockets.length / 2);
@@ -229,7 +229,7 @@ test("a worker that is replaced serves by all that has changed meanwhile, and co
 test("what a worker that dies has counted of its clients is counted back, with their bytes", async () => {
   await using server = startServer(echo);
   const limits = { clientConnections: parseClientConnections("20", 1000), clientRate: parseClientRate("1000/1h/24", 1000) };
-  await using engine = startEngine(epoll, [tableServer(server.address, 0)], limits);
+  await using engine = startEngine(epoll, [tableServer(server.address, 0)], { ...limits, workers: 2 });
   await workersOf(engine, 2);
   const openOf = () => engine.clients.top(9, () => WINDOW).map(({ open }) => open);
   const clients = await holdClients(engine, 20);
@@ -254,7 +254,7 @@ test("what a worker that dies has counted of its clients is counted back, with t
 test("clients who wait for a server when their worker dies are ended, and the server is let go", async () => {
   await using server = startServer(hold);
   using silent = await silentListener();
-  await using engine = startEngine(epoll, [tableServer(silent.address, 0)], { connectTimeoutMs: 60_000 });
+  await using engine = startEngine(epoll, [tableServer(silent.address, 0)], { connectTimeoutMs: 60_000, workers: 2 });
   const workers = await workersOf(engine, 2);
   const clients = await Promise.all(Array.from({ length: 6 }, () => connect(engine.address)));
   await until(() => engine.counters.getOf(0, "serverOpen") === 6, "the clients");
@@ -269,7 +269,7 @@ test("clients who wait for a server when their worker dies are ended, and the se
 test("update() and a server's emptiness come though workers die meanwhile", async () => {
   await using server = startServer(echo);
   const servers = [tableServer(server.address, 0)];
-  await using engine = startEngine(epoll, servers);
+  await using engine = startEngine(epoll, servers, { workers: 2 });
   for (let round = 0; round < 3; round++) {
     const updates = [engine.publish([])];
     for (const worker of await workersOf(engine, 2)) {
@@ -286,7 +286,7 @@ test("update() and a server's emptiness come though workers die meanwhile", asyn
 for (const dead of [1, 2]) {
   test(`stop() comes to an end when ${dead} of 2 workers die meanwhile`, async () => {
     await using server = startServer(echo);
-    await using engine = startEngine(epoll, [tableServer(server.address, 0)]);
+    await using engine = startEngine(epoll, [tableServer(server.address, 0)], { workers: 2 });
     await workersOf(engine, 2);
     const clients = await holdClients(engine, 8);
     const workers = look(engine).slice(0, dead);
@@ -322,7 +322,7 @@ test("update() resolves after stop(), too", async () => {
 test("clients given to a worker that has died are told of by their own addresses", async () => {
   const startedMs = performance.now();
   await using server = startServer(echo);
-  await using engine = startEngine(epoll, [tableServer(server.address, 0)]);
+  await using engine = startEngine(epoll, [tableServer(server.address, 0)], { workers: 2 });
   await workersOf(engine, 2);
   const clients = await holdClients(engine, 10);
   const [worker] = look(engine);
@@ -390,7 +390,7 @@ test("a pool of 10,000 servers is published while bytes move", async () => {
   const SERVERS = 10_000;
   await using server = startServer(echo);
   const only = tableServer(server.address, 0);
-  await using engine = startEngine(epoll, [only]);
+  await using engine = startEngine(epoll, [only], { workers: 2 });
   const others = Array.from({ length: SERVERS - 1 }, (_, i) => (
     tableServer({ host: `127.1.${i >> 8}.${i & 255}`, port: 9 }, i + 1, { connectionsMax: 0 })
   ));
@@ -410,7 +410,7 @@ test("a pool of 10,000 servers is published while bytes move", async () => {
 
 test("more commands than a mailbox holds arrive, in order", async () => {
   await using server = startServer(echo);
-  await using engine = startEngine(epoll, [tableServer(server.address, 0)]);
+  await using engine = startEngine(epoll, [tableServer(server.address, 0)], { workers: 2 });
   const clients = await holdClients(engine, 4);
   for (let i = 0; i < 10_000; i++) engine.leave(1, "expired");
   const published = engine.publish([]);
@@ -430,7 +430,7 @@ test("a reset of either side reaches the other as a reset", async () => {
       reached.resolve(socket);
       if (by === "client") heard.resolve(await socket.drain());
     });
-    await using engine = startEngine(epoll, [tableServer(server.address, 0)]);
+    await using engine = startEngine(epoll, [tableServer(server.address, 0)], { workers: 2 });
     using client = await RawSocket.connect(engine.address);
     client.send(someBytes(1));
     const served = await reached.promise;
