@@ -17,6 +17,7 @@ import type { StatePlan } from "../../lib/routing/state_plan.ts";
 import { countFates } from "../../lib/values/fates.ts";
 import { COLOURED } from "../../lib/values/terminal.ts";
 import { widthOf } from "../../lib/values/text_layout.ts";
+import { serverAnswer, serviceAnswer, statusAnswer } from "../answers.ts";
 
 type Server = Answers["server"];
 type End = Answers["recent"]["ends"][number];
@@ -24,31 +25,7 @@ type End = Answers["recent"]["ends"][number];
 const RING = { fingerprint: "0a1b2c3d", points: 512, peakToMean: 1.0149 };
 
 function server(settings: Partial<Server> = {}): Server {
-  return {
-    server: "10.0.0.1:80",
-    state: "up",
-    since: "2026-11-22T08:30:00.125Z",
-    reason: null,
-    weight: 1,
-    tier: 0,
-    connectionsMax: null,
-    proxy: null,
-    check: null,
-    checkPort: null,
-    checkHost: null,
-    checkCa: null,
-    checkStatus: null,
-    open: 0,
-    movedAway: 0,
-    connects: 0,
-    connectFailures: 0,
-    sentBytes: 0,
-    receivedBytes: 0,
-    lastFailure: null,
-    share: 0.5,
-    fates: countFates(() => 0),
-    ...settings,
-  };
+  return serverAnswer({ since: "2026-11-22T08:30:00.125Z", share: 0.5, ...settings });
 }
 
 function end(settings: Partial<End> = {}): End {
@@ -408,40 +385,24 @@ for (
   });
 }
 
-const STATUS: Answers["status"] = {
-  declared: null,
-  name: "default",
+const SERVICE = serviceAnswer({
+  listeners: [{ listener: "127.0.0.1:8080", fault: null }],
+  settings: { check: "http:/health" },
+  servers: { up: 2, resting: 0, down: 1, draining: 1, removing: 0 },
+  open: 3,
+  accepted: 100,
+});
+const STATUS = statusAnswer([SERVICE], {
   version: "1.2.3",
   pid: 7,
-  engine: "epoll",
   address: "127.0.0.1:8080",
-  startedAt: "2026-11-22T08:30:00.000Z",
-  stopping: false,
-  lameDuck: false,
   generation: 3,
-  services: [{
-    service: "default",
-    listeners: [{ listener: "127.0.0.1:8080", fault: null }],
-    settings: { check: "http:/health" },
-    servers: { up: 2, resting: 0, down: 1, draining: 1, removing: 0 },
-    open: 3,
-    accepted: 100,
-    fingerprint: "0a1b2c3d",
-    removing: false,
-    warnings: [],
-  }],
-  servers: { up: 2, resting: 0, down: 1, draining: 1, removing: 0 },
-  checkIntervalMs: 2000,
   connections: { accepted: 100, open: 3, max: 1000 },
   fates: { ...countFates(() => 0), done: 96, server_lost: 1 },
   settings: { key: "ip", check: "http:/health", "max-connections": "auto", connections: "auto" },
   stateFile: "/state.json",
   lockFile: "/lock",
-  logFile: null,
-  http: null,
-  accessLog: null,
-  warnings: [],
-};
+});
 
 Deno.test("printStatus() says what runs, servers by state, fates that there are", () => {
   const text = printStatus(STATUS);
