@@ -134,7 +134,8 @@ const CASES: Record<string, Case> = {
       const replayedBytes = state === "unanswered" ? 4 : 0;
       assertEquals(await move(test, id), { kind: "moved", from: a.name, to: b.name, state, replayedBytes });
       assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "command", state, replayedBytes }));
-      if (state !== "unanswered") await assertServedBy(client, "b");
+      if (state === "unanswered") assertEquals(await hear(client, 6), "b:ping");
+      else await assertServedBy(client, "b");
       await until(() => first.isClosed, "the first server to be let go");
       assertEquals([open(test), test.counters.getOf(0, "movedAway"), test.failed.size], [[0, 1], 1, 0]);
       client.close();
