@@ -38,8 +38,8 @@ const SPARK = 10;
 const WIDE = 150;
 const NARROW = 70;
 const SPARK_NARROW = 8;
-/** What stands for a check that should have begun. */
-const DUE = "due";
+/** What stands for a check that begins about now: what is known of it may be a few seconds old. */
+const NOW = "now";
 /** A server that is up again says for how long, until then. */
 const NEWS_MS = 60_000;
 
@@ -191,7 +191,7 @@ export function serverDetail(row: PoolRow, { glyphs, nowMs }: PoolSetting): Line
     ...(failure === null
       ? []
       : [`last failure ${clockText(Date.parse(failure.at), nowMs)}: ${safe(failure.reason, glyphs.isAscii)}`]),
-    ...(nextCheck === undefined ? [] : [nextCheck === DUE ? "check due" : `check in ${nextCheck}`]),
+    ...(nextCheck === undefined ? [] : [`next check ${nextCheck === NOW ? "" : "in "}${nextCheck}`]),
     `share ${(server.share * 100).toFixed(1)}%`,
     ...(row.bound === undefined ? [] : [`bound ${countText(row.bound)}`]),
     ...(server.weight === 1 ? [] : [`weight ${server.weight}`]),
@@ -235,7 +235,7 @@ function movedText({ movedIn, movedAway }: PoolRow): string {
 function nextCheckText({ server: { nextCheckAt } }: PoolRow, nowMs: number): string | undefined {
   if (nextCheckAt === null) return undefined;
   const leftMs = Date.parse(nextCheckAt) - nowMs;
-  return leftMs > 0 ? ageText(1000 * Math.ceil(leftMs / 1000)) : DUE;
+  return leftMs > 0 ? ageText(1000 * Math.ceil(leftMs / 1000)) : NOW;
 }
 
 function openText({ open, server: { connectionsMax } }: PoolRow): string {

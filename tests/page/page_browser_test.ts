@@ -75,8 +75,8 @@ inChromium("after a kill the numbers are the API's", killed, async ({ page }, st
     assertStringIncludes(load, formatPercent(share));
     assert(moved.endsWith(`/ ${formatCount(movedAway)}`), moved);
   }
-  assertStringIncludes(pool.get("10.0.0.3:80")![0], "connection refused · check in ");
-  assertMatch(pool.get("10.0.0.1:80")![0], /\nup for [^\n]+ · check in [12] s$/);
+  assertStringIncludes(pool.get("10.0.0.3:80")![0], "connection refused · next check in ");
+  assertMatch(pool.get("10.0.0.1:80")![0], /\nup for [^\n]+ · next check in [12] s$/);
   assertEquals([...pool.keys()][0], "10.0.0.3:80");
   const { connections, fates } = story.status();
   const ended = Object.values(fates).reduce((sum, count) => sum + count, 0);

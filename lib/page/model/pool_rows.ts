@@ -31,7 +31,7 @@ export interface PoolRow {
   readonly standing: string;
   /** Why it has the state; null where nothing is to be said. */
   readonly reason: string | null;
-  /** "check in 2 s"; null where it is not checked, and in the past. */
+  /** "next check in 2 s"; null where it is not checked, and in the past. */
   readonly check: string | null;
   readonly tier: number;
   readonly weight: number;
@@ -181,7 +181,7 @@ function describe({ state, since }: Standing, at: number): string {
 function describeCheck(nextCheckAt: string | null, nowMs: number): string | null {
   if (nextCheckAt === null) return null;
   const leftMs = Date.parse(nextCheckAt) - nowMs;
-  return leftMs > 0 ? `check in ${formatSpan(Math.ceil(leftMs / 1000))}` : "check due";
+  return leftMs > 0 ? `next check in ${formatSpan(Math.ceil(leftMs / 1000))}` : "next check now";
 }
 
 /** The place of a row in the order of trouble. Coarse, so that rows do not dance. */
