@@ -4,6 +4,8 @@
  * `Answer` to it. Where the start itself matters (signals, terminals, pipes, languages), a test starts the program.
  */
 
+// deno-lint-ignore-file no-console -- a program speaks to its user by it
+
 import { main } from "../ctl.ts";
 
 /** One command. */

@@ -48,7 +48,7 @@ const OUT_OF_REACH: readonly [from: string, never: RegExp][] = [
   [WORKER, /^lib\/(balancer\/|control\/|observe\/(metrics|log)\.ts|engine\/(epoll\/engine|mod)\.ts|engine\/streams\/)/],
   [WORKER, /^@logtape/],
   ["lib/routing/route.ts", /^lib\/(engine|balancer|control|observe|health)\//],
-  [PAGE, /^lib\/(?!page\/|values\/|routing\/|observe\/verdict\.ts$)|^(deno-std|xxhash-wasm|@)/],
+  [PAGE, /^lib\/(?!page\/|values\/|routing\/|observe\/(verdict|outages)\.ts$)|^(deno-std|xxhash-wasm|@)/],
 ];
 
 /** Who may import a package; everybody else goes through them. */

@@ -730,6 +730,7 @@ export class Service implements Disposable {
       slot,
       ...this.#admission.conditionOf(slot),
       ...settings,
+      nextCheckAt: this.#admission.nextCheckOf(slot),
       open: count("serverOpen"),
       movedAway: count("movedAway"),
       connects: count("connects"),

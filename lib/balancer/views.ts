@@ -23,6 +23,8 @@ export interface ServerView extends ServerSettings {
   readonly since: Date;
   /** The reason of the state, as a clause; null while the server is up. */
   readonly reason: string | null;
+  /** When it is checked next; null if it is not checked. */
+  readonly nextCheckAt: Date | null;
   readonly open: number;
   /** Connections that moved to another server. */
   readonly movedAway: number;

@@ -15,6 +15,7 @@ import { parseServiceName } from "../values/paths.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import { CHECK_STEPS } from "../health/check_steps.ts";
 import { EVENT_KINDS, EVENT_LEVELS } from "../observe/events.ts";
+import { CUT_FATES } from "../observe/verdict.ts";
 import { SERIES_FIELDS, SERIES_STEP_MAX } from "../observe/series_answer.ts";
 import { SERVER_STATES } from "../routing/availability.ts";
 import {
@@ -147,6 +148,9 @@ const Server = z.object({
   since: timestamp.check(z.describe("When this state began")),
   reason: z.nullable(z.string()).check(z.describe("Reason of the state; null while the server is up")),
   ...serverSettings,
+  nextCheckAt: z.nullable(timestamp).check(
+    z.describe("About when the server is checked next; past if the check is late; null if it is not checked"),
+  ),
   open: count,
   movedAway: count.check(z.describe("Connections that moved to another server")),
   connects: count,
@@ -693,6 +697,11 @@ const Series = z.object({
     connectP99Ms: z.optional(stepsOrNull).check(z.describe("Time in which it accepted 99 of 100; of several seconds the greatest")),
     movedIn: z.optional(movedSteps),
     movedAway: z.optional(movedSteps),
+    cut: z.optional(z.array(z.tuple([count, count]))).check(
+      z.describe(
+        `Each step in which connections of it were cut: its number, and how many; those with the fates ${CUT_FATES.join(", ")}`,
+      ),
+    ),
   })).check(z.describe("null: there was no such server in the step")),
   flows: z.array(z.object({
     at: count.check(z.describe("Number of the step")),

@@ -435,10 +435,11 @@ function everySetting(daemon: SettingTexts): Record<string, string> {
   ));
 }
 
-function viewServer({ slot: _, since, lastFailure, ...view }: ServerView): Answers["server"] {
+function viewServer({ slot: _, since, nextCheckAt, lastFailure, ...view }: ServerView): Answers["server"] {
   return {
     ...view,
     since: since.toISOString(),
+    nextCheckAt: nextCheckAt && nextCheckAt.toISOString(),
     lastFailure: lastFailure && { at: lastFailure.at.toISOString(), reason: lastFailure.reason },
   };
 }

@@ -33,6 +33,7 @@ const SERVER: Shape<Answers["server"]> = {
     checkHost: { orNull: "text" },
     checkCa: { orNull: "text" },
     checkStatus: { orNull: "text" },
+    nextCheckAt: { orNull: "text" },
     open: "number",
     movedAway: "number",
     connects: "number",
@@ -193,6 +194,7 @@ const SERVER_SERIES: Shape<Answers["series"]["servers"][number]> = {
     connectP99Ms: { orNone: STEPS },
     movedIn: MOVES,
     movedAway: MOVES,
+    cut: { orNone: { listOf: { pair: ["number", "number"] } } },
   },
 };
 

@@ -24,7 +24,6 @@ export const ALLOWED: readonly Allowed[] = [
   { method: "GET", path: "/v1/connections" },
   { method: "GET", path: "/v1/recent" },
   { method: "GET", path: "/v1/clients" },
-  { method: "GET", path: "/v1/connections" },
   { method: "GET", path: "/v1/history" },
   { method: "GET", path: "/v1/explain" },
   { method: "GET", path: "/v1/plan" },

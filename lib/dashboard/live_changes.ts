@@ -1,7 +1,7 @@
 /** What differs between two looks at the daemon. Pure. */
 
 import type { Answers } from "../control/api.ts";
-import type { LiveMessages, ServerChanges, ServiceServers } from "./live_messages.ts";
+import type { LiveMessages, ServerChange, ServerChanges, ServiceServers } from "./live_messages.ts";
 
 /** What the daemon said at one time. */
 export interface Look {
@@ -9,7 +9,7 @@ export interface Look {
   readonly servers: readonly ServiceServers[];
 }
 
-/** A look with the text of each of its parts, by which parts are compared. */
+/** A look, prepared for comparison. */
 export interface Picture extends Look {
   readonly statusText: string;
   /** By service. */
@@ -18,14 +18,13 @@ export interface Picture extends Look {
 
 interface ServiceTexts {
   readonly ring: string;
-  /** By server. */
-  readonly servers: ReadonlyMap<string, string>;
+  readonly servers: ReadonlyMap<string, Answers["server"]>;
 }
 
 /** Prepares a look for comparison. */
 export function pictureOf(look: Look): Picture {
   const texts = look.servers.map(({ service, servers, ring }) => {
-    const ofServers = new Map(servers.map((server) => [server.server, JSON.stringify(server)]));
+    const ofServers = new Map(servers.map((server) => [server.server, server]));
     return [service, { ring: JSON.stringify(ring), servers: ofServers }] as const;
   });
   return { ...look, statusText: JSON.stringify(look.status), texts: new Map(texts) };
@@ -45,9 +44,32 @@ function changesOf(
   before: ServiceTexts | undefined,
   after: ServiceTexts,
 ): ServerChanges[] {
-  const changed = servers.filter(({ server }) => before?.servers.get(server) !== after.servers.get(server));
+  const changed = servers.flatMap((server) => changeOf(before?.servers.get(server.server), server) ?? []);
   const gone = [...before?.servers.keys() ?? []].filter((server) => !after.servers.has(server));
   const isSameRing = before?.ring === after.ring;
   if (changed.length === 0 && gone.length === 0 && isSameRing) return [];
   return [{ service, servers: changed, gone, ...(isSameRing ? {} : { ring }) }];
+}
+
+/** What differs in a server: all of one that is new; undefined where nothing does. */
+function changeOf(before: Answers["server"] | undefined, after: Answers["server"]): ServerChange | undefined {
+  if (before === undefined) return after;
+  const { server, fates, ...rest } = after;
+  const changed = differing(before, rest);
+  const changedFates = differing(before.fates, fates);
+  if (changed === undefined && changedFates === undefined) return undefined;
+  return { server, ...changed, ...(changedFates === undefined ? {} : { fates: changedFates }) };
+}
+
+/** The fields of `after` whose values are other ones. */
+function differing<Fields extends object>(before: Fields, after: Fields): Partial<Fields> | undefined {
+  let changed: { [Name in keyof Fields]?: Fields[Name] } | undefined;
+  for (const name in after) {
+    const [old, now] = [before[name], after[name]];
+    const isSame = old === now || typeof now === "object" && now !== null && JSON.stringify(old) === JSON.stringify(now);
+    if (isSame) continue;
+    changed = changed ?? {};
+    changed[name] = now;
+  }
+  return changed;
 }

@@ -8,11 +8,17 @@ import type { Answers } from "../control/api.ts";
 /** The servers of one service, as `GET /v1/servers` gives them; who waits for them is in the status. */
 export type ServiceServers = Pick<Answers["servers"], "servers" | "ring"> & { readonly service: string };
 
+/** What differs in one server. */
+export type ServerChange = Partial<Omit<Answers["server"], "fates">> & {
+  readonly server: string;
+  readonly fates?: Partial<Answers["server"]["fates"]>;
+};
+
 /** What differs in the servers of one service. */
 export interface ServerChanges {
   readonly service: string;
-  /** Those that are new, or differ from what was sent before, whole. */
-  readonly servers: readonly Answers["server"][];
+  /** Those that are new, whole; of those that differ from what was sent before, the fields and the fates that differ. */
+  readonly servers: readonly ServerChange[];
   /** The names of those that are no longer there. */
   readonly gone: readonly string[];
   /** Undefined: as before. */

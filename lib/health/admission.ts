@@ -231,6 +231,11 @@ export class Admission implements Disposable {
     return askingCondition(askingSince);
   }
 
+  /** When the server is checked next, see `Health.nextCheckOf`. */
+  nextCheckOf(slot: number): Date | null {
+    return this.#health.nextCheckOf(slot);
+  }
+
   /** What is to be known of a server after a restart, apart from the operator's word; undefined if it is up. */
   knownOf(slot: number): KnownCondition | undefined {
     const { askingSince, takenOut } = this.#of(slot);

@@ -276,6 +276,8 @@ interface Watched {
   failingSinceMs: number;
   /** Start of the last check that passed or, if none has, of watching. */
   wellMs: number;
+  /** When it last had its turn or, if it has had none, when watching began; by the calendar. */
+  turnAt: Date;
 }
 
 /** Watches the servers of one service. Disposing of it ends all checks. */
@@ -335,7 +337,8 @@ export class Health implements Disposable {
     const moment = this.#moment();
     const service = this.#options.serviceOf(slot);
     const record = known === undefined ? newRecord(service, moment) : resumedRecord(known, service, moment);
-    const watched = { slot, address, check, record, checking: undefined, failingSinceMs: Infinity, wellMs: moment.nowMs };
+    const [failingSinceMs, wellMs, turnAt] = [Infinity, moment.nowMs, moment.date];
+    const watched: Watched = { slot, address, check, record, checking: undefined, failingSinceMs, wellMs, turnAt };
     this.#watched.set(slot, watched);
     if (isChecked(watched)) this.#checked.add(watched);
     this.#noteRest(watched);
@@ -366,6 +369,21 @@ export class Health implements Disposable {
     if (state === "up") return undefined;
     const restLeftMs = state === "resting" ? Math.max(0, restEndMs - this.#options.clock.nowMs()) : 0;
     return { state, since, reason: reason ?? "", restMs, restLeftMs };
+  }
+
+  /**
+   * When the server is checked next: an interval after its last turn, or at the end of its rest; null if it is not checked, or not
+   * watched. The first check of a server may come earlier; on a busy machine a check comes later, and the time may have passed.
+   */
+  nextCheckOf(slot: number): Date | null {
+    const { clock } = this.#options;
+    const watched = this.#watched.get(slot);
+    if (watched === undefined || this.#isDisposed) return null;
+    const { state, restEndMs } = watched.record;
+    const turnMs = isChecked(watched) ? watched.turnAt.getTime() + this.checkIntervalMs : Infinity;
+    const trialMs = state === "resting" ? clock.date().getTime() + restEndMs - clock.nowMs() : Infinity;
+    const nextMs = Math.min(turnMs, trialMs);
+    return nextMs === Infinity ? null : new Date(nextMs);
   }
 
   /** Stops watching the server, if it is watched. */
@@ -439,6 +457,7 @@ export class Health implements Disposable {
 
   #takeTurn(nowMs: number): void {
     const watched = this.#next();
+    watched.turnAt = this.#options.clock.date();
     if (watched.checking === undefined) void this.#start(watched, nowMs);
   }
 

@@ -37,7 +37,7 @@ import { ServerTrack, ServiceTrack } from "./series_tracks.ts";
  * The most bytes of all rows: enough for 1,000 servers at one second per step. With the flows and what there is once for each
  * server, the series has at most 64 MB, whatever happens.
  */
-export const SERIES_BYTES_MAX = 52e6;
+export const SERIES_BYTES_MAX = 53.3e6;
 /** The most numbers of servers in an answer, about 4 MB of JSON. Where there would be more, its steps are longer. */
 export const SERIES_VALUES_MAX = 1_000_000;
 
@@ -351,9 +351,17 @@ function stepOf(row: number, { first, perStep, steps }: Span): number | undefine
   return step >= 0 && step < steps ? step : undefined;
 }
 
+/** The numbers of a step of a server that fields take, if not one. Of those that list changes few steps have any. */
+const WIDTHS: Partial<Record<SeriesField, number>> = {
+  states: 0.5,
+  cut: 0.5,
+  movedIn: MOVABLE_STATES.length,
+  movedAway: MOVABLE_STATES.length,
+};
+
 /** The numbers of a step of a server that these fields take. */
 function widthOf(fields: readonly SeriesField[]): number {
-  return fields.reduce((sum, field) => sum + (field === "movedIn" || field === "movedAway" ? MOVABLE_STATES.length : 1), 0);
+  return fields.reduce((sum, field) => sum + (WIDTHS[field] ?? 1), 0);
 }
 
 function byService(tracks: ServiceTrack[]): ServiceTrack[] {
@@ -379,6 +387,7 @@ const READERS = {
   connectP99Ms: (sums) => readTimes(sums.p99),
   movedIn: (sums) => readMoves(sums, 0),
   movedAway: (sums) => readMoves(sums, MOVABLE_STATES.length),
+  cut: readCuts,
 } as const satisfies { [Field in SeriesField]: (sums: ServerColumns) => ServerSeries[Field] };
 
 // Loops, and no functions for each number: an answer may have a million of them.
@@ -402,6 +411,12 @@ function readStates({ states }: ServerColumns): [number, ServerState | null][] {
     if (step === 0 || state !== states[step - 1]) changes.push([step, state === ABSENT ? null : SERVER_STATES[state - 1]]);
   }
   return changes;
+}
+
+function readCuts({ states, cuts }: ServerColumns): [number, number][] {
+  const found: [number, number][] = [];
+  for (let step = 0; cuts !== undefined && step < states.length; step++) if (cuts[step] > 0) found.push([step, cuts[step]]);
+  return found;
 }
 
 function readMoves({ states, moves }: ServerColumns, first: number): Record<MovableState, Steps> {

@@ -16,6 +16,7 @@ export const SERIES_FIELDS = [
   "connectP99Ms",
   "movedIn",
   "movedAway",
+  "cut",
 ] as const;
 /** The longest step that may be asked for, in seconds. */
 export const SERIES_STEP_MAX = 60;
@@ -68,6 +69,8 @@ export interface ServerSeries {
   connectP99Ms?: Steps;
   movedIn?: Record<MovableState, Steps>;
   movedAway?: Record<MovableState, Steps>;
+  /** Each step in which connections of it were cut: its number, and how many. */
+  cut?: [step: number, count: number][];
 }
 
 /** Connections that moved from one server to another in a step. */

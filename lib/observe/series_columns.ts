@@ -15,8 +15,8 @@ export const ABSENT = 0;
 /** The cells of moves in a row: in, then away, by state. */
 export const MOVE_CELLS = 2 * MOVABLE_STATES.length;
 
-/** Bytes of a row of a server, once its connections have moved; of a service; and of one fate of it. */
-export const SERVER_ROW_BYTES = 31 + 4 * MOVE_CELLS;
+/** Bytes of a row of a server, once its connections have moved and been cut; of a service; and of one fate of it. */
+export const SERVER_ROW_BYTES = 35 + 4 * MOVE_CELLS;
 /** See SERVER_ROW_BYTES. */
 export const SERVICE_ROW_BYTES = 8;
 /** See SERVER_ROW_BYTES. */
@@ -48,6 +48,8 @@ export class ServerColumns {
   readonly p99: Uint8Array;
   /** MOVE_CELLS per row; made at the first move, which most servers never see. */
   moves: Uint32Array | undefined;
+  /** Connections that ended with one of CUT_FATES; made at the first one. */
+  cuts: Uint32Array | undefined;
 
   constructor(readonly rows: number) {
     this.states = new Uint8Array(rows);
@@ -65,6 +67,11 @@ export class ServerColumns {
     return this.moves ??= new Uint32Array(this.rows * MOVE_CELLS);
   }
 
+  /** The column for connections that were cut. */
+  needCuts(): Uint32Array {
+    return this.cuts ??= new Uint32Array(this.rows);
+  }
+
   /** Empties a row: the server was not there. */
   clear(row: number): void {
     if (this.states[row] === ABSENT) return;
@@ -77,6 +84,7 @@ export class ServerColumns {
         0;
     this.p50[row] = this.p99[row] = NO_BUCKET;
     this.moves?.fill(0, row * MOVE_CELLS, (row + 1) * MOVE_CELLS);
+    if (this.cuts !== undefined) this.cuts[row] = 0;
   }
 
   /**
@@ -92,6 +100,7 @@ export class ServerColumns {
     this.sentBytes[row] += other.sentBytes[from];
     this.receivedBytes[row] += other.receivedBytes[from];
     this.failures[row] += other.failures[from];
+    if (other.cuts !== undefined && other.cuts[from] > 0) this.needCuts()[row] += other.cuts[from];
     if (other.moves === undefined) return;
     const moves = this.needMoves();
     for (let cell = 0; cell < MOVE_CELLS; cell++) moves[row * MOVE_CELLS + cell] += other.moves[from * MOVE_CELLS + cell];

@@ -8,6 +8,7 @@ import { FATE_NAMES } from "../values/fates.ts";
 import { quantileBucket } from "./connect_times.ts";
 import { type Counters, DETAIL } from "./counters.ts";
 import { MOVE_CELLS, numberOfState, type Place, ServerColumns, ServiceColumns } from "./series_columns.ts";
+import { CUT_FATES } from "./verdict.ts";
 
 /** The part of a whole number that falls to one of several rows. All parts add up to it. */
 function partOf(count: number, row: number, rows: number): number {
@@ -20,6 +21,7 @@ class ServerReading {
   sentBytes = 0;
   receivedBytes = 0;
   failures = 0;
+  cut = 0;
   /** They wrap at 2³². */
   readonly details = new Uint32Array(DETAIL.cells);
 
@@ -29,6 +31,8 @@ class ServerReading {
     this.sentBytes = counters.getOf(slot, "sentBytes");
     this.receivedBytes = counters.getOf(slot, "receivedBytes");
     this.failures = counters.getOf(slot, "connectFailures");
+    this.cut = 0;
+    for (const fate of CUT_FATES) this.cut += counters.getOf(slot, fate);
     const isQuiet = this.opened === before.opened;
     if (isQuiet) this.details.set(before.details);
     counters.readDetails(slot, this.details, isQuiet ? DETAIL.movedIn : 0);
@@ -40,6 +44,7 @@ class ServerReading {
     this.sentBytes = other.sentBytes;
     this.receivedBytes = other.receivedBytes;
     this.failures = other.failures;
+    this.cut = other.cut;
     this.details.set(other.details);
   }
 }
@@ -111,6 +116,7 @@ export class ServerTrack {
     }
     if (now.opened !== before.opened) this.#writeTimes(rows);
     this.#writeMoves(rows);
+    if (now.cut !== before.cut) this.#writeCuts(now.cut - before.cut, rows);
     before.set(now);
   }
 
@@ -122,6 +128,11 @@ export class ServerTrack {
       columns.p50[row] = quantileBucket(MORE_DETAILS, total, 0.5);
       columns.p99[row] = quantileBucket(MORE_DETAILS, total, 0.99);
     }
+  }
+
+  #writeCuts(count: number, rows: readonly number[]): void {
+    const cuts = this.columns.needCuts();
+    for (const [i, row] of rows.entries()) cuts[row] += partOf(count, i, rows.length);
   }
 
   #writeMoves(rows: readonly number[]): void {

@@ -1,10 +1,11 @@
 /**
  * The verdict: one sentence that says whether anything is wrong, since when, why, and what became of clients. `balancerctl top` and
- * the dashboard show the same one. Pure, and imports nothing that runs, so that a browser can load it. Its input is what the API
- * answers, so it claims no more than those answers show: each figure is of a time that the sentence names.
+ * the dashboard show the same one. Pure, and imports only what is as pure as it is, so that a browser can load it. Its input is
+ * what the API answers, so it claims no more than those answers show: each figure is of a time that the sentence names.
  */
 
 import type { Fate } from "../values/fates.ts";
+import { type Outage, outagesOf, type ServerPast } from "./outages.ts";
 
 /** How bad it is: nothing to do, look at it, clients are hurt or about to be. */
 export type VerdictLevel = "good" | "warning" | "bad";
@@ -33,8 +34,6 @@ export interface JudgedServer {
   readonly since: string;
   readonly reason: string | null;
   readonly open: number;
-  /** Since the daemon's start. */
-  readonly fates: Readonly<Record<string, number>>;
 }
 
 /** What the verdict reads of the last minutes: a part of `GET /v1/series`. */
@@ -53,6 +52,8 @@ export interface JudgedSeries {
     readonly to: string | null;
     readonly count: number;
   }[];
+  /** What is known of a server apart from the flows; null if nothing is. */
+  pastOf(service: string, server: string): Pick<ServerPast, "states" | "cut"> | null;
 }
 
 /** All that the verdict is made of. */
@@ -63,8 +64,6 @@ export interface JudgedFacts {
     readonly lameDuck?: boolean;
     readonly services: readonly JudgedService[];
     readonly connections: { readonly open: number; readonly max: number };
-    /** Since the daemon's start. */
-    readonly fates: Readonly<Record<string, number>>;
   };
   readonly servers: readonly JudgedServer[];
   /** Null while nobody knows. */
@@ -84,8 +83,6 @@ const TROUBLES = ["down", "resting", "removing", "draining"] as const;
 /** States that nobody has asked for. */
 const UNWANTED: readonly string[] = ["down", "resting"];
 
-/** Connections move as soon as a server fails, before its checks have found it down: how long before that is searched. */
-const LOSS_BEFORE_S = 60;
 /** Clients that were hurt this long ago are news. */
 const NEWS_S = 60;
 /** From this part of the limit on connections on, it is near. */
@@ -192,33 +189,33 @@ function steadyFinding({ series, servers: known }: JudgedFacts, up: number, all:
 function toldOf(facts: JudgedFacts, worst: JudgedServer): { level: VerdictLevel; clauses: string[] } {
   const { series } = facts;
   if (series === null) return { level: "good", clauses: [] };
-  const beganS = Math.floor(Date.parse(worst.since) / 1000);
-  if (beganS < series.from) { // it began before what is known
+  const outage = outageOf(series, worst);
+  if (outage.from <= series.from) { // it began before what is known
     const { cut, turnedAway } = harmSince(series, series.from);
     const harm = cut + turnedAway > 0 ? harmText({ cut, turnedAway }) : "no connection was reset or turned away";
     return { level: "good", clauses: [`in the last ${lengthText(series)} ${harm}`] };
   }
-  const fromS = lossOf(series, worst, beganS);
-  const moved = movesSince(series, fromS);
-  const own = moved.of(worst);
-  const harm = harmSince(series, fromS);
-  const isOwn = harm.cut === 0 || allCutOf(facts, worst);
-  const left = worst.open > 0 ? [`${connections(worst.open)} still open there`] : [];
-  const movedText = own === 0 ? [] : [`${grouped(own)} moved`];
-  const cutText = harm.cut === 0 ? [] : [`${grouped(harm.cut)} ${were(harm.cut)} reset`];
-  const clauses = isOwn
-    ? [ofIts([...movedText, ...cutText])]
-    : [ofIts(movedText), `${connections(harm.cut)} in all ${were(harm.cut)} reset`];
-  const elsewhere = moved.total - own;
-  const nobody = elsewhere + harm.turnedAway === 0 && isOwn ? ["nobody else was touched"] : [];
+  const harm = harmSince(series, outage.from);
+  const movedElsewhere = movedSince(series, outage.from) - outage.moved;
+  const cutElsewhere = Math.max(0, harm.cut - (outage.cut ?? 0));
+  const isUnknown = outage.cut === undefined && harm.cut > 0; // whose they were
+  const own = [
+    ...(outage.moved === 0 ? [] : [`${grouped(outage.moved)} moved`]),
+    ...(outage.cut === undefined || outage.cut === 0 ? [] : [`${grouped(outage.cut)} ${were(outage.cut)} reset`]),
+  ];
+  const others = [
+    ...(movedElsewhere > 0 ? [`${connections(movedElsewhere)} of other servers moved`] : []),
+    ...(cutElsewhere > 0
+      ? [`${grouped(cutElsewhere)} ${isUnknown ? "connections in all" : "others"} ${were(cutElsewhere)} reset`]
+      : []),
+    ...(harm.turnedAway > 0 ? [`${clients(harm.turnedAway)} ${were(harm.turnedAway)} turned away`] : []),
+  ];
   return {
-    level: harm.cut + harm.turnedAway > 0 ? "bad" : "good",
+    level: harm.cut + (outage.cut ?? 0) + harm.turnedAway > 0 ? "bad" : "good",
     clauses: [
-      ...clauses.filter((clause) => clause !== ""),
-      ...left,
-      ...(elsewhere > 0 ? [`${connections(elsewhere)} of other servers moved`] : []),
-      ...(harm.turnedAway > 0 ? [`${clients(harm.turnedAway)} ${were(harm.turnedAway)} turned away`] : []),
-      ...nobody,
+      ...(isUnknown && own.length === 0 ? [] : [ofIts(own)]),
+      ...(worst.open > 0 ? [`${connections(worst.open)} still open there`] : []),
+      ...(others.length > 0 ? others : ["nobody else was touched"]),
     ],
   };
 }
@@ -227,29 +224,21 @@ function ofIts(parts: readonly string[]): string {
   return parts.length === 0 ? "none of its connections moved or was reset" : `of its connections ${parts.join(", ")}`;
 }
 
-/**
- * Whether every connection that was ever cut was one of this server's. The series count those that were cut by service, so that
- * only then all of them can be called its own.
- */
-function allCutOf({ status }: JudgedFacts, { fates }: JudgedServer): boolean {
-  return CUT_FATES.every((fate) => countOf(status.fates, fate) === countOf(fates, fate));
+/** The outage that the server has now, in whole steps. `cut` is undefined where nobody knows. */
+function outageOf(series: JudgedSeries, { service, server, state, since }: JudgedServer): Omit<Outage, "cut"> & { cut?: number } {
+  const sinceS = timeOf(series, Math.floor((Date.parse(since) / 1000 - series.from) / series.step));
+  const moved = series.flows.filter((flow) => flow.service === service && flow.from === server)
+    .map(({ at, count }) => ({ at: timeOf(series, at), count }));
+  const past = series.pastOf(service, server);
+  const known = past === null ? undefined : outagesOf({ ...past, moved }).at(-1);
+  if (known?.to === Infinity && sinceS >= series.from) return known;
+  // The series has not seen it yet, or not its beginning.
+  const [outage] = outagesOf({ states: [{ at: sinceS, state }], moved, cut: past?.cut ?? [] });
+  return past === null ? { ...outage, cut: undefined } : outage;
 }
 
-/** When the server's connections began to leave, in Unix seconds: up to a minute before its state changed. */
-function lossOf(series: JudgedSeries, { service, server }: JudgedServer, beganS: number): number {
-  const times = series.flows.filter((flow) => flow.service === service && flow.from === server)
-    .map(({ at }) => timeOf(series, at))
-    .filter((at) => at >= beganS - LOSS_BEFORE_S && at < beganS);
-  return times.reduce((least, at) => Math.min(least, at), beganS);
-}
-
-function movesSince(series: JudgedSeries, fromS: number): { total: number; of(server: JudgedServer): number } {
-  const flows = series.flows.filter(({ at }) => timeOf(series, at) + series.step > fromS);
-  const sum = (some: JudgedSeries["flows"]) => some.reduce((sum, { count }) => sum + count, 0);
-  return {
-    total: sum(flows),
-    of: ({ service, server }) => sum(flows.filter((flow) => flow.service === service && flow.from === server)),
-  };
+function movedSince(series: JudgedSeries, fromS: number): number {
+  return series.flows.reduce((sum, { at, count }) => timeOf(series, at) + series.step > fromS ? sum + count : sum, 0);
 }
 
 /** Connections that were cut, and clients that were turned away. */

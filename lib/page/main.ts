@@ -1,6 +1,7 @@
 /**
  * The dashboard's page: the parts of the screen, what feeds them, and when they are drawn. All that is known and chosen is in the
- * desk; parts draw the view that follows from it, all at once, in one frame after something has changed.
+ * desk; parts draw the view that follows from it, all at once, in one frame after something has changed; with very many servers
+ * the pictures follow in the next frames.
  */
 
 import { type Choices, Desk, type View } from "./model/desk.ts";
@@ -14,7 +15,7 @@ import { type Paint, readPaint } from "./screen/paint.ts";
 import type { Host, Panel } from "./screen/panel.ts";
 import { poolPanel } from "./screen/pool_panel.ts";
 import { ringPanel } from "./screen/ring_panel.ts";
-import { ask, feed } from "./screen/source.ts";
+import { ask, feed, tell } from "./screen/source.ts";
 import { timePanel } from "./screen/time_panel.ts";
 import { verdictPanel } from "./screen/verdict_panel.ts";
 import { whatIfPanel } from "./screen/what_if_panel.ts";
@@ -25,11 +26,16 @@ const RING_PAUSE_MS = 1000;
 /** Rows that only pass under the pointer, as when the table is scrolled, are not lit. */
 const LIGHT_PAUSE_MS = 40;
 
+/** With more servers, pictures are drawn in the frames after the others: all at once would take longer than is not noticed. */
+const ROWS_AT_ONCE_MAX = 100;
+
 const desk = new Desk();
 let lighting = 0;
 let view: View | undefined;
 /** What the next frame draws: everything, or only what shows the server that is pointed at. */
 let asked: "all" | "lit" | undefined;
+/** Pictures that are yet to be drawn. */
+const pictures: Panel[] = [];
 
 function draws(what: "all" | "lit"): void {
   if (asked === undefined) {
@@ -61,6 +67,7 @@ const host: Host = {
   },
   redraw: () => draws("all"),
   ask,
+  tell,
 };
 
 const trouble = make("p", { class: "trouble", role: "alert" });
@@ -110,8 +117,22 @@ function draw(): void {
   document.title = `${level === "good" ? "✔" : level === "warning" ? "▲" : "✖"} ${
     view.status.name === "default" ? "" : `${view.status.name} `
   }balancer`;
-  for (const panel of panels) panel.draw(view, paint());
+  const isMany = view.rows.length > ROWS_AT_ONCE_MAX;
+  for (const panel of panels) if (!isMany || !panel.isPicture) panel.draw(view, paint());
+  if (isMany) drawPictures();
   void readRing(view);
+}
+
+/** Draws the pictures of the newest view, each in a frame of its own. */
+function drawPictures(): void {
+  const isUnderWay = pictures.length > 0;
+  pictures.push(...panels.filter((panel) => panel.isPicture && !pictures.includes(panel))); // those that wait draw the newest view
+  if (isUnderWay) return;
+  const next = () => {
+    pictures.shift()!.draw(view!, paint());
+    if (pictures.length > 0) requestAnimationFrame(next);
+  };
+  requestAnimationFrame(next);
 }
 
 function drawLit(known: View): void {

@@ -9,7 +9,7 @@ import type { ControlClient } from "../control/client.ts";
 import { clockText } from "./figures.ts";
 import type { Moment, Pool } from "./moment.ts";
 import type { ConnectionSort } from "./view.ts";
-import { MINUTE_S, SERIES_S, SERVER_FIELDS, Window } from "./window.ts";
+import { ASKED_FIELDS, LONG_FIELDS, MINUTE_S, SERIES_S, SERVER_FIELDS, Window } from "./window.ts";
 
 /** What is asked of a service, or of all. */
 export type Source = Pick<ControlClient, "status" | "list" | "series" | "events" | "connections">;
@@ -95,11 +95,24 @@ export class Feed {
     this.#seriesMs = nowMs;
     const { endS, step, startId } = this.#window;
     if (startId !== undefined) {
-      const fields = SERVER_FIELDS.join(",");
+      const fields = ASKED_FIELDS.join(",");
       if (this.#window.add(await source.series({ after: String(endS - step), fields }))) return;
       this.#window = new Window();
     }
-    this.#window.add(await firstSeries(source));
+    await this.#beginSeries(source);
+  }
+
+  /** A quarter of an hour of the services, and a minute of each server: asked for apart, because servers are many. */
+  async #beginSeries(source: Source): Promise<void> {
+    for (let tries = 1;; tries++) {
+      const long = await source.series({ seconds: String(SERIES_S), fields: LONG_FIELDS.join(",") });
+      const short = await source.series({ seconds: String(MINUTE_S), fields: SERVER_FIELDS.join(",") });
+      const isAligned = long.from + long.steps * long.step === short.from + short.steps * short.step;
+      if (!isAligned && tries < ALIGN_TRIES) continue;
+      this.#window.add({ ...long, servers: isAligned ? short.servers : [] });
+      if (isAligned) this.#window.addPasts(long);
+      return;
+    }
   }
 
   /** Whether the servers are listed as they are now. */
@@ -132,14 +145,4 @@ function only(status: Answers["status"], service: string | undefined): Answers["
 
 function troubles({ servers }: Answers["service"]): number {
   return Object.entries(servers).reduce((sum, [state, count]) => state === "up" ? sum : sum + count, 0);
-}
-
-/** A quarter of an hour of the services, and a minute of each server: asked for apart, because servers are many. */
-async function firstSeries(source: Source): Promise<Answers["series"]> {
-  for (let tries = 1;; tries++) {
-    const long = await source.series({ seconds: String(SERIES_S), fields: "states" });
-    const short = await source.series({ seconds: String(MINUTE_S), fields: SERVER_FIELDS.join(",") });
-    const isAligned = long.from + long.steps * long.step === short.from + short.steps * short.step;
-    if (isAligned || tries === ALIGN_TRIES) return { ...long, servers: isAligned ? short.servers : [] };
-  }
 }

@@ -38,6 +38,8 @@ const SPARK = 10;
 const WIDE = 150;
 const NARROW = 70;
 const SPARK_NARROW = 8;
+/** What stands for a check that begins about now: what is known of it may be a few seconds old. */
+const NOW = "now";
 /** A server that is up again says for how long, until then. */
 const NEWS_MS = 60_000;
 
@@ -126,6 +128,13 @@ const COLUMNS: readonly ColumnRow[] = [
     ],
   },
   figures("FAIL", 3, ({ failures }) => countText(failures), ({ failures }) => failures > 0 ? "bad" : "plain"),
+  {
+    title: "CHECK",
+    side: "right",
+    order: 13,
+    width: () => 5,
+    cells: (row, width, { glyphs, nowMs }) => [span(column(nextCheckText(row, nowMs) ?? NOTHING, width, glyphs.cut, "right"))],
+  },
   figures("SHARE", 9, ({ server }) => server.share === 0 ? NOTHING : `${(server.share * 100).toFixed(1)}%`),
   {
     title: "WHY",
@@ -176,14 +185,16 @@ export function poolTable(
 export function serverDetail(row: PoolRow, { glyphs, nowMs }: PoolSetting): Line {
   const { server } = row;
   const why = server.reason === null ? "" : `: ${safe(server.reason, glyphs.isAscii)}`;
+  const nextCheck = nextCheckText(row, nowMs);
   const failure = server.lastFailure === null || server.lastFailure.reason === server.reason ? null : server.lastFailure;
   const facts = [
     ...(failure === null
       ? []
       : [`last failure ${clockText(Date.parse(failure.at), nowMs)}: ${safe(failure.reason, glyphs.isAscii)}`]),
+    ...(nextCheck === undefined ? [] : [`next check ${nextCheck === NOW ? "" : "in "}${nextCheck}`]),
     `share ${(server.share * 100).toFixed(1)}%`,
     ...(row.bound === undefined ? [] : [`bound ${countText(row.bound)}`]),
-    `weight ${server.weight}`,
+    ...(server.weight === 1 ? [] : [`weight ${server.weight}`]),
     ...(server.tier > 0 ? [`tier ${server.tier}`] : []),
   ];
   return line(
@@ -218,6 +229,13 @@ function stateText({ server }: PoolRow, { nowMs }: PoolSetting): string {
 function movedText({ movedIn, movedAway }: PoolRow): string {
   const parts = [...(movedIn > 0 ? [`+${countText(movedIn)}`] : []), ...(movedAway > 0 ? [`-${countText(movedAway)}`] : [])];
   return parts.length === 0 ? "0" : parts.join(" ");
+}
+
+/** How long it is until the next check; undefined if there is none. */
+function nextCheckText({ server: { nextCheckAt } }: PoolRow, nowMs: number): string | undefined {
+  if (nextCheckAt === null) return undefined;
+  const leftMs = Date.parse(nextCheckAt) - nowMs;
+  return leftMs > 0 ? ageText(1000 * Math.ceil(leftMs / 1000)) : NOW;
 }
 
 function openText({ open, server: { connectionsMax } }: PoolRow): string {

@@ -4,12 +4,19 @@
  */
 
 import type { Answers } from "../control/api.ts";
+import type { Count } from "../observe/outages.ts";
+import type { JudgedSeries } from "../observe/verdict.ts";
 
 type Series = Answers["series"];
 type Values = (number | null)[];
 
 /** The columns of a server that are asked for. */
 export const SERVER_FIELDS = ["open", "opened", "sentBytes", "receivedBytes", "failures", "connectP99Ms"] as const;
+
+/** What is asked of servers: their columns, and when their states changed and their connections were cut. */
+export const ASKED_FIELDS = [...SERVER_FIELDS, "states", "cut"] as const;
+/** What is asked of servers for all the time that is kept. */
+export const LONG_FIELDS = ["states", "cut"] as const;
 
 /** A server's last minute, a value per step, the newest last. `null`: it did not exist. */
 export type ServerColumns = Readonly<Record<typeof SERVER_FIELDS[number], readonly (number | null)[]>>;
@@ -19,6 +26,12 @@ interface ServiceColumns {
   accepted: number[];
   open: number[];
   fates: Record<string, number[]>;
+}
+
+/** A server's states and cuts of the last quarter of an hour. */
+interface Past {
+  states: { at: number; state: string | null }[];
+  cut: Count[];
 }
 
 /** Connections that moved in a step, in Unix seconds. */
@@ -42,6 +55,7 @@ interface Moved {
 /** The last minutes. */
 export class Window {
   #servers = new Map<string, { columns: Record<typeof SERVER_FIELDS[number], Values>; endS: number }>();
+  readonly #pasts = new Map<string, Past>();
   #services = new Map<string, ServiceColumns>();
   #flows: TimedFlow[] = [];
 
@@ -69,12 +83,30 @@ export class Window {
     this.endS = series.from + series.steps * series.step;
     this.#steps = Math.min(this.#steps + series.steps, SERIES_S / this.step);
     this.#addServers(series);
+    this.addPasts(series);
     this.#addServices(series);
     const flows = series.flows.map(({ at, ...flow }) => ({ ...flow, atS: series.from + at * series.step }));
     this.#flows.push(...flows);
     const first = this.#flows.findIndex(({ atS }) => atS >= this.endS - SERIES_S);
     this.#flows.splice(0, Math.max(first < 0 ? this.#flows.length : first, this.#flows.length - FLOWS_MAX));
     return true;
+  }
+
+  /** Takes the states and cuts of an answer that ends where this window does, or before. */
+  addPasts({ servers, from, step }: Series): void {
+    const oldest = this.endS - SERIES_S;
+    for (const { service, server, states = [], cut = [] } of servers) {
+      const key = keyOf(service, server);
+      let past = this.#pasts.get(key);
+      if (past === undefined) this.#pasts.set(key, past = { states: [], cut: [] });
+      for (const [at, state] of states) {
+        if (past.states.at(-1)?.state !== state) past.states.push({ at: from + at * step, state });
+      }
+      for (const [at, count] of cut) past.cut.push({ at: from + at * step, count });
+      while (past.states.length > 1 && past.states[1].at <= oldest) past.states.shift();
+      while (past.cut.length > 0 && past.cut[0].at < oldest) past.cut.shift();
+    }
+    for (const key of this.#pasts.keys()) if (!this.#servers.has(key)) this.#pasts.delete(key);
   }
 
   /** A server's last minute. */
@@ -125,14 +157,13 @@ export class Window {
   }
 
   /** What the verdict is made of. */
-  judged(): Pick<Series, "from" | "step" | "steps" | "flows"> & {
-    services: { service: string; fates: Record<string, number[]> }[];
-  } {
+  judged(): JudgedSeries {
     const { step } = this;
     const from = this.endS - this.#steps * step;
     const services = this.#services.entries().map(([service, { fates }]) => ({ service, fates: padded(fates, this.#steps) }));
     const flows = this.#flows.map(({ atS, ...flow }) => ({ ...flow, at: (atS - from) / step }));
-    return { from, step, steps: this.#steps, services: services.toArray(), flows };
+    const pastOf = (service: string, server: string) => this.#pasts.get(keyOf(service, server)) ?? null;
+    return { from, step, steps: this.#steps, services: services.toArray(), flows, pastOf };
   }
 
   #addServers({ servers, from, steps, step }: Series): void {

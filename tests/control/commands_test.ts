@@ -136,7 +136,8 @@ const MISTAKES: readonly [words: readonly string[], code: number, says: readonly
 
 Deno.test("every mistake gets one sentence, the right exit code, and changes nothing", async () => {
   await using place = await makePlace();
-  const mistakes = MISTAKES.values();
+  const isAttempt = ([[command], code]: typeof MISTAKES[number]) => command === "start" && code !== 2;
+  const mistakes = MISTAKES.filter((mistake) => !isAttempt(mistake)).values();
   const tryOne = async ([words, code, says]: typeof MISTAKES[number]) => {
     const outcome = await place.ctl(...words);
     const what = `balancerctl ${words.join(" ")}: ${outcome.stderr}`;
@@ -148,6 +149,8 @@ Deno.test("every mistake gets one sentence, the right exit code, and changes not
   await Promise.all(Array.from({ length: LANES }, async () => {
     for (const mistake of mistakes) await tryOne(mistake);
   }));
+  // While a balancer tries to start, the others would be told that it runs.
+  for (const attempt of MISTAKES.filter(isAttempt)) await tryOne(attempt);
   assertEquals((await place.ctl("list")).code, 3, "nothing was started");
 });
 

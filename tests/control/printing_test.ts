@@ -17,39 +17,15 @@ import type { StatePlan } from "../../lib/routing/state_plan.ts";
 import { countFates } from "../../lib/values/fates.ts";
 import { COLOURED } from "../../lib/values/terminal.ts";
 import { widthOf } from "../../lib/values/text_layout.ts";
+import { NO_HOLD, serverAnswer, serviceAnswer, statusAnswer } from "../answers.ts";
 
 type Server = Answers["server"];
 type End = Answers["recent"]["ends"][number];
 
-const HOLD = { waiting: 0, timeMs: 0, pause: null };
 const RING = { fingerprint: "0a1b2c3d", points: 512, peakToMean: 1.0149 };
 
 function server(settings: Partial<Server> = {}): Server {
-  return {
-    server: "10.0.0.1:80",
-    state: "up",
-    since: "2026-11-22T08:30:00.125Z",
-    reason: null,
-    weight: 1,
-    tier: 0,
-    connectionsMax: null,
-    proxy: null,
-    check: null,
-    checkPort: null,
-    checkHost: null,
-    checkCa: null,
-    checkStatus: null,
-    open: 0,
-    movedAway: 0,
-    connects: 0,
-    connectFailures: 0,
-    sentBytes: 0,
-    receivedBytes: 0,
-    lastFailure: null,
-    share: 0.5,
-    fates: countFates(() => 0),
-    ...settings,
-  };
+  return serverAnswer({ since: "2026-11-22T08:30:00.125Z", share: 0.5, ...settings });
 }
 
 function end(settings: Partial<End> = {}): End {
@@ -74,7 +50,7 @@ Deno.test("printList() has a row for each server, and the ring", () => {
     server({ open: 3, connects: 17, sentBytes: 156, receivedBytes: 2048 }),
     server({ server: "[2001:db8::1]:443", weight: 12, connectionsMax: 9, open: 2, share: 0.504 }),
   ];
-  assertEquals(printList({ servers, ring: RING, hold: HOLD }).split("\n"), [
+  assertEquals(printList({ servers, ring: RING, hold: NO_HOLD }).split("\n"), [
     "SERVER             STATE  WEIGHT  OPEN  TOTAL   SENT  RECEIVED   SHARE",
     "10.0.0.1:80        up          1     3     17  156 B   2.05 kB  50.0 %",
     "[2001:db8::1]:443  up         12   2/9      0    0 B       0 B  50.4 %",
@@ -89,7 +65,7 @@ Deno.test("printList() says below the table why servers are not up, and since wh
     server({ server: "10.0.0.3:80" }),
     server({ server: "10.0.0.4:80", state: "removing", reason: "balancerctl remove", share: 0 }),
   ];
-  const lines = printList({ servers, ring: RING, hold: HOLD }).split("\n");
+  const lines = printList({ servers, ring: RING, hold: NO_HOLD }).split("\n");
   assertMatch(lines[4], /^10\.0\.0\.4:80 +removing .* -$/);
   assertEquals(lines.slice(5), [
     "Ring 0a1b2c3d: 3 servers, 512 points, largest share 1.01 times the fair share",
@@ -101,25 +77,25 @@ Deno.test("printList() says below the table why servers are not up, and since wh
 
 Deno.test("printList() in colours: states by what they mean, and columns that still line up", () => {
   const servers = (["up", "down", "resting", "draining"] as const).map((state) => server({ state }));
-  const lines = printList({ servers, ring: RING, hold: HOLD }, COLOURED).split("\n");
+  const lines = printList({ servers, ring: RING, hold: NO_HOLD }, COLOURED).split("\n");
   for (
     const [i, cell] of ["\x1b[32mup\x1b[0m", "\x1b[31mdown\x1b[0m", "\x1b[33mresting\x1b[0m", "\x1b[33mdraining\x1b[0m"].entries()
   ) {
     assertStringIncludes(lines[i + 1], `  ${cell}  `);
   }
   assertEquals(new Set(lines.slice(0, 5).map(widthOf)).size, 1);
-  assert(!printList({ servers, ring: RING, hold: HOLD }).includes("\x1b"));
+  assert(!printList({ servers, ring: RING, hold: NO_HOLD }).includes("\x1b"));
 });
 
 Deno.test("printList() of a thousand servers that are down gives a few reasons, not a thousand", () => {
   const servers = Array.from({ length: 1000 }, (_, i) => server({ server: `10.0.0.1:${i + 1}`, state: "down", reason: "gone" }));
-  const lines = printList({ servers, ring: RING, hold: HOLD }).split("\n");
+  const lines = printList({ servers, ring: RING, hold: NO_HOLD }).split("\n");
   assertEquals(lines.filter((line) => line.endsWith(": gone")).length, 20);
   assertEquals(lines.length, 1 + 1000 + 1 + 20);
 });
 
 Deno.test("printList() without servers says what to do", () => {
-  const text = printList({ servers: [], ring: { fingerprint: "00000000", points: 0, peakToMean: 0 }, hold: HOLD });
+  const text = printList({ servers: [], ring: { fingerprint: "00000000", points: 0, peakToMean: 0 }, hold: NO_HOLD });
   assertEquals(text.split("\n"), [
     "No servers: clients are turned away. Add one with balancerctl add <inet_address> <inet_port>",
     "Ring 00000000: empty",
@@ -206,7 +182,7 @@ Deno.test("printExplanation() of another policy, and of a pool with tiers", () =
 });
 
 Deno.test("printList() shows tiers where there are several", () => {
-  const lines = printList({ servers: [server(), server({ tier: 2 })], ring: RING, hold: HOLD }).split("\n");
+  const lines = printList({ servers: [server(), server({ tier: 2 })], ring: RING, hold: NO_HOLD }).split("\n");
   assertMatch(lines[0], /^SERVER +STATE +TIER +WEIGHT /);
   assertMatch(lines[2], / 2 +\d+ /);
 });
@@ -409,41 +385,24 @@ for (
   });
 }
 
-const STATUS: Answers["status"] = {
-  declared: null,
-  name: "default",
+const SERVICE = serviceAnswer({
+  listeners: [{ listener: "127.0.0.1:8080", fault: null }],
+  settings: { check: "http:/health" },
+  servers: { up: 2, resting: 0, down: 1, draining: 1, removing: 0 },
+  open: 3,
+  accepted: 100,
+});
+const STATUS = statusAnswer([SERVICE], {
   version: "1.2.3",
   pid: 7,
-  engine: "epoll",
   address: "127.0.0.1:8080",
-  startedAt: "2026-11-22T08:30:00.000Z",
-  stopping: false,
-  lameDuck: false,
   generation: 3,
-  services: [{
-    service: "default",
-    listeners: [{ listener: "127.0.0.1:8080", fault: null }],
-    settings: { check: "http:/health" },
-    servers: { up: 2, resting: 0, down: 1, draining: 1, removing: 0 },
-    open: 3,
-    accepted: 100,
-    hold: HOLD,
-    fingerprint: "0a1b2c3d",
-    removing: false,
-    warnings: [],
-  }],
-  servers: { up: 2, resting: 0, down: 1, draining: 1, removing: 0 },
-  checkIntervalMs: 2000,
   connections: { accepted: 100, open: 3, waiting: 0, max: 1000 },
   fates: { ...countFates(() => 0), done: 96, server_lost: 1 },
   settings: { key: "ip", check: "http:/health", "max-connections": "auto", connections: "auto" },
   stateFile: "/state.json",
   lockFile: "/lock",
-  logFile: null,
-  http: null,
-  accessLog: null,
-  warnings: [],
-};
+});
 
 Deno.test("printStatus() says what runs, servers by state, fates that there are", () => {
   const text = printStatus(STATUS);

@@ -5,6 +5,7 @@ import { ControlClient } from "../../lib/control/client.ts";
 import { peerUid } from "../../lib/control/peer.ts";
 import { misfitOf } from "../../lib/control/shapes.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
+import { NO_HOLD, serverAnswer } from "../answers.ts";
 import { soon } from "../helpers.ts";
 import { makePlace, type Place } from "../programs.ts";
 import { needing } from "../tools.ts";
@@ -186,32 +187,8 @@ for (const [what, answer, commands = COMMANDS] of ANSWERS) {
   });
 }
 
-const SERVER = {
-  server: "192.0.2.1:80",
-  state: "down",
-  since: "2026-11-22T08:30:00.000Z",
-  reason: "refused",
-  weight: 1,
-  tier: 0,
-  connectionsMax: null,
-  proxy: null,
-  check: null,
-  checkPort: null,
-  checkHost: null,
-  checkCa: null,
-  checkStatus: null,
-  open: 0,
-  movedAway: 0,
-  connects: 0,
-  connectFailures: 0,
-  sentBytes: 0,
-  receivedBytes: 0,
-  lastFailure: null,
-  share: 1,
-  fates: {},
-};
-const HOLD = { waiting: 0, timeMs: 0, pause: null };
-const LIST = { servers: [SERVER], ring: { fingerprint: "00000000", points: 256, peakToMean: 1 }, hold: HOLD };
+const SERVER = { ...serverAnswer({ server: "192.0.2.1:80", state: "down", reason: "refused" }), fates: {} };
+const LIST = { servers: [SERVER], ring: { fingerprint: "00000000", points: 256, peakToMean: 1 }, hold: NO_HOLD };
 
 const MISFITS: readonly [what: string, change: object, says: string][] = [
   ["a share that is missing", { share: undefined }, "it.servers[0].share is not a number from 0"],

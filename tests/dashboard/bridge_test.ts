@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { Bridge } from "../../lib/dashboard/bridge.ts";
 import { ALLOWED } from "../../lib/dashboard/allowed.ts";
+import { deedOf } from "../../lib/page/model/deeds.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import { connect, readText, soon, writeText } from "../helpers.ts";
 import { exchange, openDashboard, type TestDashboard } from "./dashboards.ts";
@@ -170,6 +171,21 @@ for (const [what, status, lines, body = '{"draining":true}'] of CHANGES) {
     assertEquals(dashboard.daemon.asked, status === 200 ? [expected] : []);
   });
 }
+
+Deno.test("what the page asks to be changed reaches the daemon with --write, and is refused without", async () => {
+  for (const writes of [true, false]) {
+    await using dashboard = await openDashboard({ writes });
+    const own = [await dashboard.enter(), `origin: ${dashboard.origin}`, JSON_TYPE];
+    for (const change of ["drain", "undrain", "remove"] as const) {
+      const { method, path, body } = deedOf({ change, server: "[::1]:80", weight: "1" }, "web");
+      const text = body === undefined ? undefined : JSON.stringify(body);
+      assertEquals((await dashboard.send(method, `${path}?service=web`, own, text)).status, writes ? 200 : 403, change);
+    }
+    const target = "/v1/servers/%5B%3A%3A1%5D%3A80?service=web";
+    const asked = [{ draining: true }, { draining: false }].map((body) => ({ method: "PATCH", path: target, body }));
+    assertEquals(dashboard.daemon.asked, writes ? [...asked, { method: "DELETE", path: target, body: undefined }] : []);
+  }
+});
 
 Deno.test("without --write nothing is changed, and it is said how", async () => {
   await using dashboard = await openDashboard();

@@ -7,6 +7,7 @@ import type { DaemonLink } from "../../lib/dashboard/daemon_link.ts";
 import { policyOf } from "../../lib/dashboard/page.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import { connect, Queue, readText, soon, writeText } from "../helpers.ts";
+import { serverAnswer } from "../answers.ts";
 
 /** A daemon that is asked, and what it says. */
 export interface TestDaemon extends DaemonLink {
@@ -29,7 +30,7 @@ export interface TestDaemon extends DaemonLink {
 
 /** A server as the API shows it. */
 export function shownServer(server: string, open = 0): Answers["server"] {
-  return { server, state: "up", open } as Answers["server"];
+  return serverAnswer({ server, open });
 }
 
 /** A daemon with a service `default` and one server. */

@@ -4,6 +4,7 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Answers } from "../../lib/control/api.ts";
 import { changesBetween, type Look, pictureOf } from "../../lib/dashboard/live_changes.ts";
+import { serverAnswer, STARTED_AT } from "../answers.ts";
 import { shownServer } from "./dashboards.ts";
 
 type Pools = Readonly<Record<string, Readonly<Record<string, number>>>>;
@@ -29,7 +30,10 @@ function told(before: Look, { status = before.status, servers, gone }: ReturnTyp
   for (const { service, servers: changed, gone, ring } of servers) {
     const list = known.get(service) ?? { servers: new Map(), ring: undefined };
     for (const server of gone) list.servers.delete(server);
-    for (const server of changed) list.servers.set(server.server, server);
+    for (const change of changed) {
+      const server = list.servers.get(change.server);
+      list.servers.set(change.server, { ...server, ...change, fates: { ...server?.fates, ...change.fates } } as Answers["server"]);
+    }
     known.set(service, { servers: list.servers, ring: ring ?? list.ring! });
   }
   return { status, known: sorted(known) };
@@ -47,11 +51,11 @@ Deno.test("where nothing differs, nothing is said", () => {
   assertEquals(changes(look({ web: { a: 1 } }), look({ web: { a: 1 } })), { servers: [], gone: [] });
 });
 
-Deno.test("only the server that differs is said, whole; the ring as well if it is another one", () => {
+Deno.test("only the server that differs is said; the ring as well if it is another one", () => {
   const busier = changes(look({ web: { a: 1, b: 1 }, db: { c: 1 } }), look({ web: { a: 1, b: 2 }, db: { c: 1 } }, 2));
   assertEquals(busier, {
     status: look({}, 2).status,
-    servers: [{ service: "web", servers: [shownServer("b", 2)], gone: [] }],
+    servers: [{ service: "web", servers: [{ server: "b", open: 2 }], gone: [] }],
     gone: [],
   });
   const removed = changes(look({ web: { a: 1, b: 1 } }), look({ web: { a: 1 } }));
@@ -61,6 +65,19 @@ Deno.test("only the server that differs is said, whole; the ring as well if it i
     gone: ["b"],
     ring: { fingerprint: "a", points: 1, peakToMean: 1 },
   }]);
+});
+
+Deno.test("of a server that differs, only the fields and the fates that differ are said", () => {
+  const server = serverAnswer({ server: "a", open: 1 });
+  const fates = { ...server.fates, done: 3 };
+  const of = (server: Answers["server"]): Look => ({
+    ...look({}),
+    servers: [{ ...look({ web: {} }).servers[0], servers: [server] }],
+  });
+  const lastFailure = { at: STARTED_AT, reason: "refused" };
+  const said = changes(of(server), of({ ...server, open: 2, lastFailure, fates })).servers[0].servers;
+  assertEquals(said, [{ server: "a", open: 2, lastFailure, fates: { done: 3 } }]);
+  assertEquals(changes(of({ ...server, lastFailure }), of({ ...server, lastFailure: { ...lastFailure } })).servers, []);
 });
 
 Deno.test("who is told every change knows what there is", () => {

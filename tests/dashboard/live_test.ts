@@ -36,7 +36,7 @@ Deno.test("a viewer is told everything, then each second what has changed, and e
   assertEquals(seen.at(-1)!.id, "a1-2");
   assertEquals((seen.at(-1)!.data as { text: string }).text, "<script>alert(1)</script>");
   const said = seen.filter(({ name }) => name === "second").flatMap(({ data }) => (data as { servers: unknown[] }).servers);
-  assertEquals(said, [{ service: "default", servers: [shownServer("10.0.0.1:80", 7)], gone: [] }]);
+  assertEquals(said, [{ service: "default", servers: [{ server: "10.0.0.1:80", open: 7 }], gone: [] }]);
 });
 
 Deno.test("the steps of the series follow each other without a gap", async () => {

@@ -28,21 +28,25 @@ import {
   answer,
   assertCut,
   assertEnded,
+  assertServedBy,
+  beforeSilentOwner,
   counted,
+  dialled,
   echo,
   exchange,
   hear,
   HEAVY,
   HELLO,
   IDLE,
+  INTO,
   movedFrom,
   NEVER_QUIET_MS,
   open,
+  question,
   quiet,
   QUIET_MS,
   type Served,
   Server,
-  silentOwner,
   start,
   startOther,
   startPair,
@@ -71,8 +75,7 @@ const CASES: Record<string, Case> = {
       const { test, client, first, a, b } = both;
       first.reset();
       assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "reset", state: "unsent", replayedBytes: 0 }));
-      await writeText(client, "ping");
-      assertEquals(await hear(client, 6), "b:ping");
+      await assertServedBy(client, "b");
       assertEquals(counted(test), { movedUnsent: 1, movedUnanswered: 0, movedIdle: 0, replayOverflows: 0 });
       assertEquals([test.counters.getOf(0, "movedAway"), test.counters.getOf(1, "movedAway")], [1, 0]);
       await test.publish([b.at(1)]);
@@ -86,8 +89,7 @@ const CASES: Record<string, Case> = {
     for (const options of [{}, UNANSWERED, IDLE]) {
       await using both = await startPair(kind, options);
       const { test, client, first, a, b } = both;
-      await writeText(client, "ping");
-      await first.heard("ping");
+      await question(client, first);
       first.reset();
       if (!("redistribute" in options)) {
         await assertCut(client, can);
@@ -107,8 +109,7 @@ const CASES: Record<string, Case> = {
   async "an end before the answer from a server that is gone: the request is sent again"(kind) {
     await using both = await startPair(kind, UNANSWERED);
     const { test, client, first, a, b } = both;
-    await writeText(client, "ping");
-    await first.heard("ping");
+    await question(client, first);
     await a.stopListening();
     first.end();
     assertEquals(await hear(client, 6), "b:ping");
@@ -149,8 +150,7 @@ const CASES: Record<string, Case> = {
     await a.stopListening();
     first.end();
     assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "reset", state: "idle", replayedBytes: 0 }));
-    await writeText(client, "ping");
-    assertEquals(await hear(client, 6), "b:ping");
+    await assertServedBy(client, "b");
     assertEquals(counted(test), { movedUnsent: 0, movedUnanswered: 0, movedIdle: 1, replayOverflows: 0 });
   },
 
@@ -175,8 +175,7 @@ const CASES: Record<string, Case> = {
     for (let i = 0; i < served.length; i++) (await a.clients.take()).reset(); // those who asked, and whom it accepted
     for (const _ of served) assertEquals((await test.moved.take()).state, "idle");
     for (const client of clients) {
-      await writeText(client, "ping");
-      assertEquals(await hear(client, 6), "b:ping");
+      await assertServedBy(client, "b");
     }
   },
 
@@ -206,8 +205,7 @@ const CASES: Record<string, Case> = {
         continue;
       }
       assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "reset", state: "idle", replayedBytes: 0 }));
-      await writeText(client, "ping");
-      assertEquals(await hear(client, 6), "b:ping");
+      await assertServedBy(client, "b");
     }
   },
 
@@ -225,8 +223,7 @@ const CASES: Record<string, Case> = {
   async "a reset in the middle of an answer is never anything but a cut"(kind, can) {
     await using both = await startPair(kind, { redistribute: "idle", quietMs: NEVER_QUIET_MS });
     const { test, client, first, a, b } = both;
-    await writeText(client, "ping");
-    await first.heard("ping");
+    await question(client, first);
     first.say("half of the ans");
     assertEquals(await hear(client, 15), "half of the ans");
     first.reset();
@@ -238,8 +235,7 @@ const CASES: Record<string, Case> = {
   async "what a server said before it was lost arrives"(kind, can) {
     await using both = await startPair(kind, { redistribute: "idle", quietMs: NEVER_QUIET_MS });
     const { test, client, first, b } = both;
-    await writeText(client, "ping");
-    await first.heard("ping");
+    await question(client, first);
     const said = "x".repeat(200_000);
     first.say(said);
     assertEquals(await hear(client, said.length), said);
@@ -451,8 +447,7 @@ const CASES: Record<string, Case> = {
     const { test, client, first, a, b } = both;
     const named = tableServer({ host: "localhost", port: b.address.port }, 2);
     await test.publish([a.at(0), named]);
-    await writeText(client, "ping");
-    await first.heard("ping");
+    await question(client, first);
     first.reset();
     assertEquals(await hear(client, 6), "b:ping");
     assertEquals((await test.moved.take()).to, named.name);
@@ -484,23 +479,20 @@ const CASES: Record<string, Case> = {
     assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "drain", state: "unsent", replayedBytes: 0 }));
     assertEquals(await test.emptied.take(), 0);
     await first.ended();
-    await writeText(client, "ping");
-    assertEquals(await hear(client, 6), "b:ping");
+    await assertServedBy(client, "b");
   },
 
   async "draining moves who waits for an answer, and who is between two exchanges"(kind) {
     for (const state of ["unanswered", "idle"] as const) {
       await using both = await startPair(kind, IDLE);
       const { test, client, first, a, b } = both;
-      if (state === "idle") await exchange(client, first);
-      else await writeText(client, "ping").then(() => first.heard("ping"));
+      await INTO[state](client, first);
       test.leave(0, "draining");
       assertEquals(
         await test.moved.take(),
         movedFrom(client, a, b, { loss: "drain", state, replayedBytes: state === "idle" ? 0 : 4 }),
       );
-      if (state === "idle") await writeText(client, "ping");
-      assertEquals(await hear(client, 6), "b:ping");
+      if (state === "idle") await assertServedBy(client, "b");
       assertEquals(test.counters.getOf(0, "serverOpen"), 0);
     }
   },
@@ -532,8 +524,7 @@ const CASES: Record<string, Case> = {
     first.say("answer");
     assertEquals(await hear(client, 6), "answer");
     assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "drain", state: "idle", replayedBytes: 0 }));
-    await writeText(client, "ping");
-    assertEquals(await hear(client, 6), "b:ping");
+    await assertServedBy(client, "b");
   },
 
   async "draining leaves a connection where it is while nobody else takes it"(kind) {
@@ -554,11 +545,10 @@ const CASES: Record<string, Case> = {
     const { test, client, first, a, b } = both;
     await test.publish([a.at(0), tableServer(silent.address, 2)]);
     test.leave(0, "draining");
-    await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+    await dialled(test);
     first.say("wait!");
     assertEquals(await hear(client, 5), "wait!");
-    await writeText(client, "ping");
-    await first.heard("ping");
+    await question(client, first);
     await until(() => test.counters.getOf(2, "serverOpen") === 0, "the server to be let go");
     assertEquals([test.counters.getOf(0, "serverOpen"), b.accepted], [1, 0]);
     client.close();
@@ -571,13 +561,11 @@ const CASES: Record<string, Case> = {
     for (const how of ["drain", "rebalance"] as const) {
       await using both = await startPair(kind, { ...IDLE, connectTimeoutMs: 60_000, connectDeadlineMs: 60_000 });
       const { test, client, first, a } = both;
-      using silent = await silentOwner([a.at(0)]);
-      await exchange(client, first);
-      await test.publish([a.at(0), tableServer(silent.address, 2, { weight: HEAVY })]);
-      const [{ id }] = [...test.engine.connections()].map(({ id }) => ({ id }));
+      using _silent = await beforeSilentOwner(both);
+      const [{ id }] = [...test.engine.connections()];
       if (how === "drain") test.leave(0, "draining");
       else test.engine.sendToOwner(id);
-      await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+      await dialled(test);
       first.onText = (text) => first.say(`a:${text}`);
       await writeText(client, "ping");
       assertEquals(await hear(client, 6), "a:ping");
@@ -594,12 +582,11 @@ const CASES: Record<string, Case> = {
     await exchange(client, first);
     await test.publish([a.at(0), tableServer(silent.address, 2)]);
     test.leave(0, "draining");
-    await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+    await dialled(test);
     await test.publish([b.at(1)]);
     test.leave(0, "expired");
     assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "expired", state: "idle", replayedBytes: 0 }));
-    await writeText(client, "ping");
-    assertEquals(await hear(client, 6), "b:ping");
+    await assertServedBy(client, "b");
   },
 
   async "a connection whose server is to drain no longer stays, though another server accepts it"(kind) {
@@ -609,7 +596,7 @@ const CASES: Record<string, Case> = {
     await exchange(client, first);
     await test.publish([a.at(0), tableServer(late.address, 2)]);
     test.leave(0, "draining");
-    await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+    await dialled(test);
     test.availabilities.set(0, AVAILABILITY.full);
     late.accept();
     await until(() => test.counters.getOf(2, "serverOpen") === 0, "the server to be let go");
@@ -638,8 +625,7 @@ const CASES: Record<string, Case> = {
     await assertCut(busy, can);
     assertEnded(await test.ended.take(), { fate: "removed", server: a.name, moves: 0 });
     assertEquals([await test.emptied.take(), await test.emptied.take()], [1, 0]);
-    await writeText(client, "ping");
-    assertEquals(await hear(client, 6), "b:ping");
+    await assertServedBy(client, "b");
   },
 
   async "when the time is over and nobody takes them, they are cut"(kind, can) {
@@ -745,8 +731,7 @@ const CASES: Record<string, Case> = {
     test.availabilities.set(0, AVAILABILITY.none);
     test.engine.sendToOwner(connection.id);
     assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "rebalance", state: "idle", replayedBytes: 0 }));
-    await writeText(client, "ping");
-    assertEquals(await hear(client, 6), "b:ping");
+    await assertServedBy(client, "b");
     assertEquals([...test.engine.connections()].map(({ slot }) => slot), [1]);
     test.engine.sendToOwner(123_456_789);
   },

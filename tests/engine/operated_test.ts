@@ -13,18 +13,21 @@ import {
   answer,
   assertCut,
   assertEnded,
+  assertServedBy,
+  beforeSilentOwner,
   counted,
+  dialled,
   echo,
   exchange,
   hear,
-  HEAVY,
   HELLO,
   IDLE,
+  INTO,
   movedFrom,
   NEVER_QUIET_MS,
   open,
+  question,
   quiet,
-  type Served,
   Server,
   silentOwner,
   start,
@@ -72,8 +75,7 @@ const CASES: Record<string, Case> = {
   async "closing takes a connection in any state: in the middle of an answer, and before there is a server"(kind) {
     await using both = await startPair(kind, PATIENT);
     const { test, client, first } = both;
-    await writeText(client, "ping");
-    await first.heard("ping");
+    await question(client, first);
     first.say("half an ans");
     await hear(client, 11);
     assertEquals(await soon(test.engine.closeConnection(idsOf(test)[0])), { kind: "ended", fate: "closed" });
@@ -81,7 +83,7 @@ const CASES: Record<string, Case> = {
     using silent = await silentOwner([]);
     await test.publish([tableServer(silent.address, 2)]);
     using waiting = await connect(test.address);
-    await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+    await dialled(test);
     const [id] = idsOf(test);
     assertEquals(test.engine.connection(id)?.isDialling, true);
     assertEquals(await move(test, id, ANYWHERE, 2), { kind: "stays", reason: "dialling" });
@@ -123,25 +125,17 @@ const CASES: Record<string, Case> = {
   },
 
   async "a connection moves in every state in which it may, and says where it was"(kind) {
-    const steps = {
-      unsent: () => Promise.resolve(),
-      async unanswered(client: Deno.TcpConn, first: Served) {
-        await writeText(client, "ping");
-        await first.heard("ping");
-        await quiet();
-      },
-      idle: exchange,
-    };
     for (const state of ["unsent", "unanswered", "idle"] as const) {
       await using both = await startPair(kind, IDLE);
       const { test, client, first, a, b } = both;
-      await steps[state](client, first);
+      await INTO[state](client, first);
+      if (state === "unanswered") await quiet();
       const [id] = idsOf(test);
       const replayedBytes = state === "unanswered" ? 4 : 0;
       assertEquals(await move(test, id), { kind: "moved", from: a.name, to: b.name, state, replayedBytes });
       assertEquals(await test.moved.take(), movedFrom(client, a, b, { loss: "command", state, replayedBytes }));
-      if (state !== "unanswered") await writeText(client, "ping");
-      assertEquals(await hear(client, 6), "b:ping");
+      if (state === "unanswered") assertEquals(await hear(client, 6), "b:ping");
+      else await assertServedBy(client, "b");
       await until(() => first.isClosed, "the first server to be let go");
       assertEquals([open(test), test.counters.getOf(0, "movedAway"), test.failed.size], [[0, 1], 1, 0]);
       client.close();
@@ -153,11 +147,8 @@ const CASES: Record<string, Case> = {
     const rows: [reason: StayReason, options: Parameters<typeof startPair>[1], act: typeof exchange][] = [
       ["level", UNANSWERED, exchange],
       ["level", {}, exchange],
-      ["recent", { ...IDLE, quietMs: NEVER_QUIET_MS }, (client, first) => exchange(client, first)],
-      ["awaited", { ...IDLE, quietMs: NEVER_QUIET_MS }, async (client, first) => {
-        await writeText(client, "ping");
-        await first.heard("ping");
-      }],
+      ["recent", { ...IDLE, quietMs: NEVER_QUIET_MS }, exchange],
+      ["awaited", { ...IDLE, quietMs: NEVER_QUIET_MS }, question],
       ["pinned", IDLE, async (client, first) => {
         await writeText(client, HELLO);
         await first.heard(HELLO);
@@ -218,8 +209,7 @@ const CASES: Record<string, Case> = {
       const fromSlot = [a, b, c].indexOf(from);
       const expected = { kind: "moved", from: from.name, to: to.name, state: "idle", replayedBytes: 0 } as const;
       assertEquals(await move(test, id, slot, fromSlot), expected);
-      await writeText(client, "ping");
-      assertEquals(await hear(client, 6), `${to === b ? "b" : "c"}:ping`);
+      await assertServedBy(client, to === b ? "b" : "c");
       await quiet();
       from = to;
     }
@@ -229,8 +219,7 @@ const CASES: Record<string, Case> = {
     assertEquals(await move(test, id, 3, 1), { kind: "stays", reason: "refused" });
     assertEquals((await test.failed.take()).slot, 3, "who did not accept has failed");
     assertEquals(c.accepted, 1, "nobody else was tried");
-    await writeText(client, "ping");
-    assertEquals(await hear(client, 6), "b:ping");
+    await assertServedBy(client, "b");
   },
 
   async "a person is not kept waiting by the pause after nobody took the connection"(kind) {
@@ -246,13 +235,11 @@ const CASES: Record<string, Case> = {
 
   async "a connection that speaks while it is moved stays, and is answered by its own server"(kind) {
     await using both = await startPair(kind, PATIENT);
-    const { test, client, first, a } = both;
-    using silent = await silentOwner([a.at(0)]);
-    await exchange(client, first);
-    await test.publish([a.at(0), tableServer(silent.address, 2, { weight: HEAVY })]);
+    const { test, client, first } = both;
+    using _silent = await beforeSilentOwner(both);
     const [id] = idsOf(test);
     const moving = move(test, id);
-    await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+    await dialled(test);
     assertEquals(await move(test, id), { kind: "stays", reason: "leaving" });
     first.onText = (text) => first.say(`a:${text}`);
     await writeText(client, "ping");
@@ -263,13 +250,11 @@ const CASES: Record<string, Case> = {
   async "a connection that is closed, or whose client goes, while it moves is told so"(kind) {
     for (const how of ["closed", "client_gone"] as const) {
       await using both = await startPair(kind, PATIENT);
-      const { test, client, first, a } = both;
-      using silent = await silentOwner([a.at(0)]);
-      await exchange(client, first);
-      await test.publish([a.at(0), tableServer(silent.address, 2, { weight: HEAVY })]);
+      const { test } = both;
+      using _silent = await beforeSilentOwner(both);
       const [id] = idsOf(test);
       const moving = move(test, id);
-      await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
+      await dialled(test);
       if (how === "closed") await soon(test.engine.closeConnection(id));
       else await test.engine.stop(0);
       const { fate } = await test.ended.take();
@@ -287,8 +272,7 @@ const CASES: Record<string, Case> = {
     await test.moved.take();
     assertEquals(await move(test, id), { kind: "stays", reason: "elsewhere" });
     assertEquals(open(test), [0, 1]);
-    await writeText(client, "ping");
-    assertEquals(await hear(client, 6), "b:ping");
+    await assertServedBy(client, "b");
   },
 
   async "connections() and connection() show servers, bytes, moves and times"(kind) {
@@ -303,8 +287,7 @@ const CASES: Record<string, Case> = {
     const { ageMs, quietForMs } = before;
     assert(ageMs >= quietForMs && quietForMs > 0, `${ageMs} ${quietForMs}`);
     await move(test, id);
-    await writeText(client, "ping");
-    assertEquals(await hear(client, 6), "b:ping");
+    await assertServedBy(client, "b");
     await until(() => test.engine.connection(id)!.receivedBytes === 12, "the bytes");
     const [after] = Array.from(test.engine.connections(), shownOf);
     assertEquals(after, { ...common, slot: 1, server: b.name, moves: 1, sentBytes: 9, receivedBytes: 12 });

@@ -7,6 +7,7 @@ import type { Fate } from "../../lib/values/fates.ts";
 import type { EngineKind } from "../../lib/engine/engine.ts";
 import type { EndedConnection } from "../../lib/observe/connections.ts";
 import type { ConnectionState, Loss } from "../../lib/routing/redistribution.ts";
+import type { MovableState } from "../../lib/routing/departure.ts";
 import { firstOnRing } from "../../lib/routing/ring.ts";
 import { emptyTable, nextTable, type TableServer } from "../../lib/routing/routing_table.ts";
 import {
@@ -240,6 +241,38 @@ export async function exchange(client: Deno.TcpConn, served: Served): Promise<vo
   served.say("answer");
   assertEquals(await hear(client, 6), "answer");
   await quiet();
+}
+
+/** A question that the server has and has not answered. */
+export async function question(client: Deno.TcpConn, served: Served): Promise<void> {
+  await writeText(client, "ping");
+  await served.heard("ping");
+}
+
+/** Brings a connection into a state in which it may move. */
+export const INTO: Readonly<Record<MovableState, (client: Deno.TcpConn, served: Served) => Promise<void>>> = {
+  unsent: () => Promise.resolve(),
+  unanswered: question,
+  idle: exchange,
+};
+
+/** Asserts that the client's next question is answered by the server that says its name. */
+export async function assertServedBy(client: Deno.TcpConn, name: string): Promise<void> {
+  await writeText(client, "ping");
+  assertEquals(await hear(client, name.length + 5), `${name}:ping`);
+}
+
+/** An idle connection that would leave for a server which never accepts: in slot 2, dialled once something sends it there. */
+export async function beforeSilentOwner({ test, client, first, a }: Pair): Promise<Disposable> {
+  const silent = await silentOwner([a.at(0)]);
+  await exchange(client, first);
+  await test.publish([a.at(0), tableServer(silent.address, 2, { weight: HEAVY })]);
+  return silent;
+}
+
+/** The server in slot 2 is dialled. */
+export async function dialled(test: TestEngine): Promise<void> {
+  await until(() => test.counters.getOf(2, "serverOpen") > 0, "the server to be dialled");
 }
 
 export function quiet(): Promise<void> {

@@ -347,6 +347,30 @@ Deno.test("each server is checked once in an interval, always in the same turn",
   assertEquals(ward.checks.map(({ atMs }) => atMs - 1000), [250, 500, 750, 1000, 1250, 1500, 1750, 2000, 2250, 2500, 2750, 3000]);
 });
 
+Deno.test("nextCheckOf() is the time of the next check, an interval after the last one", async () => {
+  using ward = new Ward().watch(1, 4);
+  assertEquals(ward.health.nextCheckOf(1), new Date(2000), "the first check is within an interval");
+  await ward.clock.goOn(1100);
+  for (const slot of [1, 2, 3, 4]) {
+    const before = ward.checks.length;
+    const next = ward.health.nextCheckOf(slot)!.getTime();
+    await ward.clock.goOn(1000);
+    assertEquals(ward.checks.slice(before).find((check) => check.slot === slot)?.atMs, next, `slot ${slot}`);
+  }
+  assertEquals(ward.health.nextCheckOf(5), null, "nobody watches it");
+});
+
+Deno.test("nextCheckOf() is the end of a rest if that comes first, and there is none without checks", async () => {
+  using ward = new Ward({ check: OFF, restMs: 4000 }).watch(1, 2).fail(1);
+  assertEquals([1, 2].map((slot) => ward.health.nextCheckOf(slot)), [new Date(5000), null]);
+  await ward.clock.goOn(4000);
+  assertEquals([ward.checked, ward.health.nextCheckOf(1)], [[1], null]);
+  using checked = new Ward({ restMs: 600 }).watch(1).fail(1);
+  assertEquals(checked.health.nextCheckOf(1), new Date(1600));
+  checked.health[Symbol.dispose]();
+  assertEquals(checked.health.nextCheckOf(1), null);
+});
+
 Deno.test("a thousand servers that come at once are checked evenly, from the first interval on", async () => {
   using ward = new Ward({ checkIntervalMs: 5000 }).watch(1, 1000);
   await ward.clock.goOn(5010);

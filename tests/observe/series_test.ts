@@ -9,6 +9,7 @@ import { SecondClock } from "../../lib/observe/second_clock.ts";
 import { type SampledServer, Series, SERIES_BYTES_MAX } from "../../lib/observe/series.ts";
 import type { SeriesAnswer, SeriesQuery, Steps } from "../../lib/observe/series_answer.ts";
 import { FLOWS_MAX } from "../../lib/observe/series_flows.ts";
+import { CUT_FATES } from "../../lib/observe/verdict.ts";
 import { BEGIN, FakeClocks } from "./fake_clocks.ts";
 
 const SLOTS = 8;
@@ -93,6 +94,7 @@ Deno.test("the series has what the counters counted in each second", () => {
       connectP99Ms: [null, 0.987, null],
       movedIn: none,
       movedAway: none,
+      cut: [[2, 1]],
     }],
     flows: [],
   });
@@ -130,6 +132,21 @@ Deno.test("moves are counted at both servers by their state, and as flows", () =
   ]);
   assertEquals(world.read({ servers: ["server2"] }).flows.length, 1);
   assertEquals(world.read({ service: "db" }).flows, []);
+});
+
+Deno.test("connections that were cut are those of their server, in the steps in which they were", () => {
+  const world = new World();
+  for (const slot of [0, 1]) world.enter(slot);
+  world.tick();
+  for (const fate of [...CUT_FATES, ...CUT_FATES]) world.counters.addFate(fate, 0, 0);
+  world.counters.addFate("done", 0, 1);
+  world.tick();
+  world.counters.addFate("server_lost", 0, 0);
+  world.leave(0);
+  world.tick();
+  const cuts = (step: number) => world.read({ step, fields: ["cut"] }).servers.map(({ cut }) => cut);
+  assertEquals(cuts(1), [[[1, 2 * CUT_FATES.length], [2, 1]], []]);
+  assertEquals(sum(cuts(3)[0]!.map(([, count]) => count)), 2 * CUT_FATES.length + 1);
 });
 
 Deno.test("a step of several seconds begins at a multiple of its length: counts add up, and the last state and open count", () => {
@@ -260,6 +277,14 @@ const HAPPENINGS = fc.oneof(
       state: fc.constantFrom(...MOVABLE_STATES),
     }),
   },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("cut" as const),
+      slot: fc.nat(SLOTS - 1),
+      fate: fc.constantFrom("server_lost" as const, "removed" as const),
+    }),
+  },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("leave" as const), slot: fc.nat(SLOTS - 1) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("enter" as const), slot: fc.nat(SLOTS - 1), name: fc.nat(4) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("set" as const), ms: fc.integer({ min: -50_000, max: 50_000 }) }) },
@@ -301,6 +326,10 @@ function happen(world: World, totals: Totals, it: Happening): void {
     case "connect":
       counters.addConnect(it.slot, it.ms / 1000);
       return totals.add(`${name} opened`);
+    case "cut":
+      counters.addFate(it.fate, 0, it.slot);
+      totals.add(it.fate);
+      return totals.add(`${name} cut`);
     case "bytes":
       counters.addTo(it.slot, "sentBytes", it.bytes);
       return totals.add(`${name} sentBytes`, it.bytes);
@@ -325,7 +354,8 @@ function totalsOf({ services, servers, flows }: SeriesAnswer): Totals {
     totals.add("accepted", sum(accepted));
     for (const [fate, counts] of Object.entries(fates)) totals.add(fate, sum(counts));
   }
-  for (const { server, opened, sentBytes, movedIn, movedAway } of servers) {
+  for (const { server, opened, sentBytes, movedIn, movedAway, cut } of servers) {
+    totals.add(`${server} cut`, sum(cut!.map(([, count]) => count)));
     totals.add(`${server} opened`, sum(opened));
     totals.add(`${server} sentBytes`, sum(sentBytes));
     for (const state of MOVABLE_STATES) {
@@ -372,8 +402,8 @@ Deno.test("rows that become longer, for want of memory, lose nothing", () => {
   );
 });
 
-Deno.test("the rows of 1,000 servers have a second each and less than 52 MB; those of all that there may be are longer", () => {
-  for (const [servers, step] of [[1000, 1], [1100, 2], [16_384, 16]]) {
+Deno.test("the rows of 1,000 servers have a second each and less than 54 MB; those of all that there may be are longer", () => {
+  for (const [servers, step] of [[1000, 1], [1100, 2], [16_384, 32]]) {
     const world = new World({ slots: servers });
     for (let slot = 0; slot < servers; slot++) world.servers.set(slot, { server: `server${slot}`, slot, state: "up" });
     world.tick();
@@ -385,7 +415,7 @@ Deno.test("the rows of 1,000 servers have a second each and less than 52 MB; tho
 });
 
 Deno.test("servers that come and go every second are forgotten before rows become longer", () => {
-  const world = new World({ slots: 2, bytesMax: 20 * 55 * LIMITS.seriesSeconds });
+  const world = new World({ slots: 2, bytesMax: 20 * 59 * LIMITS.seriesSeconds });
   for (let second = 0; second < 200; second++) {
     world.enter(second % 2, `server${second}`);
     world.tick();

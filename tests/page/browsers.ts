@@ -18,6 +18,8 @@ export interface Opening {
   readonly height?: number;
   readonly theme?: "light" | "dark";
   readonly reducedMotion?: boolean;
+  /** Whether the page may change the pool. */
+  readonly writes?: boolean;
 }
 
 /** A page with a story behind it. */
@@ -39,8 +41,8 @@ let html: Promise<string> | undefined;
 
 /** Opens the page, made of its sources, on a story, and waits until it shows the pool. */
 export async function openPage(browser: Browser, story: Story, opening: Opening = {}): Promise<OpenPage> {
-  const { width = 1280, height = 800, theme = "light", reducedMotion = false } = opening;
-  const server = await servePage(await (html ??= makePage()), story);
+  const { width = 1280, height = 800, theme = "light", reducedMotion = false, writes = false } = opening;
+  const server = await servePage(await (html ??= makePage()), story, { writes });
   const page = await browser.newPage({
     viewport: { width, height },
     colorScheme: theme,

@@ -54,6 +54,7 @@ function cut(series: Series, from: number, to: number): Series {
         connectP99Ms: part(server.connectP99Ms!),
         movedIn: moves(server.movedIn) as typeof server.movedIn,
         movedAway: moves(server.movedAway) as typeof server.movedAway,
+        cut: server.cut!.filter(([at]) => at >= from && at < to).map(([at, count]) => [at - from, count] as [number, number]),
       };
     }),
     flows: series.flows.filter(({ at }) => at >= from && at < to).map((flow) => ({ ...flow, at: flow.at - from })),

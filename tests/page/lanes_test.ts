@@ -4,6 +4,7 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { fateBars } from "../../lib/page/model/fate_bars.ts";
 import { History } from "../../lib/page/model/history.ts";
+import { judgeNow } from "../../lib/page/model/judged.ts";
 import { chooseServers, placeLanes } from "../../lib/page/model/lanes.ts";
 import { resetsOf } from "../../lib/page/model/resets.ts";
 import type { TimeAxis } from "../../lib/page/model/time_axis.ts";
@@ -104,6 +105,31 @@ Deno.test("a server that was killed is a burst: what moved by state, and what wa
   assertEquals(moved, killed.movedAway);
   assertEquals(reset, killed.fates.server_lost);
   assertEquals(states.unsent + states.unanswered + states.idle, moved);
+});
+
+Deno.test("several outages at once: each reset is that of its server, and the label says what the verdict says", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 3, max: 8 }), acts, (servers, steps) => {
+      const { story, history } = told(servers, steps);
+      const [status, list] = [story.status(), story.servers().servers];
+      for (const { server, fates } of list) {
+        assertEquals(history.cutsOf(server).reduce((sum, { count }) => sum + count, 0), fates.server_lost, server);
+      }
+      const { sentence } = judgeNow({ status, services: [{ service: status.services[0], servers: list, history }] });
+      const [, worst] = /([0-9.]+:80) is (?:down|draining) since/.exec(sentence) ?? [];
+      if (worst === undefined) return;
+      const { bursts, lanes } = placeLanes({ history, axis: axisOf(history), top: 0, height: 400, lanesMax: 14 });
+      const lane = lanes.findIndex(({ server }) => server === worst);
+      const said = (pattern: RegExp) => Number(pattern.exec(sentence)?.[1].replaceAll(",", "") ?? 0);
+      const [moved, reset] = [
+        said(/of its connections ([0-9,]+) moved/),
+        said(/of its connections (?:[0-9,]+ moved, )?([0-9,]+) w\w+ reset/),
+      ];
+      const label = bursts.findLast((burst) => burst.lane === lane);
+      if (moved + reset >= 5) assertEquals([label?.moved, label?.reset], [moved, reset], sentence);
+    }),
+    { numRuns: 60 },
+  );
 });
 
 Deno.test("chooseServers() shows a lost server among many, by name, and what it does not show is one lane", () => {

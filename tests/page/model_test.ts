@@ -216,7 +216,7 @@ Deno.test("a drain is planned as a removal, and a weight only with one", () => {
     change: "remove",
     server: "a:1",
   });
-  assertEquals(queryOf({ change: "weight", server: "a:1", weight: "3" }, "web").weight, "3");
+  assertEquals(queryOf({ change: "weight", server: "a:1", weight: "3" }, "web")?.weight, "3");
 });
 
 Deno.test("the plan's figures are the API's", () => {

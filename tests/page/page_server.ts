@@ -2,6 +2,7 @@
 
 import type { PoolChange } from "../../lib/routing/plan.ts";
 import type { LiveMessages } from "../../lib/page/model/contract.ts";
+import { changesBetween, pictureOf } from "../../lib/dashboard/live_changes.ts";
 import { policyOf } from "../../lib/dashboard/page.ts";
 import type { Story } from "./story.ts";
 
@@ -17,17 +18,26 @@ export interface PageServer extends AsyncDisposable {
   tellDaemon(connected: boolean, why: string | null): void;
   /** Paths that were asked for. */
   readonly asked: string[];
+  /** Changes that were asked for: method, path, query, type, and the body. */
+  readonly changes: string[];
 }
 
 const encoder = new TextEncoder();
 
-/** Serves on a free port of loopback. */
-export async function servePage(html: string, story: Story, port = 0): Promise<PageServer> {
+/** Serves on a free port of loopback. `writes`: what the page asks to be changed is done. */
+export async function servePage(
+  html: string,
+  story: Story,
+  { port = 0, writes = false }: { readonly port?: number; readonly writes?: boolean } = {},
+): Promise<PageServer> {
   const policy = await policyOf(html);
   const streams = new Set<ReadableStreamDefaultController<Uint8Array>>();
   const asked: string[] = [];
+  const changes: string[] = [];
   let isLost = false;
   let told = story.events.length;
+  const look = () => pictureOf({ status: story.status(), servers: [{ service: story.service, ...story.servers() }] });
+  let before = look();
   const send = <Name extends keyof LiveMessages>(
     to: Iterable<ReadableStreamDefaultController<Uint8Array>>,
     name: Name,
@@ -38,7 +48,7 @@ export async function servePage(html: string, story: Story, port = 0): Promise<P
   };
   const snapshot = (): LiveMessages["snapshot"] => ({
     at: new Date(1000 * story.now).toISOString(),
-    writes: false,
+    writes,
     status: story.status(),
     servers: [{ service: story.service, ...story.servers() }],
   });
@@ -56,7 +66,7 @@ export async function servePage(html: string, story: Story, port = 0): Promise<P
       { headers: { "content-type": "text/event-stream", "cache-control": "no-store" } },
     );
   };
-  const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, (request) => {
+  const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, async (request) => {
     const url = new URL(request.url);
     asked.push(url.pathname);
     if (isLost) return new Response("gone", { status: 503 });
@@ -64,22 +74,23 @@ export async function servePage(html: string, story: Story, port = 0): Promise<P
     if (url.pathname === "/") {
       return new Response(html, { headers: { "content-type": "text/html; charset=utf-8", "content-security-policy": policy } });
     }
-    return answer(story, url);
+    if (request.method === "GET") return answer(story, url);
+    const body = await request.text();
+    changes.push(`${request.method} ${url.pathname}${url.search} ${request.headers.get("content-type")} ${body}`);
+    return change(story, request.method, url, body);
   });
   return {
     url: `http://127.0.0.1:${server.addr.port}/`,
     asked,
+    changes,
     pass(seconds) {
       for (let i = 0; i < seconds; i++) {
         story.pass(1);
         for (; told < story.events.length; told++) send(streams, "event", story.events[told]);
-        send(streams, "second", {
-          at: new Date(1000 * story.now).toISOString(),
-          status: story.status(),
-          servers: [{ service: story.service, servers: story.servers().servers, gone: [] }],
-          gone: [],
-          series: story.series({ seconds: 1 }),
-        });
+        const now = look();
+        const at = new Date(1000 * story.now).toISOString();
+        send(streams, "second", { at, ...changesBetween(before, now), series: story.series({ seconds: 1 }) });
+        before = now;
       }
     },
     lose() {
@@ -118,6 +129,22 @@ function answer(story: Story, { pathname, searchParams }: URL): Response {
   } catch (error) {
     return Response.json({ error: { kind: "usage", message: (error as Error).message } }, { status: 400 });
   }
+}
+
+/** Changes the pool as the API does. */
+function change(story: Story, method: string, { pathname }: URL, body: string): Response {
+  const server = decodeURIComponent(pathname.replace("/v1/servers/", ""));
+  const open = story.servers().servers.find((one) => one.server === server)?.open;
+  if (open === undefined) {
+    return Response.json({ error: { kind: "unknown", message: `Server ${server} is not in the pool` } }, { status: 404 });
+  }
+  if (method === "DELETE") {
+    story.remove(server);
+    return Response.json({ server, open, moved: open, ended: 0 });
+  }
+  if (JSON.parse(body).draining) story.drain(server);
+  else story.undrain(server);
+  return Response.json(story.servers().servers.find((one) => one.server === server));
 }
 
 function changeOf({ change, server, weight = "1" }: Record<string, string>): PoolChange | undefined {

@@ -25,6 +25,7 @@ function rowOf(server: string, share: number, parts: Partial<PoolRow> = {}): Poo
     since: START,
     standing: "up",
     reason: null,
+    check: null,
     tier: 0,
     weight: 1,
     share,

@@ -6,6 +6,7 @@
 
 import type { Answers } from "../../lib/control/api.ts";
 import type { BalancerEvent, MovedState, OpenConnection, Series, Server, ServerState } from "../../lib/page/model/contract.ts";
+import { CUT_FATES } from "../../lib/observe/verdict.ts";
 import { parseClient } from "../../lib/values/client_name.ts";
 import { countFates, type Fate, FATE_NAMES } from "../../lib/values/fates.ts";
 import { parseAddress, parseKeyRule } from "../../lib/values/address.ts";
@@ -18,6 +19,7 @@ import { buildRing, ringShares } from "../../lib/routing/ring.ts";
 import { ringFlows } from "../../lib/routing/flows.ts";
 import type { Load } from "../../lib/routing/route.ts";
 import { emptyTable, nextTable, type RoutingTable } from "../../lib/routing/routing_table.ts";
+import { countStates, NO_HOLD, serverAnswer, serviceAnswer, statusAnswer } from "../answers.ts";
 
 /** How the story begins. */
 export interface StoryOptions {
@@ -29,9 +31,6 @@ export interface StoryOptions {
   readonly seed?: number;
   readonly service?: string;
 }
-
-/** Nobody waits, and nobody may. */
-const NO_HOLD = { waiting: 0, timeMs: 0, pause: null };
 
 const KEPT = 900;
 const KEY = parseKeyRule("ip");
@@ -58,6 +57,7 @@ interface Second {
   state: ServerState;
   movedIn: Moves;
   movedAway: Moves;
+  cut: number;
 }
 
 interface Member {
@@ -150,6 +150,18 @@ export class Story {
     this.#tell("command", `Server ${name} is no longer drained`, { server: name, who: "root" });
   }
 
+  /** Takes a server out of the pool: what cannot move is cut at once. */
+  remove(name: string): void {
+    const member = this.#members.get(name)!;
+    this.#become(member, "removing", "balancerctl remove");
+    this.#leave(member, member.open, false);
+    this.#end(member, "removed", member.open);
+    this.#members.delete(name);
+    this.#left.push(member);
+    this.#route();
+    this.#tell("command", `Removed server ${name}`, { server: name, who: "root" });
+  }
+
   /** Adds a server. */
   add(name: string, weight = 1): void {
     this.#enter(name, weight);
@@ -169,30 +181,11 @@ export class Story {
 
   /** `GET /v1/status`. */
   status(): Answers["status"] {
-    return {
-      name: "default",
-      version: "0.1.0",
-      pid: 4711,
-      engine: "epoll",
-      address: "0.0.0.0:80",
+    return statusAnswer([this.#serviceView()], {
       startedAt: new Date(this.#startedAt * 1000).toISOString(),
-      stopping: false,
-      lameDuck: false,
-      generation: 12,
-      services: [this.#serviceView()],
-      declared: null,
-      servers: this.#countStates(),
-      checkIntervalMs: 2000,
-      connections: { accepted: this.#accepted, open: this.#open(), waiting: 0, max: 1_000_000 },
       fates: { ...this.#fates },
       settings: { redistribute: "idle" },
-      stateFile: null,
-      lockFile: "/run/balancer/default.lock",
-      logFile: null,
-      http: null,
-      accessLog: null,
-      warnings: [],
-    };
+    });
   }
 
   /** `GET /v1/servers`. */
@@ -259,6 +252,7 @@ export class Story {
           connectP99Ms: last(({ p99 }) => p99),
           movedIn: moves(({ movedIn }) => movedIn),
           movedAway: moves(({ movedAway }) => movedAway),
+          cut: total(({ cut }) => cut).flatMap((count, i): [number, number][] => count === null || count === 0 ? [] : [[i, count]]),
         };
       }),
       flows: this.#flows.filter(({ at }) => at >= from && at <= this.#now)
@@ -437,6 +431,7 @@ export class Story {
   #end(member: Member, fate: Fate, count: number): void {
     member.open -= count;
     member.totals.fates[fate] += count;
+    if (CUT_FATES.includes(fate)) member.now.cut += count;
     this.#fates[fate] += count;
     this.#secondFates[fate] = (this.#secondFates[fate] ?? 0) + count;
   }
@@ -512,51 +507,33 @@ export class Story {
 
   #view(member: Member): Server {
     const { totals } = member;
-    return {
+    return serverAnswer({
       server: member.name,
       state: member.state,
       since: new Date(member.since * 1000).toISOString(),
       reason: member.reason,
       weight: member.weight,
-      tier: 0,
-      connectionsMax: null,
-      proxy: null,
-      check: null,
-      checkPort: null,
-      checkHost: null,
-      checkCa: null,
-      checkStatus: null,
+      nextCheckAt: new Date((this.#now + (this.#now % 2 === 0 ? 2 : 1)) * 1000).toISOString(),
       open: member.open,
       movedAway: totals.movedAway,
       connects: totals.connects,
       connectFailures: totals.failures,
       sentBytes: totals.sent,
       receivedBytes: totals.received,
-      lastFailure: null,
       share: this.#shares.get(member.name) ?? 0,
       fates: { ...totals.fates },
-    };
+    });
   }
 
   #serviceView(): Answers["service"] {
-    return {
+    return serviceAnswer({
       service: this.service,
-      listeners: [{ listener: "0.0.0.0:80", fault: null }],
       settings: { redistribute: "idle" },
-      servers: this.#countStates(),
+      servers: countStates([...this.#members.values()]),
       open: this.#open(),
       accepted: this.#accepted,
-      hold: NO_HOLD,
       fingerprint: "6f1c2a90",
-      removing: false,
-      warnings: [],
-    };
-  }
-
-  #countStates(): Record<ServerState, number> {
-    const counts = { up: 0, resting: 0, down: 0, draining: 0, removing: 0 };
-    for (const { state } of this.#members.values()) counts[state]++;
-    return counts;
+    });
   }
 
   /** A whole number around a mean. */
@@ -578,6 +555,7 @@ function newSecond(): Second {
     state: "up",
     movedIn: moves(),
     movedAway: moves(),
+    cut: 0,
   };
 }
 

@@ -1,5 +1,5 @@
-// Servers are lost at random moments while clients are at work: what becomes of each of them, by level. BALANCER_TEST_LONG=1 plays a
-// hundred rounds with 500 clients.
+// Servers are lost at random moments while clients are at work: what becomes of each of them, by level. BALANCER_TEST_LONG=1
+// plays a hundred rounds with 500 clients.
 
 import { assertEquals } from "@std/assert";
 import type { Level } from "../../lib/values/config.ts";

@@ -1,10 +1,12 @@
 // What top asks of the daemon: only what is new, and all of it anew after a restart.
 
+import { LONG_FIELDS } from "../../lib/top/window.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Answers } from "../../lib/control/api.ts";
 import { Feed, type Source } from "../../lib/top/feed.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
-import { connections, listedServer, NO_HOLD, NOW_MS, series, status } from "./fixture.ts";
+import { NO_HOLD } from "../answers.ts";
+import { connections, listedServer, NOW_MS, series, status } from "./fixture.ts";
 
 const NOW_S = NOW_MS / 1000;
 const NOTHING_MORE = { connections: undefined, connectionsMax: 0 };
@@ -36,7 +38,9 @@ class Daemon {
       const whole = { ...series({ servers: this.servers }), startId: this.startId };
       const steps = after === undefined ? Number(seconds) : this.endS - Number(after) - 1;
       const from = this.endS - steps;
-      const servers = fields === "states" ? [] : whole.servers.map((one) => ({ ...one, open: one.open?.slice(-steps) }));
+      const servers = fields === LONG_FIELDS.join(",")
+        ? []
+        : whole.servers.map((one) => ({ ...one, open: one.open?.slice(-steps) }));
       return this.#answer(`series ${after === undefined ? seconds : "after"}`, { ...whole, from, steps, servers, flows: [] });
     },
     connections: ({ sort }) => this.#answer(`connections ${sort}`, connections()),

@@ -5,13 +5,11 @@ import type { Answers } from "../../lib/control/api.ts";
 import { clockText } from "../../lib/top/figures.ts";
 import type { Moment, Pool } from "../../lib/top/moment.ts";
 import { Window } from "../../lib/top/window.ts";
+import { countStates, serverAnswer, serviceAnswer, statusAnswer } from "../answers.ts";
 
 /** The time of the fixture: 2026-11-24 14:02:41 UTC. */
 export const NOW_MS = Date.UTC(2026, 10, 24, 14, 2, 41);
 const NOW_S = NOW_MS / 1000;
-/** Nobody waits, and nobody may. */
-export const NO_HOLD = { waiting: 0, timeMs: 0, pause: null };
-
 const KILLED_S = NOW_S - 31;
 const STEPS = 900;
 
@@ -27,31 +25,10 @@ export interface FixtureOptions {
 
 /** A server as it is listed. */
 export function listedServer(server: string, rest: Partial<Answers["server"]> = {}): Answers["server"] {
-  return {
-    server,
-    state: "up",
-    since: new Date(NOW_MS - 11_520_000).toISOString(),
-    reason: null,
-    weight: 1,
-    tier: 0,
-    connectionsMax: null,
-    proxy: null,
-    check: null,
-    checkPort: null,
-    checkHost: null,
-    checkCa: null,
-    checkStatus: null,
-    open: 0,
-    movedAway: 0,
-    connects: 1000,
-    connectFailures: 0,
-    sentBytes: 0,
-    receivedBytes: 0,
-    lastFailure: null,
-    share: 1 / 6,
-    fates: {} as Answers["server"]["fates"],
-    ...rest,
-  };
+  const since = new Date(NOW_MS - 11_520_000).toISOString();
+  const nextCheckAt = new Date(NOW_MS + 1200).toISOString();
+  const fates = {} as Answers["server"]["fates"];
+  return serverAnswer({ server, since, nextCheckAt, connects: 1000, share: 1 / 6, fates, ...rest });
 }
 
 function nameOf(index: number): string {
@@ -116,6 +93,8 @@ export function series({ servers = 6, service = "default", isHurt = true }: Fixt
       sentBytes: steps.map((step) => isGone(i, step) ? 0 : 210_000 + 1000 * ((i * 7 + step) % 40)),
       receivedBytes: steps.map((step) => isGone(i, step) ? 0 : 7_400_000 + 100_000 * ((i * 5 + step) % 30)),
       failures: steps.map((step) => isHurt && i === 2 && step >= killed && step < killed + 3 ? 5 : 0),
+      states: i === 2 && isHurt ? [[0, "up"], [killed + 3, "down"]] : [[0, "up"]],
+      cut: i === 2 && isHurt ? [[killed, 14]] : [],
       connectP99Ms: steps.map((step) => isGone(i, step) ? null : 0.4 + (i % 3) * 1.1),
     })),
     flows: isHurt
@@ -218,43 +197,15 @@ export function status(options: FixtureOptions = {}): Answers["status"] {
   const { service = "default", isHurt = true } = options;
   const { servers } = pool(options);
   const open = servers.reduce((sum, { open }) => sum + open, 0);
-  const states: Record<string, number> = {};
-  for (const { state } of servers) states[state] = (states[state] ?? 0) + 1;
-  return {
-    name: "default",
-    version: "0.1.0",
-    pid: 4711,
-    engine: "epoll",
-    address: "0.0.0.0:80",
+  const accepted = 123_456;
+  const fates = { done: 121_462, server_lost: isHurt ? 14 : 0 } as Answers["status"]["fates"];
+  return statusAnswer([serviceAnswer({ service, servers: countStates(servers), open, accepted })], {
     startedAt: new Date(NOW_MS - 11_520_000).toISOString(),
-    stopping: false,
-    lameDuck: false,
     generation: 42,
-    services: [{
-      service,
-      listeners: [{ listener: "0.0.0.0:80", fault: null }],
-      settings: {},
-      servers: states as Answers["service"]["servers"],
-      open,
-      accepted: 123_456,
-      hold: NO_HOLD,
-      fingerprint: "0123456789abcdef",
-      removing: false,
-      warnings: [],
-    }],
-    declared: null,
-    servers: states as Answers["status"]["servers"],
-    checkIntervalMs: 2000,
-    connections: { accepted: 123_456, open, waiting: isHurt ? 812 : 0, max: 50_000 },
-    fates: { done: 121_462, server_lost: isHurt ? 14 : 0 } as Answers["status"]["fates"],
-    settings: {},
+    connections: { accepted, open, waiting: isHurt ? 812 : 0, max: 50_000 },
+    fates,
     stateFile: "/var/lib/balancer/default.json",
-    lockFile: "/run/balancer/default.lock",
-    logFile: null,
-    http: null,
-    accessLog: null,
-    warnings: [],
-  };
+  });
 }
 
 /** The moment. */

@@ -65,6 +65,23 @@ Deno.test("flows are summed by server, and go when they are a quarter of an hour
   assertEquals(window.judged().flows, [{ ...flow(0, "b", "a", 2) }]);
 });
 
+Deno.test("states and cuts of servers are known for a quarter of an hour, also from what was asked apart", () => {
+  const window = new Window();
+  const servers = (
+    states: [number, "up" | "down"][],
+    cut: [number, number][],
+  ) => [{ service: "web", server: "a", open: [1], states, cut }];
+  window.add(answer(FROM, 100));
+  window.addPasts(answer(FROM, 100, { servers: servers([[0, "up"], [50, "down"]], [[49, 3]]) }));
+  window.add(answer(FROM + 100, 1, { servers: servers([[0, "down"]], [[0, 2]]) }));
+  const cut = [{ at: FROM + 49, count: 3 }, { at: FROM + 100, count: 2 }];
+  const states = [{ at: FROM, state: "up" }, { at: FROM + 50, state: "down" }];
+  assertEquals(window.judged().pastOf("web", "a"), { states, cut });
+  assertEquals(window.judged().pastOf("web", "b"), null);
+  window.add(answer(FROM + 101, SERIES_S - 1, { servers: servers([[0, "down"]], []) }));
+  assertEquals(window.judged().pastOf("web", "a"), { states: states.slice(1), cut: cut.slice(1) });
+});
+
 Deno.test("a fate that occurs late has zeros before it", () => {
   const window = new Window();
   const service = (fates: Answers["series"]["services"][number]["fates"]) => ({

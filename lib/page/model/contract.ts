@@ -4,7 +4,7 @@
  */
 
 import type { Answers } from "../../control/api.ts";
-import type { LiveMessages } from "../../dashboard/live_messages.ts";
+import type { LiveMessages, ServerChange } from "../../dashboard/live_messages.ts";
 import type { ConnectionState } from "../../routing/redistribution.ts";
 import type { ServerState } from "../../routing/availability.ts";
 
@@ -18,8 +18,8 @@ export type Server = Answers["server"];
 export type Plan = Answers["plan"];
 /** `GET /v1/explain`. */
 export type Explanation = Answers["explanation"];
-/** The messages of `/live`, and the states of servers. */
-export type { LiveMessages, ServerState };
+/** The messages of `/live`, what they say of a server that has changed, and the states of servers. */
+export type { LiveMessages, ServerChange, ServerState };
 
 /** The states in which connections move. */
 export type MovedState = Exclude<ConnectionState, "busy">;

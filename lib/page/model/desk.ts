@@ -4,7 +4,7 @@
  */
 
 import type { Verdict } from "../../observe/verdict.ts";
-import type { BalancerEvent, Explanation, LiveMessages, Plan, Series, Server, Service, Status } from "./contract.ts";
+import type { BalancerEvent, Explanation, LiveMessages, Plan, Series, Server, ServerChange, Service, Status } from "./contract.ts";
 import { type Balance, balanceOf } from "./fate_bars.ts";
 import { History, SECONDS } from "./history.ts";
 import { judgeNow, judgeThen } from "./judged.ts";
@@ -39,6 +39,8 @@ export interface Foresight {
 /** What is drawn. */
 export interface View {
   readonly choices: Choices;
+  /** Whether the page may change the pool. */
+  readonly writes: boolean;
   readonly status: Status;
   readonly services: readonly Service[];
   readonly service: Service;
@@ -82,11 +84,13 @@ export class Desk {
   #status: Status | undefined;
   #events: BalancerEvent[] = [];
   #unbalanced = 0;
-  #nowS = 0;
+  #writes = false;
+  #nowMs = 0;
 
   /** What everything was when the stream began; nothing of before holds. */
-  takeSnapshot({ at, status, servers }: LiveMessages["snapshot"]): void {
-    this.#nowS = Math.floor(Date.parse(at) / 1000);
+  takeSnapshot({ at, writes, status, servers }: LiveMessages["snapshot"]): void {
+    this.#writes = writes;
+    this.#nowMs = Date.parse(at);
     this.#takeStatus(status);
     const names = new Set(status.services.map(({ service }) => service));
     for (const name of this.#kept.keys()) if (!names.has(name)) this.#kept.delete(name);
@@ -97,15 +101,17 @@ export class Desk {
 
   /** What has changed. */
   takeSecond({ at, status, servers, gone, series }: LiveMessages["second"]): void {
-    this.#nowS = Math.floor(Date.parse(at) / 1000);
+    this.#nowMs = Date.parse(at);
     if (status !== undefined) this.#takeStatus(status);
     for (const name of gone) this.#kept.delete(name);
     for (const { service, servers: changed, gone: left } of servers) {
       const kept = this.#keep(service);
       const news = new Map(changed.map((server) => [server.server, server]));
-      const stay = kept.servers.filter(({ server }) => !left.includes(server)).map((server) => news.get(server.server) ?? server);
+      const stay = kept.servers.filter(({ server }) => !left.includes(server)).map((server) =>
+        merged(server, news.get(server.server))
+      );
       const known = new Set(stay.map(({ server }) => server));
-      kept.servers = [...stay, ...changed.filter(({ server }) => !known.has(server))];
+      kept.servers = [...stay, ...changed.filter(({ server }) => !known.has(server)) as Server[]]; // those that are new are whole
     }
     if (series !== undefined) this.takeSeries(series);
     this.#name();
@@ -153,11 +159,12 @@ export class Desk {
     const { choices } = this;
     const { history, servers } = kept;
     const isNow = choices.moment === null;
-    const to = history.newest || this.#nowS; // a daemon that has just started has counted nothing yet
+    const to = history.newest || Math.floor(this.#nowMs / 1000); // a daemon that has just started has counted nothing yet
     const at = choices.moment ?? to;
-    const rows = poolRows({ service, servers, history, at, isNow }, choices.sort);
+    const rows = poolRows({ service, servers, history, at, isNow, nowMs: this.#nowMs }, choices.sort);
     return {
       choices: { ...choices, service: service.service },
+      writes: this.#writes,
       status,
       services: status.services,
       service,
@@ -211,4 +218,9 @@ export class Desk {
   #name(): void {
     for (const { servers } of this.#kept.values()) this.#colours.name(servers.map(({ server }) => server));
   }
+}
+
+/** A server with what has changed of it. */
+function merged(server: Server, change: ServerChange | undefined): Server {
+  return change === undefined ? server : { ...server, ...change, fates: { ...server.fates, ...change.fates } };
 }

@@ -4,6 +4,7 @@
  * memory only once it has held something else than nothing.
  */
 
+import type { Count } from "../../observe/outages.ts";
 import type { Column, MovedState, Series, SeriesFlow, ServerSeries, ServerState } from "./contract.ts";
 
 /** How far back it goes. */
@@ -14,6 +15,8 @@ export const MOVED_STATES: readonly MovedState[] = ["unsent", "unanswered", "idl
 
 /** The most flows that are kept; the oldest go first. */
 const FLOWS_MAX = 50_000;
+
+const NO_COUNTS: readonly Count[] = [];
 
 /** Columns whose steps hold a value that lasts, and columns that count what happened within a step. */
 const GAUGES = ["open", "connectP50Ms", "connectP99Ms"] as const;
@@ -56,6 +59,8 @@ class Ring {
 class Track {
   readonly columns = new Map<ServerColumn, Ring>();
   states: StateSince[] = [];
+  /** Connections that were cut, in the order of time. */
+  cuts: Count[] = [];
 }
 
 /** The last 15 minutes of one service. */
@@ -156,6 +161,11 @@ export class History {
     return this.#tracks.get(server)?.states ?? [];
   }
 
+  /** Connections of a server that were cut, in the order of time; of a longer step all in its first second. */
+  cutsOf(server: string): readonly Count[] {
+    return this.#tracks.get(server)?.cuts ?? NO_COUNTS;
+  }
+
   /** New connections of the service in this second; NaN if unknown. */
   acceptedAt(second: number): number {
     return this.#isKept(second) ? this.#accepted.get(second) : NaN;
@@ -187,7 +197,7 @@ export class History {
       open: list((second) => this.openAt(second)),
       fates: Object.fromEntries(this.fates.map((fate) => [fate, list((second) => this.ended(fate, second, 1))])),
       servers: [...this.#tracks].map(([server, track]) => (
-        { server, states: track.states, ...Object.fromEntries(columns(server, track)) }
+        { server, states: track.states, cut: track.cuts, ...Object.fromEntries(columns(server, track)) }
       )),
       flows: this.#flows,
     };
@@ -228,11 +238,12 @@ export class History {
     this.#newest = second;
     const keptFlows = this.#flows.findIndex(({ at }) => at >= this.oldest);
     if (keptFlows !== 0) this.#flows = keptFlows < 0 ? [] : this.#flows.slice(keptFlows);
-    for (const [name, track] of this.#tracks) this.#forgetStates(name, track);
+    for (const [name, track] of this.#tracks) this.#forget(name, track);
   }
 
-  /** Forgets states that ended before the oldest second, and servers of which nothing is left. */
-  #forgetStates(name: string, track: Track): void {
+  /** Forgets states that ended and cuts that were before the oldest second, and servers of which nothing is left. */
+  #forget(name: string, track: Track): void {
+    while (track.cuts.length > 0 && track.cuts[0].at < this.oldest) track.cuts.shift();
     while (track.states.length > 1 && track.states[1].at <= this.oldest) track.states.shift();
     const open = track.columns.get("open");
     if (this.#newest % 60 !== 0 || open === undefined) return; // a look at all cells, once a minute
@@ -258,6 +269,7 @@ export class History {
       this.#absorbColumn(series, track, `in:${state}`, server.movedIn?.[state], true);
       this.#absorbColumn(series, track, `away:${state}`, server.movedAway?.[state], true);
     }
+    if (server.cut !== undefined) absorbCuts(series, track, server.cut);
     for (const [offset, state] of server.states ?? []) addState(track, { at: series.from + offset * series.step, state });
   }
 
@@ -294,6 +306,15 @@ function isMeasured(column: ServerColumn): boolean {
 
 function flowOf({ at, from, to, state, count }: SeriesFlow, start: number, step: number): Flow {
   return { at: start + at * step, from, to, state, count };
+}
+
+/** Replaces the cuts of the time that the series is of. */
+function absorbCuts({ from, step, steps }: Series, track: Track, cut: NonNullable<ServerSeries["cut"]>): void {
+  const end = from + steps * step;
+  const others = track.cuts.filter(({ at }) => at < from || at >= end);
+  if (cut.length === 0 && others.length === track.cuts.length) return;
+  const news = cut.map(([offset, count]) => ({ at: from + offset * step, count }));
+  track.cuts = [...others, ...news].sort((a, b) => a.at - b.at);
 }
 
 /** Adds a state in its place in time; one that goes on is no news. */

@@ -1,6 +1,6 @@
 /** What the verdict is made of, now or at a moment in the past, from what the page knows. Pure. */
 
-import { judge, type JudgedServer, type Verdict } from "../../observe/verdict.ts";
+import { judge, type JudgedSeries, type JudgedServer, type Verdict } from "../../observe/verdict.ts";
 import type { Server, Service, Status } from "./contract.ts";
 import { formatMinute } from "./format.ts";
 import type { History } from "./history.ts";
@@ -35,15 +35,17 @@ export function judgeThen(status: Status, service: Service, history: History, ro
     since: new Date(1000 * (Number.isNaN(since) ? history.oldest : since)).toISOString(),
     reason: null,
     open: Math.round(open) || 0,
-    fates: {},
   }));
   const then = { ...service, servers: counts };
-  const facts = { stopping: false, services: [then], connections: { open, max: status.connections.max }, fates: {} };
+  const facts = { stopping: false, services: [then], connections: { open, max: status.connections.max } };
   return judge({ status: facts, servers, series: seriesOf([history], at) }, clock);
 }
 
 /** The series of several services up to a second, in seconds. */
-function seriesOf(histories: readonly History[], until = Math.max(0, ...histories.map(({ newest }) => newest))) {
+function seriesOf(
+  histories: readonly History[],
+  until = Math.max(0, ...histories.map(({ newest }) => newest)),
+): JudgedSeries | null {
   if (until === 0) return null;
   const from = Math.min(...histories.map(({ oldest }) => oldest));
   const steps = until - from + 1;
@@ -54,7 +56,14 @@ function seriesOf(histories: readonly History[], until = Math.max(0, ...historie
   const flows = histories.flatMap(({ service, flows }) =>
     flows.filter(({ at }) => at <= until).map((flow) => ({ ...flow, service, at: flow.at - from }))
   );
-  return { from, step: 1, steps, services, flows };
+  const isKnown = ({ at }: { readonly at: number }) => at <= until;
+  const pastOf = (service: string, server: string) => {
+    const history = histories.find((history) => history.service === service);
+    return history === undefined
+      ? null
+      : { states: history.statesOf(server).filter(isKnown), cut: history.cutsOf(server).filter(isKnown) };
+  };
+  return { from, step: 1, steps, services, flows, pastOf };
 }
 
 function clock(ms: number): string {

@@ -3,6 +3,7 @@
  * from one lane to the others, by the state in which they moved; what was reset falls out. Computes places only; draws nothing.
  */
 
+import { type Burst, placeBursts } from "./bursts.ts";
 import type { MovedState } from "./contract.ts";
 import { type Flow, type History, MOVED_STATES } from "./history.ts";
 import { type Reset, resetsOf } from "./resets.ts";
@@ -59,18 +60,6 @@ export interface Fall {
   readonly width: number;
 }
 
-/** A label at a place where much happened at once: how many moved, and how many were reset. */
-export interface Burst {
-  readonly lane: number;
-  readonly at: number;
-  readonly x: number;
-  readonly y: number;
-  readonly moved: number;
-  /** Of those that moved. */
-  readonly states: Readonly<Record<MovedState, number>>;
-  readonly reset: number;
-}
-
 /** All that is drawn. */
 export interface Lanes {
   readonly lanes: readonly Lane[];
@@ -96,9 +85,6 @@ const FALL_BIN_PX = 36;
 const RIBBON_LENGTH_PX = 46;
 /** Drawing more would take longer than a frame. */
 const RIBBONS_MAX = 400;
-/** So many connections that moved at once deserve a label. */
-const BURST_MIN = 5;
-const BURST_PX = 70;
 
 /** Places everything. */
 export function placeLanes(request: LanesRequest): Lanes {
@@ -111,8 +97,8 @@ export function placeLanes(request: LanesRequest): Lanes {
   const ribbons = placeRibbons(flows, lanes, lane, axis, scale);
   const resets = resetsOf(history, axis.from, Math.min(axis.to, history.newest));
   const falls = placeFalls(resets, lanes, lane, axis, scale);
-  const isSeen = ({ count }: Fall) => count >= 0.5; // steps that are divided into seconds leave fractions
-  return { lanes, ribbons, falls: falls.filter(isSeen), bursts: placeBursts(ribbons, falls, lanes), scale };
+  const bursts = placeBursts(history, lanes.map(({ server }) => server), axis);
+  return { lanes, ribbons, falls, bursts, scale };
 }
 
 /**
@@ -276,7 +262,7 @@ function placeFalls(
   const binS = Math.max(1, Math.ceil(FALL_BIN_PX / secondWidth(axis)));
   const bins = new Map<string, { at: number; lane: number; count: number }>();
   for (const { at, server, count } of resets) {
-    const lane = server === null ? -1 : laneOf(server);
+    const lane = laneOf(server);
     if (lane < 0) continue;
     const key = `${Math.floor(at / binS)} ${lane}`;
     const bin = bins.get(key);
@@ -288,34 +274,10 @@ function placeFalls(
     return {
       lane,
       at,
-      count: Math.round(count),
+      count,
       x,
       y: lanes[lane].middle + halfAt(lanes[lane], x),
       width: Math.max(2, count * scale),
     };
   });
-}
-
-/** Labels where many connections of a lane moved or fell within a few pixels. */
-function placeBursts(ribbons: readonly Ribbon[], falls: readonly Fall[], lanes: readonly Lane[]): Burst[] {
-  const none = { unsent: 0, unanswered: 0, idle: 0 };
-  const news = [
-    ...ribbons.map(({ from, at, count, state, start }) => (
-      { lane: from, at, x: start.x, moved: count, states: { ...none, [state]: count }, reset: 0 }
-    )),
-    ...falls.map(({ lane, at, count, x }) => ({ lane, at, x, moved: 0, states: none, reset: count })),
-  ].sort((a, b) => a.x - b.x);
-  const bursts: { lane: number; at: number; x: number; moved: number; states: Record<MovedState, number>; reset: number }[] = [];
-  for (const one of news) {
-    const same = bursts.find(({ lane, x }) => lane === one.lane && one.x - x < BURST_PX);
-    if (same === undefined) {
-      bursts.push({ ...one, states: { ...one.states } });
-      continue;
-    }
-    same.moved += one.moved;
-    same.reset += one.reset;
-    for (const state of MOVED_STATES) same.states[state] += one.states[state];
-  }
-  return bursts.map((burst) => ({ ...burst, reset: Math.round(burst.reset), y: lanes[burst.lane].middle }))
-    .filter(({ moved, reset }) => moved + reset >= BURST_MIN || reset >= 1);
 }

@@ -17,6 +17,8 @@ export interface PoolFacts {
   readonly at: number;
   /** Whether that is now. */
   readonly isNow: boolean;
+  /** The time of the last news, in milliseconds since 1970. */
+  readonly nowMs: number;
 }
 
 /** A server's row. */
@@ -29,6 +31,8 @@ export interface PoolRow {
   readonly standing: string;
   /** Why it has the state; null where nothing is to be said. */
   readonly reason: string | null;
+  /** "next check in 2 s"; null where it is not checked, and in the past. */
+  readonly check: string | null;
   readonly tier: number;
   readonly weight: number;
   /** Of the clients of its tier; NaN for a server that has left the pool. */
@@ -118,7 +122,7 @@ function stateOf({ history, at, isNow }: PoolFacts, name: string, server: Server
 }
 
 function rowOf(
-  { service, history, at, isNow }: PoolFacts,
+  { service, history, at, isNow, nowMs }: PoolFacts,
   name: string,
   server: Server | undefined,
   standing: Standing,
@@ -141,6 +145,7 @@ function rowOf(
     since: standing.since,
     standing: describe(standing, at),
     reason: standing.reason === "" ? null : standing.reason,
+    check: isNow ? describeCheck(server?.nextCheckAt ?? null, nowMs) : null,
     tier: server?.tier ?? 0,
     weight,
     share: server?.share ?? NaN,
@@ -170,6 +175,13 @@ function describe({ state, since }: Standing, at: number): string {
   const span = formatSpan(at - since);
   if (state === "up") return `up for ${span}`;
   return `${word} ${at - since < 86_400 ? `since ${formatMinute(since)}` : `for ${span}`}`;
+}
+
+/** When the next check is, in words. */
+function describeCheck(nextCheckAt: string | null, nowMs: number): string | null {
+  if (nextCheckAt === null) return null;
+  const leftMs = Date.parse(nextCheckAt) - nowMs;
+  return leftMs > 0 ? `next check in ${formatSpan(Math.ceil(leftMs / 1000))}` : "next check now";
 }
 
 /** The place of a row in the order of trouble. Coarse, so that rows do not dance. */

@@ -1,11 +1,15 @@
 /** What would happen if: the question for the API, the command that would do it, and the plan in words. Pure. */
 
-import type { Plan } from "./contract.ts";
-import { formatPercent, plural } from "./format.ts";
+import type { Plan, Server } from "./contract.ts";
+import { formatCount, formatPercent, plural } from "./format.ts";
 
-/** The changes that can be asked for. `plans` is what the API is asked: a drain moves the clients that a removal would. */
+/**
+ * The changes that can be asked for. `plans` is what the API is asked: a drain moves the clients that a removal would. To put a
+ * server back moves no open connection, so there is no plan of it.
+ */
 export const CHANGES = {
   drain: { word: "drain", plans: "remove", hasWeight: false, isNew: false },
+  undrain: { word: "put back", plans: null, hasWeight: false, isNew: false },
   remove: { word: "remove", plans: "remove", hasWeight: false, isNew: false },
   weight: { word: "change the weight of", plans: "weight", hasWeight: true, isNew: false },
   add: { word: "add", plans: "add", hasWeight: true, isNew: true },
@@ -38,9 +42,10 @@ export function faultOf({ change, server, weight }: Question): string | undefine
   return undefined;
 }
 
-/** The query of `/v1/plan` and `/v1/ring`. */
-export function queryOf({ change, server, weight }: Question, service: string): Record<string, string> {
+/** The query of `/v1/plan` and `/v1/ring`; undefined where there is no plan. */
+export function queryOf({ change, server, weight }: Question, service: string): Record<string, string> | undefined {
   const { plans, hasWeight } = CHANGES[change];
+  if (plans === null) return undefined;
   return { service, change: plans, server: server.trim(), ...(hasWeight ? { weight } : {}) };
 }
 
@@ -55,7 +60,7 @@ export function commandOf({ change, server, weight }: Question, { name, service,
 }
 
 /** `10.0.0.1:80` as host and port; an IPv6 address without its brackets. */
-function splitServer(server: string): [host: string, port: string] | undefined {
+export function splitServer(server: string): [host: string, port: string] | undefined {
   const [, bracketed, plain, port] = server.trim().match(/^(?:\[([0-9a-fA-F:.%]+)\]|([^:\s[\]]+)):([0-9]{1,5})$/) ?? [];
   return port === undefined ? undefined : [bracketed ?? plain, port];
 }
@@ -64,6 +69,14 @@ function splitServer(server: string): [host: string, port: string] | undefined {
 export interface Figure {
   readonly label: string;
   readonly value: string;
+}
+
+/** The figures of a server that is put back. */
+export function putBackFigures({ share, open }: Pick<Server, "share" | "open">): Figure[] {
+  return [
+    { label: "clients that get it again, from their next connection on", value: formatPercent(share) },
+    { label: "open connections that stay there", value: formatCount(open) },
+  ];
 }
 
 /** The plan's figures, in the API's numbers. */

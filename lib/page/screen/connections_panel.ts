@@ -53,8 +53,8 @@ export function connectionsPanel(host: Host): Panel {
   const { section, aside } = panel("connections", "Connections", "as they are now", fields, says, scroller);
   aside.append(count);
   let isInSight = false;
-  new IntersectionObserver(([{ isIntersecting }]) => {
-    isInSight = isIntersecting;
+  new IntersectionObserver((entries) => {
+    isInSight = entries.at(-1)!.isIntersecting; // a busy browser tells of several changes at once, in the order of time
     if (isInSight) void read();
   }).observe(section);
   let asked = 0;

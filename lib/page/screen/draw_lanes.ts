@@ -2,7 +2,8 @@
 
 import { formatCount, formatShort } from "../model/format.ts";
 import { MOVED_STATES } from "../model/history.ts";
-import type { Burst, Fall, Lane, Lanes, Ribbon } from "../model/lanes.ts";
+import type { Burst } from "../model/bursts.ts";
+import type { Fall, Lane, Lanes, Ribbon } from "../model/lanes.ts";
 import type { TimeAxis } from "../model/time_axis.ts";
 import type { ServerState } from "../model/contract.ts";
 import { STATES } from "../model/words.ts";
@@ -43,7 +44,7 @@ export function drawLanes(
     drawRibbon(pen, ribbon, paint.moves[ribbon.state], facts[ribbon.to].colour);
   }
   for (const fall of falls) drawFall(pen, paint, fall);
-  for (const burst of bursts) drawBurst(pen, paint, burst, axis);
+  for (const burst of bursts) drawBurst(pen, paint, burst, lanes[burst.lane].middle, axis);
   for (const [i, lane] of lanes.entries()) drawLabel(pen, paint, lane, facts[i], axis);
 }
 
@@ -132,7 +133,8 @@ function drawFall(pen: CanvasRenderingContext2D, paint: Paint, { x, y, width }: 
 function drawBurst(
   pen: CanvasRenderingContext2D,
   paint: Paint,
-  { x, y: middle, moved, states, reset }: Burst,
+  { x, moved, states, reset }: Burst,
+  middle: number,
   axis: TimeAxis,
 ): void {
   const isNarrow = axis.left < NARROW_LEFT_PX;

@@ -1,5 +1,6 @@
 /** What a part of the page is to the page: an element that draws a view, and wishes of the person that it passes on. */
 
+import type { Deed } from "../model/deeds.ts";
 import type { Choices, Desk, View } from "../model/desk.ts";
 import type { Paint } from "./paint.ts";
 
@@ -10,6 +11,8 @@ export interface Panel {
   draw(view: View, paint: Paint): void;
   /** Whether it shows which server is pointed at: then it is drawn as well when only that has changed. */
   readonly isLit?: true;
+  /** Whether it is a picture, which takes long with many servers. */
+  readonly isPicture?: true;
 }
 
 /** What parts of the page may ask for. */
@@ -23,4 +26,6 @@ export interface Host {
   redraw(): void;
   /** Asks the API. Rejects with a sentence. */
   ask<T>(path: string, query: Readonly<Record<string, string>>): Promise<T>;
+  /** Changes something by the API. Rejects with a sentence. */
+  tell<T>(deed: Deed): Promise<T>;
 }

@@ -14,7 +14,7 @@ import { Spark } from "./spark.ts";
 
 /** The columns; those with a sort can be sorted by. */
 const COLUMNS: readonly { readonly name: string; readonly text: string; readonly help: string; readonly sort?: Sort }[] = [
-  { name: "server", text: "Server", help: "Its state, since when, and why", sort: "trouble" },
+  { name: "server", text: "Server", help: "Its state, since when, and why, and when its next check is", sort: "trouble" },
   {
     name: "load",
     text: "Share and load",
@@ -157,6 +157,11 @@ function setHeight(spacer: HTMLElement, height: number): void {
   spacer.hidden = height <= 0;
 }
 
+/** What there is of these. */
+function sentence(...parts: readonly (string | null)[]): string {
+  return parts.filter((part) => part !== null).join(" · ");
+}
+
 /** The greatest number that bars must have room for. */
 function scaleOf(rows: readonly PoolRow[]): number {
   return rows.reduce((max, { open, bound, fair }) => Math.max(max, open || 0, Number.isFinite(bound) ? bound : 0, fair || 0), 1) *
@@ -232,8 +237,9 @@ class RowElement {
   draw(row: PoolRow, { scale, colour, isLit, isNow }: RowLook): this {
     const { sign, tone } = STATES[row.state];
     setText(this.#sign, sign);
-    setText(this.#standing, row.standing);
-    setText(this.#reason, row.reason ?? "");
+    const isUp = row.state === "up"; // it has a line for how long, the others one for their reason
+    setText(this.#standing, isUp ? sentence(row.standing, row.check) : row.standing);
+    setText(this.#reason, isUp ? row.reason ?? "" : sentence(row.reason, row.check));
     setAttribute(this.#reason, "title", row.reason);
     setAttribute(this.element, "data-tone", tone);
     setAttribute(this.element, "data-lit", isLit ? "" : null);

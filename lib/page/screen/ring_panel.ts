@@ -87,6 +87,7 @@ export function ringPanel(host: Host): Panel {
   return {
     element: section,
     isLit: true,
+    isPicture: true,
     draw: (view: View, paint: Paint) => {
       slices = slicesOf(view.rows);
       const drawing = ringDrawing(view, slices);

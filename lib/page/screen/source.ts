@@ -4,13 +4,14 @@
  */
 
 import type { BalancerEvent, LiveMessages, Series } from "../model/contract.ts";
+import type { Deed } from "../model/deeds.ts";
 import type { Desk } from "../model/desk.ts";
 import { SECONDS } from "../model/history.ts";
 
 /** Numbers that one answer may have: more would keep the browser busy. */
 const NUMBERS_MAX = 600_000;
 /** Columns of a server in a series. */
-const COLUMNS = 13;
+const COLUMNS = 14;
 const STEP_MAX = 60;
 /** Before a stream is opened again. */
 const PAUSE_MS = 1000;
@@ -19,13 +20,20 @@ const SILENCE_MAX_MS = 20_000;
 
 /** Asks the API. Rejects with the sentence of the answer. */
 export async function ask<T>(path: string, query: Readonly<Record<string, string>>): Promise<T> {
+  return await send<T>(path, query, { headers: { accept: "application/json" } });
+}
+
+/** Changes something by the API. Rejects with the sentence of the answer. */
+export async function tell<T>({ method, path, query, body }: Deed): Promise<T> {
+  const headers = { accept: "application/json", "content-type": "application/json" };
+  return await send<T>(path, query, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+}
+
+async function send<T>(path: string, query: Readonly<Record<string, string>>, init: RequestInit): Promise<T> {
   const text = new URLSearchParams(query).toString();
   let response: Response;
   try {
-    response = await fetch(text === "" ? path : `${path}?${text}`, {
-      headers: { accept: "application/json" },
-      credentials: "same-origin",
-    });
+    response = await fetch(text === "" ? path : `${path}?${text}`, { ...init, credentials: "same-origin" });
   } catch {
     throw new Error("The dashboard does not answer: is balancerctl dashboard still running?");
   }

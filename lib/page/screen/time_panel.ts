@@ -115,6 +115,7 @@ export function timePanel(host: Host): Panel {
   });
   return {
     element: section,
+    isPicture: true,
     draw: (view, paint) => {
       last = { view, paint };
       windows.show(view.choices.window);

@@ -1,6 +1,9 @@
-/** What if: a change is chosen, the API's plan is shown as it is typed, and the command that would make it. Changes nothing. */
+/**
+ * What if: a change is chosen, the API's plan is shown as it is typed, and the command that would make it. Where the page may
+ * change the pool, the change can be made once its plan is there; elsewhere there is nothing of that in the document.
+ */
 
-import type { Plan } from "../model/contract.ts";
+import type { Plan, Server } from "../model/contract.ts";
 import type { View } from "../model/desk.ts";
 import { formatPercent } from "../model/format.ts";
 import type { RingPicture } from "../model/ring_places.ts";
@@ -12,10 +15,12 @@ import {
   faultOf,
   type Figure,
   figuresOf,
+  putBackFigures,
   queryOf,
   type Question,
   takersOf,
 } from "../model/what_if.ts";
+import { actBar } from "./act_bar.ts";
 import { field, make, panel, setOptions, setText } from "./dom.ts";
 import type { Host, Panel } from "./panel.ts";
 
@@ -30,10 +35,14 @@ export function whatIfPanel(host: Host): Panel {
   const changed = () => {
     show();
     later();
+    host.redraw();
   };
   const on = { change: changed, input: changed };
   const change = make("select", { on }, make("option", { value: "", text: "choose…" }));
-  for (const [name, { word }] of Object.entries(CHANGES)) change.append(make("option", { value: name, text: word }));
+  for (const [name, { word, plans }] of Object.entries(CHANGES)) {
+    if (plans !== null) change.append(make("option", { value: name, text: word }));
+  }
+  const putBack = make("option", { value: "undrain", text: CHANGES.undrain.word });
   const server = make("select", { on });
   const added = make("input", { type: "text", placeholder: "10.0.0.9:80", autocomplete: "off", on });
   const weight = make("input", { type: "number", min: 1, max: 1000, value: 1, on });
@@ -56,6 +65,18 @@ export function whatIfPanel(host: Host): Panel {
     weightField,
   );
   const { section } = panel("what-if", "What if", "the plan, with nothing done", form, says, result, commandLine);
+  const act = actBar(host, () => later());
+  /** Shows what would act only where it may. */
+  const allow = (writes: boolean) => {
+    if (writes === section.contains(act.element)) return;
+    if (writes) {
+      change.append(putBack);
+      section.append(act.element);
+    } else {
+      putBack.remove();
+      act.element.remove();
+    }
+  };
 
   const question = (): Question | undefined => {
     if (change.value === "") return undefined;
@@ -74,6 +95,9 @@ export function whatIfPanel(host: Host): Panel {
     timer = setTimeout(foresee, PAUSE_MS);
   };
   let asked = 0;
+  let servers: readonly Server[] = [];
+  /** The change whose plan is shown. */
+  let planned: Question | undefined;
   const foresee = async () => {
     clearTimeout(timer);
     const number = ++asked;
@@ -81,6 +105,7 @@ export function whatIfPanel(host: Host): Panel {
     const fault = what === undefined ? "" : faultOf(what);
     if (what === undefined || fault !== undefined) return forget(fault ?? "");
     const query = queryOf(what, host.desk.service!);
+    if (query === undefined) return foreseePutBack(what);
     try {
       const [plan, ring] = await Promise.all([
         host.ask<Plan>("/v1/plan", query),
@@ -88,6 +113,7 @@ export function whatIfPanel(host: Host): Panel {
       ]);
       if (number !== asked) return;
       host.desk.foresight = { question: what, plan, ring };
+      planned = what;
       setText(says, "");
       drawPlan(result, plan, what.change);
     } catch (error) {
@@ -97,8 +123,16 @@ export function whatIfPanel(host: Host): Panel {
     timer = setTimeout(foresee, AGAIN_MS);
     host.redraw();
   };
+  const foreseePutBack = (what: Question) => {
+    const server = servers.find((one) => one.server === what.server);
+    forget(server === undefined ? `${what.server} is no longer in the pool` : "");
+    if (server === undefined) return;
+    planned = what;
+    result.replaceChildren(list(putBackFigures(server), "figures"));
+  };
   const forget = (why: string) => {
     host.desk.foresight = null;
+    planned = undefined;
     setText(says, why);
     result.replaceChildren();
     host.redraw();
@@ -107,11 +141,18 @@ export function whatIfPanel(host: Host): Panel {
   let service = "";
   return {
     element: section,
-    draw: ({ servers, status, services, service: shown }: View) => {
-      setOptions(server, servers.filter(({ state }) => state !== "removing").map(({ server }) => [server, server]));
-      if (service !== "" && service !== shown.service) void foresee();
+    draw: ({ servers: all, status, services, service: shown, writes }: View) => {
+      servers = all;
+      allow(writes);
+      const isMeant = ({ state }: Server) => change.value === "undrain" ? state === "draining" : state !== "removing";
+      setOptions(server, servers.filter(isMeant).map(({ server }) => [server, server]));
+      if (service !== "" && service !== shown.service) {
+        planned = undefined; // it was of another pool
+        void foresee();
+      }
       service = shown.service;
       const what = question();
+      act.offer(what !== undefined && isSame(what, planned) ? planned : undefined);
       const isTypable = what !== undefined && faultOf(what) === undefined;
       commandLine.hidden = !isTypable;
       if (!isTypable) return;
@@ -143,6 +184,10 @@ function list(figures: readonly Figure[], className: string): HTMLElement {
     { class: className },
     ...figures.map(({ label, value }) => make("div", {}, make("dt", { text: label }), make("dd", { text: value }))),
   );
+}
+
+function isSame(one: Question, other: Question | undefined): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }
 
 /** Browsers allow it on https and on loopback only. */
