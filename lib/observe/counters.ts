@@ -404,6 +404,11 @@ export class Counters {
     return this.#raiseOpen(service, listener, 1);
   }
 
+  /** A client is open here that another process has accepted and counted. */
+  addCarried(service: number, listener: number): void {
+    this.#raiseOpen(service, listener, 1);
+  }
+
   /** The service of a client that was accepted for none is known. */
   addNamed(service: number, listener: number): void {
     this.addToService(service, "serviceAccepted");

@@ -40,6 +40,8 @@ import { DIAL, type Dial, Dialer, type Search } from "./dialer.ts";
 import { REASON } from "./reasons.ts";
 import { Redistributor } from "./redistributor.ts";
 import { HEADER, type Header } from "./proxy_headers.ts";
+import type { CarriedConnection, CarriedIndexes } from "./carried.ts";
+import { Carrier } from "./carrier.ts";
 import type { Hellos } from "./hellos.ts";
 import { OUTCOME, type Outcome, Relay } from "./relay.ts";
 import { type EndRecord, FIRST_END, type FirstEnd } from "./reports.ts";
@@ -70,15 +72,26 @@ const DEAD_ERRORS: readonly number[] = [ERRNO.ETIMEDOUT, ERRNO.EHOSTUNREACH, ERR
 /** Which sides get a reset when a connection ends; the others get a FIN. */
 type Reset = "nobody" | "client" | "server" | "both";
 
-/** The legal transitions; 0 is a client whose connection has not begun. */
+/** A connection that was stopped to be handed over: its state before, and when its timer is due (Infinity: never). */
+export interface Detached {
+  readonly state: State;
+  readonly dueMs: number;
+}
+
+/** The states in which a connection can be handed over; one that is probing returns to `open` first. */
+const CARRIED_STATES: readonly State[] = [STATE.dialling, STATE.open, STATE.awaitingHeader, STATE.awaitingHello];
+
+/** The legal transitions; 0 is a client whose connection has not begun here. */
 const NEXT_STATES: Readonly<Record<State | 0, readonly State[]>> = {
-  0: [STATE.dialling, STATE.awaitingHeader, STATE.awaitingHello],
-  [STATE.awaitingHeader]: [STATE.dialling, STATE.awaitingHello],
-  [STATE.awaitingHello]: [STATE.dialling],
-  [STATE.dialling]: [STATE.open],
-  [STATE.open]: [STATE.dialling, STATE.departing, STATE.probing],
+  0: CARRIED_STATES,
+  [STATE.awaitingHeader]: [STATE.dialling, STATE.awaitingHello, STATE.handing],
+  [STATE.awaitingHello]: [STATE.dialling, STATE.handing],
+  [STATE.dialling]: [STATE.open, STATE.handing],
+  [STATE.open]: [STATE.dialling, STATE.departing, STATE.probing, STATE.handing],
   [STATE.departing]: [STATE.open],
   [STATE.probing]: [STATE.open],
+  [STATE.handing]: [STATE.handed, ...CARRIED_STATES],
+  [STATE.handed]: CARRIED_STATES,
 };
 
 /** The connections of one worker. */
@@ -87,6 +100,7 @@ export class Connections {
   readonly #relay: Relay;
   readonly #dialer: Dialer;
   readonly #redistributor: Redistributor;
+  readonly #carrier: Carrier;
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
   readonly #epoch: number;
@@ -119,6 +133,7 @@ export class Connections {
     this.#relay = new Relay(kit);
     this.#dialer = new Dialer(kit);
     this.#redistributor = new Redistributor(kit, this.#dialer);
+    this.#carrier = new Carrier(kit, this.#dialer);
   }
 
   /** Whether sockets wait for another turn. */
@@ -163,10 +178,13 @@ export class Connections {
 
   /** Counts a client that was let in before there was such a limit. */
   #countOpen(client: number): void {
+    const state = this.#words[rowOf(client) + WORD.state] as State | 0;
+    if (state !== 0 && !isAwaiting(state)) this.#countAdmitted(client); // others are let in later
+  }
+
+  #countAdmitted(client: number): void {
     const { gate, table, clock } = this.#kit;
     const row = rowOf(client);
-    const state = this.#words[row + WORD.state];
-    if (state === 0 || state === STATE.awaitingHeader || state === STATE.awaitingHello) return; // it is let in later
     table.pointTo(client, this.#address);
     gate.count(serviceOf(this.#words, client), this.#address, clock.nowMs);
     this.#words[row + WORD.flags] |= gate.counted << COUNTED_SHIFT;
@@ -476,6 +494,104 @@ export class Connections {
     this.#forEachClient((client) => this.#close(client, fate, "both"));
   }
 
+  /** Whether any client is not handed over to another process. */
+  hasUngiven(): boolean {
+    for (let descriptor = 0; descriptor <= this.#kit.descriptors.highest; descriptor++) {
+      if (this.#isServed(descriptor)) return true;
+    }
+    return false;
+  }
+
+  /** Visits the clients that are not handed over, from descriptor `start` on and round, until `visit` says false. Returns where. */
+  forEachFrom(start: number, visit: (client: number) => boolean): number {
+    const count = this.#kit.descriptors.highest + 1;
+    for (let i = 0; i < count; i++) {
+      const descriptor = (start + i) % count;
+      if (this.#isServed(descriptor) && !visit(descriptor)) return descriptor + 1;
+    }
+    return start;
+  }
+
+  /** The socket of the client's server; -1: it has none. */
+  serverOf(client: number): number {
+    return this.#words[rowOf(client) + WORD.peer];
+  }
+
+  /**
+   * Stops a connection to hand it over. One that is looking for a server, or asks whether its own is alive, is stopped only with
+   * `mayBreakOff`; whoever goes on with it begins that anew. Undefined: it is not stopped, or has ended.
+   */
+  detach(client: number, mayBreakOff: boolean): Detached | undefined {
+    const { wheel, descriptors } = this.#kit;
+    const words = this.#words;
+    const row = rowOf(client);
+    const generation = words[row + WORD.generation];
+    const state = words[row + WORD.state] as State | 0;
+    const isSearching = state === STATE.dialling || state === STATE.departing || state === STATE.probing;
+    if (state === 0 || isSearching && !mayBreakOff) return undefined;
+    if (state === STATE.dialling) this.#dialer.park(client);
+    if (state === STATE.departing) this.#callOff(client);
+    if (state === STATE.probing) {
+      this.#dialer.cancel(client);
+      this.#become(client, STATE.open);
+    }
+    if (words[row + WORD.generation] !== generation || words[row + WORD.state] === 0) return undefined;
+    const detached = { state: state === STATE.departing ? STATE.open : state, dueMs: wheel.dueMs(client) };
+    const server = words[row + WORD.peer];
+    wheel.clear(client);
+    descriptors.unregister(client);
+    if (server >= 0) descriptors.unregister(server);
+    this.#become(client, STATE.handing);
+    return detached;
+  }
+
+  /** What is to be handed over of a stopped connection. Adds its descriptors to `descriptors`. */
+  pack(client: number, { state, dueMs }: Detached, descriptors: number[]): CarriedConnection {
+    return this.#carrier.pack(client, state, dueMs, descriptors);
+  }
+
+  /** The other process has acknowledged a stopped connection. */
+  noteHanded(client: number): void {
+    this.#become(client, STATE.handed);
+  }
+
+  /** The other process has gone with bytes of this connection. */
+  lose(client: number): void {
+    this.#close(client, "upgrade_lost", "both");
+  }
+
+  /** Takes over a connection of another process. `take` gives its descriptors one after another. */
+  takeOver(connection: CarriedConnection, take: () => number, indexes: CarriedIndexes): void {
+    const { gate, clock } = this.#kit;
+    const client = this.#carrier.unpack(connection, take, indexes);
+    const state = connection.state as State;
+    const isCounted = !isAwaiting(state) && !gate.isOpen(serviceOf(this.#words, client));
+    if (isCounted) this.#countAdmitted(client);
+    this.attach(client, { state, dueMs: clock.nowMs + connection.dueInMs });
+  }
+
+  /** Goes on with a stopped connection, here or after it was taken over. */
+  attach(client: number, { state, dueMs }: Detached): void {
+    const { wheel, descriptors } = this.#kit;
+    const words = this.#words;
+    const row = rowOf(client);
+    const server = words[row + WORD.peer];
+    words[row + WORD.flags] |= FLAG.readable;
+    if (server >= 0) words[rowOf(server) + WORD.flags] |= FLAG.readable;
+    this.#become(client, state === STATE.probing ? STATE.open : state);
+    wheel.set(client, dueMs);
+    const isRegistered = descriptors.register(client) && (server < 0 || descriptors.register(server));
+    if (!isRegistered) {
+      words[row + WORD.errno] = ERRNO.ENOMEM;
+      return this.#close(client, "failed", "both");
+    }
+    if (state === STATE.dialling) return this.#onDial(client, this.#dialer.dial(client));
+    if (state === STATE.probing) return void this.#onServerEnd(server, client);
+    if (state !== STATE.open) return; // registering causes an event if there is something to read
+    this.#queueUp(client);
+    this.#queueUp(server);
+  }
+
   /** The one place where the state of a connection changes. */
   #become(client: number, state: State): void {
     const at = rowOf(client) + WORD.state;
@@ -635,6 +751,7 @@ export class Connections {
    */
   #onEventWhileDialling(socket: number, client: number, events: number): boolean {
     const words = this.#words;
+    if (words[rowOf(client) + WORD.state] >= STATE.handing) return false; // read before it was stopped
     if (socket !== client && words[rowOf(client) + WORD.peer] === socket) {
       const generation = words[rowOf(socket) + WORD.generation];
       const outcome = this.#dialer.onEvent(socket, events);
@@ -985,12 +1102,19 @@ export class Connections {
     });
   }
 
+  /** Visits every client, but those that are handed over to another process. */
   #forEachClient(visit: (client: number) => void): void {
-    const words = this.#words;
     for (let descriptor = 0; descriptor <= this.#kit.descriptors.highest; descriptor++) {
-      const row = rowOf(descriptor);
-      if (words[row + WORD.owner] === this.#epoch && words[row + WORD.role] === ROLE.client) visit(descriptor);
+      if (this.#isServed(descriptor)) visit(descriptor);
     }
+  }
+
+  /** Whether this is a client of this worker that is not handed over to another process. */
+  #isServed(descriptor: number): boolean {
+    const words = this.#words;
+    const row = rowOf(descriptor);
+    return words[row + WORD.owner] === this.#epoch && words[row + WORD.role] === ROLE.client &&
+      words[row + WORD.state] < STATE.handing;
   }
 
   #forEachClientOf(service: number, visit: (client: number) => void): void {
@@ -1011,4 +1135,9 @@ export class Connections {
     this.#words[row + WORD.flags] |= FLAG.queued;
     this.#queue.push(socket, this.#words[row + WORD.generation]);
   }
+}
+
+/** Whether a connection is not routed yet. */
+function isAwaiting(state: State): boolean {
+  return state === STATE.awaitingHeader || state === STATE.awaitingHello;
 }

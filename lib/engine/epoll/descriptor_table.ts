@@ -122,6 +122,10 @@ export const STATE = {
   awaitingHeader: 5,
   /** The same, and the first message of TLS has not arrived, which says its service. */
   awaitingHello: 6,
+  /** It is on its way to another process, which has not acknowledged it: nothing of it is read or written here. */
+  handing: 7,
+  /** It is the other process's; its sockets stay open here in case that process ends. */
+  handed: 8,
 } as const;
 export type State = typeof STATE[keyof typeof STATE];
 
