@@ -22,6 +22,7 @@ import {
   type ValueOf,
 } from "../../values/binary_codec.ts";
 import { LIMITS } from "../../values/config.ts";
+import type { CarriedIndexes } from "../engine.ts";
 import { PASSED_MAX } from "../system/passing.ts";
 import { CHUNK_BYTES, PIPE_BYTES } from "./pools.ts";
 
@@ -193,13 +194,6 @@ export function readBatch(bytes: Uint8Array, { connections, descriptors }: Batch
     throw new CodecError("a batch has another number of descriptors than its connections");
   }
   return all;
-}
-
-/** What indexes and slots of a process that gives connections are in the one that takes them; -1, or beyond the end: nothing. */
-export interface CarriedIndexes {
-  readonly services: Int32Array;
-  readonly listeners: Int32Array;
-  readonly slots: Int32Array;
 }
 
 /** Throws a CodecError unless everything that these connections name is known here. */

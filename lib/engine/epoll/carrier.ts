@@ -4,7 +4,8 @@
  */
 
 import { NO_SERVICE } from "../../routing/name_routes.ts";
-import type { CarriedConnection, CarriedIndexes, CarriedSearch, CarriedServer, CarriedSocket } from "./carried.ts";
+import type { CarriedIndexes } from "../engine.ts";
+import type { CarriedConnection, CarriedSearch, CarriedServer, CarriedSocket } from "./carried.ts";
 import {
   COUNTED_MASK,
   FLAG,

@@ -5,11 +5,12 @@
  */
 
 import { messageOf } from "../../values/errors.ts";
+import type { CarriedIndexes } from "../engine.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, errnoText } from "../system/libc.ts";
 import { MonotonicClock } from "../system/monotonic.ts";
 import { Passing } from "../system/passing.ts";
-import { ANSWER_BYTES, type BatchHead, type CarriedIndexes, HEAD_BYTES, readBatch, readHead, requireKnown, writeAnswer } from "./carried.ts";
+import { ANSWER_BYTES, type BatchHead, HEAD_BYTES, readBatch, readHead, requireKnown, writeAnswer } from "./carried.ts";
 import type { Connections } from "./connections.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 

@@ -2,10 +2,9 @@
 
 import type { Address } from "../../values/address.ts";
 import type { SharedCounters } from "../../observe/counters.ts";
-import type { EngineConfig, ServiceEngineConfig } from "../engine.ts";
+import type { CarriedIndexes, EngineConfig, ServiceEngineConfig } from "../engine.ts";
 import type { ClientLists } from "../../routing/client_limits.ts";
 import type { NameRoutes } from "../../routing/name_routes.ts";
-import type { CarriedIndexes } from "./carried.ts";
 import type { SharedTable } from "./shared_table.ts";
 
 /** The setup of a worker. Main opens the descriptors and closes them after the worker has died. */
