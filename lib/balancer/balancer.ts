@@ -20,15 +20,16 @@ import { allocateAvailabilities, AvailabilityTable, SERVER_STATES, type ServerSt
 import { Authorities } from "../health/authorities.ts";
 import type { KnownCondition } from "../health/admission.ts";
 import { CheckBudget } from "../health/check_budget.ts";
-import { allocateCounters, Counters } from "../observe/counters.ts";
+import { allocateCounters, type Counted, Counters } from "../observe/counters.ts";
 import { logger } from "../observe/log.ts";
 import { RecentEnds, type RecentFilter, type RecentList } from "../observe/recent.ts";
-import type { Engine, EngineKind, Publication } from "../engine/engine.ts";
+import type { Engine, EngineKind, Handover, Listener, Publication } from "../engine/engine.ts";
 import type { Outcome } from "../routing/forecast.ts";
 import { planState, type ServiceTransition, type StatePlan } from "../routing/state_plan.ts";
 import type { DeclaredState } from "../values/declared_state.ts";
 import { daemonLines, formatDifference, isSame, type ServiceDifference, type StateDifference } from "../values/state_difference.ts";
 import { type DeclaredChange, type DeclaredOptions, withDeclared, withEarlier } from "./declared_change.ts";
+import { type Figures, joinPlaces, type LastWords, type Leftover, type Places } from "./carried_state.ts";
 import type { Generation } from "./history.ts";
 import { Clients, type ClientsView } from "./clients.ts";
 import type { Reloaded } from "./list_files.ts";
@@ -72,6 +73,10 @@ export interface BalancerOptions {
   readonly required?: string;
   /** Limit on concurrent health checks. */
   readonly checksMax?: number;
+  /** Listening sockets of a process whose place this one takes; undefined: there is none for this address. */
+  readonly inherited?: (address: Address) => Listener | undefined;
+  /** Whether nobody is accepted before the engine is told to. */
+  readonly isWaiting?: boolean;
   /** What is known of the servers of a service from before a restart, by name. */
   readonly known?: (service: string) => ReadonlyMap<string, KnownCondition>;
   /** The authorities that the HTTPS checks of this state trust. */
@@ -91,6 +96,8 @@ interface Change extends ChangeNote {
   /** What error messages begin with. */
   readonly cannot: string;
   readonly drainMs?: number;
+  /** Whether it has been saved already, by another process: it is no new generation. */
+  readonly isSaved?: boolean;
   /** Called when it is saved, before the engine has it. */
   readonly onAdopted?: () => void;
   /** The state after it. May throw an operator error. */
@@ -152,6 +159,8 @@ export class Balancer implements AsyncDisposable {
   readonly #byName = new Map<string, Service>();
   #state: SavedState;
   #stopping = false;
+  /** Why nothing may be changed now, as a clause. */
+  #frozen: string | undefined;
   /** The end of the last change: changes are made one after another. */
   #lastChange: Promise<unknown> = Promise.resolve();
   #goneTimer: ReturnType<typeof setInterval> | undefined;
@@ -165,7 +174,7 @@ export class Balancer implements AsyncDisposable {
     this.#clients = new Clients(this.counters);
     this.#slots = new Slots(this.counters.slots);
     this.#listeners = new Listeners({
-      listen: (address, config) => engine.listen(address, config),
+      listen: (address, config) => options.inherited?.(address) ?? engine.listen(address, config),
       isFree: (index) => this.#engine?.isListenerFree(index) ?? true,
       onTaken: (index) => this.counters.clearListener(index),
     });
@@ -547,6 +556,116 @@ export class Balancer implements AsyncDisposable {
     });
   }
 
+  /** How the engine hands connections over; undefined: it cannot. */
+  get handover(): Handover | undefined {
+    return this.#engine!.handover;
+  }
+
+  /**
+   * Once earlier changes are made, refuses every further one for this reason, a clause, until the function that it gives is called.
+   * Throws `conflict` if the balancer is stopping or does so already.
+   */
+  async freeze(why: string): Promise<() => void> {
+    await this.#queue(() => Promise.resolve(this.#frozen = why));
+    return () => this.#frozen = undefined;
+  }
+
+  /** The numbers by which connections and counters know services, listeners and servers. */
+  places(): Places {
+    const services = [...this.services(), ...this.#leaving()];
+    return {
+      services: services.map(({ index, name }) => [index, name]),
+      listeners: this.#listeners.places(),
+      servers: services.flatMap((service) => service.slots().map(([slot, server]) => [slot, service.name, server] as const)),
+    };
+  }
+
+  /** The open listening sockets. */
+  listenerDescriptors(): ReturnType<Listeners["descriptors"]> {
+    return this.#listeners.descriptors();
+  }
+
+  /** The names of services that were removed and still have connections. */
+  leavingServices(): string[] {
+    return this.#leaving().map(({ name }) => name);
+  }
+
+  /** The servers that are being removed. */
+  leftovers(): Leftover[] {
+    return this.services().flatMap((service) => service.leftovers());
+  }
+
+  /** Removes the servers that another process was removing: they are no longer in the state that it has saved. */
+  async dropLeftovers(leftovers: readonly Leftover[]): Promise<void> {
+    for (const { service, server: { server: name }, drainMs } of leftovers) {
+      await this.#queue(() =>
+        this.#commit({
+          what: `remove server ${name} from ${service}`,
+          cannot: `Cannot go on removing server ${JSON.stringify(name)}`,
+          drainMs,
+          isSaved: true,
+          make: (state) => withService(state, service, withoutServer(name)),
+        })
+      );
+    }
+  }
+
+  /** What was counted, by names. */
+  figures(): Figures {
+    const { services, listeners, servers } = this.places();
+    const { counters } = this;
+    return {
+      process: counters.counted("process"),
+      services: services.map(([index, service]) => ({ service, counted: counters.counted("service", index) })),
+      listeners: listeners.map(([index, listener]) => ({ listener, counted: counters.counted("listener", index) })),
+      servers: servers.map(([slot, service, server]) => ({ service, server, counted: counters.counted("server", slot) })),
+    };
+  }
+
+  /** Adds what another process has counted, but for its open connections. */
+  addFigures({ process, services, listeners, servers }: Figures): void {
+    const own = this.places();
+    const { counters } = this;
+    const serviceAt = new Map(own.services.map(([index, name]) => [name, index]));
+    const listenerAt = new Map(own.listeners.map(([index, address]) => [address, index]));
+    const serverAt = new Map(own.servers.map(([slot, service, server]) => [`${service}\n${server}`, slot]));
+    const add = (scope: "service" | "listener" | "server", index: number | undefined, counted: Counted) => {
+      if (index !== undefined) counters.addCounted(scope, index, counted);
+    };
+    counters.addCounted("process", 0, process);
+    for (const { service, counted } of services) add("service", serviceAt.get(service), counted);
+    for (const { listener, counted } of listeners) add("listener", listenerAt.get(listener), counted);
+    for (const { service, server, counted } of servers) add("server", serverAt.get(`${service}\n${server}`), counted);
+  }
+
+  /** What is to be said at the end of a hand-over, when all reports of the engine have come. */
+  lastWords(): LastWords {
+    const running = this.services().filter(({ rebalancer }) => rebalancer.state.running);
+    return {
+      figures: this.figures(),
+      ends: this.#recent.carried(),
+      rebalances: running.map(({ name, rebalancer }) => ({ service: name, rate: rebalancer.state.rate })),
+    };
+  }
+
+  /** Takes the last words of another process over. */
+  takeLastWords({ figures, ends, rebalances }: LastWords): void {
+    this.addFigures(figures);
+    this.#recent.takeOver(ends);
+    for (const { service, rate } of rebalances) this.#byName.get(service)?.rebalancer.start(rate);
+  }
+
+  /** The numbers of another process's places in this one. */
+  indexesOf(given: Places): ReturnType<typeof joinPlaces> {
+    return joinPlaces(given, this.places());
+  }
+
+  /** Another process has taken everything over: does nothing more, and closes nothing. */
+  async leave(): Promise<void> {
+    this.#endServices();
+    await this.#accessLog.end(LAST_LINES_MAX_MS);
+  }
+
   /** Stops accepting clients; resolves when the last has gone, at most `graceMs` later. */
   async stop(graceMs: number): Promise<void> {
     this.#endServices();
@@ -619,6 +738,7 @@ export class Balancer implements AsyncDisposable {
       counters: this.counters,
       availabilities: this.#host.availabilities,
       clients: this.#clients.shared,
+      isWaiting: this.#options.isWaiting,
       onWouldBeRefused: (client, refusal) => this.#clients.noteDryRefusal(() => client, refusal),
       onEnded: (ended) => {
         this.#recent.add(ended, Date.now());
@@ -654,6 +774,7 @@ export class Balancer implements AsyncDisposable {
       if (this.#stopping) {
         throw new OperatorError("conflict", "Cannot change the pool: the balancer is stopping; start it again first");
       }
+      if (this.#frozen !== undefined) throw new OperatorError("conflict", `Cannot change the balancer: ${this.#frozen}`);
       return make();
     });
     this.#lastChange = made.catch(() => {});
@@ -668,15 +789,16 @@ export class Balancer implements AsyncDisposable {
     });
   }
 
-  async #commit({ make, cannot, drainMs = DEFAULT_DRAIN_MS, what, who, moved, onAdopted }: Change): Promise<void> {
+  async #commit(change: Change): Promise<void> {
+    const { make, cannot, drainMs = DEFAULT_DRAIN_MS, what, who, moved, onAdopted, isSaved = false } = change;
     const wanted = make(this.#state);
     requireNames(wanted);
     const steps: ServiceStep[] = [];
     const daemon = wanted.daemon === this.#state.daemon ? undefined : await this.#daemon.prepare(wanted.daemon ?? {});
     try {
       await this.#prepareAll(wanted, { cannot, drainMs }, steps);
-      const state = this.#stateOf(wanted, steps);
-      await this.#options.store?.save(state, { what, who, moved });
+      const state = this.#stateOf(wanted, steps, isSaved ? 0 : 1);
+      if (!isSaved) await this.#options.store?.save(state, { what, who, moved });
       this.#state = state;
     } catch (error) {
       for (const { step, service } of steps.toReversed()) this.#abandon(service, step);
@@ -731,11 +853,11 @@ export class Balancer implements AsyncDisposable {
   }
 
   /** The state after these steps: listeners have their real ports. */
-  #stateOf(wanted: SavedState, steps: readonly ServiceStep[]): SavedState {
+  #stateOf(wanted: SavedState, steps: readonly ServiceStep[], generations: number): SavedState {
     const prepared = new Map(steps.map(({ service, step }) => [service.name, step.saved]));
     return {
       ...wanted,
-      generation: this.#state.generation + 1,
+      generation: this.#state.generation + generations,
       services: wanted.services.map((service) => prepared.get(service.name) ?? service),
     };
   }

@@ -31,6 +31,7 @@ import type { Counters } from "../observe/counters.ts";
 import { liveLoad } from "../observe/live_load.ts";
 import { logger } from "../observe/log.ts";
 import type { Engine, EngineKind, EngineService, OpenConnection } from "../engine/engine.ts";
+import type { Leftover } from "./carried_state.ts";
 import { ListFiles, type Reloaded } from "./list_files.ts";
 import { isSameListener, type Listeners, type Listening } from "./listeners.ts";
 import type { HomingService } from "./homing.ts";
@@ -39,6 +40,7 @@ import { Rebalancer } from "./rebalance.ts";
 import { Removals, type Removing } from "./removals.ts";
 import { logCondition, logTiers } from "./pool_log.ts";
 import type { Slots } from "./slots.ts";
+import { toSaved } from "./state_file.ts";
 import { tableOf, transitionTo } from "./transitions.ts";
 import type { CheckReport, ConnectFailure, RingView, ServerView, ServiceView } from "./views.ts";
 
@@ -391,11 +393,26 @@ export class Service implements Disposable {
     return this.#removals.get(name);
   }
 
+  /** The servers that are being removed, as another process has to know them. */
+  leftovers(): Leftover[] {
+    return this.#removals.all().map(({ server: { name, settings }, endsAtMs }) => ({
+      service: this.name,
+      server: toSaved(name, settings, true),
+      drainMs: Math.max(0, Math.round(endsAtMs - performance.now())),
+    }));
+  }
+
+  /** The slots of all servers and their names. */
+  slots(): (readonly [slot: number, server: string])[] {
+    return this.#servers().map(({ slot, name }) => [slot, name]);
+  }
+
   /** Sets the drain time of a server that is being removed, from now on. */
   setDrainTime(removing: Removing, drainMs: number): void {
     const { slot } = removing.server;
     clearTimeout(removing.timer);
     removing.timer = undefined;
+    removing.endsAtMs = performance.now() + drainMs;
     if (drainMs === 0) this.#expireRemoval(slot);
     else {
       removing.timer = setTimeout(() => {
