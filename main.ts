@@ -22,7 +22,13 @@ import {
   type SettingTexts,
   STANDARD_OUTPUT,
 } from "./lib/values/config.ts";
-import { DEFAULT_SERVICE, type SavedListener } from "./lib/values/saved_state.ts";
+import { DEFAULT_SERVICE, type SavedListener, type SavedState } from "./lib/values/saved_state.ts";
+import { parseChoice } from "./lib/values/choice.ts";
+import { withLeftovers } from "./lib/balancer/carried_state.ts";
+import { ControlClient } from "./lib/control/client.ts";
+import { Giving } from "./lib/control/giving.ts";
+import { type StartedAs, TAKE_OVER, type TakeOver } from "./lib/control/handover_wire.ts";
+import { TakingOver } from "./lib/control/taking.ts";
 import { refuseClientsAddress } from "./lib/balancer/daemon_settings.ts";
 import { withDeclaration } from "./lib/balancer/declared_change.ts";
 import { withStart } from "./lib/balancer/state_changes.ts";
@@ -40,13 +46,21 @@ import { whyNotReady } from "./lib/balancer/readiness.ts";
 import { LiveParts } from "./lib/control/live_parts.ts";
 import { Lock } from "./lib/control/lock.ts";
 import { endLogging, logger, reopenLog } from "./lib/observe/log.ts";
-import { DEFAULT_NAME, findPaths, folderOf, parseName, pathFrom, type Paths } from "./lib/values/paths.ts";
+import { DEFAULT_NAME, findLocks, findPaths, findSocket, folderOf, parseName, pathFrom, type Paths } from "./lib/values/paths.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
 import { loadAuthorities } from "./lib/balancer/trust.ts";
 import { tryToSave } from "./lib/balancer/state_file.ts";
 import { StateStore } from "./lib/balancer/state_store.ts";
 import { pageOf } from "./lib/values/terminal.ts";
+
+/** How balancerctl upgrade and restart start a balancer. */
+const TAKE_OVER_OPTION = {
+  flag: "take-over",
+  value: TAKE_OVER.join("|"),
+  summary: "take the place of the balancer of this name that runs, or check whether that is possible; see balancerctl upgrade",
+};
+const FORCED = { flag: "force", summary: "with --take-over: even from a newer version" };
 
 const PROGRAM: ProgramSpec<CommandSpec> = {
   name: "balancer",
@@ -76,6 +90,8 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
         NO_STATE,
         DETACHED,
         { flag: "stop-at-eof", summary: "stop at once when standard input ends" },
+        TAKE_OVER_OPTION,
+        FORCED,
       ],
     },
   },
@@ -105,7 +121,34 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function run({ arguments: given, options }: CommandInput): Promise<number> {
+function run(input: CommandInput): Promise<number> {
+  return input.options[TAKE_OVER_OPTION.flag] === undefined ? runAlone(input) : runInPlace(input);
+}
+
+/** What a daemon begins with. */
+interface Beginning {
+  readonly name: string;
+  readonly paths: Paths;
+  readonly lock: Lock;
+  readonly store: StateStore;
+  readonly state: SavedState;
+  readonly startedAs: StartedAs;
+  readonly limits: Awaited<ReturnType<typeof readSystemLimits>>;
+  readonly engine: ReturnType<typeof chooseEngine>;
+  /** Settings of a service that were typed. */
+  readonly texts: SettingTexts;
+  readonly stopsAtEof: boolean;
+  readonly declaration: Declaration | undefined;
+  /** What has led to the state, if that is not the one that was saved. */
+  readonly what: string | undefined;
+  /** The service that must be able to listen. */
+  readonly required: string | undefined;
+  /** Undefined: no other process runs. */
+  readonly taking: TakingOver | undefined;
+}
+
+/** Runs a balancer of which no other process runs. */
+async function runAlone({ arguments: given, options }: CommandInput): Promise<number> {
   const [texts, daemon] = [textsOf(options, false), withLogPath(textsOf(options, true))];
   const declaration = options.config === undefined ? undefined : await readDeclaration(options.config, given, daemon);
   const listen = given.length === 0 ? undefined : { address: parseHost(given[0]), port: parsePort(given[1], 0) };
@@ -116,30 +159,124 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
   const paths = findPaths(name, { keepsState: options[NO_STATE.flag] === undefined });
   await makePrivateFolder(folderOf(paths.socket));
   const lock = await makePrivateFolder(folderOf(paths.lock)).then(() => takeLock(name, paths.lock)).catch(orWithoutState(paths));
-  const { state: statePath } = paths;
-  if (statePath !== null) await tryToSave(statePath);
-  const store = await StateStore.open(statePath);
+  if (paths.state !== null) await tryToSave(paths.state);
+  const store = await StateStore.open(paths.state);
   const state = declaration === undefined
     ? withStart(store.state, listen, texts, daemon)
     : withDeclaration(store.state, declaration.declared, declaration.file);
   const config = parseDaemonConfig(state.daemon);
   if (listen !== undefined) refuseClientsAddress(config, [{ host: listen.address, port: listen.port }]);
-  const engine = chooseEngine(config.engine);
-  const { descriptors, localPorts } = await readSystemLimits();
-  const connectionsMax = connectionsUnder(descriptors, engine.kind.threads(config));
+  return await serve({
+    name,
+    paths,
+    lock,
+    store,
+    state,
+    startedAs: {
+      logFile: options["log-file"] ?? null,
+      keepsState: paths.state !== null,
+      isDetached: options[DETACHED.flag] !== undefined,
+      configFile: declaration?.file ?? null,
+    },
+    engine: chooseEngine(config.engine),
+    limits: await readSystemLimits(),
+    texts,
+    stopsAtEof: options["stop-at-eof"] !== undefined,
+    declaration,
+    what: state === store.state ? undefined : whatStarts(given, declaration),
+    required: listen === undefined ? undefined : DEFAULT_SERVICE,
+    taking: undefined,
+  });
+}
 
+/** Takes the place of the balancer of this name that runs: see docs/upgrade.md. */
+async function runInPlace({ arguments: given, options }: CommandInput): Promise<number> {
+  const how = parseChoice(options[TAKE_OVER_OPTION.flag]!, { what: "way", choices: TAKE_OVER, help: "balancerctl upgrade" });
+  if (given.length > 0) throw new OperatorError("usage", "A balancer that takes another one's place listens where that does");
+  const daemon = withLogPath(textsOf(options, true));
+  checkDaemonTexts(daemon);
+  const name = parseName(options.name ?? DEFAULT_NAME);
+  using client = new ControlClient(name, findSocket(name), { locks: findLocks(name) });
+  const limits = await readSystemLimits();
+  const { path } = await client.upgrade();
+  const [version, isForced] = [deno.version, options[FORCED.flag] !== undefined];
+  const taking = await TakingOver.begin({ path, how, isForced, version, descriptors: limits.descriptors });
+  try {
+    return await runFrom(taking, { how, name, daemon, limits });
+  } catch (error) {
+    await taking.fail(messageOf(error));
+    throw error;
+  }
+}
+
+/** What is known of a balancer whose place is to be taken. */
+interface InPlace extends Pick<Beginning, "name" | "limits"> {
+  readonly how: TakeOver;
+  /** Settings of the daemon that replace the present ones. */
+  readonly daemon: SettingTexts;
+}
+
+async function runFrom(taking: TakingOver, { how, name, daemon, limits }: InPlace): Promise<number> {
+  const { startedAs, open, version, state: offered } = taking.offer;
+  const paths = findPaths(name, { keepsState: startedAs.keepsState });
+  const engine = chooseEngine(parseDaemonConfig(withTexts(offered, daemon).daemon).engine);
+  if (engine.kind.adopt === undefined) {
+    throw new OperatorError("conflict", `Cannot take over: engine ${engine.name} cannot be given listeners; stop and start instead`);
+  }
+  for (const { settings } of offered.services) parseServiceConfig(settings);
+  if (paths.state !== null) await tryToSave(paths.state);
+  if (how === "check") {
+    console.log(`Version ${deno.version} can take over from version ${version}: ${open} open connections`);
+    await taking.fail("it was only to check");
+    return EXIT.done;
+  }
+  const given = await taking.take();
+  const isOther = Object.keys(daemon).length > 0;
+  return await serve({
+    name,
+    paths,
+    lock: await Lock.takeOver(paths.lock),
+    store: await StateStore.open(paths.state),
+    state: withLeftovers(withTexts(given.state, daemon), given.leftovers),
+    startedAs,
+    engine,
+    limits,
+    texts: {},
+    stopsAtEof: false,
+    declaration: startedAs.configFile === null ? undefined : declarationIn(startedAs.configFile),
+    what: isOther ? "restart with other settings" : undefined,
+    required: undefined,
+    taking,
+  });
+}
+
+/** The state with these settings of the daemon in place of the present ones. */
+function withTexts(state: SavedState, daemon: SettingTexts): SavedState {
+  return Object.keys(daemon).length === 0
+    ? state
+    : { ...state, generation: state.generation + 1, daemon: { ...state.daemon, ...daemon } };
+}
+
+/** Serves until it is told to stop. */
+async function serve(beginning: Beginning): Promise<number> {
+  const { name, paths, lock, store, state, startedAs, limits: { descriptors, localPorts }, engine, texts, taking } = beginning;
+  const config = parseDaemonConfig(state.daemon);
+  const connectionsMax = connectionsUnder(descriptors, engine.kind.threads(config));
   const listening = Promise.withResolvers<void>();
-  await using parts = await LiveParts.open(config, {
-    logFile: options["log-file"],
-    hasOutput: options[DETACHED.flag] === undefined,
+  // --http is still the other process's.
+  await using parts = await LiveParts.open(taking === undefined ? config : { ...config, http: null }, {
+    logFile: startedAs.logFile ?? undefined,
+    hasOutput: !startedAs.isDetached,
     listening: listening.promise,
   });
   endOnFault();
-  mindSignals(parts);
+  if (taking === undefined) mindSignals(parts);
   store.logMigration();
-  const standings = statePath === null ? undefined : standingsPath(statePath);
+  const standings = paths.state === null ? undefined : standingsPath(paths.state);
   const configs = new Map(state.services.map(({ name, settings }) => [name, parseServiceConfig(settings)]));
-  const before = standings === undefined ? undefined : await loadStandings(standings, (name) => configs.get(name), new Date());
+  const before = standings === undefined || taking !== undefined
+    ? undefined
+    : await loadStandings(standings, (name) => configs.get(name), new Date());
   const trust = await loadAuthorities(
     state.services.map(({ name, servers }) => ({ name, config: configs.get(name)!, servers, isGiven: name === DEFAULT_SERVICE })),
   );
@@ -151,50 +288,110 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
   warnings.push(...trust.warnings, ...warnOf(texts));
   for (const warning of [...warnings, ...warnOf(state.daemon ?? {})]) log.warn(warning);
 
-  await claimSocket(paths.socket); // before clients can connect: if it fails, they would lose their connections
+  // Before clients can connect: if it fails, they would lose their connections.
+  if (taking === undefined) await claimSocket(paths.socket);
   await using balancer = await Balancer.start({
     engine: engine.kind,
     config,
     connectionsMax,
     checksMax: checksUnder(descriptors),
     state,
-    required: listen === undefined ? undefined : DEFAULT_SERVICE,
-    known: (service) => before?.known.get(service) ?? new Map(),
+    required: beginning.required,
+    inherited: taking && ((address) => taking.inherit(engine.kind, address)),
+    isWaiting: taking !== undefined,
+    known: (service) => taking?.known(service) ?? before?.known.get(service) ?? new Map(),
     authorities: trust.authorities,
     accessOutput: parts.accessOutput,
     parts,
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     store,
   });
-  if (state !== store.state) await store.save(balancer.state, { what: whatStarts(given, declaration) });
-  await using keeper = standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
+  if (taking !== undefined) await takeConnections(taking, balancer, parts);
+  if (beginning.what !== undefined) await store.save(balancer.state, { what: beginning.what });
+  const keep = () => standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
+  let keeper = keep();
   const facts: DaemonFacts = {
-    ...describe(name, engine.name, options, paths),
+    ...describe(name, engine.name, startedAs, paths),
     warnings,
     warnOf,
     http: () => parts.http,
     localPorts,
+    carriedOver: taking?.carried ?? null,
   };
-  const stopping = stopWhenAsked(balancer, keeper);
-  reloadWhenAsked(balancer, declaration);
+  const stopping = stopWhenAsked(balancer, {
+    putsOff: (graceMs) => giving.putsOff(graceMs),
+    saved: () => keeper?.[Symbol.asyncDispose](),
+  });
+  if (taking !== undefined) mindSignals(parts);
+  reloadWhenAsked(balancer, beginning.declaration);
   await using control = await serveControl({
     path: paths.socket,
     balancer,
     facts,
     stop: stopping.stop,
+    upgrade: () => giving.open(),
   });
-  await using _guard = new Guard(control.door, lock);
+  let guard = new Guard(control.door, lock);
+  const giving: Giving = new Giving({
+    balancer,
+    version: deno.version,
+    socketPath: paths.socket,
+    lockPath: paths.lock,
+    startedAs,
+    stop: stopping.stop,
+    async standAside() {
+      await guard[Symbol.asyncDispose]();
+      await keeper?.[Symbol.asyncDispose]();
+      const { http } = parseDaemonConfig(balancer.state.daemon);
+      if (http !== null) await parts.serveOn(null);
+      return async () => {
+        guard = new Guard(control.door, lock);
+        keeper = keep();
+        if (http !== null) await parts.serveOn(http);
+      };
+    },
+    async leave() {
+      log.info("Left the place to another process");
+      await balancer.leave();
+      await endLogging();
+      Deno.exit(EXIT.done); // nothing is closed in an orderly way: the other process has it
+    },
+  });
+  await taking?.finish(balancer);
   sayListening(balancer, engine.name);
+  taking?.takeOutputs();
   parts.show({
     metrics: (format) => answerMetrics(balancer, facts, format),
     whyNotReady: () => whyNotReady({ stopping: balancer.stopping, servers: balancer.countServers() }),
   });
   listening.resolve();
-  if (options["stop-at-eof"] !== undefined) awaitEof().then(() => stopping.stop(0));
+  if (beginning.stopsAtEof) awaitEof().then(() => stopping.stop(0));
+  const stopMs = taking?.stopMs ?? null;
+  if (stopMs !== null) stopping.stop(stopMs);
   await stopping.stopped;
+  await guard[Symbol.asyncDispose]();
   log.info("Stopped");
   setTimeout(() => Deno.exit(EXIT.done), CLEANUP_MAX_MS); // a hanging look-up or disk must not keep a stopped daemon alive
   return EXIT.done;
+}
+
+/**
+ * Takes the connections of the process whose place this one takes. If that fails, this process ends at once and closes nothing in an
+ * orderly way: its sockets are the other one's, too.
+ */
+async function takeConnections(taking: TakingOver, balancer: Balancer, parts: LiveParts): Promise<void> {
+  try {
+    await taking.takeConnections(balancer);
+  } catch (error) {
+    const reason = messageOf(error);
+    log.error("Nothing is taken over: {reason}", { reason });
+    console.error(`${PROGRAM.name}: ${reason}`);
+    await taking.fail(reason);
+    await endLogging();
+    Deno.exit(EXIT.failed);
+  }
+  const { http } = parseDaemonConfig(balancer.state.daemon);
+  if (http !== null) await parts.serveOn(http).catch((error) => log.error("{why}; it is not served", { why: messageOf(error) }));
 }
 
 /** The settings of the daemon, or of a service, among the options. */
@@ -224,7 +421,6 @@ function warnOfConnections(settings: SettingTexts, limit: number): string[] {
 interface Declaration {
   /** Its absolute path. */
   readonly file: string;
-  readonly declared: DeclaredState;
   /** Reads it again. */
   readonly read: () => Promise<DeclaredState>;
 }
@@ -233,16 +429,25 @@ interface Declaration {
  * Reads the file of --config. Settings of the daemon that the command line gives hold in place of the file's. Throws an operator
  * error with every fault.
  */
-async function readDeclaration(path: string, given: readonly string[], typed: SettingTexts): Promise<Declaration> {
+async function readDeclaration(
+  path: string,
+  given: readonly string[],
+  typed: SettingTexts,
+): Promise<Declaration & { readonly declared: DeclaredState }> {
   if (given.length > 0) {
     throw new OperatorError("usage", "--config says where to listen: leave out the address, or --config");
   }
-  const file = pathFrom(Deno.cwd(), path);
+  const declaration = declarationIn(pathFrom(Deno.cwd(), path), typed);
+  return { ...declaration, declared: await declaration.read() };
+}
+
+/** The file with this absolute path, which is read when it is needed. */
+function declarationIn(file: string, typed: SettingTexts = {}): Declaration {
   const read = async () => {
     const { services, daemon } = await declaredIn(file);
     return { services, daemon: { ...daemon, ...typed } };
   };
-  return { file, declared: await read(), read };
+  return { file, read };
 }
 
 async function declaredIn(file: string): Promise<DeclaredState> {
@@ -308,18 +513,26 @@ function endOnFault(): void {
   globalThis.addEventListener("error", (event) => end(event, event.error));
 }
 
+/** What a stop has to mind beside the balancer. */
+interface StopOptions {
+  /** Whether the stop is put off: an upgrade is under way. */
+  readonly putsOff: (graceMs: number) => boolean;
+  /** Saves what is known of the servers. */
+  readonly saved: () => Promise<void> | undefined;
+}
+
 /**
  * Stops the balancer at a signal or on request. The first signal lets connections finish, the second ends them. What is known of
  * the servers is saved first: a balancer that stops checks them no more.
  */
 function stopWhenAsked(
   balancer: Balancer,
-  keeper: StandingsKeeper | undefined,
+  { putsOff, saved }: StopOptions,
 ): { stop: (graceMs: number) => void; stopped: Promise<void> } {
   const stopped = Promise.withResolvers<void>();
   const stop = (graceMs: number) => {
-    const saved = keeper?.[Symbol.asyncDispose]();
-    Promise.all([balancer.stop(graceMs), saved]).then(() => stopped.resolve(), stopped.reject);
+    if (putsOff(graceMs)) return;
+    Promise.all([balancer.stop(graceMs), saved()]).then(() => stopped.resolve(), stopped.reject);
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => stop(balancer.stopping ? 0 : DEFAULT_GRACE_MS));
@@ -396,9 +609,9 @@ async function awaitEof(): Promise<void> {
 function describe(
   name: string,
   engine: string,
-  options: CommandInput["options"],
+  { logFile }: StartedAs,
   paths: Paths,
-): Omit<DaemonFacts, "http" | "localPorts" | "warnOf" | "warnings"> {
+): Omit<DaemonFacts, "http" | "localPorts" | "warnOf" | "warnings" | "carriedOver"> {
   return {
     name,
     version: deno.version,
@@ -406,7 +619,7 @@ function describe(
     startedAt: new Date(),
     stateFile: paths.state,
     lockFile: paths.lock,
-    logFile: options["log-file"] ?? null,
+    logFile,
   };
 }
 

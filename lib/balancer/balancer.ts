@@ -15,7 +15,9 @@ import { messageOf, OperatorError } from "../values/errors.ts";
 import { formatListener } from "../values/listener_text.ts";
 import type { SavedListener, SavedService, SavedState } from "../values/saved_state.ts";
 import type { ServerSettings } from "../values/server_settings.ts";
+import { type Fate, FATE_NAMES } from "../values/fates.ts";
 import { isRefusal } from "../routing/client_limits.ts";
+import { NO_SERVICE } from "../routing/name_routes.ts";
 import { allocateAvailabilities, AvailabilityTable, SERVER_STATES, type ServerState } from "../routing/availability.ts";
 import { Authorities } from "../health/authorities.ts";
 import type { KnownCondition } from "../health/admission.ts";
@@ -636,6 +638,32 @@ export class Balancer implements AsyncDisposable {
     for (const { service, counted } of services) add("service", serviceAt.get(service), counted);
     for (const { listener, counted } of listeners) add("listener", listenerAt.get(listener), counted);
     for (const { service, server, counted } of servers) add("server", serverAt.get(`${service}\n${server}`), counted);
+  }
+
+  /**
+   * The process that gave its connections has died, and had counted this before the first of them. Adds that, and counts those that
+   * did not come as lost. Returns their number.
+   */
+  loseRest(before: Figures): number {
+    const { counters } = this;
+    // Whoever is or was open here and was not accepted here has come from there.
+    const came = (count: (name: "accepted" | "open" | Fate) => number) =>
+      count("open") - count("accepted") + FATE_NAMES.reduce((sum, fate) => sum + count(fate), 0);
+    const serviceAt = new Map(this.places().services.map(([index, name]) => [name, index]));
+    let lost = Math.max(0, (before.process.gauges.open ?? 0) - came((name) => counters.get(name)));
+    const all = lost;
+    for (const { service, counted: { gauges } } of before.services) {
+      const index = serviceAt.get(service);
+      if (index === undefined) continue;
+      const names = { accepted: "serviceAccepted", open: "serviceOpen" } as const;
+      const there = came((name) => counters.getOfService(index, name === "accepted" || name === "open" ? names[name] : name));
+      for (let rest = Math.min(lost, (gauges.serviceOpen ?? 0) - there); rest > 0; rest--, lost--) {
+        counters.addFate("upgrade_lost", index);
+      }
+    }
+    for (; lost > 0; lost--) counters.addFate("upgrade_lost", NO_SERVICE); // their services were not known yet
+    this.addFigures(before);
+    return all;
   }
 
   /** What is to be said at the end of a hand-over, when all reports of the engine have come. */

@@ -201,6 +201,11 @@ export class ControlClient implements Disposable {
     return this.#call("stopping", "POST", "/v1/stop", { body: { grace } });
   }
 
+  /** Asks where another process is let in to take the daemon's place. */
+  upgrade(): Promise<Answers["entrance"]> {
+    return this.#call("entrance", "POST", "/v1/upgrade");
+  }
+
   [Symbol.dispose](): void {
     this.#http?.close();
   }

@@ -73,6 +73,13 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
     this.#sayServing();
   }
 
+  /** Serves `--http` here from now on; null: nowhere, because another process does. Throws an operator error. */
+  async serveOn(http: Address | null): Promise<void> {
+    const step = await this.prepare({ ...this.#now.config, http });
+    await step.adopt();
+    await step.finish();
+  }
+
   async prepare(config: PartsConfig): Promise<PartsStep> {
     const before = this.#now;
     const undo = new AsyncDisposableStack();

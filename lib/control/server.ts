@@ -35,6 +35,7 @@ import { parseInput, type RawInput, statusOf } from "./input.ts";
 import { answerMetrics } from "./monitor.ts";
 import { describeApi } from "./openapi.ts";
 import { urlOf } from "./request_url.ts";
+import type { CarriedOver } from "./taking.ts";
 import { Door } from "./socket.ts";
 
 /** Facts about the daemon, for `status` and the metrics. */
@@ -56,6 +57,8 @@ export interface DaemonFacts {
   readonly localPorts: number | null;
   /** Of the start. */
   readonly warnings: readonly string[];
+  /** What this process took over; null: nothing. */
+  readonly carriedOver: CarriedOver | null;
 }
 
 /** Options of `serveControl`. `stop` must return at once and stop the daemon in the background. */
@@ -64,6 +67,8 @@ interface ControlOptions {
   readonly balancer: Balancer;
   readonly facts: DaemonFacts;
   readonly stop: (graceMs: number) => void;
+  /** Lets another process in that takes this one's place; returns the path. Throws an operator error. */
+  readonly upgrade: () => string;
   /** How long a request may take to arrive. */
   readonly requestTimeMaxMs?: number;
 }
@@ -180,7 +185,7 @@ async function readParts({ req }: Context): Promise<RawInput> {
   return { query: Object.fromEntries(query), params: req.param(), body: hasBody ? await req.json() : undefined };
 }
 
-function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
+function handlersOf({ balancer, facts, stop, upgrade }: ControlOptions): Handlers {
   const of = ({ query: { service } }: { readonly query: { readonly service?: string } }): Service => balancer.service(service);
   const view = (service: ServiceView): Answers["service"] => viewService(service, facts);
   return {
@@ -251,6 +256,7 @@ function handlersOf({ balancer, facts, stop }: ControlOptions): Handlers {
       stop(graceMs);
       return { open: balancer.counters.get("open"), graceMs, lockFile: facts.lockFile };
     },
+    upgrade: () => ({ path: upgrade() }),
     openapi: () => describeApi(facts.version),
     metrics: () => answerMetrics(balancer, facts),
   };

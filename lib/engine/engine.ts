@@ -184,8 +184,8 @@ export interface Handover {
   take(sockets: readonly number[], indexes: CarriedIndexes): void;
   /** Begins to accept clients. */
   listen(): void;
-  /** The process that gave has ended: nothing more comes, and nobody else has these sockets open. */
-  alone(): void;
+  /** The process that gave has ended: resolves when all that it has sent is taken. Nobody else has these sockets open any more. */
+  alone(): Promise<void>;
 }
 
 /** A running engine. */

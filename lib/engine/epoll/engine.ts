@@ -141,6 +141,7 @@ class EpollEngine implements Engine {
       workers: this.#workers,
       restart: (index) => this.#spawn(this.#workers[index]),
       onListen: () => this.#isWaiting = false,
+      onGiven: () => this.#workers.forEach((worker) => this.#drain(worker)),
     });
     const pipes = Math.min(PIPES_MAX, Math.floor(connectionsLimit / CONNECTIONS_PER_PIPE));
     this.#common = {
@@ -340,6 +341,7 @@ class EpollEngine implements Engine {
           case "giveFailed":
           case "taken":
           case "takeFailed":
+          case "alone":
             return this.handover.onMessage(worker.index, message);
           case "noLocalPort":
             return this.#sayNoLocalPort(message.slot);

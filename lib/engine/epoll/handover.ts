@@ -18,12 +18,14 @@ interface HandoverOptions {
   readonly workers: readonly CarryingWorker[];
   /** Starts a worker that has died while connections were given. */
   readonly restart: (worker: number) => void;
+  /** Called when nothing is left to be given: reports of what ended before are still to be delivered. */
+  readonly onGiven: () => void;
   /** Called when the engine is to accept. */
   readonly onListen: () => void;
 }
 
 /** What a worker says of it. */
-export type CarryingMessage = Extract<FromWorker, { kind: "giving" | "given" | "giveFailed" | "taken" | "takeFailed" }>;
+export type CarryingMessage = Extract<FromWorker, { kind: "giving" | "given" | "giveFailed" | "taken" | "takeFailed" | "alone" }>;
 
 /** The hand-over of one engine. */
 export class EpollHandover implements Handover {
@@ -36,6 +38,9 @@ export class EpollHandover implements Handover {
   #accepting: Set<number> | undefined;
   #giving: Set<number> | undefined;
   #given = Promise.withResolvers<void>();
+  /** Workers that have not said yet that they have taken everything. */
+  #taking = new Set<number>();
+  readonly #alone = Promise.withResolvers<void>();
   readonly taken: TakenBatch[] = [];
 
   constructor(options: HandoverOptions) {
@@ -90,8 +95,10 @@ export class EpollHandover implements Handover {
     this.#sendAll({ kind: "listen" });
   }
 
-  alone(): void {
+  alone(): Promise<void> {
+    this.#taking = new Set(this.#options.workers.filter(({ exists }) => exists).map(({ index }) => index));
     this.#sendAll({ kind: "alone" });
+    return this.#alone.promise;
   }
 
   /** A worker's loop runs. */
@@ -124,11 +131,16 @@ export class EpollHandover implements Handover {
         return void this.taken.push({ count: message.count, pauseMs: message.pauseMs });
       case "takeFailed":
         return this.#failed.reject(new Error(message.reason));
+      case "alone":
+        this.#taking.delete(worker);
+        if (this.#taking.size === 0) this.#alone.resolve();
     }
   }
 
   #check(): void {
-    if (this.#giving?.size === 0) this.#given.resolve();
+    if (this.#giving?.size !== 0) return;
+    this.#options.onGiven();
+    this.#given.resolve();
   }
 
   #sendAll(message: HandoverMessage): void {

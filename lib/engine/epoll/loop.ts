@@ -93,7 +93,8 @@ export class EpollLoop {
       case "giveRest":
         return this.#giver?.giveRest();
       case "takeBack":
-        this.#giver?.takeBack();
+        if (this.#giver === undefined) return;
+        this.#giver.takeBack();
         this.#giver = undefined;
         return this.#acceptor.listen();
       case "take":
@@ -105,6 +106,7 @@ export class EpollLoop {
       case "alone":
         for (const taker of this.#takers.splice(0)) taker.end();
         sockets.isShared = false;
+        this.#kit.post({ kind: "alone" });
     }
   }
 

@@ -55,15 +55,20 @@ export class Taker {
       const received = this.#passing.receive(this.socket, this.#address + BigInt(this.#got), wanted);
       if (received.bytes === -ERRNO.EAGAIN) return;
       this.#descriptors.push(...received.descriptors);
-      if (received.bytes <= 0) return this.end(); // main learns of it, too, and says what follows
+      if (received.bytes <= 0) return this.#stop(); // main learns of it, too, and says what follows
       this.#isCut ||= received.isCut;
       this.#got += received.bytes;
       if (this.#got === HEAD_BYTES + (this.#head?.bytes ?? 0) && !this.#onWhole()) return;
     }
   }
 
-  /** Stops taking. A batch that is not whole is left to the other process. */
+  /** Takes what has come, and then nothing more. A batch that is not whole is lost with the other process. */
   end(): void {
+    this.onEvent();
+    this.#stop();
+  }
+
+  #stop(): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#kit.descriptors.unwatch(this.socket);
@@ -108,9 +113,7 @@ export class Taker {
     writeAnswer(this.#answer, this.#head?.number ?? 0, false);
     this.#kit.libc.call.write(this.socket, this.#answerAddress, BigInt(ANSWER_BYTES));
     this.#kit.post({ kind: "takeFailed", reason });
-    this.#isOver = true;
-    this.#kit.descriptors.unwatch(this.socket);
-    this.#drop();
+    this.#stop();
   }
 
   #drop(): void {

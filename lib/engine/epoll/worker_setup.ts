@@ -110,7 +110,8 @@ export type ToWorker = WorkerSetup | FoundName | PublicationMessage | HandoverMe
  * of this slot; not sent every time. `malformedHeader`: what is wrong with the PROXY header of the client with this address; not
  * sent for every client. `gone`: it has closed everything. `giving`: it has stopped accepting and gives its connections to another
  * process; `given`: none is left; `giveFailed`: the other process does not take them. `taken`: so many connections of another
- * process are this worker's, `pauseMs` after the first of them was stopped there.
+ * process are this worker's, `pauseMs` after the first of them was stopped there. `takeFailed`: it cannot take what it is given.
+ * `alone`: it has taken what there was of a process that has gone.
  */
 export type FromWorker =
   | { readonly kind: "here" }
@@ -125,4 +126,5 @@ export type FromWorker =
   | { readonly kind: "giveFailed"; readonly reason: string }
   | { readonly kind: "taken"; readonly count: number; readonly pauseMs: number }
   | { readonly kind: "takeFailed"; readonly reason: string }
+  | { readonly kind: "alone" }
   | { readonly kind: "gone" };

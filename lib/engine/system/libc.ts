@@ -70,6 +70,10 @@ const SYMBOLS = {
   socketpair: { parameters: ["i32", "i32", "i32", "usize"], result: "i32" },
   /** int ioctl(int fd, unsigned long op, int *argp) */
   ioctl: { parameters: ["i32", "usize", "usize"], result: "i32" },
+  /** ssize_t readlink(const char *pathname, char *buf, size_t bufsiz) */
+  readlink: { parameters: ["usize", "usize", "usize"], result: "i32" },
+  /** int dup3(int oldfd, int newfd, int flags) */
+  dup3: { parameters: ["i32", "i32", "i32"], result: "i32" },
   /** int kill(pid_t pid, int sig) */
   kill: { parameters: ["i32", "i32"], result: "i32" },
   /** int shutdown(int sockfd, int how) */
