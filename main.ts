@@ -196,7 +196,7 @@ async function runInPlace({ arguments: given, options }: CommandInput): Promise<
   const daemon = withLogPath(textsOf(options, true));
   checkDaemonTexts(daemon);
   const name = parseName(options.name ?? DEFAULT_NAME);
-  using client = new ControlClient(name, findSocket(name), { locks: findLocks(name) });
+  using client = new ControlClient(name, findSocket(name), { locks: findLocks(name), who: PROGRAM.name });
   const limits = await readSystemLimits();
   const { path } = await client.upgrade();
   const [version, isForced] = [deno.version, options[FORCED.flag] !== undefined];
@@ -221,7 +221,10 @@ async function runFrom(taking: TakingOver, { how, name, daemon, limits }: InPlac
   const paths = findPaths(name, { keepsState: startedAs.keepsState });
   const engine = chooseEngine(parseDaemonConfig(withTexts(offered, daemon).daemon).engine);
   if (engine.kind.adopt === undefined) {
-    throw new OperatorError("conflict", `Cannot take over: engine ${engine.name} cannot be given listeners; stop and start instead`);
+    throw new OperatorError(
+      "conflict",
+      `Cannot take over: engine ${engine.name} cannot be given listeners; stop and start instead`,
+    );
   }
   for (const { settings } of offered.services) parseServiceConfig(settings);
   if (paths.state !== null) await tryToSave(paths.state);

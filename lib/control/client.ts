@@ -74,6 +74,8 @@ interface ClientOptions {
   readonly locks?: readonly string[];
   /** The service that requests concern; undefined: the only one. */
   readonly service?: string;
+  /** Who asks; default: the person who uses this program. */
+  readonly who?: string;
 }
 
 /** The body of a request, and how long the daemon may wait before it answers. */
@@ -279,7 +281,7 @@ export class ControlClient implements Disposable {
         redirect: "manual",
         client: this.#http,
         signal: AbortSignal.timeout(waitMs + ANSWER_MAX_MS),
-        headers: { [WHO_HEADER]: userName() },
+        headers: { [WHO_HEADER]: this.#options.who ?? userName() },
         body: body === undefined ? undefined : JSON.stringify(body),
       });
     } catch (error) {

@@ -7,11 +7,20 @@
 import type { Balancer } from "../balancer/balancer.ts";
 import { errnoText, type Libc, openLibc, SIGKILL } from "../engine/system/libc.ts";
 import { descriptorOf } from "../engine/system/open_files.ts";
-import { connectTo, makePair, Passing, PASSED_MAX, peerOf } from "../engine/system/passing.ts";
+import { connectTo, makePair, PASSED_MAX, Passing, peerOf } from "../engine/system/passing.ts";
 import { logger } from "../observe/log.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
 import { folderOf } from "../values/paths.ts";
-import { Channel, type FromNew, type FromOld, type Given, type Hello, refusalOf, sayKnown, type StartedAs } from "./handover_wire.ts";
+import {
+  Channel,
+  type FromNew,
+  type FromOld,
+  type Given,
+  type Hello,
+  refusalOf,
+  sayKnown,
+  type StartedAs,
+} from "./handover_wire.ts";
 
 /** Options of Giving. */
 interface GivingOptions {
@@ -115,7 +124,11 @@ export class Giving {
     await channel.send({ kind: "offer", version, state: balancer.state, startedAs, open: counters.get("open") });
     if (hello.how === "check") return await channel.ended();
     await channel.expect("ready", STEPS.ready);
-    log.info("Upgrading from {version} to {next}: {open} open connections", { version, next: hello.version, open: counters.get("open") });
+    log.info("Upgrading from {version} to {next}: {open} open connections", {
+      version,
+      next: hello.version,
+      open: counters.get("open"),
+    });
     using libc = openLibc();
     await this.#giveAll(channel, hello, libc);
   }
@@ -162,7 +175,9 @@ export class Giving {
   async #giveDescriptors(channel: OldChannel, libc: Libc, socket: number, undo: AsyncDisposableStack): Promise<number[]> {
     const { balancer, lockPath, startedAs } = this.#options;
     const lock = descriptorOf(libc, await Deno.realPath(lockPath));
-    if (lock < 0) throw new OperatorError("failed", `lock file ${JSON.stringify(lockPath)} was replaced; the guard restores it in a second`);
+    if (lock < 0) {
+      throw new OperatorError("failed", `lock file ${JSON.stringify(lockPath)} was replaced; the guard restores it in a second`);
+    }
     const pairs = Array.from({ length: balancer.handover!.sockets }, () => {
       const pair = makePair(libc);
       if (pair === undefined) throw new OperatorError("failed", "this process has no descriptor left");

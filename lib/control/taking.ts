@@ -14,7 +14,17 @@ import { logger } from "../observe/log.ts";
 import { type Address, formatAddress } from "../values/address.ts";
 import { OperatorError } from "../values/errors.ts";
 import { folderOf } from "../values/paths.ts";
-import { Channel, type FromNew, type FromOld, type Given, Gone, hearKnown, type Offer, SPOKEN, type TakeOver } from "./handover_wire.ts";
+import {
+  Channel,
+  type FromNew,
+  type FromOld,
+  type Given,
+  Gone,
+  hearKnown,
+  type Offer,
+  SPOKEN,
+  type TakeOver,
+} from "./handover_wire.ts";
 
 /** What was carried over, for the operator. */
 export interface CarriedOver {
@@ -87,7 +97,9 @@ export class TakingOver {
       await channel.send({ kind: "hello", version, spoken: SPOKEN, how, isForced, descriptors: most, path: own });
       const offer = await channel.expect("offer", STEPS.offer);
       const fault = faultOfState(offer.state);
-      if (fault !== undefined) throw new OperatorError("failed", `Cannot take over the state of version ${offer.version}: ${fault.why}`);
+      if (fault !== undefined) {
+        throw new OperatorError("failed", `Cannot take over the state of version ${offer.version}: ${fault.why}`);
+      }
       return new TakingOver(offer, channel, libc, listener, own);
     } catch (error) {
       await Deno.remove(own).catch(() => {});
@@ -167,7 +179,10 @@ export class TakingOver {
   async finish(balancer: Balancer): Promise<void> {
     const { connections, durationMs, pauseP99Ms, from } = this.#carried!;
     const facts = { from, connections, ms: Math.round(durationMs), pause: pauseP99Ms.toFixed(1) };
-    log.info("Took over from version {from}: {connections} connections in {ms} ms, each stood still for at most {pause} ms (p99)", facts);
+    log.info(
+      "Took over from version {from}: {connections} connections in {ms} ms, each stood still for at most {pause} ms (p99)",
+      facts,
+    );
     if (this.#isAlone) return;
     await this.#channel.send({ kind: "done" }).catch(() => {}); // it has gone already
     void this.#channel.ended().then(() => balancer.handover!.alone());
@@ -184,7 +199,10 @@ export class TakingOver {
     await Deno.remove(this.#path).catch(() => {});
   }
 
-  #summary(batches: readonly { readonly count: number; readonly pauseMs: number }[], durationMs: number): Omit<CarriedOver, "lost"> {
+  #summary(
+    batches: readonly { readonly count: number; readonly pauseMs: number }[],
+    durationMs: number,
+  ): Omit<CarriedOver, "lost"> {
     const sorted = batches.toSorted((a, b) => a.pauseMs - b.pauseMs);
     const connections = sorted.reduce((sum, { count }) => sum + count, 0);
     let before = 0;
@@ -209,5 +227,4 @@ export class TakingOver {
     }
     return all; // `socket` stays open: the other process learns from its end that this one has ended
   }
-
 }

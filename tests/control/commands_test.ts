@@ -371,10 +371,11 @@ async function startTerminal(flags: Record<string, string> = {}) {
     http: () => null,
     localPorts: null,
     warnOf: () => [],
+    carriedOver: null,
   };
   const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), warnings: [], ...files };
   await claimSocket(path);
-  stack.use(await serveControl({ path, balancer: balancer.balancer, facts, stop: () => {} }));
+  stack.use(await serveControl({ path, balancer: balancer.balancer, facts, stop: () => {}, upgrade: () => "" }));
   const client = stack.use(new ControlClient("test", path));
   const lines: string[] = [];
   const sentences: string[] = [];

@@ -42,11 +42,19 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
     http: () => null,
     localPorts: null,
     warnOf: () => [],
+    carriedOver: null,
     warnings: [],
   };
   await claimSocket(path);
   stack.use(
-    await serveControl({ path, balancer: balancer.balancer, facts, stop: (graceMs) => stops.push(graceMs), requestTimeMaxMs }),
+    await serveControl({
+      path,
+      balancer: balancer.balancer,
+      facts,
+      stop: (graceMs) => stops.push(graceMs),
+      upgrade: () => "",
+      requestTimeMaxMs,
+    }),
   );
   const client = stack.use(new ControlClient("test", path));
   const http = Deno.createHttpClient({ proxy: { transport: "unix", path } });

@@ -440,6 +440,7 @@ const STATUS: Answers["status"] = {
   http: null,
   accessLog: null,
   warnings: [],
+  carriedOver: null,
 };
 
 Deno.test("printStatus() says what runs, servers by state, fates that there are", () => {

@@ -8,11 +8,19 @@ import { ByteWriter } from "../../values/binary_codec.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, errnoText } from "../system/libc.ts";
 import { MonotonicClock } from "../system/monotonic.ts";
-import { Passing, PASSED_MAX } from "../system/passing.ts";
+import { PASSED_MAX, Passing } from "../system/passing.ts";
 import { ANSWER_BYTES, BATCH_BYTES, BATCH_MAX, beginBatch, CARRIED, DESCRIPTORS_MAX, endBatch, isTakenBy } from "./carried.ts";
 import type { Connections, Detached } from "./connections.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 
+/**
+ * How many connections are stopped together at first and at least; twice as many after less than SHORT_MS, half as many after more
+ * than LONG_MS: a process that has just started is slow at first, and so is a machine that is busy.
+ */
+
+const BATCH_MIN = 8;
+const SHORT_MS = 1.5;
+const LONG_MS = 3;
 /** How long a batch may remain unacknowledged. */
 const ANSWER_MAX_MS = 5000;
 /** How long connections that are looking for a server are left alone before their dial is broken off and begins again there. */
@@ -27,6 +35,7 @@ interface Batch {
   readonly descriptors: readonly number[];
   readonly clients: readonly number[];
   readonly number: number;
+  readonly stoppedMicros: number;
   readonly dueMs: number;
   sent: number;
 }
@@ -48,6 +57,7 @@ export class Giver {
   readonly #impatientMs: number;
   #batch: Batch | undefined;
   #batches = 0;
+  #batchMax = BATCH_MIN;
   #againMs = 0;
   /** Where the next look at the rows begins. */
   #next = 0;
@@ -127,7 +137,7 @@ export class Giver {
     const mayBreakOff = this.#isLast && clock.nowMs >= this.#impatientMs;
     beginBatch(writer);
     const hasRoom = () =>
-      clients.length < BATCH_MAX && descriptors.length + DESCRIPTORS_MAX <= PASSED_MAX && writer.length < BATCH_BYTES;
+      clients.length < this.#batchMax && descriptors.length + DESCRIPTORS_MAX <= PASSED_MAX && writer.length < BATCH_BYTES;
     this.#next = this.#connections.forEachFrom(this.#next, (client) => {
       const detached = this.#connections.detach(client, mayBreakOff);
       if (detached === undefined) return hasRoom();
@@ -141,7 +151,7 @@ export class Giver {
     endBatch(writer, { number, connections: clients.length, descriptors: descriptors.length, stoppedMicros });
     const { bytes } = writer;
     const dueMs = clock.nowMs + ANSWER_MAX_MS;
-    return { bytes, address: libc.addressOf(bytes.buffer), descriptors, clients, number, dueMs, sent: 0 };
+    return { bytes, address: libc.addressOf(bytes.buffer), descriptors, clients, number, stoppedMicros, dueMs, sent: 0 };
   }
 
   #passedOn(client: number): number {
@@ -153,7 +163,12 @@ export class Giver {
   #send(batch: Batch): void {
     while (batch.sent < batch.bytes.length) {
       const descriptors = batch.sent === 0 ? batch.descriptors : [];
-      const sent = this.#passing.send(this.socket, batch.address + BigInt(batch.sent), batch.bytes.length - batch.sent, descriptors);
+      const sent = this.#passing.send(
+        this.socket,
+        batch.address + BigInt(batch.sent),
+        batch.bytes.length - batch.sent,
+        descriptors,
+      );
       if (sent === -ERRNO.EAGAIN) return;
       if (sent < 0) return this.#fail(errnoText(-sent));
       batch.sent += sent;
@@ -168,6 +183,9 @@ export class Giver {
     for (const client of batch.clients) this.#connections.noteHanded(client);
     this.#batch = undefined;
     this.#againMs = 0;
+    const tookMs = this.#monotonic.msSince(batch.stoppedMicros);
+    if (tookMs < SHORT_MS) this.#batchMax = Math.min(2 * this.#batchMax, BATCH_MAX);
+    else if (tookMs > LONG_MS) this.#batchMax = Math.max(BATCH_MIN, this.#batchMax >> 1);
   }
 
   #fail(reason: string): void {

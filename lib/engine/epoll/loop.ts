@@ -88,6 +88,8 @@ export class EpollLoop {
       case "give":
         this.#acceptor.beginStop();
         this.#acceptor.stop();
+        // The other process is not woken for a client for whom this one was, before it stopped.
+        for (const listener of this.#acceptor.listeners()) this.#emptyQueue(listener);
         this.#giver = new Giver(this.#kit, this.#connections, step.socket);
         return this.#kit.post({ kind: "giving" });
       case "giveRest":

@@ -84,7 +84,9 @@ export class Passing {
   #descriptors(): readonly number[] {
     const control = this.#control;
     const given = Number(this.#message[MSGHDR.controlLength]);
-    if (given < CONTROL_HEAD || control[CMSGHDR.level] !== SOL_SOCKET || control[CMSGHDR.type] !== SCM_RIGHTS) return NO_DESCRIPTORS;
+    if (given < CONTROL_HEAD || control[CMSGHDR.level] !== SOL_SOCKET || control[CMSGHDR.type] !== SCM_RIGHTS) {
+      return NO_DESCRIPTORS;
+    }
     const count = Math.floor((Math.min(control[CMSGHDR.length], given) - CONTROL_HEAD) / 4);
     return [...control.subarray(CMSGHDR.data, CMSGHDR.data + count)];
   }
@@ -100,14 +102,21 @@ export function makePair(libc: Libc): readonly [number, number] | undefined {
 
 /** A socket that listens at this path, which must be free and in a private folder; a negative errno. It does not wait. */
 export function listenAt(libc: Libc, path: string): number {
-  return withAddress(libc, path, (socket, address, length) =>
-    libc.call.bind(socket, address, length) < 0 || libc.call.listen(socket, 1) < 0 ? -libc.errno() : socket);
+  return withAddress(
+    libc,
+    path,
+    (socket, address, length) =>
+      libc.call.bind(socket, address, length) < 0 || libc.call.listen(socket, 1) < 0 ? -libc.errno() : socket,
+  );
 }
 
 /** A socket that is connected to the one that listens at this path; a negative errno. It does not wait. */
 export function connectTo(libc: Libc, path: string): number {
-  return withAddress(libc, path, (socket, address, length) =>
-    libc.call.connect(socket, address, length) < 0 ? -libc.errno() : socket);
+  return withAddress(
+    libc,
+    path,
+    (socket, address, length) => libc.call.connect(socket, address, length) < 0 ? -libc.errno() : socket,
+  );
 }
 
 /** The socket of who has connected; a negative errno: nobody has. */

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { ERRNO } from "../../../lib/engine/system/errno.ts";
 import { FILE, type Libc, openLibc } from "../../../lib/engine/system/libc.ts";
-import { acceptAt, connectTo, listenAt, makePair, Passing, PASSED_MAX, peerOf } from "../../../lib/engine/system/passing.ts";
+import { acceptAt, connectTo, listenAt, makePair, PASSED_MAX, Passing, peerOf } from "../../../lib/engine/system/passing.ts";
 
 const ignore = Deno.build.os !== "linux";
 
