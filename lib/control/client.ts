@@ -208,6 +208,12 @@ export class ControlClient implements Disposable {
     return this.#call("entrance", "POST", "/v1/upgrade");
   }
 
+  /** Another process has the control socket now: forgets connections to the earlier one. */
+  reconnect(): void {
+    this.#http?.close();
+    this.#http = undefined;
+  }
+
   [Symbol.dispose](): void {
     this.#http?.close();
   }

@@ -788,6 +788,7 @@ async function restart(input: CommandInput, context: CommandContext): Promise<Up
   await stop(input, context);
   const log = status.logFile ?? findPaths(name, { keepsState: true }).log;
   await launchDaemon(["run", `--name=${name}`, `--log-file=${log}`, `--${DETACHED.flag}`, ...setting], { detached: true });
+  client.reconnect();
   return { name, check: undefined, status: await client.status(), hasStopped: true };
 }
 
@@ -800,6 +801,7 @@ async function takeOver(
   const options = { detached: true, program, maxMs: TAKE_OVER_MAX_MS };
   const { daemon, address: said } = await launchDaemon(["run", `--name=${name}`, ...args], options);
   if (isDry) return { name, check: said, status, hasStopped: false };
+  client.reconnect();
   const now = await client.status();
   if (now.pid === daemon.pid) return { name, check: undefined, status: now, hasStopped: false };
   throw new OperatorError("failed", `Cannot upgrade balancer ${JSON.stringify(name)}: process ${now.pid} still runs; see its log`);
