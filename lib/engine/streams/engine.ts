@@ -70,6 +70,7 @@ export const streams: EngineKind = {
     "urgentData",
     "sources",
     "transparent",
+    "handover",
   ],
   unsupported: () => undefined,
   threads: () => 0,
