@@ -12,7 +12,6 @@ import { type CommandInput, type CommandSpec, parseCommandLine, type ProgramSpec
 import {
   checkDaemonTexts,
   checkServiceTexts,
-  DEFAULT_GRACE_MS,
   DETACHED,
   isDaemonSetting,
   NO_STATE,
@@ -20,7 +19,6 @@ import {
   parseServiceConfig,
   SETTINGS,
   type SettingTexts,
-  STANDARD_OUTPUT,
 } from "./lib/values/config.ts";
 import { DEFAULT_SERVICE, type SavedListener, type SavedState } from "./lib/values/saved_state.ts";
 import { parseChoice } from "./lib/values/choice.ts";
@@ -47,9 +45,11 @@ import { LiveParts } from "./lib/control/live_parts.ts";
 import { Lock } from "./lib/control/lock.ts";
 import { endLogging, logger, reopenLog } from "./lib/observe/log.ts";
 import { DEFAULT_NAME, findLocks, findPaths, findSocket, folderOf, parseName, pathFrom, type Paths } from "./lib/values/paths.ts";
+import { withWholePaths } from "./lib/values/path_settings.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
 import { loadAuthorities } from "./lib/balancer/trust.ts";
+import { Shutdown, type StopTimes } from "./lib/balancer/shutdown.ts";
 import { tryToSave } from "./lib/balancer/state_file.ts";
 import { StateStore } from "./lib/balancer/state_store.ts";
 import { pageOf } from "./lib/values/terminal.ts";
@@ -100,6 +100,9 @@ const PROGRAM: ProgramSpec<CommandSpec> = {
 /** How long a stopped daemon may take to clean up. */
 const CLEANUP_MAX_MS = 2000;
 
+/** How a balancer is stopped by whoever cannot wait. */
+const AT_ONCE: StopTimes = { lameDuckMs: 0, graceMs: 0 };
+
 const log = logger("daemon");
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -149,7 +152,7 @@ interface Beginning {
 
 /** Runs a balancer of which no other process runs. */
 async function runAlone({ arguments: given, options }: CommandInput): Promise<number> {
-  const [texts, daemon] = [textsOf(options, false), withLogPath(textsOf(options, true))];
+  const [texts, daemon] = [textsOf(options, false), withWholePaths(textsOf(options, true), Deno.cwd())];
   const declaration = options.config === undefined ? undefined : await readDeclaration(options.config, given, daemon);
   const listen = given.length === 0 ? undefined : { address: parseHost(given[0]), port: parsePort(given[1], 0) };
   checkServiceTexts(texts);
@@ -193,7 +196,7 @@ async function runAlone({ arguments: given, options }: CommandInput): Promise<nu
 async function runInPlace({ arguments: given, options }: CommandInput): Promise<number> {
   const how = parseChoice(options[TAKE_OVER_OPTION.flag]!, { what: "way", choices: TAKE_OVER, help: "balancerctl upgrade" });
   if (given.length > 0) throw new OperatorError("usage", "A balancer that takes another one's place listens where that does");
-  const daemon = withLogPath(textsOf(options, true));
+  const daemon = withWholePaths(textsOf(options, true), Deno.cwd());
   checkDaemonTexts(daemon);
   const name = parseName(options.name ?? DEFAULT_NAME);
   using client = new ControlClient(name, findSocket(name), { locks: findLocks(name), who: PROGRAM.name });
@@ -321,17 +324,22 @@ async function serve(beginning: Beginning): Promise<number> {
     localPorts,
     carriedOver: taking?.carried ?? null,
   };
-  const stopping = stopWhenAsked(balancer, {
-    putsOff: (graceMs) => giving.putsOff(graceMs),
-    saved: () => keeper?.[Symbol.asyncDispose](),
+  const shutdown = new Shutdown({
+    stop: async (graceMs) => {
+      const saved = keeper?.[Symbol.asyncDispose](); // a balancer that stops checks the servers no more
+      await Promise.all([balancer.stop(graceMs), saved]);
+    },
+    cut: () => balancer.counters.get("stopped"),
+    putsOff: (times) => giving.putsOff(times),
   });
   if (taking !== undefined) mindSignals(parts);
+  stopAtSignals(shutdown, balancer);
   reloadWhenAsked(balancer, beginning.declaration);
   await using control = await serveControl({
     path: paths.socket,
     balancer,
     facts,
-    stop: stopping.stop,
+    shutdown,
     upgrade: () => giving.open(),
   });
   let guard = new Guard(control.door, lock);
@@ -341,7 +349,8 @@ async function serve(beginning: Beginning): Promise<number> {
     socketPath: paths.socket,
     lockPath: paths.lock,
     startedAs,
-    stop: stopping.stop,
+    stop: (times) => shutdown.ask(times),
+    isStopping: () => shutdown.isAsked,
     async standAside() {
       await guard[Symbol.asyncDispose]();
       await keeper?.[Symbol.asyncDispose]();
@@ -365,13 +374,15 @@ async function serve(beginning: Beginning): Promise<number> {
   taking?.takeOutputs();
   parts.show({
     metrics: (format) => answerMetrics(balancer, facts, format),
-    whyNotReady: () => whyNotReady({ stopping: balancer.stopping, servers: balancer.countServers() }),
+    whyNotReady: () => {
+      const { stopping } = balancer;
+      return whyNotReady({ stopping, isLameDuck: shutdown.isLameDuck, servers: balancer.countServers() });
+    },
   });
   listening.resolve();
-  if (beginning.stopsAtEof) awaitEof().then(() => stopping.stop(0));
-  const stopMs = taking?.stopMs ?? null;
-  if (stopMs !== null) stopping.stop(stopMs);
-  await stopping.stopped;
+  if (beginning.stopsAtEof) awaitEof().then(() => shutdown.ask(AT_ONCE));
+  if (taking?.stop != null) shutdown.ask(taking.stop);
+  await shutdown.done;
   await guard[Symbol.asyncDispose]();
   log.info("Stopped");
   setTimeout(() => Deno.exit(EXIT.done), CLEANUP_MAX_MS); // a hanging look-up or disk must not keep a stopped daemon alive
@@ -403,13 +414,6 @@ function textsOf(options: CommandInput["options"], isDaemons: boolean): Record<s
     text === undefined || isDaemonSetting(flag) !== isDaemons ? [] : [[flag, text === "" ? "on" : text]]
   );
   return Object.fromEntries(given);
-}
-
-/** The settings with the whole path of the access log: the next start may be in another folder. */
-function withLogPath(texts: Record<string, string>): Record<string, string> {
-  const { flag, parse } = SETTINGS.accessLog;
-  const path = texts[flag] === undefined ? null : parse(texts[flag]);
-  return path === null || path === STANDARD_OUTPUT ? texts : { ...texts, [flag]: pathFrom(Deno.cwd(), path) };
 }
 
 /** A warning if a limit on connections is more than the system allows. */
@@ -516,31 +520,11 @@ function endOnFault(): void {
   globalThis.addEventListener("error", (event) => end(event, event.error));
 }
 
-/** What a stop has to mind beside the balancer. */
-interface StopOptions {
-  /** Whether the stop is put off: an upgrade is under way. */
-  readonly putsOff: (graceMs: number) => boolean;
-  /** Saves what is known of the servers. */
-  readonly saved: () => Promise<void> | undefined;
-}
-
-/**
- * Stops the balancer at a signal or on request. The first signal lets connections finish, the second ends them. What is known of
- * the servers is saved first: a balancer that stops checks them no more.
- */
-function stopWhenAsked(
-  balancer: Balancer,
-  { putsOff, saved }: StopOptions,
-): { stop: (graceMs: number) => void; stopped: Promise<void> } {
-  const stopped = Promise.withResolvers<void>();
-  const stop = (graceMs: number) => {
-    if (putsOff(graceMs)) return;
-    Promise.all([balancer.stop(graceMs), saved()]).then(() => stopped.resolve(), stopped.reject);
-  };
+/** Stops the balancer at a signal: the first lets connections finish, the second ends them. */
+function stopAtSignals(shutdown: Shutdown, balancer: Balancer): void {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    Deno.addSignalListener(signal, () => stop(balancer.stopping ? 0 : DEFAULT_GRACE_MS));
+    Deno.addSignalListener(signal, () => shutdown.ask(shutdown.isAsked ? AT_ONCE : balancer.stopTimes));
   }
-  return { stop, stopped: stopped.promise };
 }
 
 /** Handles signals that would otherwise end the program at once. Windows has none of them. */

@@ -74,6 +74,7 @@ const LIMIT_MEANINGS: Record<keyof typeof LIMITS, readonly [what: string, format
   clientsShownMax: ["Clients that `clients --top` shows", count],
   replayBytesMax: ["Bytes kept for replay, per client (the most that `--replay-buffer` takes)", formatSize],
   replayBytesTotalMax: ["Bytes kept for replay, all clients of a worker together", formatSize],
+  lameDuckMaxMs: ["Time that a lame duck serves", formatDuration],
   restMaxMs: ["Time that a resting server is left alone", formatDuration],
   namesCachedMs: ["Time that the addresses of a server's name are cached", formatDuration],
   rebalanceRateMax: ["Connections per second that `rebalance` moves", count],

@@ -37,6 +37,7 @@ import { Clients, type ClientsView } from "./clients.ts";
 import type { Reloaded } from "./list_files.ts";
 import type { DaemonParts } from "./daemon_parts.ts";
 import { DaemonSettings } from "./daemon_settings.ts";
+import type { StopTimes } from "./shutdown.ts";
 import { Homing } from "./homing.ts";
 import { Listeners } from "./listeners.ts";
 import type { Removal, Removing } from "./removals.ts";
@@ -236,6 +237,11 @@ export class Balancer implements AsyncDisposable {
   /** The most open connections. */
   get connectionsMax(): number {
     return this.#daemon.engineConfig.connectionsMax;
+  }
+
+  /** How it stops unless somebody says otherwise. */
+  get stopTimes(): StopTimes {
+    return this.#daemon.stopTimes;
   }
 
   get stopping(): boolean {

@@ -7,9 +7,10 @@ import type { EngineConfig } from "../engine/engine.ts";
 import type { AccessLog, AccessLogTarget } from "../observe/access_log.ts";
 import type { LineOutput } from "../observe/line_buffer.ts";
 import { type Address, formatAddress, reaches } from "../values/address.ts";
-import { type DaemonConfig, parseDaemonConfig, SETTINGS, type SettingTexts, STANDARD_OUTPUT } from "../values/config.ts";
+import { type DaemonConfig, parseDaemonConfig, SETTINGS, type SettingTexts } from "../values/config.ts";
 import { OperatorError } from "../values/errors.ts";
-import { isAbsolute } from "../values/paths.ts";
+import { isRelativePath, PATH_SETTINGS } from "../values/path_settings.ts";
+import type { StopTimes } from "./shutdown.ts";
 import type { DaemonParts, PartsStep } from "./daemon_parts.ts";
 
 /** A prepared change of the settings: `adopt`, then `finish` once the engine has them; or `abandon`. */
@@ -41,10 +42,12 @@ const OLD_LINES_MAX_MS = 1000;
 export class DaemonSettings {
   readonly #options: DaemonOptions;
   #engineConfig: EngineConfig;
+  #stopTimes: StopTimes;
 
   constructor(options: DaemonOptions) {
     this.#options = options;
     this.#engineConfig = this.#engineConfigOf(options.config);
+    this.#stopTimes = stopTimesOf(options.config);
     void this.#aim(options.accessOutput, options.config);
   }
 
@@ -53,10 +56,15 @@ export class DaemonSettings {
     return this.#engineConfig;
   }
 
+  /** How the balancer stops unless somebody says otherwise. */
+  get stopTimes(): StopTimes {
+    return this.#stopTimes;
+  }
+
   /** Prepares a change to these settings. Throws an operator error; everything is then as it was. */
   async prepare(texts: SettingTexts): Promise<DaemonStep> {
     const config = parseDaemonConfig(texts);
-    requireAbsolute(config);
+    requireWholePaths(texts);
     refuseClientsAddress(config, this.#options.addresses());
     const parts = await this.#options.parts?.prepare(config);
     return this.#stepTo(config, parts);
@@ -68,6 +76,7 @@ export class DaemonSettings {
       adopt: async () => {
         await parts?.adopt();
         this.#engineConfig = this.#engineConfigOf(config);
+        this.#stopTimes = stopTimesOf(config);
         if (parts?.accessOutput !== undefined) written = this.#aim(parts.accessOutput, config);
       },
       finish: async () => {
@@ -99,8 +108,15 @@ export function refuseClientsAddress({ http }: Pick<DaemonConfig, "http">, addre
   throw new OperatorError("usage", `Cannot serve --${SETTINGS.http.flag} on ${formatAddress(http)}: ${why}`);
 }
 
-/** The daemon has another working directory than who gives the path. */
-function requireAbsolute({ accessLog }: DaemonConfig): void {
-  if (accessLog === null || accessLog === STANDARD_OUTPUT || isAbsolute(accessLog)) return;
-  throw new OperatorError("usage", `Access log ${JSON.stringify(accessLog)} is not an absolute path: give the whole path`);
+function stopTimesOf({ lameDuckMs, graceMs }: DaemonConfig): StopTimes {
+  return { lameDuckMs, graceMs };
+}
+
+/** The daemon has another working directory than who gives a path. */
+function requireWholePaths(texts: SettingTexts): void {
+  for (const flag of Object.keys(PATH_SETTINGS)) {
+    const text = texts[flag];
+    if (text === undefined || !isRelativePath(flag, text)) continue;
+    throw new OperatorError("usage", `--${flag} ${JSON.stringify(text)} is not an absolute path: give the whole path`);
+  }
 }

@@ -6,13 +6,16 @@ import type { ServerState } from "../routing/availability.ts";
 export interface Conditions {
   /** It no longer accepts clients. */
   readonly stopping: boolean;
+  /** It was told to stop, and still serves. */
+  readonly isLameDuck: boolean;
   /** The number of servers in each state. */
   readonly servers: Readonly<Record<ServerState, number>>;
 }
 
-/** Why a balancer is not ready, each as a sentence; the first one that holds is told. A lame duck will be a row of its own. */
+/** Why a balancer is not ready, each as a sentence; the first one that holds is told. */
 const REASONS: readonly ((conditions: Conditions) => string | undefined)[] = [
   ({ stopping }) => stopping ? "The balancer is stopping" : undefined,
+  ({ isLameDuck }) => isLameDuck ? "The balancer is about to stop" : undefined,
   ({ servers }) => sum(servers) === 0 ? "The pool is empty; balancerctl add adds a server" : undefined,
   ({ servers }) => {
     // A resting server gets clients if no other can, and is tried again within a minute at most.

@@ -15,12 +15,12 @@ import { CHECK_STEPS } from "../health/check_steps.ts";
 import { SERVER_STATES } from "../routing/availability.ts";
 import {
   DEFAULT_DRAIN_MS,
-  DEFAULT_GRACE_MS,
   DEFAULT_REBALANCE_RATE,
   LIMITS,
   parseWeight,
   POLICIES,
   PROXY_CHOICES,
+  SETTINGS,
 } from "../values/config.ts";
 import { parseCount } from "../values/count.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
@@ -215,7 +215,8 @@ const Status = z.object({
   engine: z.string(),
   address: z.string().check(z.describe("Address that clients connect to: address:port")),
   startedAt: z.string().check(z.describe("ISO 8601, UTC")),
-  stopping: z.boolean(),
+  stopping: z.boolean().check(z.describe("Whether it takes no more clients")),
+  lameDuck: z.boolean().check(z.describe("Whether it was told to stop, and still takes clients")),
   generation: count.check(z.describe("Number of the last change; each change of a service or a pool increments it")),
   services: z.array(Service),
   declared: z.nullable(z.object({
@@ -488,10 +489,20 @@ const History = z.object({
   })),
 }).check(z.meta({ id: "History" }));
 
-const Stop = z.strictObject({ grace: duration("Grace time", DEFAULT_GRACE_MS) }).check(z.meta({ id: "Stop" }));
+const Stop = z.strictObject({
+  grace: z.optional(
+    parsed(SETTINGS.graceMs.parse, "How long open connections have to finish; left out: the daemon's setting", "10s"),
+  ),
+  lameDuck: z.optional(
+    parsed(SETTINGS.lameDuckMs.parse, "How long clients are still taken, not ready; left out: the daemon's setting", "5s"),
+  ),
+  wait: z.optional(z.boolean().check(z.describe("Whether the answer waits until the last connection has ended"))),
+}).check(z.meta({ id: "Stop" }));
 const Stopping = z.object({
   open: count,
   graceMs: count,
+  lameDuckMs: count,
+  cut: z.nullable(count).check(z.describe("Connections that were ended because the grace time was over; null: nobody waited")),
   lockFile: z.string().check(z.describe("Locked (flock) until the daemon process has ended")),
 }).check(z.meta({ id: "Stopping" }));
 

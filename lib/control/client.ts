@@ -68,6 +68,12 @@ interface Undoing {
   readonly to?: number;
 }
 
+/** How to stop a balancer; undefined: as its own settings say. */
+interface StopTexts {
+  readonly grace?: string;
+  readonly lameDuck?: string;
+}
+
 /** What a client knows beside the socket. */
 interface ClientOptions {
   /** The lock files that the daemon may hold: they show that it runs even if its socket is missing. */
@@ -199,8 +205,9 @@ export class ControlClient implements Disposable {
     return this.#call("service", "DELETE", `/v1/services/${path}`);
   }
 
-  stop(grace: string): Promise<Answers["stopping"]> {
-    return this.#call("stopping", "POST", "/v1/stop", { body: { grace } });
+  /** Resolves when the balancer has stopped. `waitMs` is the longest that may take. */
+  stop(times: StopTexts, waitMs: number): Promise<Answers["stopping"]> {
+    return this.#call("stopping", "POST", "/v1/stop", { body: { ...times, wait: true }, waitMs });
   }
 
   /** Asks where another process is let in to take the daemon's place. */

@@ -8,13 +8,11 @@ import { formatAddress, parseAddress, parseHost, parsePort } from "../values/add
 import { isEmptyPlan } from "../routing/state_plan.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
-import { parseCheckCa } from "../values/check_spec.ts";
 import { parseCount } from "../values/count.ts";
 import {
   checkDaemonTexts,
   checkServiceTexts,
   DEFAULT_DRAIN_MS,
-  DEFAULT_GRACE_MS,
   DEFAULT_REBALANCE_RATE,
   DEFAULT_TEXT,
   DETACHED,
@@ -23,12 +21,12 @@ import {
   NO_STATE,
   parseWeight,
   SETTINGS,
-  STANDARD_OUTPUT,
 } from "../values/config.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { EXIT, OperatorError } from "../values/errors.ts";
 import { FATE_NAMES, parseFate } from "../values/fates.ts";
 import { parseListener } from "../values/listener_text.ts";
+import { withWholePaths } from "../values/path_settings.ts";
 import { DEFAULT_NAME, findLocks, findPaths, findSocket, parseName, parseServiceName, pathFrom } from "../values/paths.ts";
 import { printableIn, toJson } from "../values/printable.ts";
 import { effectOf } from "../values/setting_effects.ts";
@@ -207,15 +205,22 @@ export const COMMANDS = {
   stop: command({
     group: "Daemon",
     summary: "Stop a balancer",
-    description: "Takes no more clients, lets open connections finish, and ends those that are still open after the grace time.",
-    options: [{
-      flag: "grace",
-      value: "TIME",
-      default: formatDuration(DEFAULT_GRACE_MS),
-      summary: "how long open connections have to finish",
-    }],
+    description: "Takes no more clients, lets open connections finish, and ends those that are still open after the grace time. " +
+      "Says how many those were. Times that are not given are the daemon's settings.",
+    examples: ["balancerctl stop --lame-duck 5s --grace 1m"],
+    options: [
+      { flag: "grace", value: "TIME", summary: SETTINGS.graceMs.summary },
+      { flag: "lame-duck", value: "TIME|off", summary: SETTINGS.lameDuckMs.summary },
+    ],
     act: stop,
-    print: ({ name }) => `Balancer ${JSON.stringify(name)} has stopped`,
+    print: ({ name, grace, cut }) => {
+      const stopped = `Balancer ${JSON.stringify(name)} has stopped`;
+      if (cut === null) return stopped;
+      if (cut === 0) return `${stopped}; no connection was cut`;
+      return `${stopped}; ${plural(cut, "connection")} ${
+        cut === 1 ? "was" : "were"
+      } cut because the grace time of ${grace} was over`;
+    },
   }),
   upgrade: command({
     group: "Daemon",
@@ -241,12 +246,7 @@ export const COMMANDS = {
     examples: ["balancerctl restart", "balancerctl restart --workers 4"],
     options: [
       WORKERS,
-      {
-        flag: "grace",
-        value: "TIME",
-        default: formatDuration(DEFAULT_GRACE_MS),
-        summary: "engine streams: how long open connections have to finish",
-      },
+      { flag: "grace", value: "TIME", summary: "engine streams: how long open connections have to finish" },
     ],
     act: restart,
     print: printUpgrade,
@@ -276,7 +276,7 @@ export const COMMANDS = {
     arguments: SERVER,
     options: Object.values(SERVER_SETTINGS),
     act: ({ arguments: [host, port], options }, { client }) =>
-      client.add({ address: parseHost(host), port: parsePort(port), ...parseServerSettings(withCaPath(options)) }),
+      client.add({ address: parseHost(host), port: parsePort(port), ...parseServerSettings(withPaths(options)) }),
     print: ({ server, share }) => `Added server ${server}: it gets ${percent(share)} of all clients`,
   }),
   remove: command({
@@ -685,7 +685,7 @@ async function setDaemon(
   options: CommandInput["options"],
   client: ControlClient,
 ): Promise<Answers["daemon"] & { changed: string[] }> {
-  const given = Object.entries(withLogPath(options)).flatMap(([flag, text]) =>
+  const given = Object.entries(withPaths(options)).flatMap(([flag, text]) =>
     isDaemonSetting(flag) !== true || text === undefined ? [] : [[flag, text]]
   );
   const settings: Record<string, string> = Object.fromEntries(given);
@@ -697,7 +697,7 @@ async function setDaemon(
 
 /** The settings of a service that options give; a switch as "on". */
 function serviceSettings(options: CommandInput["options"]): Record<string, string> {
-  const given = Object.entries(withCaPath(options)).filter(([flag, text]) => isDaemonSetting(flag) === false && text !== undefined);
+  const given = Object.entries(withPaths(options)).filter(([flag, text]) => isDaemonSetting(flag) === false && text !== undefined);
   const settings = Object.fromEntries(given.map(([flag, text]) => [flag, text === "" ? "on" : text!]));
   checkServiceTexts(Object.fromEntries(Object.entries(settings).filter(([, text]) => text !== DEFAULT_TEXT)));
   return settings;
@@ -707,7 +707,7 @@ async function start(
   { arguments: [host, port], options: typed }: CommandInput,
   { client, name }: CommandContext,
 ): Promise<Answers["status"]> {
-  const options = withLogPath(withCaPath(typed));
+  const options = withPaths(typed);
   const address = host === undefined ? [] : [parseHost(host), String(parsePort(port, 0))];
   checkServiceTexts(options);
   checkDaemonTexts(options);
@@ -737,18 +737,32 @@ async function start(
   });
 }
 
-async function stop({ options }: CommandInput, { client, name, say }: CommandContext): Promise<{ name: string }> {
-  const grace = options.grace ?? formatDuration(DEFAULT_GRACE_MS);
-  const graceMs = parseDuration(grace, "Grace time");
-  const { open, lockFile } = await client.stop(grace);
-  const waiting = `Waiting up to ${grace} for ${plural(open, "open connection")} to finish`;
-  const ended = deadline(awaitEnd(lockFile), graceMs + END_MAX_MS).catch((error) => {
+/** How a balancer was stopped. */
+interface Stopped {
+  readonly name: string;
+  /** The times that held. */
+  readonly grace: string;
+  readonly lameDuck: string;
+  /** How many connections were ended because the grace time was over. */
+  readonly cut: number | null;
+}
+
+async function stop({ options }: CommandInput, { client, name, say }: CommandContext): Promise<Stopped> {
+  const { connections: { open }, settings, lockFile } = await client.status();
+  const [graceMs, lameDuckMs] = [SETTINGS.graceMs, SETTINGS.lameDuckMs].map(({ flag, parse }) =>
+    parse(options[flag] ?? settings[flag])
+  );
+  const [grace, lameDuck] = [graceMs, lameDuckMs].map(formatDuration);
+  const mostMs = lameDuckMs + graceMs + END_MAX_MS;
+  const stopping = client.stop({ grace, lameDuck }, mostMs);
+  const ended = deadline(stopping.then(() => awaitEnd(lockFile)), mostMs).catch((error) => {
     if (!(error instanceof DOMException && error.name === "TimeoutError")) throw error;
     const why = "it still runs after its grace time; see its log, and end it by its pid (balancerctl status)";
     throw new OperatorError("failed", `Cannot stop balancer ${JSON.stringify(name)}: ${why}`);
   });
-  await patiently(ended, say, waiting);
-  return { name };
+  const first = lameDuckMs > 0 ? `Serving for another ${lameDuck} as a lame duck, then waiting` : "Waiting";
+  await patiently(ended, say, `${first} up to ${grace} for ${plural(open, "open connection")} to finish`);
+  return { name, grace, lameDuck, cut: (await stopping).cut };
 }
 
 /** How a process took another one's place, or could. */
@@ -818,21 +832,9 @@ function printUpgrade({ name, check, status, hasStopped }: Upgraded): string {
   return [now, `${carried}, each stood still for at most ${pauseP99Ms.toFixed(1)} ms (p99)`, ...losses].join("\n");
 }
 
-/** The options with the absolute path of the file of authorities: the daemon has another working directory. */
-function withCaPath(options: CommandInput["options"]): CommandInput["options"] {
-  const { flag } = SETTINGS.checkCa;
-  const text = options[flag];
-  if (text === undefined || text === "default") return options;
-  const ca = parseCheckCa(text);
-  return ca.kind === "file" ? { ...options, [flag]: pathFrom(Deno.cwd(), ca.path) } : options;
-}
-
-/** The options with the absolute path of the access log, for the same reason. */
-function withLogPath(options: CommandInput["options"]): CommandInput["options"] {
-  const { flag } = SETTINGS.accessLog;
-  const path = options[flag];
-  if (path === undefined || ["off", STANDARD_OUTPUT, DEFAULT_TEXT].includes(path)) return options;
-  return { ...options, [flag]: pathFrom(Deno.cwd(), path) };
+/** The options with whole paths: the daemon has another working directory. */
+function withPaths(options: CommandInput["options"]): CommandInput["options"] {
+  return withWholePaths(options, Deno.cwd());
 }
 
 function serverOf({ arguments: [host, port] }: CommandInput): string {
@@ -861,7 +863,7 @@ async function remove(input: CommandInput, { client, say, show, takeInterrupts }
 }
 
 function setServer(input: CommandInput, { client }: CommandContext): Promise<Answers["server"]> {
-  const settings = parseServerSettings(withCaPath(input.options));
+  const settings = parseServerSettings(withPaths(input.options));
   if (Object.keys(settings).length === 0) {
     const flags = Object.values(SERVER_SETTINGS).map(({ flag }) => `--${flag}`);
     throw new OperatorError("usage", `Nothing to change: give ${listOr(flags)}`);

@@ -10,6 +10,7 @@ import { descriptorOf } from "../engine/system/open_files.ts";
 import { connectTo, makePair, PASSED_MAX, Passing, peerOf } from "../engine/system/passing.ts";
 import { logger } from "../observe/log.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
+import type { StopTimes } from "../balancer/shutdown.ts";
 import { folderOf } from "../values/paths.ts";
 import {
   Channel,
@@ -34,7 +35,9 @@ interface GivingOptions {
   /** Ends this process: another one has everything. */
   readonly leave: () => Promise<void>;
   /** Somebody has asked to stop during an upgrade that has failed. */
-  readonly stop: (graceMs: number) => void;
+  readonly stop: (times: StopTimes) => void;
+  /** Whether the balancer stops, or was asked to. */
+  readonly isStopping: () => boolean;
 }
 
 /** How long the new process may take for each step, in ms. */
@@ -56,20 +59,19 @@ export class Giving {
   readonly #options: GivingOptions;
   #isBusy = false;
   #isGiving = false;
-  #stopMs: number | null = null;
+  #stop: StopTimes | null = null;
 
   constructor(options: GivingOptions) {
     this.#options = options;
   }
 
   /**
-   * Whether a stop with this grace time is put off: an upgrade is under way that cannot be broken off. The new process stops then,
+   * Whether a stop is put off: an upgrade is under way that cannot be broken off. The new process stops then,
    * or this one if the upgrade fails.
    */
-  putsOff(graceMs: number): boolean {
-    if (!this.#isGiving) return false;
-    this.#stopMs = Math.min(graceMs, this.#stopMs ?? Infinity);
-    return true;
+  putsOff(times: StopTimes): boolean {
+    if (this.#isGiving) this.#stop = times;
+    return this.#isGiving;
   }
 
   /** Lets a new process in at the path that it returns. Throws an operator error if that cannot be now. */
@@ -79,7 +81,7 @@ export class Giving {
       const why = "its engine, streams, cannot hand listeners over; balancerctl restart stops it and starts it again";
       throw new OperatorError("conflict", `Cannot upgrade this balancer: ${why}`);
     }
-    if (balancer.stopping) throw new OperatorError("conflict", "Cannot upgrade this balancer: it is stopping");
+    if (this.#options.isStopping()) throw new OperatorError("conflict", "Cannot upgrade this balancer: it is stopping");
     if (this.#isBusy) throw new OperatorError("conflict", `Cannot upgrade this balancer: ${UNDER_WAY}`);
     const path = `${folderOf(socketPath)}/.${crypto.randomUUID().slice(0, 8)}`;
     const listener = Deno.listen({ transport: "unix", path });
@@ -105,9 +107,9 @@ export class Giving {
       if (!(error instanceof OperatorError)) throw error;
       log.warn("Nothing was upgraded: {why}", { why: messageOf(error) });
     } finally {
-      const stopMs = this.#stopMs;
-      this.#stopMs = null;
-      if (stopMs !== null) this.#options.stop(stopMs);
+      const stop = this.#stop;
+      this.#stop = null;
+      if (stop !== null) this.#options.stop(stop);
     }
   }
 
@@ -138,6 +140,7 @@ export class Giving {
     const { balancer, leave } = this.#options;
     await using undo = new AsyncDisposableStack();
     undo.defer(await balancer.freeze(UNDER_WAY));
+    if (this.#options.isStopping()) throw new OperatorError("conflict", "Cannot upgrade this balancer: it is stopping");
     this.#isGiving = true;
     undo.defer(() => void (this.#isGiving = false));
     const socket = connectTo(libc, hello.path);
@@ -167,7 +170,7 @@ export class Giving {
     done.catch(() => {}); // it is awaited below, or another failure comes first
     await Promise.race([balancer.handover!.give(sockets), done]);
     undo.defer(await standAside());
-    await channel.send({ kind: "end", words: balancer.lastWords(), stopMs: this.#stopMs });
+    await channel.send({ kind: "end", words: balancer.lastWords(), stop: this.#stop });
     await done;
   }
 

@@ -4,6 +4,7 @@
  */
 
 import type { Figures, LastWords, Leftover, Places } from "../balancer/carried_state.ts";
+import type { StopTimes } from "../balancer/shutdown.ts";
 import type { KnownCondition } from "../health/admission.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
 import type { SavedState } from "../values/saved_state.ts";
@@ -80,8 +81,8 @@ export type FromOld =
   | Given
   /** Connections come now; what was counted before the first of them. */
   | { readonly kind: "begin"; readonly figures: Figures }
-  /** No connection is left. `stopMs`: somebody wants the balancer to stop, with this grace time. */
-  | { readonly kind: "end"; readonly words: LastWords; readonly stopMs: number | null }
+  /** No connection is left. `stop`: somebody wants the balancer to stop. */
+  | { readonly kind: "end"; readonly words: LastWords; readonly stop: StopTimes | null }
   | { readonly kind: "failed"; readonly reason: string };
 
 type Message = FromNew | FromOld;

@@ -1,6 +1,7 @@
 /**
- * The parts of the daemon that follow its settings beside the balancer: what `--http` serves, the log and its level, and the output
- * of the access log. What is new is opened before what is old is closed, so that a change that cannot be made changes nothing.
+ * The parts of the daemon that follow its settings beside the balancer: what `--http` serves, the log and its level, the output of
+ * the access log, and the track file. What is new is opened before what is old is closed, so that a change that cannot be made
+ * changes nothing.
  */
 
 import type { DaemonParts, PartsStep } from "../balancer/daemon_parts.ts";
@@ -10,9 +11,10 @@ import { type Address, formatAddress } from "../values/address.ts";
 import type { DaemonConfig } from "../values/config.ts";
 import { messageOf } from "../values/errors.ts";
 import { Monitor, type Monitored } from "./monitor.ts";
+import { TrackFile } from "./track_file.ts";
 
 /** The settings that have parts here. */
-type PartsConfig = Pick<DaemonConfig, "http" | "logLevel" | "accessLog">;
+type PartsConfig = Pick<DaemonConfig, "http" | "logLevel" | "accessLog" | "trackFile">;
 
 /** Options of `LiveParts.open`. */
 interface PartsOptions {
@@ -29,6 +31,7 @@ interface Opened {
   readonly config: PartsConfig;
   readonly monitor: Monitor | undefined;
   readonly output: AccessOutput | undefined;
+  readonly track: TrackFile | undefined;
 }
 
 const log = logger("daemon");
@@ -51,8 +54,10 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
     const monitor = config.http === null ? undefined : opened.use(await Monitor.open(config.http));
     await setUpLogging(config.logLevel, options.logFile);
     const output = await openOutput(config, options);
+    if (output !== undefined) opened.use(output);
+    const track = await openTrack(config);
     opened.move();
-    return new LiveParts(options, { config, monitor, output });
+    return new LiveParts(options, { config, monitor, output, track });
   }
 
   /** Where lines of the access log go; undefined: nowhere. */
@@ -70,6 +75,7 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
   show(monitored: Monitored): void {
     this.#monitored = monitored;
     this.#now.monitor?.show(monitored);
+    this.#now.track?.show(isReadyBy(monitored));
     this.#sayServing();
   }
 
@@ -88,7 +94,10 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
       const isSameOutput = before.config.accessLog === config.accessLog;
       const output = isSameOutput ? before.output : await openOutput(config, this.#options);
       if (!isSameOutput && output !== undefined) undo.use(output);
-      return this.#stepTo({ config, monitor, output }, undo);
+      const isSameTrack = before.config.trackFile === config.trackFile;
+      const track = isSameTrack ? before.track : await openTrack(config);
+      if (!isSameTrack && track !== undefined) undo.use(track);
+      return this.#stepTo({ config, monitor, output, track }, undo);
     } catch (error) {
       await undo.disposeAsync();
       throw error;
@@ -98,6 +107,7 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#now.monitor?.[Symbol.asyncDispose]();
     await this.#now.output?.[Symbol.asyncDispose]();
+    await this.#now.track?.[Symbol.asyncDispose]();
   }
 
   #stepTo(next: Opened, undo: AsyncDisposableStack): PartsStep {
@@ -109,10 +119,12 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
         this.#now = next;
         if (next.config.logLevel !== before.config.logLevel) await setLogLevel(next.config.logLevel);
         if (next.monitor !== before.monitor) this.#sayServing();
+        if (next.track !== before.track && this.#monitored !== undefined) next.track?.show(isReadyBy(this.#monitored));
       },
       finish: async () => {
         if (next.monitor !== before.monitor) await before.monitor?.[Symbol.asyncDispose]();
         if (next.output !== before.output) await before.output?.[Symbol.asyncDispose]();
+        if (next.track !== before.track) await before.track?.[Symbol.asyncDispose]();
       },
       abandon: () => undo.disposeAsync(),
     };
@@ -152,6 +164,14 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
 async function openOutput({ accessLog }: PartsConfig, options: PartsOptions): Promise<AccessOutput | undefined> {
   const { logFile, hasOutput, listening: ready } = options;
   return accessLog === null ? undefined : await openAccessOutput(accessLog, { logFile, hasOutput, ready });
+}
+
+async function openTrack({ trackFile }: PartsConfig): Promise<TrackFile | undefined> {
+  return trackFile === null ? undefined : await TrackFile.open(trackFile);
+}
+
+function isReadyBy(monitored: Monitored): () => boolean {
+  return () => monitored.whyNotReady() === undefined;
 }
 
 function isSameAddress(one: Address | null, other: Address | null): boolean {

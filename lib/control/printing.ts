@@ -308,13 +308,18 @@ function timeOf(iso: string): string {
   return iso.replace(/\.\d+Z$/, "Z");
 }
 
+function describePhase({ stopping, lameDuck }: Answers["status"]): string {
+  if (stopping) return " (stopping)";
+  return lameDuck ? " (lame duck: it is about to stop)" : "";
+}
+
 /** What runs, where it listens, and how its connections ended. */
 export function printStatus(status: Answers["status"], style: Style = PLAIN): string {
   const { connections, servers, services } = status;
   const isOne = services.length === 1;
   const fates = Object.entries(status.fates).filter(([, count]) => count > 0).map(([fate, count]) => `${fate} ${count}`);
   const rows = [
-    ["Balancer", `${status.name}${status.stopping ? " (stopping)" : ""}, version ${status.version}, pid ${status.pid}`],
+    ["Balancer", `${status.name}${describePhase(status)}, version ${status.version}, pid ${status.pid}`],
     [
       "Listens on",
       `${

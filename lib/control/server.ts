@@ -6,6 +6,7 @@
 import type { Context } from "hono";
 import { Hono } from "hono/tiny";
 import { type Address, formatAddress } from "../values/address.ts";
+import type { Shutdown } from "../balancer/shutdown.ts";
 import type { Balancer } from "../balancer/balancer.ts";
 import type { Service } from "../balancer/service.ts";
 import type { CheckReport, ServerView, ServiceView } from "../balancer/views.ts";
@@ -13,7 +14,6 @@ import type { OptionSpec } from "../values/command_line.ts";
 import {
   DAEMON_FLAGS,
   DEFAULT_DRAIN_MS,
-  DEFAULT_GRACE_MS,
   isDaemonSetting,
   LIMITS,
   SERVICE_FLAGS,
@@ -61,12 +61,12 @@ export interface DaemonFacts {
   readonly carriedOver: CarriedOver | null;
 }
 
-/** Options of `serveControl`. `stop` must return at once and stop the daemon in the background. */
+/** Options of `serveControl`. */
 interface ControlOptions {
   readonly path: string;
   readonly balancer: Balancer;
   readonly facts: DaemonFacts;
-  readonly stop: (graceMs: number) => void;
+  readonly shutdown: Pick<Shutdown, "ask" | "done" | "isLameDuck">;
   /** Lets another process in that takes this one's place; returns the path. Throws an operator error. */
   readonly upgrade: () => string;
   /** How long a request may take to arrive. */
@@ -100,6 +100,9 @@ interface RecentQuery {
   readonly fate?: Fate;
   readonly limit?: number;
 }
+
+/** What status shows. */
+type ViewedStatus = Pick<ControlOptions, "balancer" | "facts" | "shutdown">;
 
 type RouteName = keyof typeof ROUTES;
 
@@ -185,11 +188,11 @@ async function readParts({ req }: Context): Promise<RawInput> {
   return { query: Object.fromEntries(query), params: req.param(), body: hasBody ? await req.json() : undefined };
 }
 
-function handlersOf({ balancer, facts, stop, upgrade }: ControlOptions): Handlers {
+function handlersOf({ balancer, facts, shutdown, upgrade }: ControlOptions): Handlers {
   const of = ({ query: { service } }: { readonly query: { readonly service?: string } }): Service => balancer.service(service);
   const view = (service: ServiceView): Answers["service"] => viewService(service, facts);
   return {
-    status: () => viewStatus(balancer, facts),
+    status: () => viewStatus({ balancer, facts, shutdown }),
     listServers: (input) => ({ servers: of(input).list().map(viewServer), ring: of(input).ring() }),
     addServer: async (input, who) => {
       const { address, port, ...settings } = input.body;
@@ -252,9 +255,12 @@ function handlersOf({ balancer, facts, stop, upgrade }: ControlOptions): Handler
       const { clients, ...view } = balancer.clients(of(input), input.query.top ?? DEFAULT_LIMIT);
       return { ...view, clients: [...clients] };
     },
-    stop: ({ body: { grace: graceMs = DEFAULT_GRACE_MS } }) => {
-      stop(graceMs);
-      return { open: balancer.counters.get("open"), graceMs, lockFile: facts.lockFile };
+    stop: async ({ body: { grace, lameDuck, wait } }) => {
+      const { graceMs, lameDuckMs } = balancer.stopTimes;
+      const times = { graceMs: grace ?? graceMs, lameDuckMs: lameDuck ?? lameDuckMs };
+      const open = balancer.counters.get("open");
+      shutdown.ask(times);
+      return { ...times, open, cut: wait ? await shutdown.done : null, lockFile: facts.lockFile };
     },
     upgrade: () => ({ path: upgrade() }),
     openapi: () => describeApi(facts.version),
@@ -373,7 +379,7 @@ async function viewDeclaration(balancer: Balancer): Promise<Answers["status"]["d
   return declaration && { ...declaration, differences: declaration.differences && [...declaration.differences] };
 }
 
-async function viewStatus(balancer: Balancer, facts: DaemonFacts): Promise<Answers["status"]> {
+async function viewStatus({ balancer, facts, shutdown }: ViewedStatus): Promise<Answers["status"]> {
   const { counters, connectionsMax } = balancer;
   const { localPorts: _, warnOf, http, ...shown } = facts;
   const { daemon = {} } = balancer.state;
@@ -391,6 +397,7 @@ async function viewStatus(balancer: Balancer, facts: DaemonFacts): Promise<Answe
     address: services[0].listeners[0].listener,
     startedAt: facts.startedAt.toISOString(),
     stopping: balancer.stopping,
+    lameDuck: shutdown.isLameDuck,
     generation: balancer.generation,
     servers: balancer.countServers(),
     checkIntervalMs: Math.min(...balancer.services().map(({ checkIntervalMs }) => checkIntervalMs)),

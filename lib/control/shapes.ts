@@ -159,6 +159,7 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       address: "text",
       startedAt: "text",
       stopping: "boolean",
+      lameDuck: "boolean",
       generation: "number",
       services: { listOf: SERVICE },
       declared: {
@@ -303,7 +304,7 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
     },
   },
   entrance: { fields: { path: "text" } },
-  stopping: { fields: { open: "number", graceMs: "number", lockFile: "text" } },
+  stopping: { fields: { open: "number", graceMs: "number", lameDuckMs: "number", cut: { orNull: "number" }, lockFile: "text" } },
   failure: { fields: { error: { fields: { kind: "text", message: "text" } } } },
 };
 

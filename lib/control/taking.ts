@@ -6,6 +6,7 @@
 
 import type { Balancer } from "../balancer/balancer.ts";
 import type { Leftover } from "../balancer/carried_state.ts";
+import type { StopTimes } from "../balancer/shutdown.ts";
 import { faultOfState } from "../balancer/state_faults.ts";
 import type { EngineKind, Listener } from "../engine/engine.ts";
 import { errnoText, type Libc, openLibc } from "../engine/system/libc.ts";
@@ -71,7 +72,7 @@ export class TakingOver {
   /** Standard output and standard error of the old process, which ran in the foreground. */
   #outputs: readonly number[] = [];
   #carried: CarriedOver | undefined;
-  #stopMs: number | null = null;
+  #stop: StopTimes | null = null;
   #isAlone = false;
 
   readonly #path: string;
@@ -143,9 +144,9 @@ export class TakingOver {
     return this.#carried;
   }
 
-  /** The grace time with which this process is to stop at once; null: it is not. */
-  get stopMs(): number | null {
-    return this.#stopMs;
+  /** How this process is to stop at once; null: it is not. */
+  get stop(): StopTimes | null {
+    return this.#stop;
   }
 
   /** Accepts, takes every connection, and adds what was counted. Ends this process if it cannot. */
@@ -162,7 +163,7 @@ export class TakingOver {
     try {
       const end = await Promise.race([this.#channel.expect("end", STEPS.end), handover.failed]);
       balancer.takeLastWords(end.words);
-      this.#stopMs = end.stopMs;
+      this.#stop = end.stop;
     } catch (error) {
       if (!(error instanceof Gone)) throw error;
       this.#isAlone = true;

@@ -59,6 +59,7 @@ export const LIMITS = {
   replayBytesMax: 16 * 1024 ** 2,
   replayBytesTotalMax: 256 * 1024 ** 2,
   restMaxMs: 60_000,
+  lameDuckMaxMs: 3_600_000,
   /** How long engines cache the addresses of a name: shorter than the TTLs of name servers, longer than a burst of clients. */
   namesCachedMs: 5000,
   rebalanceRateMax: 100_000,
@@ -136,8 +137,6 @@ const ENGINE_NAMES = ["auto", "epoll", "streams"] as const;
 /** The command whose help lists what an option can be. */
 const HELPER = "balancerctl start";
 
-/** How long open connections have to finish when the balancer stops, in milliseconds. */
-export const DEFAULT_GRACE_MS = 10_000;
 /** How long open connections have to finish when their server is removed, in milliseconds. */
 export const DEFAULT_DRAIN_MS = 10_000;
 /** Connections a second that a rebalance moves. */
@@ -578,6 +577,34 @@ export const SETTINGS = {
     default: "off",
     summary: "serve /metrics, /live and /ready over HTTP on this address, to everybody who can reach it",
     parse: (text): Address | null => text === "off" ? null : parseAddress(text, "HTTP address", 0),
+  },
+  trackFile: {
+    group: "Monitoring",
+    scope: "daemon",
+    flag: "track-file",
+    value: "PATH|off",
+    default: "off",
+    summary: "write 0 to this file while the balancer is ready, and 1 while it is not, for keepalived",
+    // a path, or null
+    parse: (text): string | null => text === "off" ? null : text,
+  },
+  lameDuckMs: {
+    group: "Stopping",
+    scope: "daemon",
+    flag: "lame-duck",
+    value: "TIME|off",
+    default: "off",
+    summary: "how long a balancer that is told to stop still takes clients, while /ready and the track file say no",
+    parse: (text): number => text === "off" ? 0 : parseDuration(text, "Lame-duck time", 0, LIMITS.lameDuckMaxMs),
+  },
+  graceMs: {
+    group: "Stopping",
+    scope: "daemon",
+    flag: "grace",
+    value: "TIME",
+    default: "10s",
+    summary: "how long open connections have to finish when the balancer stops",
+    parse: (text): number => parseDuration(text, "Grace time", 0),
   },
   logLevel: {
     group: "Logging",

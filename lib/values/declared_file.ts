@@ -19,7 +19,8 @@ import { parseListenerText } from "./listener_text.ts";
 import type { SavedListener } from "./saved_state.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import { failWith, OperatorError } from "./errors.ts";
-import { isAbsolute, parseName } from "./paths.ts";
+import { isRelativePath, PATH_SETTINGS } from "./path_settings.ts";
+import { parseName } from "./paths.ts";
 import { readPlain } from "./plain_file.ts";
 import { formatSize } from "./size.ts";
 import { faultsOfState, type StateFault } from "./state_rules.ts";
@@ -58,12 +59,6 @@ const DRAIN: SettingRow = {
   default: "off",
   summary: "the server gets no new clients, as after balancerctl drain",
   parse: (text) => text === "on",
-};
-
-/** Settings whose text may be a path. A daemon has another working directory than the person who writes a file. */
-const PATHS: Readonly<Record<string, readonly string[]>> = {
-  "check-ca": ["system", "none", "default"],
-  "access-log": ["-", "off"],
 };
 
 /**
@@ -335,8 +330,9 @@ class Reader {
       this.#note(value.place, () => [`"${key}" must be one of ${words.join(", ")}`, wayOut()].filter(Boolean).join("; "));
       return undefined;
     }
-    if (PATHS[key] !== undefined && !PATHS[key].includes(text) && !isAbsolute(text)) {
-      this.#note(value.place, () => `"${key}" must be an absolute path or one of ${PATHS[key].join(", ")}, not ${shortened(text)}`);
+    if (isRelativePath(key, text)) {
+      const words = PATH_SETTINGS[key].join(", ");
+      this.#note(value.place, () => `"${key}" must be an absolute path or one of ${words}, not ${shortened(text)}`);
       return undefined;
     }
     return this.#try(value.place, text, () => (row.parse(text), text));

@@ -16,6 +16,8 @@ export const EFFECTS = {
   log: "holds at once; no connection is affected",
   lines: "holds for lines from now on, those of open connections, too",
   starts: "holds for connections that begin from now on",
+  file: "holds at once; an earlier file says 1 from then on",
+  stop: "holds when the balancer is told to stop",
 } as const;
 type Effect = keyof typeof EFFECTS;
 
@@ -76,6 +78,9 @@ const EFFECT_OF: Readonly<Record<LiveSetting, Effect>> = {
   accessLog: "lines",
   accessLogStart: "starts",
   accessLogSample: "lines",
+  trackFile: "file",
+  lameDuckMs: "stop",
+  graceMs: "stop",
 };
 
 /** The settings of the daemon that can change while it runs, grouped by what a change means. */

@@ -4,6 +4,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import deno from "../../deno.json" with { type: "json" };
 import type { Address } from "../../lib/values/address.ts";
 import type { CommandInput } from "../../lib/values/command_line.ts";
+import { Shutdown } from "../../lib/balancer/shutdown.ts";
 import { ControlClient } from "../../lib/control/client.ts";
 import { type Command, type CommandContext, COMMANDS } from "../../lib/control/commands.ts";
 import { serveControl } from "../../lib/control/server.ts";
@@ -375,7 +376,8 @@ async function startTerminal(flags: Record<string, string> = {}) {
   };
   const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), warnings: [], ...files };
   await claimSocket(path);
-  stack.use(await serveControl({ path, balancer: balancer.balancer, facts, stop: () => {}, upgrade: () => "" }));
+  const shutdown = new Shutdown({ stop: (graceMs) => balancer.balancer.stop(graceMs), cut: () => 0 });
+  stack.use(await serveControl({ path, balancer: balancer.balancer, facts, shutdown, upgrade: () => "" }));
   const client = stack.use(new ControlClient("test", path));
   const lines: string[] = [];
   const sentences: string[] = [];

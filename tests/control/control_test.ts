@@ -4,6 +4,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { parseAddress } from "../../lib/values/address.ts";
 import { LIMITS } from "../../lib/values/config.ts";
 import { ROUTES } from "../../lib/control/api.ts";
+import type { StopTimes } from "../../lib/balancer/shutdown.ts";
 import { ControlClient } from "../../lib/control/client.ts";
 import { serveControl } from "../../lib/control/server.ts";
 import { claimSocket, isListening } from "../../lib/control/socket.ts";
@@ -18,7 +19,7 @@ interface Control extends AsyncDisposable {
   readonly balancer: OneService;
   readonly path: string;
   readonly client: ControlClient;
-  readonly stops: number[];
+  readonly stops: StopTimes[];
   /** Speaks HTTP to the socket. */
   request(method: string, path: string, body?: BodyInit): Promise<{ status: number; type: string; text: string }>;
 }
@@ -30,7 +31,8 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
   stack.defer(() => Deno.remove(folder, { recursive: true }));
   const path = `${folder}/run/control.sock`;
   const balancer = stack.use(await startBalancer({ flags }));
-  const stops: number[] = [];
+  const stops: StopTimes[] = [];
+  const shutdown = { ask: (times: StopTimes) => void stops.push(times), done: Promise.resolve(7), isLameDuck: false };
   const facts = {
     name: "test",
     version: "1.2.3",
@@ -47,14 +49,7 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
   };
   await claimSocket(path);
   stack.use(
-    await serveControl({
-      path,
-      balancer: balancer.balancer,
-      facts,
-      stop: (graceMs) => stops.push(graceMs),
-      upgrade: () => "",
-      requestTimeMaxMs,
-    }),
+    await serveControl({ path, balancer: balancer.balancer, facts, shutdown, upgrade: () => "", requestTimeMaxMs }),
   );
   const client = stack.use(new ControlClient("test", path));
   const http = Deno.createHttpClient({ proxy: { transport: "unix", path } });
@@ -229,11 +224,21 @@ Deno.test("status tells what runs", async () => {
   assertEquals([status.servers, status.checkIntervalMs], [{ up: 0, resting: 0, down: 0, draining: 0, removing: 0 }, 2000]);
 });
 
-Deno.test("stop hands on the grace time, and has a default", async () => {
+Deno.test("stop hands on its times; those that are left out are the daemon's, as they are then", async () => {
   await using control = await startControl();
-  assertEquals((await control.client.stop("250ms")).graceMs, 250);
-  assertEquals((await control.request("POST", "/v1/stop")).status, 202);
-  assertEquals(control.stops, [250, 10_000]);
+  const { graceMs, cut } = await control.client.stop({ grace: "250ms", lameDuck: "off" }, 1000);
+  assertEquals([graceMs, cut], [250, 7]);
+  const { status, text } = await control.request("POST", "/v1/stop");
+  assertEquals([status, JSON.parse(text).cut], [202, null]);
+  await control.client.setDaemon({ grace: "1m", "lame-duck": "2s" });
+  await control.request("POST", "/v1/stop");
+  await control.request("POST", "/v1/stop", JSON.stringify({ lameDuck: "off" }));
+  assertEquals(control.stops, [
+    { lameDuckMs: 0, graceMs: 250 },
+    { lameDuckMs: 0, graceMs: 10_000 },
+    { lameDuckMs: 2000, graceMs: 60_000 },
+    { lameDuckMs: 0, graceMs: 60_000 },
+  ]);
 });
 
 Deno.test("metrics are Prometheus text", async () => {

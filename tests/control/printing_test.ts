@@ -417,6 +417,7 @@ const STATUS: Answers["status"] = {
   address: "127.0.0.1:8080",
   startedAt: "2026-11-22T08:30:00.000Z",
   stopping: false,
+  lameDuck: false,
   generation: 3,
   services: [{
     service: "default",

@@ -293,42 +293,45 @@ Deno.test({ name: "restart changes the number of workers and keeps connections",
   assertStringIncludes(await place.do("restart"), "1 open connection came along");
 });
 
-Deno.test({ name: "the new process is killed at any moment: the old one goes on, and idle clients notice nothing", ignore }, async () => {
-  await using server = startServer(echo);
-  await using place = await makePlace();
-  const address = await place.start();
-  await place.do("add", server.address.host, String(server.address.port));
-  const idle = await Promise.all(Array.from({ length: 300 }, () => connect(address)));
-  await untilOpen(place, 300);
-  let killed = 0;
-  for (const afterMs of [0, 150, 300, 450, 600, 750, 900, 1050, 1200, 1350]) {
-    const { pid } = await statusOf(place);
-    const taker = new Deno.Command(place.program("balancer"), {
-      args: ["run", "--take-over=now"],
-      env: place.env,
-      stdin: "null",
-      stdout: "null",
-      stderr: "null",
-    }).spawn();
-    await new Promise((resolve) => setTimeout(resolve, afterMs));
-    const status = await statusOf(place).catch(() => undefined); // it may just be changing hands
-    if (status?.pid === pid) {
-      taker.kill("SIGKILL");
-      await taker.status;
-      killed++;
-    } else taker.unref();
-    const now = await untilOpen(place, 300);
-    assert(now.pid === pid || now.pid === taker.pid);
-  }
-  assertGreater(killed, 0);
-  for (const client of idle) {
-    await writeText(client, "x");
-    await readBytes(client, 1);
-    client.close();
-  }
-  const { fates } = await untilOpen(place, 0);
-  assertEquals(fates.upgrade_lost, 0);
-});
+Deno.test(
+  { name: "the new process is killed at any moment: the old one goes on, and idle clients notice nothing", ignore },
+  async () => {
+    await using server = startServer(echo);
+    await using place = await makePlace();
+    const address = await place.start();
+    await place.do("add", server.address.host, String(server.address.port));
+    const idle = await Promise.all(Array.from({ length: 300 }, () => connect(address)));
+    await untilOpen(place, 300);
+    let killed = 0;
+    for (const afterMs of [0, 150, 300, 450, 600, 750, 900, 1050, 1200, 1350]) {
+      const { pid } = await statusOf(place);
+      const taker = new Deno.Command(place.program("balancer"), {
+        args: ["run", "--take-over=now"],
+        env: place.env,
+        stdin: "null",
+        stdout: "null",
+        stderr: "null",
+      }).spawn();
+      await new Promise((resolve) => setTimeout(resolve, afterMs));
+      const status = await statusOf(place).catch(() => undefined); // it may just be changing hands
+      if (status?.pid === pid) {
+        taker.kill("SIGKILL");
+        await taker.status;
+        killed++;
+      } else taker.unref();
+      const now = await untilOpen(place, 300);
+      assert(now.pid === pid || now.pid === taker.pid);
+    }
+    assertGreater(killed, 0);
+    for (const client of idle) {
+      await writeText(client, "x");
+      await readBytes(client, 1);
+      client.close();
+    }
+    const { fates } = await untilOpen(place, 0);
+    assertEquals(fates.upgrade_lost, 0);
+  },
+);
 
 Deno.test({ name: "a stop during an upgrade is the new process's", ignore }, async () => {
   await using place = await makePlace();

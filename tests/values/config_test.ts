@@ -74,6 +74,9 @@ Deno.test("parseConfig() without flags gives the defaults", () => {
     accessLog: null,
     accessLogStart: false,
     accessLogSample: 1,
+    trackFile: null,
+    lameDuckMs: 0,
+    graceMs: 10_000,
   });
 });
 

@@ -37,7 +37,9 @@ const maybe = <T>(one: fc.Arbitrary<T>) => fc.option(one, { nil: undefined });
 /** Bytes, and how many of them were sent. */
 const partlySent = <Name extends string>(name: Name) =>
   some(2000).chain((bytes) =>
-    fc.integer({ min: 0, max: bytes.length }).map((count) => ({ bytes, [name]: count }) as { bytes: typeof bytes } & Record<Name, number>)
+    fc.integer({ min: 0, max: bytes.length }).map((count) =>
+      ({ bytes, [name]: count }) as { bytes: typeof bytes } & Record<Name, number>
+    )
   );
 
 const connections: fc.Arbitrary<CarriedConnection> = fc.record({
