@@ -269,8 +269,8 @@ async function serve(beginning: Beginning): Promise<number> {
   const config = parseDaemonConfig(state.daemon);
   const connectionsMax = connectionsUnder(descriptors, engine.kind.threads(config));
   const listening = Promise.withResolvers<void>();
-  // --http is still the other process's.
-  await using parts = await LiveParts.open(taking === undefined ? config : { ...config, http: null }, {
+  // --http and the track file are still the other process's.
+  await using parts = await LiveParts.open(taking === undefined ? config : { ...config, http: null, trackFile: null }, {
     logFile: startedAs.logFile ?? undefined,
     hasOutput: !startedAs.isDetached,
     listening: listening.promise,
@@ -404,8 +404,7 @@ async function takeConnections(taking: TakingOver, balancer: Balancer, parts: Li
     await endLogging();
     Deno.exit(EXIT.failed);
   }
-  const { http } = parseDaemonConfig(balancer.state.daemon);
-  if (http !== null) await parts.serveOn(http).catch((error) => log.error("{why}; it is not served", { why: messageOf(error) }));
+  await parts.takeOver(parseDaemonConfig(balancer.state.daemon));
 }
 
 /** The settings of the daemon, or of a service, among the options. */

@@ -86,6 +86,13 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
     await step.finish();
   }
 
+  /** Takes what only one process can have from the one that had it: `--http`, if it can, and the track file. */
+  async takeOver({ http, trackFile }: Pick<PartsConfig, "http" | "trackFile">): Promise<void> {
+    const track = trackFile === null ? undefined : TrackFile.takeOver(trackFile);
+    this.#now = { ...this.#now, config: { ...this.#now.config, trackFile }, track };
+    if (http !== null) await this.serveOn(http).catch((error) => log.error("{why}; it is not served", { why: messageOf(error) }));
+  }
+
   async prepare(config: PartsConfig): Promise<PartsStep> {
     const before = this.#now;
     const undo = new AsyncDisposableStack();
