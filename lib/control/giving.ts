@@ -74,6 +74,11 @@ export class Giving {
     return this.#isGiving;
   }
 
+  /** Whether a new process is let in, or is there. */
+  get isBusy(): boolean {
+    return this.#isBusy;
+  }
+
   /** Lets a new process in at the path that it returns. Throws an operator error if that cannot be now. */
   open(): string {
     const { balancer, socketPath } = this.#options;
@@ -104,8 +109,9 @@ export class Giving {
     try {
       await this.#talk(channel);
     } catch (error) {
-      if (!(error instanceof OperatorError)) throw error;
-      log.warn("Nothing was upgraded: {why}", { why: messageOf(error) });
+      // Whatever it is, this process goes on.
+      if (error instanceof OperatorError) log.warn("Nothing was upgraded: {why}", { why: messageOf(error) });
+      else log.error("Nothing was upgraded: {fault}", { fault: error instanceof Error ? error.stack : error });
     } finally {
       const stop = this.#stop;
       this.#stop = null;

@@ -103,9 +103,14 @@ export class Channel<Incoming extends Message, Outgoing extends Message> impleme
     this.#conn = conn;
   }
 
+  /** Sends a message. Throws `Gone` if the other side has ended. */
   async send(message: Outgoing): Promise<void> {
     const bytes = new TextEncoder().encode(`${JSON.stringify(message)}\n`);
-    for (let sent = 0; sent < bytes.length;) sent += await this.#conn.write(bytes.subarray(sent));
+    try {
+      for (let sent = 0; sent < bytes.length;) sent += await this.#conn.write(bytes.subarray(sent));
+    } catch {
+      throw new Gone();
+    }
   }
 
   /** The next message, which must be of this kind and come in time. Throws an operator error; `Gone` if the other side has ended. */

@@ -19,7 +19,12 @@ for (
   const [what, hello, facts, sentence] of [
     ["a later version", {}, {}, undefined],
     ["the same version", { version: "0.1.0" }, {}, undefined],
-    ["an earlier version", { version: "0.0.9" }, {}, "version 0.0.9 is older than the one that runs, 0.1.0: give --force to go back"],
+    [
+      "an earlier version",
+      { version: "0.0.9" },
+      {},
+      "version 0.0.9 is older than the one that runs, 0.1.0: give --force to go back",
+    ],
     ["an earlier version with --force", { version: "0.0.9", isForced: true }, {}, undefined],
     ["a version that speaks otherwise", { spoken: [2, 3] }, {}, "speaks the hand-over's version 2,3, and 0.1.0 speaks 1"],
     ["a version that speaks this and more", { spoken: [3, 2, 1] }, {}, undefined],
@@ -47,7 +52,10 @@ for (
 
 Deno.test("what is known of servers is heard as it was said", () => {
   const since = new Date("2026-01-02T03:04:05.678Z");
-  const known = new Map([["web", new Map([["10.0.0.1:80", { state: "down", since, reason: "refused", restMs: 0, restLeftMs: 0 } as const]])]]);
+  const known = new Map([[
+    "web",
+    new Map([["10.0.0.1:80", { state: "down", since, reason: "refused", restMs: 0, restLeftMs: 0 } as const]]),
+  ]]);
   assertEquals(hearKnown(JSON.parse(JSON.stringify(sayKnown(known)))), known);
 });
 
