@@ -390,8 +390,8 @@ async function serve(beginning: Beginning): Promise<number> {
 }
 
 /**
- * Takes the connections of the process whose place this one takes. If that fails, this process ends at once and closes nothing in an
- * orderly way: its sockets are the other one's, too.
+ * Takes the connections of the process whose place this one takes. If that fails, this process ends at once and closes nothing in
+ * an orderly way: its sockets are the other one's, too.
  */
 async function takeConnections(taking: TakingOver, balancer: Balancer, parts: LiveParts): Promise<void> {
   try {

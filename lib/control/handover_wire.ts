@@ -113,7 +113,7 @@ export class Channel<Incoming extends Message, Outgoing extends Message> impleme
     }
   }
 
-  /** The next message, which must be of this kind and come in time. Throws an operator error; `Gone` if the other side has ended. */
+  /** The next message, of this kind and in time. Throws an operator error: `Gone` if the other side has ended. */
   async expect<Kind extends Incoming["kind"]>(kind: Kind, maxMs: number): Promise<Extract<Incoming, { kind: Kind }>> {
     const message = await this.#read(maxMs);
     if (message.kind === "failed") throw new OperatorError("failed", (message as { reason: string }).reason);

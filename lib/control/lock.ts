@@ -35,7 +35,7 @@ export class Lock {
   }
 
   /**
-   * Takes over the lock of another process, whose descriptor is open here for as long as this process runs: flock(2) locks what both
+   * Takes over the lock of another process, whose descriptor is open here as long as this process runs: flock(2) locks what both
    * have open. Throws an operator error if the file cannot be opened.
    */
   static async takeOver(path: string): Promise<Lock> {

@@ -1,7 +1,7 @@
 /**
  * The new process of an upgrade: takes the place of the one that runs. Until it says that it accepts, nothing has changed, and any
- * failure is a sentence. From then on its sockets are also the other process's, so it never closes what it has in an orderly way: if
- * it fails it ends at once, and the other one takes back what it can. If the other one dies, it goes on with what it has.
+ * failure is a sentence. From then on its sockets are also the other process's, so it never closes what it has in an orderly way:
+ * if it fails it ends at once, and the other one takes back what it can. If the other one dies, it goes on with what it has.
  */
 
 import type { Balancer } from "../balancer/balancer.ts";

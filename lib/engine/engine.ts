@@ -171,7 +171,7 @@ export interface Handover {
   /** What was taken. */
   readonly taken: readonly TakenBatch[];
   /**
-   * Stops accepting, and gives every connection over these sockets. A connection is the other process's from its acknowledgement on.
+   * Stops accepting, and gives every connection over these sockets. A connection is the other process's once that acknowledges it.
    * Resolves when none is left. Rejects if the other process does not take one: it must then end, and `takeBack` must follow.
    */
   give(sockets: readonly number[]): Promise<void>;

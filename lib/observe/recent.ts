@@ -96,7 +96,7 @@ export class RecentEnds {
     };
   }
 
-  /** Takes over those of another process, which are older than all that are here. Fates that this version does not know are lost. */
+  /** Takes over those of another process, older than all that are here. Fates that this version does not know are lost. */
   takeOver({ ends, leftOut }: CarriedEnds): void {
     const here = Object.values(this.#fates).flatMap((ends) => ends.take()).toSorted((a, b) => a.number - b.number);
     const all = [...ends.map((end) => ({ ...end, at: new Date(end.at) })), ...here.map(({ end }) => end)];

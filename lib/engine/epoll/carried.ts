@@ -106,8 +106,11 @@ const CONNECTION = record({
 
 /** A connection. */
 export type CarriedConnection = ValueOf<typeof CONNECTION>;
+/** One of its sockets. */
 export type CarriedSocket = CarriedConnection["client"];
+/** The socket of its server. */
 export type CarriedServer = ValueOf<typeof SERVER>;
+/** The search for another server that is under way. */
 export type CarriedSearch = ValueOf<typeof SEARCH>;
 
 /** Checks what the types cannot say, so that nothing that was read can point outside of what there is. */

@@ -344,8 +344,8 @@ export class Dialer {
   }
 
   /**
-   * Gives up the dial under way for a client without a server, but not the search: `dial` goes on with it, also with the server that
-   * was being dialled.
+   * Gives up the dial under way for a client without a server, but not the search: `dial` goes on with it, also with the server
+   * that was being dialled.
    */
   park(client: number): void {
     const row = rowOf(client);

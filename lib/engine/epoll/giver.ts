@@ -1,7 +1,7 @@
 /**
  * Gives the connections of one worker to another process, in batches over one socket, each acknowledged before the next. A
- * connection stands still only while it is in a batch. Its sockets stay open here until this process ends, so that they can be taken
- * back if the other one ends first. Owns the way; what a connection is and does is `Carrier`'s and `Connections`'.
+ * connection stands still only while it is in a batch. Its sockets stay open here until this process ends, so that they can be
+ * taken back if the other one ends first. Owns the way; what a connection is and does is `Carrier`'s and `Connections`'.
  */
 
 import { ByteWriter } from "../../values/binary_codec.ts";
