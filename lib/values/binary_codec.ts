@@ -125,6 +125,7 @@ export const f64: Codec<number> = {
   read: (reader) => reader.view.getFloat64(reader.take(8), true),
 };
 
+/** Yes or no. */
 export const flag: Codec<boolean> = {
   write: (writer, value) => u8.write(writer, value ? 1 : 0),
   read(reader) {

@@ -143,6 +143,7 @@ export function descriptorsOf({ client, server }: CarriedConnection): number {
  * when the first of the connections was stopped (`MonotonicClock`).
  */
 const HEAD = { version: 0, number: 1, bytes: 2, connections: 3, descriptors: 4, stoppedMicros: 5, words: 6 } as const;
+/** Its length in bytes. */
 export const HEAD_BYTES: number = HEAD.words * 4;
 
 /** What a head says. */
@@ -213,6 +214,7 @@ export function requireKnown(connections: readonly CarriedConnection[], { servic
 export const ANSWER_BYTES = 8;
 const ANSWER = { taken: 1, refused: 2 } as const;
 
+/** Writes an answer. */
 export function writeAnswer(into: Int32Array, number: number, isTaken: boolean): void {
   into[0] = number;
   into[1] = isTaken ? ANSWER.taken : ANSWER.refused;
