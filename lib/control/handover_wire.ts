@@ -76,6 +76,7 @@ export type FromNew =
   /** It has everything, and answers at the control socket. */
   | { readonly kind: "done" }
   | { readonly kind: "failed"; readonly reason: string };
+/** The same of the old process. */
 export type FromOld =
   | Offer
   | Given
