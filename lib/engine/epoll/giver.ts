@@ -57,7 +57,8 @@ export class Giver {
   readonly #impatientMs: number;
   #batch: Batch | undefined;
   #batches = 0;
-  #batchMax = BATCH_MIN;
+  /** The first one alone: what it runs has never run before, in either process. */
+  #batchMax = 1;
   #againMs = 0;
   /** Where the next look at the rows begins. */
   #next = 0;
@@ -184,7 +185,8 @@ export class Giver {
     this.#batch = undefined;
     this.#againMs = 0;
     const tookMs = this.#monotonic.msSince(batch.stoppedMicros);
-    if (tookMs < SHORT_MS) this.#batchMax = Math.min(2 * this.#batchMax, BATCH_MAX);
+    if (this.#batchMax < BATCH_MIN) this.#batchMax = BATCH_MIN;
+    else if (tookMs < SHORT_MS) this.#batchMax = Math.min(2 * this.#batchMax, BATCH_MAX);
     else if (tookMs > LONG_MS) this.#batchMax = Math.max(BATCH_MIN, this.#batchMax >> 1);
   }
 
