@@ -242,6 +242,17 @@ install_programs() {
       printf 'Warning: %s is not on PATH; add it with: export PATH="%s:$PATH"\n' "$bin" "$bin" >&2
       printf 'Try it: %s/balancerctl demo\n' "$bin" ;;
   esac
+  offer_upgrade "$(state_folder)"
+}
+
+# Says how the balancers that run get the new program: each has a lock in the state folder.
+offer_upgrade() {
+  for lock in "$1"/*.lock; do
+    [ -f "$lock" ] || continue
+    running=$(basename "$lock" .lock)
+    CACHE_DIRECTORY=$work "$bin/balancerctl" status --name "$running" >/dev/null 2>&1 || continue
+    say "Balancer \"$running\" runs the earlier program; without losing a connection: balancerctl upgrade --name $running"
+  done
 }
 
 # Prints the folder of the saved pools: the rule of lib/values/paths.ts, except for folders of systemd, which systemd removes.

@@ -22,13 +22,19 @@ import {
 } from "./lib/values/config.ts";
 import { formatDuration } from "./lib/values/duration.ts";
 import { plural } from "./lib/values/count.ts";
-import { DEFAULT_SERVICE, type SavedListener } from "./lib/values/saved_state.ts";
+import { DEFAULT_SERVICE, type SavedListener, type SavedState } from "./lib/values/saved_state.ts";
+import { parseChoice } from "./lib/values/choice.ts";
+import { withLeftovers } from "./lib/balancer/carried_state.ts";
+import { ControlClient } from "./lib/control/client.ts";
+import { Giving } from "./lib/control/giving.ts";
+import { type StartedAs, TAKE_OVER, type TakeOver } from "./lib/control/handover_wire.ts";
+import { type CarriedOver, TakingOver } from "./lib/control/taking.ts";
 import { refuseClientsAddress } from "./lib/balancer/daemon_settings.ts";
 import { withDeclaration } from "./lib/balancer/declared_change.ts";
 import { withStart } from "./lib/balancer/state_changes.ts";
 import type { DeclaredState } from "./lib/values/declared_state.ts";
 import { formatFaults } from "./lib/values/yaml_tree.ts";
-import { DAEMON_PROGRAM } from "./lib/control/daemon_program.ts";
+import { DAEMON_PROGRAM, FORCED, TAKE_OVER_OPTION } from "./lib/control/daemon_program.ts";
 import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
@@ -41,7 +47,7 @@ import { whyNotReady } from "./lib/balancer/readiness.ts";
 import { type DashboardConfig, LiveParts, type LivePlace } from "./lib/control/live_parts.ts";
 import { Lock } from "./lib/control/lock.ts";
 import { endLogging, logger, reopenLog } from "./lib/observe/log.ts";
-import { DEFAULT_NAME, findPaths, folderOf, parseName, pathFrom, type Paths } from "./lib/values/paths.ts";
+import { DEFAULT_NAME, findLocks, findPaths, findSocket, folderOf, parseName, pathFrom, type Paths } from "./lib/values/paths.ts";
 import { withWholePaths } from "./lib/values/path_settings.ts";
 import { describeVersion } from "./lib/values/packaging.ts";
 import { loadStandings, StandingsKeeper, standingsPath } from "./lib/balancer/standings.ts";
@@ -80,7 +86,34 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function run({ arguments: given, options }: CommandInput): Promise<number> {
+function run(input: CommandInput): Promise<number> {
+  return input.options[TAKE_OVER_OPTION.flag] === undefined ? runAlone(input) : runInPlace(input);
+}
+
+/** What a daemon begins with. */
+interface Beginning {
+  readonly name: string;
+  readonly paths: Paths;
+  readonly lock: Lock;
+  readonly store: StateStore;
+  readonly state: SavedState;
+  readonly startedAs: StartedAs;
+  readonly limits: Awaited<ReturnType<typeof readSystemLimits>>;
+  readonly engine: ReturnType<typeof chooseEngine>;
+  /** Settings of a service that were typed. */
+  readonly texts: SettingTexts;
+  readonly stopsAtEof: boolean;
+  readonly declaration: Declaration | undefined;
+  /** What has led to the state, if that is not the one that was saved. */
+  readonly what: string | undefined;
+  /** The service that must be able to listen. */
+  readonly required: string | undefined;
+  /** Undefined: no other process runs. */
+  readonly taking: TakingOver | undefined;
+}
+
+/** Runs a balancer of which no other process runs. */
+async function runAlone({ arguments: given, options }: CommandInput): Promise<number> {
   const [texts, daemon] = [textsOf(options, false), withWholePaths(textsOf(options, true), Deno.cwd())];
   const declaration = options.config === undefined ? undefined : await readDeclaration(options.config, given, daemon);
   const listen = given.length === 0 ? undefined : { address: parseHost(given[0]), port: parsePort(given[1], 0) };
@@ -91,31 +124,131 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
   const paths = findPaths(name, { keepsState: options[NO_STATE.flag] === undefined });
   await makePrivateFolder(folderOf(paths.socket));
   const lock = await makePrivateFolder(folderOf(paths.lock)).then(() => takeLock(name, paths.lock)).catch(orWithoutState(paths));
-  const { state: statePath } = paths;
-  if (statePath !== null) await tryToSave(statePath);
-  const store = await StateStore.open(statePath);
+  if (paths.state !== null) await tryToSave(paths.state);
+  const store = await StateStore.open(paths.state);
   const state = declaration === undefined
     ? withStart(store.state, listen, texts, daemon)
     : withDeclaration(store.state, declaration.declared, declaration.file);
   const config = parseDaemonConfig(state.daemon);
   if (listen !== undefined) refuseClientsAddress(config, [{ host: listen.address, port: listen.port }]);
-  const engine = chooseEngine(config.engine);
-  const { descriptors, localPorts } = await readSystemLimits();
-  const connectionsMax = connectionsUnder(descriptors, engine.kind.threads(config));
-
-  const listening = Promise.withResolvers<void>();
-  await using parts = await LiveParts.open(config, {
-    logFile: options["log-file"],
-    hasOutput: options[DETACHED.flag] === undefined,
-    listening: listening.promise,
-    openDashboard: (config) => openDashboard(config, { name, socket: paths.socket }),
+  return await serve({
+    name,
+    paths,
+    lock,
+    store,
+    state,
+    startedAs: {
+      logFile: options["log-file"] ?? null,
+      keepsState: paths.state !== null,
+      isDetached: options[DETACHED.flag] !== undefined,
+      configFile: declaration?.file ?? null,
+    },
+    engine: chooseEngine(config.engine),
+    limits: await readSystemLimits(),
+    texts,
+    stopsAtEof: options["stop-at-eof"] !== undefined,
+    declaration,
+    what: state === store.state ? undefined : whatStarts(given, declaration),
+    required: listen === undefined ? undefined : DEFAULT_SERVICE,
+    taking: undefined,
   });
+}
+
+/** Takes the place of the balancer of this name that runs: see docs/upgrade.md. */
+async function runInPlace({ arguments: given, options }: CommandInput): Promise<number> {
+  const how = parseChoice(options[TAKE_OVER_OPTION.flag]!, { what: "way", choices: TAKE_OVER, help: "balancerctl upgrade" });
+  if (given.length > 0) throw new OperatorError("usage", "A balancer that takes another one's place listens where that does");
+  const daemon = withWholePaths(textsOf(options, true), Deno.cwd());
+  checkDaemonTexts(daemon);
+  const name = parseName(options.name ?? DEFAULT_NAME);
+  using client = new ControlClient(name, findSocket(name), { locks: findLocks(name), who: PROGRAM.name });
+  const limits = await readSystemLimits();
+  const { path } = await client.upgrade();
+  const [version, isForced] = [deno.version, options[FORCED.flag] !== undefined];
+  const taking = await TakingOver.begin({ path, how, isForced, version, descriptors: limits.descriptors });
+  try {
+    return await runFrom(taking, { how, name, daemon, limits });
+  } catch (error) {
+    await taking.fail(messageOf(error));
+    throw error;
+  }
+}
+
+/** What is known of a balancer whose place is to be taken. */
+interface InPlace extends Pick<Beginning, "name" | "limits"> {
+  readonly how: TakeOver;
+  /** Settings of the daemon that replace the present ones. */
+  readonly daemon: SettingTexts;
+}
+
+async function runFrom(taking: TakingOver, { how, name, daemon, limits }: InPlace): Promise<number> {
+  const { startedAs, open, version, state: offered } = taking.offer;
+  const paths = findPaths(name, { keepsState: startedAs.keepsState });
+  const engine = chooseEngine(parseDaemonConfig(withTexts(offered, daemon).daemon).engine);
+  if (engine.kind.adopt === undefined) {
+    throw new OperatorError(
+      "conflict",
+      `Cannot take over: engine ${engine.name} cannot be given listeners; stop and start instead`,
+    );
+  }
+  for (const { settings } of offered.services) parseServiceConfig(settings);
+  if (paths.state !== null) await tryToSave(paths.state);
+  if (how === "check") {
+    console.log(`Version ${deno.version} can take over from version ${version}: ${open} open connections`);
+    await taking.fail("it was only to check");
+    return EXIT.done;
+  }
+  const given = await taking.take();
+  const isOther = Object.keys(daemon).length > 0;
+  return await serve({
+    name,
+    paths,
+    lock: await Lock.takeOver(paths.lock),
+    store: await StateStore.open(paths.state),
+    state: withLeftovers(withTexts(given.state, daemon), given.leftovers),
+    startedAs,
+    engine,
+    limits,
+    texts: {},
+    stopsAtEof: false,
+    declaration: startedAs.configFile === null ? undefined : declarationIn(startedAs.configFile),
+    what: isOther ? "restart with other settings" : undefined,
+    required: undefined,
+    taking,
+  });
+}
+
+/** The state with these settings of the daemon in place of the present ones. */
+function withTexts(state: SavedState, daemon: SettingTexts): SavedState {
+  return Object.keys(daemon).length === 0
+    ? state
+    : { ...state, generation: state.generation + 1, daemon: { ...state.daemon, ...daemon } };
+}
+
+/** Serves until it is told to stop. */
+async function serve(beginning: Beginning): Promise<number> {
+  const { name, paths, lock, store, state, startedAs, limits: { descriptors, localPorts }, engine, texts, taking } = beginning;
+  const config = parseDaemonConfig(state.daemon);
+  const connectionsMax = connectionsUnder(descriptors, engine.kind.threads(config));
+  const listening = Promise.withResolvers<void>();
+  // The ports beside the clients' and the track file are still the other process's.
+  await using parts = await LiveParts.open(
+    taking === undefined ? config : { ...config, http: null, dashboard: null, trackFile: null },
+    {
+      logFile: startedAs.logFile ?? undefined,
+      hasOutput: !startedAs.isDetached,
+      listening: listening.promise,
+      openDashboard: (config) => openDashboard(config, { name, socket: paths.socket }),
+    },
+  );
   endOnFault();
-  mindSignals(parts);
+  if (taking === undefined) mindSignals(parts);
   store.logMigration();
-  const standings = statePath === null ? undefined : standingsPath(statePath);
+  const standings = paths.state === null ? undefined : standingsPath(paths.state);
   const configs = new Map(state.services.map(({ name, settings }) => [name, parseServiceConfig(settings)]));
-  const before = standings === undefined ? undefined : await loadStandings(standings, (name) => configs.get(name), new Date());
+  const before = standings === undefined || taking !== undefined
+    ? undefined
+    : await loadStandings(standings, (name) => configs.get(name), new Date());
   const trust = await loadAuthorities(
     state.services.map(({ name, servers }) => ({ name, config: configs.get(name)!, servers, isGiven: name === DEFAULT_SERVICE })),
   );
@@ -127,29 +260,36 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
   warnings.push(...trust.warnings, ...warnOf(texts));
   for (const warning of [...warnings, ...warnOf(state.daemon ?? {})]) log.warn(warning);
 
-  await claimSocket(paths.socket); // before clients can connect: if it fails, they would lose their connections
+  // Before clients can connect: if it fails, they would lose their connections.
+  if (taking === undefined) await claimSocket(paths.socket);
   await using balancer = await Balancer.start({
     engine: engine.kind,
     config,
     connectionsMax,
     checksMax: checksUnder(descriptors),
     state,
-    required: listen === undefined ? undefined : DEFAULT_SERVICE,
-    known: (service) => before?.known.get(service) ?? new Map(),
+    required: beginning.required,
+    inherited: taking && ((address) => taking.inherit(engine.kind, address)),
+    isWaiting: taking !== undefined,
+    pauses: taking?.pauses,
+    known: (service) => taking?.known(service) ?? before?.known.get(service) ?? new Map(),
     authorities: trust.authorities,
     accessOutput: parts.accessOutput,
     parts,
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     store,
   });
-  if (state !== store.state) await store.save(balancer.state, { what: whatStarts(given, declaration) });
-  await using keeper = standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
+  if (taking !== undefined) await takeConnections(taking, balancer, parts);
+  if (beginning.what !== undefined) await store.save(balancer.state, { what: beginning.what });
+  const keep = () => standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
+  let keeper = keep();
   const facts: DaemonFacts = {
-    ...describe(name, engine.name, options, paths),
+    ...describe(name, engine.name, startedAs, paths),
     warnings,
     warnOf,
     http: () => parts.http,
     localPorts,
+    carriedOver: taking?.carried ?? null,
   };
   const shutdown = new Shutdown({
     stop: async (graceMs) => {
@@ -161,17 +301,47 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
       balancer.events.add({ kind: "daemon", text });
     },
     cut: () => balancer.counters.get("stopped"),
+    putsOff: (times) => giving.putsOff(times),
   });
+  if (taking !== undefined) mindSignals(parts);
   stopAtSignals(shutdown, balancer);
-  reloadWhenAsked(balancer, declaration);
+  reloadWhenAsked(balancer, beginning.declaration);
   await using control = await serveControl({
     path: paths.socket,
     balancer,
     facts,
     shutdown,
+    upgrade: () => giving.open(),
   });
-  await using _guard = new Guard(control.door, lock);
-  sayListening(balancer, engine.name);
+  let guard = new Guard(control.door, lock);
+  const giving: Giving = new Giving({
+    balancer,
+    version: deno.version,
+    socketPath: paths.socket,
+    lockPath: paths.lock,
+    startedAs,
+    stop: (times) => shutdown.ask(times),
+    isStopping: () => shutdown.isAsked,
+    async standAside() {
+      await guard[Symbol.asyncDispose]();
+      await keeper?.[Symbol.asyncDispose]();
+      const undo = await parts.standAside();
+      return async () => {
+        guard = new Guard(control.door, lock);
+        keeper = keep();
+        await undo();
+      };
+    },
+    async leave() {
+      log.info("Left the place to another process");
+      await balancer.leave();
+      await endLogging();
+      Deno.exit(EXIT.done); // nothing is closed in an orderly way: the other process has it
+    },
+  });
+  await taking?.finish(balancer);
+  sayListening(balancer, engine.name, taking?.carried);
+  taking?.takeOutputs();
   parts.show({
     metrics: (format) => answerMetrics(balancer, facts, format),
     whyNotReady: () => {
@@ -180,11 +350,31 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
     },
   });
   listening.resolve();
-  if (options["stop-at-eof"] !== undefined) awaitEof().then(() => shutdown.ask(AT_ONCE));
+  if (beginning.stopsAtEof) awaitEof().then(() => shutdown.ask(AT_ONCE));
+  if (taking?.stop != null) shutdown.ask(taking.stop);
   await shutdown.done;
+  await guard[Symbol.asyncDispose]();
   log.info("Stopped");
   setTimeout(() => Deno.exit(EXIT.done), CLEANUP_MAX_MS); // a hanging look-up or disk must not keep a stopped daemon alive
   return EXIT.done;
+}
+
+/**
+ * Takes the connections of the process whose place this one takes. If that fails, this process ends at once and closes nothing in
+ * an orderly way: its sockets are the other one's, too.
+ */
+async function takeConnections(taking: TakingOver, balancer: Balancer, parts: LiveParts): Promise<void> {
+  try {
+    await taking.takeConnections(balancer);
+  } catch (error) {
+    const reason = messageOf(error);
+    log.error("Nothing is taken over: {reason}", { reason });
+    console.error(`${PROGRAM.name}: ${reason}`);
+    await taking.fail(reason);
+    await endLogging();
+    Deno.exit(EXIT.failed);
+  }
+  await parts.takeOver(parseDaemonConfig(balancer.state.daemon));
 }
 
 /** The settings of the daemon, or of a service, among the options. */
@@ -209,7 +399,6 @@ function warnOfConnections(settings: SettingTexts, limit: number): string[] {
 interface Declaration {
   /** Its absolute path. */
   readonly file: string;
-  readonly declared: DeclaredState;
   /** Reads it again. */
   readonly read: () => Promise<DeclaredState>;
 }
@@ -218,16 +407,25 @@ interface Declaration {
  * Reads the file of --config. Settings of the daemon that the command line gives hold in place of the file's. Throws an operator
  * error with every fault.
  */
-async function readDeclaration(path: string, given: readonly string[], typed: SettingTexts): Promise<Declaration> {
+async function readDeclaration(
+  path: string,
+  given: readonly string[],
+  typed: SettingTexts,
+): Promise<Declaration & { readonly declared: DeclaredState }> {
   if (given.length > 0) {
     throw new OperatorError("usage", "--config says where to listen: leave out the address, or --config");
   }
-  const file = pathFrom(Deno.cwd(), path);
+  const declaration = declarationIn(pathFrom(Deno.cwd(), path), typed);
+  return { ...declaration, declared: await declaration.read() };
+}
+
+/** The file with this absolute path, which is read when it is needed. */
+function declarationIn(file: string, typed: SettingTexts = {}): Declaration {
   const read = async () => {
     const { services, daemon } = await declaredIn(file);
     return { services, daemon: { ...daemon, ...typed } };
   };
-  return { file, declared: await read(), read };
+  return { file, read };
 }
 
 async function declaredIn(file: string): Promise<DeclaredState> {
@@ -264,7 +462,7 @@ async function openDashboard(config: DashboardConfig, daemon: { name: string; so
 }
 
 /** Says on standard output where clients can connect: a line for each address. */
-function sayListening(balancer: Balancer, engine: string): void {
+function sayListening(balancer: Balancer, engine: string, carried: CarriedOver | undefined): void {
   const services = balancer.listServices();
   const lines = services.flatMap(({ service, listeners, servers }) =>
     listeners.filter(({ fault }) => fault === null).map(({ listener: address }) => {
@@ -274,9 +472,15 @@ function sayListening(balancer: Balancer, engine: string): void {
     })
   );
   const count = Object.values(balancer.countServers()).reduce((sum, count) => sum + count, 0);
-  const text = `Started version ${deno.version} with ${plural(count, "server")}, engine ${engine}, on ${lines.join(", ")}`;
-  balancer.events.add({ kind: "daemon", text });
+  const what = `version ${deno.version} with ${plural(count, "server")}, engine ${engine}, on ${lines.join(", ")}`;
+  const text = carried === undefined ? `Started ${what}` : `Upgraded to ${what}: ${describeCarried(carried)}`;
+  balancer.events.add({ kind: "daemon", level: carried !== undefined && carried.lost > 0 ? "warning" : "info", text });
   console.log(lines.join("\n"));
+}
+
+function describeCarried({ from, connections, lost, durationMs }: CarriedOver): string {
+  const came = `${plural(connections, "connection")} came from version ${from} in ${Math.round(durationMs)} ms`;
+  return lost === 0 ? came : `${came}, and ${lost} were lost with it`;
 }
 
 /** Two daemons of one name would overwrite each other's state. */
@@ -391,9 +595,9 @@ async function awaitEof(): Promise<void> {
 function describe(
   name: string,
   engine: string,
-  options: CommandInput["options"],
+  { logFile }: StartedAs,
   paths: Paths,
-): Omit<DaemonFacts, "http" | "localPorts" | "warnOf" | "warnings"> {
+): Omit<DaemonFacts, "http" | "localPorts" | "warnOf" | "warnings" | "carriedOver"> {
   return {
     name,
     version: deno.version,
@@ -401,7 +605,7 @@ function describe(
     startedAt: new Date(),
     stateFile: paths.state,
     lockFile: paths.lock,
-    logFile: options["log-file"] ?? null,
+    logFile,
   };
 }
 

@@ -95,6 +95,7 @@ export function statusAnswer(services: readonly Answers["service"][], rest: Part
     http: null,
     accessLog: null,
     warnings: [],
+    carriedOver: null,
     ...rest,
   };
 }

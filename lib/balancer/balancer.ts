@@ -16,22 +16,25 @@ import { messageOf, OperatorError } from "../values/errors.ts";
 import { formatListener } from "../values/listener_text.ts";
 import type { SavedListener, SavedService, SavedState } from "../values/saved_state.ts";
 import { SERVER_SETTINGS, type ServerSettingName, type ServerSettings } from "../values/server_settings.ts";
+import { type Fate, FATE_NAMES } from "../values/fates.ts";
 import { isRefusal } from "../routing/client_limits.ts";
+import { NO_SERVICE } from "../routing/name_routes.ts";
 import { allocateAvailabilities, AvailabilityTable, SERVER_STATES, type ServerState } from "../routing/availability.ts";
 import { Authorities } from "../health/authorities.ts";
 import type { KnownCondition } from "../health/admission.ts";
 import { CheckBudget } from "../health/check_budget.ts";
-import { allocateCounters, Counters } from "../observe/counters.ts";
+import { allocateCounters, type Counted, Counters } from "../observe/counters.ts";
 import { logger } from "../observe/log.ts";
 import { Events } from "../observe/events.ts";
 import { type SampledService, Series } from "../observe/series.ts";
 import { RecentEnds, type RecentFilter, type RecentList } from "../observe/recent.ts";
-import type { Engine, EngineKind, Publication } from "../engine/engine.ts";
+import type { Engine, EngineKind, Handover, Listener, Publication } from "../engine/engine.ts";
 import type { Outcome } from "../routing/forecast.ts";
 import { planState, type ServiceTransition, type StatePlan } from "../routing/state_plan.ts";
 import type { DeclaredState } from "../values/declared_state.ts";
 import { daemonLines, formatDifference, isSame, type ServiceDifference, type StateDifference } from "../values/state_difference.ts";
 import { type DeclaredChange, type DeclaredOptions, withDeclared, withEarlier } from "./declared_change.ts";
+import { type CarriedPause, type Figures, joinPlaces, type LastWords, type Leftover, type Places } from "./carried_state.ts";
 import type { Generation } from "./history.ts";
 import { Clients, type ClientsView } from "./clients.ts";
 import type { Reloaded } from "./list_files.ts";
@@ -82,6 +85,12 @@ export interface BalancerOptions {
   readonly required?: string;
   /** Limit on concurrent health checks. */
   readonly checksMax?: number;
+  /** Listening sockets of a process whose place this one takes; undefined: there is none for this address. */
+  readonly inherited?: (address: Address) => Listener | undefined;
+  /** Whether nobody is accepted before the engine is told to. */
+  readonly isWaiting?: boolean;
+  /** Pauses that have begun in another process. */
+  readonly pauses?: readonly CarriedPause[];
   /** What is known of the servers of a service from before a restart, by name. */
   readonly known?: (service: string) => ReadonlyMap<string, KnownCondition>;
   /** The authorities that the HTTPS checks of this state trust. */
@@ -101,6 +110,8 @@ interface Change extends ChangeNote, Told {
   /** What error messages begin with. */
   readonly cannot: string;
   readonly drainMs?: number;
+  /** Whether it has been saved already, by another process: it is no new generation. */
+  readonly isSaved?: boolean;
   /** Called when it is saved, before the engine has it. */
   readonly onAdopted?: () => void;
   /** What came of it, as clauses, once it is made; for the events. */
@@ -170,6 +181,8 @@ export class Balancer implements AsyncDisposable {
   readonly #byName = new Map<string, Service>();
   #state: SavedState;
   #stopping = false;
+  /** Why nothing may be changed now, as a clause. */
+  #frozen: string | undefined;
   /** The end of the last change: changes are made one after another. */
   #lastChange: Promise<unknown> = Promise.resolve();
   readonly #drains = new DrainWatch();
@@ -187,7 +200,7 @@ export class Balancer implements AsyncDisposable {
     this.#clients = new Clients(this.counters);
     this.#slots = new Slots(this.counters.slots);
     this.#listeners = new Listeners({
-      listen: (address, config) => engine.listen(address, config),
+      listen: (address, config) => options.inherited?.(address) ?? engine.listen(address, config),
       isFree: (index) => this.#engine?.isListenerFree(index) ?? true,
       onTaken: (index) => this.counters.clearListener(index),
     });
@@ -654,6 +667,154 @@ export class Balancer implements AsyncDisposable {
     });
   }
 
+  /** How the engine hands connections over; undefined: it cannot. */
+  get handover(): Handover | undefined {
+    return this.#engine!.handover;
+  }
+
+  /**
+   * Once earlier changes are made, refuses every further one for this reason, a clause, until the function that it gives is called.
+   * Throws `conflict` if the balancer is stopping or does so already.
+   */
+  async freeze(why: string): Promise<() => void> {
+    await this.#queue(() => Promise.resolve(this.#frozen = why));
+    return () => {
+      this.#frozen = undefined;
+      this.#publishLater(); // a pause may have ended meanwhile
+    };
+  }
+
+  /** The pauses of all services, for another process. */
+  pauses(): CarriedPause[] {
+    return this.services().flatMap(({ name, pause: { view } }) =>
+      view === undefined ? [] : [{ ...view, service: name, since: view.since.toISOString(), until: view.until.toISOString() }]
+    );
+  }
+
+  /** The numbers by which connections and counters know services, listeners and servers. */
+  places(): Places {
+    const services = [...this.services(), ...this.#leaving()];
+    return {
+      services: services.map(({ index, name }) => [index, name]),
+      listeners: this.#listeners.places(),
+      servers: services.flatMap((service) => service.slots().map(([slot, server]) => [slot, service.name, server] as const)),
+    };
+  }
+
+  /** The open listening sockets. */
+  listenerDescriptors(): ReturnType<Listeners["descriptors"]> {
+    return this.#listeners.descriptors();
+  }
+
+  /** The names of services that were removed and still have connections. */
+  leavingServices(): string[] {
+    return this.#leaving().map(({ name }) => name);
+  }
+
+  /** The servers that are being removed. */
+  leftovers(): Leftover[] {
+    return this.services().flatMap((service) => service.leftovers());
+  }
+
+  /** Removes the servers that another process was removing: they are no longer in the state that it has saved. */
+  async dropLeftovers(leftovers: readonly Leftover[]): Promise<void> {
+    for (const { service, server: { server: name }, drainMs } of leftovers) {
+      await this.#queue(() =>
+        this.#commit({
+          what: `remove server ${name} from ${service}`,
+          cannot: `Cannot go on removing server ${JSON.stringify(name)}`,
+          drainMs,
+          isSaved: true,
+          make: (state) => withService(state, service, withoutServer(name)),
+        })
+      );
+    }
+  }
+
+  /** What was counted, by names. */
+  figures(): Figures {
+    const { services, listeners, servers } = this.places();
+    const { counters } = this;
+    return {
+      process: counters.counted("process"),
+      services: services.map(([index, service]) => ({ service, counted: counters.counted("service", index) })),
+      listeners: listeners.map(([index, listener]) => ({ listener, counted: counters.counted("listener", index) })),
+      servers: servers.map(([slot, service, server]) => ({ service, server, counted: counters.counted("server", slot) })),
+    };
+  }
+
+  /** Adds what another process has counted, but for its open connections. */
+  addFigures({ process, services, listeners, servers }: Figures): void {
+    const own = this.places();
+    const { counters } = this;
+    const serviceAt = new Map(own.services.map(([index, name]) => [name, index]));
+    const listenerAt = new Map(own.listeners.map(([index, address]) => [address, index]));
+    const serverAt = new Map(own.servers.map(([slot, service, server]) => [`${service}\n${server}`, slot]));
+    const add = (scope: "service" | "listener" | "server", index: number | undefined, counted: Counted) => {
+      if (index !== undefined) counters.addCounted(scope, index, counted);
+    };
+    counters.addCounted("process", 0, process);
+    for (const { service, counted } of services) add("service", serviceAt.get(service), counted);
+    for (const { listener, counted } of listeners) add("listener", listenerAt.get(listener), counted);
+    for (const { service, server, counted } of servers) add("server", serverAt.get(`${service}\n${server}`), counted);
+  }
+
+  /**
+   * The process that gave its connections has died, and had counted this before the first of them. Adds that, and counts those that
+   * did not come as lost. Returns their number.
+   */
+  loseRest(before: Figures): number {
+    const { counters } = this;
+    // Whoever is or was open here and was not accepted here has come from there.
+    const came = (count: (name: "accepted" | "open" | Fate) => number) =>
+      count("open") - count("accepted") + FATE_NAMES.reduce((sum, fate) => sum + count(fate), 0);
+    const serviceAt = new Map(this.places().services.map(([index, name]) => [name, index]));
+    let lost = Math.max(0, (before.process.gauges.open ?? 0) - came((name) => counters.get(name)));
+    const all = lost;
+    for (const { service, counted: { gauges } } of before.services) {
+      const index = serviceAt.get(service);
+      if (index === undefined) continue;
+      const names = { accepted: "serviceAccepted", open: "serviceOpen" } as const;
+      const there = came((name) => counters.getOfService(index, name === "accepted" || name === "open" ? names[name] : name));
+      for (let rest = Math.min(lost, (gauges.serviceOpen ?? 0) - there); rest > 0; rest--, lost--) {
+        counters.addFate("upgrade_lost", index);
+      }
+    }
+    for (; lost > 0; lost--) counters.addFate("upgrade_lost", NO_SERVICE); // their services were not known yet
+    this.addFigures(before);
+    this.#beginWatch();
+    return all;
+  }
+
+  /** What is to be said at the end of a hand-over, when all reports of the engine have come. */
+  lastWords(): LastWords {
+    const running = this.services().filter(({ rebalancer }) => rebalancer.state.running);
+    return {
+      figures: this.figures(),
+      ends: this.#recent.carried(),
+      rebalances: running.map(({ name, rebalancer }) => ({ service: name, rate: rebalancer.state.rate })),
+    };
+  }
+
+  /** Takes the last words of another process over. */
+  takeLastWords({ figures, ends, rebalances }: LastWords): void {
+    this.addFigures(figures);
+    this.#beginWatch();
+    this.#recent.takeOver(ends);
+    for (const { service, rate } of rebalances) this.#byName.get(service)?.rebalancer.start(rate);
+  }
+
+  /** The numbers of another process's places in this one. */
+  indexesOf(given: Places): ReturnType<typeof joinPlaces> {
+    return joinPlaces(given, this.places());
+  }
+
+  /** Another process has taken everything over: does nothing more, and closes nothing. */
+  async leave(): Promise<void> {
+    this.#endServices();
+    await this.#accessLog.end(LAST_LINES_MAX_MS);
+  }
+
   /** Stops accepting clients; resolves when the last has gone, at most `graceMs` later. */
   async stop(graceMs: number): Promise<void> {
     this.#endServices();
@@ -699,9 +860,18 @@ export class Balancer implements AsyncDisposable {
       this.#checkConfig(service, isRequired);
     }
     this.#state = { ...state, services: state.services.map(({ name }) => this.#byName.get(name)!.saved) };
+    for (const { service, since, until, ...pause } of this.#options.pauses ?? []) {
+      this.#byName.get(service)?.pause.goOn({ ...pause, since: new Date(since), until: new Date(until) });
+    }
     this.#createEngine();
     this.#homing = new Homing({ engine: this.#engine!, services: () => this.services().map(({ homing }) => homing) });
     this.#retryListening();
+    if (this.#options.isWaiting !== true) this.#beginWatch();
+  }
+
+  /** What there is now has been counted before; what is watched begins with it. */
+  #beginWatch(): void {
+    if (this.#options.isWaiting) this.series.begin(this.#sampled());
     this.#watch = new Watch({
       counters: this.counters,
       events: this.events,
@@ -739,6 +909,7 @@ export class Balancer implements AsyncDisposable {
       counters: this.counters,
       availabilities: this.#host.availabilities,
       clients: this.#clients.shared,
+      isWaiting: this.#options.isWaiting,
       onWouldBeRefused: (client, refusal) => this.#clients.noteDryRefusal(() => client, refusal),
       onEnded: (ended) => {
         this.#recent.add(ended, Date.now());
@@ -787,7 +958,13 @@ export class Balancer implements AsyncDisposable {
     const text = `The pause of service ${name} has ended by itself; ${plural(waiting, "client")} waited`;
     this.events.add({ kind: "drain", level: "warning", service: name, text });
     log.warn("The pause of service {service} has ended by itself; {waiting} clients wait", { service: name, waiting });
-    void this.#queue(() => this.#engine!.update(this.#publication())).catch(() => {}); // the balancer is stopping
+    this.#publishLater();
+  }
+
+  /** Publishes after all earlier changes. */
+  #publishLater(): void {
+    const published = this.#queue(() => this.#engine!.update(this.#publication()));
+    published.catch(() => {}); // the balancer is stopping, or an upgrade is under way, after which it is published
   }
 
   /** Runs something after all earlier changes. */
@@ -796,6 +973,7 @@ export class Balancer implements AsyncDisposable {
       if (this.#stopping) {
         throw new OperatorError("conflict", "Cannot change the pool: the balancer is stopping; start it again first");
       }
+      if (this.#frozen !== undefined) throw new OperatorError("conflict", `Cannot change the balancer: ${this.#frozen}`);
       return make();
     });
     this.#lastChange = made.catch(() => {});
@@ -820,15 +998,15 @@ export class Balancer implements AsyncDisposable {
   }
 
   async #carryOut(change: Change): Promise<void> {
-    const { make, cannot, drainMs = DEFAULT_DRAIN_MS, what, who, moved, onAdopted, effect = () => [] } = change;
+    const { make, cannot, drainMs = DEFAULT_DRAIN_MS, what, who, moved, onAdopted, effect = () => [], isSaved = false } = change;
     const wanted = make(this.#state);
     requireNames(wanted);
     const steps: ServiceStep[] = [];
     const daemon = wanted.daemon === this.#state.daemon ? undefined : await this.#daemon.prepare(wanted.daemon ?? {});
     try {
       await this.#prepareAll(wanted, { cannot, drainMs }, steps);
-      const state = this.#stateOf(wanted, steps);
-      await this.#options.store?.save(state, { what, who, moved });
+      const state = this.#stateOf(wanted, steps, isSaved ? 0 : 1);
+      if (!isSaved) await this.#options.store?.save(state, { what, who, moved });
       this.#state = state;
     } catch (error) {
       for (const { step, service } of steps.toReversed()) this.#abandon(service, step);
@@ -884,11 +1062,11 @@ export class Balancer implements AsyncDisposable {
   }
 
   /** The state after these steps: listeners have their real ports. */
-  #stateOf(wanted: SavedState, steps: readonly ServiceStep[]): SavedState {
+  #stateOf(wanted: SavedState, steps: readonly ServiceStep[], generations: number): SavedState {
     const prepared = new Map(steps.map(({ service, step }) => [service.name, step.saved]));
     return {
       ...wanted,
-      generation: this.#state.generation + 1,
+      generation: this.#state.generation + generations,
       services: wanted.services.map((service) => prepared.get(service.name) ?? service),
     };
   }

@@ -33,6 +33,11 @@ const PAUSE_MS = 60_000;
 export class LimitWatch {
   readonly #told = new Map<ToldLimit, { count: number; atMs: number }>();
 
+  /** What was counted before is not told of. */
+  begin(countOf: (limit: ToldLimit) => number): void {
+    for (const limit of Object.keys(LIMITS_TOLD) as ToldLimit[]) this.#told.set(limit, { count: countOf(limit), atMs: -Infinity });
+  }
+
   /** What is to be told. `nowMs` never goes back. */
   look(countOf: (limit: ToldLimit) => number, nowMs: number): NewEvent[] {
     const events: NewEvent[] = [];

@@ -94,6 +94,19 @@ export class Listeners {
     return places.get(service)!;
   }
 
+  /** The indexes of open listeners, and their addresses. */
+  places(): (readonly [index: number, address: string])[] {
+    return this.#ports.flatMap((port, index) => port === undefined ? [] : [[index, formatAddress(port.listener.address)] as const]);
+  }
+
+  /** The open listeners as another process is to have them: their addresses and descriptors. */
+  descriptors(): { readonly address: Address; readonly descriptor: number }[] {
+    return this.#ports.flatMap((port) => {
+      const { address, descriptor } = port?.listener ?? {};
+      return address === undefined || descriptor === undefined ? [] : [{ address, descriptor }];
+    });
+  }
+
   /** The address of the listener with this index, with the real port. */
   addressOf(index: number): Address {
     return this.#ports[index]!.listener.address;

@@ -1,6 +1,7 @@
 /**
  * The pause of one service (`balancerctl pause`): new clients wait, and nobody is dialled. It ends by itself, because a pause that
- * somebody has forgotten is an outage, and with the daemon, because those who wait do not survive that either.
+ * somebody has forgotten is an outage, and with the daemon, because those who wait do not survive that either. They do survive an
+ * upgrade, and so does the pause.
  */
 
 /** What a pause is to be. */
@@ -38,14 +39,19 @@ export class Pause implements Disposable {
 
   /** Begins a pause, or gives the one that there is another end, from now on. */
   begin({ forMs, idle, who }: PauseOptions): PauseView {
-    clearTimeout(this.#timer);
     const nowMs = Date.now();
-    this.#view = { since: this.#view?.since ?? new Date(nowMs), until: new Date(nowMs + forMs), idle, who };
+    return this.goOn({ since: this.#view?.since ?? new Date(nowMs), until: new Date(nowMs + forMs), idle, who });
+  }
+
+  /** There is this pause, which may have begun in another process. */
+  goOn(view: PauseView): PauseView {
+    clearTimeout(this.#timer);
+    this.#view = view;
     this.#timer = setTimeout(() => {
       this.#view = undefined;
       this.#onOver();
-    }, forMs);
-    return this.#view;
+    }, Math.max(0, view.until.getTime() - Date.now()));
+    return view;
   }
 
   /** Ends the pause. False: there was none. */

@@ -20,6 +20,8 @@ export interface Removing {
   readonly movedBefore: number;
   readonly fatesBefore: Readonly<Record<Fate, number>>;
   readonly gone: PromiseWithResolvers<Removal>;
+  /** When the drain time ends, by performance.now(). */
+  endsAtMs: number;
   /** Ends the drain time. */
   timer: ReturnType<typeof setTimeout> | undefined;
 }
@@ -46,6 +48,11 @@ export class Removals {
     return [...this.#byName.values().map(({ server }) => server)];
   }
 
+  /** All of them. */
+  all(): Removing[] {
+    return [...this.#byName.values()];
+  }
+
   get(name: string): Removing | undefined {
     return this.#byName.get(name);
   }
@@ -62,6 +69,7 @@ export class Removals {
       movedBefore: this.#counters.getOf(server.slot, "movedAway"),
       fatesBefore: this.#fatesOf(server.slot),
       gone: Promise.withResolvers(),
+      endsAtMs: performance.now(),
       timer: undefined,
     };
     removing.gone.promise.catch(() => {}); // whoever waits for it handles the rejection; there may be nobody

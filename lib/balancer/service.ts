@@ -34,6 +34,7 @@ import { liveLoad } from "../observe/live_load.ts";
 import { logger } from "../observe/log.ts";
 import type { Series } from "../observe/series.ts";
 import type { Engine, EngineKind, EngineService, OpenConnection } from "../engine/engine.ts";
+import type { Leftover } from "./carried_state.ts";
 import { ListFiles, type Reloaded } from "./list_files.ts";
 import { isSameListener, type Listeners, type Listening } from "./listeners.ts";
 import { type DrainWatch, watchedServer } from "./drain_watch.ts";
@@ -45,6 +46,7 @@ import { Removals, type Removing } from "./removals.ts";
 import { addedEvent, conditionEvent, rebalancedEvent, removedEvent, tiersEvent } from "./pool_events.ts";
 import { logCondition, logTiers } from "./pool_log.ts";
 import type { Slots } from "./slots.ts";
+import { toSaved } from "./state_file.ts";
 import { tableOf, transitionTo } from "./transitions.ts";
 import type { CheckReport, ConnectFailure, HoldView, RingView, ServerView, ServiceView } from "./views.ts";
 
@@ -436,11 +438,26 @@ export class Service implements Disposable {
     return this.#removals.get(name);
   }
 
+  /** The servers that are being removed, as another process has to know them. */
+  leftovers(): Leftover[] {
+    return this.#removals.all().map(({ server: { name, settings }, endsAtMs }) => ({
+      service: this.name,
+      server: toSaved(name, settings, true),
+      drainMs: Math.max(0, Math.round(endsAtMs - performance.now())),
+    }));
+  }
+
+  /** The slots of all servers and their names. */
+  slots(): (readonly [slot: number, server: string])[] {
+    return this.#servers().map(({ slot, name }) => [slot, name]);
+  }
+
   /** Sets the drain time of a server that is being removed, from now on. */
   setDrainTime(removing: Removing, drainMs: number): void {
     const { slot } = removing.server;
     clearTimeout(removing.timer);
     removing.timer = undefined;
+    removing.endsAtMs = performance.now() + drainMs;
     if (drainMs === 0) this.#expireRemoval(slot);
     else {
       removing.timer = setTimeout(() => {

@@ -22,6 +22,8 @@ interface Stopped {
   onLameDuck?(lameDuckMs: number): void;
   /** How many connections were ended because the grace time was over, so far. */
   cut(): number;
+  /** Whether somebody else sees to it that this is asked again, or that it is not needed any more. */
+  putsOff?(times: StopTimes): boolean;
 }
 
 const log = logger("daemon");
@@ -55,7 +57,9 @@ export class Shutdown {
   }
 
   /** Stops, or stops sooner. Returns at once. */
-  ask({ lameDuckMs, graceMs }: StopTimes): void {
+  ask(times: StopTimes): void {
+    if (this.#stopped.putsOff?.(times) === true) return;
+    const { lameDuckMs, graceMs } = times;
     this.#graceMs = graceMs;
     if (this.#phase === "stopping") return this.#stop();
     clearTimeout(this.#timer);

@@ -26,6 +26,9 @@ export class Watch implements Disposable {
 
   constructor(options: WatchOptions) {
     this.#options = options;
+    const { counters, drains, services } = options;
+    this.#limits.begin((limit) => counters.get(limit));
+    for (const server of this.#watched(services())) drains.begin(server, performance.now());
     this.#sleep();
   }
 

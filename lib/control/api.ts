@@ -264,7 +264,20 @@ const Status = z.object({
   http: z.nullable(z.string()).check(z.describe("Address of --http, with the real port: address:port; null if it is off")),
   accessLog: z.nullable(z.string()).check(z.describe("Path of the access log; - for standard output, null if there is none")),
   warnings: z.array(z.string()).check(z.describe("Problems found at start-up")),
+  carriedOver: z.nullable(z.object({
+    at: z.string().check(z.describe("ISO 8601, UTC")),
+    from: z.string().check(z.describe("The version that ran before")),
+    connections: count,
+    lost: count.check(z.describe("Connections that were lost because the earlier process died meanwhile")),
+    durationMs: z.number(),
+    pauseP99Ms: z.number().check(z.describe("How long connections stood still: the 99th percentile")),
+    pauseMaxMs: z.number(),
+  })).check(z.describe("What this process took over in an upgrade or restart; null: it was started anew")),
 }).check(z.meta({ id: "Status" }));
+
+const Entrance = z.object({
+  path: z.string().check(z.describe("Path of a Unix socket")),
+}).check(z.meta({ id: "Entrance" }));
 
 const NewServer = z.strictObject({
   address: parsed(parseHost, "An IPv4 address, an IPv6 address or a host name", "10.0.0.1"),
@@ -761,6 +774,7 @@ export type Answers = {
   stopping: z.output<typeof Stopping>;
   events: z.output<typeof EventList>;
   series: z.output<typeof Series>;
+  entrance: z.output<typeof Entrance>;
   failure: z.output<typeof Failure>;
 };
 
@@ -1091,6 +1105,13 @@ export const ROUTES = {
     summary: "Stop the balancer: no new clients, and the grace time for open connections",
     request: { body: Stop },
     responses: { 202: json(Stopping, "The balancer is stopping"), ...failures },
+  },
+  upgrade: {
+    method: "post",
+    path: "/v1/upgrade",
+    summary: "Let another process take this one's place: the first step of balancerctl upgrade",
+    request: {},
+    responses: { 200: json(Entrance, "Where the other process is let in, for ten seconds"), ...failures },
   },
   openapi: {
     method: "get",

@@ -297,6 +297,17 @@ export class ControlClient implements Disposable {
     return { status: response.status, type: response.headers.get("content-type") ?? "", text: await this.#read(response) };
   }
 
+  /** Asks where another process is let in to take the daemon's place. */
+  upgrade(): Promise<Answers["entrance"]> {
+    return this.#call("entrance", "POST", "/v1/upgrade");
+  }
+
+  /** Another process has the control socket now: forgets connections to the earlier one. */
+  reconnect(): void {
+    this.#http?.close();
+    this.#http = undefined;
+  }
+
   [Symbol.dispose](): void {
     this.#http?.close();
   }

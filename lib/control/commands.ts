@@ -47,7 +47,7 @@ import { ControlClient } from "./client.ts";
 import { COMPLETION_SCRIPTS, type Shell, SHELLS } from "./completion_scripts.ts";
 import { examine, printReport } from "./doctor.ts";
 import { followEvents, type ToldEvent } from "./follow.ts";
-import { awaitEnd, launchDaemon } from "./launch.ts";
+import { awaitEnd, launchDaemon, versionOf } from "./launch.ts";
 import {
   describeSettings,
   listenerFaults,
@@ -141,6 +141,8 @@ const KNOWN_LISTENER = { inet_address: "listenerHosts", inet_port: "listenerPort
 const SERVICE_OPTIONS: readonly OptionSpec[] = Object.values(SETTINGS).filter(({ flag }) => isDaemonSetting(flag) === false);
 /** The settings of the daemon. */
 const DAEMON_OPTIONS: readonly OptionSpec[] = Object.values(SETTINGS).filter(({ flag }) => isDaemonSetting(flag) === true);
+/** The one of these that a restart changes while connections stay. */
+const WORKERS: OptionSpec = { ...SETTINGS.workers, default: undefined };
 /** The greatest number of a generation that can be typed. */
 const GENERATION_MAX = 999_999_999;
 const CHANGES = ["add", "remove", "weight"] as const;
@@ -154,6 +156,8 @@ const PATIENCE_MS = 300;
 const FOLLOW_MS = 1000;
 /** Time between two lines of progress. */
 const PROGRESS_MS = 200;
+/** Time that a process may take to take another one's place. */
+const TAKE_OVER_MAX_MS = 150_000;
 /** Time that a daemon may take to end after its grace time. */
 const END_MAX_MS = 10_000;
 
@@ -271,12 +275,41 @@ export const COMMANDS = {
       } cut because the grace time of ${grace} was over`;
     },
   }),
+  upgrade: command({
+    group: "Daemon",
+    summary: "Put another version of the program in the place of the running one, and keep every connection",
+    description: "Starts the installed program, or that at --to. It checks versions, state and settings first; while anything is " +
+      "wrong, nothing changes. Then it takes over the listeners, which are never closed, and every open connection in the middle " +
+      "of what it does. If it fails, the running program goes on. Engine epoll only.",
+    examples: ["balancerctl upgrade --dry-run", "balancerctl upgrade --to ./balancer-0.2.0/balancer"],
+    options: [
+      { flag: "to", value: "PATH", summary: "the program to change to; default: the installed one" },
+      { flag: "dry-run", summary: "only check whether it is possible" },
+      { flag: "force", summary: "even to an older version" },
+    ],
+    act: ({ options }, context) => upgrade(options, context),
+    print: printUpgrade,
+  }),
+  restart: command({
+    group: "Daemon",
+    summary: "Start a balancer's program anew, and keep every connection",
+    description: "Like balancerctl upgrade, to the same program: for settings that only a start can change, such as --workers. " +
+      "With engine streams it stops the balancer, which lets open connections finish within the grace time, and starts it again: " +
+      "clients are refused meanwhile.",
+    examples: ["balancerctl restart", "balancerctl restart --workers 4"],
+    options: [
+      WORKERS,
+      { flag: "grace", value: "TIME", summary: "engine streams: how long open connections have to finish" },
+    ],
+    act: restart,
+    print: printUpgrade,
+  }),
   "daemon set": command({
     group: "Daemon",
     summary: "Change settings of the running daemon",
     description:
-      `"${DEFAULT_TEXT}" takes a setting back to its default. Open connections stay. The engine and its workers take a ` +
-      "restart: balancerctl stop, then balancerctl start with the setting.",
+      `"${DEFAULT_TEXT}" takes a setting back to its default. Open connections stay. The number of workers takes a restart ` +
+      "(balancerctl restart --workers N); another engine takes balancerctl stop, then balancerctl start.",
     examples: ["balancerctl daemon set --log-level debug --max-connections 5000"],
     options: DAEMON_OPTIONS.map(({ default: _, value = "on|off", ...option }) => ({ ...option, value })),
     act: ({ options }, { client }) => setDaemon(options, client),
@@ -938,6 +971,73 @@ async function stop({ options }: CommandInput, { client, name, say }: CommandCon
   const first = lameDuckMs > 0 ? `Serving for another ${lameDuck} as a lame duck, then waiting` : "Waiting";
   await patiently(ended, say, `${first} up to ${grace} for ${plural(open, "open connection")} to finish`);
   return { name, grace, lameDuck, cut: (await stopping).cut };
+}
+
+/** How a process took another one's place, or could. */
+interface Upgraded {
+  readonly name: string;
+  /** What the new process says of a dry run; undefined: it runs. */
+  readonly check: string | undefined;
+  readonly status: Answers["status"];
+  /** Whether clients were refused meanwhile. */
+  readonly hasStopped: boolean;
+}
+
+async function upgrade(options: CommandInput["options"], { client, name }: CommandContext): Promise<Upgraded> {
+  const program = options.to === undefined ? undefined : pathFrom(Deno.cwd(), options.to);
+  const status = await client.status();
+  if (status.engine !== "epoll") {
+    const why = `engine ${status.engine} cannot hand listeners over, so clients would be refused for a moment`;
+    throw new OperatorError("conflict", `Cannot upgrade balancer ${JSON.stringify(name)}: ${why}; use balancerctl restart`);
+  }
+  if (program !== undefined) await versionOf(program);
+  const isDry = options["dry-run"] !== undefined;
+  const switches = options.force === undefined ? [] : ["--force"];
+  return await takeOver({ client, name }, [`--take-over=${isDry ? "check" : "now"}`, ...switches], { program, status, isDry });
+}
+
+async function restart(input: CommandInput, context: CommandContext): Promise<Upgraded> {
+  const { client, name } = context;
+  const { workers } = input.options;
+  if (workers !== undefined) SETTINGS.workers.parse(workers);
+  const setting = workers === undefined ? [] : [`--workers=${workers}`];
+  const status = await client.status();
+  if (status.engine === "epoll") return await takeOver(context, ["--take-over=now", ...setting], { status, isDry: false });
+  if (status.stateFile === null) {
+    const why = `engine ${status.engine} stops first, and without a state file (--no-state) its servers would be lost`;
+    throw new OperatorError("conflict", `Cannot restart balancer ${JSON.stringify(name)}: ${why}`);
+  }
+  await stop(input, context);
+  const log = status.logFile ?? findPaths(name, { keepsState: true }).log;
+  await launchDaemon(["run", `--name=${name}`, `--log-file=${log}`, `--${DETACHED.flag}`, ...setting], { detached: true });
+  client.reconnect();
+  return { name, check: undefined, status: await client.status(), hasStopped: true };
+}
+
+/** Starts a process that takes the place of the one that runs, and that must have it when it says that it serves. */
+async function takeOver(
+  { client, name }: Pick<CommandContext, "client" | "name">,
+  args: readonly string[],
+  { program, status, isDry }: { readonly program?: string; readonly status: Answers["status"]; readonly isDry: boolean },
+): Promise<Upgraded> {
+  const options = { detached: true, program, maxMs: TAKE_OVER_MAX_MS };
+  const { daemon, address: said } = await launchDaemon(["run", `--name=${name}`, ...args], options);
+  if (isDry) return { name, check: said, status, hasStopped: false };
+  client.reconnect();
+  const now = await client.status();
+  if (now.pid === daemon.pid) return { name, check: undefined, status: now, hasStopped: false };
+  throw new OperatorError("failed", `Cannot upgrade balancer ${JSON.stringify(name)}: process ${now.pid} still runs; see its log`);
+}
+
+function printUpgrade({ name, check, status, hasStopped }: Upgraded): string {
+  if (check !== undefined) return check;
+  const { version, pid, carriedOver } = status;
+  const now = `Balancer ${JSON.stringify(name)} is version ${version} now (pid ${pid})`;
+  if (carriedOver === null) return hasStopped ? `${now}; it was stopped and started` : now;
+  const { connections, durationMs, pauseP99Ms, lost } = carriedOver;
+  const carried = `${plural(connections, "open connection")} came along in ${(durationMs / 1000).toFixed(2)} s`;
+  const losses = lost === 0 ? [] : [`${plural(lost, "connection")} were lost with the earlier process`];
+  return [now, `${carried}, each stood still for at most ${pauseP99Ms.toFixed(1)} ms (p99)`, ...losses].join("\n");
 }
 
 /** The options with whole paths: the daemon has another working directory. */

@@ -4,6 +4,17 @@ import type { CommandSpec, ProgramSpec } from "../values/command_line.ts";
 import { DETACHED, NO_STATE, SETTINGS } from "../values/config.ts";
 import { DEFAULT_NAME } from "../values/paths.ts";
 import { OWN_ADDRESSES } from "../values/word_sources.ts";
+import { TAKE_OVER } from "./handover_wire.ts";
+
+/** How `balancerctl upgrade` and `restart` start a balancer. */
+export const TAKE_OVER_OPTION = {
+  flag: "take-over",
+  value: TAKE_OVER.join("|"),
+  summary: "take the place of the balancer of this name that runs, or check whether that is possible; see balancerctl upgrade",
+  completes: TAKE_OVER,
+};
+/** See TAKE_OVER_OPTION. */
+export const FORCED = { flag: "force", summary: "with --take-over: even from a newer version" };
 
 /** The program without its version. */
 export const DAEMON_PROGRAM: Omit<ProgramSpec<CommandSpec>, "version"> = {
@@ -34,6 +45,8 @@ export const DAEMON_PROGRAM: Omit<ProgramSpec<CommandSpec>, "version"> = {
         NO_STATE,
         DETACHED,
         { flag: "stop-at-eof", summary: "stop at once when standard input ends" },
+        TAKE_OVER_OPTION,
+        FORCED,
       ],
     },
   },

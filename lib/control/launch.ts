@@ -10,6 +10,9 @@ import { openPlain } from "../values/plain_file.ts";
 /** How long a daemon may take until it serves. With 10,000 servers it takes one second. */
 const START_MAX_MS = 30_000;
 
+/** How long a program may take to say its version: a self-extracting one unpacks itself first. */
+const VERSION_MAX_MS = 60_000;
+
 /** How a daemon is started. */
 interface LaunchOptions {
   /** Whether it runs in its own session and outlives this program. */
@@ -18,6 +21,10 @@ interface LaunchOptions {
   readonly signal?: AbortSignal;
   /** Additional environment variables. */
   readonly env?: Readonly<Record<string, string>>;
+  /** The program; default: the one that belongs to this program. */
+  readonly program?: string;
+  /** How long it may take until it says something, in ms. */
+  readonly maxMs?: number;
 }
 
 /** A daemon that serves, and its address. */
@@ -33,7 +40,7 @@ interface Launched {
 export async function launchDaemon(args: readonly string[], options: LaunchOptions): Promise<Launched> {
   const daemon = spawnDaemon(args, options);
   if (options.detached) daemon.unref();
-  const timer = setTimeout(() => daemon.kill("SIGKILL"), START_MAX_MS);
+  const timer = setTimeout(() => daemon.kill("SIGKILL"), options.maxMs ?? START_MAX_MS);
   const complaint = new Response(daemon.stderr).text(); // ends when the daemon does
   const { value } = await daemon.stdout.getReader().read();
   clearTimeout(timer);
@@ -54,8 +61,8 @@ function reasonIn(complaint: string): string {
   return `The runtime of the daemon could not start: ${panic}; ${wayOut}`;
 }
 
-function spawnDaemon(args: readonly string[], { detached, env, signal }: LaunchOptions) {
-  const { path, args: first } = programStart("balancer");
+function spawnDaemon(args: readonly string[], { detached, env, signal, program }: LaunchOptions) {
+  const { path, args: first } = program === undefined ? programStart("balancer") : { path: program, args: [] };
   try {
     return new Deno.Command(path, {
       args: [...first, ...args],
@@ -71,6 +78,25 @@ function spawnDaemon(args: readonly string[], { detached, env, signal }: LaunchO
     const why = error instanceof Deno.errors.NotFound ? "it does not exist; install both programs in one folder" : messageOf(error);
     throw new OperatorError("failed", `Cannot run the daemon ${JSON.stringify(path)}: ${why}`);
   }
+}
+
+/**
+ * The version of the program `balancer` at this path, as it says itself. Throws an operator error if it is not there or another
+ * program.
+ */
+export async function versionOf(program: string): Promise<string> {
+  const cannot = `Cannot use the program ${JSON.stringify(program)}`;
+  const signal = AbortSignal.timeout(VERSION_MAX_MS);
+  const command = new Deno.Command(program, { args: ["--version"], stdin: "null", stdout: "piped", stderr: "null", signal });
+  try {
+    const { code, stdout } = await command.output();
+    const [, version] = new TextDecoder().decode(stdout).match(/^balancer ([0-9]\S*)/) ?? [];
+    if (code === 0 && version !== undefined) return version;
+  } catch (error) {
+    const why = error instanceof Deno.errors.NotFound ? "it does not exist" : messageOf(error);
+    throw new OperatorError("failed", `${cannot}: ${why}; give the path of a program called balancer`);
+  }
+  throw new OperatorError("failed", `${cannot}: it is not balancer; give the path of a program called balancer`);
 }
 
 /** Resolves when the daemon that holds the lock has ended, since the system then releases the lock (flock(2)). */

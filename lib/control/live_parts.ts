@@ -92,6 +92,22 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
     if (this.#now.dashboard !== undefined) this.#sayDashboard();
   }
 
+  /** Closes the ports that only one process can have: another one opens them. Returns what opens them here again. */
+  async standAside(): Promise<() => Promise<void>> {
+    const { http, dashboard } = this.#now.config;
+    await this.#change({ http: null, dashboard: null });
+    return () => this.#change({ http, dashboard });
+  }
+
+  /** Takes what only one process can have from the one that had it: the track file, and `--http` and the dashboard, if it can. */
+  async takeOver({ http, dashboard, trackFile }: Pick<PartsConfig, "http" | "dashboard" | "trackFile">): Promise<void> {
+    const track = trackFile === null ? undefined : TrackFile.takeOver(trackFile);
+    this.#now = { ...this.#now, config: { ...this.#now.config, trackFile }, track };
+    for (const place of [{ http }, { dashboard }]) {
+      await this.#change(place).catch((error) => log.error("{why}; it is not served", { why: messageOf(error) }));
+    }
+  }
+
   async prepare(config: PartsConfig): Promise<PartsStep> {
     const before = this.#now;
     const undo = new AsyncDisposableStack();
@@ -116,6 +132,12 @@ export class LiveParts implements DaemonParts, AsyncDisposable {
     await this.#now.dashboard?.[Symbol.asyncDispose]();
     await this.#now.output?.[Symbol.asyncDispose]();
     await this.#now.track?.[Symbol.asyncDispose]();
+  }
+
+  async #change(change: Partial<Pick<PartsConfig, "http" | "dashboard">>): Promise<void> {
+    const step = await this.prepare({ ...this.#now.config, ...change });
+    await step.adopt();
+    await step.finish();
   }
 
   #stepTo(next: Opened, undo: AsyncDisposableStack): PartsStep {

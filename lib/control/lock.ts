@@ -34,6 +34,15 @@ export class Lock {
     }
   }
 
+  /**
+   * Takes over the lock of another process, whose descriptor is open here as long as this process runs: flock(2) locks what both
+   * have open. Throws an operator error if the file cannot be opened.
+   */
+  static async takeOver(path: string): Promise<Lock> {
+    const cannot = `Cannot open lock file ${JSON.stringify(path)}`;
+    return keep(new Lock(path, await openPlain(path, { write: true, create: true, mode: 0o600 }, cannot).catch(failWith(cannot))));
+  }
+
   /** Checks that the file at the path is still this lock, and takes the lock again if no other process has. */
   async check(): Promise<LockFound> {
     if (await isAt(this.path, this.#file)) return "ours";

@@ -43,6 +43,7 @@ import { parseInput, type RawInput, statusOf } from "./input.ts";
 import { answerMetrics } from "./monitor.ts";
 import { describeApi } from "./openapi.ts";
 import { urlOf } from "./request_url.ts";
+import type { CarriedOver } from "./taking.ts";
 import { Door } from "./socket.ts";
 
 /** Facts about the daemon, for `status` and the metrics. */
@@ -64,6 +65,8 @@ export interface DaemonFacts {
   readonly localPorts: number | null;
   /** Of the start. */
   readonly warnings: readonly string[];
+  /** What this process took over; null: nothing. */
+  readonly carriedOver: CarriedOver | null;
 }
 
 /** Options of `serveControl`. */
@@ -72,6 +75,8 @@ interface ControlOptions {
   readonly balancer: Balancer;
   readonly facts: DaemonFacts;
   readonly shutdown: Pick<Shutdown, "ask" | "done" | "isLameDuck">;
+  /** Lets another process in that takes this one's place; returns the path. Throws an operator error. */
+  readonly upgrade: () => string;
   /** How long a request may take to arrive. */
   readonly requestTimeMaxMs?: number;
 }
@@ -207,7 +212,7 @@ async function readParts({ req }: Context): Promise<RawInput> {
   return { query: Object.fromEntries(query), params: req.param(), body: hasBody ? await req.json() : undefined };
 }
 
-function handlersOf({ balancer, facts, shutdown }: ControlOptions, streams: EventStreams): Handlers {
+function handlersOf({ balancer, facts, shutdown, upgrade }: ControlOptions, streams: EventStreams): Handlers {
   const of = ({ query: { service } }: { readonly query: { readonly service?: string } }): Service => balancer.service(service);
   const view = (service: ServiceView): Answers["service"] => viewService(service, facts);
   return {
@@ -319,6 +324,11 @@ function handlersOf({ balancer, facts, shutdown }: ControlOptions, streams: Even
       balancer.events.add({ kind: "command", who, text: describeStop(times, open) });
       shutdown.ask(times);
       return { ...times, open, cut: wait ? await shutdown.done : null, lockFile: facts.lockFile };
+    },
+    upgrade: (_input, who) => {
+      const path = upgrade();
+      balancer.events.add({ kind: "command", who, text: "Upgrade: another process is let in to take the place of this one" });
+      return { path };
     },
     openapi: () => describeApi(facts.version),
     metrics: () => answerMetrics(balancer, facts),

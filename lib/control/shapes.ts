@@ -226,6 +226,19 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       http: { orNull: "text" },
       accessLog: { orNull: "text" },
       warnings: { listOf: "text" },
+      carriedOver: {
+        orNull: {
+          fields: {
+            at: "text",
+            from: "text",
+            connections: "number",
+            lost: "number",
+            durationMs: "number",
+            pauseP99Ms: "number",
+            pauseMaxMs: "number",
+          },
+        },
+      },
     },
   },
   servers: {
@@ -404,6 +417,7 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       next: { orNull: "text" },
     },
   },
+  entrance: { fields: { path: "text" } },
   stopping: { fields: { open: "number", graceMs: "number", lameDuckMs: "number", cut: { orNull: "number" }, lockFile: "text" } },
   failure: { fields: { error: { fields: { kind: "text", message: "text" } } } },
 };

@@ -28,6 +28,11 @@ export class TrackFile implements AsyncDisposable {
     this.#path = path;
   }
 
+  /** The file of an earlier process, which says what `show` is about to say. */
+  static takeOver(path: string): TrackFile {
+    return new TrackFile(path);
+  }
+
   /** Writes that the balancer is not ready. Throws an operator error if it cannot. */
   static async open(path: string): Promise<TrackFile> {
     try {

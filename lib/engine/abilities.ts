@@ -85,6 +85,11 @@ export const ABILITIES = {
     cannot: "servers see an address of the balancer: Deno has no IP_TRANSPARENT",
     flags: ["transparent"],
   },
+  handover: {
+    what: "`balancerctl upgrade`, and `restart`",
+    can: "the listeners and all open connections go to the new process",
+    cannot: "`upgrade` is refused, and `restart` stops and starts: Deno cannot be given a listener",
+  },
   urgentData: {
     what: "TCP urgent data",
     can: "arrives in order with the other bytes",

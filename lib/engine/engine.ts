@@ -30,6 +30,8 @@ export interface EngineKind {
   checkConfig(config: Pick<ServiceEngineConfig, "sources" | "transparent">): void;
   /** Opens a listener for this engine; port 0 takes any free port. Throws `listenError` on failure. */
   listen(address: Address, config: ListenerConfig): Listener;
+  /** Takes over a listening socket of another process, which was opened for this address. Undefined: this engine cannot. */
+  adopt?(address: Address, descriptor: number): Listener;
   /** Starts an engine on these listeners. The engine closes them when it stops accepting. */
   create(options: EngineOptions): Engine;
 }
@@ -38,6 +40,8 @@ export interface EngineKind {
 export interface Listener extends Disposable {
   /** The bound address, with the real port in place of 0. */
   readonly address: Address;
+  /** Its descriptor, where the engine can hand it over. */
+  readonly descriptor?: number;
 }
 
 /** The settings of a listener. */
@@ -148,6 +152,8 @@ export interface EngineOptions {
   readonly onStarted?: (started: StartedConnection) => void;
   /** Called when a worker thread was lost, and when another one is there in its place. */
   readonly onWorker?: (event: WorkerEvent) => void;
+  /** Whether nobody is accepted before `handover.listen()`. */
+  readonly isWaiting?: boolean;
   /** Called with a number of beginnings and ends that could not be reported, because too many came at once. */
   readonly onUnreported?: (count: number) => void;
 }
@@ -162,8 +168,51 @@ export interface WorkerEvent {
   readonly reason: string | undefined;
 }
 
+/** What indexes and slots of a process that gives connections are in the one that takes them; -1, or beyond the end: nothing. */
+export interface CarriedIndexes {
+  readonly services: Int32Array;
+  readonly listeners: Int32Array;
+  readonly slots: Int32Array;
+}
+
+/** Connections that were taken together, and how long after the first of them had been stopped. */
+export interface TakenBatch {
+  readonly count: number;
+  readonly pauseMs: number;
+}
+
+/** How an engine hands its open connections over to the engine of another process. */
+export interface Handover {
+  /** How many sockets to the other process `give` needs. */
+  readonly sockets: number;
+  /** Resolves when the engine runs: before that it cannot take anything. */
+  readonly ready: Promise<void>;
+  /** Rejects when the engine cannot take what it is given: this process must then end, so that the other one takes it back. */
+  readonly failed: Promise<never>;
+  /** What was taken. */
+  readonly taken: readonly TakenBatch[];
+  /**
+   * Stops accepting, and gives every connection over these sockets. A connection is the other process's once that acknowledges it.
+   * Resolves when none is left. Rejects if the other process does not take one: it must then end, and `takeBack` must follow.
+   */
+  give(sockets: readonly number[]): Promise<void>;
+  /**
+   * The other process has ended. What it had not acknowledged goes on here, and what it had not touched; the rest of what it had is
+   * reset, with the fate `upgrade_lost`. The engine accepts again.
+   */
+  takeBack(): void;
+  /** Takes connections that come over these sockets. */
+  take(sockets: readonly number[], indexes: CarriedIndexes): void;
+  /** Begins to accept clients. */
+  listen(): void;
+  /** The process that gave has ended: resolves when all that it has sent is taken. Nobody else has these sockets open any more. */
+  alone(): Promise<void>;
+}
+
 /** A running engine. */
 export interface Engine extends AsyncDisposable {
+  /** Undefined: this engine cannot hand connections over. */
+  readonly handover?: Handover;
   /**
    * Serves by this publication. Resolves once every new connection is served by it. Open connections stay, and stay where they are.
    * A listener that is no longer in it is closed, once those who wait in its queue are accepted. A service may leave it only when

@@ -5,7 +5,7 @@
  */
 
 import type { Counters } from "../observe/counters.ts";
-import { type HoldRules, isPaused, mayWait, Pacer, type Usability, WaitingLine, waitMaxMs } from "../routing/hold.ts";
+import { type HoldRules, isPaused, mayWait, Pacer, type Place, type Usability, WaitingLine, waitMaxMs } from "../routing/hold.ts";
 import type { Loss } from "../routing/redistribution.ts";
 import type { Fate } from "../values/fates.ts";
 
@@ -62,7 +62,7 @@ export class Holds {
     const held = this.#services.get(service);
     const isUsed = rules.holdMs > 0 || isPaused(rules);
     if (held === undefined) {
-      if (isUsed) this.#services.set(service, { rules, line: new WaitingLine(), pacer: new Pacer(this.#share) });
+      if (isUsed) this.#add(service, rules);
       return;
     }
     if (isPaused(held.rules) && !isPaused(rules)) {
@@ -109,6 +109,27 @@ export class Holds {
     this.poke(nowMs);
   }
 
+  /** Whether this client waits, or is dialled after a wait. */
+  has(service: number, client: number): boolean {
+    return this.#size > 0 && this.#services.get(service)?.line.has(client) === true;
+  }
+
+  /** A client that waits is served by another process from now on. Returns the place that it had. */
+  leave(service: number, client: number, nowMs: number): Place {
+    const place = this.#services.get(service)!.line.placeOf(client);
+    this.forget(service, client, nowMs);
+    return place;
+  }
+
+  /** A client has this place, in another process or here before. `holdMs` is the rule where nobody else waits. */
+  restore(service: number, client: number, place: Place, { holdMs, nowMs }: { holdMs: number; nowMs: number }): void {
+    const { line } = this.#services.get(service) ?? this.#add(service, { holdMs });
+    line.restore(client, place);
+    this.#size++;
+    this.#counters.raiseOfService(service, "serviceWaiting", 1);
+    this.poke(nowMs);
+  }
+
   /** A server has accepted this client. */
   served(service: number, client: number, nowMs: number): void {
     this.#leave(service, client, true, nowMs);
@@ -141,6 +162,12 @@ export class Holds {
       this.#drop(service, held);
     }
     this.#dueMs = nextMs;
+  }
+
+  #add(service: number, rules: HoldRules): Held {
+    const held = { rules, line: new WaitingLine(), pacer: new Pacer(this.#share) };
+    this.#services.set(service, held);
+    return held;
   }
 
   /** Looks at one service. Returns when to look again. */

@@ -6,7 +6,7 @@
  */
 
 import type { Counters } from "../observe/counters.ts";
-import { WaitingLine } from "../routing/hold.ts";
+import { type Place, WaitingLine } from "../routing/hold.ts";
 import type { Fate } from "../values/fates.ts";
 import type { EngineConfig } from "./engine.ts";
 
@@ -56,6 +56,20 @@ export class Places {
   forget(client: number): void {
     if (this.isEmpty || this.#line.forget(client) === undefined) return;
     this.#counters.raise("queued", -1);
+  }
+
+  /** A client that waits is served by another process from now on. Returns where it stood. */
+  leave(client: number): Place {
+    const place = this.#line.placeOf(client);
+    this.forget(client);
+    return place;
+  }
+
+  /** A client stands there, in another process or here before. */
+  restore(client: number, place: Place, nowMs: number): void {
+    this.#line.restore(client, place);
+    this.#counters.raise("queued");
+    this.poke(nowMs);
   }
 
   /** There may be a place. */

@@ -306,6 +306,18 @@ const SERVICE_GAUGE = indexesOf(SERVICE_GAUGES, SERVICE_GAUGES_START);
 const LISTENER_GAUGE = indexesOf(LISTENER_GAUGES, LISTENER_GAUGES_START);
 const SERVER_GAUGE = indexesOf(SERVER_GAUGES, SERVER_GAUGES_START);
 
+/** Where the rows of a scope are. */
+interface ScopeLayout {
+  readonly rows: readonly string[];
+  readonly cellOf: (row: string) => number;
+  readonly gauges: readonly string[];
+  readonly gaugeOf: (gauge: string) => number;
+}
+
+function histogramsOf(scope: Scope): HistogramName[] {
+  return (Object.keys(HISTOGRAMS) as HistogramName[]).filter((name) => HISTOGRAMS[name].scope === scope);
+}
+
 function rowsOf(scope: Scope, kind: CounterRow["kind"]): string[] {
   return Object.entries(COUNTERS).filter(([, row]) => row.scope === scope && row.kind === kind).map(([name]) => name);
 }
@@ -343,6 +355,13 @@ export const MOVABLE_STATES = Object.keys(MOVED_COUNTERS) as readonly MovableSta
 export interface Histogram {
   readonly counts: readonly number[];
   readonly sum: number;
+}
+
+/** What was counted for the process or for one of its parts, by name; what is 0 is left out. */
+export interface Counted {
+  readonly counters: Readonly<Record<string, number>>;
+  readonly gauges: Readonly<Record<string, number>>;
+  readonly histograms: Readonly<Record<string, Histogram>>;
 }
 
 /** The memory of the counters, as plain data that can be sent to other threads. */
@@ -461,6 +480,11 @@ export class Counters {
     return this.#raiseOpen(service, listener, 1);
   }
 
+  /** A client is open here that another process has accepted and counted. */
+  addCarried(service: number, listener: number): void {
+    this.#raiseOpen(service, listener, 1);
+  }
+
   /** The service of a client that was accepted for none is known. */
   addNamed(service: number, listener: number): void {
     this.addToService(service, "serviceAccepted");
@@ -520,6 +544,63 @@ export class Counters {
     const first = HISTOGRAM_CELL[name] + slot * SERVER_CELLS;
     const counts = Array.from({ length: HISTOGRAMS[name].bounds.length + 1 }, (_, bucket) => this.#sum(first + bucket));
     return { counts, sum: this.#sum(first + counts.length) };
+  }
+
+  /** Everything that was counted for the process (index 0), or for the service, listener or server with this index. */
+  counted(scope: Scope, index = 0): Counted {
+    const { rows, cellOf, gauges, gaugeOf } = this.#layoutOf(scope, index);
+    const present = (entries: [string, number][]) => Object.fromEntries(entries.filter(([, value]) => value !== 0));
+    const histograms = histogramsOf(scope).map((name) => [name, this.histogram(name, index)] as const);
+    return {
+      counters: present(rows.map((row) => [row, this.#sum(cellOf(row))])),
+      gauges: present(gauges.map((gauge) => [gauge, Atomics.load(this.#gauges, gaugeOf(gauge))])),
+      histograms: Object.fromEntries(histograms.filter(([, { counts }]) => counts.some((count) => count > 0))),
+    };
+  }
+
+  /** Adds what another process has counted. Gauges are not added; nor is what this version does not count, or counts otherwise. */
+  addCounted(scope: Scope, index: number, { counters, histograms }: Counted): void {
+    const { rows, cellOf } = this.#layoutOf(scope, index);
+    for (const row of rows) this.#cells[this.#start + cellOf(row)] += counters[row] ?? 0;
+    for (const name of histogramsOf(scope)) {
+      const { counts = [], sum = 0 } = histograms[name] ?? {};
+      if (counts.length !== HISTOGRAMS[name].bounds.length + 1) continue;
+      const first = this.#start + HISTOGRAM_CELL[name] + index * (scope === "server" ? SERVER_CELLS : 0);
+      for (const [bucket, count] of [...counts, sum].entries()) this.#cells[first + bucket] += count;
+    }
+  }
+
+  #layoutOf(scope: Scope, index: number): ScopeLayout {
+    switch (scope) {
+      case "process":
+        return {
+          rows: PROCESS_ROWS,
+          cellOf: (row) => PROCESS_CELL[row],
+          gauges: PROCESS_GAUGES,
+          gaugeOf: (gauge) => PROCESS_GAUGE[gauge],
+        };
+      case "service":
+        return {
+          rows: SERVICE_ROWS,
+          cellOf: (row) => this.#serviceCell(index, row),
+          gauges: SERVICE_GAUGES,
+          gaugeOf: (gauge) => this.#serviceGauge(index, gauge),
+        };
+      case "listener":
+        return {
+          rows: LISTENER_ROWS,
+          cellOf: (row) => this.#listenerCell(index, row),
+          gauges: LISTENER_GAUGES,
+          gaugeOf: (gauge) => this.#listenerGauge(index, gauge),
+        };
+      case "server":
+        return {
+          rows: SERVER_ROWS,
+          cellOf: (row) => this.#serverCell(index, row),
+          gauges: SERVER_GAUGES,
+          gaugeOf: (gauge) => this.#serverGauge(index, gauge),
+        };
+    }
   }
 
   /** Zeroes a slot for a new server. No thread may still write to it. The counters of the process keep their values. */

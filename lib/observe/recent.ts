@@ -54,6 +54,12 @@ export interface RecentList {
   readonly leftOut: number;
 }
 
+/** Every entry, oldest first, and how many ends of each fate were left out: plain data for another process. */
+export interface CarriedEnds {
+  readonly ends: readonly (Omit<RecentEnd, "at"> & { readonly at: string })[];
+  readonly leftOut: Readonly<Record<string, number>>;
+}
+
 /** An entry with its sequence number, which orders the entries of all fates even if the clock goes back. */
 interface Kept {
   readonly number: number;
@@ -87,6 +93,23 @@ export class RecentEnds {
       const found = kept.find(({ end }) => end.id === id);
       if (found !== undefined) return found.end;
     }
+  }
+
+  /** Everything, for another process. */
+  carried(): CarriedEnds {
+    const kept = Object.values(this.#fates).flatMap(({ kept }) => kept).toSorted((a, b) => a.number - b.number);
+    return {
+      ends: kept.map(({ end }) => ({ ...end, at: end.at.toISOString() })),
+      leftOut: Object.fromEntries(Object.entries(this.#fates).map(([fate, { leftOut }]) => [fate, leftOut])),
+    };
+  }
+
+  /** Takes over those of another process, older than all that are here. Fates that this version does not know are lost. */
+  takeOver({ ends, leftOut }: CarriedEnds): void {
+    const here = Object.values(this.#fates).flatMap((ends) => ends.take()).toSorted((a, b) => a.number - b.number);
+    const all = [...ends.map((end) => ({ ...end, at: new Date(end.at) })), ...here.map(({ end }) => end)];
+    for (const end of all) this.#fates[end.fate]?.put({ number: this.#added++, end });
+    for (const [fate, ends] of Object.entries(this.#fates)) ends.leftOut += leftOut[fate] ?? 0;
   }
 
   /** The newest matching ends, at most LIMITS.recentMax. */
@@ -124,6 +147,12 @@ class FateEnds {
     if (isAdmitted) this.#inSecond++;
     else this.leftOut++;
     return isAdmitted;
+  }
+
+  /** Removes and returns every entry. */
+  take(): Kept[] {
+    this.#next = 0;
+    return this.kept.splice(0);
   }
 
   /** Keeps an entry, in place of the oldest if the buffer is full. */

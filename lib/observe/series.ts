@@ -121,6 +121,16 @@ export class Series {
     return this.#rows * this.#rowBytes();
   }
 
+  /** What the counters say now is not of the time of this series: another process has counted it. Call it before any sample. */
+  begin(services: readonly SampledService[]): void {
+    this.#makeRoom(services);
+    const { counters } = this.#options;
+    for (const { service, index, servers } of services) {
+      this.#serviceTrack(service, index).begin(counters, index);
+      for (const { server, slot } of servers) this.#serverTrack(service, server, slot).begin(counters, slot);
+    }
+  }
+
   /** Adds what has happened since the last sample. Call it when it is due; a call that comes late or early loses nothing. */
   sample(services: readonly SampledService[]): void {
     this.#makeRoom(services);

@@ -82,6 +82,13 @@ export class ServerTrack {
     this.#last.read(counters, slot, this.#before);
   }
 
+  /** What was counted until now goes into no row. */
+  begin(counters: Counters, slot: number): void {
+    const nothing = new ServerReading();
+    nothing.opened = -1; // so that everything is read
+    this.#before.read(counters, slot, nothing);
+  }
+
   /** It is back, with a slot whose counters begin at 0. */
   comeBack(): void {
     this.#before.set(new ServerReading());
@@ -178,6 +185,11 @@ export class ServiceTrack {
     const columns = new ServiceColumns(rows);
     for (const { from, to } of places) columns.add(to, this.columns, from);
     this.columns = columns;
+  }
+
+  /** What was counted until now goes into no row. */
+  begin(counters: Counters, index: number): void {
+    this.#before = readService(counters, index);
   }
 
   /** It is gone: reads its counters for the last time, before its index is another's. */

@@ -168,6 +168,21 @@ export class Pacer {
   }
 }
 
+/** Where somebody stands in a line, and since when he waits. */
+export interface Place {
+  /** Whoever has a smaller one comes first. */
+  readonly number: number;
+  readonly sinceMs: number;
+}
+
+/** What is taken from the places of another process: those who come from there have come before everybody who is here. */
+const EARLIER = 2 ** 40;
+
+/** The place here of somebody who had this one in another process. A number stays whole for 8,000 processes one after another. */
+export function earlierPlace({ number, sinceMs }: Place): Place {
+  return { number: number - EARLIER, sinceMs };
+}
+
 /** Somebody who waits. */
 interface Waiting {
   readonly id: number;
@@ -206,9 +221,25 @@ export class WaitingLine {
     }
     waiting.state = "waits";
     this.#dialled--;
-    const at = this.#returned.findLastIndex(({ place }) => place < waiting.place) + 1;
-    this.#returned.splice(at, 0, waiting);
+    this.#return(waiting);
     return true;
+  }
+
+  has(id: number): boolean {
+    return this.#byId.has(id);
+  }
+
+  /** The place of somebody who waits. */
+  placeOf(id: number): Place {
+    const { place, sinceMs } = this.#byId.get(id)!;
+    return { number: place, sinceMs };
+  }
+
+  /** Somebody has this place, and not the last one. */
+  restore(id: number, { number, sinceMs }: Place): void {
+    const waiting: Waiting = { id, place: number, sinceMs, state: "waits" };
+    this.#byId.set(id, waiting);
+    this.#return(waiting);
   }
 
   /** Who has waited longest, and since when; undefined: nobody waits. */
@@ -244,6 +275,11 @@ export class WaitingLine {
   /** The time of everybody begins anew: until now it was a pause that kept them. */
   restartClocks(nowMs: number): void {
     for (const waiting of this.#byId.values()) waiting.sinceMs = nowMs;
+  }
+
+  #return(waiting: Waiting): void {
+    const at = this.#returned.findLastIndex(({ place }) => place < waiting.place) + 1;
+    this.#returned.splice(at, 0, waiting);
   }
 
   #compact(): void {

@@ -49,6 +49,7 @@ export const FATES = {
   closed: { level: "info", help: "a person ended it: balancerctl close, or balancerctl move --force" },
   stopped: { level: "info", help: "the balancer was stopped and the grace time ended" },
   worker_lost: { level: "error", help: "the worker thread of the connection crashed; the log has the cause" },
+  upgrade_lost: { level: "error", help: "one of the two processes of an upgrade ended while the connection was handed over" },
   failed: { level: "error", help: "internal error; the log has the cause" },
 } as const satisfies Record<string, FateRow>;
 

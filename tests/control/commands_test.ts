@@ -408,11 +408,12 @@ async function startTerminal(flags: Record<string, string> = {}) {
     http: () => null,
     localPorts: null,
     warnOf: () => [],
+    carriedOver: null,
   };
   const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), warnings: [], ...files };
   await claimSocket(path);
   const shutdown = new Shutdown({ stop: (graceMs) => balancer.balancer.stop(graceMs), cut: () => 0 });
-  stack.use(await serveControl({ path, balancer: balancer.balancer, facts, shutdown }));
+  stack.use(await serveControl({ path, balancer: balancer.balancer, facts, shutdown, upgrade: () => "" }));
   const client = stack.use(new ControlClient("test", path));
   const lines: string[] = [];
   const sentences: string[] = [];

@@ -44,11 +44,12 @@ async function startControl(requestTimeMaxMs?: number, flags: Record<string, str
     http: () => null,
     localPorts: null,
     warnOf: () => [],
+    carriedOver: null,
     warnings: [],
   };
   await claimSocket(path);
   stack.use(
-    await serveControl({ path, balancer: balancer.balancer, facts, shutdown, requestTimeMaxMs }),
+    await serveControl({ path, balancer: balancer.balancer, facts, shutdown, upgrade: () => "", requestTimeMaxMs }),
   );
   const client = stack.use(new ControlClient("test", path));
   const http = Deno.createHttpClient({ proxy: { transport: "unix", path } });

@@ -37,7 +37,8 @@ async function startDaemon(folder?: string): Promise<Daemon> {
   const path = `${folder}/run/control.sock`;
   const balancer = stack.use(await startBalancer());
   const files = { stateFile: null, lockFile: "/nowhere", logFile: null, http: () => null, localPorts: null, warnOf: () => [] };
-  const facts = { name: "test", version: "1", engine: "streams", startedAt: new Date(), warnings: [], ...files };
+  const about = { name: "test", version: "1", engine: "streams", startedAt: new Date() };
+  const facts = { ...about, warnings: [], carriedOver: null, ...files };
   await claimSocket(path);
   stack.use(
     await serveControl({
@@ -45,6 +46,7 @@ async function startDaemon(folder?: string): Promise<Daemon> {
       balancer: balancer.balancer,
       facts,
       shutdown: { ask: () => {}, done: Promise.resolve(0), isLameDuck: false },
+      upgrade: () => "",
     }),
   );
   const http = Deno.createHttpClient({ proxy: { transport: "unix", path } });

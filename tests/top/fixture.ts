@@ -19,6 +19,8 @@ export interface FixtureOptions {
   readonly service?: string;
   /** Whether one server has died. */
   readonly isHurt?: boolean;
+  /** Clients that wait for a server. */
+  readonly waiting?: number;
   readonly reason?: string;
   readonly eventText?: string;
 }
@@ -194,7 +196,7 @@ export function connections(service = "default"): Answers["connections"] {
 
 /** The status of the daemon. */
 export function status(options: FixtureOptions = {}): Answers["status"] {
-  const { service = "default", isHurt = true } = options;
+  const { service = "default", isHurt = true, waiting = 0 } = options;
   const { servers } = pool(options);
   const open = servers.reduce((sum, { open }) => sum + open, 0);
   const accepted = 123_456;
@@ -202,7 +204,7 @@ export function status(options: FixtureOptions = {}): Answers["status"] {
   return statusAnswer([serviceAnswer({ service, servers: countStates(servers), open, accepted })], {
     startedAt: new Date(NOW_MS - 11_520_000).toISOString(),
     generation: 42,
-    connections: { accepted, open, waiting: isHurt ? 812 : 0, max: 50_000 },
+    connections: { accepted, open, waiting, max: 50_000 },
     fates,
     stateFile: "/var/lib/balancer/default.json",
   });

@@ -73,6 +73,10 @@ for (const [name, balancer, size, options] of KEPT) {
   });
 }
 
+Deno.test("clients that wait for a server stand beside the open ones", () => {
+  assertStringIncludes(textOf(frame(moment({ waiting: 812 }), [80, 24])), "waiting 812");
+});
+
 const HURT = moment();
 /** A balancer with texts that nobody has foreseen. */
 const anyBalancer = fc.record({ reason: anyText(80), eventText: anyText(80), service: fc.constantFrom("default", "web") });

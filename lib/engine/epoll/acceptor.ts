@@ -71,7 +71,7 @@ export class Acceptor {
     this.#nameAddress = kit.libc.addressOf(this.#name.buffer);
     this.#nameLengthAddress = kit.libc.addressOf(this.#nameLength.buffer);
     this.#commandAddress = kit.libc.addressOf(this.#command.buffer);
-    this.listen();
+    if (!kit.setup.isWaiting) this.listen();
   }
 
   /** The last accepted client. */
@@ -127,6 +127,7 @@ export class Acceptor {
 
   /** Starts or resumes accepting. */
   listen(): void {
+    this.#isStopping = false;
     this.#listens = true;
     this.#resumeMs = Infinity;
     this.#watch([...this.#listeners.keys()]);

@@ -13,8 +13,9 @@ import { AVAILABILITY, isDraining } from "../../routing/availability.ts";
 import type { ClientHello } from "../../values/client_hello.ts";
 import { assert } from "../../values/errors.ts";
 import type { Fate } from "../../values/fates.ts";
-import type { MoveWish, ServiceEngineConfig } from "../engine.ts";
+import type { CarriedIndexes, MoveWish, ServiceEngineConfig } from "../engine.ts";
 import type { GateConfig } from "../gate.ts";
+import { earlierPlace } from "../../routing/hold.ts";
 import { type HoldHost, Holds } from "../holds.ts";
 import { type PlaceHost, Places } from "../places.ts";
 import { type FinalVerdict, loggedTlvs, nameClient, reasonOfNobody, SAID_NOTHING } from "../names.ts";
@@ -44,6 +45,8 @@ import { DIAL, type Dial, Dialer, type Search } from "./dialer.ts";
 import { REASON } from "./reasons.ts";
 import { Redistributor } from "./redistributor.ts";
 import { HEADER, type Header } from "./proxy_headers.ts";
+import type { CarriedConnection } from "./carried.ts";
+import { Carrier, type Detached, heldDeparture } from "./carrier.ts";
 import type { Hellos } from "./hellos.ts";
 import { OUTCOME, type Outcome, Relay } from "./relay.ts";
 import { type EndRecord, FIRST_END, type FirstEnd } from "./reports.ts";
@@ -83,17 +86,29 @@ const UNROUTED: readonly number[] = [STATE.queued, STATE.awaitingHeader, STATE.a
 /** The rules of a service that has gone. */
 const NO_HOLD = { holdMs: 0 };
 
-/** The legal transitions; 0 is a client whose connection has not begun. */
+/** The states in which a connection can be handed over; one that is probing returns to `open` first. */
+const CARRIED_STATES: readonly State[] = [
+  STATE.dialling,
+  STATE.open,
+  STATE.awaitingHeader,
+  STATE.awaitingHello,
+  STATE.queued,
+  STATE.held,
+];
+
+/** The legal transitions; 0 is a client whose connection has not begun here. */
 const NEXT_STATES: Readonly<Record<State | 0, readonly State[]>> = {
-  0: [STATE.dialling, STATE.awaitingHeader, STATE.awaitingHello, STATE.queued],
-  [STATE.queued]: [STATE.dialling, STATE.awaitingHeader, STATE.awaitingHello],
-  [STATE.awaitingHeader]: [STATE.dialling, STATE.awaitingHello],
-  [STATE.awaitingHello]: [STATE.dialling],
-  [STATE.dialling]: [STATE.open, STATE.held],
-  [STATE.open]: [STATE.dialling, STATE.departing, STATE.probing],
+  0: CARRIED_STATES,
+  [STATE.queued]: [STATE.dialling, STATE.awaitingHeader, STATE.awaitingHello, STATE.handing],
+  [STATE.awaitingHeader]: [STATE.dialling, STATE.awaitingHello, STATE.handing],
+  [STATE.awaitingHello]: [STATE.dialling, STATE.handing],
+  [STATE.dialling]: [STATE.open, STATE.held, STATE.handing],
+  [STATE.open]: [STATE.dialling, STATE.departing, STATE.probing, STATE.handing],
   [STATE.departing]: [STATE.open, STATE.held],
   [STATE.probing]: [STATE.open],
-  [STATE.held]: [STATE.dialling],
+  [STATE.held]: [STATE.dialling, STATE.handing],
+  [STATE.handing]: [STATE.handed, ...CARRIED_STATES],
+  [STATE.handed]: CARRIED_STATES,
 };
 
 /** The connections of one worker. */
@@ -107,6 +122,7 @@ export class Connections {
   readonly #holdHost: HoldHost;
   readonly #places: Places;
   readonly #placeHost: PlaceHost;
+  readonly #carrier: Carrier;
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
   readonly #epoch: number;
@@ -151,6 +167,7 @@ export class Connections {
       admit: (client) => this.#admitQueued(client),
       endQueued: (client, fate) => this.#close(client, fate),
     };
+    this.#carrier = new Carrier(kit, this.#dialer);
   }
 
   /** Whether sockets wait for another turn. */
@@ -199,10 +216,13 @@ export class Connections {
 
   /** Counts a client that was let in before there was such a limit. */
   #countOpen(client: number): void {
+    const state = this.#words[rowOf(client) + WORD.state] as State | 0;
+    if (state !== 0 && !UNROUTED.includes(state)) this.#countAdmitted(client); // others are let in later
+  }
+
+  #countAdmitted(client: number): void {
     const { gate, table, clock } = this.#kit;
     const row = rowOf(client);
-    const state = this.#words[row + WORD.state];
-    if (state === 0 || UNROUTED.includes(state)) return; // it is let in later
     table.pointTo(client, this.#address);
     gate.count(serviceOf(this.#words, client), this.#address, clock.nowMs);
     this.#words[row + WORD.flags] |= gate.counted << COUNTED_SHIFT;
@@ -438,10 +458,15 @@ export class Connections {
     return Math.min(this.#holds.dueMs, this.#places.dueMs);
   }
 
-  /** Serves those who wait for a place or a server and whose turn it is, and ends those who have waited too long. */
-  serveWaiting(): void {
-    const { clock: { nowMs }, services } = this.#kit;
-    if (nowMs >= this.#places.dueMs) this.#places.look(nowMs, services.daemon, this.#placeHost);
+  /**
+   * Serves those who wait for a place or a server and whose turn it is, and ends those who have waited too long. `isTaking`:
+   * whether connections come from another process.
+   */
+  serveWaiting(isTaking: boolean): void {
+    const { clock: { nowMs }, services: { daemon } } = this.#kit;
+    // While connections come from another process, the places that seem to be free are theirs.
+    const settings = isTaking ? { ...daemon, connectionsMax: 0 } : daemon;
+    if (nowMs >= this.#places.dueMs) this.#places.look(nowMs, settings, this.#placeHost);
     if (nowMs >= this.#holds.dueMs) this.#holds.look(nowMs, this.#holdHost);
   }
 
@@ -624,13 +649,142 @@ export class Connections {
 
   /** Whether this client's connection is this worker's. */
   #isHere(client: number, generation: number): boolean {
-    const row = rowOf(client);
-    return this.#words[row + WORD.generation] === generation && this.#words[row + WORD.owner] === this.#epoch;
+    return this.#words[rowOf(client) + WORD.generation] === generation && this.#isServed(client);
   }
 
   /** Resets every connection, with this fate. */
   endAll(fate: Fate): void {
     this.#forEachClient((client) => this.#close(client, fate, "both"));
+  }
+
+  /** Whether any client is not handed over to another process. */
+  hasUngiven(): boolean {
+    for (let descriptor = 0; descriptor <= this.#kit.descriptors.highest; descriptor++) {
+      if (this.#isServed(descriptor)) return true;
+    }
+    return false;
+  }
+
+  /** Visits the clients that are not handed over, from descriptor `start` on and round, until `visit` says false. Returns where. */
+  forEachFrom(start: number, visit: (client: number) => boolean): number {
+    const count = this.#kit.descriptors.highest + 1;
+    for (let i = 0; i < count; i++) {
+      const descriptor = (start + i) % count;
+      if (this.#isServed(descriptor) && !visit(descriptor)) return descriptor + 1;
+    }
+    return start;
+  }
+
+  /** The socket of the client's server; -1: it has none. */
+  serverOf(client: number): number {
+    return this.#words[rowOf(client) + WORD.peer];
+  }
+
+  /**
+   * Stops a connection to hand it over. One that is looking for a server, or asks whether its own is alive, is stopped only with
+   * `mayBreakOff`; whoever goes on with it begins that anew, and who has waited before waits again. Undefined: it is not stopped, or
+   * has ended.
+   */
+  detach(client: number, mayBreakOff: boolean): Detached | undefined {
+    const { wheel, descriptors } = this.#kit;
+    const words = this.#words;
+    const row = rowOf(client);
+    const generation = words[row + WORD.generation];
+    const before = words[row + WORD.state] as State | 0;
+    const isSearching = before === STATE.dialling || before === STATE.departing || before === STATE.probing;
+    if (before === 0 || isSearching && !mayBreakOff) return undefined;
+    if (isSearching) this.#breakOff(client, before);
+    const state = words[row + WORD.state] as State | 0;
+    if (words[row + WORD.generation] !== generation || state === 0) return undefined;
+    const dueMs = wheel.dueMs(client);
+    const server = words[row + WORD.peer];
+    const waiting = this.#leaveLine(client, state);
+    wheel.clear(client);
+    descriptors.unregister(client);
+    if (server >= 0) descriptors.unregister(server);
+    this.#become(client, STATE.handing);
+    return { state: before === STATE.probing ? before : state, dueMs, ...waiting };
+  }
+
+  /** Ends what a client does that is looking for a server, or asks whether its own is alive. */
+  #breakOff(client: number, state: State): void {
+    if (state === STATE.departing) return this.#callOff(client);
+    if (state === STATE.probing) {
+      this.#dialer.cancel(client);
+      return this.#become(client, STATE.open);
+    }
+    this.#dialer.park(client);
+    if (this.#holds.has(serviceOf(this.#words, client), client)) this.#hold(client);
+  }
+
+  /** Takes a client that waits out of its line. Returns its place and what was kept of it; undefined: it does not wait. */
+  #leaveLine(client: number, state: State): Pick<Detached, "place" | "kept"> | undefined {
+    if (state === STATE.queued) return { place: this.#places.leave(client) };
+    if (state !== STATE.held) return undefined;
+    const place = this.#holds.leave(serviceOf(this.#words, client), client, this.#kit.clock.nowMs);
+    return { place, kept: this.#room.take(client) };
+  }
+
+  /** Puts a client that waits into its line again. */
+  #returnToLine(client: number, { state, place, kept }: Detached): void {
+    if (place === undefined) return;
+    const { clock: { nowMs }, services } = this.#kit;
+    if (state === STATE.queued) return this.#places.restore(client, place, nowMs);
+    if (kept !== undefined) this.#room.restore(client, kept);
+    const { holdMs } = services.configOf(client);
+    this.#holds.restore(serviceOf(this.#words, client), client, place, { holdMs, nowMs });
+  }
+
+  /** What is to be handed over of a stopped connection. Adds its descriptors to `descriptors`. */
+  pack(client: number, detached: Detached, descriptors: number[]): CarriedConnection {
+    return this.#carrier.pack(client, detached, descriptors);
+  }
+
+  /** The other process has acknowledged a stopped connection. */
+  noteHanded(client: number): void {
+    this.#become(client, STATE.handed);
+  }
+
+  /** The other process has gone with bytes of this connection. */
+  lose(client: number): void {
+    this.#close(client, "upgrade_lost", "both");
+  }
+
+  /** Takes over a connection of another process. `take` gives its descriptors one after another. */
+  takeOver(connection: CarriedConnection, take: () => number, indexes: CarriedIndexes): void {
+    const { gate, clock } = this.#kit;
+    const client = this.#carrier.unpack(connection, take, indexes);
+    const state = connection.state as State;
+    const isCounted = !UNROUTED.includes(state) && !gate.isOpen(serviceOf(this.#words, client));
+    if (isCounted) this.#countAdmitted(client);
+    const { waiting } = connection;
+    if (state === STATE.held) this.#room.enter(client, waiting && heldDeparture(waiting, indexes));
+    const place = waiting && earlierPlace({ number: waiting.place, sinceMs: clock.nowMs - waiting.forMs });
+    this.attach(client, { state, dueMs: clock.nowMs + connection.dueInMs, place });
+  }
+
+  /** Goes on with a stopped connection, here or after it was taken over. */
+  attach(client: number, detached: Detached): void {
+    const { state, dueMs } = detached;
+    const { wheel, descriptors } = this.#kit;
+    const words = this.#words;
+    const row = rowOf(client);
+    const server = words[row + WORD.peer];
+    words[row + WORD.flags] |= FLAG.readable;
+    if (server >= 0) words[rowOf(server) + WORD.flags] |= FLAG.readable;
+    this.#become(client, state === STATE.probing ? STATE.open : state);
+    wheel.set(client, dueMs);
+    const isRegistered = descriptors.register(client) && (server < 0 || descriptors.register(server));
+    if (!isRegistered) {
+      words[row + WORD.errno] = ERRNO.ENOMEM;
+      return this.#close(client, "failed", "both");
+    }
+    this.#returnToLine(client, detached);
+    if (state === STATE.dialling) return this.#onDial(client, this.#dialer.dial(client));
+    if (state === STATE.probing) return void this.#onServerEnd(server, client);
+    if (state !== STATE.open) return; // registering causes an event if there is something to read
+    this.#queueUp(client);
+    this.#queueUp(server);
   }
 
   /** The one place where the state of a connection changes. */
@@ -803,6 +957,7 @@ export class Connections {
    */
   #onEventWhileDialling(socket: number, client: number, events: number): boolean {
     const words = this.#words;
+    if (words[rowOf(client) + WORD.state] >= STATE.handing) return false; // read before it was stopped
     if (socket !== client && words[rowOf(client) + WORD.peer] === socket) {
       const generation = words[rowOf(socket) + WORD.generation];
       const outcome = this.#dialer.onEvent(socket, events);
@@ -1175,12 +1330,19 @@ export class Connections {
     });
   }
 
+  /** Visits every client, but those that are handed over to another process. */
   #forEachClient(visit: (client: number) => void): void {
-    const words = this.#words;
     for (let descriptor = 0; descriptor <= this.#kit.descriptors.highest; descriptor++) {
-      const row = rowOf(descriptor);
-      if (words[row + WORD.owner] === this.#epoch && words[row + WORD.role] === ROLE.client) visit(descriptor);
+      if (this.#isServed(descriptor)) visit(descriptor);
     }
+  }
+
+  /** Whether this is a client of this worker that is not handed over to another process. */
+  #isServed(descriptor: number): boolean {
+    const words = this.#words;
+    const row = rowOf(descriptor);
+    return words[row + WORD.owner] === this.#epoch && words[row + WORD.role] === ROLE.client &&
+      words[row + WORD.state] < STATE.handing;
   }
 
   #forEachClientOf(service: number, visit: (client: number) => void): void {

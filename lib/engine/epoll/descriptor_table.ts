@@ -126,6 +126,10 @@ export const STATE = {
   held: 7,
   /** It is accepted and not begun: it waits for a place (`--queue`). */
   queued: 8,
+  /** It is on its way to another process, which has not acknowledged it: nothing of it is read or written here. */
+  handing: 9,
+  /** It is the other process's; its sockets stay open here in case that process ends. */
+  handed: 10,
 } as const;
 export type State = typeof STATE[keyof typeof STATE];
 

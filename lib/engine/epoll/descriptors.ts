@@ -3,7 +3,7 @@
  * it. Closing also frees the chunk or pipe of bytes not yet sent. Knows nothing about connections.
  */
 
-import { EPOLL, EPOLL_EVENT, type Libc } from "../system/libc.ts";
+import { EPOLL, EPOLL_EVENT, type Libc, SOCKET } from "../system/libc.ts";
 import { type DescriptorTable, FLAG, FLOAT, floatsOf, rowOf, WORD } from "./descriptor_table.ts";
 import type { ChunkPool, PipePool } from "./pools.ts";
 
@@ -17,6 +17,7 @@ const NO_GENERATION = 0;
 
 interface DescriptorOptions {
   readonly libc: Libc;
+  readonly sockets: { readonly isShared: boolean };
   readonly table: DescriptorTable;
   readonly chunks: ChunkPool;
   readonly pipes: PipePool;
@@ -89,6 +90,13 @@ export class Descriptors {
     return true;
   }
 
+  /** Has epoll report nothing more of a socket. */
+  unregister(socket: number): void {
+    if (!this.isRegistered(socket)) return;
+    this.#control(EPOLL.CTL_DEL, socket, 0, NO_GENERATION);
+    this.#words[rowOf(socket) + WORD.interest] = NOT_REGISTERED;
+  }
+
   /** Whether a socket is registered with epoll. */
   isRegistered(socket: number): boolean {
     return this.#words[rowOf(socket) + WORD.interest] !== NOT_REGISTERED;
@@ -108,6 +116,7 @@ export class Descriptors {
     // them.
     this.#words[rowOf(descriptor) + WORD.generation]++;
     this.#words[rowOf(descriptor) + WORD.owner] = 0;
+    if (this.#options.sockets.isShared) this.#options.libc.call.shutdown(descriptor, SOCKET.SHUT_WR);
     this.#options.libc.call.close(descriptor);
   }
 

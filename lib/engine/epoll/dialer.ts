@@ -17,6 +17,7 @@ import type { ServiceEngineConfig } from "../engine.ts";
 import { ERRNO } from "../system/errno.ts";
 import { EPOLL, type Libc, SOCKADDR, SOCKET } from "../system/libc.ts";
 import { ADDRESS_LENGTH_AT, ADDRESS_STRIDE } from "../system/sockaddr.ts";
+import type { CarriedSearch } from "./carried.ts";
 import {
   FLAG,
   FLOAT,
@@ -369,6 +370,36 @@ export class Dialer {
       this.#kit.counters.raiseOf(this.#words[row + WORD.slot], "serverOpen", -1);
     }
     this.#return(client, search.departure!);
+  }
+
+  /**
+   * Gives up the dial under way for a client without a server, but not the search: `dial` goes on with it, also with the server
+   * that was being dialled.
+   */
+  park(client: number): void {
+    const row = rowOf(client);
+    this.#closeServer(client);
+    const search = this.searchOf(client);
+    if (search !== undefined) search.addresses = search.awaitedName = undefined;
+    const slot = this.#words[row + WORD.slot];
+    if (slot < 0) return;
+    this.#words[row + WORD.slot] = -1;
+    this.#words[row + WORD.attempts]--;
+    this.#kit.counters.raiseOf(slot, "serverOpen", -1);
+  }
+
+  /** The parked search of a client that has lost its server, for another process; undefined: there is none. */
+  carriedSearch(client: number): CarriedSearch | undefined {
+    const search = this.searchOf(client);
+    if (search?.departure === undefined || search.departure.kept >= 0) return undefined;
+    const { departure: { loss, state, isReplay, from }, budget: { deadlineMs, attemptsMax, tried } } = search;
+    return { loss, state, isReplay, from, timeLeftMs: deadlineMs - this.#kit.clock.nowMs, attemptsMax, tried };
+  }
+
+  /** Takes over such a search of another process. */
+  restoreSearch(client: number, { loss, state, isReplay, from, timeLeftMs, attemptsMax, tried }: CarriedSearch): void {
+    const budget = { deadlineMs: this.#kit.clock.nowMs + timeLeftMs, attemptsMax, tried: [...tried] };
+    this.#searches.set(client, newSearch({ loss, state, isReplay, from, kept: -1, to: -1 }, budget));
   }
 
   /** Forgets a client that has ended. */

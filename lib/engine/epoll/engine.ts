@@ -45,6 +45,7 @@ import {
   STATE,
   WORD,
 } from "./descriptor_table.ts";
+import { EpollHandover } from "./handover.ts";
 import { EpollListener } from "./listener.ts";
 import { COMMAND } from "./mailbox.ts";
 import { allocateLogColumns, LogColumns } from "./log_columns.ts";
@@ -101,6 +102,7 @@ export const epoll: EngineKind = {
     checkSources(new Sockets(libc), config);
   },
   listen: (address, config) => new EpollListener(address, config),
+  adopt: (address, descriptor) => EpollListener.adopt(address, descriptor),
   create: (options) => new EpollEngine(options),
 };
 
@@ -112,7 +114,10 @@ class EpollEngine implements Engine {
   readonly #logColumns: LogColumns;
   readonly #workerTable: WorkerTable;
   readonly #workers: readonly WorkerHandle[];
-  readonly #common: Omit<CommonSetup, "config" | "publication">;
+  readonly handover: EpollHandover;
+  /** Whether workers accept nobody yet. */
+  #isWaiting: boolean;
+  readonly #common: Omit<CommonSetup, "config" | "publication" | "isWaiting">;
   /** By slot: the name of the last server in any table that had this slot. */
   readonly #serverNames: string[] = [];
   readonly #handlers: ReportHandlers;
@@ -147,6 +152,13 @@ class EpollEngine implements Engine {
     const workerTable = allocateWorkerTable(config.workers);
     this.#workerTable = new WorkerTable(workerTable);
     this.#workers = this.#makeWorkers(config.workers);
+    this.#isWaiting = options.isWaiting === true;
+    this.handover = new EpollHandover({
+      workers: this.#workers,
+      restart: (index) => this.#spawn(this.#workers[index]),
+      onListen: () => this.#isWaiting = false,
+      onGiven: () => this.#workers.forEach((worker) => this.#drain(worker)),
+    });
     const pipes = Math.min(PIPES_MAX, Math.floor(connectionsLimit / CONNECTIONS_PER_PIPE));
     this.#common = {
       kind: "setup",
@@ -362,12 +374,18 @@ class EpollEngine implements Engine {
     this.#workerTable.setGeneration(worker.index, -1);
     worker.start({
       epoch,
-      setUp: () => ({ ...this.#common, config: this.#publisher.config, publication: this.#publisher.whole() }),
+      setUp: () => ({
+        ...this.#common,
+        config: this.#publisher.config,
+        publication: this.#publisher.whole(),
+        isWaiting: this.#isWaiting,
+      }),
       onMessage: (message) => {
         switch (message.kind) {
           case "ready":
             this.#deaths = 0;
             if (epoch > this.#workers.length) this.#options.onWorker?.({ worker: worker.index + 1, lost: 0, reason: undefined });
+            this.handover.onReady(worker.index);
             this.#libc.trim(); // starting a thread of JavaScript leaves 3 MB of freed memory behind
             return;
           case "news":
@@ -376,6 +394,13 @@ class EpollEngine implements Engine {
             return void this.#find(worker, message.address);
           case "acceptFailed":
             return log.error("Cannot accept clients for now: {reason}", { reason: errnoText(message.errno) });
+          case "giving":
+          case "given":
+          case "giveFailed":
+          case "taken":
+          case "takeFailed":
+          case "alone":
+            return this.handover.onMessage(worker.index, message);
           case "noLocalPort":
             return this.#sayNoLocalPort(message.slot);
           case "malformedHeader": {
@@ -465,6 +490,8 @@ class EpollEngine implements Engine {
     const lost = this.#endOrphans(epoch);
     log.fatal("Worker {worker} died and {lost} connections with it: {reason}", { worker: worker.index + 1, lost, reason });
     this.#options.onWorker?.({ worker: worker.index + 1, lost, reason });
+    this.handover.onDeath(worker.index, reason);
+    if (this.handover.isGiving) return this.#check(); // it is replaced if the connections are taken back
     this.#tellAll(COMMAND.accept);
     this.#check();
     if (this.#stopping) return;
@@ -490,6 +517,10 @@ class EpollEngine implements Engine {
       const row = rowOf(descriptor);
       if (words[row + WORD.owner] !== epoch) continue;
       if (Atomics.compareExchange(words, row + WORD.owner, epoch, 0) !== epoch) continue;
+      if (this.#isHanded(descriptor)) {
+        this.#libc.call.close(descriptor); // the other process has it
+        continue;
+      }
       if (words[row + WORD.role] === ROLE.client) {
         connections++;
         this.#endOrphan(descriptor);
@@ -498,6 +529,15 @@ class EpollEngine implements Engine {
       this.#libc.call.close(descriptor);
     }
     return connections;
+  }
+
+  /** Whether a socket is of a connection that another process has acknowledged. */
+  #isHanded(descriptor: number): boolean {
+    const { words } = this.#descriptors;
+    const row = rowOf(descriptor);
+    if (words[row + WORD.role] === ROLE.pipe) return false;
+    const client = words[row + WORD.role] === ROLE.client ? descriptor : words[row + WORD.peer];
+    return client >= 0 && words[rowOf(client) + WORD.state] === STATE.handed;
   }
 
   #endOrphan(client: number): void {

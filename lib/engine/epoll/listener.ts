@@ -30,12 +30,17 @@ export class EpollListener implements Listener {
   readonly #libc: Libc = borrowLibc();
   #isOpen = true;
 
+  /** Takes over the listening socket of another process. */
+  static adopt(address: Address, descriptor: number): EpollListener {
+    return new EpollListener(address, undefined, descriptor);
+  }
+
   /** Opens the socket. Throws `listenError`. */
-  constructor(wanted: Address, config: ListenerConfig) {
+  constructor(wanted: Address, config: ListenerConfig | undefined, adopted = -1) {
     const sockets = new Sockets(this.#libc);
     try {
       const address = isIp(wanted.host) ? wanted : { host: findListenIp(wanted), port: wanted.port };
-      this.descriptor = sockets.listen(address, LIMITS.acceptBacklog, config);
+      this.descriptor = config === undefined ? adopted : sockets.listen(address, LIMITS.acceptBacklog, config);
       if (this.descriptor < 0) throw listenError(wanted, reasonOf(-this.descriptor));
     } catch (error) {
       returnLibc();

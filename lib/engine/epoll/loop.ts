@@ -10,9 +10,11 @@ import { EPOLL, EPOLL_EVENT, type Libc } from "../system/libc.ts";
 import { ACCEPT, type Accept, Acceptor } from "./acceptor.ts";
 import { Connections } from "./connections.ts";
 import { Gathering } from "./gathering.ts";
+import { Giver } from "./giver.ts";
 import { COMMAND, COMMAND_BYTES, COMMAND_WORDS } from "./mailbox.ts";
 import { makeWorkerKit, type WorkerKit } from "./worker_kit.ts";
-import type { FromWorker, WorkerListener, WorkerPublication, WorkerSetup } from "./worker_setup.ts";
+import { Taker } from "./taker.ts";
+import type { FromWorker, HandoverMessage, WorkerListener, WorkerPublication, WorkerSetup } from "./worker_setup.ts";
 
 /** Events read by one call of epoll_wait(2). */
 const EVENTS_MAX = 256;
@@ -38,6 +40,10 @@ export class EpollLoop {
   #commandAt = 0;
   #acceptBatch = 1;
   #pause: Pause | undefined;
+  /** Undefined: no connection is given to another process. */
+  #giver: Giver | undefined;
+  /** Connections of another process are taken from these. */
+  #takers: Taker[] = [];
   /** Undefined: the worker does not gather. */
   #gathering: Gathering | undefined;
   #isGathering = false;
@@ -72,6 +78,38 @@ export class EpollLoop {
     this.#acceptor.setListeners(listeners);
     this.#kit.workerTable.setGeneration(this.#kit.setup.index, generation);
     this.#kit.reports.publish();
+  }
+
+  /** Takes a step of a hand-over to another process. */
+  carry(step: HandoverMessage): void {
+    const { clock, sockets } = this.#kit;
+    clock.tick();
+    switch (step.kind) {
+      case "give":
+        this.#acceptor.beginStop();
+        this.#acceptor.stop();
+        // The other process is not woken for a client for whom this one was, before it stopped.
+        for (const listener of this.#acceptor.listeners()) this.#emptyQueue(listener);
+        this.#giver = new Giver(this.#kit, this.#connections, step.socket);
+        return this.#kit.post({ kind: "giving" });
+      case "giveRest":
+        return this.#giver?.giveRest();
+      case "takeBack":
+        if (this.#giver === undefined) return;
+        this.#giver.takeBack();
+        this.#giver = undefined;
+        return this.#acceptor.listen();
+      case "take":
+        sockets.isShared = true;
+        this.#takers.push(new Taker(this.#kit, this.#connections, step.socket, step.indexes));
+        return;
+      case "listen":
+        return this.#acceptor.listen();
+      case "alone":
+        for (const taker of this.#takers.splice(0)) taker.end();
+        sockets.isShared = false;
+        this.#kit.post({ kind: "alone" });
+    }
   }
 
   /** Begins to gather events, or ends it, as the settings say. */
@@ -116,16 +154,29 @@ export class EpollLoop {
       const generation = this.#events[at + EPOLL_EVENT.dataHigh];
       if (generation !== 0) this.#connections.onEvent(descriptor, generation, this.#events[at]);
       else if (descriptor === setup.mailbox) hasCommands = true;
-      else hasClients = true;
+      else if (!this.#isCarrying || !this.#carryOn(descriptor)) hasClients = true;
     }
     if (this.#connections.isBusy) this.#connections.serveQueue();
     wheel.advance(clock.nowMs, this.#connections.onTimer);
-    if (clock.nowMs >= this.#connections.waitingDueMs) this.#connections.serveWaiting();
+    if (clock.nowMs >= this.#connections.waitingDueMs) this.#connections.serveWaiting(this.#takers.length > 0);
     if (hasClients) this.#acceptAll(count);
     else this.#acceptBatch = 1;
     if (clock.nowMs >= this.#acceptor.resumeMs) this.#acceptor.listen();
     if (hasCommands) this.#readCommands();
+    this.#giver?.turn();
     this.#heedShortage();
+  }
+
+  /** Whether a hand-over is under way. */
+  get #isCarrying(): boolean {
+    return this.#giver !== undefined || this.#takers.length > 0;
+  }
+
+  /** A descriptor has an event that is no client's or server's. False: it is no socket of a hand-over. */
+  #carryOn(descriptor: number): boolean {
+    const one = this.#giver?.socket === descriptor ? this.#giver : this.#takers.find(({ socket }) => socket === descriptor);
+    one?.onEvent();
+    return one !== undefined;
   }
 
   /** Waits for events. Gathers some first if that pays. */
@@ -158,7 +209,8 @@ export class EpollLoop {
   #waitMs(): number {
     if (this.#connections.isBusy) return 0;
     const { wheel, clock } = this.#kit;
-    const sleepMs = wheel.sleepMs(clock.nowMs);
+    const wheelMs = wheel.sleepMs(clock.nowMs);
+    const sleepMs = this.#giver === undefined ? wheelMs : shorter(wheelMs, this.#giver.waitMs);
     const dueMs = Math.min(this.#acceptor.resumeMs, this.#connections.waitingDueMs);
     if (dueMs === Infinity) return sleepMs;
     const pauseMs = Math.max(0, Math.ceil(dueMs - clock.nowMs));
@@ -277,4 +329,10 @@ export class EpollLoop {
         assert(false, `a command of kind ${kind}`);
     }
   }
+}
+
+/** The shorter of two timeouts, of which the first may be -1 and the second Infinity: none. */
+function shorter(oneMs: number, otherMs: number): number {
+  if (otherMs === Infinity) return oneMs;
+  return oneMs < 0 ? otherMs : Math.min(oneMs, otherMs);
 }

@@ -73,6 +73,11 @@ export class PipePool {
     return this.#free.pop() ?? this.#make();
   }
 
+  /** Takes over a pipe that another process has made, and that holds bytes. Returns its number. */
+  adopt(reader: number, writer: number): number {
+    return this.#add(reader, writer);
+  }
+
   /** Returns an empty pipe to the pool. */
   give(pipe: number): void {
     this.#free.push(pipe);
@@ -98,8 +103,11 @@ export class PipePool {
     this.#patience = REFUSALS_IGNORED; // a failed system call each time would cost more than splicing saves
     if (!this.#openPair()) return -1;
     this.#patience = 0;
-    const [reader, writer] = this.#pair;
-    for (const end of this.#pair) {
+    return this.#add(this.#pair[0], this.#pair[1]);
+  }
+
+  #add(reader: number, writer: number): number {
+    for (const end of [reader, writer]) {
       this.table.words[rowOf(end) + WORD.role] = ROLE.pipe;
       this.table.words[rowOf(end) + WORD.owner] = this.owner;
     }

@@ -164,6 +164,30 @@ export class ProxyHeaders {
     this.#words[rowOf(client) + WORD.flags] &= ~FLAG.announcing;
   }
 
+  /** What the header of a client said, as far as later headers repeat it; undefined: nothing. */
+  receivedOf(client: number): Received | undefined {
+    return this.#received.get(client);
+  }
+
+  /** The header that is on its way to the server, and how much of it was sent; undefined: none is. */
+  outgoingOf(client: number): { readonly bytes: Uint8Array<ArrayBuffer>; readonly sent: number } | undefined {
+    return this.#outgoing.get(client);
+  }
+
+  /** Takes both over from another process. */
+  restore(
+    client: number,
+    { received, outgoing }: {
+      readonly received: Received | undefined;
+      readonly outgoing: ReturnType<ProxyHeaders["outgoingOf"]>;
+    },
+  ): void {
+    if (received !== undefined) this.#received.set(client, received);
+    if (outgoing === undefined) return;
+    const { bytes, sent } = outgoing;
+    this.#outgoing.set(client, { bytes, address: this.#kit.libc.addressOf(bytes.buffer), sent });
+  }
+
   /** Forgets a client that has ended. */
   forget(client: number): void {
     if (this.#received.size > 0) this.#received.delete(client);

@@ -44,6 +44,20 @@ export class Recorder {
     return true;
   }
 
+  /** The recording of this client as it is in memory, and how much of it the current server has been sent. */
+  get(client: number): { readonly bytes: Uint8Array<ArrayBuffer>; readonly said: number } | undefined {
+    const recording = this.#recordings.get(client);
+    return recording && { bytes: new Uint8Array(recording.slab.buffer, 0, recording.bytes), said: recording.said };
+  }
+
+  /** Takes over the recording of another process. It may be more than this one would keep. */
+  restore(client: number, { bytes, said }: { readonly bytes: Uint8Array<ArrayBuffer>; readonly said: number }): void {
+    const buffer = new ArrayBuffer(recordingSize(bytes.length, RECORDING_BYTES_MIN, Infinity)!);
+    new Uint8Array(buffer).set(bytes);
+    this.#slabBytes += buffer.byteLength;
+    this.#recordings.set(client, { slab: { buffer, address: this.libc.addressOf(buffer) }, bytes: bytes.length, said });
+  }
+
   /** Drops the recording of this client, if there is one. */
   forget(client: number): void {
     const recording = this.#recordings.get(client);

@@ -83,6 +83,11 @@ export class TimerWheel {
     if (this.has(id)) this.#unlink(FIRST_ID + id);
   }
 
+  /** When the timer of this id fires, rounded up to TICK_MS; Infinity: it has none. */
+  dueMs(id: number): number {
+    return this.has(id) ? this.#ticks[id] * TICK_MS : Infinity;
+  }
+
   /** Whether this id has a timer. A timer is removed before `fire` is called. */
   has(id: number): boolean {
     return id >= 0 && this.#after[FIRST_ID + id] > 0; // -1, the descriptor of a closed socket, would be the node of a list

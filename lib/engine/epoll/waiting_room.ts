@@ -9,13 +9,13 @@ import { rowOf, serviceOf, WORD } from "./descriptor_table.ts";
 import type { WorkerKit } from "./worker_kit.ts";
 
 /** What is kept of a client. */
-interface Kept {
+export interface Kept {
   /** Undefined: it has had no server. */
   departure: Departure | undefined;
   /** The server that it had has left the pool. */
   hasLeft: boolean;
   /** Undefined: none were read. */
-  readonly bytes: Uint8Array | undefined;
+  readonly bytes: Uint8Array<ArrayBuffer> | undefined;
 }
 
 /** The clients of one worker who wait. */
@@ -47,6 +47,18 @@ export class WaitingRoom {
     this.#kept.delete(client);
     if (kept.bytes !== undefined) this.#putBack(rowOf(client), kept.bytes);
     return kept.departure;
+  }
+
+  /** A client is served by another process from now on. Returns what was kept of it. */
+  take(client: number): Kept | undefined {
+    const kept = this.#kept.get(client);
+    this.#kept.delete(client);
+    return kept;
+  }
+
+  /** This was kept of a client that waits again. */
+  restore(client: number, kept: Kept): void {
+    this.#kept.set(client, kept);
   }
 
   /** Whether a client that waits has had a server. */

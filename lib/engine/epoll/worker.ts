@@ -48,6 +48,7 @@ async function serve(loop: EpollLoop): Promise<void> {
     const message = await takeMessage();
     if (message.kind === "publication") loop.adopt(message.publication);
     else if (message.kind === "found") loop.setAddresses(message.server, message.addresses);
+    else if (message.kind !== "setup") loop.carry(message);
   }
 }
 

@@ -95,7 +95,7 @@ export function makeWorkerKit(libc: Libc, setup: WorkerSetup, post: (message: Fr
     sleep: new Sleep(libc),
     table,
     logColumns,
-    descriptors: new Descriptors({ libc, table, chunks, pipes, clock, epoll: setup.epoll, epoch: setup.epoch }),
+    descriptors: new Descriptors({ libc, sockets, table, chunks, pipes, clock, epoll: setup.epoll, epoch: setup.epoch }),
     chunks,
     pipes,
     counters,

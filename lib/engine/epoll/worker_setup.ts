@@ -2,7 +2,7 @@
 
 import type { Address } from "../../values/address.ts";
 import type { SharedCounters } from "../../observe/counters.ts";
-import type { EngineConfig, ServiceEngineConfig } from "../engine.ts";
+import type { CarriedIndexes, EngineConfig, ServiceEngineConfig } from "../engine.ts";
 import type { ClientLists } from "../../routing/client_limits.ts";
 import type { HoldRules } from "../../routing/hold.ts";
 import type { NameRoutes } from "../../routing/name_routes.ts";
@@ -38,6 +38,8 @@ export interface WorkerSetup {
   readonly clients: SharedArrayBuffer;
   /** Everything that it serves by at first. */
   readonly publication: WorkerPublication;
+  /** Whether it accepts nobody before it is told to. */
+  readonly isWaiting: boolean;
 }
 
 /** A listener as workers see it. */
@@ -82,6 +84,19 @@ interface FoundName {
   readonly addresses: Uint8Array;
 }
 
+/**
+ * A step of a hand-over to another process. Giving: `give` all connections over this socket, having stopped accepting; `giveRest`:
+ * no other worker accepts any more, so say when nothing is left; `takeBack`: the other process is gone. Taking: `take` connections
+ * that come over this socket; `listen`: begin to accept; `alone`: the process that gave has gone.
+ */
+export type HandoverMessage =
+  | { readonly kind: "give"; readonly socket: number }
+  | { readonly kind: "giveRest" }
+  | { readonly kind: "takeBack" }
+  | { readonly kind: "take"; readonly socket: number; readonly indexes: CarriedIndexes }
+  | { readonly kind: "listen" }
+  | { readonly kind: "alone" };
+
 /** A publication. */
 interface PublicationMessage {
   readonly kind: "publication";
@@ -89,13 +104,16 @@ interface PublicationMessage {
 }
 
 /** Messages from main to a worker. */
-export type ToWorker = WorkerSetup | FoundName | PublicationMessage;
+export type ToWorker = WorkerSetup | FoundName | PublicationMessage | HandoverMessage;
 
 /**
  * Messages from a worker to main. `here`: it can receive messages. `ready`: its loop runs. `news`: there are reports. `find`: look
  * up the name of a server. `acceptFailed`: accepting is paused. `noLocalPort`: no local port is free for connections to the server
  * of this slot; not sent every time. `malformedHeader`: what is wrong with the PROXY header of the client with this address; not
- * sent for every client. `gone`: it has closed everything.
+ * sent for every client. `gone`: it has closed everything. `giving`: it has stopped accepting and gives its connections to another
+ * process; `given`: none is left; `giveFailed`: the other process does not take them. `taken`: so many connections of another
+ * process are this worker's, `pauseMs` after the first of them was stopped there. `takeFailed`: it cannot take what it is given.
+ * `alone`: it has taken what there was of a process that has gone.
  */
 export type FromWorker =
   | { readonly kind: "here" }
@@ -105,4 +123,10 @@ export type FromWorker =
   | { readonly kind: "acceptFailed"; readonly errno: number }
   | { readonly kind: "noLocalPort"; readonly slot: number }
   | { readonly kind: "malformedHeader"; readonly ip: Uint8Array; readonly port: number; readonly reason: string }
+  | { readonly kind: "giving" }
+  | { readonly kind: "given" }
+  | { readonly kind: "giveFailed"; readonly reason: string }
+  | { readonly kind: "taken"; readonly count: number; readonly pauseMs: number }
+  | { readonly kind: "takeFailed"; readonly reason: string }
+  | { readonly kind: "alone" }
   | { readonly kind: "gone" };

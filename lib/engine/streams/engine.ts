@@ -77,6 +77,7 @@ export const streams: EngineKind = {
     "urgentData",
     "sources",
     "transparent",
+    "handover",
   ],
   unsupported: () => undefined,
   threads: () => 0,

@@ -62,12 +62,28 @@ const SYMBOLS = {
   recv: { parameters: ["i32", "usize", "usize", "i32"], result: "i32" },
   /** ssize_t send(int sockfd, const void *buf, size_t len, int flags) */
   send: { parameters: ["i32", "usize", "usize", "i32"], result: "i32" },
+  /** ssize_t sendmsg(int sockfd, const struct msghdr *msg, int flags) */
+  sendmsg: { parameters: ["i32", "usize", "i32"], result: "i32" },
+  /** ssize_t recvmsg(int sockfd, struct msghdr *msg, int flags) */
+  recvmsg: { parameters: ["i32", "usize", "i32"], result: "i32" },
+  /** int socketpair(int domain, int type, int protocol, int sv[2]) */
+  socketpair: { parameters: ["i32", "i32", "i32", "usize"], result: "i32" },
+  /** int ioctl(int fd, unsigned long op, int *argp) */
+  ioctl: { parameters: ["i32", "usize", "usize"], result: "i32" },
+  /** ssize_t readlink(const char *pathname, char *buf, size_t bufsiz) */
+  readlink: { parameters: ["usize", "usize", "usize"], result: "i32" },
+  /** int dup3(int oldfd, int newfd, int flags) */
+  dup3: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  /** int kill(pid_t pid, int sig) */
+  kill: { parameters: ["i32", "i32"], result: "i32" },
   /** int shutdown(int sockfd, int how) */
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
   /** ssize_t splice(int fd_in, off_t *off_in, int fd_out, off_t *off_out, size_t len, unsigned int flags) */
   splice: { parameters: ["i32", "usize", "i32", "usize", "usize", "i32"], result: "i32" },
   /** int nanosleep(const struct timespec *duration, struct timespec *rem) */
   nanosleep: { parameters: ["usize", "usize"], result: "i32" },
+  /** int clock_gettime(clockid_t clockid, struct timespec *tp) */
+  clock_gettime: { parameters: ["i32", "usize"], result: "i32" },
   /** int prctl(int op, unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5) */
   prctl: { parameters: ["i32", "usize", "usize", "usize", "usize"], result: "i32" },
   /** int epoll_create1(int flags) */
@@ -80,6 +96,8 @@ const SYMBOLS = {
 
 /** Constants of <sys/socket.h>, <netinet/in.h> and <netinet/tcp.h>, by their C names. */
 export const SOCKET = {
+  AF_UNSPEC: 0,
+  AF_UNIX: 1,
   AF_INET: 2,
   AF_INET6: 10,
   SOCK_STREAM: 1,
@@ -91,6 +109,7 @@ export const SOCKET = {
   SO_KEEPALIVE: 9,
   SO_OOBINLINE: 10,
   SO_LINGER: 13,
+  SO_PEERCRED: 17,
   IPPROTO_IP: 0,
   IP_TRANSPARENT: 19,
   IP_BIND_ADDRESS_NO_PORT: 24,
@@ -107,9 +126,12 @@ export const SOCKET = {
   TCP_RTO_MAX_MS: 44, // since Linux 6.15
   MSG_OOB: 0x1,
   MSG_PEEK: 0x2,
+  MSG_CTRUNC: 0x8,
   MSG_TRUNC: 0x20,
   MSG_NOSIGNAL: 0x4000,
   MSG_MORE: 0x8000,
+  MSG_CMSG_CLOEXEC: 0x40000000,
+  SCM_RIGHTS: 1,
   SHUT_RD: 0,
   SHUT_WR: 1,
 } as const;
@@ -177,8 +199,37 @@ export const TCP_INFO = {
   unacked: 24, // __u32 tcpi_unacked: segments
   lastDataReceived: 52, // __u32 tcpi_last_data_recv: ms ago
   lastAckReceived: 56, // __u32 tcpi_last_ack_recv: ms ago
+  ackedBytes: 120, // __u64 tcpi_bytes_acked, since Linux 4.1
+  receivedBytes: 128, // __u64 tcpi_bytes_received, since Linux 4.1
   unsentBytes: 144, // __u32 tcpi_notsent_bytes, since Linux 4.6
 } as const;
+
+/**
+ * struct msghdr of <sys/socket.h>, in 64-bit words. musl's `msg_iovlen` and `msg_controllen` are 32 bits and padding: with the
+ * padding 0 they read the same on these machines, which are little-endian.
+ */
+export const MSGHDR = {
+  words: 7,
+  name: 0, // void *msg_name
+  nameLength: 1, // socklen_t msg_namelen
+  vectors: 2, // struct iovec *msg_iov
+  vectorCount: 3, // size_t msg_iovlen
+  control: 4, // void *msg_control
+  controlLength: 5, // size_t msg_controllen
+  flags: 6, // int msg_flags
+} as const;
+
+/** struct cmsghdr, in 32-bit words: size_t cmsg_len, int cmsg_level, int cmsg_type; the data follow it. */
+export const CMSGHDR = { length: 0, level: 2, type: 3, data: 4 } as const;
+
+/** Requests of ioctl(2) on TCP sockets (tcp(7)): bytes that can be read; bytes that are not sent or not acknowledged. */
+export const IOCTL = { SIOCINQ: 0x541b, SIOCOUTQ: 0x5411 } as const;
+
+/** CLOCK_MONOTONIC of <time.h>: the same in all processes of a machine. */
+export const CLOCK_MONOTONIC = 1;
+
+/** SIGKILL of <signal.h>. */
+export const SIGKILL = 9;
 
 type LibcSymbols = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 

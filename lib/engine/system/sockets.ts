@@ -6,7 +6,7 @@ import { type Address, ipBytes } from "../../values/address.ts";
 import type { Endpoint } from "../../values/proxy_header.ts";
 import { ERRNO } from "./errno.ts";
 import { ADDRESS_LENGTH_AT, encodeSockaddr, ipLength, ipStart, portOf } from "./sockaddr.ts";
-import { type Libc, RLIMIT_NOFILE, SOCKADDR, SOCKET, TCP_INFO } from "./libc.ts";
+import { IOCTL, type Libc, RLIMIT_NOFILE, SOCKADDR, SOCKET, TCP_INFO } from "./libc.ts";
 
 const { SOL_SOCKET, IPPROTO_TCP } = SOCKET;
 
@@ -69,11 +69,15 @@ export class Sockets {
     return this.libc.call.setsockopt(socket, level, option, this.#wordsAddress, 4) === 0;
   }
 
+  /** Whether another process may have the same sockets open: then closing one here sends nothing, and `resetOnClose` resets now. */
+  isShared = false;
+
   /** Makes close(2) send a reset and drop unsent bytes (struct linger { int l_onoff; int l_linger; }: 1, 0). */
   resetOnClose(socket: number): void {
     this.#words[0] = 1;
     this.#words[1] = 0;
     this.libc.call.setsockopt(socket, SOL_SOCKET, SOCKET.SO_LINGER, this.#wordsAddress, 8);
+    if (this.isShared) this.resetNow(socket);
   }
 
   /** Returns and clears the pending error of the socket; 0: none. */
@@ -122,6 +126,29 @@ export class Sockets {
     facts.unanswered = info[TCP_INFO.retransmits] + info[TCP_INFO.probes];
     facts.isOwing = !failed && (facts.unanswered > 0 || words[TCP_INFO.unacked >> 2] > 0 || words[TCP_INFO.unsentBytes >> 2] > 0);
     facts.heardAgoMs = Math.min(words[TCP_INFO.lastDataReceived >> 2], words[TCP_INFO.lastAckReceived >> 2]);
+  }
+
+  /**
+   * What has passed through a TCP socket so far: the sum of the bytes read from it and of those written to it. It is another number
+   * if any process has read, written or ended anything meanwhile.
+   */
+  passedBytes(socket: number): number {
+    const { call } = this.libc;
+    this.#info.fill(0);
+    this.#words[2] = TCP_INFO.length;
+    call.getsockopt(socket, IPPROTO_TCP, SOCKET.TCP_INFO, this.#infoAddress, this.#lengthAddress);
+    const words = this.#infoWords;
+    const at = (offset: number) => words[offset >> 2] + words[(offset >> 2) + 1] * 2 ** 32;
+    this.#words[0] = this.#words[1] = 0;
+    call.ioctl(socket, BigInt(IOCTL.SIOCINQ), this.#wordsAddress);
+    call.ioctl(socket, BigInt(IOCTL.SIOCOUTQ), this.#wordsAddress + 4n);
+    return at(TCP_INFO.receivedBytes) - this.#words[0] + at(TCP_INFO.ackedBytes) + this.#words[1];
+  }
+
+  /** Resets a connection now, even if another process has its socket, too: to AF_UNSPEC, connect(2) disconnects (tcp(7)). */
+  resetNow(socket: number): void {
+    this.#name.fill(0);
+    this.libc.call.connect(socket, this.#nameAddress, 16);
   }
 
   /** The port that a socket is bound to. */

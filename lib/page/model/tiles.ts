@@ -16,7 +16,7 @@ export interface Tile {
 
 const TREND_POINTS = 60;
 
-/** The tiles at a second, with the trend of the seconds from `from` on. `waiting`: clients without a server, who are open as well. */
+/** The tiles at a second, with the trend of the seconds from `from` on. `waiting`: clients without a server; they are open, too. */
 export function tilesOf(history: History, rows: readonly PoolRow[], from: number, at: number, waiting: number): Tile[] {
   const step = Math.max(1, Math.floor((at - from) / TREND_POINTS));
   const trend = (read: (second: number) => number) =>

@@ -1,0 +1,149 @@
+/**
+ * The main thread's part of handing connections over between two processes: has every worker give or take, and waits until all are
+ * done. Knows neither how connections travel (`giver.ts`, `taker.ts`) nor what the processes say to each other beside that.
+ */
+
+import type { CarriedIndexes, Handover, TakenBatch } from "../engine.ts";
+import type { FromWorker, HandoverMessage } from "./worker_setup.ts";
+
+/** What is needed of a worker. */
+interface CarryingWorker {
+  readonly index: number;
+  readonly exists: boolean;
+  send(message: HandoverMessage): void;
+}
+
+/** Options of EpollHandover. */
+interface HandoverOptions {
+  readonly workers: readonly CarryingWorker[];
+  /** Starts a worker that has died while connections were given. */
+  readonly restart: (worker: number) => void;
+  /** Called when nothing is left to be given: reports of what ended before are still to be delivered. */
+  readonly onGiven: () => void;
+  /** Called when the engine is to accept. */
+  readonly onListen: () => void;
+}
+
+/** What a worker says of it. */
+export type CarryingMessage = Extract<FromWorker, { kind: "giving" | "given" | "giveFailed" | "taken" | "takeFailed" | "alone" }>;
+
+/** The hand-over of one engine. */
+export class EpollHandover implements Handover {
+  readonly #options: HandoverOptions;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #awaited: Set<number>;
+  readonly #failed = Promise.withResolvers<never>();
+  readonly #dead = new Set<number>();
+  /** Workers that still accept, or still have connections; undefined: nothing is given. */
+  #accepting: Set<number> | undefined;
+  #giving: Set<number> | undefined;
+  #given = Promise.withResolvers<void>();
+  /** Workers that have not said yet that they have taken everything. */
+  #taking = new Set<number>();
+  readonly #alone = Promise.withResolvers<void>();
+  readonly taken: TakenBatch[] = [];
+
+  constructor(options: HandoverOptions) {
+    this.#options = options;
+    this.#awaited = new Set(options.workers.map(({ index }) => index));
+    this.#failed.promise.catch(() => {}); // there may be nobody who takes
+  }
+
+  get sockets(): number {
+    return this.#options.workers.length;
+  }
+
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  get failed(): Promise<never> {
+    return this.#failed.promise;
+  }
+
+  /** Whether connections are given, or were: a worker that dies is not replaced then. */
+  get isGiving(): boolean {
+    return this.#giving !== undefined;
+  }
+
+  give(sockets: readonly number[]): Promise<void> {
+    this.#given = Promise.withResolvers();
+    const workers = this.#options.workers.filter(({ exists }) => exists);
+    this.#accepting = new Set(workers.map(({ index }) => index));
+    this.#giving = new Set(this.#accepting);
+    for (const worker of workers) worker.send({ kind: "give", socket: sockets[worker.index] });
+    this.#check();
+    return this.#given.promise;
+  }
+
+  takeBack(): void {
+    this.#giving = this.#accepting = undefined;
+    this.#given.promise.catch(() => {});
+    this.#given.reject(new Error("the other process has gone"));
+    this.#sendAll({ kind: "takeBack" });
+    for (const worker of this.#dead) this.#options.restart(worker);
+    this.#dead.clear();
+  }
+
+  take(sockets: readonly number[], indexes: CarriedIndexes): void {
+    const workers = this.#options.workers;
+    for (const [i, socket] of sockets.entries()) workers[i % workers.length].send({ kind: "take", socket, indexes });
+  }
+
+  listen(): void {
+    this.#options.onListen();
+    this.#sendAll({ kind: "listen" });
+  }
+
+  alone(): Promise<void> {
+    this.#taking = new Set(this.#options.workers.filter(({ exists }) => exists).map(({ index }) => index));
+    this.#sendAll({ kind: "alone" });
+    return this.#alone.promise;
+  }
+
+  /** A worker's loop runs. */
+  onReady(worker: number): void {
+    this.#awaited.delete(worker);
+    if (this.#awaited.size === 0) this.#ready.resolve();
+  }
+
+  /** A worker has died. */
+  onDeath(worker: number, reason: string): void {
+    this.#failed.reject(new Error(reason));
+    if (this.#giving === undefined) return;
+    this.#dead.add(worker);
+    this.#accepting?.delete(worker);
+    this.#giving.delete(worker);
+    this.#check();
+  }
+
+  onMessage(worker: number, message: CarryingMessage): void {
+    switch (message.kind) {
+      case "giving":
+        if (this.#accepting?.delete(worker) === true && this.#accepting.size === 0) this.#sendAll({ kind: "giveRest" });
+        return;
+      case "given":
+        this.#giving?.delete(worker);
+        return this.#check();
+      case "giveFailed":
+        return this.#given.reject(new Error(message.reason));
+      case "taken":
+        return void this.taken.push({ count: message.count, pauseMs: message.pauseMs });
+      case "takeFailed":
+        return this.#failed.reject(new Error(message.reason));
+      case "alone":
+        this.#taking.delete(worker);
+        if (this.#taking.size === 0) this.#alone.resolve();
+    }
+  }
+
+  #check(): void {
+    if (this.#giving?.size !== 0) return;
+    this.#options.onGiven();
+    this.#given.resolve();
+  }
+
+  #sendAll(message: HandoverMessage): void {
+    for (const worker of this.#options.workers) if (worker.exists) worker.send(message);
+  }
+}

@@ -1,0 +1,210 @@
+// Open connections go from one engine to another. Here both are in this process; tests/programs/upgrade_test.ts has two.
+
+import { assert, assertEquals } from "@std/assert";
+import { epoll } from "../../../lib/engine/epoll/engine.ts";
+import type { CarriedIndexes } from "../../../lib/engine/engine.ts";
+import { openLibc } from "../../../lib/engine/system/libc.ts";
+import { makePair } from "../../../lib/engine/system/passing.ts";
+import {
+  connect,
+  echo,
+  readBytes,
+  readChunks,
+  readText,
+  sha256,
+  someBytes,
+  soon,
+  startEngine,
+  startServer,
+  tableServer,
+  type TestEngine,
+  type TestEngineOptions,
+  writeAll,
+  writeText,
+} from "../../helpers.ts";
+import { until } from "../../raw_socket.ts";
+
+const unsupported = epoll.unsupported();
+
+function test(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name: `[epoll] ${name}`, ignore: unsupported !== undefined, fn });
+}
+
+const SAME: CarriedIndexes = {
+  services: Int32Array.of(0),
+  listeners: Int32Array.of(0),
+  slots: Int32Array.from({ length: 16 }, (_, slot) => slot),
+};
+
+/** Hands everything over from one engine to the other. */
+async function handOver(from: TestEngine, to: TestEngine): Promise<void> {
+  using libc = openLibc();
+  const [giver, taker] = [from.engine.handover!, to.engine.handover!];
+  await Promise.all([giver.ready, taker.ready]);
+  const pairs = Array.from({ length: giver.sockets }, () => makePair(libc)!);
+  taker.take(pairs.map(([, there]) => there), SAME);
+  await soon(giver.give(pairs.map(([here]) => here)), "the hand-over");
+  const taken = () => taker.taken.reduce((sum, { count }) => sum + count, 0);
+  await until(() => taken() === to.counters.get("open"), "the reports");
+  to.counters.add("accepted", taken());
+  to.counters.addToService(0, "serviceAccepted", taken());
+  for (const [here] of pairs) libc.call.close(here);
+}
+
+/** Ends what is left, so that the first engine can account for it. */
+function settle(from: TestEngine): void {
+  from.engine.handover!.takeBack();
+}
+
+async function withEngines(
+  servers: Parameters<typeof startEngine>[1],
+  use: (from: TestEngine, to: TestEngine) => Promise<void>,
+  options: TestEngineOptions = {},
+): Promise<void> {
+  const from = startEngine(epoll, servers, options);
+  {
+    await using to = startEngine(epoll, servers, options);
+    await use(from, to);
+  }
+  settle(from);
+  await from[Symbol.asyncDispose]();
+}
+
+test("a connection that echoes goes on, and so does an idle one", async () => {
+  await using server = startServer(echo);
+  await withEngines([tableServer(server.address, 0)], async (from, to) => {
+    using client = await connect(from.address);
+    using idle = await connect(from.address);
+    await writeText(client, "one");
+    assertEquals(new TextDecoder().decode(await readBytes(client, 3)), "one");
+    await until(() => from.counters.get("open") === 2, "two connections");
+    await handOver(from, to);
+    assertEquals([to.counters.get("open"), to.counters.getOf(0, "serverOpen")], [2, 2]);
+    await writeText(client, "two");
+    assertEquals(new TextDecoder().decode(await readBytes(client, 3)), "two");
+    await writeText(idle, "three");
+    await idle.closeWrite();
+    assertEquals(await soon(readText(idle), "the rest"), "three");
+    assertEquals(server.accepted, 2);
+    await until(() => to.counters.get("done") === 1, "the end of the idle one");
+    const ended = await to.ended.take();
+    assertEquals([ended.fate, ended.sentBytes, ended.receivedBytes], ["done", 5, 5]);
+  });
+});
+
+test("halves that are closed stay closed, and the others open", async () => {
+  await using server = startServer(async (socket) => {
+    let text = "";
+    for await (const chunk of readChunks(socket)) text += new TextDecoder().decode(chunk);
+    await writeText(socket, `got ${text}`);
+  });
+  await using farewell = startServer(async (socket) => {
+    await writeText(socket, "bye");
+    await socket.closeWrite();
+    for await (const _ of readChunks(socket));
+  });
+  const servers = [tableServer(server.address, 0)];
+  await withEngines(servers, async (from, to) => {
+    using client = await connect(from.address);
+    await writeText(client, "a");
+    await until(() => from.counters.getOf(0, "sentBytes") === 1, "the first byte");
+    await handOver(from, to);
+    await writeText(client, "b");
+    await client.closeWrite();
+    assertEquals(await soon(readText(client), "the answer"), "got ab");
+  });
+  await withEngines([tableServer(farewell.address, 0)], async (from, to) => {
+    using client = await connect(from.address);
+    assertEquals(await soon(readText(client), "the end"), "bye");
+    await handOver(from, to);
+    await writeText(client, "late");
+    await client.closeWrite();
+    await until(() => to.counters.get("done") === 1, "the end");
+    assertEquals(to.counters.getOf(0, "sentBytes"), 4);
+  });
+});
+
+test("bulk both ways arrives byte for byte, whatever waits in chunks and pipes", async () => {
+  const bytes = someBytes(24 * 1024 ** 2, 7);
+  const digest = await sha256(bytes);
+  await using server = startServer(echo);
+  await withEngines([tableServer(server.address, 0)], async (from, to) => {
+    const streams = await Promise.all(Array.from({ length: 6 }, () => connect(from.address)));
+    const received = Array.from(streams, () => 0);
+    const reading = streams.map(async (socket, i) => {
+      const all = new Uint8Array(bytes.length);
+      for (let at = 0; at < all.length; received[i] = at) {
+        const count = await socket.read(all.subarray(at, at + 32_768));
+        assert(count !== null, `the stream ended after ${at} bytes`);
+        at += count;
+      }
+      return await sha256(all);
+    });
+    const writing = streams.map((socket) => writeAll(socket, bytes));
+    await until(() => received.every((count) => count > 1024 ** 2), "some of each stream");
+    await handOver(from, to);
+    await soon(Promise.all(writing), "the writers");
+    assertEquals(await soon(Promise.all(reading), "the readers"), streams.map(() => digest));
+    for (const socket of streams) socket.close();
+    assertEquals(server.accepted, 6);
+  });
+});
+
+test("a receiver that stands still keeps what waits for it", async () => {
+  const bytes = someBytes(8 * 1024 ** 2, 11);
+  await using server = startServer(async (socket) => await writeAll(socket, bytes));
+  await withEngines([tableServer(server.address, 0)], async (from, to) => {
+    using client = await connect(from.address);
+    const first = await readBytes(client, 1024 ** 2); // by now the direction is spliced
+    let before = -1;
+    await until(() => before === (before = from.counters.getOf(0, "receivedBytes")), "the stream to stand still");
+    await handOver(from, to);
+    const rest = await soon(readBytes(client, bytes.length - first.length), "the rest");
+    assertEquals(await sha256(Uint8Array.of(...[])), await sha256(new Uint8Array()));
+    assertEquals(await sha256(concat(first, rest)), await sha256(bytes));
+  });
+});
+
+function concat(one: Uint8Array, other: Uint8Array): Uint8Array<ArrayBuffer> {
+  const both = new Uint8Array(one.length + other.length);
+  both.set(one);
+  both.set(other, one.length);
+  return both;
+}
+
+test("many connections go over in batches, and the pause of each is short", async () => {
+  await using server = startServer(echo);
+  await withEngines([tableServer(server.address, 0)], async (from, to) => {
+    const clients = await Promise.all(Array.from({ length: 300 }, () => connect(from.address)));
+    await Promise.all(clients.map((client) => writeText(client, "x")));
+    await Promise.all(clients.map((client) => readBytes(client, 1)));
+    await handOver(from, to);
+    assertEquals(to.counters.get("open"), 300);
+    assert(to.engine.handover!.taken.length >= 10);
+    await Promise.all(clients.map((client) => writeText(client, "y")));
+    for (const client of clients) assertEquals((await readBytes(client, 1))[0], 121);
+    for (const client of clients) client.close();
+    await until(() => to.counters.get("open") === 0, "the ends");
+    assertEquals(to.counters.get("done"), 300);
+  });
+});
+
+test("what the other process never touched goes on after it has gone; the rest is reset", async () => {
+  await using server = startServer(echo);
+  const from = startEngine(epoll, [tableServer(server.address, 0)]);
+  await using to = startEngine(epoll, [tableServer(server.address, 0)]);
+  using quiet = await connect(from.address);
+  using busy = await connect(from.address);
+  for (const client of [quiet, busy]) {
+    await writeText(client, "x");
+    await readBytes(client, 1);
+  }
+  await handOver(from, to);
+  await writeText(busy, "y");
+  await readBytes(busy, 1);
+  // As if the other process had been killed: nothing of it runs any more, but here it would take its sockets with it.
+  from.engine.handover!.takeBack();
+  await until(() => from.counters.get("open") === 1, "the busy one to be reset");
+  assertEquals(from.counters.get("upgrade_lost"), 1);
+  await from[Symbol.asyncDispose]();
+});

@@ -1,0 +1,370 @@
+// A balancer is upgraded again and again while clients of every kind are connected, and killed on either side meanwhile.
+
+import { assert, assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
+import type { Address } from "../../lib/values/address.ts";
+import { epoll } from "../../lib/engine/epoll/engine.ts";
+import { makePlace, type Outcome, outcomeOf, type Place, runForeground } from "../programs.ts";
+import {
+  connect,
+  echo,
+  readBytes,
+  readChunks,
+  readText,
+  sha256,
+  someBytes,
+  soon,
+  startServer,
+  type TestServer,
+  writeAll,
+  writeText,
+} from "../helpers.ts";
+
+const ignore = epoll.unsupported() !== undefined;
+const UPGRADE_MAX_MS = 60_000;
+
+/** The figures of `balancerctl status --json`. */
+interface Status {
+  readonly pid: number;
+  readonly generation: number;
+  readonly address: string;
+  readonly connections: { readonly accepted: number; readonly open: number };
+  readonly fates: Readonly<Record<string, number>>;
+  readonly carriedOver: { readonly connections: number; readonly lost: number } | null;
+}
+
+async function statusOf(place: Place): Promise<Status> {
+  return JSON.parse(await place.do("status", "--json"));
+}
+
+async function upgrade(place: Place, ...args: string[]): Promise<Outcome> {
+  const command = new Deno.Command(place.program("balancerctl"), {
+    args: ["upgrade", ...args],
+    env: place.env,
+    cwd: place.folder,
+    stdin: "null",
+  });
+  return await outcomeOf(command, UPGRADE_MAX_MS);
+}
+
+/** The status, whose fates must be all the accepted connections that are not open. */
+async function addedUp(place: Place): Promise<Status> {
+  const status = await statusOf(place);
+  const fates = Object.values(status.fates).reduce((sum, count) => sum + count, 0);
+  assertEquals(fates, status.connections.accepted - status.connections.open, JSON.stringify(status));
+  return status;
+}
+
+/** Waits until so many connections are open. */
+async function untilOpen(place: Place, open: number): Promise<Status> {
+  for (let tries = 0; tries < 200; tries++) {
+    const status = await addedUp(place);
+    if (status.connections.open === open) return status;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`there are never ${open} open connections`);
+}
+
+/** Speaks first, and then echoes. */
+function startGreeter(): TestServer {
+  return startServer(async (socket) => {
+    await writeText(socket, "hello");
+    for await (const chunk of readChunks(socket)) await writeAll(socket, chunk);
+  });
+}
+
+/** Clients that talk until they are told to finish, and then know that every byte was right. */
+class Talkers {
+  #isOver = false;
+  readonly #talks: Promise<void>[] = [];
+  #fault: unknown;
+  requests = 0;
+  opened = 0;
+
+  constructor(readonly address: Address) {}
+
+  /** One request after another on one connection. */
+  keepAlive(): void {
+    this.#add(this.#with(async (socket) => {
+      for (let i = 0; !this.#isOver; i++) {
+        await this.#exchange(socket, someBytes(700, i + 1));
+        this.requests++;
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    }));
+  }
+
+  /** A byte now and then. */
+  dribble(): void {
+    this.#add(this.#with(async (socket) => {
+      for (let i = 0; !this.#isOver; i++) {
+        await this.#exchange(socket, Uint8Array.of(i & 255));
+        await new Promise((resolve) => setTimeout(resolve, 30));
+      }
+    }));
+  }
+
+  /** Both ways at once, as fast as it goes. */
+  bulk(): void {
+    const piece = someBytes(1024 * 1024, 99);
+    this.#add(this.#with(async (socket) => {
+      let [sent, received] = [0, 0];
+      const reading = (async () => {
+        for await (const chunk of readChunks(socket)) {
+          for (let i = 0; i < chunk.length; i += 509) assertEquals(chunk[i], piece[(received + i) % piece.length]);
+          received += chunk.length;
+        }
+      })();
+      reading.catch(() => {}); // writing fails, too
+      while (!this.#isOver) {
+        await writeAll(socket, piece);
+        sent += piece.length;
+      }
+      await socket.closeWrite();
+      await reading;
+      assertEquals(received, sent);
+    }));
+  }
+
+  /** A connection for each request. */
+  connectAgain(): void {
+    const again = async () => {
+      while (!this.#isOver) {
+        await this.#with((socket) => this.#exchange(socket, Uint8Array.of(1, 2, 3)));
+        this.opened++;
+      }
+    };
+    this.#add(again());
+  }
+
+  /** Lets everybody finish. Throws what has gone wrong. */
+  async finish(): Promise<void> {
+    this.#isOver = true;
+    await soon(Promise.all(this.#talks), "the talkers", UPGRADE_MAX_MS);
+    this.check();
+  }
+
+  /** Throws what has gone wrong so far. */
+  check(): void {
+    if (this.#fault !== undefined) throw this.#fault;
+  }
+
+  #add(talk: Promise<void>): void {
+    this.#talks.push(talk.catch((fault) => void (this.#fault ??= fault)));
+  }
+
+  async #exchange(socket: Deno.Conn, bytes: Uint8Array): Promise<void> {
+    await writeAll(socket, bytes);
+    assertEquals(await readBytes(socket, bytes.length), bytes);
+  }
+
+  async #with(talk: (socket: Deno.TcpConn) => Promise<void>): Promise<void> {
+    using socket = await connect(this.address);
+    await talk(socket);
+  }
+}
+
+Deno.test({ name: "upgraded again and again under load, no byte is lost and nobody is refused", ignore }, async () => {
+  await using server = startServer(echo);
+  await using place = await makePlace();
+  const address = await place.start("--workers", "2");
+  await place.do("add", server.address.host, String(server.address.port));
+  const talkers = new Talkers(address);
+  for (let i = 0; i < 10; i++) talkers.keepAlive();
+  for (let i = 0; i < 10; i++) talkers.dribble();
+  for (let i = 0; i < 2; i++) talkers.bulk();
+  for (let i = 0; i < 2; i++) talkers.connectAgain();
+  const idle = await Promise.all(Array.from({ length: 50 }, () => connect(address)));
+  const ending = await Promise.all(Array.from({ length: 5 }, () => connect(address)));
+  for (const socket of ending) await writeText(socket, "half");
+  for (const socket of ending) await readBytes(socket, 4);
+  const before = await addedUp(place);
+  const pids = new Set([before.pid]);
+  for (let round = 0; round < 4; round++) {
+    const { code, stdout, stderr } = await upgrade(place);
+    assertEquals(code, 0, stderr);
+    assertStringIncludes(stdout, "came along");
+    talkers.check();
+    const status = await addedUp(place);
+    assertGreater(status.carriedOver!.connections, 70);
+    assertEquals(status.generation, before.generation);
+    pids.add(status.pid);
+    const socket = ending[round];
+    await socket.closeWrite();
+    assertEquals(await soon(readText(socket), "the end of a half"), "");
+  }
+  assertEquals(pids.size, 5);
+  await talkers.finish();
+  for (const socket of idle) {
+    await writeText(socket, "still here");
+    assertEquals(new TextDecoder().decode(await readBytes(socket, 10)), "still here");
+    socket.close();
+  }
+  for (const socket of ending) socket.close();
+  assertGreater(talkers.requests, 50);
+  const after = await untilOpen(place, 0);
+  assertEquals(after.connections.accepted, 77 + talkers.opened);
+  assertEquals(after.fates, { ...after.fates, done: after.connections.accepted }, "every connection ended by itself");
+});
+
+Deno.test({ name: "a server that speaks first, a drained server and a removed one go on as they were", ignore }, async () => {
+  await using first = startGreeter();
+  await using second = startGreeter();
+  await using place = await makePlace();
+  const address = await place.start();
+  for (const { address: { host, port } } of [first, second]) await place.do("add", host, String(port));
+  const clients = await Promise.all(Array.from({ length: 20 }, () => connect(address)));
+  for (const client of clients) await readBytes(client, 5);
+  await place.do("drain", first.address.host, String(first.address.port));
+  const removing = place.ctl("remove", second.address.host, String(second.address.port), "--drain", "1h");
+  await untilRemoving(place);
+  assertEquals((await upgrade(place)).code, 0);
+  assertEquals((await removing).code, 1); // whoever waits for the removal waits for the old process
+  const { servers } = JSON.parse(await place.do("list", "--json"));
+  const states = Object.fromEntries(servers.map(({ server, state }: Record<string, string>) => [server, state]));
+  assertEquals(states, { [first.name]: "draining", [second.name]: "removing" });
+  for (const client of clients) {
+    await writeText(client, "on");
+    assertEquals(new TextDecoder().decode(await readBytes(client, 2)), "on");
+    client.close();
+  }
+  await untilOpen(place, 0);
+  const left = JSON.parse(await place.do("list", "--json")).servers;
+  assertEquals(left.map(({ server }: Record<string, string>) => server), [first.name]);
+});
+
+async function untilRemoving(place: Place): Promise<void> {
+  for (let tries = 0; tries < 200; tries++) {
+    const { servers } = JSON.parse(await place.do("list", "--json"));
+    if (servers.some(({ state }: Record<string, string>) => state === "removing")) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error("the server is never removed");
+}
+
+Deno.test({ name: "a dry run changes nothing, and what cannot be says why", ignore }, async () => {
+  await using place = await makePlace();
+  await place.start();
+  const before = await statusOf(place);
+  const dry = await upgrade(place, "--dry-run");
+  assertEquals(dry.code, 0, dry.stderr);
+  assertStringIncludes(dry.stdout, "can take over from version");
+  for (
+    const [to, sentence] of [
+      [`${place.folder}/nothing`, "it does not exist"],
+      ["/bin/echo", "it is not balancer"],
+      [place.folder, "Cannot use the program"],
+    ]
+  ) {
+    const { code, stderr } = await upgrade(place, "--to", to);
+    assertEquals(code, 1);
+    assertStringIncludes(stderr, sentence);
+  }
+  assertEquals((await statusOf(place)).pid, before.pid);
+  assertEquals((await upgrade(place, "--to", place.program("balancer"))).code, 0);
+  assert((await statusOf(place)).pid !== before.pid);
+});
+
+Deno.test({ name: "engine streams is not upgraded, and restart stops and starts it", ignore }, async () => {
+  await using place = await makePlace();
+  await place.start("--engine", "streams");
+  const { code, stderr } = await upgrade(place);
+  assertEquals(code, 1);
+  assertStringIncludes(stderr, "cannot hand listeners over");
+  const before = await statusOf(place);
+  assertStringIncludes(await place.do("restart"), "it was stopped and started");
+  const after = await statusOf(place);
+  assert(after.pid !== before.pid);
+  assertEquals(after.address, before.address);
+});
+
+Deno.test({ name: "restart changes the number of workers and keeps connections", ignore }, async () => {
+  await using server = startServer(echo);
+  await using place = await makePlace();
+  const address = await place.start("--workers", "1");
+  await place.do("add", server.address.host, String(server.address.port));
+  using client = await connect(address);
+  await writeText(client, "a");
+  await readBytes(client, 1);
+  assertStringIncludes(await place.do("restart", "--workers", "3"), "1 open connection came along");
+  await writeText(client, "b");
+  await readBytes(client, 1);
+  const { settings } = JSON.parse(await place.do("status", "--json"));
+  assertEquals(settings.workers, "3");
+  assertStringIncludes(await place.do("restart"), "1 open connection came along");
+});
+
+Deno.test(
+  { name: "the new process is killed at any moment: the old one goes on, and idle clients notice nothing", ignore },
+  async () => {
+    await using server = startServer(echo);
+    await using place = await makePlace();
+    const address = await place.start();
+    await place.do("add", server.address.host, String(server.address.port));
+    const idle = await Promise.all(Array.from({ length: 300 }, () => connect(address)));
+    await untilOpen(place, 300);
+    let killed = 0;
+    for (const afterMs of [0, 150, 300, 450, 600, 750, 900, 1050, 1200, 1350]) {
+      const { pid } = await statusOf(place);
+      const taker = new Deno.Command(place.program("balancer"), {
+        args: ["run", "--take-over=now"],
+        env: place.env,
+        stdin: "null",
+        stdout: "null",
+        stderr: "null",
+      }).spawn();
+      await new Promise((resolve) => setTimeout(resolve, afterMs));
+      const status = await statusOf(place).catch(() => undefined); // it may just be changing hands
+      if (status?.pid === pid) {
+        taker.kill("SIGKILL");
+        await taker.status;
+        killed++;
+      } else taker.unref();
+      const now = await untilOpen(place, 300);
+      assert(now.pid === pid || now.pid === taker.pid);
+    }
+    assertGreater(killed, 0);
+    for (const client of idle) {
+      await writeText(client, "x");
+      await readBytes(client, 1);
+      client.close();
+    }
+    const { fates } = await untilOpen(place, 0);
+    assertEquals(fates.upgrade_lost, 0);
+  },
+);
+
+Deno.test({ name: "a stop during an upgrade is the new process's", ignore }, async () => {
+  await using place = await makePlace();
+  const daemon = await runForeground(place);
+  const upgrading = upgrade(place);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  daemon.process.kill("SIGTERM");
+  await daemon.ended();
+  await upgrading;
+  for (let tries = 0; (await place.ctl("status")).code === 0; tries++) {
+    assert(tries < 100, "the new process goes on although it was to stop");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+});
+
+Deno.test({ name: "two bulk streams arrive whole although the process changes in the middle", ignore }, async () => {
+  const bytes = someBytes(200 * 1024 ** 2, 3);
+  await using server = startServer(async (socket) => await writeAll(socket, bytes));
+  await using place = await makePlace();
+  const address = await place.start();
+  await place.do("add", server.address.host, String(server.address.port));
+  using socket = await connect(address);
+  const all = new Uint8Array(bytes.length);
+  let at = 0;
+  const reading = (async () => {
+    while (at < all.length) {
+      const count = await socket.read(all.subarray(at, at + 262_144));
+      assert(count !== null, `the stream ended after ${at} bytes`);
+      at += count;
+      if (at < all.length / 2) await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  })();
+  assertEquals((await upgrade(place)).code, 0);
+  await soon(reading, "the stream", UPGRADE_MAX_MS);
+  assertEquals(await sha256(all), await sha256(bytes));
+});
