@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { AVAILABILITY } from "../../lib/routing/availability.ts";
 import {
   DOUBLING_MS,
+  earlierPlace,
   mayWait,
   MOST_PER_S,
   Pacer,
@@ -217,6 +218,25 @@ Deno.test("WaitingLine: like a sorted list, whoever comes, is dialled, returns a
     }),
     { numRuns: 300 },
   );
+});
+
+Deno.test("WaitingLine: who comes from the line of another process is before all who are here, in order, with the time it had", () => {
+  const [there, here] = [new WaitingLine(), new WaitingLine()];
+  for (const id of [5, 9, 2]) there.join(id, 100 + id);
+  here.join(1, 300);
+  for (const id of [2, 5, 9]) here.restore(id, earlierPlace(there.placeOf(id))); // in the order of their descriptors
+  const order = () => {
+    const { id, sinceMs } = here.first()!;
+    here.take();
+    return [id, sinceMs];
+  };
+  assertEquals([order(), order(), order(), order()], [[5, 105], [9, 109], [2, 102], [1, 300]]);
+  here.join(9, 400);
+  here.forget(5);
+  there.forget(9);
+  there.restore(9, { number: 1, sinceMs: 109 }); // the other process has gone
+  there.take();
+  assertEquals([here.first()?.id, there.first()?.id, there.has(5), there.has(7)], [9, 9, true, false]);
 });
 
 Deno.test("WaitingLine: 100,000 who come and go cost no more than those who wait", () => {

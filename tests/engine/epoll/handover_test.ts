@@ -3,6 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { epoll } from "../../../lib/engine/epoll/engine.ts";
 import type { CarriedIndexes } from "../../../lib/engine/engine.ts";
+import { AVAILABILITY } from "../../../lib/routing/availability.ts";
 import { openLibc } from "../../../lib/engine/system/libc.ts";
 import { makePair } from "../../../lib/engine/system/passing.ts";
 import {
@@ -163,6 +164,121 @@ test("a receiver that stands still keeps what waits for it", async () => {
     assertEquals(await sha256(Uint8Array.of(...[])), await sha256(new Uint8Array()));
     assertEquals(await sha256(concat(first, rest)), await sha256(bytes));
   });
+});
+
+/** A client who waits for a server: the bytes that it has sent are in the kernel. */
+async function waitAt(test: TestEngine, say: string): Promise<Deno.TcpConn> {
+  const before = waiting(test);
+  const client = await connect(test.address);
+  await writeText(client, say);
+  await until(() => waiting(test) === before + 1, "one more who waits");
+  return client;
+}
+
+function waiting({ counters }: TestEngine): number {
+  return counters.getOfService(0, "serviceWaiting");
+}
+
+/** A server that notes the first byte of each client, in the order in which they come. */
+function startNoting(): { readonly server: ReturnType<typeof startServer>; readonly said: string[] } {
+  const said: string[] = [];
+  const server = startServer(async (socket) => {
+    const [first] = await readBytes(socket, 1);
+    said.push(String.fromCharCode(first));
+    await writeAll(socket, Uint8Array.of(first));
+    for await (const _ of readChunks(socket));
+  });
+  return { server, said };
+}
+
+/** Clients who say these letters, and wait in this order, which is not that of their descriptors. */
+async function waitInOrder(test: TestEngine, letters: string): Promise<Deno.TcpConn[]> {
+  const gone = await waitAt(test, "x");
+  const clients = [await waitAt(test, letters[0])];
+  gone.close();
+  await until(() => waiting(test) === 1, "the end of the one before");
+  for (const letter of letters.slice(1)) clients.push(await waitAt(test, letter)); // the first of them has its descriptor
+  return clients;
+}
+
+test("clients who wait for a server wait in the other engine, in their order, and are served there", async () => {
+  const { server, said } = startNoting();
+  await using _ = server;
+  await withEngines([], async (from, to) => {
+    const clients = await waitInOrder(from, "abcde");
+    await handOver(from, to);
+    assertEquals([waiting(from), waiting(to), to.counters.get("open")], [0, 5, 5]);
+    clients.push(await waitAt(to, "f"));
+    await to.publish([tableServer(server.address, 0)]);
+    for (const [i, client] of clients.entries()) assertEquals((await soon(readBytes(client, 1), "an answer"))[0], 97 + i);
+    assertEquals([said.join(""), waiting(to)], ["abcdef", 0]);
+    for (const client of clients) client.close();
+    await until(() => to.counters.get("done") === 6, "the ends");
+  }, { holdMs: 60_000 });
+});
+
+test("clients who waited are served by the first engine again if the other one goes", async () => {
+  const { server, said } = startNoting();
+  await using _ = server;
+  const from = startEngine(epoll, [], { holdMs: 60_000 });
+  await using to = startEngine(epoll, [], { holdMs: 60_000 });
+  const clients = await waitInOrder(from, "abc");
+  await handOver(from, to);
+  from.engine.handover!.takeBack();
+  await until(() => waiting(from) === 3, "those who wait again");
+  clients.push(await waitAt(from, "d"));
+  await from.publish([tableServer(server.address, 0)]);
+  for (const [i, client] of clients.entries()) assertEquals((await soon(readBytes(client, 1), "an answer"))[0], 97 + i);
+  assertEquals(said.join(""), "abcd");
+  for (const client of clients) client.close();
+  await until(() => from.counters.get("open") === 0, "the ends");
+  await from[Symbol.asyncDispose]();
+});
+
+test("a connection that waits for its only server goes on with it in the other engine", async () => {
+  const first = startServer(echo);
+  const { address } = first;
+  const servers = [tableServer(address, 0)];
+  await withEngines(servers, async (from, to) => {
+    using client = await connect(from.address);
+    await writeText(client, "one");
+    await readBytes(client, 3);
+    await first[Symbol.asyncDispose]();
+    for (const engine of [from, to]) engine.availabilities.set(0, AVAILABILITY.fallback);
+    await until(() => waiting(from) === 1, "it waits");
+    await handOver(from, to);
+    await writeText(client, "two");
+    await using _ = startServer(echo, address);
+    to.availabilities.set(0, AVAILABILITY.full);
+    assertEquals(new TextDecoder().decode(await soon(readBytes(client, 3), "the answer")), "two");
+    const { from: left, to: now, loss, state } = await to.moved.take();
+    assertEquals([left, now, loss, state], [servers[0].name, servers[0].name, "reset", "idle"]);
+    assertEquals([waiting(to), to.counters.getOf(0, "serverOpen"), to.counters.get("movedIdle")], [0, 1, 1]);
+  }, { holdMs: 60_000, redistribute: "idle", quietMs: 1 });
+});
+
+test("clients who wait for a place get it in the other engine, and none before all connections have come", async () => {
+  await using server = startServer(echo);
+  const options = { connectionsMax: 1, queueMax: 5, queueTimeoutMs: 60_000 };
+  await withEngines([tableServer(server.address, 0)], async (from, to) => {
+    const clients = [await connect(from.address)];
+    for (let queued = 1; queued <= 3; queued++) {
+      clients.push(await connect(from.address));
+      await until(() => from.counters.get("queued") === queued, "one more in the queue");
+    }
+    for (const [i, client] of clients.entries()) await writeText(client, `${i}`);
+    await readBytes(clients[0], 1);
+    await handOver(from, to);
+    assertEquals([to.counters.get("open"), to.counters.get("queued"), server.accepted], [4, 3, 1]);
+    to.engine.handover!.alone();
+    for (const [i, client] of clients.entries()) {
+      if (i > 0) assertEquals((await soon(readBytes(client, 1), "an answer"))[0], 48 + i);
+      assertEquals(server.accepted, i + 1);
+      client.close();
+    }
+    await until(() => to.counters.get("done") === 4, "the ends");
+    assertEquals(to.counters.get("queued"), 0);
+  }, options);
 });
 
 function concat(one: Uint8Array, other: Uint8Array): Uint8Array<ArrayBuffer> {
