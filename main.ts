@@ -6,7 +6,7 @@
 // deno-lint-ignore-file no-console -- a program speaks to its user; the rest of the code logs
 
 import deno from "./deno.json" with { type: "json" };
-import { parseHost, parsePort } from "./lib/values/address.ts";
+import { formatAddress, parseHost, parsePort } from "./lib/values/address.ts";
 import { Balancer } from "./lib/balancer/balancer.ts";
 import { type CommandInput, parseCommandLine } from "./lib/values/command_line.ts";
 import {
@@ -33,11 +33,15 @@ import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
 import { checksUnder, connectionsUnder, readSystemLimits } from "./lib/balancer/descriptors.ts";
+import { type GivenSocket, requireDeclared, withGivenSockets } from "./lib/balancer/given_sockets.ts";
+import { GivenListeners } from "./lib/control/given_listeners.ts";
+import { ServiceManager } from "./lib/control/service_manager.ts";
+import { parseSupervision, type Supervision, SUPERVISION_VARIABLES } from "./lib/values/supervision.ts";
 import { warnOfSettings } from "./lib/engine/abilities.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
 import { answerMetrics } from "./lib/control/monitor.ts";
-import { whyNotReady } from "./lib/balancer/readiness.ts";
+import { type Conditions, describeReadiness, whyNotReady } from "./lib/balancer/readiness.ts";
 import { type DashboardConfig, LiveParts, type LivePlace } from "./lib/control/live_parts.ts";
 import { Lock } from "./lib/control/lock.ts";
 import { endLogging, logger, reopenLog } from "./lib/observe/log.ts";
@@ -55,6 +59,9 @@ const PROGRAM = { ...DAEMON_PROGRAM, version: describeVersion(deno.version) };
 
 /** How long a stopped daemon may take to clean up. */
 const CLEANUP_MAX_MS = 2000;
+
+/** How long a service manager waits beyond the times of a stop: to clean up, on a machine that is busy. */
+const STOP_MARGIN_MS = CLEANUP_MAX_MS + 8000;
 
 /** How a balancer is stopped by whoever cannot wait. */
 const AT_ONCE: StopTimes = { lameDuckMs: 0, graceMs: 0 };
@@ -90,16 +97,24 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
   const name = parseName(options.name ?? DEFAULT_NAME);
   const paths = findPaths(name, { keepsState: options[NO_STATE.flag] === undefined });
   await makePrivateFolder(folderOf(paths.socket));
+  const supervision = takeSupervision();
+  using manager = ServiceManager.open(supervision);
+  const inherited = GivenListeners.take(supervision.descriptors);
   const lock = await makePrivateFolder(folderOf(paths.lock)).then(() => takeLock(name, paths.lock)).catch(orWithoutState(paths));
   const { state: statePath } = paths;
   if (statePath !== null) await tryToSave(statePath);
   const store = await StateStore.open(statePath);
+  const { sockets } = inherited;
+  if (listen !== undefined) refuseSockets(sockets);
   const state = declaration === undefined
-    ? withStart(store.state, listen, texts, daemon)
+    ? withStart(withGivenSockets(store.state, sockets), listen, texts, daemon)
     : withDeclaration(store.state, declaration.declared, declaration.file);
+  if (declaration !== undefined) requireDeclared(state, sockets, declaration.file);
   const config = parseDaemonConfig(state.daemon);
   if (listen !== undefined) refuseClientsAddress(config, [{ host: listen.address, port: listen.port }]);
+  refuseClientsAddress(config, sockets.map(({ address }) => address));
   const engine = chooseEngine(config.engine);
+  inherited.requireEngine(engine.name, engine.kind);
   const { descriptors, localPorts } = await readSystemLimits();
   const connectionsMax = connectionsUnder(descriptors, engine.kind.threads(config));
 
@@ -135,6 +150,7 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
     checksMax: checksUnder(descriptors),
     state,
     required: listen === undefined ? undefined : DEFAULT_SERVICE,
+    inherited: (address, config) => inherited.inherit(engine.kind, address, config),
     known: (service) => before?.known.get(service) ?? new Map(),
     authorities: trust.authorities,
     accessOutput: parts.accessOutput,
@@ -154,16 +170,19 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
   const shutdown = new Shutdown({
     stop: async (graceMs) => {
       const saved = keeper?.[Symbol.asyncDispose](); // a balancer that stops checks the servers no more
-      await Promise.all([balancer.stop(graceMs), saved]);
+      const stopped = balancer.stop(graceMs);
+      manager.stopping(graceMs + STOP_MARGIN_MS);
+      await Promise.all([stopped, saved]);
     },
     onLameDuck(lameDuckMs) {
+      manager.stopping(lameDuckMs + STOP_MARGIN_MS);
       const text = `Stopping in ${formatDuration(lameDuckMs)}: clients are still served, and readiness says no`;
       balancer.events.add({ kind: "daemon", text });
     },
     cut: () => balancer.counters.get("stopped"),
   });
   stopAtSignals(shutdown, balancer);
-  reloadWhenAsked(balancer, declaration);
+  reloadWhenAsked(balancer, declaration, manager);
   await using control = await serveControl({
     path: paths.socket,
     balancer,
@@ -172,12 +191,14 @@ async function run({ arguments: given, options }: CommandInput): Promise<number>
   });
   await using _guard = new Guard(control.door, lock);
   sayListening(balancer, engine.name);
-  parts.show({
-    metrics: (format) => answerMetrics(balancer, facts, format),
-    whyNotReady: () => {
-      const { stopping } = balancer;
-      return whyNotReady({ stopping, isLameDuck: shutdown.isLameDuck, servers: balancer.countServers() });
-    },
+  const conditions = (): Conditions => {
+    const { stopping } = balancer;
+    return { stopping, isLameDuck: shutdown.isLameDuck, servers: balancer.countServers() };
+  };
+  parts.show({ metrics: (format) => answerMetrics(balancer, facts, format), whyNotReady: () => whyNotReady(conditions()) });
+  manager.serve({
+    status: () => describeReadiness(conditions(), balancer.services().length),
+    hasTurned: () => balancer.hasTurned(),
   });
   listening.resolve();
   if (options["stop-at-eof"] !== undefined) awaitEof().then(() => shutdown.ask(AT_ONCE));
@@ -193,6 +214,21 @@ function textsOf(options: CommandInput["options"], isDaemons: boolean): Record<s
     text === undefined || isDaemonSetting(flag) !== isDaemons ? [] : [[flag, text === "" ? "on" : text]]
   );
   return Object.fromEntries(given);
+}
+
+/** What the service manager says in the environment, which is not for the programs that this one starts. */
+function takeSupervision(): Supervision {
+  const environment = Object.fromEntries(SUPERVISION_VARIABLES.map((name) => [name, Deno.env.get(name)]));
+  for (const name of SUPERVISION_VARIABLES) Deno.env.delete(name);
+  return parseSupervision(environment, Deno.pid);
+}
+
+/** A start with an address says where the service `default` listens; a socket unit must not say something else. */
+function refuseSockets(sockets: readonly GivenSocket[]): void {
+  const socket = sockets.find(({ service }) => service === undefined || service === DEFAULT_SERVICE);
+  if (socket === undefined) return;
+  const why = `the service manager has opened ${formatAddress(socket.address)} for the same service; leave out the address`;
+  throw new OperatorError("usage", `Cannot start with an address: ${why}, or stop the socket unit`);
 }
 
 /** A warning if a limit on connections is more than the system allows. */
@@ -321,11 +357,15 @@ function mindSignals(parts: LiveParts): void {
 }
 
 /** Applies the declared file again at SIGHUP, and reads the files of the lists again; one time after another. */
-function reloadWhenAsked(balancer: Balancer, declaration: Declaration | undefined): void {
+function reloadWhenAsked(balancer: Balancer, declaration: Declaration | undefined, manager: ServiceManager): void {
   if (Deno.build.os === "windows") return;
   let last = Promise.resolve();
+  const reload = async () => {
+    if (declaration !== undefined) await applyAgain(balancer, declaration);
+    await reloadLists(balancer);
+  };
   Deno.addSignalListener("SIGHUP", () => {
-    last = last.then(() => declaration && applyAgain(balancer, declaration)).then(() => reloadLists(balancer));
+    last = last.then(() => manager.reload(reload));
   });
 }
 

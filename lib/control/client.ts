@@ -19,7 +19,7 @@ import { EVENT_STREAM } from "./event_stream_type.ts";
 import { peerUid } from "./peer.ts";
 import { EventReader, type ServerSentEvent } from "./event_source.ts";
 import { misfitOf } from "./shapes.ts";
-import { requireOwnSocket } from "./socket.ts";
+import { findTrustedSocket } from "./socket.ts";
 
 /** How long a daemon may take to answer a request that does not wait for connections. */
 const ANSWER_MAX_MS = 10_000;
@@ -334,9 +334,10 @@ export class ControlClient implements Disposable {
   /** Refuses a socket of another user, and distinguishes a daemon that does not run from one that does not answer. */
   async #requireDaemon(): Promise<void> {
     const cannot = `Cannot use control socket ${JSON.stringify(this.path)}`;
-    if (!await requireOwnSocket(this.path)) throw await this.#absence();
+    const user = await findTrustedSocket(this.path);
+    if (user === undefined) throw await this.#absence();
     const uid = peerUid(this.path);
-    if (uid !== undefined && uid !== Deno.uid()) {
+    if (uid !== undefined && uid !== user) {
       throw new OperatorError("failed", `${cannot}: user ${uid} listens on it, and this is user ${Deno.uid()}; run as that user`);
     }
     if (uid !== undefined) return; // peerUid() could connect

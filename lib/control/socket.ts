@@ -101,24 +101,48 @@ async function makeSocket(path: string, listen: (path: string) => Promise<Listen
 }
 
 /**
- * Checks, before anything is sent to the socket at `path`, that no other user can have made it. Returns false if there is no
- * socket. Throws an operator error.
+ * Checks, before anything is sent to the socket at `path`, that no other user can have made it, but for one whom root trusts: root
+ * also uses the socket of the user to whom root has given the folder, as systemd does with `RuntimeDirectory=`. Returns that user's
+ * id (null where there are none); undefined if there is no socket. Throws an operator error.
  */
-export async function requireOwnSocket(path: string): Promise<boolean> {
+export async function findTrustedSocket(path: string): Promise<number | null | undefined> {
   const cannot = `Cannot use control socket ${JSON.stringify(path)}`;
   try {
     const folder = await Deno.stat(folderOf(path)).catch(ifMissing(undefined));
-    if (folder === undefined) return false;
-    requirePrivate(folder, `${cannot}: its folder`);
+    if (folder === undefined) return undefined;
+    const isGiven = Deno.uid() === 0 && folder.uid !== 0 && await isGivenByRoot(folderOf(path));
+    const user = isGiven ? folder.uid : Deno.uid();
+    requirePrivate(folder, `${cannot}: its folder`, user);
     const socket = await Deno.lstat(path).catch(ifMissing(undefined));
-    if (socket === undefined) return false;
+    if (socket === undefined) return undefined;
     const otherwise = "move it away or choose another --name";
     if (!socket.isSocket) throw new OperatorError("failed", `${cannot}: it is ${kindOf(socket)} and not a socket; ${otherwise}`);
-    requireOwn(socket, `${cannot}: it`);
-    return true;
+    requireOwn(socket, `${cannot}: it`, user);
+    return user;
   } catch (error) {
     return failWith(cannot)(error);
   }
+}
+
+/** What is asked of a file system. */
+interface Files {
+  readonly realPath: (path: string) => Promise<string>;
+  readonly stat: (path: string) => Promise<Pick<Deno.FileInfo, "uid" | "mode">>;
+}
+
+/**
+ * Whether only root can have put the folder at `path` there, or a link on the way to it: all folders above it are root's, and
+ * nobody else may write to them.
+ */
+export async function isGivenByRoot(path: string, { realPath, stat }: Files = Deno): Promise<boolean> {
+  for (const whole of [path, await realPath(path)]) {
+    for (let folder = folderOf(whole);; folder = folderOf(folder)) {
+      const { uid, mode } = await stat(folder);
+      if (uid !== 0 || mode === null || (mode & 0o022) !== 0) return false;
+      if (folder === "/") break;
+    }
+  }
+  return true;
 }
 
 /** Creates a folder that only its owner can enter. An existing folder must at least not be writable by others. */
@@ -132,14 +156,14 @@ export async function makePrivateFolder(path: string): Promise<void> {
   }
 }
 
-/** Throws an operator error that begins with `what` if the file belongs to another user. */
-function requireOwn({ uid }: Deno.FileInfo, what: string): void {
-  if (uid === null || uid === Deno.uid()) return;
+/** Throws an operator error that begins with `what` if the file belongs to another user than this one. */
+function requireOwn({ uid }: Deno.FileInfo, what: string, user = Deno.uid()): void {
+  if (uid === null || uid === user) return;
   throw new OperatorError("failed", `${what} belongs to user ${uid}, and this is user ${Deno.uid()}; run as that user`);
 }
 
-function requirePrivate(folder: Deno.FileInfo, what: string): void {
-  requireOwn(folder, what);
+function requirePrivate(folder: Deno.FileInfo, what: string, user = Deno.uid()): void {
+  requireOwn(folder, what, user);
   const mode = folder.mode ?? 0o700;
   const octal = (mode & 0o777).toString(8).padStart(3, "0");
   if ((mode & 0o022) !== 0) {

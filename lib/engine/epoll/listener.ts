@@ -30,9 +30,20 @@ export class EpollListener implements Listener {
   readonly #libc: Libc = borrowLibc();
   #isOpen = true;
 
-  /** Opens the socket. Throws `listenError`. */
-  constructor(wanted: Address, config: ListenerConfig) {
+  /** Takes over a listening socket that another program has opened for this address. */
+  static adopt(address: Address, descriptor: number, config: ListenerConfig): EpollListener {
+    return new EpollListener(address, config, descriptor);
+  }
+
+  /** Opens the socket, or takes it over. Throws `listenError`. */
+  constructor(wanted: Address, config: ListenerConfig, adopted = -1) {
     const sockets = new Sockets(this.#libc);
+    if (adopted >= 0) {
+      sockets.adoptListening(adopted, LIMITS.acceptBacklog, config);
+      this.descriptor = adopted;
+      this.address = wanted;
+      return;
+    }
     try {
       const address = isIp(wanted.host) ? wanted : { host: findListenIp(wanted), port: wanted.port };
       this.descriptor = sockets.listen(address, LIMITS.acceptBacklog, config);

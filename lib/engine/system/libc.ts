@@ -62,12 +62,16 @@ const SYMBOLS = {
   recv: { parameters: ["i32", "usize", "usize", "i32"], result: "i32" },
   /** ssize_t send(int sockfd, const void *buf, size_t len, int flags) */
   send: { parameters: ["i32", "usize", "usize", "i32"], result: "i32" },
+  /** ssize_t sendto(int sockfd, const void *buf, size_t len, int flags, const struct sockaddr *dest_addr, socklen_t addrlen) */
+  sendto: { parameters: ["i32", "usize", "usize", "i32", "usize", "i32"], result: "i32" },
   /** int shutdown(int sockfd, int how) */
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
   /** ssize_t splice(int fd_in, off_t *off_in, int fd_out, off_t *off_out, size_t len, unsigned int flags) */
   splice: { parameters: ["i32", "usize", "i32", "usize", "usize", "i32"], result: "i32" },
   /** int nanosleep(const struct timespec *duration, struct timespec *rem) */
   nanosleep: { parameters: ["usize", "usize"], result: "i32" },
+  /** int clock_gettime(clockid_t clockid, struct timespec *tp) */
+  clock_gettime: { parameters: ["i32", "usize"], result: "i32" },
   /** int prctl(int op, unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5) */
   prctl: { parameters: ["i32", "usize", "usize", "usize", "usize"], result: "i32" },
   /** int epoll_create1(int flags) */
@@ -80,17 +84,21 @@ const SYMBOLS = {
 
 /** Constants of <sys/socket.h>, <netinet/in.h> and <netinet/tcp.h>, by their C names. */
 export const SOCKET = {
+  AF_UNIX: 1,
   AF_INET: 2,
   AF_INET6: 10,
   SOCK_STREAM: 1,
+  SOCK_DGRAM: 2,
   SOCK_NONBLOCK: 0o4000,
   SOCK_CLOEXEC: 0o2000000,
   SOL_SOCKET: 1,
   SO_REUSEADDR: 2,
+  SO_TYPE: 3,
   SO_ERROR: 4,
   SO_KEEPALIVE: 9,
   SO_OOBINLINE: 10,
   SO_LINGER: 13,
+  SO_ACCEPTCONN: 30,
   IPPROTO_IP: 0,
   IP_TRANSPARENT: 19,
   IP_BIND_ADDRESS_NO_PORT: 24,
@@ -108,6 +116,7 @@ export const SOCKET = {
   MSG_OOB: 0x1,
   MSG_PEEK: 0x2,
   MSG_TRUNC: 0x20,
+  MSG_DONTWAIT: 0x40,
   MSG_NOSIGNAL: 0x4000,
   MSG_MORE: 0x8000,
   SHUT_RD: 0,
@@ -120,8 +129,15 @@ export const RLIMIT_NOFILE = 7;
 /** PR_SET_TIMERSLACK of <sys/prctl.h>. */
 export const PR_SET_TIMERSLACK = 29;
 
-/** Constants of <fcntl.h> for pipes and splice(2). */
+/** CLOCK_MONOTONIC of <time.h>: the same in all processes of a machine. */
+export const CLOCK_MONOTONIC = 1;
+
+/** Constants of <fcntl.h> for descriptors, pipes and splice(2). */
 export const FILE = {
+  F_SETFD: 2,
+  FD_CLOEXEC: 1,
+  F_GETFL: 3,
+  F_SETFL: 4,
   O_NONBLOCK: 0o4000,
   O_CLOEXEC: 0o2000000,
   F_SETPIPE_SZ: 1031,
@@ -165,6 +181,9 @@ export const SOCKADDR = {
   address6: 8, // sin6_addr, 16 bytes, after sin6_flowinfo
   length6: 28,
 } as const;
+
+/** struct sockaddr_un { sa_family_t sun_family; char sun_path[108]; } of <sys/un.h>, in bytes. */
+export const SOCKADDR_UN = { path: 2, pathBytes: 108 } as const;
 
 /**
  * struct tcp_info of <linux/tcp.h>: the length that is read, and the byte offsets of the fields. An older kernel fills in less; the
