@@ -46,6 +46,7 @@ const NEEDS = {
   "sh": () => runs("sh", "-c", ":"),
   "shellcheck": () => runs("shellcheck", "--version"),
   "the system's authorities": () => Deno.stat("/etc/ssl/certs/ca-certificates.crt").then(() => true, () => false),
+  "systemd-analyze": () => runs("systemd-analyze", "--version"),
   "tar with gzip": () => runs("sh", "-c", 'tar -czf /dev/null "$0"', `${ROOT}deno.json`),
   "IPv6 on loopback": () => listens("::1"),
   "root": () => Deno.uid() === 0,

@@ -1,6 +1,7 @@
 // The daemon under a service manager that the test plays: what it tells, when it is silent, and the sockets that it is given.
 
 import { assertEquals, assertGreaterOrEqual, assertMatch, assertStringIncludes } from "@std/assert";
+import type { ServiceView } from "../../lib/balancer/views.ts";
 import { parseAddress } from "../../lib/values/address.ts";
 import { ask, connect, echo, poll, soon, startServer } from "../helpers.ts";
 import { NotifySocket } from "../notify_socket.ts";
@@ -91,14 +92,19 @@ Deno.test({
   },
 });
 
-/** Starts `balancer run` with sockets that are called like this, and keeps the sockets when it ends. */
-function runWithSockets(place: Place, names: string, sockets: readonly string[], args: readonly string[] = []) {
+/** `balancer run` with sockets that are called like this, by a program that keeps them when it ends. */
+function withSockets(
+  place: Place,
+  names: string,
+  sockets: readonly string[],
+  { args = [], stdin = "null" }: { readonly args?: readonly string[]; readonly stdin?: "piped" | "null" } = {},
+): Deno.Command {
   const words = [`${SCRIPTS}/with_sockets.py`, names, ...sockets, "--", place.program("balancer"), "run", ...args];
   return new Deno.Command("python3", {
     args: words,
     env: place.env,
     cwd: place.folder,
-    stdin: "piped",
+    stdin,
     stdout: "piped",
     stderr: "piped",
   });
@@ -110,19 +116,15 @@ Deno.test({
     await using place = await makePlace();
     await using server = startServer(echo);
     const names = "default:balancer@x.socket:api";
-    const holder = runWithSockets(place, names, ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.1:0"], ["--check", "off"]).spawn();
+    const holder = withSockets(place, names, ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.1:0"], { stdin: "piped" }).spawn();
     const log = textOf(holder.stderr);
     const lines = holder.stdout.pipeThrough(new TextDecoderStream()).getReader();
     const [api, first, second] = (await soon(lines.read(), "the addresses")).value!.trim().split("\n");
-    const listens = () => place.do("service", "list", "--json").then((text) => JSON.parse(text).services ?? JSON.parse(text));
-    const before = await listens();
-    assertEquals(
-      before.map(({ service, listeners }: { service: string; listeners: { listener: string }[] }) => [
-        service,
-        listeners.map(({ listener }) => listener),
-      ]),
-      [["api", [api]], ["default", [first, second]]],
-    );
+    const listens = async () => {
+      const { services }: { services: ServiceView[] } = JSON.parse(await place.do("service", "list", "--json"));
+      return services.map(({ service, listeners }) => [service, ...listeners.map(({ listener }) => listener)]);
+    };
+    assertEquals(await listens(), [["api", api], ["default", first, second]]);
     for (const service of ["api", "default"]) {
       await place.do("add", "127.0.0.1", String(server.address.port), "--service", service);
     }
@@ -134,7 +136,7 @@ Deno.test({
     const input = holder.stdin.getWriter();
     await input.write(new TextEncoder().encode("\n"));
     assertEquals(await soon(textOf(waiting.readable), "the answer"), "patience");
-    assertEquals(await listens(), before);
+    assertEquals(await listens(), [["api", api], ["default", first, second]]);
     await place.do("stop");
     await input.close();
     await lines.cancel();
@@ -148,18 +150,18 @@ Deno.test({
   async fn() {
     await using place = await makePlace();
     const file = `${place.folder}/b.yaml`;
-    await Deno.writeTextFile(file, "version: 1\nservices:\n  web:\n    listen: 127.0.0.1:1\n");
+    await Deno.writeTextFile(file, "services:\n  web:\n    listen: 127.0.0.1:1\n");
     const refused: readonly [socket: string, args: readonly string[], code: number, says: string][] = [
       ["127.0.0.1:0", ["--engine", "streams"], 1, "Engine streams cannot take sockets from the service manager: use engine epoll"],
       ["udp", [], 1, 'Descriptor 3 ("web") from the service manager is no TCP socket that listens: its unit needs ListenStream='],
       ["127.0.0.1:0", ["--config", file], 1, 'from the service manager: not service "web" of '],
     ];
     for (const [socket, args, code, says] of refused) {
-      const outcome = await outcomeOf(runWithSockets(place, "web", [socket], [...args, "--no-state"]));
+      const outcome = await outcomeOf(withSockets(place, "web", [socket], { args: [...args, "--no-state"] }));
       assertEquals([outcome.code, outcome.stdout], [code, ""], outcome.stderr);
       assertStringIncludes(outcome.stderr, says);
     }
-    const both = await outcomeOf(runWithSockets(place, "default", ["127.0.0.1:0"], ["127.0.0.1", "0"]));
+    const both = await outcomeOf(withSockets(place, "default", ["127.0.0.1:0"], { args: ["127.0.0.1", "0"] }));
     assertEquals(both.code, 2);
     assertStringIncludes(both.stderr, "Cannot start with an address: the service manager has opened 127.0.0.1:");
   },
