@@ -232,12 +232,14 @@ install_units() {
   mkdir -p "$systemd" 2>/dev/null || fail "Cannot create folder \"$systemd\": run as root; the programs are installed"
   for unit in $units; do
     [ -f "$work/new/systemd/$unit" ] || fail "The release has no unit \"$unit\"; the programs are installed"
-    sed "s|/usr/bin/balancer|$bin/balancer|g" "$work/new/systemd/$unit" >"$systemd/.$unit.$$" &&
-      chmod 644 "$systemd/.$unit.$$" && mv -f "$systemd/.$unit.$$" "$systemd/$unit" ||
+    if ! { sed "s|/usr/bin/balancer|$bin/balancer|g" "$work/new/systemd/$unit" >"$systemd/.$unit.$$" &&
+      chmod 644 "$systemd/.$unit.$$" && mv -f "$systemd/.$unit.$$" "$systemd/$unit"; } 2>/dev/null; then
+      rm -f "$systemd/.$unit.$$"
       fail "Cannot write to \"$systemd\": run as root; the programs are installed"
+    fi
   done
   say "Installed the units to $systemd"
-  [ "$systemd" = /etc/systemd/system ] && has systemctl || return 0
+  if [ "$systemd" != /etc/systemd/system ] || ! has systemctl; then return; fi
   if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
   systemctl enable balancer@default.service || fail 'Cannot enable balancer@default.service; programs and units are installed'
   cat <<'EOF'
@@ -250,7 +252,7 @@ EOF
 # Removes the units, if they were installed.
 remove_units() {
   folder=/etc/systemd/system
-  [ -f "$folder/balancer@.service" ] && grep -q "^ExecStart=$bin/balancer " "$folder/balancer@.service" || return 0
+  grep -qs "^ExecStart=$bin/balancer " "$folder/balancer@.service" || return 0
   if has systemctl; then systemctl disable balancer@default.service >/dev/null 2>&1 || true; fi
   for unit in $units; do rm -f "$folder/$unit" || fail "Cannot remove \"$folder/$unit\": run as root"; done
   if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi

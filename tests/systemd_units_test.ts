@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { outcomeOf } from "./programs.ts";
-import { has, needing } from "./tools.ts";
+import { needing } from "./tools.ts";
 
 const UNITS = `${import.meta.dirname}/../contrib/systemd`;
 
@@ -55,8 +55,7 @@ Deno.test("the service can run V8, and tells systemd how it is", async () => {
 });
 
 Deno.test({
-  name: "the service may make every system call that the runtime needs",
-  ignore: !await has("systemd-analyze"),
+  ...await needing("the service may make every system call that the runtime needs", "systemd-analyze"),
   async fn() {
     const [, kept, without] = (await read("balancer@.service")).match(/^SystemCallFilter=(\S+)\nSystemCallFilter=~(\S+)$/m)!;
     const allowed = await callsOf(kept);

@@ -1,7 +1,7 @@
 /**
  * Makes in `dist/release` what `install.sh --release` takes: for each target a tarball with both programs, the licence, the manual
- * pages, the completion of shells and the units of systemd, and SHA256SUMS. For every target where `deno compile` can be used, else for this machine's;
- * with `--all-targets` it fails rather than that.
+ * pages, the completion of shells and the units of systemd, and SHA256SUMS. For every target where `deno compile` can be used, else
+ * for this machine's; with `--all-targets` it fails rather than that.
  */
 
 // deno-lint-ignore-file no-console -- a tool speaks to its user

@@ -23,7 +23,10 @@ export interface GivenSocket {
  */
 export function withGivenSockets(state: SavedState, sockets: readonly GivenSocket[]): SavedState {
   const byService = Map.groupBy(sockets, (socket) => socket.service ?? whoListens(state, socket)?.name ?? DEFAULT_SERVICE);
-  const changed = [...byService].reduce((state, [name, given]) => withListeners(state, name, given.map(({ address }) => address)), state);
+  const changed = [...byService].reduce(
+    (state, [name, given]) => withListeners(state, name, given.map(({ address }) => address)),
+    state,
+  );
   if (changed === state) return state;
   requireNames(changed);
   return { ...changed, generation: state.generation + 1 };

@@ -1,6 +1,6 @@
 /**
- * The listening sockets that a service manager has opened for this process (systemd.socket(5)): which services they are for, and how
- * the engine gets them. Descriptors that are no such sockets are refused by name.
+ * The listening sockets that a service manager has opened for this process (systemd.socket(5)): which services they are for, and
+ * how the engine gets them. Descriptors that are no such sockets are refused by name.
  */
 
 import type { GivenSocket } from "../balancer/given_sockets.ts";

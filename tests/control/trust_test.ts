@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { ControlClient } from "../../lib/control/client.ts";
 import { peerUid } from "../../lib/control/peer.ts";
+import { findTrustedSocket, isGivenByRoot } from "../../lib/control/socket.ts";
 import { misfitOf } from "../../lib/control/shapes.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import { soon } from "../helpers.ts";
@@ -253,4 +254,39 @@ Deno.test("an answer that has no end is not read to it", async () => {
   await using place = await makeImpostor(http(" ".repeat(65 * 1024 ** 2)));
   using client = new ControlClient("default", place.socket());
   await assertRejects(() => soon(client.list(), "the refusal"), OperatorError, "is longer than the limit of 64MiB");
+});
+
+Deno.test("isGivenByRoot() wants root's folders all the way, by the path and by where a link leads", async () => {
+  const roots = { uid: 0, mode: 0o40755 };
+  const files: Record<string, { uid: number; mode: number }> = {
+    "/": roots,
+    "/run": roots,
+    "/run/private": { uid: 0, mode: 0o40700 },
+    "/tmp": { uid: 0, mode: 0o41777 },
+    "/run/user": roots,
+    "/run/user/1000": { uid: 1000, mode: 0o40700 },
+    "/shared": { uid: 0, mode: 0o40775 },
+  };
+  const links: Record<string, string> = { "/run/balancer": "/run/private/balancer", "/run/trap": "/tmp/trap" };
+  const world = {
+    stat: (path: string) => Promise.resolve(files[path]),
+    realPath: (path: string) => Promise.resolve(links[path] ?? path),
+  };
+  const given = (path: string) => isGivenByRoot(path, world);
+  assert(await given("/run/balancer"));
+  assert(await given("/run/private/other"));
+  for (const path of ["/tmp/balancer", "/run/trap", "/run/user/1000/balancer", "/shared/balancer"]) {
+    assert(!await given(path), path);
+  }
+});
+
+Deno.test(await needing("root uses another user's socket in root's folders, and no other", "root", "Linux"), async () => {
+  await using place = await makePlace();
+  await Deno.mkdir(`${place.folder}/run/balancer`, { mode: 0o700 });
+  await Deno.chown(`${place.folder}/run/balancer`, OTHER_UID, OTHER_UID);
+  await assertRejects(
+    () => findTrustedSocket(place.socket()),
+    OperatorError,
+    `belongs to user ${OTHER_UID}, and this is user 0; run as that user`,
+  );
 });
