@@ -17,8 +17,8 @@ export interface GivenSocket {
 }
 
 /**
- * The state in which services that are given sockets listen there and nowhere else; those that are missing are added. A socket whose
- * unit does not say whose it is belongs to the service that listens there, or to `default`. The same object if that changes
+ * The state in which services that are given sockets listen there and nowhere else; those that are missing are added. A socket
+ * whose unit does not say whose it is belongs to the service that listens there, or to `default`. The same object if that changes
  * nothing. Throws `conflict` if services cannot share an address.
  */
 export function withGivenSockets(state: SavedState, sockets: readonly GivenSocket[]): SavedState {
