@@ -226,8 +226,8 @@ install_all_shared() {
   done
 }
 
-# Copies the units to their folder, with the paths of the programs. A unit that is there is replaced: changes belong beside it, where
-# systemctl edit puts them.
+# Copies the units to their folder, with the paths of the programs. A unit that is there is replaced: changes belong beside it,
+# where systemctl edit puts them.
 install_units() {
   mkdir -p "$systemd" 2>/dev/null || fail "Cannot create folder \"$systemd\": run as root; the programs are installed"
   for unit in $units; do

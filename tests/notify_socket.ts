@@ -34,7 +34,7 @@ export class NotifySocket implements Disposable {
     }
   }
 
-  /** Waits for a notice with a line that begins like this, after so many earlier notices. Returns the number of notices up to it. */
+  /** Waits for a notice with lines that begin so, after this many earlier ones. Returns the number of notices up to it. */
   async until(line: string, after = 0): Promise<number> {
     const at = () => this.heard().findIndex((notice, i) => i >= after && `\n${notice}`.includes(`\n${line}`));
     return await poll(() => Promise.resolve(at()), (at) => at >= 0, line) + 1;

@@ -1,4 +1,4 @@
-"""Stops one thread of a process by ptrace(2), until standard input ends: freeze_thread.py PID NAME. Says "frozen" once it stands."""
+"""Stops one thread of a process by ptrace(2) until standard input ends: freeze_thread.py PID NAME. Says "frozen" once it stands."""
 
 import ctypes
 import os
