@@ -50,6 +50,12 @@ const NEEDS = {
   "tar with gzip": () => runs("sh", "-c", 'tar -czf /dev/null "$0"', `${ROOT}deno.json`),
   "IPv6 on loopback": () => listens("::1"),
   "root": () => Deno.uid() === 0,
+  "private roots": () =>
+    runs(
+      "unshare",
+      ...["--mount", "--pid", "--fork", "sh", "-c"],
+      "mount --make-rprivate / && mount -t tmpfs none /mnt && chroot --userspec=65532:65532 / nsenter --version",
+    ),
   "promtool": () => runs("promtool", "--version"),
   "programs that unpack themselves": () => runs("sh", "-c", '[ "$(head -c 2 "$0")" = "#!" ]', `${ROOT}dist/balancer`),
   "a user whom permissions bind, and who can run the programs": () =>
