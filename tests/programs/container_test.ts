@@ -72,7 +72,17 @@ async function runContainer(...args: string[]): Promise<Container> {
   return {
     address: value.trim(),
     exec: (...words) => {
-      const into = [`--target=${init}`, "--mount", "--pid", "--root", "--wd", `--setuid=${user}`, `--setgid=${user}`, "--", ...words];
+      const into = [
+        `--target=${init}`,
+        "--mount",
+        "--pid",
+        "--root",
+        "--wd",
+        `--setuid=${user}`,
+        `--setgid=${user}`,
+        "--",
+        ...words,
+      ];
       return outcomeOf(new Deno.Command("nsenter", { args: into, env, clearEnv: true, stdin: "null" }));
     },
     stop: () => ended ??= stop(),
