@@ -1,5 +1,5 @@
-// The image of contrib/container, run as a container without an engine: the same files, user, environment and commands, in a private
-// root that is read-only.
+// The image of contrib/container, run as a container without an engine: the same files, user, environment and commands, in a
+// private root that is read-only.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { parseAddress } from "../../lib/values/address.ts";
