@@ -263,7 +263,7 @@ Deno.test("stop waits for the daemon's own lock, wherever the caller's files are
   await place.start();
   const env = { ...place.env, XDG_STATE_HOME: `${place.folder}/elsewhere` };
   const { code, stdout, stderr } = await outcomeOf(new Deno.Command(place.program("balancerctl"), { args: ["stop"], env }));
-  assertEquals([code, stdout, stderr], [0, 'Balancer "default" has stopped\n', ""]);
+  assertEquals([code, stdout, stderr], [0, 'Balancer "default" has stopped; no connection was cut\n', ""]);
 });
 
 Deno.test("output that cannot be written, a log that cannot be opened: a sentence each", async () => {
