@@ -12,6 +12,7 @@ Builds balancer and balancerctl from this checkout and installs them.
 
   --release URL|FOLDER  install prebuilt programs from there instead, after checking their SHA-256
   --prefix FOLDER       install to FOLDER/bin and FOLDER/share (default /usr/local for root, ~/.local otherwise)
+  --systemd[=FOLDER]    also install the units of systemd (to /etc/systemd/system), and start balancer@default with the machine
   --uninstall           remove the programs; asks before removing saved pools
   --purge               with --uninstall: also remove saved pools, without asking
   --dry-run             print what would be done, and change nothing
@@ -26,6 +27,9 @@ shared='man/man1/balancer.1 man/man1/balancerctl.1
 bash-completion/completions/balancer bash-completion/completions/balancerctl
 zsh/site-functions/_balancerctl
 fish/vendor_completions.d/balancer.fish fish/vendor_completions.d/balancerctl.fish'
+
+# The units of systemd, which are installed if they are asked for.
+units='balancer@.service balancer@.socket'
 
 fail() {
   printf 'install.sh: %s\n' "$1" >&2
@@ -43,6 +47,7 @@ say() {
 
 release=''
 prefix=''
+systemd=''
 uninstall=''
 purge=''
 dry_run=''
@@ -58,6 +63,9 @@ while [ $# -gt 0 ]; do
     --release=?*) release=${1#*=} ;;
     --prefix) need "$1" $# "${2:-}"; prefix=$2; shift ;;
     --prefix=?*) prefix=${1#*=} ;;
+    --systemd) systemd=/etc/systemd/system ;;
+    --systemd=/?*) systemd=${1#*=} ;;
+    --systemd=?*) systemd=$(pwd)/${1#*=} ;;
     --uninstall) uninstall=yes ;;
     --purge) purge=yes ;;
     --dry-run) dry_run=yes ;;
@@ -70,6 +78,8 @@ done
 [ -z "$purge" ] || [ -n "$uninstall" ] || fail 'Option --purge requires --uninstall' 2
 [ -z "$release" ] || [ -z "$uninstall" ] || fail 'Options --release and --uninstall cannot be combined' 2
 
+[ -z "$systemd" ] || [ -z "$uninstall" ] || fail 'Option --uninstall removes the units, too: leave out --systemd' 2
+
 if [ -z "$prefix" ]; then
   if [ "$(id -u)" = 0 ]; then
     prefix=/usr/local
@@ -80,6 +90,10 @@ if [ -z "$prefix" ]; then
 fi
 case $prefix in /*) ;; *) prefix=$(pwd)/$prefix ;; esac
 bin=${prefix%/}/bin
+case ${systemd:+$bin} in
+  /home/* | /root/* | /run/user/*)
+    fail "Cannot install the units: services have no access to \"$bin\"; run as root, or give a --prefix outside of homes" ;;
+esac
 share=${prefix%/}/share
 script=$0
 if [ -L "$script" ]; then
@@ -182,7 +196,7 @@ get_build() {
   (cd "$here" && export DENO_DIR="$here/dist/toolchain/cache" DENO_NO_UPDATE_CHECK=1 &&
     DENO_TLS_CA_STORE=${DENO_TLS_CA_STORE:-system,mozilla} "$deno" task -q compile) || fail 'The build failed; nothing was installed'
   for program in $programs; do cp "$here/dist/$program" "$work/new/$program"; done
-  cp -R "$here/contrib/share" "$work/new/share"
+  cp -R "$here/contrib/share" "$here/contrib/systemd" "$work/new"
 }
 
 # Copies the program $1 to its folder, under a temporary name.
@@ -212,6 +226,38 @@ install_all_shared() {
   done
 }
 
+# Copies the units to their folder, with the paths of the programs. A unit that is there is replaced: changes belong beside it,
+# where systemctl edit puts them.
+install_units() {
+  mkdir -p "$systemd" 2>/dev/null || fail "Cannot create folder \"$systemd\": run as root; the programs are installed"
+  for unit in $units; do
+    [ -f "$work/new/systemd/$unit" ] || fail "The release has no unit \"$unit\"; the programs are installed"
+    if ! { sed "s|/usr/bin/balancer|$bin/balancer|g" "$work/new/systemd/$unit" >"$systemd/.$unit.$$" &&
+      chmod 644 "$systemd/.$unit.$$" && mv -f "$systemd/.$unit.$$" "$systemd/$unit"; } 2>/dev/null; then
+      rm -f "$systemd/.$unit.$$"
+      fail "Cannot write to \"$systemd\": run as root; the programs are installed"
+    fi
+  done
+  say "Installed the units to $systemd"
+  if [ "$systemd" != /etc/systemd/system ] || ! has systemctl; then return; fi
+  if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+  systemctl enable balancer@default.service || fail 'Cannot enable balancer@default.service; programs and units are installed'
+  cat <<'EOF'
+Say where it listens, and start it:
+  mkdir -p /etc/balancer && echo 'BALANCER_ARGS=0.0.0.0 8080' >/etc/balancer/default.env
+  systemctl start balancer@default
+EOF
+}
+
+# Removes the units, if they were installed.
+remove_units() {
+  folder=/etc/systemd/system
+  grep -qs "^ExecStart=$bin/balancer " "$folder/balancer@.service" || return 0
+  if has systemctl; then systemctl disable balancer@default.service >/dev/null 2>&1 || true; fi
+  for unit in $units; do rm -f "$folder/$unit" || fail "Cannot remove \"$folder/$unit\": run as root"; done
+  if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+}
+
 # Prints the version of the program $1. It unpacks itself into $work, which is removed at the end.
 version_of() {
   CACHE_DIRECTORY=$work "$1" --version 2>/dev/null
@@ -234,6 +280,7 @@ install_programs() {
     mv -f "$bin/.$program.$$" "$bin/$program" || fail "Cannot replace \"$bin/$program\": run as a user with permission"
   done
   install_all_shared
+  [ -z "$systemd" ] || install_units
   say "Installed $version to $bin"
   case :$PATH: in
     *":$bin:"*) printf 'Try it: balancerctl demo\n' ;;
@@ -319,6 +366,7 @@ uninstall_programs() {
   for program in $programs; do rm -f "$bin/$program" || fail "Cannot remove \"$bin/$program\": run as a user with permission"; done
   if [ -n "$found" ]; then for file in $shared; do rm -f "$share/$file"; done; fi
   remove_unpacked
+  [ -z "$found" ] || remove_units
   [ -z "$found" ] || say "Removed balancer and balancerctl from $bin"
   if [ -z "$state" ] || [ ! -d "$state" ]; then return; fi
   rmdir "$(runtime_folder "$state")" 2>/dev/null || true
@@ -339,6 +387,7 @@ explain() {
   else
     printf 'Would build balancer and balancerctl in %s and install them to %s\n' "$here" "$bin"
   fi
+  [ -z "$systemd" ] || printf 'Would install %s to %s\n' "$(printf '%s' "$units" | sed 's/ / and /')" "$systemd"
 }
 
 if [ -n "$dry_run" ]; then explain

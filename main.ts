@@ -6,7 +6,7 @@
 // deno-lint-ignore-file no-console -- a program speaks to its user; the rest of the code logs
 
 import deno from "./deno.json" with { type: "json" };
-import { parseHost, parsePort } from "./lib/values/address.ts";
+import { type Address, formatAddress, parseHost, parsePort } from "./lib/values/address.ts";
 import { Balancer } from "./lib/balancer/balancer.ts";
 import { type CommandInput, parseCommandLine } from "./lib/values/command_line.ts";
 import {
@@ -39,11 +39,16 @@ import { Guard } from "./lib/control/guard.ts";
 import { type DaemonFacts, serveControl } from "./lib/control/server.ts";
 import { claimSocket, makePrivateFolder } from "./lib/control/socket.ts";
 import { checksUnder, connectionsUnder, readSystemLimits } from "./lib/balancer/descriptors.ts";
+import { type GivenSocket, requireDeclared, withGivenSockets } from "./lib/balancer/given_sockets.ts";
+import { GivenListeners } from "./lib/control/given_listeners.ts";
+import { ServiceManager, type Supervised } from "./lib/control/service_manager.ts";
+import { parseSupervision, type Supervision, SUPERVISION_VARIABLES } from "./lib/values/supervision.ts";
+import type { Listener, ListenerConfig } from "./lib/engine/engine.ts";
 import { warnOfSettings } from "./lib/engine/abilities.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
 import { ERROR_KINDS, EXIT, messageOf, OperatorError } from "./lib/values/errors.ts";
 import { answerMetrics } from "./lib/control/monitor.ts";
-import { whyNotReady } from "./lib/balancer/readiness.ts";
+import { type Conditions, describeReadiness, whyNotReady } from "./lib/balancer/readiness.ts";
 import { type DashboardConfig, LiveParts, type LivePlace } from "./lib/control/live_parts.ts";
 import { Lock } from "./lib/control/lock.ts";
 import { endLogging, logger, reopenLog } from "./lib/observe/log.ts";
@@ -61,6 +66,9 @@ const PROGRAM = { ...DAEMON_PROGRAM, version: describeVersion(deno.version) };
 
 /** How long a stopped daemon may take to clean up. */
 const CLEANUP_MAX_MS = 2000;
+
+/** How long a service manager waits beyond the times of a stop: to clean up, on a machine that is busy. */
+const STOP_MARGIN_MS = CLEANUP_MAX_MS + 8000;
 
 /** How a balancer is stopped by whoever cannot wait. */
 const AT_ONCE: StopTimes = { lameDuckMs: 0, graceMs: 0 };
@@ -108,6 +116,10 @@ interface Beginning {
   readonly what: string | undefined;
   /** The service that must be able to listen. */
   readonly required: string | undefined;
+  /** Whom to tell how it is. */
+  readonly manager: ServiceManager;
+  /** Listening sockets that there are already. */
+  readonly inherited: (address: Address, config: ListenerConfig) => Listener | undefined;
   /** Undefined: no other process runs. */
   readonly taking: TakingOver | undefined;
 }
@@ -123,14 +135,23 @@ async function runAlone({ arguments: given, options }: CommandInput): Promise<nu
   const name = parseName(options.name ?? DEFAULT_NAME);
   const paths = findPaths(name, { keepsState: options[NO_STATE.flag] === undefined });
   await makePrivateFolder(folderOf(paths.socket));
+  const supervision = takeSupervision();
+  using manager = ServiceManager.open(supervision);
+  const inherited = GivenListeners.take(supervision.descriptors);
   const lock = await makePrivateFolder(folderOf(paths.lock)).then(() => takeLock(name, paths.lock)).catch(orWithoutState(paths));
   if (paths.state !== null) await tryToSave(paths.state);
   const store = await StateStore.open(paths.state);
+  const { sockets } = inherited;
+  if (listen !== undefined) refuseSockets(sockets);
   const state = declaration === undefined
-    ? withStart(store.state, listen, texts, daemon)
+    ? withStart(withGivenSockets(store.state, sockets), listen, texts, daemon)
     : withDeclaration(store.state, declaration.declared, declaration.file);
+  if (declaration !== undefined) requireDeclared(state, sockets, declaration.file);
   const config = parseDaemonConfig(state.daemon);
   if (listen !== undefined) refuseClientsAddress(config, [{ host: listen.address, port: listen.port }]);
+  refuseClientsAddress(config, sockets.map(({ address }) => address));
+  const engine = chooseEngine(config.engine);
+  inherited.requireEngine(engine.name, engine.kind);
   return await serve({
     name,
     paths,
@@ -142,8 +163,13 @@ async function runAlone({ arguments: given, options }: CommandInput): Promise<nu
       keepsState: paths.state !== null,
       isDetached: options[DETACHED.flag] !== undefined,
       configFile: declaration?.file ?? null,
+      typed: daemon,
+      notifySocket: supervision.notifySocket ?? null,
+      watchdogMs: supervision.watchdogMs ?? null,
     },
-    engine: chooseEngine(config.engine),
+    manager,
+    inherited: (address, config) => inherited.inherit(engine.kind, address, config),
+    engine,
     limits: await readSystemLimits(),
     texts,
     stopsAtEof: options["stop-at-eof"] !== undefined,
@@ -163,11 +189,12 @@ async function runInPlace({ arguments: given, options }: CommandInput): Promise<
   const name = parseName(options.name ?? DEFAULT_NAME);
   using client = new ControlClient(name, findSocket(name), { locks: findLocks(name), who: PROGRAM.name });
   const limits = await readSystemLimits();
+  const { notifySocket } = takeSupervision();
   const { path } = await client.upgrade();
   const [version, isForced] = [deno.version, options[FORCED.flag] !== undefined];
   const taking = await TakingOver.begin({ path, how, isForced, version, descriptors: limits.descriptors });
   try {
-    return await runFrom(taking, { how, name, daemon, limits });
+    return await runFrom(taking, { how, name, daemon, limits, notifySocket });
   } catch (error) {
     await taking.fail(messageOf(error));
     throw error;
@@ -177,12 +204,15 @@ async function runInPlace({ arguments: given, options }: CommandInput): Promise<
 /** What is known of a balancer whose place is to be taken. */
 interface InPlace extends Pick<Beginning, "name" | "limits"> {
   readonly how: TakeOver;
+  /** Where the service manager that has led to this process wants to be told; undefined: it was none. */
+  readonly notifySocket: string | undefined;
   /** Settings of the daemon that replace the present ones. */
   readonly daemon: SettingTexts;
 }
 
-async function runFrom(taking: TakingOver, { how, name, daemon, limits }: InPlace): Promise<number> {
+async function runFrom(taking: TakingOver, { how, name, daemon, limits, notifySocket }: InPlace): Promise<number> {
   const { startedAs, open, version, state: offered } = taking.offer;
+  requireSupervision(startedAs, notifySocket, name);
   const paths = findPaths(name, { keepsState: startedAs.keepsState });
   const engine = chooseEngine(parseDaemonConfig(withTexts(offered, daemon).daemon).engine);
   if (engine.kind.adopt === undefined) {
@@ -198,7 +228,13 @@ async function runFrom(taking: TakingOver, { how, name, daemon, limits }: InPlac
     await taking.fail("it was only to check");
     return EXIT.done;
   }
+  using manager = ServiceManager.open({
+    notifySocket,
+    watchdogMs: startedAs.watchdogMs ?? undefined,
+    descriptors: [],
+  });
   const given = await taking.take();
+  const typed = { ...startedAs.typed, ...daemon };
   const isOther = Object.keys(daemon).length > 0;
   return await serve({
     name,
@@ -206,16 +242,28 @@ async function runFrom(taking: TakingOver, { how, name, daemon, limits }: InPlac
     lock: await Lock.takeOver(paths.lock),
     store: await StateStore.open(paths.state),
     state: withLeftovers(withTexts(given.state, daemon), given.leftovers),
-    startedAs,
+    startedAs: { ...startedAs, typed },
+    manager,
+    inherited: (address, config) => taking.inherit(engine.kind, address, config),
     engine,
     limits,
     texts: {},
     stopsAtEof: false,
-    declaration: startedAs.configFile === null ? undefined : declarationIn(startedAs.configFile),
+    declaration: startedAs.configFile === null ? undefined : declarationIn(startedAs.configFile, typed),
     what: isOther ? "restart with other settings" : undefined,
     required: undefined,
     taking,
   });
+}
+
+/**
+ * A service manager believes nobody outside of the unit, would neither limit nor restart what runs there, and ends what was its
+ * process: throws `conflict` unless the one of the earlier process has led to this one, too.
+ */
+function requireSupervision({ notifySocket: before }: StartedAs, now: string | undefined, name: string): void {
+  if (before === null || before === now) return;
+  const why = `its service manager would not know the new process; use systemctl reload, as in systemctl reload balancer@${name}`;
+  throw new OperatorError("conflict", `Cannot take over: ${why}`);
 }
 
 /** The state with these settings of the daemon in place of the present ones. */
@@ -227,7 +275,8 @@ function withTexts(state: SavedState, daemon: SettingTexts): SavedState {
 
 /** Serves until it is told to stop. */
 async function serve(beginning: Beginning): Promise<number> {
-  const { name, paths, lock, store, state, startedAs, limits: { descriptors, localPorts }, engine, texts, taking } = beginning;
+  const { name, paths, lock, store, state, startedAs, limits, engine, texts, manager, taking } = beginning;
+  const { descriptors, localPorts } = limits;
   const config = parseDaemonConfig(state.daemon);
   const connectionsMax = connectionsUnder(descriptors, engine.kind.threads(config));
   const listening = Promise.withResolvers<void>();
@@ -269,7 +318,7 @@ async function serve(beginning: Beginning): Promise<number> {
     checksMax: checksUnder(descriptors),
     state,
     required: beginning.required,
-    inherited: taking && ((address) => taking.inherit(engine.kind, address)),
+    inherited: beginning.inherited,
     isWaiting: taking !== undefined,
     pauses: taking?.pauses,
     known: (service) => taking?.known(service) ?? before?.known.get(service) ?? new Map(),
@@ -294,9 +343,12 @@ async function serve(beginning: Beginning): Promise<number> {
   const shutdown = new Shutdown({
     stop: async (graceMs) => {
       const saved = keeper?.[Symbol.asyncDispose](); // a balancer that stops checks the servers no more
-      await Promise.all([balancer.stop(graceMs), saved]);
+      const stopped = balancer.stop(graceMs);
+      manager.stopping(graceMs + STOP_MARGIN_MS);
+      await Promise.all([stopped, saved]);
     },
     onLameDuck(lameDuckMs) {
+      manager.stopping(lameDuckMs + STOP_MARGIN_MS);
       const text = `Stopping in ${formatDuration(lameDuckMs)}: clients are still served, and readiness says no`;
       balancer.events.add({ kind: "daemon", text });
     },
@@ -305,7 +357,7 @@ async function serve(beginning: Beginning): Promise<number> {
   });
   if (taking !== undefined) mindSignals(parts);
   stopAtSignals(shutdown, balancer);
-  reloadWhenAsked(balancer, beginning.declaration);
+  reloadWhenAsked(balancer, beginning.declaration, manager);
   await using control = await serveControl({
     path: paths.socket,
     balancer,
@@ -316,6 +368,7 @@ async function serve(beginning: Beginning): Promise<number> {
   let guard = new Guard(control.door, lock);
   const giving: Giving = new Giving({
     balancer,
+    pid: Deno.pid,
     version: deno.version,
     socketPath: paths.socket,
     lockPath: paths.lock,
@@ -332,8 +385,9 @@ async function serve(beginning: Beginning): Promise<number> {
         await undo();
       };
     },
-    async leave() {
-      log.info("Left the place to another process");
+    async leave(pid) {
+      log.info("Left the place to process {pid}", { pid });
+      manager.handOver(pid);
       await balancer.leave();
       await endLogging();
       Deno.exit(EXIT.done); // nothing is closed in an orderly way: the other process has it
@@ -342,13 +396,20 @@ async function serve(beginning: Beginning): Promise<number> {
   await taking?.finish(balancer);
   sayListening(balancer, engine.name, taking?.carried);
   taking?.takeOutputs();
-  parts.show({
-    metrics: (format) => answerMetrics(balancer, facts, format),
-    whyNotReady: () => {
-      const { stopping } = balancer;
-      return whyNotReady({ stopping, isLameDuck: shutdown.isLameDuck, servers: balancer.countServers() });
-    },
-  });
+  const conditions = (): Conditions => {
+    const { stopping } = balancer;
+    return { stopping, isLameDuck: shutdown.isLameDuck, servers: balancer.countServers() };
+  };
+  parts.show({ metrics: (format) => answerMetrics(balancer, facts, format), whyNotReady: () => whyNotReady(conditions()) });
+  const supervised: Supervised = {
+    status: () => describeReadiness(conditions(), balancer.services().length),
+    hasTurned: () => balancer.hasTurned(),
+  };
+  if (taking === undefined) manager.serve(supervised);
+  else {
+    void taking.gone.then(() => manager.serve(supervised)); // the service manager believes the process that it knows
+    if (beginning.declaration !== undefined) await applyAgain(balancer, beginning.declaration, "Upgrade");
+  }
   listening.resolve();
   if (beginning.stopsAtEof) awaitEof().then(() => shutdown.ask(AT_ONCE));
   if (taking?.stop != null) shutdown.ask(taking.stop);
@@ -383,6 +444,21 @@ function textsOf(options: CommandInput["options"], isDaemons: boolean): Record<s
     text === undefined || isDaemonSetting(flag) !== isDaemons ? [] : [[flag, text === "" ? "on" : text]]
   );
   return Object.fromEntries(given);
+}
+
+/** What the service manager says in the environment, which is not for the programs that this one starts. */
+function takeSupervision(): Supervision {
+  const environment = Object.fromEntries(SUPERVISION_VARIABLES.map((name) => [name, Deno.env.get(name)]));
+  for (const name of SUPERVISION_VARIABLES) Deno.env.delete(name);
+  return parseSupervision(environment, Deno.pid);
+}
+
+/** A start with an address says where the service `default` listens; a socket unit must not say something else. */
+function refuseSockets(sockets: readonly GivenSocket[]): void {
+  const socket = sockets.find(({ service }) => service === undefined || service === DEFAULT_SERVICE);
+  if (socket === undefined) return;
+  const why = `the service manager has opened ${formatAddress(socket.address)} for the same service; leave out the address`;
+  throw new OperatorError("usage", `Cannot start with an address: ${why}, or stop the socket unit`);
 }
 
 /** A warning if a limit on connections is more than the system allows, with those who wait for a place. */
@@ -420,7 +496,7 @@ async function readDeclaration(
 }
 
 /** The file with this absolute path, which is read when it is needed. */
-function declarationIn(file: string, typed: SettingTexts = {}): Declaration {
+function declarationIn(file: string, typed: SettingTexts): Declaration {
   const read = async () => {
     const { services, daemon } = await declaredIn(file);
     return { services, daemon: { ...daemon, ...typed } };
@@ -527,24 +603,29 @@ function mindSignals(parts: LiveParts): void {
 }
 
 /** Applies the declared file again at SIGHUP, and reads the files of the lists again; one time after another. */
-function reloadWhenAsked(balancer: Balancer, declaration: Declaration | undefined): void {
+function reloadWhenAsked(balancer: Balancer, declaration: Declaration | undefined, manager: ServiceManager): void {
   if (Deno.build.os === "windows") return;
   let last = Promise.resolve();
+  const reload = async () => {
+    if (declaration !== undefined) await applyAgain(balancer, declaration, "SIGHUP");
+    await reloadLists(balancer);
+  };
   Deno.addSignalListener("SIGHUP", () => {
-    last = last.then(() => declaration && applyAgain(balancer, declaration)).then(() => reloadLists(balancer));
+    last = last.then(() => manager.reload(reload));
   });
 }
 
-async function applyAgain(balancer: Balancer, { file, read }: Declaration): Promise<void> {
+/** Applies the declared file again, because of this. */
+async function applyAgain(balancer: Balancer, { file, read }: Declaration, cause: "SIGHUP" | "Upgrade"): Promise<void> {
   try {
     const plan = await balancer.apply(await read(), { file, prune: true });
-    balancer.events.add({ kind: "daemon", text: `SIGHUP: read ${file} again` });
-    if (plan === undefined) log.info("SIGHUP: the balancer is as {file} says", { file });
-    else log.info("SIGHUP: applied {file}, generation {generation}", { file, generation: balancer.generation });
+    balancer.events.add({ kind: "daemon", text: `${cause}: read ${file} again` });
+    if (plan === undefined) log.info("{cause}: the balancer is as {file} says", { cause, file });
+    else log.info("{cause}: applied {file}, generation {generation}", { cause, file, generation: balancer.generation });
   } catch (error) {
     const why = messageOf(error);
-    log.error("SIGHUP: {why}; nothing was changed", { why });
-    balancer.events.add({ kind: "daemon", level: "error", text: `SIGHUP: ${why}; nothing was changed` });
+    log.error("{cause}: {why}; nothing was changed", { cause, why });
+    balancer.events.add({ kind: "daemon", level: "error", text: `${cause}: ${why}; nothing was changed` });
   }
 }
 

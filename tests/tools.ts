@@ -18,8 +18,10 @@ const NEEDS = {
   "busybox": () => runs("busybox", "sh", "-c", ":"),
   "cc": () => runs("cc", "--version"),
   "curl or wget": () => runs("sh", "-c", "curl --version || wget --version"),
+  "dpkg-deb": () => runs("dpkg-deb", "--version"),
   "fish": () => runs("fish", "--version"),
   "groff": () => runs("groff", "--version"),
+  "lintian": () => runs("lintian", "--version"),
   "man": () => runs("man", "--version"),
   "mandoc": () => runs("sh", "-c", "command -v mandoc"),
   "zsh": () => runs("zsh", "--version"),
@@ -46,9 +48,16 @@ const NEEDS = {
   "sh": () => runs("sh", "-c", ":"),
   "shellcheck": () => runs("shellcheck", "--version"),
   "the system's authorities": () => Deno.stat("/etc/ssl/certs/ca-certificates.crt").then(() => true, () => false),
+  "systemd-analyze": () => runs("systemd-analyze", "--version"),
   "tar with gzip": () => runs("sh", "-c", 'tar -czf /dev/null "$0"', `${ROOT}deno.json`),
   "IPv6 on loopback": () => listens("::1"),
   "root": () => Deno.uid() === 0,
+  "private roots": () =>
+    runs(
+      "unshare",
+      ...["--mount", "--pid", "--fork", "sh", "-c"],
+      "mount --make-rprivate / && mount -t tmpfs none /mnt && chroot --userspec=65532:65532 / nsenter --version",
+    ),
   "promtool": () => runs("promtool", "--version"),
   "programs that unpack themselves": () => runs("sh", "-c", '[ "$(head -c 2 "$0")" = "#!" ]', `${ROOT}dist/balancer`),
   "a user whom permissions bind, and who can run the programs": () =>

@@ -1,7 +1,7 @@
 /**
  * Makes in `dist/release` what `install.sh --release` takes: for each target a tarball with both programs, the licence, the manual
- * pages and the completion of shells, and SHA256SUMS. For every target where `deno compile` can be used, else for this machine's;
- * with `--all-targets` it fails rather than that.
+ * pages, the completion of shells and the units of systemd, and SHA256SUMS. For every target where `deno compile` can be used, else
+ * for this machine's; with `--all-targets` it fails rather than that.
  */
 
 // deno-lint-ignore-file no-console -- a tool speaks to its user
@@ -17,6 +17,7 @@ const OUTPUT = `${DIST}/release`;
 
 /** Targets of `deno compile` on which the programs run. */
 const TARGETS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-apple-darwin", "aarch64-apple-darwin"];
+const UNITS = ["balancer@.service", "balancer@.socket"];
 const PROGRAMS: readonly ProgramName[] = ["balancer", "balancerctl"];
 
 /** Packs the programs in a folder; gives the tarball's name. */
@@ -28,7 +29,9 @@ async function pack(folder: string, target: string): Promise<string> {
     await Deno.mkdir(to.replace(/[^/]*$/, ""), { recursive: true });
     await Deno.copyFile(ROOT + path, to);
   }
-  const args = ["-czf", `${OUTPUT}/${name}`, "-C", folder, ...PROGRAMS, "LICENSE", "share"];
+  await Deno.mkdir(`${folder}/systemd`);
+  for (const unit of UNITS) await Deno.copyFile(`${ROOT}contrib/systemd/${unit}`, `${folder}/systemd/${unit}`);
+  const args = ["-czf", `${OUTPUT}/${name}`, "-C", folder, ...PROGRAMS, "LICENSE", "share", "systemd"];
   const { success, stderr } = await new Deno.Command("tar", { args }).output();
   if (!success) throw new Error(`tar failed: ${new TextDecoder().decode(stderr)}`);
   return name;

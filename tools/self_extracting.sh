@@ -82,7 +82,7 @@ prepare() (
 
 # Sets $folder to the first of the possible folders for which the command $1 succeeds.
 find_folder() {
-  for folder in "${CACHE_DIRECTORY:+${CACHE_DIRECTORY%%:*}}" "${XDG_CACHE_HOME:+$XDG_CACHE_HOME/balancer}" \
+  for folder in "$cache" "${XDG_CACHE_HOME:+$XDG_CACHE_HOME/balancer}" \
     "${HOME:+$HOME/.cache/balancer}" "${TMPDIR:-/tmp}/balancer-cache-$uid"; do
     case $folder in /*) if "$1" "$folder"; then return; fi ;; esac
   done
@@ -98,6 +98,10 @@ case $limit in
 esac
 
 uid=$(id -u)
+# systemd makes it, with DynamicUser= as a link to where it is.
+cache=${CACHE_DIRECTORY:-}
+cache=${cache%%:*}
+[ ! -L "$cache" ] || cache=$(cd -P -- "$cache" 2>/dev/null && pwd -P) || cache=''
 find_folder is_ready || find_folder prepare ||
   fail 'Cannot unpack: no private folder to write to and run from, or this file is cut short; set XDG_CACHE_HOME to such a folder'
 

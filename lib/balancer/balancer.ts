@@ -28,7 +28,7 @@ import { logger } from "../observe/log.ts";
 import { Events } from "../observe/events.ts";
 import { type SampledService, Series } from "../observe/series.ts";
 import { RecentEnds, type RecentFilter, type RecentList } from "../observe/recent.ts";
-import type { Engine, EngineKind, Handover, Listener, Publication } from "../engine/engine.ts";
+import type { Engine, EngineKind, Handover, Listener, ListenerConfig, Publication } from "../engine/engine.ts";
 import type { Outcome } from "../routing/forecast.ts";
 import { planState, type ServiceTransition, type StatePlan } from "../routing/state_plan.ts";
 import type { DeclaredState } from "../values/declared_state.ts";
@@ -85,8 +85,8 @@ export interface BalancerOptions {
   readonly required?: string;
   /** Limit on concurrent health checks. */
   readonly checksMax?: number;
-  /** Listening sockets of a process whose place this one takes; undefined: there is none for this address. */
-  readonly inherited?: (address: Address) => Listener | undefined;
+  /** Listening sockets that another program has opened, or a process whose place this one takes; undefined: none for this address. */
+  readonly inherited?: (address: Address, config: ListenerConfig) => Listener | undefined;
   /** Whether nobody is accepted before the engine is told to. */
   readonly isWaiting?: boolean;
   /** Pauses that have begun in another process. */
@@ -200,7 +200,7 @@ export class Balancer implements AsyncDisposable {
     this.#clients = new Clients(this.counters);
     this.#slots = new Slots(this.counters.slots);
     this.#listeners = new Listeners({
-      listen: (address, config) => options.inherited?.(address) ?? engine.listen(address, config),
+      listen: (address, config) => options.inherited?.(address, config) ?? engine.listen(address, config),
       isFree: (index) => this.#engine?.isListenerFree(index) ?? true,
       onTaken: (index) => this.counters.clearListener(index),
     });
@@ -277,6 +277,11 @@ export class Balancer implements AsyncDisposable {
   /** How it stops unless somebody says otherwise. */
   get stopTimes(): StopTimes {
     return this.#daemon.stopTimes;
+  }
+
+  /** Whether every thread has turned its loop (`Engine.hasTurned`). */
+  hasTurned(): boolean {
+    return this.#engine!.hasTurned();
   }
 
   get stopping(): boolean {

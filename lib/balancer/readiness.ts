@@ -1,6 +1,7 @@
 /** Whether a balancer should get new clients from whoever asks: a load balancer in front, a cluster, an address that fails over. */
 
 import type { ServerState } from "../routing/availability.ts";
+import { plural } from "../values/count.ts";
 
 /** What readiness depends on. */
 export interface Conditions {
@@ -31,6 +32,13 @@ export function whyNotReady(conditions: Conditions): string | undefined {
     const reason = reasonOf(conditions);
     if (reason !== undefined) return reason;
   }
+}
+
+/** In a sentence: why the balancer should get no new clients, or what serves them. */
+export function describeReadiness(conditions: Conditions, services: number): string {
+  const { servers } = conditions;
+  const ready = `Ready: ${servers.up} of ${plural(sum(servers), "server")} up in ${plural(services, "service")}`;
+  return whyNotReady(conditions) ?? ready;
 }
 
 function sum(servers: Conditions["servers"]): number {

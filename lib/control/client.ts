@@ -19,7 +19,7 @@ import { EVENT_STREAM } from "./event_stream_type.ts";
 import { peerUid } from "./peer.ts";
 import { EventReader, type ServerSentEvent } from "./event_source.ts";
 import { misfitOf } from "./shapes.ts";
-import { requireOwnSocket } from "./socket.ts";
+import { findTrustedSocket } from "./socket.ts";
 
 /** How long a daemon may take to answer a request that does not wait for connections. */
 const ANSWER_MAX_MS = 10_000;
@@ -112,6 +112,8 @@ export interface Forwarded {
 /** Talks to the daemon called `name`, whose control socket is at `path`. Every call throws an operator error if it fails. */
 export class ControlClient implements Disposable {
   /** Made on first use, because the runtime checks the path then. */
+  /** The user of the daemon; null where there are none, undefined: not known yet. */
+  #user: number | null | undefined;
   #http: Deno.HttpClient | undefined;
 
   readonly #options: ClientOptions;
@@ -302,6 +304,20 @@ export class ControlClient implements Disposable {
     return this.#call("entrance", "POST", "/v1/upgrade");
   }
 
+  /** Throws an operator error if the daemon, which was asked before, is another user's than this program. */
+  requireOwn(cannot: string): void {
+    if (this.#user === undefined || this.#user === Deno.uid()) return;
+    const why = `it runs as user ${this.#user}, and what user ${Deno.uid()} starts would not; use systemctl`;
+    throw new OperatorError("conflict", `${cannot}: ${why}, as in systemctl reload balancer@${this.name}`);
+  }
+
+  /** The lock of the daemon, which says where it is. Another user's is believed only where this program looks for locks itself. */
+  lockOf(said: string): string {
+    if (this.#user === undefined || this.#user === Deno.uid() || this.#options.locks?.includes(said)) return said;
+    const why = `user ${this.#user} says that its lock is ${JSON.stringify(printableIn(said))}, where it should not be`;
+    throw new OperatorError("failed", `Cannot wait for the end of balancer ${JSON.stringify(this.name)}: ${why}`);
+  }
+
   /** Another process has the control socket now: forgets connections to the earlier one. */
   reconnect(): void {
     this.#http?.close();
@@ -354,9 +370,11 @@ export class ControlClient implements Disposable {
   /** Refuses a socket of another user, and distinguishes a daemon that does not run from one that does not answer. */
   async #requireDaemon(): Promise<void> {
     const cannot = `Cannot use control socket ${JSON.stringify(this.path)}`;
-    if (!await requireOwnSocket(this.path)) throw await this.#absence();
+    const user = await findTrustedSocket(this.path);
+    if (user === undefined) throw await this.#absence();
+    this.#user = user;
     const uid = peerUid(this.path);
-    if (uid !== undefined && uid !== Deno.uid()) {
+    if (uid !== undefined && uid !== user) {
       throw new OperatorError("failed", `${cannot}: user ${uid} listens on it, and this is user ${Deno.uid()}; run as that user`);
     }
     if (uid !== undefined) return; // peerUid() could connect

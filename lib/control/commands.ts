@@ -963,7 +963,7 @@ async function stop({ options }: CommandInput, { client, name, say }: CommandCon
   const [grace, lameDuck] = [graceMs, lameDuckMs].map(formatDuration);
   const mostMs = lameDuckMs + graceMs + END_MAX_MS;
   const stopping = client.stop({ grace, lameDuck }, mostMs);
-  const ended = deadline(stopping.then(() => awaitEnd(lockFile)), mostMs).catch((error) => {
+  const ended = deadline(stopping.then(() => awaitEnd(client.lockOf(lockFile))), mostMs).catch((error) => {
     if (!(error instanceof DOMException && error.name === "TimeoutError")) throw error;
     const why = "it still runs after its grace time; see its log, and end it by its pid (balancerctl status)";
     throw new OperatorError("failed", `Cannot stop balancer ${JSON.stringify(name)}: ${why}`);
@@ -986,6 +986,7 @@ interface Upgraded {
 async function upgrade(options: CommandInput["options"], { client, name }: CommandContext): Promise<Upgraded> {
   const program = options.to === undefined ? undefined : pathFrom(Deno.cwd(), options.to);
   const status = await client.status();
+  client.requireOwn(`Cannot upgrade balancer ${JSON.stringify(name)}`);
   if (status.engine !== "epoll") {
     const why = `engine ${status.engine} cannot hand listeners over, so clients would be refused for a moment`;
     throw new OperatorError("conflict", `Cannot upgrade balancer ${JSON.stringify(name)}: ${why}; use balancerctl restart`);
@@ -1002,6 +1003,7 @@ async function restart(input: CommandInput, context: CommandContext): Promise<Up
   if (workers !== undefined) SETTINGS.workers.parse(workers);
   const setting = workers === undefined ? [] : [`--workers=${workers}`];
   const status = await client.status();
+  client.requireOwn(`Cannot restart balancer ${JSON.stringify(name)}`);
   if (status.engine === "epoll") return await takeOver(context, ["--take-over=now", ...setting], { status, isDry: false });
   if (status.stateFile === null) {
     const why = `engine ${status.engine} stops first, and without a state file (--no-state) its servers would be lost`;

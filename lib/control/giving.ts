@@ -26,14 +26,16 @@ import {
 /** Options of Giving. */
 interface GivingOptions {
   readonly balancer: Balancer;
+  /** Of this process. */
+  readonly pid: number;
   readonly version: string;
   readonly socketPath: string;
   readonly lockPath: string;
   readonly startedAs: StartedAs;
   /** Gives up what only one process can have; what it returns takes that back. */
   readonly standAside: () => Promise<() => Promise<void>>;
-  /** Ends this process: another one has everything. */
-  readonly leave: () => Promise<void>;
+  /** Ends this process: the one with this number has everything. */
+  readonly leave: (pid: number) => Promise<void>;
   /** Somebody has asked to stop during an upgrade that has failed. */
   readonly stop: (times: StopTimes) => void;
   /** Whether the balancer stops, or was asked to. */
@@ -87,6 +89,10 @@ export class Giving {
       throw new OperatorError("conflict", `Cannot upgrade this balancer: ${why}`);
     }
     if (this.#options.isStopping()) throw new OperatorError("conflict", "Cannot upgrade this balancer: it is stopping");
+    if (this.#options.pid === 1) {
+      const why = "it is process 1, as in a container, which ends with it; start a new container instead";
+      throw new OperatorError("conflict", `Cannot upgrade this balancer: ${why}`);
+    }
     if (this.#isBusy) throw new OperatorError("conflict", `Cannot upgrade this balancer: ${UNDER_WAY}`);
     const path = `${folderOf(socketPath)}/.${crypto.randomUUID().slice(0, 8)}`;
     const listener = Deno.listen({ transport: "unix", path });
@@ -165,7 +171,7 @@ export class Giving {
       throw error;
     }
     undo.move();
-    await leave();
+    await leave(pid);
   }
 
   async #giveInSteps(channel: OldChannel, libc: Libc, socket: number, undo: AsyncDisposableStack): Promise<void> {

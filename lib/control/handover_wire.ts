@@ -7,6 +7,7 @@ import type { CarriedPause, Figures, LastWords, Leftover, Places } from "../bala
 import type { StopTimes } from "../balancer/shutdown.ts";
 import type { KnownCondition } from "../health/admission.ts";
 import { messageOf, OperatorError } from "../values/errors.ts";
+import type { SettingTexts } from "../values/config.ts";
 import type { SavedState } from "../values/saved_state.ts";
 
 /** The versions of the hand-over that this program speaks; the connections' own is HANDOVER_VERSION of the engine. */
@@ -23,6 +24,11 @@ export interface StartedAs {
   readonly isDetached: boolean;
   /** The file of --config. */
   readonly configFile: string | null;
+  /** Settings of the daemon on its command line, which hold in place of that file's. */
+  readonly typed: SettingTexts;
+  /** Where its service manager wants to be told, and how often it wants a sign of life. */
+  readonly notifySocket: string | null;
+  readonly watchdogMs: number | null;
 }
 
 /** The new process introduces itself. */

@@ -101,24 +101,74 @@ async function makeSocket(path: string, listen: (path: string) => Promise<Listen
 }
 
 /**
- * Checks, before anything is sent to the socket at `path`, that no other user can have made it. Returns false if there is no
- * socket. Throws an operator error.
+ * Checks, before anything is sent to the socket at `path`, that no other user can have made it, but for one whom root trusts: root
+ * also uses the socket of the user to whom root has given the folder, as systemd does with `RuntimeDirectory=`. Returns that user's
+ * id (null where there are none); undefined if there is no socket. Throws an operator error.
  */
-export async function requireOwnSocket(path: string): Promise<boolean> {
+export async function findTrustedSocket(path: string): Promise<number | null | undefined> {
   const cannot = `Cannot use control socket ${JSON.stringify(path)}`;
   try {
     const folder = await Deno.stat(folderOf(path)).catch(ifMissing(undefined));
-    if (folder === undefined) return false;
-    requirePrivate(folder, `${cannot}: its folder`);
+    if (folder === undefined) return undefined;
+    const isGiven = Deno.uid() === 0 && folder.uid !== 0 && await isGivenByRoot(folderOf(path));
+    const user = isGiven ? folder.uid : Deno.uid();
+    requirePrivate(folder, `${cannot}: its folder`, user);
     const socket = await Deno.lstat(path).catch(ifMissing(undefined));
-    if (socket === undefined) return false;
+    if (socket === undefined) return undefined;
     const otherwise = "move it away or choose another --name";
     if (!socket.isSocket) throw new OperatorError("failed", `${cannot}: it is ${kindOf(socket)} and not a socket; ${otherwise}`);
-    requireOwn(socket, `${cannot}: it`);
-    return true;
+    requireOwn(socket, `${cannot}: it`, user);
+    return user;
   } catch (error) {
     return failWith(cannot)(error);
   }
+}
+
+/** What is asked of a file system. */
+interface Files {
+  readonly lstat: (path: string) => Promise<Pick<Deno.FileInfo, "uid" | "mode" | "isSymlink">>;
+  readonly readLink: (path: string) => Promise<string>;
+}
+
+/** As many links as Linux follows on one path (path_resolution(7)). */
+const LINKS_MAX = 40;
+
+/**
+ * Whether only root can have put the folder at `path` there. Goes the way that the system goes, entry by entry and link by link:
+ * whoever may write to the folder of an entry can put another one in its place, so each of these must be root's and nobody else's to
+ * write to, sticky or not. Then the folder is the one that root, or systemd for it, has made and given to its owner: by
+ * `DynamicUser=` /run/balancer, a link to private/balancer, where /run, /run/private and / are root's.
+ *
+ * The owner of the folder is not root, and may do as he likes in it. What root asks him is no more than what the API lets everybody
+ * say who may use the socket; what he answers is printed, checked in its form and without control characters. But he
+ * - may say that his lock is anywhere: `ControlClient.lockOf` believes only what root would look at itself;
+ * - may say where his log is, and is another user than a program that root starts: `upgrade` and `restart` refuse (`requireOwn`);
+ * - may replace the socket after it was looked at, by a link to a socket that only root may use: the user who listens is asked as
+ *   well, and of what then is left, a request of this API in between, the service would have to speak HTTP and have its paths.
+ */
+export async function isGivenByRoot(path: string, { lstat, readLink }: Files = Deno): Promise<boolean> {
+  const rest = path.split("/").filter((name) => name !== "").reverse();
+  let folder = "";
+  for (let links = 0; rest.length > 0;) {
+    const name = rest.pop()!;
+    if (name === ".") continue;
+    if (name === "..") {
+      folder = folder.slice(0, Math.max(0, folder.lastIndexOf("/")));
+      continue;
+    }
+    const { uid, mode } = await lstat(folder === "" ? "/" : folder);
+    if (uid !== 0 || mode === null || (mode & 0o022) !== 0) return false;
+    const entry = `${folder}/${name}`;
+    if (!(await lstat(entry)).isSymlink) {
+      folder = entry;
+      continue;
+    }
+    if (++links > LINKS_MAX) return false;
+    const target = await readLink(entry);
+    if (target.startsWith("/")) folder = "";
+    rest.push(...target.split("/").filter((name) => name !== "").reverse());
+  }
+  return true;
 }
 
 /** Creates a folder that only its owner can enter. An existing folder must at least not be writable by others. */
@@ -132,14 +182,14 @@ export async function makePrivateFolder(path: string): Promise<void> {
   }
 }
 
-/** Throws an operator error that begins with `what` if the file belongs to another user. */
-function requireOwn({ uid }: Deno.FileInfo, what: string): void {
-  if (uid === null || uid === Deno.uid()) return;
+/** Throws an operator error that begins with `what` if the file belongs to another user than this one. */
+function requireOwn({ uid }: Deno.FileInfo, what: string, user = Deno.uid()): void {
+  if (uid === null || uid === user) return;
   throw new OperatorError("failed", `${what} belongs to user ${uid}, and this is user ${Deno.uid()}; run as that user`);
 }
 
-function requirePrivate(folder: Deno.FileInfo, what: string): void {
-  requireOwn(folder, what);
+function requirePrivate(folder: Deno.FileInfo, what: string, user = Deno.uid()): void {
+  requireOwn(folder, what, user);
   const mode = folder.mode ?? 0o700;
   const octal = (mode & 0o777).toString(8).padStart(3, "0");
   if ((mode & 0o022) !== 0) {

@@ -8,7 +8,7 @@ import type { Balancer } from "../balancer/balancer.ts";
 import type { Leftover } from "../balancer/carried_state.ts";
 import type { StopTimes } from "../balancer/shutdown.ts";
 import { faultOfState } from "../balancer/state_faults.ts";
-import type { EngineKind, Listener } from "../engine/engine.ts";
+import type { EngineKind, Listener, ListenerConfig } from "../engine/engine.ts";
 import { errnoText, type Libc, openLibc } from "../engine/system/libc.ts";
 import { acceptAt, listenAt, Passing } from "../engine/system/passing.ts";
 import { logger } from "../observe/log.ts";
@@ -74,6 +74,7 @@ export class TakingOver {
   #carried: CarriedOver | undefined;
   #stop: StopTimes | null = null;
   #isAlone = false;
+  #gone: Promise<void> = Promise.resolve();
 
   readonly #path: string;
 
@@ -136,12 +137,12 @@ export class TakingOver {
   }
 
   /** The listening socket for this address, as this engine has it; undefined: the other process had none. */
-  inherit(engine: EngineKind, address: Address): Listener | undefined {
+  inherit(engine: EngineKind, address: Address, config: ListenerConfig): Listener | undefined {
     const name = formatAddress(address);
     const descriptor = this.#adopted.get(name);
     if (descriptor === undefined) return undefined;
     this.#adopted.delete(name);
-    return engine.adopt!(address, descriptor);
+    return engine.adopt!(address, descriptor, config);
   }
 
   /** What was carried over; undefined: not yet. */
@@ -191,7 +192,13 @@ export class TakingOver {
     );
     if (this.#isAlone) return;
     await this.#channel.send({ kind: "done" }).catch(() => {}); // it has gone already
-    void this.#channel.ended().then(() => balancer.handover!.alone());
+    this.#gone = this.#channel.ended();
+    void this.#gone.then(() => balancer.handover!.alone());
+  }
+
+  /** Resolves when the old process has ended, or soon: it has nothing more to do. */
+  get gone(): Promise<void> {
+    return this.#gone;
   }
 
   /** What this process writes from now on goes to where the old one wrote, if that ran in the foreground. */

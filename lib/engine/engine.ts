@@ -30,8 +30,8 @@ export interface EngineKind {
   checkConfig(config: Pick<ServiceEngineConfig, "sources" | "transparent">): void;
   /** Opens a listener for this engine; port 0 takes any free port. Throws `listenError` on failure. */
   listen(address: Address, config: ListenerConfig): Listener;
-  /** Takes over a listening socket of another process, which was opened for this address. Undefined: this engine cannot. */
-  adopt?(address: Address, descriptor: number): Listener;
+  /** Takes over a listening socket that another program has opened for this address. Undefined: this engine cannot. */
+  adopt?(address: Address, descriptor: number, config: ListenerConfig): Listener;
   /** Starts an engine on these listeners. The engine closes them when it stops accepting. */
   create(options: EngineOptions): Engine;
 }
@@ -239,6 +239,11 @@ export interface Engine extends AsyncDisposable {
    * publication.
    */
   isServiceFree(index: number): boolean;
+  /**
+   * Whether every thread that serves connections has turned its loop since the call before asked it to; false at first. Asks each
+   * that has for another turn, which costs it one wake-up.
+   */
+  hasTurned(): boolean;
   /** Whether a server that is no longer in any table has no connection left and will get none. */
   isEmpty(slot: number): boolean;
   /**

@@ -16,7 +16,15 @@ import { type OneService, startBalancer } from "../one_service.ts";
 import { until } from "../raw_socket.ts";
 
 const ignore = epoll.unsupported() !== undefined;
-const STARTED_AS = { logFile: null, keepsState: false, isDetached: true, configFile: null };
+const STARTED_AS = {
+  logFile: null,
+  keepsState: false,
+  isDetached: true,
+  configFile: null,
+  typed: {},
+  notifySocket: null,
+  watchdogMs: null,
+};
 const WAIT_MS = 20_000;
 
 /** Where the played new process ends: after it has said or got this. */
@@ -129,6 +137,7 @@ async function withGiving(
   let hasLeft = false;
   const giving = new Giving({
     balancer: balancer.balancer,
+    pid: 2,
     version: "1.0.0",
     socketPath: `${folder}/socket`,
     lockPath: `${folder}/lock`,
@@ -277,7 +286,7 @@ for (const last of OLD_STEPS) {
       await using balancer = await startBalancer({
         engine: epoll,
         listener: { address: address.host, port: address.port },
-        inherited: (wanted) => taking.inherit(epoll, wanted),
+        inherited: (wanted, config) => taking.inherit(epoll, wanted, config),
         isWaiting: true,
       });
       assertEquals(state.generation, 4);

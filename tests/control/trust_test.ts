@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { ControlClient } from "../../lib/control/client.ts";
 import { peerUid } from "../../lib/control/peer.ts";
+import { findTrustedSocket, isGivenByRoot } from "../../lib/control/socket.ts";
 import { misfitOf } from "../../lib/control/shapes.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import { NO_HOLD, serverAnswer } from "../answers.ts";
@@ -231,4 +232,56 @@ Deno.test("an answer that has no end is not read to it", async () => {
   await using place = await makeImpostor(http(" ".repeat(65 * 1024 ** 2)));
   using client = new ControlClient("default", place.socket());
   await assertRejects(() => soon(client.list(), "the refusal"), OperatorError, "is longer than the limit of 64MiB");
+});
+
+Deno.test("isGivenByRoot() wants root's folders all the way, also where links lead", async () => {
+  const folder = (uid: number, mode: number) => ({ uid, mode: 0o40000 | mode, isSymlink: false });
+  const link = { uid: 0, mode: 0o120777, isSymlink: true };
+  const links: Record<string, string> = {
+    "/run/balancer": "private/balancer",
+    "/run/trap": "/tmp/trap",
+    "/run/over": "/tmp/hop",
+    "/tmp/hop": "/run/private/other",
+    "/run/up": "private/../private/other",
+    "/run/round": "round",
+    "/var/run": "../run",
+  };
+  const files: Record<string, ReturnType<typeof folder>> = {
+    "/": folder(0, 0o755),
+    "/run": folder(0, 0o755),
+    "/run/private": folder(0, 0o700),
+    "/run/private/balancer": folder(1234, 0o700),
+    "/run/private/other": folder(1234, 0o700),
+    "/run/user": folder(0, 0o755),
+    "/run/user/1000": folder(1000, 0o700),
+    "/run/user/1000/balancer": folder(1000, 0o700),
+    "/tmp": folder(0, 0o1777),
+    "/tmp/balancer": folder(1234, 0o700),
+    "/tmp/trap": folder(1234, 0o700),
+    "/shared": folder(0, 0o775),
+    "/shared/balancer": folder(1234, 0o700),
+    "/var": folder(0, 0o755),
+  };
+  const world = {
+    lstat: (path: string) => Promise.resolve(Object.hasOwn(links, path) ? link : files[path]),
+    readLink: (path: string) => Promise.resolve(links[path]),
+  };
+  const given = (path: string) => isGivenByRoot(path, world);
+  for (const path of ["/run/balancer", "/run/private/other", "/run/up", "/var/run/balancer", "/run/./private//other"]) {
+    assert(await given(path), path);
+  }
+  // A link over a folder that everybody may write to is refused, wherever it leads now.
+  const refused = ["/tmp/balancer", "/run/trap", "/run/over", "/run/user/1000/balancer", "/shared/balancer", "/run/round"];
+  for (const path of refused) assert(!await given(path), path);
+});
+
+Deno.test(await needing("root uses another user's socket in root's folders, and no other", "root", "Linux"), async () => {
+  await using place = await makePlace();
+  await Deno.mkdir(`${place.folder}/run/balancer`, { mode: 0o700 });
+  await Deno.chown(`${place.folder}/run/balancer`, OTHER_UID, OTHER_UID);
+  await assertRejects(
+    () => findTrustedSocket(place.socket()),
+    OperatorError,
+    `belongs to user ${OTHER_UID}, and this is user 0; run as that user`,
+  );
 });

@@ -15,6 +15,7 @@ import {
   echo,
   type Handler,
   hold,
+  poll,
   readBytes,
   readChunks,
   readText,
@@ -512,6 +513,20 @@ const NEEDS: Readonly<Record<string, readonly Need[]>> = { "IPv6 clients and ser
 
 for (const [engine, kind] of Object.entries(ENGINES)) {
   const unsupported = kind.unsupported();
+  Deno.test({
+    name: `[${engine}] says that its loops turn, whether they have something to do or not`,
+    ignore: unsupported !== undefined,
+    async fn() {
+      await using server = startServer(echo);
+      await using test = startEngine(kind, [tableServer(server.address, 0)]);
+      const turns = () => poll(() => Promise.resolve(test.engine.hasTurned()), (hasTurned) => hasTurned, "a turn of every loop");
+      await turns();
+      assertEquals(await ask(test.address, "hello"), "hello");
+      await turns();
+      await test.engine.stop(0);
+      assertEquals(test.engine.hasTurned(), true, "nobody is left who could hang");
+    },
+  });
   for (const [title, run] of Object.entries(CASES)) {
     const { name, ignore } = await needing(`[${engine}] ${title}`, ...NEEDS[title] ?? []);
     Deno.test({ name, ignore: ignore || unsupported !== undefined, fn: () => run(kind) });

@@ -189,6 +189,20 @@ for (const [what, env, says, exit] of ROOMS) {
 }
 
 Deno.test({
+  ...await needing("programs unpack themselves where systemd says, also if that is a link", "programs that unpack themselves"),
+  async fn() {
+    await using place = await makePlace();
+    const real = `${place.folder}/private`;
+    await Deno.mkdir(real, { mode: 0o700 });
+    await Deno.symlink(real, `${place.folder}/link`);
+    const env = { CACHE_DIRECTORY: `${place.folder}/link:/elsewhere`, TMPDIR: "/nowhere", PATH: "/usr/bin:/bin" };
+    const asked = await outcomeOf(new Deno.Command(place.program("balancer"), { args: ["--version"], env, clearEnv: true }));
+    assertMatch(asked.stdout, /^balancer [0-9.]+ \(self-extracting/, asked.stderr);
+    assert((await Array.fromAsync(Deno.readDir(real))).some(({ name }) => /^balancer-[0-9a-f]{16}\.js$/.test(name)));
+  },
+});
+
+Deno.test({
   ...await needing(
     "a limit on open files that is too low is a sentence that says it, in programs that unpack themselves",
     "programs that unpack themselves",

@@ -20,6 +20,8 @@ const SHARED = Object.keys(FILES).filter((path) => path.startsWith(`${INSTALLED}
 
 /** A build from nothing takes a minute of CPU. `.ci/run` asks for it. */
 const IS_LONG = Deno.env.get("BALANCER_TEST_LONG") !== undefined;
+/** The units of systemd. */
+const UNITS = ["balancer@.service", "balancer@.socket"];
 
 /** Shells to try the script under. */
 const SHELLS: readonly (readonly [Need, ...words: string[]])[] = [["sh"], ["dash"], ["busybox", "sh"]];
@@ -78,6 +80,8 @@ async function makeRelease(folder: string, target = Deno.build.target): Promise<
     await Deno.mkdir(to.replace(/[^/]*$/, ""), { recursive: true });
     await Deno.copyFile(`${ROOT}${INSTALLED}/${path}`, to);
   }
+  await Deno.mkdir(`${programs}/systemd`);
+  for (const unit of UNITS) await Deno.copyFile(`${ROOT}contrib/systemd/${unit}`, `${programs}/systemd/${unit}`);
   const release = `${folder}/release`;
   await Deno.mkdir(release, { recursive: true });
   await packPrograms(folder, target);
@@ -336,6 +340,24 @@ Deno.test(await needing("a release whose programs do not run installs nothing", 
   const { code, stderr } = await machine.install("--release", release);
   assertEquals([code, await filesIn(machine.bin)], [1, []]);
   assertStringIncludes(stderr, 'The program "balancer" does not run on this machine; nothing was installed');
+});
+
+Deno.test(await needing("--systemd installs the units with the paths of the programs", "tar with gzip"), async () => {
+  await using machine = await makeMachine();
+  const release = await makeRelease(machine.home);
+  const units = `${machine.home}/units`;
+  const installed = await machine.install("--release", release, `--systemd=${units}`);
+  assertEquals([installed.code, (await filesIn(units)).toSorted()], [0, UNITS.map((unit) => `${units}/${unit}`)], installed.stderr);
+  const service = await Deno.readTextFile(`${units}/balancer@.service`);
+  assertStringIncludes(service, `\nExecStart=${machine.bin}/balancer run --name %i `);
+  assertEquals(service.includes("/usr/bin/balancer"), false);
+  const again = await machine.install("--release", release, `--systemd=${units}`);
+  assertEquals([again.code, (await filesIn(units)).length], [0, 2], again.stderr);
+  const planned = await machine.install("--dry-run", "--systemd");
+  assertStringIncludes(planned.stdout, "Would install balancer@.service and balancer@.socket to /etc/systemd/system\n");
+  const home = await machine.run(`${ROOT}install.sh`, ["--prefix", "/home/somebody", "--dry-run", "--systemd"]);
+  assertEquals(home.code, 1);
+  assertStringIncludes(home.stderr, 'Cannot install the units: services have no access to "/home/somebody/bin"');
 });
 
 Deno.test("--help and --dry-run do nothing; a wrong option is told", async () => {

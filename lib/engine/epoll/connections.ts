@@ -682,8 +682,8 @@ export class Connections {
 
   /**
    * Stops a connection to hand it over. One that is looking for a server, or asks whether its own is alive, is stopped only with
-   * `mayBreakOff`; whoever goes on with it begins that anew, and who has waited before waits again. Undefined: it is not stopped, or
-   * has ended.
+   * `mayBreakOff`; whoever goes on with it begins that anew, and who has waited before waits again. Undefined: it is not stopped,
+   * or has ended.
    */
   detach(client: number, mayBreakOff: boolean): Detached | undefined {
     const { wheel, descriptors } = this.#kit;

@@ -57,6 +57,7 @@ import { isEarlyReason } from "./reasons.ts";
 import { Requests } from "./requests.ts";
 import { checkSources } from "./sources.ts";
 import { EndReasons, formatClient, knownOf, OpenRow, reasonOf, ReportedEnd, ReportedMove, ReportedStart } from "./views.ts";
+import { Turns } from "./turns.ts";
 import { type CommonSetup, WorkerHandle } from "./worker_handle.ts";
 import { allocateWorkerTable, WorkerTable } from "./worker_table.ts";
 
@@ -102,7 +103,7 @@ export const epoll: EngineKind = {
     checkSources(new Sockets(libc), config);
   },
   listen: (address, config) => new EpollListener(address, config),
-  adopt: (address, descriptor) => EpollListener.adopt(address, descriptor),
+  adopt: (address, descriptor, config) => EpollListener.adopt(address, descriptor, config),
   create: (options) => new EpollEngine(options),
 };
 
@@ -117,6 +118,7 @@ class EpollEngine implements Engine {
   readonly handover: EpollHandover;
   /** Whether workers accept nobody yet. */
   #isWaiting: boolean;
+  readonly #turns: Turns;
   readonly #common: Omit<CommonSetup, "config" | "publication" | "isWaiting">;
   /** By slot: the name of the last server in any table that had this slot. */
   readonly #serverNames: string[] = [];
@@ -151,6 +153,7 @@ class EpollEngine implements Engine {
     this.#noteNames(this.#publisher.update(options.publication).replaced);
     const workerTable = allocateWorkerTable(config.workers);
     this.#workerTable = new WorkerTable(workerTable);
+    this.#turns = new Turns(this.#workerTable);
     this.#workers = this.#makeWorkers(config.workers);
     this.#isWaiting = options.isWaiting === true;
     this.handover = new EpollHandover({
@@ -195,6 +198,10 @@ class EpollEngine implements Engine {
   isServiceFree(index: number): boolean {
     if (this.#publisher.mayLeadTo(index)) return false;
     return this.#isOver(() => this.#options.counters.getOfService(index, "serviceOpen"));
+  }
+
+  hasTurned(): boolean {
+    return this.#isStopped || this.#turns.look(this.#workers);
   }
 
   isEmpty(slot: number): boolean {

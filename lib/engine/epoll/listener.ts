@@ -30,17 +30,23 @@ export class EpollListener implements Listener {
   readonly #libc: Libc = borrowLibc();
   #isOpen = true;
 
-  /** Takes over the listening socket of another process. */
-  static adopt(address: Address, descriptor: number): EpollListener {
-    return new EpollListener(address, undefined, descriptor);
+  /** Takes over a listening socket that another program has opened for this address. */
+  static adopt(address: Address, descriptor: number, config: ListenerConfig): EpollListener {
+    return new EpollListener(address, config, descriptor);
   }
 
-  /** Opens the socket. Throws `listenError`. */
-  constructor(wanted: Address, config: ListenerConfig | undefined, adopted = -1) {
+  /** Opens the socket, or takes it over. Throws `listenError`. */
+  constructor(wanted: Address, config: ListenerConfig, adopted = -1) {
     const sockets = new Sockets(this.#libc);
+    if (adopted >= 0) {
+      sockets.adoptListening(adopted, LIMITS.acceptBacklog, config);
+      this.descriptor = adopted;
+      this.address = wanted;
+      return;
+    }
     try {
       const address = isIp(wanted.host) ? wanted : { host: findListenIp(wanted), port: wanted.port };
-      this.descriptor = config === undefined ? adopted : sockets.listen(address, LIMITS.acceptBacklog, config);
+      this.descriptor = sockets.listen(address, LIMITS.acceptBacklog, config);
       if (this.descriptor < 0) throw listenError(wanted, reasonOf(-this.descriptor));
     } catch (error) {
       returnLibc();

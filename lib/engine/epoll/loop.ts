@@ -320,6 +320,8 @@ export class EpollLoop {
         return this.#kit.reports.publish();
       case COMMAND.accept:
         return this.#emptyQueues();
+      case COMMAND.turn:
+        return this.#kit.workerTable.setTurn(this.#kit.setup.index, a);
       case COMMAND.endAll:
         return this.#connections.endAll(FATE_NAMES[a]);
       case COMMAND.exit:

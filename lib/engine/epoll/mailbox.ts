@@ -28,6 +28,8 @@ export const COMMAND = {
   closeOne: 10,
   /** Move the connection of client `a`, whose row has generation `b`, from the server with slot `c` to that with `d`; -1: any. */
   moveOne: 11,
+  /** Write `a` into the worker table: a loop that turns does. */
+  turn: 12,
 } as const;
 
 /** The length of a command in words. */

@@ -1,10 +1,11 @@
-/** The state of an epoll engine's workers, in shared memory: their epochs, open connections and adopted tables. */
+/** The state of an epoll engine's workers, in shared memory: their epochs, open connections, adopted tables and turns. */
 
-const COLUMNS = 4;
+const COLUMNS = 5;
 const EPOCH = 0;
 const OPEN = 1;
 const GENERATION = 2;
 const STOPPED = 3;
+const TURN = 4;
 
 /** Allocates the table for this many workers. */
 export function allocateWorkerTable(workers: number): SharedArrayBuffer {
@@ -59,6 +60,15 @@ export class WorkerTable {
 
   setStopped(worker: number): void {
     Atomics.store(this.#cells, worker * COLUMNS + STOPPED, 1);
+  }
+
+  /** The number that a worker has read last from its mailbox, of those that it is sent to see whether its loop turns. */
+  turn(worker: number): number {
+    return Atomics.load(this.#cells, worker * COLUMNS + TURN);
+  }
+
+  setTurn(worker: number, turn: number): void {
+    Atomics.store(this.#cells, worker * COLUMNS + TURN, turn);
   }
 
   /** The running worker with the fewest open connections. */

@@ -187,6 +187,10 @@ class StreamsEngine implements Engine {
     return counters.getOfService(index, "serviceOpen") === 0;
   }
 
+  hasTurned(): boolean {
+    return true; // there is one loop, and whoever asks is called from it
+  }
+
   isEmpty(slot: number): boolean {
     return this.#options.counters.getOf(slot, "serverOpen") === 0;
   }

@@ -3,6 +3,7 @@
 /** Error numbers by name. */
 export const ERRNO = {
   EPERM: 1,
+  ENOENT: 2,
   EINTR: 4,
   EBADF: 9,
   EAGAIN: 11,
@@ -32,6 +33,7 @@ export type ErrnoName = keyof typeof ERRNO;
 /** Descriptions by name, as clauses for error messages. */
 export const ERRNO_WORDS: Readonly<Record<ErrnoName, string>> = {
   EPERM: "operation not permitted",
+  ENOENT: "no such file",
   EINTR: "interrupted",
   EBADF: "bad file descriptor",
   EAGAIN: "not now",

@@ -76,6 +76,8 @@ const SYMBOLS = {
   dup3: { parameters: ["i32", "i32", "i32"], result: "i32" },
   /** int kill(pid_t pid, int sig) */
   kill: { parameters: ["i32", "i32"], result: "i32" },
+  /** ssize_t sendto(int sockfd, const void *buf, size_t len, int flags, const struct sockaddr *dest_addr, socklen_t addrlen) */
+  sendto: { parameters: ["i32", "usize", "usize", "i32", "usize", "i32"], result: "i32" },
   /** int shutdown(int sockfd, int how) */
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
   /** ssize_t splice(int fd_in, off_t *off_in, int fd_out, off_t *off_out, size_t len, unsigned int flags) */
@@ -101,15 +103,18 @@ export const SOCKET = {
   AF_INET: 2,
   AF_INET6: 10,
   SOCK_STREAM: 1,
+  SOCK_DGRAM: 2,
   SOCK_NONBLOCK: 0o4000,
   SOCK_CLOEXEC: 0o2000000,
   SOL_SOCKET: 1,
   SO_REUSEADDR: 2,
+  SO_TYPE: 3,
   SO_ERROR: 4,
   SO_KEEPALIVE: 9,
   SO_OOBINLINE: 10,
   SO_LINGER: 13,
   SO_PEERCRED: 17,
+  SO_ACCEPTCONN: 30,
   IPPROTO_IP: 0,
   IP_TRANSPARENT: 19,
   IP_BIND_ADDRESS_NO_PORT: 24,
@@ -128,6 +133,7 @@ export const SOCKET = {
   MSG_PEEK: 0x2,
   MSG_CTRUNC: 0x8,
   MSG_TRUNC: 0x20,
+  MSG_DONTWAIT: 0x40,
   MSG_NOSIGNAL: 0x4000,
   MSG_MORE: 0x8000,
   MSG_CMSG_CLOEXEC: 0x40000000,
@@ -142,8 +148,15 @@ export const RLIMIT_NOFILE = 7;
 /** PR_SET_TIMERSLACK of <sys/prctl.h>. */
 export const PR_SET_TIMERSLACK = 29;
 
-/** Constants of <fcntl.h> for pipes and splice(2). */
+/** CLOCK_MONOTONIC of <time.h>: the same in all processes of a machine. */
+export const CLOCK_MONOTONIC = 1;
+
+/** Constants of <fcntl.h> for descriptors, pipes and splice(2). */
 export const FILE = {
+  F_SETFD: 2,
+  FD_CLOEXEC: 1,
+  F_GETFL: 3,
+  F_SETFL: 4,
   O_NONBLOCK: 0o4000,
   O_CLOEXEC: 0o2000000,
   F_SETPIPE_SZ: 1031,
@@ -188,6 +201,9 @@ export const SOCKADDR = {
   length6: 28,
 } as const;
 
+/** struct sockaddr_un { sa_family_t sun_family; char sun_path[108]; } of <sys/un.h>, in bytes. */
+export const SOCKADDR_UN = { path: 2, pathBytes: 108 } as const;
+
 /**
  * struct tcp_info of <linux/tcp.h>: the length that is read, and the byte offsets of the fields. An older kernel fills in less; the
  * rest is 0.
@@ -224,9 +240,6 @@ export const CMSGHDR = { length: 0, level: 2, type: 3, data: 4 } as const;
 
 /** Requests of ioctl(2) on TCP sockets (tcp(7)): bytes that can be read; bytes that are not sent or not acknowledged. */
 export const IOCTL = { SIOCINQ: 0x541b, SIOCOUTQ: 0x5411 } as const;
-
-/** CLOCK_MONOTONIC of <time.h>: the same in all processes of a machine. */
-export const CLOCK_MONOTONIC = 1;
 
 /** SIGKILL of <signal.h>. */
 export const SIGKILL = 9;

@@ -15,10 +15,15 @@ export class MonotonicClock {
     this.#address = libc.addressOf(this.#time.buffer);
   }
 
+  /** The time in µs, as the system has it. */
+  totalMicros(): bigint {
+    this.libc.call.clock_gettime(CLOCK_MONOTONIC, this.#address);
+    return this.#time[0] * 1_000_000n + this.#time[1] / 1000n;
+  }
+
   /** The time in µs, below 2³¹. */
   micros(): number {
-    this.libc.call.clock_gettime(CLOCK_MONOTONIC, this.#address);
-    return Number((this.#time[0] * 1_000_000n + this.#time[1] / 1000n) % BigInt(ROUND_MICROS));
+    return Number(this.totalMicros() % BigInt(ROUND_MICROS));
   }
 
   /** How long ago an earlier reading was, of this process or another one, in ms. */

@@ -4,7 +4,7 @@
  */
 
 import { ERRNO } from "./errno.ts";
-import { CMSGHDR, type Libc, MSGHDR, SOCKET } from "./libc.ts";
+import { CMSGHDR, type Libc, MSGHDR, SOCKADDR_UN, SOCKET } from "./libc.ts";
 
 /** The most descriptors in one message (SCM_MAX_FD of the kernel). */
 export const PASSED_MAX = 253;
@@ -133,20 +133,20 @@ export function peerOf(libc: Libc, socket: number): number {
   return libc.call.getsockopt(socket, SOL_SOCKET, SOCKET.SO_PEERCRED, address, address + 12n) < 0 ? 0 : words[0];
 }
 
-/** Calls `use` with a new socket and a struct sockaddr_un { sa_family_t sun_family; char sun_path[108]; }. */
+/** Calls `use` with a new socket and a struct sockaddr_un. */
 function withAddress(
   libc: Libc,
   path: string,
   use: (socket: number, address: bigint, length: number) => number,
 ): number {
   const name = new TextEncoder().encode(path);
-  const sockaddr = new Uint8Array(new ArrayBuffer(2 + 108));
-  if (name.length > 107) return -ERRNO.EINVAL;
+  const sockaddr = new Uint8Array(new ArrayBuffer(SOCKADDR_UN.path + SOCKADDR_UN.pathBytes));
+  if (name.length >= SOCKADDR_UN.pathBytes) return -ERRNO.EINVAL;
   sockaddr[0] = SOCKET.AF_UNIX;
-  sockaddr.set(name, 2);
+  sockaddr.set(name, SOCKADDR_UN.path);
   const socket = libc.call.socket(SOCKET.AF_UNIX, SOCKET.SOCK_STREAM | SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC, 0);
   if (socket < 0) return -libc.errno();
-  const result = use(socket, libc.addressOf(sockaddr.buffer), 2 + name.length + 1);
+  const result = use(socket, libc.addressOf(sockaddr.buffer), SOCKADDR_UN.path + name.length + 1);
   if (result < 0) libc.call.close(socket);
   return result;
 }

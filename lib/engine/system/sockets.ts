@@ -6,7 +6,7 @@ import { type Address, ipBytes } from "../../values/address.ts";
 import type { Endpoint } from "../../values/proxy_header.ts";
 import { ERRNO } from "./errno.ts";
 import { ADDRESS_LENGTH_AT, encodeSockaddr, ipLength, ipStart, portOf } from "./sockaddr.ts";
-import { IOCTL, type Libc, RLIMIT_NOFILE, SOCKADDR, SOCKET, TCP_INFO } from "./libc.ts";
+import { FILE, IOCTL, type Libc, RLIMIT_NOFILE, SOCKADDR, SOCKET, TCP_INFO } from "./libc.ts";
 
 const { SOL_SOCKET, IPPROTO_TCP } = SOCKET;
 
@@ -184,6 +184,46 @@ export class Sockets {
     return own.every((byte, i) => byte === this.#name[i]);
   }
 
+  /** Sets the options that accepted sockets inherit. */
+  prepareListening(socket: number, options: ListenOptions): void {
+    this.set(socket, IPPROTO_TCP, SOCKET.TCP_NODELAY, 1);
+    this.set(socket, SOL_SOCKET, SOCKET.SO_OOBINLINE, 1);
+    this.setLiveness(socket, options);
+    if (options.deferAcceptMs > 0) {
+      this.set(socket, IPPROTO_TCP, SOCKET.TCP_DEFER_ACCEPT, Math.round(options.deferAcceptMs / 1000));
+    }
+  }
+
+  /**
+   * Takes over a listening socket that another program has opened, as if `listen` had: its queue, its options, and that neither a
+   * call on it waits nor a child gets it.
+   */
+  adoptListening(socket: number, backlog: number, options: ListenOptions): void {
+    const { call } = this.libc;
+    call.fcntl(socket, FILE.F_SETFD, FILE.FD_CLOEXEC);
+    call.fcntl(socket, FILE.F_SETFL, call.fcntl(socket, FILE.F_GETFL, 0) | FILE.O_NONBLOCK);
+    this.prepareListening(socket, options);
+    call.listen(socket, backlog);
+  }
+
+  /** An option that is a number; undefined: the descriptor is no socket, or has no such option. */
+  get(socket: number, level: number, option: number): number | undefined {
+    this.#words[0] = 0;
+    this.#words[2] = 4;
+    const { call } = this.libc;
+    return call.getsockopt(socket, level, option, this.#wordsAddress, this.#lengthAddress) < 0 ? undefined : this.#words[0];
+  }
+
+  /** Whether a descriptor is a socket that listens for TCP connections. */
+  isListening(descriptor: number): boolean {
+    this.#words[2] = this.#name.length;
+    if (this.libc.call.getsockname(descriptor, this.#nameAddress, this.#lengthAddress) < 0) return false;
+    const family = this.#name[SOCKADDR.family];
+    if (family !== SOCKET.AF_INET && family !== SOCKET.AF_INET6) return false;
+    const isStream = this.get(descriptor, SOL_SOCKET, SOCKET.SO_TYPE) === SOCKET.SOCK_STREAM;
+    return isStream && this.get(descriptor, SOL_SOCKET, SOCKET.SO_ACCEPTCONN) === 1;
+  }
+
   /** Opens a listening socket on an IP address. On failure, returns the errno as a negative number. */
   listen(address: Address, backlog: number, options: ListenOptions): number {
     const { call } = this.libc;
@@ -192,13 +232,7 @@ export class Sockets {
     const socket = call.socket(family, SOCKET.SOCK_STREAM | SOCKET.SOCK_NONBLOCK | SOCKET.SOCK_CLOEXEC, 0);
     if (socket < 0) return -this.libc.errno();
     this.set(socket, SOL_SOCKET, SOCKET.SO_REUSEADDR, 1);
-    // Accepted sockets inherit these options.
-    this.set(socket, IPPROTO_TCP, SOCKET.TCP_NODELAY, 1);
-    this.set(socket, SOL_SOCKET, SOCKET.SO_OOBINLINE, 1);
-    this.setLiveness(socket, options);
-    if (options.deferAcceptMs > 0) {
-      this.set(socket, IPPROTO_TCP, SOCKET.TCP_DEFER_ACCEPT, Math.round(options.deferAcceptMs / 1000));
-    }
+    this.prepareListening(socket, options);
     const failed = call.bind(socket, this.libc.addressOf(sockaddr.buffer), sockaddr[ADDRESS_LENGTH_AT]) < 0 ||
       call.listen(socket, backlog) < 0;
     if (!failed) return socket;
