@@ -135,8 +135,8 @@ const LINKS_MAX = 40;
 
 /**
  * Whether only root can have put the folder at `path` there. Goes the way that the system goes, entry by entry and link by link:
- * whoever may write to the folder of an entry can put another one in its place, so each of these must be root's and nobody else's to
- * write to, sticky or not. Then the folder is the one that root, or systemd for it, has made and given to its owner: by
+ * whoever may write to the folder of an entry can put another one in its place, so each of these must be root's, and nobody else
+ * may write to it, sticky or not. Then the folder is the one that root, or systemd for it, has made and given to its owner: by
  * `DynamicUser=` /run/balancer, a link to private/balancer, where /run, /run/private and / are root's.
  *
  * The owner of the folder is not root, and may do as he likes in it. What root asks him is no more than what the API lets everybody

@@ -252,7 +252,7 @@ test("what a worker that dies has counted of its clients is counted back, with t
 });
 
 test("clients who wait for a place or a server when their worker dies are ended, and count no more as waiting", async () => {
-  const limits = { holdMs: 60_000, connectionsMax: 4, queueMax: 10, queueTimeoutMs: 60_000 };
+  const limits = { holdMs: 60_000, connectionsMax: 4, queueMax: 10, queueTimeoutMs: 60_000, workers: 2 };
   await using engine = startEngine(epoll, [], limits);
   const workers = await workersOf(engine, 2);
   const clients = await Promise.all(Array.from({ length: 9 }, () => connect(engine.address)));
