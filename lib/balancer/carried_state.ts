@@ -1,7 +1,7 @@
 /**
  * What a balancer hands over beside its connections and its state: the names of its indexes and slots, what it has counted, the
- * servers that it is removing, the pauses of its services, what ended lately. Plain data by names, so that a later version, with other counters or another
- * order, can use it. Pure.
+ * servers that it is removing, the pauses of its services, what ended lately. Plain data by names, so that a later version, with
+ * other counters or another order, can use it. Pure.
  */
 
 import type { CarriedIndexes } from "../engine/engine.ts";

@@ -92,6 +92,38 @@ Deno.test({
   },
 });
 
+Deno.test({
+  ...await needing("after an upgrade the new process is the service, and tells how it is; others may not upgrade it", "Linux"),
+  async fn() {
+    await using place = await makePlace();
+    using manager = new NotifySocket(`${place.folder}/notify`);
+    const unit = under(manager, place);
+    const daemon = await runForeground(unit, ["--check", "off", "--engine", "epoll"]);
+    const log = textOf(daemon.process.stderr);
+    await manager.until("READY=1");
+    const upgrade = (env: Place["env"]) =>
+      outcomeOf(new Deno.Command(place.program("balancerctl"), { args: ["upgrade"], env, stdin: "null" }), 60_000);
+    const outside = await upgrade(place.env);
+    assertEquals(outside.code, 1);
+    assertStringIncludes(outside.stderr, "its service manager would not know the new process; use systemctl reload");
+    const at = manager.heard().length;
+    const { WATCHDOG_USEC: _, ...control } = unit.env; // as ExecReload= has it
+    const inside = await upgrade(control);
+    assertEquals(inside.code, 0, inside.stderr);
+    const pid = await place.pid();
+    const mainPid = await manager.until(`MAINPID=${pid}`, at);
+    await manager.until("READY=1\nSTATUS=", mainPid);
+    await manager.until("WATCHDOG=1", mainPid); // the new process knows from the old one how often
+    assertEquals(await daemon.ended(), 0);
+    const again = manager.heard().length;
+    assertEquals((await upgrade(control)).code, 0);
+    await manager.until(`MAINPID=${await place.pid()}`, again);
+    await place.do("stop");
+    await manager.until("STOPPING=1", again);
+    await log;
+  },
+});
+
 /** `balancer run` with sockets that are called like this, by a program that keeps them when it ends. */
 function withSockets(
   place: Place,

@@ -1,12 +1,13 @@
 // A balancer is upgraded again and again while clients of every kind are connected, and killed on either side meanwhile.
 
-import { assert, assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Address } from "../../lib/values/address.ts";
 import { epoll } from "../../lib/engine/epoll/engine.ts";
 import { makePlace, type Outcome, outcomeOf, type Place, runForeground } from "../programs.ts";
 import {
   connect,
   echo,
+  poll,
   readBytes,
   readChunks,
   readText,
@@ -240,6 +241,77 @@ async function untilRemoving(place: Place): Promise<void> {
   }
   throw new Error("the server is never removed");
 }
+
+Deno.test(
+  { name: "clients who wait, and a pause, are the new process's: served in their order when the pause ends", ignore },
+  async () => {
+    const said: string[] = [];
+    await using server = startServer(async (socket) => {
+      const name = new TextDecoder().decode(await readBytes(socket, 1));
+      said.push(name);
+      await writeText(socket, name);
+      for await (const _ of readChunks(socket));
+    });
+    await using place = await makePlace();
+    const address = await place.start("--hold", "10m");
+    await place.do("pause", "--for", "10m");
+    const clients: Deno.TcpConn[] = [];
+    for (const name of "abcde") {
+      const client = await connect(address);
+      await writeText(client, name);
+      clients.push(client);
+      await untilWaiting(place, clients.length);
+    }
+    assertEquals((await upgrade(place)).code, 0);
+    const { waiting, pause } = await untilWaiting(place, 5);
+    assertEquals([waiting, pause?.idle], [5, false]);
+    await place.do("add", server.address.host, String(server.address.port));
+    assertStringIncludes(await place.do("resume"), "5 clients who waited come first");
+    for (const [i, client] of clients.entries()) {
+      assertEquals(new TextDecoder().decode(await soon(readBytes(client, 1))), "abcde"[i]);
+      client.close();
+    }
+    assertEquals(said.join(""), "abcde");
+    const { fates } = await untilOpen(place, 0);
+    assertEquals(fates.done, 5);
+  },
+);
+
+interface Hold {
+  readonly waiting: number;
+  readonly pause: { readonly idle: boolean } | null;
+}
+
+async function untilWaiting(place: Place, count: number): Promise<Hold> {
+  const holdOf = async (): Promise<Hold> => JSON.parse(await place.do("list", "--json")).hold;
+  return await poll(holdOf, ({ waiting }) => waiting === count, `${count} who wait`);
+}
+
+Deno.test(
+  { name: "a limit on open files that is too low is told in a sentence, and the old process goes on", ignore },
+  async () => {
+    await using server = startServer(echo);
+    await using place = await makePlace();
+    const address = await place.start();
+    await place.do("add", server.address.host, String(server.address.port));
+    const clients = await Promise.all(Array.from({ length: 60 }, () => connect(address)));
+    const { pid } = await untilOpen(place, 60);
+    const command = new Deno.Command("sh", {
+      args: ["-c", 'ulimit -n 256; exec "$@"', "sh", place.program("balancerctl"), "upgrade"],
+      env: place.env,
+      stdin: "null",
+    });
+    const { code, stderr } = await outcomeOf(command, UPGRADE_MAX_MS);
+    assertEquals(code, 1);
+    assertMatch(stderr, /^balancerctl: Cannot upgrade: [^\n]*256[^\n]*ulimit -n[^\n]*\n$/);
+    assertEquals((await addedUp(place)).pid, pid);
+    for (const client of clients) {
+      await writeText(client, "x");
+      await readBytes(client, 1);
+      client.close();
+    }
+  },
+);
 
 Deno.test({ name: "a dry run changes nothing, and what cannot be says why", ignore }, async () => {
   await using place = await makePlace();

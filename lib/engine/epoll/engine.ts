@@ -511,7 +511,7 @@ class EpollEngine implements Engine {
     const delayMs = this.#deaths === 1 ? 0 : Math.min(RESPAWN_MIN_MS * 2 ** this.#deaths, RESPAWN_MAX_MS);
     const timer = setTimeout(() => {
       this.#respawns.delete(timer);
-      this.#spawn(worker);
+      if (this.handover.mayReplace(worker.index)) this.#spawn(worker);
     }, delayMs);
     this.#respawns.add(timer);
   }

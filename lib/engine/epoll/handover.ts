@@ -31,10 +31,13 @@ export type CarryingMessage = Extract<FromWorker, { kind: "giving" | "given" | "
 export class EpollHandover implements Handover {
   readonly #options: HandoverOptions;
   readonly #ready = Promise.withResolvers<void>();
+  /** Workers whose loop does not run yet, or not any more: they hear nothing. */
   readonly #awaited: Set<number>;
+  /** What workers are told to give over once their loop runs. */
+  readonly #untold = new Map<number, number>();
   readonly #failed = Promise.withResolvers<never>();
   readonly #dead = new Set<number>();
-  /** Workers that still accept, or still have connections; undefined: nothing is given. */
+  /** Workers that still accept, or still have connections; undefined: none does, or nothing is given. */
   #accepting: Set<number> | undefined;
   #giving: Set<number> | undefined;
   #given = Promise.withResolvers<void>();
@@ -71,13 +74,17 @@ export class EpollHandover implements Handover {
     const workers = this.#options.workers.filter(({ exists }) => exists);
     this.#accepting = new Set(workers.map(({ index }) => index));
     this.#giving = new Set(this.#accepting);
-    for (const worker of workers) worker.send({ kind: "give", socket: sockets[worker.index] });
+    for (const worker of workers) {
+      if (this.#awaited.has(worker.index)) this.#untold.set(worker.index, sockets[worker.index]);
+      else worker.send({ kind: "give", socket: sockets[worker.index] });
+    }
     this.#check();
     return this.#given.promise;
   }
 
   takeBack(): void {
     this.#giving = this.#accepting = undefined;
+    this.#untold.clear();
     this.#given.promise.catch(() => {});
     this.#given.reject(new Error("the other process has gone"));
     this.#sendAll({ kind: "takeBack" });
@@ -105,23 +112,35 @@ export class EpollHandover implements Handover {
   onReady(worker: number): void {
     this.#awaited.delete(worker);
     if (this.#awaited.size === 0) this.#ready.resolve();
+    const socket = this.#untold.get(worker);
+    if (socket === undefined) return;
+    this.#untold.delete(worker);
+    this.#options.workers[worker].send({ kind: "give", socket });
   }
 
   /** A worker has died. */
   onDeath(worker: number, reason: string): void {
     this.#failed.reject(new Error(reason));
+    this.#awaited.add(worker);
     if (this.#giving === undefined) return;
     this.#dead.add(worker);
+    this.#untold.delete(worker);
     this.#accepting?.delete(worker);
     this.#giving.delete(worker);
     this.#check();
   }
 
+  /** A worker that died before is to be replaced. False: not now; it is when the connections are taken back. */
+  mayReplace(worker: number): boolean {
+    if (this.#giving !== undefined) this.#dead.add(worker);
+    return this.#giving === undefined;
+  }
+
   onMessage(worker: number, message: CarryingMessage): void {
     switch (message.kind) {
       case "giving":
-        if (this.#accepting?.delete(worker) === true && this.#accepting.size === 0) this.#sendAll({ kind: "giveRest" });
-        return;
+        this.#accepting?.delete(worker);
+        return this.#check();
       case "given":
         this.#giving?.delete(worker);
         return this.#check();
@@ -138,6 +157,10 @@ export class EpollHandover implements Handover {
   }
 
   #check(): void {
+    if (this.#accepting?.size === 0) {
+      this.#accepting = undefined;
+      this.#sendAll({ kind: "giveRest" });
+    }
     if (this.#giving?.size !== 0) return;
     this.#options.onGiven();
     this.#given.resolve();

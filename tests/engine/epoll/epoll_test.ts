@@ -1,14 +1,10 @@
 // The epoll engine as a whole: workers that die, are replaced and share the work. What all engines do alike is in engine_test.ts.
-//
-// A worker is seen as the system shows it: by its epoll set, which has the listener, the worker's mailbox and its sockets in it
-// (proc(5), fdinfo). It is made to die by a command that nobody would send.
 
 import { assert, assertEquals, assertGreater, assertLess, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseClientConnections, parseClientRate } from "../../../lib/values/client_limits.ts";
 import { epoll } from "../../../lib/engine/epoll/engine.ts";
 import type { EndedConnection } from "../../../lib/observe/connections.ts";
-import { openLibc, SOCKET } from "../../../lib/engine/system/libc.ts";
-import { Sockets } from "../../../lib/engine/system/sockets.ts";
+import { SOCKET } from "../../../lib/engine/system/libc.ts";
 import { OperatorError } from "../../../lib/values/errors.ts";
 import {
   ask,
@@ -29,91 +25,17 @@ import {
   writeAll,
   writeText,
 } from "../../helpers.ts";
-import { RawSocket, startRawServer, turn, until } from "../../raw_socket.ts";
+import { RawSocket, startRawServer, until } from "../../raw_socket.ts";
+import { getOption, kill, look, readLinks, workersOf } from "./seen_workers.ts";
 
 /** In which window clients have arrived does not matter here. */
 const WINDOW = { nowMs: 0, number: 0, lengthMs: 1000 };
 
 const unsupported = epoll.unsupported();
-// Opened once and never closed, since every test that uses it would have to be the last.
-const libc = unsupported === undefined ? openLibc() : undefined;
-const sockets = libc && new Sockets(libc);
-const words = new Int32Array(new ArrayBuffer(16));
-const wordsAddress = libc?.addressOf(words.buffer) ?? 0n;
-
-const SO_ACCEPTCONN = 30;
 const { SOL_SOCKET, IPPROTO_TCP } = SOCKET;
 
 function test(name: string, fn: () => Promise<void>): void {
   Deno.test({ name: `[epoll] ${name}`, ignore: unsupported !== undefined, fn });
-}
-
-/** A worker. `mailbox` is the writing end, which is the same for all that take its place. */
-interface Seen {
-  readonly mailbox: number;
-  readonly sockets: readonly number[];
-}
-
-/** The workers that serve. */
-function look({ address }: TestEngine): Seen[] {
-  const links = readLinks();
-  const descriptors = [...links.keys()];
-  const listener = descriptors.find((descriptor) => isListener(descriptor, address.port));
-  const seen: Seen[] = [];
-  for (const [descriptor, link] of links) {
-    if (link !== "anon_inode:[eventpoll]") continue;
-    const watched = readWatched(descriptor);
-    const own = watched.filter(({ generation }) => generation === 0).map(({ descriptor }) => descriptor);
-    const reader = own.find((descriptor) => descriptor !== listener);
-    if (listener === undefined || !own.includes(listener) || reader === undefined) continue;
-    const mailbox = descriptors.find((other) => other !== reader && links.get(other) === links.get(reader));
-    const sockets = watched.filter(({ generation }) => generation !== 0).map(({ descriptor }) => descriptor);
-    if (mailbox !== undefined) seen.push({ mailbox, sockets });
-  }
-  return seen.sort((a, b) => a.mailbox - b.mailbox);
-}
-
-/** What the process's descriptors are. */
-function readLinks(): Map<number, string> {
-  const links = new Map<number, string>();
-  for (const { name } of Deno.readDirSync("/proc/self/fd")) {
-    try {
-      links.set(Number(name), Deno.readLinkSync(`/proc/self/fd/${name}`));
-    } catch { /* closed meanwhile */ }
-  }
-  return links;
-}
-
-/** What is in an epoll set; the upper half of its data is a socket's generation. */
-function readWatched(set: number): { descriptor: number; generation: number }[] {
-  try {
-    const lines = Deno.readTextFileSync(`/proc/self/fdinfo/${set}`).matchAll(/tfd: *(\d+) events: *\w+ data: *(\w+)/g);
-    return [...lines].map(([, tfd, data]) => ({ descriptor: Number(tfd), generation: Number(BigInt(`0x${data}`) >> 32n) }));
-  } catch {
-    return []; // closed meanwhile
-  }
-}
-
-function isListener(descriptor: number, port: number): boolean {
-  return getOption(descriptor, SOL_SOCKET, SO_ACCEPTCONN) === 1 && sockets!.ownPortOf(descriptor) === port;
-}
-
-function getOption(socket: number, level: number, option: number): number | undefined {
-  words[1] = 4;
-  return libc!.call.getsockopt(socket, level, option, wordsAddress, wordsAddress + 4n) === 0 ? words[0] : undefined;
-}
-
-/** Makes a worker die of a fault. */
-function kill({ mailbox }: Seen): void {
-  words.set([0, 0, 0, 0]); // of no kind, for no worker
-  assertEquals(libc!.call.write(mailbox, wordsAddress, 16n), 16);
-}
-
-/** Waits until so many workers serve. */
-async function workersOf(engine: TestEngine, count: number): Promise<Seen[]> {
-  let seen = look(engine);
-  for (; seen.length !== count; seen = look(engine)) await soon(turn(10));
-  return seen;
 }
 
 /** Clients whose connections are open to the server. */

@@ -24,6 +24,7 @@ import {
   writeText,
 } from "../../helpers.ts";
 import { until } from "../../raw_socket.ts";
+import { kill, workersOf } from "./seen_workers.ts";
 
 const unsupported = epoll.unsupported();
 
@@ -287,6 +288,35 @@ function concat(one: Uint8Array, other: Uint8Array): Uint8Array<ArrayBuffer> {
   both.set(other, one.length);
   return both;
 }
+
+test("a worker that dies while its connections are given loses its own, and the others go over", async () => {
+  await using server = startServer(echo);
+  const from = startEngine(epoll, [tableServer(server.address, 0)], { workers: 2 });
+  await using to = startEngine(epoll, [tableServer(server.address, 0)], { workers: 2 });
+  const [worker] = await workersOf(from, 2);
+  const clients = await Promise.all(Array.from({ length: 60 }, () => connect(from.address)));
+  for (const client of clients) {
+    await writeText(client, "x");
+    await readBytes(client, 1);
+  }
+  const handing = handOver(from, to);
+  kill(worker);
+  await handing;
+  const [lost, taken] = [from.counters.get("worker_lost"), to.counters.get("open")];
+  assertEquals(lost + taken, 60);
+  assert(lost > 0 && taken > 0, `${lost} and ${taken}`);
+  let gone = 0;
+  for (const client of clients) {
+    await writeText(client, "y").catch(() => {});
+    const answer = await readBytes(client, 1).catch(() => undefined);
+    if (answer === undefined) gone++;
+    client.close();
+  }
+  assertEquals(gone, lost);
+  await until(() => to.counters.get("open") === 0, "the ends");
+  settle(from);
+  await from[Symbol.asyncDispose]();
+});
 
 test("many connections go over in batches, and the pause of each is short", async () => {
   await using server = startServer(echo);
