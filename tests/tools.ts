@@ -12,6 +12,9 @@ const ROOT = `${import.meta.dirname}/../`;
 /** Who runs what root's rights would not let fail: nobody where root tests, else the user who does. */
 export const OTHER_USER = Deno.uid() === 0 ? { uid: 65_534, gid: 65_534 } : {};
 
+/** A line of the shell that begins with this finds also what Debian has beside the path. */
+export const WIDER_PATH = "export PATH=$PATH:/usr/sbin:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':');";
+
 /** Each thing by the name that is told where it is missing, and how to see that it is there. */
 const NEEDS = {
   "bash": () => runs("bash", "--version"),
@@ -43,6 +46,9 @@ const NEEDS = {
   "nginx": () => runs("sh", "-c", "PATH=$PATH:/usr/sbin nginx -v"),
   "npm": () => runs("npm", "--version"),
   "python3": () => runs("python3", "--version"),
+  "PostgreSQL": () => runs("sh", "-c", `${WIDER_PATH} postgres --version && initdb --version && psql --version`),
+  "Redis": () => runs("sh", "-c", "redis-server --version && redis-cli --version"),
+  "sshd and sftp": () => runs("sh", "-c", `${WIDER_PATH} command -v sshd && command -v sftp && command -v ssh-keygen`),
   "pseudo-terminals": () => runs("sh", "-c", ": <>/dev/ptmx && test -c /dev/pts/ptmx"),
   "script": () => runs("script", "-qec", "true", "/dev/null"),
   "sh": () => runs("sh", "-c", ":"),

@@ -277,8 +277,9 @@ export const COMMANDS = {
   }),
   upgrade: command({
     group: "Daemon",
-    summary: "Put another version of the program in the place of the running one, and keep every connection",
-    description: "Starts the installed program, or that at --to. It checks versions, state and settings first; while anything is " +
+    summary: "Put a new program in place",
+    description:
+      "Keeps every connection. Starts the installed program, or that at --to. It checks versions, state and settings first; while anything is " +
       "wrong, nothing changes. Then it takes over the listeners, which are never closed, and every open connection in the middle " +
       "of what it does. If it fails, the running program goes on. Engine epoll only.",
     examples: ["balancerctl upgrade --dry-run", "balancerctl upgrade --to ./balancer-0.2.0/balancer"],
@@ -292,8 +293,9 @@ export const COMMANDS = {
   }),
   restart: command({
     group: "Daemon",
-    summary: "Start a balancer's program anew, and keep every connection",
-    description: "Like balancerctl upgrade, to the same program: for settings that only a start can change, such as --workers. " +
+    summary: "Put a new process in place",
+    description:
+      "Keeps every connection, like balancerctl upgrade, but with the same program: for settings that only a start can change, such as --workers. " +
       "With engine streams it stops the balancer, which lets open connections finish within the grace time, and starts it again: " +
       "clients are refused meanwhile.",
     examples: ["balancerctl restart", "balancerctl restart --workers 4"],
@@ -493,7 +495,7 @@ export const COMMANDS = {
       "For a failover, or a restart of the only server: nobody is dialled until balancerctl resume, or until the time is over. " +
       "Open connections go on; one that loses its server waits as well, if --redistribute lets it move. With --idle they leave " +
       "their servers and wait as soon as they are between two requests, so that a server can be restarted and nobody is reset. " +
-      "Given again, it sets another time. A pause ends with the daemon.",
+      "Given again, it sets another time. A pause ends when the daemon stops, and outlasts an upgrade.",
     examples: ["balancerctl pause --for 2m", "balancerctl pause --idle", "balancerctl resume"],
     options: [{
       flag: "for",

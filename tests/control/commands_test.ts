@@ -99,7 +99,7 @@ const MISTAKES: readonly [words: readonly string[], code: number, says: readonly
   [["plan", "remove"], 2, ["Missing <inet_address>"]],
   [["explain"], 2, ["Missing <client>"]],
   [["explain", "192.0.2.7", "--successors", "0"], 2, ['Number of successors "0"']],
-  [["recent", "--fate", "lost"], 2, ['Unknown fate "lost": did you mean "server_lost" or "worker_lost"?']],
+  [["recent", "--fate", "lost"], 2, ['Unknown fate "lost": did you mean "server_lost", "worker_lost" or "upgrade_lost"?']],
   [["recent", "--fate", "nope"], 2, ['Unknown fate "nope": see balancerctl recent --help']],
   [["recent", "--limit", "0"], 2, ['Limit "0"']],
   [["recent", "--server", "10.0.0.1"], 2, ['"10.0.0.1"']],
