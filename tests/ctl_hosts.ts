@@ -1,8 +1,11 @@
-/** The processes of `ctl_host.ts` that a test file uses: one, and more only while commands run side by side. */
+/** The processes of `ctl_host.ts` that a test file uses: as many as commands run side by side, and a few are kept. */
 
 import type { Answer, Call } from "./ctl_host.ts";
 
 const ROOT = `${import.meta.dirname}/../`;
+
+/** How many are kept: for one command, and one that asks meanwhile. */
+const IDLE_MAX = 2;
 
 /** They wait for a command. */
 const idle: Host[] = [];
@@ -11,7 +14,7 @@ const idle: Host[] = [];
 export async function callCtl(call: Call, env: Readonly<Record<string, string>>): Promise<Answer> {
   const host = idle.pop() ?? new Host(env);
   const answer = await host.answer(call);
-  if (idle.length === 0) idle.push(host);
+  if (idle.length < IDLE_MAX) idle.push(host);
   else await host.close();
   return answer;
 }
