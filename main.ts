@@ -620,11 +620,11 @@ async function applyAgain(balancer: Balancer, { file, read }: Declaration, cause
   try {
     const plan = await balancer.apply(await read(), { file, prune: true });
     balancer.events.add({ kind: "daemon", text: `${cause}: read ${file} again` });
-    if (plan === undefined) log.info("{cause}: the balancer is as {file} says", { cause, file });
-    else log.info("{cause}: applied {file}, generation {generation}", { cause, file, generation: balancer.generation });
+    if (plan === undefined) log.info(`${cause}: the balancer is as {file} says`, { file });
+    else log.info(`${cause}: applied {file}, generation {generation}`, { file, generation: balancer.generation });
   } catch (error) {
     const why = messageOf(error);
-    log.error("{cause}: {why}; nothing was changed", { cause, why });
+    log.error(`${cause}: {why}; nothing was changed`, { why });
     balancer.events.add({ kind: "daemon", level: "error", text: `${cause}: ${why}; nothing was changed` });
   }
 }

@@ -67,8 +67,9 @@ Deno.test({
 });
 
 /**
- * What `strace -f` has shown of a daemon that starts, serves with each engine, is asked, upgraded and stops. Two more are refused, and missed
- * by nobody: pkey_alloc(2), without which V8 protects its code otherwise, and fchown(2), which only root's SQLite calls.
+ * What `strace -f` has shown of a daemon that starts, serves with each engine, is asked and stops, with what an upgrade takes
+ * beside that. Two more are refused, and missed by nobody: pkey_alloc(2), without which V8 protects its code otherwise, and
+ * fchown(2), which only root's SQLite calls.
  */
 const NEEDED = `
   accept4 access arch_prctl bind brk chdir chmod clock_nanosleep clone clone3 close connect dup2 dup3 epoll_create1 epoll_ctl

@@ -85,7 +85,7 @@ export interface BalancerOptions {
   readonly required?: string;
   /** Limit on concurrent health checks. */
   readonly checksMax?: number;
-  /** Listening sockets that another program has opened, or a process whose place this one takes; undefined: none for this address. */
+  /** Listening sockets of another program, or of a process whose place this one takes; undefined: none for this address. */
   readonly inherited?: (address: Address, config: ListenerConfig) => Listener | undefined;
   /** Whether nobody is accepted before the engine is told to. */
   readonly isWaiting?: boolean;

@@ -278,10 +278,9 @@ export const COMMANDS = {
   upgrade: command({
     group: "Daemon",
     summary: "Put a new program in place",
-    description:
-      "Keeps every connection. Starts the installed program, or that at --to. It checks versions, state and settings first; while anything is " +
-      "wrong, nothing changes. Then it takes over the listeners, which are never closed, and every open connection in the middle " +
-      "of what it does. If it fails, the running program goes on. Engine epoll only.",
+    description: "Keeps every connection. Starts the installed program, or that at --to. It checks versions, state and settings " +
+      "first; while anything is wrong, nothing changes. Then it takes over the listeners, which are never closed, and every " +
+      "open connection in the middle of what it does. If it fails, the running program goes on. Engine epoll only.",
     examples: ["balancerctl upgrade --dry-run", "balancerctl upgrade --to ./balancer-0.2.0/balancer"],
     options: [
       { flag: "to", value: "PATH", summary: "the program to change to; default: the installed one" },
@@ -295,9 +294,9 @@ export const COMMANDS = {
     group: "Daemon",
     summary: "Put a new process in place",
     description:
-      "Keeps every connection, like balancerctl upgrade, but with the same program: for settings that only a start can change, such as --workers. " +
-      "With engine streams it stops the balancer, which lets open connections finish within the grace time, and starts it again: " +
-      "clients are refused meanwhile.",
+      "Keeps every connection, like balancerctl upgrade, but with the same program: for settings that only a start can " +
+      "change, such as --workers. With engine streams it stops the balancer, which lets open connections finish within the " +
+      "grace time, and starts it again: clients are refused meanwhile.",
     examples: ["balancerctl restart", "balancerctl restart --workers 4"],
     options: [
       WORKERS,

@@ -220,7 +220,7 @@ Deno.test("WaitingLine: like a sorted list, whoever comes, is dialled, returns a
   );
 });
 
-Deno.test("WaitingLine: who comes from the line of another process is before all who are here, in order, with the time it had", () => {
+Deno.test("WaitingLine: who comes from another process is before all who are here, in order, with the time that it had", () => {
   const [there, here] = [new WaitingLine(), new WaitingLine()];
   for (const id of [5, 9, 2]) there.join(id, 100 + id);
   here.join(1, 300);
