@@ -1,6 +1,6 @@
 // Each of the two processes of an upgrade ends at each step; the other one goes on. One of them is played by the test.
 
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Giving } from "../../lib/control/giving.ts";
 import { Channel, type FromNew, type FromOld, type Given, SPOKEN } from "../../lib/control/handover_wire.ts";
 import { Lock } from "../../lib/control/lock.ts";
@@ -127,6 +127,7 @@ class PlayedNew {
 /** A balancer that can be taken over. */
 async function withGiving(
   use: (balancer: OneService, giving: Giving, folder: string, left: () => boolean) => Promise<void>,
+  pid = 2,
 ): Promise<void> {
   await using server = startServer(echo);
   const folder = await Deno.makeTempDir({ prefix: "balancer_handover_" });
@@ -137,7 +138,7 @@ async function withGiving(
   let hasLeft = false;
   const giving = new Giving({
     balancer: balancer.balancer,
-    pid: 2,
+    pid,
     version: "1.0.0",
     socketPath: `${folder}/socket`,
     lockPath: `${folder}/lock`,
@@ -150,6 +151,16 @@ async function withGiving(
   await use(balancer, giving, folder, () => hasLeft);
   await Deno.remove(folder, { recursive: true });
 }
+
+Deno.test({
+  name: "process 1, with which its container ends, is not upgraded",
+  ignore: epoll.unsupported() !== undefined,
+  fn: () =>
+    withGiving((_, giving) => {
+      assertThrows(() => giving.open(), OperatorError, "it is process 1, as in a container, which ends with it");
+      return Promise.resolve();
+    }, 1),
+});
 
 async function says(client: Deno.TcpConn, text: string): Promise<void> {
   await writeText(client, text);
