@@ -42,6 +42,7 @@ const NEEDS = {
   "npm": () => runs("npm", "--version"),
   "python3": () => runs("python3", "--version"),
   "pseudo-terminals": () => runs("sh", "-c", ": <>/dev/ptmx && test -c /dev/pts/ptmx"),
+  "prlimit": () => runs("prlimit", "--version"),
   "script": () => runs("script", "-qec", "true", "/dev/null"),
   "sh": () => runs("sh", "-c", ":"),
   "shellcheck": () => runs("shellcheck", "--version"),

@@ -352,14 +352,16 @@ Deno.test("a stale socket is taken over after kill -9", async () => {
 });
 
 Deno.test({
-  name: "a daemon out of descriptors pauses accepting, keeps its clients, and recovers",
-  ignore: Deno.build.os === "windows",
+  ...await needing("a daemon out of descriptors pauses accepting, keeps its clients, and recovers", "Linux", "prlimit"),
   async fn() {
     await using place = await makePlace();
     await using server = startServer(echo);
-    const { process, address, ended } = await runForeground(place, ["--connections", "1000"], 'ulimit -n 80; exec "$@"');
+    const { process, address, ended } = await runForeground(place, ["--connections", "1000"]);
     const log = new Response(process.stderr).text();
     await addAll(place, [server]);
+    // From the start on, this limit would make the daemon refuse the crowd before it has no descriptors left.
+    const args = ["--pid", String(process.pid), "--nofile=80:80"];
+    assertEquals((await outcomeOf(new Deno.Command("prlimit", { args }))).code, 0);
     using first = await openVia(address);
     const crowd = await Promise.all(Array.from({ length: 100 }, () => connect(address)));
     await writeText(first, "still here");
@@ -370,7 +372,7 @@ Deno.test({
     process.kill("SIGTERM");
     first.close();
     assertEquals(await ended(), 0);
-    assertMatch(await log, /Cannot accept clients for now|connect_failed/);
+    assertMatch(await log, /Cannot accept clients for now/);
   },
 });
 
