@@ -50,6 +50,7 @@ const NEEDS = {
   "Redis": () => runs("sh", "-c", "redis-server --version && redis-cli --version"),
   "sshd and sftp": () => runs("sh", "-c", `${WIDER_PATH} command -v sshd && command -v sftp && command -v ssh-keygen`),
   "pseudo-terminals": () => runs("sh", "-c", ": <>/dev/ptmx && test -c /dev/pts/ptmx"),
+  "prlimit": () => runs("prlimit", "--version"),
   "script": () => runs("script", "-qec", "true", "/dev/null"),
   "sh": () => runs("sh", "-c", ":"),
   "shellcheck": () => runs("shellcheck", "--version"),
