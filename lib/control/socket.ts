@@ -147,6 +147,7 @@ const LINKS_MAX = 40;
  *   well, and of what then is left, a request of this API in between, the service would have to speak HTTP and have its paths.
  */
 export async function isGivenByRoot(path: string, { lstat, readLink }: Files = Deno): Promise<boolean> {
+  if (!path.startsWith("/")) return false;
   const rest = path.split("/").filter((name) => name !== "").reverse();
   let folder = "";
   for (let links = 0; rest.length > 0;) {

@@ -27,12 +27,16 @@ interface Container extends AsyncDisposable {
   readonly address: string;
   /** Runs something in it, as its user. */
   exec(...words: string[]): Promise<Outcome>;
-  /** Sends it the signal by which engines stop it, and gives its exit code. */
+  /** Runs something in it as root. */
+  execAsRoot(...words: string[]): Promise<Outcome>;
+  /** Sends it the signal by which engines stop it, if it still runs, and gives its exit code. */
   stop(): Promise<number>;
 }
 
-async function runContainer(...args: string[]): Promise<Container> {
-  const { env, user, entrypoint, stopSignal } = await readImage();
+/** Runs `balancer run` in a container; the image's environment, but for these variables. */
+async function runContainer(args: readonly string[], variables: Readonly<Record<string, string>> = {}): Promise<Container> {
+  const { env: given, user, entrypoint, stopSignal } = await readImage();
+  const env = { ...given, ...variables };
   const folder = await Deno.makeTempDir({ prefix: "balancer_test_" });
   const [root, tree] = [`${folder}/root`, `${folder}/tree`];
   for (const path of [root, tree]) await Deno.mkdir(path);
@@ -63,28 +67,24 @@ async function runContainer(...args: string[]): Promise<Container> {
   if (value === undefined) throw new Error(await log);
   const { pid } = process;
   const init = (await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`)).trim();
+  const execAs = (id: string, words: readonly string[]) => {
+    const into = [`--target=${init}`, "--mount", "--pid", "--root", "--wd", `--setuid=${id}`, `--setgid=${id}`, "--", ...words];
+    return outcomeOf(new Deno.Command("nsenter", { args: into, env, clearEnv: true, stdin: "null" }));
+  };
   const stop = async () => {
-    Deno.kill(Number(init), stopSignal);
+    try {
+      Deno.kill(Number(init), stopSignal);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error; // it has ended by itself
+    }
     const { code } = await soon(process.status, "the end of the container");
     return code;
   };
   let ended: Promise<number> | undefined;
   return {
     address: value.trim(),
-    exec: (...words) => {
-      const into = [
-        `--target=${init}`,
-        "--mount",
-        "--pid",
-        "--root",
-        "--wd",
-        `--setuid=${user}`,
-        `--setgid=${user}`,
-        "--",
-        ...words,
-      ];
-      return outcomeOf(new Deno.Command("nsenter", { args: into, env, clearEnv: true, stdin: "null" }));
-    },
+    exec: (...words) => execAs(user, words),
+    execAsRoot: (...words) => execAs("0", words),
     stop: () => ended ??= stop(),
     async [Symbol.asyncDispose]() {
       await (ended ??= stop());
@@ -103,7 +103,7 @@ Deno.test({
   async fn() {
     const { health, user } = await readImage();
     await using server = startServer(echo);
-    await using container = await runContainer("127.0.0.1", "0");
+    await using container = await runContainer(["127.0.0.1", "0"]);
     const healthy = await container.exec(...health);
     assertEquals(healthy.code, 0, healthy.stderr);
     assertEquals((await container.exec("id", "-u")).stdout.trim(), user);
@@ -116,6 +116,32 @@ Deno.test({
     assertEquals(added.code, 0, added.stderr);
     assertEquals(await ask(parseAddress(container.address), "hello"), "hello");
     assertStringIncludes((await container.exec("ls", "/var/lib/balancer")).stdout, "default.json\n");
+    const { code, stderr } = await container.execAsRoot("balancerctl", "list");
+    assertEquals(code, 1, "anybody can have made a folder in /tmp");
+    assertStringIncludes(stderr, `its folder belongs to user ${user}, and this is user 0; run as that user`);
+    assertEquals(await container.stop(), 0);
+  },
+});
+
+Deno.test({
+  ...await needing("root asks a daemon whose folder root has given to its user, but puts no process in its place", "private roots"),
+  async fn() {
+    const { user } = await readImage();
+    await using container = await runContainer(["127.0.0.1", "0"], { RUNTIME_DIRECTORY: "/run/balancer" });
+    const pidOf = async () => {
+      const { code, stdout, stderr } = await container.execAsRoot("balancerctl", "status", "--json");
+      assertEquals(code, 0, stderr);
+      return JSON.parse(stdout).pid;
+    };
+    const pid = await pidOf();
+    for (const command of ["upgrade", "restart"]) {
+      const { code, stdout, stderr } = await container.execAsRoot("balancerctl", command);
+      const why = `it runs as user ${user}, and what user 0 starts would not`;
+      const instead = "use systemctl, as in systemctl reload balancer@default";
+      assertEquals([code, stdout, stderr], [1, "", `balancerctl: Cannot ${command} balancer "default": ${why}; ${instead}\n`]);
+    }
+    assertEquals(await pidOf(), pid);
+    await container.execAsRoot("balancerctl", "stop"); // the container's end is its end, too
     assertEquals(await container.stop(), 0);
   },
 });
