@@ -28,13 +28,21 @@ export interface Wiring {
   readonly servers: readonly Address[];
 }
 
-/** HAProxy; with `shutsSessions` it ends the connections of a server that its checks find down. */
-export function haproxyConfiguration({ port, servers }: Wiring, shutsSessions: boolean): string {
+/** What an operator adds to a rival's configuration. */
+export interface Addition {
+  /** A line for the whole program. */
+  readonly program?: string;
+  /** Words for every server. */
+  readonly server?: string;
+}
+
+/** HAProxy. */
+export function haproxyConfiguration({ port, servers }: Wiring, { program = "", server = "" }: Addition): string {
   const { intervalMs, timeoutMs, fall, rise } = CHECK;
-  const more = shutsSessions ? " on-marked-down shutdown-sessions" : "";
   return `global
   nbthread 2
   maxconn ${CONNECTIONS_MAX}
+  ${program}
 
 defaults
   mode tcp
@@ -54,17 +62,18 @@ listen lost
   tcp-check connect
   tcp-check send ${PING}\\n
   tcp-check expect string ${PONG}
-  default-server check inter ${intervalMs}ms fall ${fall} rise ${rise}${more}
+  default-server check inter ${intervalMs}ms fall ${fall} rise ${rise} ${server}
 ${servers.map(({ host, port }, i) => `  server s${i} ${host}:${port}`).join("\n")}
 `;
 }
 
 /** nginx, which has no checks of its own: a server that refuses a connection rests for a second, for all workers. */
-export function nginxConfiguration({ port, servers }: Wiring, loadModule: string): string {
+export function nginxConfiguration({ port, servers }: Wiring, loadModule: string, { program = "" }: Addition): string {
   return `${loadModule === "" ? "" : `${loadModule}\n`}daemon off;
 pid nginx.pid;
 error_log stderr crit;
 worker_processes 2;
+${program}
 
 events {
   worker_connections ${CONNECTIONS_MAX};

@@ -1,11 +1,16 @@
-/** The contenders: how each is started in front of the servers, how its pool is changed where it can be, and how it is ended. */
+/**
+ * The contenders: how each is started in front of the servers, how its pool is changed and its process replaced where they can be,
+ * and how it is ended.
+ */
 
 import { type Address, parseAddress } from "../../lib/values/address.ts";
 import { listening, nginxCommand } from "../bench/backends.ts";
+import { processTree } from "../bench/measure.ts";
 import type { Place } from "../bench/place.ts";
 import { freePort, runTool, Service } from "../bench/processes.ts";
 import type { ToolName } from "../bench/tools.ts";
 import {
+  type Addition,
   balancerArguments,
   ENGINE_NAMES,
   type EngineName,
@@ -15,7 +20,8 @@ import {
   LEVELS,
   nginxConfiguration,
 } from "./configurations.ts";
-import type { Balancer } from "./losses.ts";
+import { type Balancer, LOSS_NAMES, type LossName } from "./losses.ts";
+import { replaceable } from "./reload.ts";
 
 /** How long a command of `balancerctl` may take, unpacking and draining included. */
 const COMMAND_MAX_MS = 20_000;
@@ -39,15 +45,22 @@ export interface Contender {
   readonly title: string;
   readonly level: Level | "–";
   readonly tool?: ToolName;
-  /** Whether its pool can be changed by a command, for the loss `remove`. */
-  readonly changesPool: boolean;
+  /** What is measured: not what it cannot do, nor what another contender does in the same way. */
+  readonly losses: readonly LossName[];
   /** Whether what it does may deliver a request twice. */
   readonly mayRepeat: boolean;
   start(setting: Setting): Promise<RunningBalancer>;
 }
 
 /** The contenders that a user may name: ours stands for one for each engine and level. */
-export const FAMILY_NAMES = ["balancer", "haproxy", "haproxy-shutdown", "nginx"] as const;
+export const FAMILY_NAMES = [
+  "balancer",
+  "haproxy",
+  "haproxy-shutdown",
+  "haproxy-hard-stop",
+  "nginx",
+  "nginx-shutdown",
+] as const;
 /** One of FAMILY_NAMES. */
 export type FamilyName = typeof FAMILY_NAMES[number];
 
@@ -60,17 +73,44 @@ export interface OurChoice {
 /** Every engine and level. */
 export const ALL_OURS: OurChoice = { engines: ENGINE_NAMES, levels: LEVELS };
 
-const rival = { level: "–", changesPool: false, mayRepeat: false } as const;
+/** What a process that was told to reload gives its old self's connections, where its operator bounds that. */
+const OLD_MAX = "1s";
+
+const rival = { level: "–", mayRepeat: false } as const;
+const haproxy = { ...rival, tool: "haproxy" } as const;
+const nginx = { ...rival, tool: "nginx" } as const;
 
 const RIVALS: Readonly<Record<Exclude<FamilyName, "balancer">, Contender>> = {
-  "haproxy": { ...rival, title: "HAProxy", tool: "haproxy", start: (setting) => startHaproxy(setting, false) },
-  "haproxy-shutdown": {
-    ...rival,
-    title: "HAProxy, shutdown-sessions",
-    tool: "haproxy",
-    start: (setting) => startHaproxy(setting, true),
+  "haproxy": {
+    ...haproxy,
+    title: "HAProxy",
+    losses: ["kill", "stop", "pause", "reload"],
+    start: (setting) => startHaproxy(setting, {}),
   },
-  "nginx": { ...rival, title: "nginx", tool: "nginx", start: startNginx },
+  "haproxy-shutdown": {
+    ...haproxy,
+    title: "HAProxy, shutdown-sessions",
+    losses: ["kill", "stop", "pause"],
+    start: (setting) => startHaproxy(setting, { server: "on-marked-down shutdown-sessions" }),
+  },
+  "haproxy-hard-stop": {
+    ...haproxy,
+    title: `HAProxy, hard-stop-after ${OLD_MAX}`,
+    losses: ["reload"],
+    start: (setting) => startHaproxy(setting, { program: `hard-stop-after ${OLD_MAX}` }),
+  },
+  "nginx": {
+    ...nginx,
+    title: "nginx",
+    losses: ["kill", "stop", "pause", "reload"],
+    start: (setting) => startNginx(setting, {}),
+  },
+  "nginx-shutdown": {
+    ...nginx,
+    title: `nginx, worker_shutdown_timeout ${OLD_MAX}`,
+    losses: ["reload"],
+    start: (setting) => startNginx(setting, { program: `worker_shutdown_timeout ${OLD_MAX};` }),
+  },
 };
 
 /** The contenders of these families. `known` are the flags of our `balancer`: without `--redistribute` it has no levels. */
@@ -94,7 +134,7 @@ function ourContender(engine: EngineName, level: Level, known: ReadonlySet<strin
   return {
     title: `balancer, ${engine}`,
     level,
-    changesPool: true,
+    losses: LOSS_NAMES.filter((loss) => loss !== "reload" || engine === "epoll"), // streams says that it cannot
     mayRepeat: level === "unanswered" || level === "idle",
     start: (setting) => startOurs(setting, balancerArguments(engine, level, known)),
   };
@@ -113,30 +153,60 @@ async function startOurs({ place, name, servers }: Setting, args: readonly strin
     });
   const add = async ({ host, port }: Address) => void await ctl("add", host, String(port));
   for (const server of servers) await add(server);
+  const status = async () => JSON.parse(await ctl("status", "--json"));
+  const reloading = replaceable({
+    port: address.port,
+    processes: async () => [(await status()).pid],
+    replace: async () => void await ctl("upgrade"),
+    endsOld: true,
+    signal,
+  });
+  // Whoever has taken over is no child of this process.
+  stack.defer(() => ctl("stop", "--grace", "0s").then(() => {}, () => {}));
   const kept = stack.move();
   return {
+    ...reloading,
     address,
     add,
     remove: async ({ host, port }) => void await ctl("remove", host, String(port), "--drain", DRAIN),
-    status: async () => JSON.parse(await ctl("status", "--json")),
+    status,
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }
 
-async function startHaproxy({ place, name, servers }: Setting, shutsSessions: boolean): Promise<RunningBalancer> {
+/** With a master process, as its packages run it: so it can be reloaded. */
+async function startHaproxy({ place, name, servers }: Setting, addition: Addition): Promise<RunningBalancer> {
   const port = freePort();
   const path = `${await place.subfolder(name)}/haproxy.cfg`;
-  await Deno.writeTextFile(path, haproxyConfiguration({ port, servers }, shutsSessions));
-  return await serving(new Service({ words: [place.tools.haproxy?.path ?? "haproxy", "-db", "-f", path] }), port, place);
+  await Deno.writeTextFile(path, haproxyConfiguration({ port, servers }, addition));
+  const service = new Service({ words: [place.tools.haproxy?.path ?? "haproxy", "-W", "-db", "-f", path] });
+  return await serving(service, { port, reload: "SIGUSR2", endsOld: addition.program !== undefined }, place);
 }
 
-async function startNginx({ place, name, servers }: Setting): Promise<RunningBalancer> {
+async function startNginx({ place, name, servers }: Setting, addition: Addition): Promise<RunningBalancer> {
   const port = freePort();
-  const text = nginxConfiguration({ port, servers }, await place.streamModule());
-  return await serving(new Service({ words: await nginxCommand(place, name, text) }), port, place);
+  const text = nginxConfiguration({ port, servers }, await place.streamModule(), addition);
+  const service = new Service({ words: await nginxCommand(place, name, text) });
+  return await serving(service, { port, reload: "SIGHUP", endsOld: addition.program !== undefined }, place);
 }
 
-async function serving(service: Service, port: number, { signal }: Place): Promise<RunningBalancer> {
+/** A master process whose children serve. */
+interface Master {
+  readonly port: number;
+  /** What makes it replace its children. */
+  readonly reload: Deno.Signal;
+  /** See reload.ts. */
+  readonly endsOld: boolean;
+}
+
+async function serving(service: Service, { port, reload, endsOld }: Master, { signal }: Place): Promise<RunningBalancer> {
   const running = await listening(service, port, signal);
-  return { address: { host: "127.0.0.1", port }, [Symbol.asyncDispose]: () => running[Symbol.asyncDispose]() };
+  const reloading = replaceable({
+    port,
+    processes: async () => (await processTree(service.pid)).slice(1),
+    replace: () => Promise.resolve(Deno.kill(service.pid, reload)),
+    endsOld,
+    signal,
+  });
+  return { ...reloading, address: { host: "127.0.0.1", port }, [Symbol.asyncDispose]: () => running[Symbol.asyncDispose]() };
 }

@@ -1,4 +1,4 @@
-/** The ways to lose a server, a row for each: how it comes about, and how the server comes back. */
+/** The ways to lose a server, or the balancer's own process, a row for each: how it comes about, and how all comes back. */
 
 import type { Address } from "../../lib/values/address.ts";
 import { pause } from "./bounds.ts";
@@ -12,6 +12,13 @@ export interface Balancer {
   remove?(server: Address): Promise<void>;
   /** Puts a server into the pool. */
   add?(server: Address): Promise<void>;
+  /**
+   * Puts a new process into its own place; resolves when that accepts in the old one's place, and, where old processes end by
+   * themselves, when those have ended.
+   */
+  reload?(): Promise<void>;
+  /** Clients' connections that processes from before the last reload still have. */
+  countWithOld?(): Promise<number>;
   /** What it has counted. */
   status?(): Promise<Counts>;
 }
@@ -22,17 +29,19 @@ export interface Counts {
   readonly fates: Readonly<Record<string, number>>;
 }
 
-/** Who is lost. */
+/** Where it happens. */
 export interface Scene {
+  /** The server that is lost, if a server is. */
   readonly server: ServerProcess;
   readonly balancer: Balancer;
   readonly signal: AbortSignal;
 }
 
-interface Loss {
+/** A way. */
+export interface Loss {
   readonly summary: string;
-  /** It needs a balancer with a pool that can be changed. */
-  readonly changesPool?: boolean;
+  /** What is lost: a server, which concerns its clients, or the balancer's process, which concerns everybody. */
+  readonly what: "server" | "balancer";
   /** The loss begins before this returns, and is complete when it resolves. */
   lose(scene: Scene): Promise<void>;
   /** Resolves when the server is back, though the balancer may not know it. */
@@ -44,12 +53,14 @@ const PAUSE_MS = 2000;
 
 const ROWS = {
   kill: {
-    summary: "its process is killed (SIGKILL)",
+    summary: "the server's process is killed (SIGKILL)",
+    what: "server",
     lose: ({ server }) => server.kill(),
     restore: ({ server }) => server.start(),
   },
   stop: {
-    summary: "it falls silent without closing anything (SIGSTOP), and is killed later",
+    summary: "the server falls silent without closing anything (SIGSTOP), and is killed later",
+    what: "server",
     lose: async ({ server }) => await server.stop(),
     restore: async ({ server }) => {
       await server.kill();
@@ -57,7 +68,8 @@ const ROWS = {
     },
   },
   pause: {
-    summary: `it is silent for ${PAUSE_MS / 1000} s and then goes on (SIGSTOP, SIGCONT)`,
+    summary: `the server is silent for ${PAUSE_MS / 1000} s and then goes on (SIGSTOP, SIGCONT)`,
+    what: "server",
     lose: async ({ server, signal }) => {
       server.stop();
       await pause(PAUSE_MS, signal).finally(() => server.goOn());
@@ -65,10 +77,16 @@ const ROWS = {
     restore: () => Promise.resolve(),
   },
   remove: {
-    summary: "it is removed from the pool, and is well",
-    changesPool: true,
+    summary: "the server is removed from the pool, and is well",
+    what: "server",
     lose: async ({ server, balancer }) => await balancer.remove?.(server.address),
     restore: async ({ server, balancer }) => await balancer.add?.(server.address),
+  },
+  reload: {
+    summary: "the balancer itself is replaced by a new process, and the servers are well",
+    what: "balancer",
+    lose: async ({ balancer }) => await balancer.reload?.(),
+    restore: () => Promise.resolve(),
   },
 } as const satisfies Record<string, Loss>;
 

@@ -1,6 +1,6 @@
 /**
- * `deno task lost`: counts what becomes of request-and-answer clients when one of the servers behind a balancer is lost, for ours
- * at every level, for HAProxy and for nginx. Here is the order of events; who takes part stands in contenders.ts, what happens to
+ * `deno task lost`: counts what becomes of request-and-answer clients when one of the servers behind a balancer is lost, or the
+ * balancer itself is replaced, for ours at every level, for HAProxy and for nginx. Here is the order of events; who takes part stands in contenders.ts, what happens to
  * the servers in losses.ts, and what a round is in rounds.ts.
  */
 
@@ -10,7 +10,7 @@ import deno from "../../deno.json" with { type: "json" };
 import { makePlace, type Place, ROOT } from "../bench/place.ts";
 import { findTools, type Tools } from "../bench/tools.ts";
 import { type Contender, contendersOf, knownFlags } from "./contenders.ts";
-import { LOSSES, type LossName } from "./losses.ts";
+import type { LossName } from "./losses.ts";
 import { HELP, MODES, type Options, parseOptions } from "./options.ts";
 import { Random } from "../random.ts";
 import { describeRow, lossTable, notesOf, reportJson, reportMarkdown, type Row, type Run, stateTable } from "./report.ts";
@@ -51,7 +51,7 @@ async function measure(options: Options, tools: Tools, signal: AbortSignal): Pro
   const rows: Row[] = [];
   for (const contender of contendersOf(options.families, options.ours, known)) {
     for (const loss of options.losses) {
-      if (LOSSES[loss].changesPool && !contender.changesPool) continue;
+      if (!contender.losses.includes(loss)) continue;
       const startedMs = performance.now();
       const row = await measureRow(contender, loss, rows.length, place, options);
       rows.push(row);
@@ -75,14 +75,15 @@ async function measureRow(contender: Contender, loss: LossName, index: number, p
   }
 }
 
-/** A contender whose server is lost so, under a name of its own. */
-interface Play {
+/** A contender that is met by this loss, under a name of its own. */
+export interface Play {
   readonly contender: Contender;
   readonly loss: LossName;
   readonly name: string;
 }
 
-async function playRow(
+/** Plays the rounds of a row with the options' servers and clients, and adds each to `done`. Rejects as runRounds() does. */
+export async function playRow(
   { contender, loss, name }: Play,
   place: Place,
   { clients, rounds, seed, mode, servers: count }: Options,

@@ -50,7 +50,9 @@ const QUICK = { rounds: 3, clients: 200 } as const;
 const MODE_NAMES = Object.keys(MODES) as ModeName[];
 
 /** The help. */
-export const HELP = `Count what becomes of clients when one of the servers behind a balancer is lost, over loopback.
+export const HELP =
+  `Count what becomes of clients when one of the servers behind a balancer is lost, or the balancer itself is replaced, over
+loopback.
 
 Usage: deno task lost [options]
 

@@ -26,7 +26,7 @@ export interface Run {
 interface Sums {
   readonly row: Row;
   readonly round: Round;
-  /** Of the lost servers' clients, whatever they were doing. */
+  /** Of those whom losses concerned, whatever they were doing. */
   readonly all: Outcomes;
   readonly clients: number;
 }
@@ -37,7 +37,7 @@ const COLUMNS: readonly (readonly [heading: string, cell: (sums: Sums) => string
   ["Level", ({ row }) => row.contender.level],
   ["Loss", ({ row }) => row.loss],
   ["Rounds", ({ row }) => String(row.rounds.length)],
-  ["Clients on it", ({ clients }) => String(clients)],
+  ["Clients concerned", ({ clients }) => String(clients)],
   ["Noticed nothing", ({ all, clients }) => formatShare(all.kept + all.moved, clients)],
   ["Stayed", ({ all }) => String(all.kept)],
   ["Moved", ({ all }) => String(all.moved)],
@@ -47,6 +47,8 @@ const COLUMNS: readonly (readonly [heading: string, cell: (sums: Sums) => string
   ["Missing", ({ all }) => String(all.missing)],
   ["Asked twice", ({ round }) => String(round.repeated)],
   ["Others lost", ({ round }) => String(countLost(round.others) + round.strays)],
+  ["With the old process", ({ row, round }) => LOSSES[row.loss].what === "balancer" ? String(round.withOld) : "–"],
+  ["Newcomers turned away", ({ round: { newcomers: { served, turnedAway } } }) => formatPart(turnedAway, served + turnedAway)],
   ["Slowest move", ({ all, round }) => all.moved === 0 ? "–" : `${(round.slowestMs / 1000).toFixed(2)} s`],
 ];
 
@@ -58,7 +60,7 @@ export function lossTable(rows: readonly Row[]): string {
   return markdownTable(COLUMNS.map(([heading]) => heading), lines);
 }
 
-/** Of those whose server was lost, how many noticed nothing, by what they were doing. */
+/** Of those whom losses concerned, how many noticed nothing, by what they were doing. */
 export function stateTable(rows: readonly Row[]): string {
   const lines = rows.filter(({ error }) => error === undefined).map(sumsOf).map(({ row, round }) => {
     const cells = STATE_NAMES.map((state) => {
@@ -75,14 +77,14 @@ export function reportMarkdown(run: Run): string {
   const { options: { clients, servers, rounds, mode, seed }, versions, date } = run;
   const about = `${date}, Linux ${Deno.osRelease()}, ${navigator.hardwareConcurrency} cores, over loopback: ${clients} clients, each
     with a connection from an address of its own (${mode}), ${servers} servers, ${rounds} rounds, seed ${seed};
-    ${Object.entries(versions).map((words) => words.join(" ")).join(", ")}. In each round one server is lost.`;
+    ${Object.entries(versions).map((words) => words.join(" ")).join(", ")}. In each round one loss:`;
   const losses = [...new Set(run.rows.map(({ loss }) => loss))];
   const sections = [
-    `# Clients of lost servers`,
+    `# Clients of lost servers and of replaced balancers`,
     filled(about.trim()),
     losses.map((name) => filled(`- ${name}: ${LOSSES[name].summary}`, "  ")).join("\n"),
     lossTable(run.rows),
-    `How many noticed nothing, by what they were doing when their server was lost:`,
+    `How many noticed nothing, by what they were doing just before:`,
     stateTable(run.rows),
     STATE_NAMES.map((name) => filled(`- ${name}: ${STATES[name]}`, "  ")).join("\n"),
     notesOf(run.rows).map((note) => filled(`- ${note}`, "  ")).join("\n"),

@@ -1,14 +1,15 @@
 /**
- * Rounds: in each of them a server is lost at a random moment while all clients are at work, what that was to every client is
- * written down, and everything is put back. Then the books are checked: the servers' logs, and the balancer's fates. No state but
+ * Rounds: in each of them a server, or the balancer's process, is lost at a random moment while all clients are at work, what that
+ * was to every client is written down, and everything is put back. Then the books are checked: the servers' logs, and the balancer's fates. No state but
  * its own.
  */
 
 import { pause } from "./bounds.ts";
-import { type Manner, type State, STATES } from "./client.ts";
+import { type Client, type Manner, type State, STATES } from "./client.ts";
 import { Clients, type Outcome, OUTCOMES, type Sighting } from "./clients.ts";
 import { Ledger } from "./ledger.ts";
-import { type Balancer, type Counts, LOSSES, type LossName } from "./losses.ts";
+import { type Balancer, type Counts, type Loss, LOSSES, type LossName } from "./losses.ts";
+import { Newcomers, type Visits } from "./newcomers.ts";
 import { Random } from "../random.ts";
 import type { ServerProcess } from "./server_process.ts";
 
@@ -35,7 +36,7 @@ export type Outcomes = Readonly<Record<Outcome, number>>;
 
 /** What one round, or several, came to. */
 export interface Round {
-  /** Those whose server was lost, by what they were doing then. */
+  /** Those whom the loss concerned, by what they were doing then: who had the server that was lost, or everybody. */
   readonly lost: Readonly<Record<State, Outcomes>>;
   /** All others. */
   readonly others: Outcomes;
@@ -45,6 +46,10 @@ export interface Round {
   readonly repeated: number;
   /** Clients without a connection that connected again. */
   readonly reconnected: number;
+  /** Those who came during the loss of a balancer's process, which concerns them as well. */
+  readonly newcomers: Visits;
+  /** Connections that processes of before the loss still had once every outcome was known. */
+  readonly withOld: number;
   /** How long the slowest of those who moved waited for its answer, in ms. */
   readonly slowestMs: number;
   /** What must not be, in sentences. */
@@ -55,6 +60,8 @@ export interface Round {
 const FRESH_SHARE = 0.08;
 /** So many of those who moved go home by a new connection; the others stay, and may be moved again and again. */
 const HOMING_SHARE = 0.5;
+/** So many come and go while a balancer's process is lost: somebody connects at every moment of it. */
+const NEWCOMERS = 8;
 /** When in a round the server is lost: long enough to spread the clients over what they may be doing. */
 const MOMENT_MS = [100, 500] as const;
 /** How long a balancer may take to give a server clients that has come back. */
@@ -72,7 +79,8 @@ const BAD_OUTCOMES = ["reset", "ended", "wrong", "missing"] as const satisfies r
 export async function runRounds(options: RoundsOptions): Promise<Round[]> {
   const { balancer, servers, clients: count, manner, seed, signal } = options;
   using clients = new Clients(count, balancer.address, manner, seed, signal);
-  const play = { ...options, clients, random: new Random(seed), ledger: new Ledger(servers) };
+  using newcomers = new Newcomers({ count: NEWCOMERS, firstId: count, balancer: balancer.address, manner, seed, signal });
+  const play = { ...options, clients, newcomers, random: new Random(seed), ledger: new Ledger(servers) };
   await clients.ready();
   const rounds: Round[] = [];
   while (rounds.length < options.rounds) {
@@ -83,7 +91,12 @@ export async function runRounds(options: RoundsOptions): Promise<Round[]> {
   return rounds;
 }
 
-type Play = Omit<RoundsOptions, "clients"> & { readonly clients: Clients; readonly random: Random; readonly ledger: Ledger };
+interface Play extends Omit<RoundsOptions, "clients"> {
+  readonly clients: Clients;
+  readonly newcomers: Newcomers;
+  readonly random: Random;
+  readonly ledger: Ledger;
+}
 
 async function playRound(play: Play): Promise<Round> {
   const { clients, random, signal } = play;
@@ -92,37 +105,77 @@ async function playRound(play: Play): Promise<Round> {
   await pause(random.between(MOMENT_MS), signal);
   // The server of some client: one with many is lost often, so that none runs empty.
   const server = random.pick(clients.list.filter((client) => client.isOpen)).server!;
-  const sightings = await lose(play, server);
+  const { concerned, others, newcomers, withOld } = await lose(play, server);
   const repeated = await play.ledger.countRepeated();
-  const [lost, others] = [true, false].map((isLost) => sightings.filter((sighting) => isLost === (sighting.server === server)));
   const round = {
     lost: Object.fromEntries(
-      STATE_NAMES.map((state) => [state, outcomesOf(lost.filter((sighting) => sighting.state === state))]),
+      STATE_NAMES.map((state) => [state, outcomesOf(concerned.filter((sighting) => sighting.state === state))]),
     ) as Record<State, Outcomes>,
     others: outcomesOf(others),
     strays: clients.takeStrays(),
     repeated,
     reconnected,
-    slowestMs: Math.max(0, ...lost.map(({ outcome, waitedMs = 0 }) => outcome === "moved" ? waitedMs : 0)),
+    newcomers,
+    withOld,
+    slowestMs: Math.max(0, ...concerned.map(({ outcome, waitedMs = 0 }) => outcome === "moved" ? waitedMs : 0)),
   };
   return { ...round, faults: [...faultsOf(round, play), ...await bookFaults(play.balancer, signal)] };
 }
 
-/** Loses the server, waits for everybody's outcome, and puts all back as it was. */
-async function lose({ clients, random, servers, balancer, loss, signal }: Play, name: string): Promise<Sighting[]> {
-  const server = servers.find((server) => server.name === name)!;
-  const scene = { server, balancer, signal };
+/** What a loss was to everybody. */
+interface Seen extends Pick<Round, "newcomers" | "withOld"> {
+  readonly concerned: readonly Sighting[];
+  readonly others: readonly Sighting[];
+}
+
+/** Loses the server of that name, or the balancer's process, waits for everybody's outcome, and puts all back as it was. */
+async function lose(play: Play, name: string): Promise<Seen> {
+  const { clients, newcomers, servers, balancer, loss, signal } = play;
+  const { what, lose, restore } = LOSSES[loss];
+  const { newcomers: count, concerns, recover } = SCOPES[what];
+  const scene = { server: servers.find((server) => server.name === name)!, balancer, signal };
+  newcomers.begin(count);
   const watch = clients.watch(); // nothing may come between this and the loss
-  await LOSSES[loss].lose(scene);
+  await lose(scene);
   watch.completeLoss();
   await clients.settled(watch);
-  await LOSSES[loss].restore(scene);
-  const lost = [...watch.sightings].filter(([, { server }]) => server === name);
-  await clients.untilServedBy(lost.map(([client]) => client), name, RETURN_MAX_MS);
-  const moved = lost.filter(([client, { outcome }]) => outcome === "moved" && client.isOpen).map(([client]) => client);
-  for (const client of random.some(moved, HOMING_SHARE)) client.close();
-  return [...watch.sightings.values()];
+  const visits = await newcomers.end();
+  const withOld = await balancer.countWithOld?.() ?? 0;
+  await restore(scene);
+  const [concerned, others] = [true, false].map((is) =>
+    [...watch.sightings].filter(([, sighting]) => is === concerns(sighting, name))
+  );
+  await recover(play, concerned, name);
+  const sightingsOf = (list: typeof concerned) => list.map(([, sighting]) => sighting);
+  return { concerned: sightingsOf(concerned), others: sightingsOf(others), newcomers: visits, withOld };
 }
+
+interface Scope {
+  readonly newcomers: number;
+  /** Whether a client is concerned, if the server of this name was picked. */
+  concerns(sighting: Sighting, name: string): boolean;
+  /** Has the next round begin as this one did. */
+  recover(play: Play, concerned: readonly (readonly [Client, Sighting])[], name: string): Promise<void>;
+}
+
+/** Whom a loss concerns, by what is lost. */
+const SCOPES: Readonly<Record<Loss["what"], Scope>> = {
+  server: {
+    newcomers: 0,
+    concerns: ({ server }, name) => server === name,
+    recover: async ({ clients, random }, concerned, name) => {
+      await clients.untilServedBy(concerned.map(([client]) => client), name, RETURN_MAX_MS);
+      const moved = concerned.filter(([client, { outcome }]) => outcome === "moved" && client.isOpen).map(([client]) => client);
+      for (const client of random.some(moved, HOMING_SHARE)) client.close();
+    },
+  },
+  balancer: {
+    newcomers: NEWCOMERS,
+    concerns: () => true,
+    /** The next loss is to concern everybody as this one did, and not only those who have come since. */
+    recover: (_, concerned) => Promise.resolve(concerned.forEach(([client]) => client.close())),
+  },
+};
 
 function outcomesOf(sightings: readonly Sighting[]): Outcomes {
   const counts = OUTCOME_NAMES.map((name) => [name, sightings.filter(({ outcome }) => outcome === name).length]);
@@ -150,6 +203,11 @@ export function sumRounds(rounds: readonly Round[]): Round {
     strays: sum(({ strays }) => strays),
     repeated: sum(({ repeated }) => repeated),
     reconnected: sum(({ reconnected }) => reconnected),
+    newcomers: {
+      served: sum(({ newcomers: { served } }) => served),
+      turnedAway: sum(({ newcomers: { turnedAway } }) => turnedAway),
+    },
+    withOld: sum(({ withOld }) => withOld),
     slowestMs: Math.max(0, ...rounds.map(({ slowestMs }) => slowestMs)),
     faults: rounds.flatMap(({ faults }, i) => faults.map((fault) => `round ${i + 1}: ${fault}`)),
   };
@@ -160,7 +218,7 @@ function faultsOf({ lost, others, strays, repeated }: Omit<Round, "faults">, { m
   const harmed = countLost(others) + strays;
   return [
     ...(wrong > 0 ? [`${wrong} answers did not fit`] : []),
-    ...(harmed > 0 ? [`${harmed} connections were lost whose server was well`] : []),
+    ...(harmed > 0 ? [`${harmed} connections were lost that the loss did not concern`] : []),
     ...(repeated > 0 && !mayRepeat ? [`${repeated} requests were delivered again`] : []),
   ];
 }
