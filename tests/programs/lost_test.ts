@@ -1,17 +1,23 @@
-// Servers are lost at random moments while clients are at work: what becomes of each of them, by level. BALANCER_TEST_LONG=1
-// plays a hundred rounds with 500 clients.
+// Servers are lost at random moments while clients are at work, and the balancer itself is replaced: what becomes of each client,
+// by level. BALANCER_TEST_LONG=1 plays a hundred rounds with 500 clients.
 
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { Level } from "../../lib/values/config.ts";
 import { countFates } from "../../lib/values/fates.ts";
 import { formatAddress } from "../../lib/values/address.ts";
 import { ENGINES } from "../../lib/engine/mod.ts";
+import { makePlace } from "../../tools/bench/place.ts";
+import { findTools } from "../../tools/bench/tools.ts";
+import { contendersOf, type FamilyName } from "../../tools/lost/contenders.ts";
+import { playRow } from "../../tools/lost/lost.ts";
 import type { LossName } from "../../tools/lost/losses.ts";
-import { MODES } from "../../tools/lost/options.ts";
+import { MODES, parseOptions } from "../../tools/lost/options.ts";
 import { Random } from "../../tools/random.ts";
-import { countLost, type Round, runRounds, sumRounds } from "../../tools/lost/rounds.ts";
+import { countLost, type Round, runRounds, sumOutcomes, sumRounds } from "../../tools/lost/rounds.ts";
 import { startServers } from "../../tools/lost/server_process.ts";
 import { startBalancer } from "../one_service.ts";
+import { DIST } from "../programs.ts";
+import { type Need, needing } from "../tools.ts";
 
 const SERVERS = 5;
 /** What clients call quiet is more than the balancer does: who is idle by their clock is idle by its. */
@@ -127,4 +133,49 @@ function report(engine: string, level: Level, loss: LossName, { lost, repeated }
   });
   // deno-lint-ignore no-console -- the figures are a part of what the test is for
   console.log(`kept by ${engine} at level ${level}, ${loss}: ${states.join(", ")}; ${repeated} requests delivered twice`);
+}
+
+/** Enough for every state to have some. */
+const RELOADED = IS_LONG ? 200 : 40;
+
+/** Who is replaced, and what that is to everybody: served on, by whom, or cut. */
+const REPLACED: readonly {
+  readonly family: FamilyName;
+  readonly needs: readonly Need[];
+  readonly kept: number;
+  readonly withOld: number;
+}[] = [
+  { family: "balancer", needs: [], kept: RELOADED, withOld: 0 },
+  { family: "haproxy", needs: ["haproxy"], kept: RELOADED, withOld: RELOADED },
+  { family: "haproxy-hard-stop", needs: ["haproxy"], kept: 0, withOld: 0 },
+  { family: "nginx", needs: ["nginx"], kept: RELOADED, withOld: RELOADED },
+  { family: "nginx-shutdown", needs: ["nginx"], kept: 0, withOld: 0 },
+];
+
+/** The servers are well: however busy the machine is, nobody is to think otherwise. */
+const CHECKS = { intervalMs: 10_000, timeoutMs: 10_000, fall: 3, rise: 1 } as const;
+
+const supported: readonly Need[] = ENGINES.epoll.unsupported() === undefined ? [] : ["Linux"];
+
+for (const { family, needs, kept, withOld } of REPLACED) {
+  const [contender] = contendersOf([family], { engines: ["epoll"], levels: ["new"] }, new Set(["redistribute"]));
+  Deno.test({
+    ...await needing(`${contender.title} is replaced under ${RELOADED} clients: ${kept} are served on`, ...supported, ...needs),
+    async fn() {
+      const signal = AbortSignal.timeout(120_000);
+      await using made = await makePlace(await findTools(), { isCompiled: true }, signal);
+      const place = { ...made, env: { ...made.env, XDG_CACHE_HOME: `${DIST}.parts/cache` } }; // with what is unpacked there
+      const options = parseOptions(["--clients", String(RELOADED), "--rounds", IS_LONG ? "5" : "1", "--servers", "2"], "");
+      const rounds: Round[] = [];
+      await playRow({ contender, loss: "reload", name: family, checks: CHECKS }, place, options, rounds);
+      const total = sumRounds(rounds);
+      const lost = sumOutcomes(Object.values(total.lost));
+      assertEquals(total.faults, []);
+      assertEquals(lost.kept, kept * rounds.length, JSON.stringify(lost));
+      assertEquals(countLost(lost), (RELOADED - kept) * rounds.length, JSON.stringify(lost));
+      assertEquals(total.withOld, withOld * rounds.length);
+      assert(total.newcomers.served > 0);
+      if (family === "balancer") assertEquals(total.newcomers.turnedAway, 0);
+    },
+  });
 }

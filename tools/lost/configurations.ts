@@ -17,15 +17,26 @@ export const ENGINE_NAMES = ["epoll", "streams"] as const;
 /** One of ENGINE_NAMES. */
 export type EngineName = typeof ENGINE_NAMES[number];
 
-/** How servers are checked, by everybody who can. A silent server is found after 1.5 s at the most. */
-const CHECK = { intervalMs: 500, timeoutMs: 400, fall: 2, rise: 1 } as const;
+/** How servers are checked, by everybody who can. */
+export interface Checks {
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  /** So many that are not answered make a server down. */
+  readonly fall: number;
+  /** So many that are answered make it up. */
+  readonly rise: number;
+}
+
+/** A silent server is found after 1.5 s at the most. */
+export const CHECKS: Checks = { intervalMs: 500, timeoutMs: 400, fall: 2, rise: 1 };
 /** Connections that any of them may have. */
 const CONNECTIONS_MAX = 8000;
 
-/** Where a rival listens, and its servers. */
+/** Where a rival listens, its servers, and how it checks them. */
 export interface Wiring {
   readonly port: number;
   readonly servers: readonly Address[];
+  readonly checks: Checks;
 }
 
 /** What an operator adds to a rival's configuration. */
@@ -37,8 +48,8 @@ export interface Addition {
 }
 
 /** HAProxy. */
-export function haproxyConfiguration({ port, servers }: Wiring, { program = "", server = "" }: Addition): string {
-  const { intervalMs, timeoutMs, fall, rise } = CHECK;
+export function haproxyConfiguration({ port, servers, checks }: Wiring, { program = "", server = "" }: Addition): string {
+  const { intervalMs, timeoutMs, fall, rise } = checks;
   return `global
   nbthread 2
   maxconn ${CONNECTIONS_MAX}
@@ -100,8 +111,8 @@ ${servers.map(({ host, port }) => `    server ${host}:${port} max_fails=1 fail_t
 }
 
 /** The arguments of our `balancer`: of the flags that are about lost servers, those that it has. */
-export function balancerArguments(engine: EngineName, level: Level, known: ReadonlySet<string>): string[] {
-  const { intervalMs, timeoutMs, fall, rise } = CHECK;
+export function balancerArguments(engine: EngineName, level: Level, checks: Checks, known: ReadonlySet<string>): string[] {
+  const { intervalMs, timeoutMs, fall, rise } = checks;
   const wanted = {
     "redistribute": level,
     "quiet": "250ms",

@@ -12,6 +12,7 @@ import type { ToolName } from "../bench/tools.ts";
 import {
   type Addition,
   balancerArguments,
+  type Checks,
   ENGINE_NAMES,
   type EngineName,
   flagsOf,
@@ -34,6 +35,7 @@ export interface Setting {
   /** Unlike that of any other process of the run: for files, and as a balancer's `--name`. */
   readonly name: string;
   readonly servers: readonly Address[];
+  readonly checks: Checks;
 }
 
 /** A balancer that runs. Disposing of it ends it. */
@@ -136,7 +138,7 @@ function ourContender(engine: EngineName, level: Level, known: ReadonlySet<strin
     level,
     losses: LOSS_NAMES.filter((loss) => loss !== "reload" || engine === "epoll"), // streams says that it cannot
     mayRepeat: level === "unanswered" || level === "idle",
-    start: (setting) => startOurs(setting, balancerArguments(engine, level, known)),
+    start: (setting) => startOurs(setting, balancerArguments(engine, level, setting.checks, known)),
   };
 }
 
@@ -175,17 +177,17 @@ async function startOurs({ place, name, servers }: Setting, args: readonly strin
 }
 
 /** With a master process, as its packages run it: so it can be reloaded. */
-async function startHaproxy({ place, name, servers }: Setting, addition: Addition): Promise<RunningBalancer> {
+async function startHaproxy({ place, name, servers, checks }: Setting, addition: Addition): Promise<RunningBalancer> {
   const port = freePort();
   const path = `${await place.subfolder(name)}/haproxy.cfg`;
-  await Deno.writeTextFile(path, haproxyConfiguration({ port, servers }, addition));
+  await Deno.writeTextFile(path, haproxyConfiguration({ port, servers, checks }, addition));
   const service = new Service({ words: [place.tools.haproxy?.path ?? "haproxy", "-W", "-db", "-f", path] });
   return await serving(service, { port, reload: "SIGUSR2", endsOld: addition.program !== undefined }, place);
 }
 
-async function startNginx({ place, name, servers }: Setting, addition: Addition): Promise<RunningBalancer> {
+async function startNginx({ place, name, servers, checks }: Setting, addition: Addition): Promise<RunningBalancer> {
   const port = freePort();
-  const text = nginxConfiguration({ port, servers }, await place.streamModule(), addition);
+  const text = nginxConfiguration({ port, servers, checks }, await place.streamModule(), addition);
   const service = new Service({ words: await nginxCommand(place, name, text) });
   return await serving(service, { port, reload: "SIGHUP", endsOld: addition.program !== undefined }, place);
 }

@@ -9,6 +9,7 @@
 import deno from "../../deno.json" with { type: "json" };
 import { makePlace, type Place, ROOT } from "../bench/place.ts";
 import { findTools, type Tools } from "../bench/tools.ts";
+import { CHECKS, type Checks } from "./configurations.ts";
 import { type Contender, contendersOf, knownFlags } from "./contenders.ts";
 import type { LossName } from "./losses.ts";
 import { HELP, MODES, type Options, parseOptions } from "./options.ts";
@@ -66,7 +67,7 @@ async function measureRow(contender: Contender, loss: LossName, index: number, p
   const done: Round[] = [];
   try {
     if (contender.tool !== undefined && !(contender.tool in place.tools)) throw new Error(`${contender.tool} is not there`);
-    await playRow({ contender, loss, name: `lost-${index}` }, place, options, done);
+    await playRow({ contender, loss, name: `lost-${index}`, checks: CHECKS }, place, options, done);
     return { contender: named(contender), loss, rounds: done };
   } catch (error) {
     place.signal.throwIfAborted();
@@ -80,11 +81,12 @@ export interface Play {
   readonly contender: Contender;
   readonly loss: LossName;
   readonly name: string;
+  readonly checks: Checks;
 }
 
 /** Plays the rounds of a row with the options' servers and clients, and adds each to `done`. Rejects as runRounds() does. */
 export async function playRow(
-  { contender, loss, name }: Play,
+  { contender, loss, name, checks }: Play,
   place: Place,
   { clients, rounds, seed, mode, servers: count }: Options,
   done: Round[],
@@ -93,7 +95,7 @@ export async function playRow(
   const { manner, traits } = MODES[mode];
   const folder = await place.subfolder(`${name}-servers`);
   await using servers = await startServers({ count, folder, traits, random: new Random(seed), signal });
-  await using balancer = await contender.start({ place, name, servers: servers.list.map(({ address }) => address) });
+  await using balancer = await contender.start({ place, name, servers: servers.list.map(({ address }) => address), checks });
   const { mayRepeat } = contender;
   const onRound = (round: Round) => void done.push(round);
   await runRounds({ balancer, servers: servers.list, loss, rounds, clients, manner, seed, mayRepeat, signal, onRound });
