@@ -47,6 +47,7 @@ const NEEDS = {
   "npm": () => runs("npm", "--version"),
   "python3": () => runs("python3", "--version"),
   "PostgreSQL": () => runs("sh", "-c", `${WIDER_PATH} postgres --version && initdb --version && psql --version`),
+  "iperf3": () => runs("iperf3", "--version"),
   "Redis": () => runs("sh", "-c", "redis-server --version && redis-cli --version"),
   "sshd and sftp": () => runs("sh", "-c", `${WIDER_PATH} command -v sshd && command -v sftp && command -v ssh-keygen`),
   "pseudo-terminals": () => runs("sh", "-c", ": <>/dev/ptmx && test -c /dev/pts/ptmx"),

@@ -181,10 +181,13 @@ export class Giving {
     await channel.send({ kind: "begin", figures: balancer.figures() });
     await channel.expect("accepting", STEPS.accepting);
     const done = channel.expect("done", STEPS.done);
-    done.catch(() => {}); // it is awaited below, or another failure comes first
-    await Promise.race([balancer.handover!.give(sockets), done]);
+    const early = done.then((): never => {
+      throw new OperatorError("failed", "it says that it has everything before it was given all");
+    });
+    early.catch(() => {}); // `done` is awaited below, or another failure comes first
+    const connections = await Promise.race([balancer.handover!.give(sockets), early]);
     undo.defer(await standAside());
-    await channel.send({ kind: "end", words: balancer.lastWords(), stop: this.#stop });
+    await channel.send({ kind: "end", connections, words: balancer.lastWords(), stop: this.#stop });
     await done;
   }
 

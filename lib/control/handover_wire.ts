@@ -89,8 +89,8 @@ export type FromOld =
   | Given
   /** Connections come now; what was counted before the first of them. */
   | { readonly kind: "begin"; readonly figures: Figures }
-  /** No connection is left. `stop`: somebody wants the balancer to stop. */
-  | { readonly kind: "end"; readonly words: LastWords; readonly stop: StopTimes | null }
+  /** No connection is left: so many were given. `stop`: somebody wants the balancer to stop. */
+  | { readonly kind: "end"; readonly connections: number; readonly words: LastWords; readonly stop: StopTimes | null }
   | { readonly kind: "failed"; readonly reason: string };
 
 type Message = FromNew | FromOld;

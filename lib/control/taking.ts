@@ -168,6 +168,7 @@ export class TakingOver {
     let lost = 0;
     try {
       const end = await Promise.race([this.#channel.expect("end", STEPS.end), handover.failed]);
+      await Promise.race([handover.hasTaken(end.connections), handover.failed]);
       balancer.takeLastWords(end.words);
       this.#stop = end.stop;
     } catch (error) {

@@ -191,11 +191,14 @@ export interface Handover {
   readonly failed: Promise<never>;
   /** What was taken. */
   readonly taken: readonly TakenBatch[];
+  /** Resolves when so many connections are in `taken`: workers say it after they have acknowledged a batch. */
+  hasTaken(connections: number): Promise<void>;
   /**
    * Stops accepting, and gives every connection over these sockets. A connection is the other process's once that acknowledges it.
-   * Resolves when none is left. Rejects if the other process does not take one: it must then end, and `takeBack` must follow.
+   * Resolves when none is left, with how many were given. Rejects if the other process does not take one: it must then end, and
+   * `takeBack` must follow.
    */
-  give(sockets: readonly number[]): Promise<void>;
+  give(sockets: readonly number[]): Promise<number>;
   /**
    * The other process has ended. What it had not acknowledged goes on here, and what it had not touched; the rest of what it had is
    * reset, with the fate `upgrade_lost`. The engine accepts again.

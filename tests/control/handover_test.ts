@@ -272,7 +272,12 @@ async function playOld(
       const ended = { ...figures, process: { ...figures.process, counters: { accepted: 10, done: 10 } } };
       const services = [{ ...figures.services[0], counted: { ...none, counters: { serviceAccepted: 10, done: 10 } } }];
       const ends = { ends: [], leftOut: { done: 4 } };
-      await channel.send({ kind: "end", words: { figures: { ...ended, services }, ends, rebalances: [] }, stop: null });
+      await channel.send({
+        kind: "end",
+        connections: 0,
+        words: { figures: { ...ended, services }, ends, rebalances: [] },
+        stop: null,
+      });
     }
   }
   libc.call.close(socket);

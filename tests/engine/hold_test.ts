@@ -217,29 +217,29 @@ const CASES: Record<string, Case> = {
     assertEquals([waiting(test), test.counters.get("open")], [0, 0]);
   },
 
-  async "connections whose only server is restarted wait, and go on with it"(kind) {
+  async "200 connections whose only server is restarted wait, and go on with it"(kind) {
     const servers = [startServer(echo)];
     const { address } = servers[0];
     await using test = start(kind, [tableServer(address, 0)], { ...HOLD, ...IDLE });
-    const clients = await clientsOf(test, 20);
+    const clients = await clientsOf(test, 200);
     for (const [i, client] of clients.entries()) assertEquals(await hear(client, `${i}.`.length), `${i}.`);
     for (let round = 1; round <= 2; round++) {
       await quiet();
       await servers.pop()![Symbol.asyncDispose]();
       test.availabilities.set(0, AVAILABILITY.fallback);
-      await untilWaiting(test, 20);
+      await untilWaiting(test, 200);
       assertEquals(test.counters.getOf(0, "serverOpen"), 0, "the lost server counts nobody");
-      for (const client of clients.slice(0, 10)) await writeText(client, "while it waits.");
+      for (const client of clients.slice(0, 100)) await writeText(client, "while it waits.");
       servers.push(await restart(address, echo));
       test.availabilities.set(0, AVAILABILITY.full);
-      for (const client of clients.slice(0, 10)) assertEquals(await hear(client, 15), "while it waits.");
+      for (const client of clients.slice(0, 100)) assertEquals(await hear(client, 15), "while it waits.");
       await untilWaiting(test, 0);
       for (const [i, client] of clients.entries()) {
         await writeText(client, `${i},`);
         assertEquals(await hear(client, `${i},`.length), `${i},`);
       }
     }
-    assertEquals([test.counters.get("movedIdle"), test.counters.getOf(0, "movedAway")], [40, 0]);
+    assertEquals([test.counters.get("movedIdle"), test.counters.getOf(0, "movedAway")], [400, 0]);
     const { from, to, loss, state } = await test.moved.take();
     assertEquals([from, to, loss, state], [servers[0].name, servers[0].name, "reset", "idle"]);
     clients.forEach(close);

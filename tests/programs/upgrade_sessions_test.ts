@@ -1,7 +1,7 @@
 // Sessions of real programs over upgrades: the server is the same process before and after, and so is the client. A case whose
 // programs are not installed is ignored, and its name says which one is missing.
 
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertGreater } from "@std/assert";
 import type { Address } from "../../lib/values/address.ts";
 import { epoll } from "../../lib/engine/epoll/engine.ts";
 import { Random } from "../../tools/random.ts";
@@ -87,20 +87,26 @@ async function before(place: Place, port: number): Promise<Address> {
   return address;
 }
 
+/** Upgrades; what it says of the connections. */
+async function upgrade(place: Place): Promise<string> {
+  const command = new Deno.Command(place.program("balancerctl"), { args: ["upgrade"], env: place.env, stdin: "null" });
+  const { code, stdout, stderr } = await outcomeOf(command, MAX_MS);
+  assertEquals(code, 0, stderr);
+  return stdout.match(/\n(.*) in /)?.[1] ?? stdout;
+}
+
+async function connectionsOf(place: Place): Promise<{ readonly accepted: number; readonly open: number }> {
+  return JSON.parse(await place.do("status", "--json")).connections;
+}
+
 /** Upgrades twice; the session is the balancer's only connection all the time. */
 async function upgradeTwice(place: Place, talk: () => Promise<void>): Promise<void> {
   for (let round = 0; round < 2; round++) {
     await talk();
-    const args = ["upgrade"];
-    const { code, stdout, stderr } = await outcomeOf(
-      new Deno.Command(place.program("balancerctl"), { args, env: place.env, stdin: "null" }),
-      MAX_MS,
-    );
-    assertEquals(code, 0, stderr);
-    assertMatch(stdout, /\n1 open connection came along in /);
+    assertEquals(await upgrade(place), "1 open connection came along");
   }
   await talk();
-  assertEquals(JSON.parse(await place.do("status", "--json")).connections.accepted, 1);
+  assertEquals((await connectionsOf(place)).accepted, 1);
 }
 
 const supported = epoll.unsupported() === undefined ? [] : ["Linux" as const];
@@ -124,6 +130,27 @@ Deno.test({
     });
     await cli.type("exec\n");
     await cli.says(/6/);
+  },
+});
+
+Deno.test({
+  ...await needing("a measurement of iperf3 goes on over an upgrade", ...supported, "iperf3"),
+  async fn() {
+    await using folder = await makeFolder();
+    await using place = await makePlace();
+    const [port] = await quietPorts(1, new Random(Date.now()));
+    await using _ = new Talker("iperf3", ["-s", "-B", "127.0.0.1", "-p", String(port)], folder.path);
+    const { host, port: own } = await before(place, port);
+    // One stream: with several iperf3 wants them accepted in the order in which it connects, which no proxy promises.
+    const args = ["-c", host, "-p", String(own), "-t", "10", "-b", "50M", "--json"];
+    const measuring = outcomeOf(new Deno.Command("sh", asNobody("iperf3", ...args)), MAX_MS);
+    await poll(() => connectionsOf(place), ({ open }) => open === 2, "its connections");
+    assertEquals(await upgrade(place), "2 open connections came along");
+    const { code, stdout, stderr } = await measuring;
+    assertEquals(code, 0, stderr || stdout);
+    const { sum_sent: sent, sum_received: received } = JSON.parse(stdout).end;
+    assertGreater(received.bytes, 0.9 * sent.bytes); // what is under way at the end does not count
+    assertGreater(sent.bytes, 50e6); // of 62.5
   },
 });
 

@@ -1,6 +1,7 @@
 // A balancer is upgraded again and again while clients of every kind are connected, and killed on either side meanwhile.
+// BALANCER_TEST_LONG=1 has 20 upgrades in a row, with 2,000 connections.
 
-import { assert, assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertGreaterOrEqual, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Address, formatAddress } from "../../lib/values/address.ts";
 import { epoll } from "../../lib/engine/epoll/engine.ts";
 import { makePlace, type Outcome, outcomeOf, type Place, runForeground } from "../programs.ts";
@@ -23,6 +24,12 @@ import {
 
 const ignore = epoll.unsupported() !== undefined;
 const UPGRADE_MAX_MS = 60_000;
+
+const IS_LONG = Deno.env.get("BALANCER_TEST_LONG") !== undefined;
+/** How often the balancer is upgraded under load, and who is connected then. */
+const LOAD = IS_LONG
+  ? { rounds: 20, keptAlive: 300, dribbling: 200, bulk: 4, connecting: 4, idle: 1475, ending: 21 }
+  : { rounds: 4, keptAlive: 10, dribbling: 10, bulk: 2, connecting: 2, idle: 50, ending: 5 };
 
 /** The figures of `balancerctl status --json`. */
 interface Status {
@@ -173,30 +180,31 @@ Deno.test({ name: "upgraded again and again under load, no byte is lost and nobo
   const address = await place.start("--workers", "2");
   await place.do("add", server.address.host, String(server.address.port));
   const talkers = new Talkers(address);
-  for (let i = 0; i < 10; i++) talkers.keepAlive();
-  for (let i = 0; i < 10; i++) talkers.dribble();
-  for (let i = 0; i < 2; i++) talkers.bulk();
-  for (let i = 0; i < 2; i++) talkers.connectAgain();
-  const idle = await Promise.all(Array.from({ length: 50 }, () => connect(address)));
-  const ending = await Promise.all(Array.from({ length: 5 }, () => connect(address)));
+  for (let i = 0; i < LOAD.keptAlive; i++) talkers.keepAlive();
+  for (let i = 0; i < LOAD.dribbling; i++) talkers.dribble();
+  for (let i = 0; i < LOAD.bulk; i++) talkers.bulk();
+  for (let i = 0; i < LOAD.connecting; i++) talkers.connectAgain();
+  const idle = await Promise.all(Array.from({ length: LOAD.idle }, () => connect(address)));
+  const ending = await Promise.all(Array.from({ length: LOAD.ending }, () => connect(address)));
+  const lasting = LOAD.keptAlive + LOAD.dribbling + LOAD.bulk + LOAD.idle + LOAD.ending;
   for (const socket of ending) await writeText(socket, "half");
   for (const socket of ending) await readBytes(socket, 4);
   const before = await addedUp(place);
   const pids = new Set([before.pid]);
-  for (let round = 0; round < 4; round++) {
+  for (let round = 0; round < LOAD.rounds; round++) {
     const { code, stdout, stderr } = await upgrade(place);
     assertEquals(code, 0, stderr);
     assertStringIncludes(stdout, "came along");
     talkers.check();
     const status = await addedUp(place);
-    assertGreater(status.carriedOver!.connections, 70);
+    assertGreaterOrEqual(status.carriedOver!.connections, lasting - round);
     assertEquals(status.generation, before.generation);
     pids.add(status.pid);
     const socket = ending[round];
     await socket.closeWrite();
     assertEquals(await soon(readText(socket), "the end of a half"), "");
   }
-  assertEquals(pids.size, 5);
+  assertEquals(pids.size, LOAD.rounds + 1);
   await talkers.finish();
   for (const socket of idle) {
     await writeText(socket, "still here");
@@ -206,8 +214,70 @@ Deno.test({ name: "upgraded again and again under load, no byte is lost and nobo
   for (const socket of ending) socket.close();
   assertGreater(talkers.requests, 50);
   const after = await untilOpen(place, 0);
-  assertEquals(after.connections.accepted, 77 + talkers.opened);
+  assertEquals(after.connections.accepted, lasting + talkers.opened);
   assertEquals(after.fates, { ...after.fates, done: after.connections.accepted }, "every connection ended by itself");
+});
+
+Deno.test({ name: "servers are killed while the process changes: their idle clients go on with the others", ignore }, async () => {
+  await using stack = new AsyncDisposableStack();
+  const servers = Array.from({ length: 4 }, () => stack.use(startServer(echo)));
+  await using place = await makePlace();
+  const address = await place.start(
+    "--key",
+    "ip:port",
+    "--redistribute",
+    "idle",
+    "--quiet",
+    "100ms",
+    "--check-interval",
+    "200ms",
+    "--check-timeout",
+    "200ms",
+  );
+  for (const { address: { host, port } } of servers) await place.do("add", host, String(port));
+  const clients = await Promise.all(Array.from({ length: 200 }, () => connect(address)));
+  const askAll = async (text: string) => {
+    for (const client of clients) await writeText(client, text);
+    for (const client of clients) assertEquals(new TextDecoder().decode(await readBytes(client, text.length)), text);
+  };
+  await askAll("before");
+  await new Promise((resolve) => setTimeout(resolve, 200)); // quiet for long enough
+  // A new process needs about 700 ms until it takes connections: one server is lost before, one about then, one after.
+  const upgrading = upgrade(place);
+  for (const server of servers.slice(1)) {
+    await new Promise((resolve) => setTimeout(resolve, 350));
+    await server[Symbol.asyncDispose]();
+  }
+  const { code, stderr } = await upgrading;
+  assertEquals(code, 0, stderr);
+  await askAll("afterwards");
+  const { servers: now } = JSON.parse(await place.do("list", "--json"));
+  assertEquals(now.find(({ server }: { server: string }) => server === servers[0].name).open, 200);
+  for (const client of clients) client.close();
+  const { connections, fates } = await untilOpen(place, 0);
+  assertEquals([connections.accepted, fates.server_lost, fates.upgrade_lost], [200, 0, 0]);
+});
+
+Deno.test({ name: "what is changed while the process changes holds afterwards, or was refused", ignore }, async () => {
+  await using place = await makePlace();
+  await place.start("--check", "off");
+  const said = new Map<string, boolean>();
+  let isOver = false;
+  const change = async () => {
+    for (let port = 1; !isOver; port++) {
+      const { code, stderr } = await place.ctl("add", "192.0.2.1", String(port));
+      said.set(`192.0.2.1:${port}`, code === 0);
+      if (code !== 0) assertMatch(stderr, /^balancerctl: [^\n]+\n$/);
+    }
+  };
+  const changing = change();
+  for (let round = 0; round < 2; round++) assertEquals((await upgrade(place)).code, 0);
+  isOver = true;
+  await changing;
+  const { servers } = JSON.parse(await place.do("list", "--json"));
+  const there = new Set(servers.map(({ server }: { server: string }) => server));
+  for (const [server, isSaid] of said) if (isSaid) assert(there.has(server), `${server} was added and is lost`);
+  assertGreater(there.size, 5);
 });
 
 Deno.test({ name: "a server that speaks first, a drained server and a removed one go on as they were", ignore }, async () => {

@@ -18,7 +18,6 @@ import type { WorkerKit } from "./worker_kit.ts";
  * How many connections are stopped together at first and at least; twice as many after less than SHORT_MS, half as many after more
  * than LONG_MS: a process that has just started is slow at first, and so is a machine that is busy.
  */
-
 const BATCH_MIN = 8;
 const SHORT_MS = 1.5;
 const LONG_MS = 3;
@@ -110,7 +109,7 @@ export class Giver {
     this.#againMs = nowMs + AGAIN_MS;
     if (!this.#isLast || this.#connections.hasUngiven()) return;
     this.#isOver = true;
-    this.#kit.post({ kind: "given" });
+    this.#kit.post({ kind: "given", connections: this.#given.size });
   }
 
   /**

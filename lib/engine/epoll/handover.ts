@@ -40,11 +40,14 @@ export class EpollHandover implements Handover {
   /** Workers that still accept, or still have connections; undefined: none does, or nothing is given. */
   #accepting: Set<number> | undefined;
   #giving: Set<number> | undefined;
-  #given = Promise.withResolvers<void>();
+  #given = Promise.withResolvers<number>();
+  #givenConnections = 0;
   /** Workers that have not said yet that they have taken everything. */
   #taking = new Set<number>();
   readonly #alone = Promise.withResolvers<void>();
   readonly taken: TakenBatch[] = [];
+  #takenConnections = 0;
+  #wanted: { readonly connections: number; readonly resolve: () => void } | undefined;
 
   constructor(options: HandoverOptions) {
     this.#options = options;
@@ -69,8 +72,9 @@ export class EpollHandover implements Handover {
     return this.#giving !== undefined;
   }
 
-  give(sockets: readonly number[]): Promise<void> {
+  give(sockets: readonly number[]): Promise<number> {
     this.#given = Promise.withResolvers();
+    this.#givenConnections = 0;
     const workers = this.#options.workers.filter(({ exists }) => exists);
     this.#accepting = new Set(workers.map(({ index }) => index));
     this.#giving = new Set(this.#accepting);
@@ -100,6 +104,13 @@ export class EpollHandover implements Handover {
   listen(): void {
     this.#options.onListen();
     this.#sendAll({ kind: "listen" });
+  }
+
+  hasTaken(connections: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wanted = { connections, resolve };
+    this.#checkTaken();
+    return promise;
   }
 
   alone(): Promise<void> {
@@ -142,12 +153,14 @@ export class EpollHandover implements Handover {
         this.#accepting?.delete(worker);
         return this.#check();
       case "given":
-        this.#giving?.delete(worker);
+        if (this.#giving?.delete(worker)) this.#givenConnections += message.connections;
         return this.#check();
       case "giveFailed":
         return this.#given.reject(new Error(message.reason));
       case "taken":
-        return void this.taken.push({ count: message.count, pauseMs: message.pauseMs });
+        this.taken.push({ count: message.count, pauseMs: message.pauseMs });
+        this.#takenConnections += message.count;
+        return this.#checkTaken();
       case "takeFailed":
         return this.#failed.reject(new Error(message.reason));
       case "alone":
@@ -163,7 +176,11 @@ export class EpollHandover implements Handover {
     }
     if (this.#giving?.size !== 0) return;
     this.#options.onGiven();
-    this.#given.resolve();
+    this.#given.resolve(this.#givenConnections);
+  }
+
+  #checkTaken(): void {
+    if (this.#wanted !== undefined && this.#takenConnections >= this.#wanted.connections) this.#wanted.resolve();
   }
 
   #sendAll(message: HandoverMessage): void {

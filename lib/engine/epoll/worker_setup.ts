@@ -124,7 +124,7 @@ export type FromWorker =
   | { readonly kind: "noLocalPort"; readonly slot: number }
   | { readonly kind: "malformedHeader"; readonly ip: Uint8Array; readonly port: number; readonly reason: string }
   | { readonly kind: "giving" }
-  | { readonly kind: "given" }
+  | { readonly kind: "given"; readonly connections: number }
   | { readonly kind: "giveFailed"; readonly reason: string }
   | { readonly kind: "taken"; readonly count: number; readonly pauseMs: number }
   | { readonly kind: "takeFailed"; readonly reason: string }

@@ -45,11 +45,11 @@ async function handOver(from: TestEngine, to: TestEngine): Promise<void> {
   await Promise.all([giver.ready, taker.ready]);
   const pairs = Array.from({ length: giver.sockets }, () => makePair(libc)!);
   taker.take(pairs.map(([, there]) => there), SAME);
-  await soon(giver.give(pairs.map(([here]) => here)), "the hand-over");
-  const taken = () => taker.taken.reduce((sum, { count }) => sum + count, 0);
-  await until(() => taken() === to.counters.get("open"), "the reports");
-  to.counters.add("accepted", taken());
-  to.counters.addToService(0, "serviceAccepted", taken());
+  const given = await soon(giver.give(pairs.map(([here]) => here)), "the hand-over");
+  await soon(taker.hasTaken(given), "the reports");
+  assertEquals(taker.taken.reduce((sum, { count }) => sum + count, 0), given);
+  to.counters.add("accepted", given);
+  to.counters.addToService(0, "serviceAccepted", given);
   for (const [here] of pairs) libc.call.close(here);
 }
 
