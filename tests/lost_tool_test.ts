@@ -102,7 +102,7 @@ function cellsOf(row: Row): Record<string, string> {
   return Object.fromEntries(headings.map((heading, i) => [heading, cells[i]]));
 }
 
-Deno.test("the row of a reload says what the old process still has, and who was turned away; that of a lost server does not", () => {
+Deno.test("the row of a reload says what the old process has, and who was turned away; that of a lost server does not", () => {
   const contender = { title: "X", level: "–" } as const;
   const round = roundOf({ idle: { ...NOBODY, kept: 7 } }, { withOld: 7, newcomers: { served: 38, turnedAway: 2 } });
   const reload = cellsOf({ contender, loss: "reload", rounds: [round, round] });

@@ -1,7 +1,7 @@
 /**
  * `deno task lost`: counts what becomes of request-and-answer clients when one of the servers behind a balancer is lost, or the
- * balancer itself is replaced, for ours at every level, for HAProxy and for nginx. Here is the order of events; who takes part stands in contenders.ts, what happens to
- * the servers in losses.ts, and what a round is in rounds.ts.
+ * balancer itself is replaced, for ours at every level, for HAProxy and for nginx. Here is the order of events; who takes part
+ * stands in contenders.ts, what happens to servers and balancers in losses.ts, and what a round is in rounds.ts.
  */
 
 // deno-lint-ignore-file no-console -- a tool speaks to its user

@@ -1,7 +1,7 @@
 /**
  * Rounds: in each of them a server, or the balancer's process, is lost at a random moment while all clients are at work, what that
- * was to every client is written down, and everything is put back. Then the books are checked: the servers' logs, and the balancer's fates. No state but
- * its own.
+ * was to every client is written down, and everything is put back. Then the books are checked: the servers' logs, and the
+ * balancer's fates. No state but its own.
  */
 
 import { pause } from "./bounds.ts";
