@@ -4,6 +4,8 @@
  * them.
  */
 
+import { findTools, nginxStreamModule, versionText } from "../tools/bench/tools.ts";
+
 /** A program that does not even tell its version by then does not run. */
 const LOOK_MAX_MS = 10_000;
 
@@ -44,6 +46,10 @@ const NEEDS = {
     runs("sh", "-c", 'place=$(mktemp -d) && mount -t tmpfs -o size=64k none "$place"; looked=$?; umount "$place"; exit $looked'),
   "mkfifo": () => runs("mkfifo", "--version"),
   "nginx": () => runs("sh", "-c", "PATH=$PATH:/usr/sbin nginx -v"),
+  "nginx's stream module": async () => {
+    const { nginx } = await findTools();
+    return nginx !== undefined && await nginxStreamModule(await versionText(nginx.path, ["-V"])).then(() => true);
+  },
   "npm": () => runs("npm", "--version"),
   "python3": () => runs("python3", "--version"),
   "PostgreSQL": () => runs("sh", "-c", `${WIDER_PATH} postgres --version && initdb --version && psql --version`),

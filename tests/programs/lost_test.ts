@@ -148,8 +148,8 @@ const REPLACED: readonly {
   { family: "balancer", needs: [], kept: RELOADED, withOld: 0 },
   { family: "haproxy", needs: ["haproxy"], kept: RELOADED, withOld: RELOADED },
   { family: "haproxy-hard-stop", needs: ["haproxy"], kept: 0, withOld: 0 },
-  { family: "nginx", needs: ["nginx"], kept: RELOADED, withOld: RELOADED },
-  { family: "nginx-shutdown", needs: ["nginx"], kept: 0, withOld: 0 },
+  { family: "nginx", needs: ["nginx's stream module"], kept: RELOADED, withOld: RELOADED },
+  { family: "nginx-shutdown", needs: ["nginx's stream module"], kept: 0, withOld: 0 },
 ];
 
 /** The servers are well: however busy the machine is, nobody is to think otherwise. */
