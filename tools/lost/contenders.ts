@@ -148,11 +148,8 @@ async function startOurs({ place, name, servers }: Setting, args: readonly strin
   await using stack = new AsyncDisposableStack();
   const service = stack.use(new Service({ words: [...programs.balancer, ...args, "--name", name], env, cwd: folder }));
   const address = parseAddress((await service.line(1, signal)).trim());
-  const ctl = async (...words: string[]) =>
-    await runTool({ words: [...programs.balancerctl, ...words, "--name", name], env, cwd: folder }, {
-      maxMs: COMMAND_MAX_MS,
-      signal,
-    });
+  const command = (words: string[]) => ({ words: [...programs.balancerctl, ...words, "--name", name], env, cwd: folder });
+  const ctl = async (...words: string[]) => await runTool(command(words), { maxMs: COMMAND_MAX_MS, signal });
   const add = async ({ host, port }: Address) => void await ctl("add", host, String(port));
   for (const server of servers) await add(server);
   const status = async () => JSON.parse(await ctl("status", "--json"));
@@ -163,8 +160,11 @@ async function startOurs({ place, name, servers }: Setting, args: readonly strin
     endsOld: true,
     signal,
   });
-  // Whoever has taken over is no child of this process.
-  stack.defer(() => ctl("stop", "--grace", "0s").then(() => {}, () => {}));
+  // Whoever has taken over is no child of this process, and must end also when the user wants an end.
+  const { signal: never } = new AbortController();
+  stack.defer(async () => {
+    await runTool(command(["stop", "--grace", "0s"]), { maxMs: COMMAND_MAX_MS, signal: never }).catch(() => {});
+  });
   const kept = stack.move();
   return {
     ...reloading,
