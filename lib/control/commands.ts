@@ -6,6 +6,7 @@
 import { abortable, deadline, delay } from "@std/async";
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
 import { PLANNED_STATES } from "../routing/forecast.ts";
+import { closedText, movedText } from "../routing/parted_text.ts";
 import { isEmptyPlan } from "../routing/state_plan.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
@@ -52,7 +53,6 @@ import {
   percent,
   printCheck,
   printClients,
-  printClosed,
   printConnections,
   printDifference,
   printEvent,
@@ -61,7 +61,6 @@ import {
   printHistory,
   printList,
   printListening,
-  printMoved,
   printPlan,
   printRebalance,
   printRecent,
@@ -533,7 +532,7 @@ export const COMMANDS = {
     examples: ["balancerctl close 0123456789abcdef-1f"],
     arguments: ["id"],
     act: ({ arguments: [id] }, { client }) => client.closeConnection(idOf(id)),
-    print: printClosed,
+    print: (closed) => closedText(closed),
   }),
   move: command({
     group: "Connections",
@@ -549,7 +548,7 @@ export const COMMANDS = {
       const server = host === undefined ? undefined : formatAddress({ host: parseHost(host), port: parsePort(port) });
       return client.moveConnection(idOf(id), { server, force: force !== undefined });
     },
-    print: printMoved,
+    print: (moved) => movedText(moved),
   }),
   events: command({
     group: "Observe",

@@ -37,3 +37,6 @@ export type BalancerEvent = Answers["events"]["events"][number];
 
 /** A connection of `GET /v1/connections`. */
 export type OpenConnection = Answers["connections"]["connections"][number];
+/** What `POST /v1/connections/{id}/close` and `/move` answer. */
+export type ClosedConnection = Answers["closedConnection"];
+export type MovedConnection = Answers["movedConnection"];
