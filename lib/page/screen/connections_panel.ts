@@ -53,7 +53,7 @@ export function connectionsPanel(host: Host): Panel {
     field("state", state),
     field("order", sort),
   );
-  const { section, aside } = panel("connections", "Connections", "as they are now", fields, says, table.element, done);
+  const { section, aside } = panel("connections", "Connections", "as they are now", fields, says, done, table.element);
   aside.append(count);
   let isInSight = false;
   new IntersectionObserver((entries) => {
