@@ -109,15 +109,33 @@ export interface Forwarded {
   readonly text: string;
 }
 
+/** What the clients of one socket share. */
+interface Link {
+  /** Made on first use, because the runtime checks the path then. */
+  http: Deno.HttpClient | undefined;
+  /** When it was last seen that the socket is the user's own and a daemon listens, by the monotonic clock. */
+  checkedMs: number;
+}
+
+/**
+ * For so long that is not looked at again. A look is a connection to the daemon, which costs it as much as a request; a dashboard
+ * asks several things in a row, once a second.
+ */
+const CHECKED_FOR_MS = 500;
+
 /** Talks to the daemon called `name`, whose control socket is at `path`. Every call throws an operator error if it fails. */
 export class ControlClient implements Disposable {
-  /** Made on first use, because the runtime checks the path then. */
-  #http: Deno.HttpClient | undefined;
-
+  readonly #link: Link;
   readonly #options: ClientOptions;
 
-  constructor(readonly name: string, readonly path: string, options: ClientOptions = {}) {
+  constructor(readonly name: string, readonly path: string, options: ClientOptions = {}, sibling?: ControlClient) {
     this.#options = options;
+    this.#link = sibling === undefined ? { http: undefined, checkedMs: -Infinity } : sibling.#link;
+  }
+
+  /** A client whose requests concern another service (undefined: the only one), over the same connections. */
+  ofService(service: string | undefined): ControlClient {
+    return new ControlClient(this.name, this.path, { ...this.#options, service }, this);
   }
 
   status(): Promise<Answers["status"]> {
@@ -288,8 +306,10 @@ export class ControlClient implements Disposable {
     return { status: response.status, type: response.headers.get("content-type") ?? "", text: await this.#read(response) };
   }
 
+  /** Closes the connections, those of siblings included. */
   [Symbol.dispose](): void {
-    this.#http?.close();
+    this.#link.http?.close();
+    this.#link.http = undefined;
   }
 
   /** A query that says which service is concerned. */
@@ -309,9 +329,14 @@ export class ControlClient implements Disposable {
   }
 
   async #send(method: string, path: string, { body, waitMs = 0 }: CallOptions = {}): Promise<Response> {
-    await this.#requireDaemon();
+    const isChecked = performance.now() - this.#link.checkedMs < CHECKED_FOR_MS;
+    if (!isChecked) await this.#requireDaemon();
     const signal = AbortSignal.timeout(waitMs + ANSWER_MAX_MS);
-    return await this.#fetch(method, path, { body: body === undefined ? undefined : JSON.stringify(body), signal });
+    const init = { body: body === undefined ? undefined : JSON.stringify(body), signal };
+    return await this.#fetch(method, path, init).catch(async (error) => {
+      if (isChecked) await this.#requireDaemon(); // it may be gone by now, which says more
+      throw error;
+    });
   }
 
   /** The error that an answer tells of; undefined: it is no JSON. */
@@ -333,6 +358,11 @@ export class ControlClient implements Disposable {
 
   /** Refuses a socket of another user, and distinguishes a daemon that does not run from one that does not answer. */
   async #requireDaemon(): Promise<void> {
+    await this.#lookAtSocket();
+    this.#link.checkedMs = performance.now();
+  }
+
+  async #lookAtSocket(): Promise<void> {
     const cannot = `Cannot use control socket ${JSON.stringify(this.path)}`;
     if (!await requireOwnSocket(this.path)) throw await this.#absence();
     const uid = peerUid(this.path);
@@ -358,11 +388,11 @@ export class ControlClient implements Disposable {
 
   async #fetch(method: string, path: string, { headers, ...init }: RequestInit): Promise<Response> {
     try {
-      this.#http ??= Deno.createHttpClient({ proxy: { transport: "unix", path: this.path } });
+      this.#link.http ??= Deno.createHttpClient({ proxy: { transport: "unix", path: this.path } });
       return await fetch(`http://127.0.0.1${path}`, { // a host name would be resolved, though the socket is local
         method,
         redirect: "manual",
-        client: this.#http,
+        client: this.#link.http,
         headers: { [WHO_HEADER]: this.#options.who ?? userName(), ...headers },
         ...init,
       });

@@ -757,11 +757,10 @@ export function contextOf(
   const name = parseName(input.options.name ?? DEFAULT_NAME);
   const service = input.options[SERVICE.flag];
   if (service !== undefined) parseServiceName(service);
-  const clients = new Map<string | undefined, ControlClient>();
+  let first: ControlClient | undefined;
   const clientOf = (service: string | undefined) => {
-    const client = clients.get(service) ?? new ControlClient(name, findSocket(name), { locks: findLocks(name), service });
-    clients.set(service, client);
-    return client;
+    first ??= new ControlClient(name, findSocket(name), { locks: findLocks(name) });
+    return first.ofService(service);
   };
   return {
     ...person,
@@ -770,7 +769,7 @@ export function contextOf(
       return clientOf(service); // the demo needs none
     },
     clientOf,
-    [Symbol.dispose]: () => clients.values().forEach((client) => client[Symbol.dispose]()),
+    [Symbol.dispose]: () => first?.[Symbol.dispose](),
   };
 }
 
