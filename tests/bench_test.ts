@@ -369,7 +369,7 @@ Deno.test("parseOptions() takes what is known and refuses the rest", () => {
   assertThrows(() => parseOptions(["keepalive"], ""), Error, '"keepalive" is no option');
 });
 
-Deno.test("parseOptions() has the contenders `before` and `variant` exactly if their options are given, `watched` if it is named", () => {
+Deno.test("parseOptions() has `before` and `variant` exactly if their options are given, and `watched` if it is named", () => {
   const contenders = (...argv: string[]) => parseOptions(argv, "").contenders;
   const without = (...names: string[]) => CONTENDER_NAMES.filter((name) => !names.includes(name));
   assertEquals(contenders(), without("before", "variant", "watched"));

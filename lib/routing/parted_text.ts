@@ -1,6 +1,6 @@
 /** What became of an open connection that a person closed or moved, as a sentence: for a terminal and for the page. Pure. */
 
-import { plural } from "../values/count.ts";
+import { plural } from "../values/plural.ts";
 
 /** A connection that was closed. */
 export interface ClosedConnection {

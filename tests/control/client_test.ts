@@ -5,7 +5,7 @@ import { ControlClient } from "../../lib/control/client.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 
 /** Something that answers every request with `{}` on connections that stay, and counts both. */
-async function listenAt(path: string) {
+function listenAt(path: string) {
   const listener = Deno.listen({ transport: "unix", path });
   const open = new Set<Deno.Conn>();
   const counts = { connections: 0, asked: 0 };

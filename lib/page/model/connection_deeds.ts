@@ -1,4 +1,6 @@
-/** An open connection that is closed or moved, where the page may: the request, how it is asked, and what its client notices. Pure. */
+/**
+ * An open connection that is closed or moved, where the page may: the request, how it is asked, and what its client notices. Pure.
+ */
 
 import { closedText, movedText } from "../../routing/parted_text.ts";
 import type { ClosedConnection, MovedConnection, OpenConnection } from "./contract.ts";
