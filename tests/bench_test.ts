@@ -369,10 +369,12 @@ Deno.test("parseOptions() takes what is known and refuses the rest", () => {
   assertThrows(() => parseOptions(["keepalive"], ""), Error, '"keepalive" is no option');
 });
 
-Deno.test("parseOptions() has the contenders `before` and `variant` exactly if their options are given", () => {
+Deno.test("parseOptions() has `before` and `variant` exactly if their options are given, and `watched` if it is named", () => {
   const contenders = (...argv: string[]) => parseOptions(argv, "").contenders;
-  assertEquals(contenders(), CONTENDER_NAMES.filter((name) => name !== "before" && name !== "variant"));
-  assertEquals(contenders("--against", "../old"), CONTENDER_NAMES.filter((name) => name !== "variant"));
+  const without = (...names: string[]) => CONTENDER_NAMES.filter((name) => !names.includes(name));
+  assertEquals(contenders(), without("before", "variant", "watched"));
+  assertEquals(contenders("--against", "../old"), without("variant", "watched"));
+  assertEquals(contenders("--among", "watched,epoll"), ["epoll", "watched"]);
   assertEquals(contenders("--variant=--proxy v2", "--among", "epoll"), ["epoll", "variant"]);
   assertEquals(parseOptions(["--variant=--proxy v2"], "").variant, ["--proxy", "v2"]);
   assertThrows(() => contenders("--among", "variant"), Error, 'Contender "variant" needs --variant SETTINGS');

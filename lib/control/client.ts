@@ -109,17 +109,35 @@ export interface Forwarded {
   readonly text: string;
 }
 
+/** What the clients of one socket share. */
+interface Link {
+  /** Made on first use, because the runtime checks the path then. */
+  http: Deno.HttpClient | undefined;
+  /** When it was last seen that the socket is the user's own and a daemon listens, by the monotonic clock. */
+  checkedMs: number;
+  /** The user of the daemon; null where there are none, undefined: not known yet. */
+  user: number | null | undefined;
+}
+
+/**
+ * How long a look at a socket of the user's own counts. A look is a connection to the daemon, which costs it as much as a request; a
+ * dashboard asks several things in a row, once a second.
+ */
+const CHECKED_FOR_MS = 500;
+
 /** Talks to the daemon called `name`, whose control socket is at `path`. Every call throws an operator error if it fails. */
 export class ControlClient implements Disposable {
-  /** Made on first use, because the runtime checks the path then. */
-  /** The user of the daemon; null where there are none, undefined: not known yet. */
-  #user: number | null | undefined;
-  #http: Deno.HttpClient | undefined;
-
+  readonly #link: Link;
   readonly #options: ClientOptions;
 
-  constructor(readonly name: string, readonly path: string, options: ClientOptions = {}) {
+  constructor(readonly name: string, readonly path: string, options: ClientOptions = {}, sibling?: ControlClient) {
     this.#options = options;
+    this.#link = sibling === undefined ? { http: undefined, checkedMs: -Infinity, user: undefined } : sibling.#link;
+  }
+
+  /** A client whose requests concern another service (undefined: the only one), over the same connections. */
+  ofService(service: string | undefined): ControlClient {
+    return new ControlClient(this.name, this.path, { ...this.#options, service }, this);
   }
 
   status(): Promise<Answers["status"]> {
@@ -306,26 +324,29 @@ export class ControlClient implements Disposable {
 
   /** Throws an operator error if the daemon, which was asked before, is another user's than this program. */
   requireOwn(cannot: string): void {
-    if (this.#user === undefined || this.#user === Deno.uid()) return;
-    const why = `it runs as user ${this.#user}, and what user ${Deno.uid()} starts would not; use systemctl`;
+    if (this.#link.user === undefined || this.#link.user === Deno.uid()) return;
+    const why = `it runs as user ${this.#link.user}, and what user ${Deno.uid()} starts would not; use systemctl`;
     throw new OperatorError("conflict", `${cannot}: ${why}, as in systemctl reload balancer@${this.name}`);
   }
 
   /** The lock of the daemon, which says where it is. Another user's is believed only where this program looks for locks itself. */
   lockOf(said: string): string {
-    if (this.#user === undefined || this.#user === Deno.uid() || this.#options.locks?.includes(said)) return said;
-    const why = `user ${this.#user} says that its lock is ${JSON.stringify(printableIn(said))}, where it should not be`;
+    if (this.#link.user === undefined || this.#link.user === Deno.uid() || this.#options.locks?.includes(said)) return said;
+    const why = `user ${this.#link.user} says that its lock is ${JSON.stringify(printableIn(said))}, where it should not be`;
     throw new OperatorError("failed", `Cannot wait for the end of balancer ${JSON.stringify(this.name)}: ${why}`);
   }
 
   /** Another process has the control socket now: forgets connections to the earlier one. */
   reconnect(): void {
-    this.#http?.close();
-    this.#http = undefined;
+    this.#link.http?.close();
+    this.#link.http = undefined;
+    this.#link.checkedMs = -Infinity;
   }
 
+  /** Closes the connections, those of siblings included. */
   [Symbol.dispose](): void {
-    this.#http?.close();
+    this.#link.http?.close();
+    this.#link.http = undefined;
   }
 
   /** A query that says which service is concerned. */
@@ -345,9 +366,14 @@ export class ControlClient implements Disposable {
   }
 
   async #send(method: string, path: string, { body, waitMs = 0 }: CallOptions = {}): Promise<Response> {
-    await this.#requireDaemon();
+    const isChecked = this.#link.user === Deno.uid() && performance.now() - this.#link.checkedMs < CHECKED_FOR_MS;
+    if (!isChecked) await this.#requireDaemon();
     const signal = AbortSignal.timeout(waitMs + ANSWER_MAX_MS);
-    return await this.#fetch(method, path, { body: body === undefined ? undefined : JSON.stringify(body), signal });
+    const init = { body: body === undefined ? undefined : JSON.stringify(body), signal };
+    return await this.#fetch(method, path, init).catch(async (error) => {
+      if (isChecked) await this.#requireDaemon(); // it may be gone by now, which says more
+      throw error;
+    });
   }
 
   /** The error that an answer tells of; undefined: it is no JSON. */
@@ -369,10 +395,15 @@ export class ControlClient implements Disposable {
 
   /** Refuses a socket of another user, and distinguishes a daemon that does not run from one that does not answer. */
   async #requireDaemon(): Promise<void> {
+    await this.#lookAtSocket();
+    this.#link.checkedMs = performance.now();
+  }
+
+  async #lookAtSocket(): Promise<void> {
     const cannot = `Cannot use control socket ${JSON.stringify(this.path)}`;
     const user = await findTrustedSocket(this.path);
     if (user === undefined) throw await this.#absence();
-    this.#user = user;
+    this.#link.user = user;
     const uid = peerUid(this.path);
     if (uid !== undefined && uid !== user) {
       throw new OperatorError("failed", `${cannot}: user ${uid} listens on it, and this is user ${Deno.uid()}; run as that user`);
@@ -396,11 +427,11 @@ export class ControlClient implements Disposable {
 
   async #fetch(method: string, path: string, { headers, ...init }: RequestInit): Promise<Response> {
     try {
-      this.#http ??= Deno.createHttpClient({ proxy: { transport: "unix", path: this.path } });
+      this.#link.http ??= Deno.createHttpClient({ proxy: { transport: "unix", path: this.path } });
       return await fetch(`http://127.0.0.1${path}`, { // a host name would be resolved, though the socket is local
         method,
         redirect: "manual",
-        client: this.#http,
+        client: this.#link.http,
         headers: { [WHO_HEADER]: this.#options.who ?? userName(), ...headers },
         ...init,
       });

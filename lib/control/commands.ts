@@ -6,6 +6,7 @@
 import { abortable, deadline, delay } from "@std/async";
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
 import { PLANNED_STATES } from "../routing/forecast.ts";
+import { closedText, movedText } from "../routing/parted_text.ts";
 import { isEmptyPlan } from "../routing/state_plan.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
@@ -54,7 +55,6 @@ import {
   percent,
   printCheck,
   printClients,
-  printClosed,
   printConnections,
   printDifference,
   printEvent,
@@ -63,7 +63,6 @@ import {
   printHistory,
   printList,
   printListening,
-  printMoved,
   printPaused,
   printPlan,
   printRebalance,
@@ -604,7 +603,7 @@ export const COMMANDS = {
     examples: ["balancerctl close 0123456789abcdef-1f"],
     arguments: ["id"],
     act: ({ arguments: [id] }, { client }) => client.closeConnection(idOf(id)),
-    print: printClosed,
+    print: (closed) => closedText(closed),
   }),
   move: command({
     group: "Connections",
@@ -620,7 +619,7 @@ export const COMMANDS = {
       const server = host === undefined ? undefined : formatAddress({ host: parseHost(host), port: parsePort(port) });
       return client.moveConnection(idOf(id), { server, force: force !== undefined });
     },
-    print: printMoved,
+    print: (moved) => movedText(moved),
   }),
   events: command({
     group: "Observe",
@@ -829,11 +828,10 @@ export function contextOf(
   const name = parseName(input.options.name ?? DEFAULT_NAME);
   const service = input.options[SERVICE.flag];
   if (service !== undefined) parseServiceName(service);
-  const clients = new Map<string | undefined, ControlClient>();
+  let first: ControlClient | undefined;
   const clientOf = (service: string | undefined) => {
-    const client = clients.get(service) ?? new ControlClient(name, findSocket(name), { locks: findLocks(name), service });
-    clients.set(service, client);
-    return client;
+    first ??= new ControlClient(name, findSocket(name), { locks: findLocks(name) });
+    return first.ofService(service);
   };
   return {
     ...person,
@@ -842,7 +840,7 @@ export function contextOf(
       return clientOf(service); // the demo needs none
     },
     clientOf,
-    [Symbol.dispose]: () => clients.values().forEach((client) => client[Symbol.dispose]()),
+    [Symbol.dispose]: () => first?.[Symbol.dispose](),
   };
 }
 

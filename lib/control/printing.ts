@@ -338,29 +338,6 @@ function shortTime(ms: number): string {
   return formatDuration(Math.floor(ms / unitMs) * unitMs);
 }
 
-/** A connection that was ended. */
-export function printClosed({ id, client, server }: Answers["closedConnection"]): string {
-  return `Closed connection ${id} of client ${client}${server === null ? "" : ` with server ${server}`}`;
-}
-
-/** What became of a connection that was to move. */
-export function printMoved(
-  { id, client, from, to, state, replayedBytes, reason, next }: Answers["movedConnection"],
-): string {
-  if (to !== null) {
-    const again = replayedBytes === 0 ? "" : `; ${plural(replayedBytes, "byte")} of its client were sent again`;
-    return `Moved connection ${id} of client ${client} (${state}) from ${from} to ${to}${again}`;
-  }
-  return `Reset connection ${id} of client ${client}, which could not move: ${reason}. ${nextText(from, next)}`;
-}
-
-/** Where a client that was reset connects next. */
-function nextText(from: string | null, next: string | null): string {
-  if (next === null) return "Its client has to connect again, and gets the server that is next for it then";
-  if (next !== from) return `Its client has to connect again, and gets server ${next}`;
-  return `Its client has to connect again, and gets server ${from} again; balancerctl drain takes that server out first`;
-}
-
 /** Columns of the list of clients. */
 const CLIENT_SIDES: readonly Side[] = ["left", "right", "right", "right", "right", "right", "left", "left"];
 

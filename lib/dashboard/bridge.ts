@@ -39,6 +39,8 @@ export interface BridgeOptions {
   readonly onDrop?: () => void;
   /** Told of an error that is a fault of the program. */
   readonly onFault?: (error: unknown) => void;
+  /** Called when it has ended: it asks the daemon nothing more. */
+  readonly onEnd?: () => void;
   readonly nowMs?: () => number;
   /** How long a request may take to arrive. */
   readonly requestTimeMaxMs?: number;
@@ -125,6 +127,7 @@ export class Bridge implements AsyncDisposable {
     this.#server?.close();
     this.#feed[Symbol.dispose]();
     await this.#http.close(SHUTDOWN_MAX_MS);
+    this.#options.onEnd?.();
   }
 
   async #answer(request: HttpRequest): Promise<Response> {

@@ -33,17 +33,18 @@ type FixedConfig = Pick<DaemonConfig, "dashboard" | "dashboardToken" | "dashboar
 export async function openFixedPlace(config: FixedConfig, { name, socket, onDrop, onFault }: FixedOptions): Promise<Bridge> {
   const { dashboard: address, dashboardToken: tokenFile, dashboardHosts: hosts } = config;
   if (address === null || tokenFile === null) throw new OperatorError("usage", "The dashboard needs an address and a token");
-  const clientOf = (service?: string) => new ControlClient(name, socket, { service, who: WHO });
+  const client = new ControlClient(name, socket, { who: WHO });
   return await Bridge.open({
     address,
     hosts,
-    daemon: linkTo(clientOf(), clientOf),
+    daemon: linkTo(client, (service) => client.ofService(service)),
     page: await readPage(),
     writes: false,
     token: await readToken(tokenFile),
     viewersMax: VIEWERS_MAX,
     onDrop,
     onFault,
+    onEnd: () => client[Symbol.dispose](),
   });
 }
 

@@ -19,6 +19,8 @@ export interface Line {
   readonly spans: readonly Span[];
   /** Whether it is shown in reverse, over the whole width. */
   readonly isSelected?: boolean;
+  /** Whether its text goes on in the next line. */
+  readonly goesOn?: boolean;
 }
 
 /** Scripts whose letters take two cells (East Asian Width W and F, of Unicode 16), without pictures. */

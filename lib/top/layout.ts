@@ -134,7 +134,12 @@ function titled(pane: Pane, { title, lines }: Panel, rows: number, columns: numb
   const text = ` ${PANES.indexOf(pane)} ${title} `;
   const rule = glyphs.rule.repeat(Math.max(0, columns - text.length - 1));
   const head = line(span(glyphs.rule, "faint"), span(text, "strong"), span(rule, "faint"));
-  return [head, ...lines(rows - 1).slice(0, rows - 1)].map((one) => cutLine(one, columns, glyphs.cut));
+  return [head, ...ending(lines(rows - 1).slice(0, rows - 1), glyphs)].map((one) => cutLine(one, columns, glyphs.cut));
+}
+
+/** Lines whose last one says so if its text goes on below, where there is no room. */
+function ending(lines: readonly Line[], { cut }: Glyphs): Line[] {
+  return lines.map((one, i) => i === lines.length - 1 && one.goesOn === true ? line(...one.spans, span(` ${cut}`)) : one);
 }
 
 function listSetting({ status }: Moment, { filter }: View, { glyphs, nowMs }: LayoutSetting, columns: number): ListSetting {

@@ -101,10 +101,11 @@ function oneEvent({ at, level, text, who }: Answers["events"]["events"][number],
   const role = Object.hasOwn(EVENT_ROLES, level) ? EVENT_ROLES[level] : "plain";
   const said = who === null || text.includes(who) ? text : `${text} (${who})`;
   const [first, ...more] = wrapText(safe(said, glyphs.isAscii), Math.max(1, columns - time.length - 2), linesMax, glyphs.cut);
-  return [
+  const lines = [
     line(span(time, "faint"), span(`${sign} `, role), span(first, role)),
     ...more.map((rest) => line(span(" ".repeat(time.length + 2)), span(rest, role))),
   ];
+  return lines.map((one, i) => i < lines.length - 1 ? { ...one, goesOn: true } : one);
 }
 
 type Connection = Answers["connections"]["connections"][number];

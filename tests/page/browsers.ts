@@ -54,7 +54,7 @@ export async function openPage(browser: Browser, story: Story, opening: Opening 
   const requests: string[] = [];
   page.on("pageerror", (error) => faults.push(String(error)));
   page.on("console", (message) => {
-    if (message.type() === "error" && !/status of (400|503)|ERR_/.test(message.text())) faults.push(message.text());
+    if (message.type() === "error" && !/status of (400|404|409|503)|ERR_/.test(message.text())) faults.push(message.text());
   });
   page.on("request", (request) => requests.push(request.url()));
   await page.goto(server.url);

@@ -1,7 +1,7 @@
 // The page in a real browser: what it shows is what the API says, for everyone, and nothing leaves it.
 
 import type { AxeResults } from "axe-core";
-import type { Browser, Page } from "playwright-core";
+import type { Browser, Locator, Page } from "playwright-core";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { formatCount, formatPercent } from "../../lib/page/model/format.ts";
 import { figuresOf } from "../../lib/page/model/what_if.ts";
@@ -124,7 +124,9 @@ inChromium("without --write there is nothing in the document that acts", () => e
   await page.locator("#what-if").getByLabel(/^server/).selectOption("10.0.0.2:80");
   await shows(page, ".command code", "balancerctl drain 10.0.0.2 80");
   await shows(page, ".figures div", "clients");
-  assertEquals(await page.locator(".act, .ask, .yes, .sure, option[value=undrain]").count(), 0);
+  await page.locator("#connections").scrollIntoViewIfNeeded();
+  await page.locator("table.connections tbody tr").first().waitFor();
+  assertEquals(await page.locator(".act, .ask, .yes, .sure, option[value=undrain], .acts, dialog").count(), 0);
   assertEquals(server.changes, []);
 });
 
@@ -175,6 +177,82 @@ inChromium(
   },
   { writes: true },
 );
+
+/** The row of a connection, with its client and its buttons. */
+function rowOf(page: Page, client: string): Locator {
+  return page.locator("table.connections tbody tr").filter({ has: page.getByRole("cell", { name: client, exact: true }) });
+}
+
+inChromium(
+  "with --write a connection is closed and moved, and what cannot move is reset by force alone",
+  () => eventfulStory(NOW),
+  async ({ page, server }, story) => {
+    const dialog = page.getByRole("dialog");
+    const button = (name: string) => dialog.getByRole("button", { name, exact: true });
+    const { connections } = story.connections({ server: "10.0.0.4:80" });
+    const [one, other, free] = connections.filter(({ state }) => state === "idle");
+    const busy = connections.find(({ state }) => state === "busy")!;
+    const pathOf = ({ id }: { id: string }, verb: string) => `POST /v1/connections/${id}/${verb} application/json`;
+    await page.locator("#connections").scrollIntoViewIfNeeded();
+    await page.locator("#connections").getByLabel("server").selectOption("10.0.0.4:80");
+    await shows(page, "#connections .count", new RegExp(`^${connections.length} connections$`));
+
+    await rowOf(page, one.client).getByRole("button", { name: `Close … connection of ${one.client}` }).click();
+    await shows(page, "dialog .facts", `${one.client}, with 10.0.0.4:80: idle`);
+    await shows(page, "dialog", "Its client notices, and has to connect again");
+    assertEquals(await page.evaluate("document.activeElement.textContent"), "No", "who presses Enter too soon changes nothing");
+    await page.keyboard.press("Escape");
+    await dialog.waitFor({ state: "hidden" });
+    await shows(page, ".time", "Live");
+    assertEquals(await page.evaluate("document.activeElement.dataset.change"), "close", "it is where it was");
+    assertEquals(server.changes, [], "nobody has confirmed it");
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await shows(page, "#connections .answer", `Closed connection ${one.id} of client ${one.client} with server 10.0.0.4:80.`);
+    await rowOf(page, one.client).waitFor({ state: "detached" });
+
+    await rowOf(page, other.client).getByRole("button", { name: "Move" }).click();
+    await dialog.getByLabel("to").selectOption("10.0.0.2:80");
+    await shows(page, "dialog .command code", `balancerctl move ${other.id} 10.0.0.2 80`);
+    await button("Move it").click();
+    await shows(page, "#connections .answer", `Moved connection ${other.id} of client ${other.client} (idle) from 10.0.0.4:80 to `);
+    await rowOf(page, free.client).getByRole("button", { name: "Move" }).click();
+    await button("Move it").click();
+    await shows(page, "#connections .answer", `Moved connection ${free.id}`);
+
+    await rowOf(page, busy.client).getByRole("button", { name: "Move" }).click();
+    await button("Move it").click();
+    await shows(page, "dialog [role=alert]", `Cannot move connection "${busy.id}": it is in the middle of an exchange`);
+    await shows(page, "dialog", "By force it is reset: its client notices");
+    assertEquals(await accessibilityFaults(page), []);
+    await button("Reset it").click();
+    await shows(
+      page,
+      "#connections .answer",
+      `Reset connection ${busy.id} of client ${busy.client}, which could not move: it is in`,
+    );
+    assertEquals(server.changes, [
+      `${pathOf(one, "close")} {}`,
+      `${pathOf(other, "move")} {"server":"10.0.0.2:80"}`,
+      `${pathOf(free, "move")} {}`,
+      `${pathOf(busy, "move")} {}`,
+      `${pathOf(busy, "move")} {"force":true}`,
+    ]);
+  },
+  { writes: true },
+);
+
+inChromium("a connection that ends while its question stands is told of", () => eventfulStory(NOW), async ({ page }, story) => {
+  const [first] = story.connections({}).connections;
+  await page.locator("#connections").scrollIntoViewIfNeeded();
+  await rowOf(page, first.client).getByRole("button", { name: "Close" }).click();
+  story.closeConnection(first.id);
+  await page.getByRole("button", { name: "Close it" }).click();
+  await shows(page, "dialog [role=alert]", `Cannot close connection "${first.id}": it is not open`);
+  await page.getByRole("button", { name: "No", exact: true }).click();
+  await page.getByRole("dialog").waitFor({ state: "hidden" });
+}, { writes: true });
 
 inChromium("the needle points where explain says", killed, async ({ page }, story) => {
   for (const client of ["192.0.2.1", "203.0.113.77", "2001:db8::9"]) {

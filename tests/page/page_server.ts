@@ -127,17 +127,19 @@ function answer(story: Story, { pathname, searchParams }: URL): Response {
     if (!Object.hasOwn(routes, pathname)) throw new Error(`There is no ${pathname}`);
     return Response.json(routes[pathname]());
   } catch (error) {
-    return Response.json({ error: { kind: "usage", message: (error as Error).message } }, { status: 400 });
+    return refused("usage", (error as Error).message, 400);
   }
 }
 
-/** Changes the pool as the API does. */
+/** Changes the pool, or a connection, as the API does. */
 function change(story: Story, method: string, { pathname }: URL, body: string): Response {
-  const server = decodeURIComponent(pathname.replace("/v1/servers/", ""));
+  const [, , what, name, verb] = pathname.split("/").map(decodeURIComponent);
+  return what === "connections" ? part(story, name, verb, JSON.parse(body)) : changeServer(story, method, name, body);
+}
+
+function changeServer(story: Story, method: string, server: string, body: string): Response {
   const open = story.servers().servers.find((one) => one.server === server)?.open;
-  if (open === undefined) {
-    return Response.json({ error: { kind: "unknown", message: `Server ${server} is not in the pool` } }, { status: 404 });
-  }
+  if (open === undefined) return refused("unknown", `Server ${server} is not in the pool`, 404);
   if (method === "DELETE") {
     story.remove(server);
     return Response.json({ server, open, moved: open, ended: 0 });
@@ -145,6 +147,19 @@ function change(story: Story, method: string, { pathname }: URL, body: string): 
   if (JSON.parse(body).draining) story.drain(server);
   else story.undrain(server);
   return Response.json(story.servers().servers.find((one) => one.server === server));
+}
+
+function part(story: Story, id: string, verb: string, body: { server?: string; force?: boolean }): Response {
+  try {
+    return Response.json(verb === "close" ? story.closeConnection(id) : story.moveConnection(id, body));
+  } catch (error) {
+    const { message } = error as Error;
+    return message.includes("is not open") ? refused("unknown", message, 404) : refused("conflict", message, 409);
+  }
+}
+
+function refused(kind: string, message: string, status: number): Response {
+  return Response.json({ error: { kind, message } }, { status });
 }
 
 function changeOf({ change, server, weight = "1" }: Record<string, string>): PoolChange | undefined {

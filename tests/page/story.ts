@@ -93,6 +93,8 @@ export class Story {
   readonly #flows: { at: number; from: string; to: string; state: MovedState; count: number }[] = [];
   #shares = new Map<string, number>();
   #table: RoutingTable = emptyTable(KEY, 1.25);
+  /** Connections that were moved by hand, with their servers, and those that were closed: null. */
+  readonly #parted = new Map<string, string | null>();
 
   constructor({ servers = 6, open = 2400, start, seed = 7, service = "default" }: StoryOptions) {
     this.service = service;
@@ -310,32 +312,77 @@ export class Story {
   connections(
     { server, state, client }: { server?: string; state?: string; client?: string },
   ): { total: number; connections: OpenConnection[] } {
-    const random = randomOf(3);
-    const all: OpenConnection[] = [];
-    for (const member of this.#members.values()) {
-      if (server !== undefined && member.name !== server) continue;
-      for (let i = 0; i < Math.min(member.open, 40); i++) {
-        const idle = random() < 0.7;
-        all.push({
-          id: Math.floor(random() * 2 ** 32).toString(16).padStart(8, "0"),
-          service: this.service,
-          listener: "0.0.0.0:80",
-          client: `192.0.2.${Math.floor(random() * 250) + 1}:${40_000 + Math.floor(random() * 9999)}`,
-          server: member.name,
-          state: idle ? "idle" : random() < 0.5 ? "busy" : "unanswered",
-          ageMs: Math.floor(random() * 900_000),
-          idleMs: idle ? Math.floor(random() * 30_000) : 3,
-          sentBytes: Math.floor(random() * 40_000),
-          receivedBytes: Math.floor(random() * 4_000_000),
-          moves: random() < 0.1 ? 1 : 0,
-        });
-      }
-    }
-    const fit = all.filter((one) => (state ?? one.state) === one.state && (client === undefined || one.client.startsWith(client)));
+    const fit = this.#someConnections().filter((one) =>
+      (server ?? one.server) === one.server && (state ?? one.state) === one.state &&
+      (client === undefined || one.client.startsWith(client))
+    );
     return {
       total: server === undefined && state === undefined && client === undefined ? this.#open() : fit.length,
       connections: fit.slice(0, 100),
     };
+  }
+
+  /** Closes one of those connections. Throws a sentence. */
+  closeConnection(id: string): Answers["closedConnection"] {
+    const { service, client, server } = this.#connection(id, "close");
+    this.#parted.set(id, null);
+    this.#end(this.#members.get(server!)!, "closed", 1);
+    return { id, service, client, server };
+  }
+
+  /** Moves one of those connections; one that is busy is refused, and reset by force. Throws a sentence. */
+  moveConnection(id: string, { server, force = false }: { server?: string; force?: boolean }): Answers["movedConnection"] {
+    const { service, client, server: from, state } = this.#connection(id, "move");
+    const to = server ?? [...this.#members.values()].find((one) => one.name !== from && one.state === "up")!.name;
+    const answer = { id, service, client, server: from, from, state, replayedBytes: state === "unanswered" ? 73 : 0 };
+    if (state === "idle" || state === "unanswered" || state === "unsent") {
+      this.#parted.set(id, to);
+      this.#move(this.#members.get(from!)!, this.#members.get(to)!, state, 1);
+      return { ...answer, outcome: "moved", to, reason: null, next: null };
+    }
+    const why = "it is in the middle of an exchange, and what the client has said cannot be said again to another server";
+    const wayOut = "try again once it is idle (balancerctl connections --state idle), or reset it with --force";
+    if (!force) throw new Error(`Cannot move connection ${JSON.stringify(id)}: ${why}; ${wayOut}`);
+    this.closeConnection(id);
+    return { ...answer, outcome: "reset", to: null, reason: why, next: to };
+  }
+
+  /** Up to 40 connections of each server, the same ones whenever they are looked at. */
+  #someConnections(): OpenConnection[] {
+    const all = [...this.#members.values()].flatMap((member) => {
+      const random = randomOf(3 + Number(member.name.match(/(\d+):/)![1]));
+      return Array.from({ length: Math.min(member.open, 40) }, () => this.#newConnection(member, random));
+    });
+    return all.filter(({ id }) => this.#parted.get(id) !== null)
+      .map((one) => ({
+        ...one,
+        server: this.#parted.get(one.id) ?? one.server,
+        moves: one.moves + Number(this.#parted.has(one.id)),
+      }));
+  }
+
+  #newConnection(member: Member, random: () => number): OpenConnection {
+    const idle = random() < 0.7;
+    return {
+      id: `c0ffee00c0ffee00-${Math.floor(random() * 2 ** 32).toString(16)}`,
+      service: this.service,
+      listener: "0.0.0.0:80",
+      client: `192.0.2.${Math.floor(random() * 250) + 1}:${40_000 + Math.floor(random() * 9999)}`,
+      server: member.name,
+      state: idle ? "idle" : random() < 0.5 ? "busy" : "unanswered",
+      ageMs: Math.floor(random() * 900_000),
+      idleMs: idle ? Math.floor(random() * 30_000) : 3,
+      sentBytes: Math.floor(random() * 40_000),
+      receivedBytes: Math.floor(random() * 4_000_000),
+      moves: random() < 0.1 ? 1 : 0,
+    };
+  }
+
+  #connection(id: string, verb: string): OpenConnection {
+    const found = this.#someConnections().find((one) => one.id === id);
+    if (found !== undefined) return found;
+    const why = "it is not open; balancerctl connections shows those that are";
+    throw new Error(`Cannot ${verb} connection ${JSON.stringify(id)}: ${why}`);
   }
 
   #enter(name: string, weight: number): void {

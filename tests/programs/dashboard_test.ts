@@ -1,6 +1,6 @@
 // The dashboard of the real programs: a link that is printed, a page, a daemon that dies and returns; and the fixed place.
 
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { formatAddress } from "../../lib/values/address.ts";
 import { echo, Queue, soon, startServer, unusedAddress } from "../helpers.ts";
 import { makePlace, type Place, runForeground } from "../programs.ts";
@@ -101,6 +101,9 @@ Deno.test("balancerctl dashboard prints links that work once, and shows a daemon
   const refused = await browser.change("PATCH", `/v1/servers/${formatAddress(server.address)}`, { draining: true });
   assertEquals(refused.status, 403);
   assertStringIncludes(refused.body, "read-only");
+  for (const verb of ["close", "move"]) {
+    assertEquals((await browser.change("POST", `/v1/connections/0123456789abcdef-1/${verb}`, {})).status, 403);
+  }
 
   using stream = await browser.follow();
   await until(stream.names, "snapshot");
@@ -114,16 +117,26 @@ Deno.test("balancerctl dashboard prints links that work once, and shows a daemon
   assertStringIncludes(errors, 'Serving the dashboard of balancer "default" (read-only)');
 });
 
-Deno.test("balancerctl dashboard --write changes the pool, under the name of who runs it", async () => {
+Deno.test("balancerctl dashboard --write changes the pool, under the name of who runs it, and ends connections", async () => {
   await using server = startServer(echo);
   await using place = await makePlace();
-  await place.start("--check", "off");
+  const balancer = await place.start("--check", "off");
   const dashboard = startDashboard(place, "--write");
   const { origin, pathname, search } = new URL(await dashboard.lines.take());
   const browser = new Browser(origin);
   await browser.get(pathname + search);
   const { host, port } = server.address;
   assertEquals((await browser.change("POST", "/v1/servers", { address: host, port })).status, 201);
+  using client = await Deno.connect({ hostname: balancer.host, port: balancer.port });
+  await client.write(new Uint8Array(1));
+  assertEquals(await client.read(new Uint8Array(1)), 1);
+  const { connections: [{ id }] } = JSON.parse((await browser.get("/v1/connections")).body);
+  const moved = await browser.change("POST", `/v1/connections/${id}/move`, { force: false });
+  assertEquals(moved.status, 409);
+  assertStringIncludes(moved.body, "Cannot move connection");
+  const closed = await browser.change("POST", `/v1/connections/${id}/close`, {});
+  assertEquals([closed.status, JSON.parse(closed.body).id], [200, id]);
+  await assertRejects(() => client.read(new Uint8Array(1)), Deno.errors.ConnectionReset);
   const drained = await browser.change("PATCH", `/v1/servers/${encodeURIComponent(formatAddress(server.address))}`, {
     draining: true,
   });

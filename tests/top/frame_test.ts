@@ -153,6 +153,15 @@ Deno.test("the selected server is in sight, wherever it is in a long list", () =
   }
 });
 
+Deno.test("an event that has no room for its end says that it goes on", () => {
+  const endings = Array.from({ length: 30 }, (_, i) => {
+    const text = textOf(frame(moment({ eventText: "Something else" }), [60, 16 + i]));
+    return text.match(/✗ Server 10.0.0.3:8001 is down: connection( …|\n +refused)?/)?.[1]?.trim();
+  });
+  assertEquals(new Set(endings), new Set([undefined, "…", "refused"]));
+  assert(endings.lastIndexOf(undefined) < endings.indexOf("…"), "it is not there, or it is there with its end or a mark");
+});
+
 Deno.test("a filter leaves what contains it, in all panes", () => {
   const text = textOf(frame(HURT, [120, 40], { view: { filter: "0.0.2:" } }));
   assertStringIncludes(text, "1 of 6 servers");

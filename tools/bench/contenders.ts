@@ -17,9 +17,13 @@ import { floorCommand } from "./floor.ts";
 import type { Place, Programs } from "./place.ts";
 import { freePort, runTool, Service } from "./processes.ts";
 import { type ToolName, TOOLS } from "./tools.ts";
+import { startViewers } from "./viewers.ts";
 
 /** How long `balancerctl add` may take, unpacking included. */
 const ADD_MAX_MS = 20_000;
+
+/** Who watches the contender `watched`. */
+const VIEWERS = 2;
 
 /** What a contender is started with. */
 export interface Setting {
@@ -52,6 +56,8 @@ interface Contender {
   readonly lacks: readonly Ability[];
   /** It has a turn in the first of so many rounds (1): where a figure need not be exact, time is saved. */
   readonly onceIn?: number;
+  /** It takes part only where it is named: it answers a question of its own. */
+  readonly isOnDemand?: true;
   /** What it is told, for the report, and the ending of that file's name. */
   readonly told?: { readonly ending: string; text(wiring: Wiring, loadModule: string): string };
   /** Its bar in the chart: the colours stand out from both backgrounds, and from each other in lightness too. */
@@ -86,6 +92,13 @@ const ROWS = {
     short: "variant",
     lacks: [],
     start: startVariant,
+  },
+  watched: {
+    title: "balancer, epoll (two viewers)",
+    short: "watched",
+    lacks: [],
+    isOnDemand: true,
+    start: startWatched,
   },
   floor: {
     title: "floor (C)",
@@ -150,6 +163,7 @@ export const COMPARISONS: readonly Pair[] = [
   { of: "epoll", against: "before", isShort: true },
   { of: "epoll", against: "again", isShort: true },
   { of: "variant", against: "epoll", isShort: true },
+  { of: "watched", against: "epoll", isShort: true },
   { of: "streams", against: "haproxy", isShort: true },
   { of: "nginx", against: "haproxy" },
   { of: "floor", against: "haproxy" },
@@ -232,6 +246,15 @@ async function startVariant(setting: Setting): Promise<Running> {
   if (hasHeader && setting.backendProxyPort === undefined) throw new Error("the server of this workload reads no PROXY header");
   const backendPort = hasHeader ? setting.backendProxyPort! : setting.backendPort;
   return await startOurs("epoll", programs, { ...setting, backendPort }, variant);
+}
+
+/** Ours while people watch it. Their dashboards are processes of their own, which do not count. */
+async function startWatched(setting: Setting): Promise<Running> {
+  await using stack = new AsyncDisposableStack();
+  const { port, pid } = stack.use(await startOurs("epoll", setting.place.programs, setting));
+  stack.use(await startViewers(setting, VIEWERS));
+  const kept = stack.move();
+  return { port, pid, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
 async function startFloor({ place, ...wiring }: Setting): Promise<Running> {

@@ -1,7 +1,7 @@
 /** The command line of the benchmark. */
 
 import { parseArgs } from "@std/cli";
-import { CONTENDER_NAMES, type ContenderName } from "./contenders.ts";
+import { CONTENDER_NAMES, type ContenderName, CONTENDERS } from "./contenders.ts";
 import { type Pace, WORKLOAD_NAMES, type WorkloadName, WORKLOADS } from "./workloads.ts";
 
 /** What the user wants. */
@@ -61,7 +61,10 @@ as long as they live, so a small difference needs many rounds. FOLDER is a check
 dist/balancer, or the folder of the compiled programs.
 
 What a setting costs ("variant / epoll"):
-  deno task bench --variant="--proxy v2" --among epoll,again --only connections,keepalive --rounds 20`;
+  deno task bench --variant="--proxy v2" --among epoll,again --only connections,keepalive --rounds 20
+
+What it costs to be watched ("watched / epoll"): two dashboards, and a browser on each. It takes part only where it is named:
+  deno task bench --among epoll,again,watched --only connections,keepalive --slice 5 --rounds 10`;
 
 /** Two minutes in all are worth more here than figures. */
 const QUICK: Pace = { rounds: 2, sliceSeconds: 1, warmUpMaxMs: 300, idlePairs: 2000 };
@@ -143,7 +146,7 @@ function parseContenders(
     if (given[name] === "") throw new Error(`${option} does not name ${what}`);
     if (given[name] === undefined && named?.includes(name)) throw new Error(`Contender "${name}" needs ${option} ${value}`);
   }
-  const wanted = named ?? CONTENDER_NAMES;
+  const wanted = named ?? CONTENDER_NAMES.filter((name) => CONTENDERS[name].isOnDemand !== true);
   return CONTENDER_NAMES.filter((name) =>
     name in OPTIONAL ? given[name as keyof typeof OPTIONAL] !== undefined : wanted.includes(name)
   );

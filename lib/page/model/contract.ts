@@ -37,3 +37,7 @@ export type BalancerEvent = Answers["events"]["events"][number];
 
 /** A connection of `GET /v1/connections`. */
 export type OpenConnection = Answers["connections"]["connections"][number];
+/** What `POST /v1/connections/{id}/close` answers. */
+export type ClosedConnection = Answers["closedConnection"];
+/** What `POST /v1/connections/{id}/move` answers. */
+export type MovedConnection = Answers["movedConnection"];

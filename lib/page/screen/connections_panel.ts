@@ -1,9 +1,11 @@
-/** Open connections as they are now: the first hundred that fit the filter. */
+/** Open connections as they are now: the first hundred that fit the filter. Where the page may, they are closed and moved here. */
 
 import { CONNECTION_SORTS, CONNECTION_STATES, type ConnectionFilter, connectionsQuery } from "../model/connections_query.ts";
 import type { OpenConnection } from "../model/contract.ts";
 import type { View } from "../model/desk.ts";
-import { formatBytes, formatCount, formatSpan, plural } from "../model/format.ts";
+import { formatCount, plural } from "../model/format.ts";
+import { connectionDialog } from "./connection_dialog.ts";
+import { connectionTable } from "./connection_table.ts";
 import { field, make, panel, setOptions, setText } from "./dom.ts";
 import type { Host, Panel } from "./panel.ts";
 
@@ -16,7 +18,6 @@ interface Answer {
 /** How often the list is read while it is in sight. */
 const EVERY_MS = 2000;
 const PAUSE_MS = 250;
-const HEADS = ["Client", "Server", "State", "Age", "Idle", "To server", "From server", "Moves", "Id"];
 
 /** Makes it. */
 export function connectionsPanel(host: Host): Panel {
@@ -33,15 +34,17 @@ export function connectionsPanel(host: Host): Panel {
   const sort = make("select", { on });
   setOptions(sort, CONNECTION_SORTS.map(({ sort, word }) => [sort, word]));
   const count = make("span", { class: "count" });
-  const body = make("tbody");
   const says = make("p", { class: "answer", role: "status" });
-  const table = make(
-    "table",
-    { class: "connections" },
-    make("thead", {}, make("tr", {}, ...HEADS.map((text) => make("th", { scope: "col", text })))),
-    body,
-  );
-  const scroller = make("div", { class: "scroller", tabindex: 0, role: "region", "aria-label": "Table of connections" }, table);
+  const done = make("p", { class: "answer", role: "status" });
+  let view: View | undefined;
+  const dialog = connectionDialog(host, (text) => {
+    setText(done, text);
+    void read();
+  });
+  const table = connectionTable((change, connection) => {
+    setText(done, "");
+    dialog.ask(change, connection, view!);
+  });
   const fields = make(
     "form",
     { class: "fields", on: { submit: (event) => event.preventDefault() } },
@@ -50,7 +53,7 @@ export function connectionsPanel(host: Host): Panel {
     field("state", state),
     field("order", sort),
   );
-  const { section, aside } = panel("connections", "Connections", "as they are now", fields, says, scroller);
+  const { section, aside } = panel("connections", "Connections", "as they are now", fields, says, done, table.element);
   aside.append(count);
   let isInSight = false;
   new IntersectionObserver((entries) => {
@@ -80,29 +83,21 @@ export function connectionsPanel(host: Host): Panel {
         : plural(total, "connection"),
     );
     setText(says, connections.length === 0 ? "No connection fits." : "");
-    const rows = connections.map(cellsOf);
-    while (body.rows.length > rows.length) body.deleteRow(-1);
-    for (const [i, cells] of rows.entries()) {
-      const row = body.rows[i] ?? body.insertRow();
-      for (const [j, text] of cells.entries()) setText(row.cells[j] ?? row.insertCell(), text);
-    }
+    table.show(connections);
+  };
+  /** Shows what would act only where it may. */
+  const allow = (writes: boolean) => {
+    table.allow(writes);
+    if (writes === section.contains(dialog.element)) return;
+    if (writes) section.append(dialog.element);
+    else dialog.element.remove();
   };
   return {
     element: section,
-    draw: ({ servers }: View) => setOptions(server, [["", "any"], ...servers.map(({ server }) => [server, server] as const)]),
+    draw(drawn: View) {
+      view = drawn;
+      allow(view.writes);
+      setOptions(server, [["", "any"], ...view.servers.map(({ server }) => [server, server] as const)]);
+    },
   };
-}
-
-function cellsOf({ client, server, state, ageMs, idleMs, sentBytes, receivedBytes, moves, id }: OpenConnection): string[] {
-  return [
-    client,
-    server ?? "none yet",
-    state,
-    formatSpan(ageMs / 1000),
-    formatSpan(idleMs / 1000),
-    formatBytes(sentBytes),
-    formatBytes(receivedBytes),
-    String(moves),
-    id,
-  ];
 }

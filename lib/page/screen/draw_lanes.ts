@@ -152,7 +152,8 @@ function drawBurst(
   pen.fillStyle = paint.panel;
   pen.globalAlpha = 0.82;
   pen.beginPath();
-  pen.roundRect(left - 6, middle - 15, width + 12, 30, 6);
+  if (detail === "") pen.roundRect(left - 6, y - 9, width + 12, 18, 6);
+  else pen.roundRect(left - 6, middle - 15, width + 12, 30, 6);
   pen.fill();
   pen.globalAlpha = 1;
   write(pen, paint, movedText, left, y, paint.ink);

@@ -18,6 +18,14 @@ const PAUSE_MS = 1000;
 /** A stream that says nothing for so long is dead, whatever the browser believes. */
 const SILENCE_MAX_MS = 20_000;
 
+/** What was asked is not done: the sentence of the answer. */
+export class Refusal extends Error {
+  /** `kind` is the API's: usage, conflict, unknown …; undefined if whoever answered named none. */
+  constructor(message: string, readonly kind: string | undefined) {
+    super(message);
+  }
+}
+
 /** Asks the API. Rejects with the sentence of the answer. */
 export async function ask<T>(path: string, query: Readonly<Record<string, string>>): Promise<T> {
   return await send<T>(path, query, { headers: { accept: "application/json" } });
@@ -37,9 +45,10 @@ async function send<T>(path: string, query: Readonly<Record<string, string>>, in
   } catch {
     throw new Error("The dashboard does not answer: is balancerctl dashboard still running?");
   }
-  const answer = await response.json().catch(() => undefined) as { error?: { message?: string } } | undefined;
+  const answer = await response.json().catch(() => undefined) as { error?: { kind?: string; message?: string } } | undefined;
   if (response.ok && answer !== undefined) return answer as T;
-  throw new Error(answer?.error?.message ?? `The dashboard answered with status ${response.status}`);
+  const { kind, message = `The dashboard answered with status ${response.status}` } = answer?.error ?? {};
+  throw new Refusal(message, kind);
 }
 
 /** Feeds the desk from now on. `onNews` is called whenever it knows something new. */
