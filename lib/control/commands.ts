@@ -5,8 +5,7 @@
 
 import { abortable, deadline, delay } from "@std/async";
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
-import { PLANNED_STATES } from "../routing/forecast.ts";
-import { isEmptyPlan } from "../routing/state_plan.ts";
+import { PLANNED_STATES } from "../routing/redistribution.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
 import { parseCidrs } from "../values/cidr_list.ts";
@@ -48,6 +47,7 @@ import { followEvents, type ToldEvent } from "./follow.ts";
 import { awaitEnd, launchDaemon } from "./launch.ts";
 import {
   describeSettings,
+  isEmptyPlan,
   listenerFaults,
   percent,
   printCheck,
