@@ -1,10 +1,9 @@
 /**
  * The servers and clients of the demo: a server answers with its letter, and each client has its own loopback address. Uses
- * node:net, because `Deno.connect` cannot choose its source address and a `Deno.Conn` cannot be reset. It is loaded when it is
- * needed: an import line of it would load it whenever the program starts, as the program is one script.
+ * node:net, because `Deno.connect` cannot choose its source address and a `Deno.Conn` cannot be reset.
  */
 
-import type { AddressInfo, Server, Socket } from "node:net";
+import { type AddressInfo, createConnection, createServer, type Server, type Socket } from "node:net";
 import { delay } from "@std/async";
 import type { Address } from "../values/address.ts";
 import { OperatorError } from "../values/errors.ts";
@@ -30,7 +29,6 @@ export class DemoServer implements AsyncDisposable {
 
   /** Listens on this port of loopback; 0: on a free one. Rejects if it cannot. */
   static async start(letter: string, port = 0): Promise<DemoServer> {
-    const { createServer } = await import("node:net");
     const listener = createServer();
     await new Promise<void>((resolve, reject) => listener.once("error", reject).listen(port, "127.0.0.1", resolve));
     return new DemoServer(letter, { host: "127.0.0.1", port: (listener.address() as AddressInfo).port }, listener);
@@ -67,7 +65,6 @@ export class DemoConnection implements Disposable {
 
   /** Connects from the client's own address and asks, after a silence, which server it got. Rejects if it gets none. */
   static async open(ip: string, { host, port }: Address, silenceMs = 0): Promise<DemoConnection> {
-    const { createConnection } = await import("node:net");
     const socket = createConnection({ host, port, localAddress: ip }).on("error", () => {});
     if (silenceMs > 0) await delay(silenceMs);
     socket.write(SAYINGS.who);
@@ -109,7 +106,6 @@ export class DemoConnection implements Disposable {
 /** The addresses of `count` clients. Throws an operator error where loopback does not have all of 127/8. */
 export async function clientAddresses(count: number): Promise<string[]> {
   const addresses = Array.from({ length: count }, (_, i) => `127.0.1.${i + 1}`);
-  const { createServer } = await import("node:net");
   const probe = createServer();
   try {
     await new Promise<void>((resolve, reject) => probe.once("error", reject).listen(0, addresses[count - 1], resolve));

@@ -32,7 +32,7 @@ Deno.test("four first starts at once all run, and unpack one runtime", async () 
   }
   if (!isSelfExtracting) return;
   const names = (await Array.fromAsync(Deno.readDir(`${home.path}/.cache/balancer`))).map(({ name }) => name).toSorted();
-  assertEquals(names.map((name) => name.replace(/-[0-9a-f]{16}/, "")), ["balancerctl.js", "deno", "deno"]);
+  assertEquals(names.map((name) => name.replace(/-[0-9a-f]{16}/, "")), ["balancerctl", "deno", "deno"]);
 });
 
 Deno.test("a program runs from another folder, through a link, and where it may not write", async () => {
