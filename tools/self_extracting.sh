@@ -119,4 +119,4 @@ find_folder is_ready || find_folder prepare ||
   fail 'Cannot unpack: no private folder to write to and run from, or this file is cut short; set XDG_CACHE_HOME to such a folder'
 
 export BALANCER_PROGRAM="$self" DENO_DIR="$folder/deno" DENO_NO_UPDATE_CHECK=1
-exec "$folder/$runtime" run --quiet --no-prompt --no-config --no-lock --no-remote --no-npm @PERMISSIONS@ "$folder/$program/@MAIN@" "$@"
+exec "$folder/$runtime" run --quiet --no-prompt --no-config --no-lock --no-remote --no-npm @FLAGS@ "$folder/$program/@MAIN@" "$@"
