@@ -28,7 +28,7 @@ while [ -L "$self" ]; do
   case $link in /*) self=$link ;; *) self=${self%/*}/$link ;; esac
 done
 
-# Whether $1 is a folder of this user's in which nobody else can write, by what ls says of it: $2. No link: in a folder that all may
+# Whether $1 is a folder of this user's in which nobody else can write, by its mode as ls shows it: $2. No link: in a folder that all may
 # write to, somebody else could have put it there.
 # shellcheck disable=SC3067 # dash, busybox, bash, ksh and zsh have -O
 is_private() {
@@ -43,12 +43,26 @@ is_whole() {
   [ "$6" = "$1" ]
 }
 
-# Whether the folder $1 is private and has all files with their sizes: after a crash of the machine they may be empty.
+# The hard limit on open files, and what ls says of the folder $1 and of the files in it that are needed.
+# shellcheck disable=SC3045 # dash, busybox and bash have -H; others count as unlimited
+look() {
+  ulimit -Hn 2>/dev/null || echo unlimited
+  cd "$1" 2>/dev/null || return 1
+  set -- .
+  for word in $files; do case $word in *[!0-9]*) set -- "$@" "$word" ;; esac; done # no sizes
+  export LC_ALL=C
+  exec ls -ldn "$@" 2>/dev/null
+}
+
+# Whether the folder $1 is private and has all files with their sizes: after a crash of the machine they may be empty. Sets $limit.
 is_ready() {
-  facts=$(cd "$1" 2>/dev/null && export LC_ALL=C && ls -ldn . "$program"/* "$runtime" 2>/dev/null) || return 1
-  is_private "$1" "$facts" || return 1
+  folder=$1
+  facts=$(look "$1") || return 1 # all of it in one subshell: each takes 2 ms
   # shellcheck disable=SC2086 # the words are wanted
   set -- $facts
+  limit=$1
+  shift
+  is_private "$folder" "$1" || return 1
   found=
   while [ $# -ge 18 ]; do
     shift 9
@@ -107,16 +121,14 @@ find_folder() {
   return 1
 }
 
+find_folder is_ready || { find_folder prepare && is_ready "$folder"; } ||
+  fail 'Cannot unpack: no private folder to write to and run from, or this file is cut short; set XDG_CACHE_HOME to such a folder'
+
 # The runtime raises the limit on open files to the hard one, and dies with a backtrace where that does not do.
-# shellcheck disable=SC3045 # dash, busybox and bash have -H; others count as unlimited
-limit=$(ulimit -Hn 2>/dev/null) || limit=unlimited
 case $limit in
   *[!0-9]* | '') ;;
   *) [ "$limit" -ge 32 ] || fail "Cannot run under a limit of $limit open files: raise it (ulimit -n) to 256 or more" ;;
 esac
-
-find_folder is_ready || find_folder prepare ||
-  fail 'Cannot unpack: no private folder to write to and run from, or this file is cut short; set XDG_CACHE_HOME to such a folder'
 
 export BALANCER_PROGRAM="$self" DENO_DIR="$folder/deno" DENO_NO_UPDATE_CHECK=1
 exec "$folder/$runtime" run --quiet --no-prompt --no-config --no-lock --no-remote --no-npm @FLAGS@ "$folder/$program/@MAIN@" "$@"
