@@ -123,8 +123,8 @@ const WORKER = "lib/engine/epoll/worker.ts";
 const WORKER_FILE = "worker.js";
 
 /**
- * A package that few commands need. It is bundled by itself: it requires modules of the runtime, and what that takes would be loaded
- * at every start.
+ * A package that few commands need. It is bundled by itself: it requires modules of the runtime, and what that takes would be
+ * loaded at every start.
  */
 const LATE_PACKAGE = "yaml";
 const LATE_PACKAGE_IMPORT = `import("${LATE_PACKAGE}")`;
@@ -158,7 +158,7 @@ async function bundleParts(path: string): Promise<Record<string, string>> {
   }
 }
 
-/** Scripts of the daemon. The first has the others as texts, too: it must not depend on files that somebody may remove meanwhile. */
+/** Scripts of the daemon. The first has the others as texts, too: it must not depend on files that somebody may remove. */
 async function bundleDaemon(): Promise<Record<string, string>> {
   const program = await bundleScript(MAINS.balancer, ["--external", LATE_PACKAGE]);
   const [worker, late] = [await bundleScript(WORKER), await bundleLatePackage()];
@@ -193,7 +193,8 @@ function withText(script: string, part: string, text: string): string {
  */
 function urlOf(file: string, script: string): string {
   const text = `URL.createObjectURL(new Blob([${JSON.stringify(script)}], { type: "text/javascript" }))`;
-  return `((file) => { try { Deno.statSync(file); return file; } catch { return ${text}; } })(new URL("./${file}", import.meta.url))`;
+  const found = `(file) => { try { Deno.statSync(file); return file; } catch { return ${text}; } }`;
+  return `(${found})(new URL("./${file}", import.meta.url))`;
 }
 
 async function bundleScript(path: string, flags: readonly string[] = []): Promise<string> {

@@ -33,7 +33,7 @@ const [CR, LF] = [13, 10];
 
 /** Asks, and resolves when the head of the answer has arrived. Rejects with the system's error, or one that says what is wrong. */
 export async function exchange(path: string, question: Question): Promise<Answer> {
-  const { signal } = question;
+  const [{ signal }, bytes] = [question, bytesOf(question)];
   signal.throwIfAborted();
   const connection = await Deno.connect({ transport: "unix", path });
   const end = () => {
@@ -44,7 +44,7 @@ export async function exchange(path: string, question: Question): Promise<Answer
   try {
     signal.throwIfAborted();
     const arriving = new Arriving(connection);
-    const failure = await send(connection, question).then(() => undefined, (error) => error);
+    const failure = await write(connection, bytes).then(() => undefined, (error) => error);
     const head = await arriving.head().catch((error) => { // it may have answered before it had the whole question
       throw failure ?? error;
     });
@@ -64,16 +64,18 @@ function close(connection: Deno.Conn): void {
 /** Visible ASCII and, within values, spaces. */
 const SAFE = /^[ -~]*$/;
 
-async function send(connection: Deno.Conn, { method, target, headers, body }: Question): Promise<void> {
-  const content = new TextEncoder().encode(body);
-  const length = body === undefined ? {} : { "content-type": "application/json", "content-length": String(content.length) };
+/** The question as it is sent. Throws for a character that would make another question of it. */
+function bytesOf({ method, target, headers, body }: Question): Uint8Array {
+  const encoder = new TextEncoder();
+  const length = body === undefined
+    ? {}
+    : { "content-type": "application/json", "content-length": String(encoder.encode(body).length) };
   const lines = [
     `${method} ${target} HTTP/1.1`,
     ...Object.entries({ host: "127.0.0.1", connection: "close", ...length, ...headers }).map((pair) => pair.join(": ")),
   ];
   if (!lines.every((line) => SAFE.test(line))) throw new Error("the request has a character that HTTP does not allow");
-  await write(connection, new TextEncoder().encode(`${lines.join("\r\n")}\r\n\r\n`));
-  await write(connection, content);
+  return encoder.encode(`${lines.join("\r\n")}\r\n\r\n${body ?? ""}`);
 }
 
 async function write(connection: Deno.Conn, bytes: Uint8Array): Promise<void> {
