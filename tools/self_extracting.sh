@@ -1,11 +1,16 @@
 #!/bin/sh
-# @NAME@ @VERSION@ as one file: this head, then the program and the runtime that runs it, compressed. The first start unpacks both
-# into a folder of the user's own, under names that tell their content; later starts run what is there.
+# @NAME@ @VERSION@ as one file: this head, then the scripts of the program and the runtime that runs them, compressed. The first start
+# unpacks them into a folder of the user's own, under names that tell their content; later starts run what is there. A later start
+# runs one other program only, ls: each takes a millisecond or more.
 set -eu
 
 name=@NAME@
-program=@PROGRAM_FILE@
-runtime=@RUNTIME_FILE@
+program=@PROGRAM@
+runtime=@RUNTIME@
+# Each file and its size, as ls sorts them.
+files="@FILES@"
+# Where their parts begin, from 1.
+start=@START@
 
 fail() {
   printf '%s: %s\n' "$name" "$1" >&2
@@ -23,18 +28,14 @@ while [ -L "$self" ]; do
   case $link in /*) self=$link ;; *) self=${self%/*}/$link ;; esac
 done
 
-# Whether $1 is a folder of this user's in which nobody else can write. No link: in a folder that all may write to, somebody else
-# could have put it there.
+# Whether $1 is a folder of this user's in which nobody else can write, by its mode as ls shows it: $2. No link: in a folder that all may
+# write to, somebody else could have put it there.
+# shellcheck disable=SC3067 # dash, busybox, bash, ksh and zsh have -O
 is_private() {
-  [ -d "$1" ] && [ ! -L "$1" ] || return 1
-  facts=$(ls -ldn "$1") || return 1
-  case $facts in d????-??-*) ;; *) return 1 ;; esac
-  # shellcheck disable=SC2086 # the words are wanted
-  set -- $facts
-  [ "$3" = "$uid" ]
+  case $2 in d????-??-*) [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] ;; *) return 1 ;; esac
 }
 
-# Whether the file $1 is there and has $2 bytes: after a crash of the machine it may be empty.
+# Whether the file $1 is there and has $2 bytes.
 is_whole() {
   [ -f "$1" ] || return 1
   # shellcheck disable=SC2046 # the words are wanted
@@ -42,23 +43,48 @@ is_whole() {
   [ "$6" = "$1" ]
 }
 
-is_ready() {
-  is_private "$1" && is_whole "$1/$program" @PROGRAM_SIZE@ && is_whole "$1/$runtime" @RUNTIME_SIZE@
+# The hard limit on open files, and what ls says of the folder $1 and of the files in it that are needed.
+# shellcheck disable=SC3045 # dash, busybox and bash have -H; others count as unlimited
+look() {
+  ulimit -Hn 2>/dev/null || echo unlimited
+  cd "$1" 2>/dev/null || return 1
+  set -- .
+  for word in $files; do case $word in *[!0-9]*) set -- "$@" "$word" ;; esac; done # no sizes
+  export LC_ALL=C
+  exec ls -ldn "$@" 2>/dev/null
 }
 
-# Writes $2 bytes of this file from byte $1 on, unpacked, to $3/$4, whole or not at all: another start may be doing the same.
+# Whether the folder $1 is private and has all files with their sizes: after a crash of the machine they may be empty. Sets $limit.
+is_ready() {
+  folder=$1
+  facts=$(look "$1") || return 1 # all of it in one subshell: each takes 2 ms
+  # shellcheck disable=SC2086 # the words are wanted
+  set -- $facts
+  limit=$1
+  shift
+  is_private "$folder" "$1" || return 1
+  found=
+  while [ $# -ge 18 ]; do
+    shift 9
+    found="$found${found:+ }$9 $5"
+  done
+  [ "$found" = "$files" ]
+}
+
+# Writes a part of this file to the folder $1, unpacked: as file $2 of $3 bytes, from byte $4 of the parts on, $5 bytes. Whole or not
+# at all: another start may be doing the same.
 unpack() {
-  part=$3/.$4.$$.part
+  part=$1/.${2##*/}.$$.part
   trap 'rm -f "$part"' EXIT
   trap 'exit 129' HUP
   trap 'exit 130' INT
   trap 'exit 143' TERM
-  if tail -c "+$1" "$self" | head -c "$2" | gzip -dc >"$part" && is_whole "$part" "$5"; then
-    chmod 700 "$part" && mv -f "$part" "$3/$4"
+  if tail -c "+$((start + $4))" "$self" | head -c "$5" | gzip -dc >"$part" && is_whole "$part" "$3"; then
+    chmod 700 "$part" && mv -f "$part" "$1/$2"
   fi 2>/dev/null
   rm -f "$part"
   trap - EXIT HUP INT TERM
-  is_whole "$3/$4" "$5"
+  is_whole "$1/$2" "$3"
 }
 
 # Whether programs can be written to the folder $1 and run from there.
@@ -73,37 +99,41 @@ can_run_from() {
 # Unpacks to the folder $1, and sweeps what starts that were killed left there.
 prepare() (
   umask 077
-  mkdir -p "$1" 2>/dev/null
-  is_private "$1" && can_run_from "$1" && mkdir -p "$1/deno" || exit 1
-  find "$1" -name '.*.part' -mtime +1 -exec rm -f {} + 2>/dev/null || true
-  unpack @PROGRAM_START@ @PROGRAM_BYTES@ "$1" "$program" @PROGRAM_SIZE@ &&
-    unpack @RUNTIME_START@ @RUNTIME_BYTES@ "$1" "$runtime" @RUNTIME_SIZE@
+  folder=$1
+  mkdir -p "$folder" 2>/dev/null
+  is_private "$folder" "$(ls -ldn "$folder")" && can_run_from "$folder" && mkdir -p "$folder/deno" "$folder/$program" || exit 1
+  find "$folder" -name '.*.part' -mtime +1 -exec rm -f {} + 2>/dev/null || true
+  # Path, size, start and compressed size of each.
+  set -- @PARTS@
+  while [ $# -gt 0 ]; do
+    is_whole "$folder/$1" "$2" || unpack "$folder" "$1" "$2" "$3" "$4" || exit 1
+    shift 4
+  done
 )
 
 # Sets $folder to the first of the possible folders for which the command $1 succeeds.
 find_folder() {
   for folder in "$cache" "${XDG_CACHE_HOME:+$XDG_CACHE_HOME/balancer}" \
-    "${HOME:+$HOME/.cache/balancer}" "${TMPDIR:-/tmp}/balancer-cache-$uid"; do
+    "${HOME:+$HOME/.cache/balancer}" "${TMPDIR:-/tmp}/balancer-cache-"; do
+    case $folder in *-cache-) folder=$folder$(id -u) ;; esac
     case $folder in /*) if "$1" "$folder"; then return; fi ;; esac
   done
   return 1
 }
 
+# systemd makes it, with DynamicUser= as a link to where it is.
+cache=${CACHE_DIRECTORY:-}
+cache=${cache%%:*}
+[ ! -L "$cache" ] || cache=$(cd -P -- "$cache" 2>/dev/null && pwd -P) || cache=''
+
+find_folder is_ready || { find_folder prepare && is_ready "$folder"; } ||
+  fail 'Cannot unpack: no private folder to write to and run from, or this file is cut short; set XDG_CACHE_HOME to such a folder'
+
 # The runtime raises the limit on open files to the hard one, and dies with a backtrace where that does not do.
-# shellcheck disable=SC3045 # dash, busybox and bash have -H; others count as unlimited
-limit=$(ulimit -Hn 2>/dev/null) || limit=unlimited
 case $limit in
   *[!0-9]* | '') ;;
   *) [ "$limit" -ge 32 ] || fail "Cannot run under a limit of $limit open files: raise it (ulimit -n) to 256 or more" ;;
 esac
 
-uid=$(id -u)
-# systemd makes it, with DynamicUser= as a link to where it is.
-cache=${CACHE_DIRECTORY:-}
-cache=${cache%%:*}
-[ ! -L "$cache" ] || cache=$(cd -P -- "$cache" 2>/dev/null && pwd -P) || cache=''
-find_folder is_ready || find_folder prepare ||
-  fail 'Cannot unpack: no private folder to write to and run from, or this file is cut short; set XDG_CACHE_HOME to such a folder'
-
 export BALANCER_PROGRAM="$self" DENO_DIR="$folder/deno" DENO_NO_UPDATE_CHECK=1
-exec "$folder/$runtime" run --quiet --no-prompt --no-config --no-lock --no-remote --no-npm @PERMISSIONS@ "$folder/$program" "$@"
+exec "$folder/$runtime" run --quiet --no-prompt --no-config --no-lock --no-remote --no-npm @FLAGS@ "$folder/$program/@MAIN@" "$@"

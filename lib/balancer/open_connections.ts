@@ -13,7 +13,7 @@ import { OperatorError } from "../values/errors.ts";
 import type { Fate } from "../values/fates.ts";
 import { Top } from "../values/top.ts";
 import { logger } from "../observe/log.ts";
-import type { PlannedState } from "../routing/forecast.ts";
+import type { PlannedState } from "../routing/redistribution.ts";
 import { stateOf } from "../routing/redistribution.ts";
 import { nextServer } from "../routing/route.ts";
 import { unknownService } from "./state_changes.ts";

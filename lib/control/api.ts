@@ -18,6 +18,7 @@ import { EVENT_KINDS, EVENT_LEVELS } from "../observe/events.ts";
 import { CUT_FATES } from "../observe/verdict.ts";
 import { SERIES_FIELDS, SERIES_STEP_MAX } from "../observe/series_answer.ts";
 import { SERVER_STATES } from "../routing/availability.ts";
+import { PLANNED_STATES } from "../routing/redistribution.ts";
 import {
   DEFAULT_DRAIN_MS,
   DEFAULT_PAUSE_MS,
@@ -35,7 +36,7 @@ import { DURATION_MAX_MS, formatDuration, parseDuration } from "../values/durati
 import { ERROR_KINDS, type ErrorKind, messageOf } from "../values/errors.ts";
 import { MOVABLE_STATES } from "../observe/counters.ts";
 import { CONNECTION_ORDERS } from "../values/connection_order.ts";
-import { BOUNDS, OUTCOMES, PLANNED_STATES } from "../routing/forecast.ts";
+import { BOUNDS, OUTCOMES } from "../routing/forecast.ts";
 import { SERVICE_CHANGES } from "../routing/state_plan.ts";
 import { SERVER_SETTINGS, type ServerSettingName } from "../values/server_settings.ts";
 

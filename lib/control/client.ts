@@ -18,6 +18,7 @@ import { WHO_HEADER } from "./user_header.ts";
 import { EVENT_STREAM } from "./event_stream_type.ts";
 import { peerUid } from "./peer.ts";
 import { EventReader, type ServerSentEvent } from "./event_source.ts";
+import { type Answer, exchange, type Question } from "./exchange.ts";
 import { misfitOf } from "./shapes.ts";
 import { findTrustedSocket } from "./socket.ts";
 
@@ -28,7 +29,7 @@ const APPLY_MAX_MS = 60_000;
 /** How long a stream of events may be silent: there is a comment every 15 s. */
 const SILENT_MAX_MS = 40_000;
 /** Why a request is aborted. */
-const TOO_SILENT = new Error("The daemon is silent");
+const TOO_SILENT = "the daemon is silent"; // no Error: making one takes 2 ms, whenever this is loaded
 /** The longest answer, the list of 16,384 servers, has 10 MB. */
 const ANSWER_BYTES_MAX = 64 * 1024 ** 2;
 
@@ -111,17 +112,17 @@ export interface Forwarded {
 
 /** What the clients of one socket share. */
 interface Link {
-  /** Made on first use, because the runtime checks the path then. */
-  http: Deno.HttpClient | undefined;
   /** When it was last seen that the socket is the user's own and a daemon listens, by the monotonic clock. */
   checkedMs: number;
   /** The user of the daemon; null where there are none, undefined: not known yet. */
   user: number | null | undefined;
+  /** Ends what is still asked. */
+  readonly over: AbortController;
 }
 
 /**
- * How long a look at a socket of the user's own counts. A look is a connection to the daemon, which costs it as much as a request; a
- * dashboard asks several things in a row, once a second.
+ * How long a look at a socket of the user's own counts. A look is a connection to the daemon, which costs it as much as a request;
+ * a dashboard asks several things in a row, once a second.
  */
 const CHECKED_FOR_MS = 500;
 
@@ -132,10 +133,10 @@ export class ControlClient implements Disposable {
 
   constructor(readonly name: string, readonly path: string, options: ClientOptions = {}, sibling?: ControlClient) {
     this.#options = options;
-    this.#link = sibling === undefined ? { http: undefined, checkedMs: -Infinity, user: undefined } : sibling.#link;
+    this.#link = sibling === undefined ? { checkedMs: -Infinity, user: undefined, over: new AbortController() } : sibling.#link;
   }
 
-  /** A client whose requests concern another service (undefined: the only one), over the same connections. */
+  /** A client whose requests concern another service (undefined: the only one), and which is disposed of with this one. */
   ofService(service: string | undefined): ControlClient {
     return new ControlClient(this.name, this.path, { ...this.#options, service }, this);
   }
@@ -217,13 +218,13 @@ export class ControlClient implements Disposable {
     let timer = setTimeout(() => silence.abort(TOO_SILENT), ANSWER_MAX_MS);
     try {
       const headers = { accept: EVENT_STREAM, ...(lastId === "" ? {} : { "last-event-id": lastId }) };
-      const response = await this.#fetch("GET", `/v1/events${this.#query(query)}`, { headers, signal: silence.signal });
-      if (!response.ok) throw this.#failure(parseJson(await this.#read(response)));
-      const reader = new EventReader();
-      for await (const text of response.body!.pipeThrough(new TextDecoderStream())) {
+      const answer = await this.#ask("GET", `/v1/events${this.#query(query)}`, { headers, signal: silence.signal });
+      if (!isGood(answer)) throw this.#failure(parseJson(await this.#read(answer)));
+      const [reader, decoder] = [new EventReader(), new TextDecoder()];
+      for await (const bytes of answer.body) {
         clearTimeout(timer);
         timer = setTimeout(() => silence.abort(TOO_SILENT), SILENT_MAX_MS);
-        yield* reader.push(text);
+        yield* reader.push(decoder.decode(bytes, { stream: true }));
       }
     } catch (error) {
       throw error instanceof OperatorError ? error : this.#lost(error);
@@ -313,8 +314,8 @@ export class ControlClient implements Disposable {
 
   /** Passes a request on, and gives the answer as it is, also one that says what is wrong. */
   async forward(method: string, path: string, options?: CallOptions): Promise<Forwarded> {
-    const response = await this.#send(method, path, options);
-    return { status: response.status, type: response.headers.get("content-type") ?? "", text: await this.#read(response) };
+    const answer = await this.#send(method, path, options);
+    return { status: answer.status, type: answer.header("content-type"), text: await this.#read(answer) };
   }
 
   /** Asks where another process is let in to take the daemon's place. */
@@ -336,17 +337,14 @@ export class ControlClient implements Disposable {
     throw new OperatorError("failed", `Cannot wait for the end of balancer ${JSON.stringify(this.name)}: ${why}`);
   }
 
-  /** Another process has the control socket now: forgets connections to the earlier one. */
+  /** Another process has the control socket now: it is looked at anew. */
   reconnect(): void {
-    this.#link.http?.close();
-    this.#link.http = undefined;
     this.#link.checkedMs = -Infinity;
   }
 
-  /** Closes the connections, those of siblings included. */
+  /** Ends what is still asked, also by siblings. */
   [Symbol.dispose](): void {
-    this.#link.http?.close();
-    this.#link.http = undefined;
+    this.#link.over.abort("it was not waited for any longer");
   }
 
   /** A query that says which service is concerned. */
@@ -359,18 +357,18 @@ export class ControlClient implements Disposable {
   }
 
   async #call<Name extends keyof Answers>(name: Name, method: string, path: string, options?: CallOptions): Promise<Answers[Name]> {
-    const response = await this.#send(method, path, options);
-    const answer = parseJson(await this.#read(response));
-    if (response.ok && answer !== undefined) return this.#require(name, answer);
-    throw this.#failure(answer);
+    const answer = await this.#send(method, path, options);
+    const said = parseJson(await this.#read(answer));
+    if (isGood(answer) && said !== undefined) return this.#require(name, said);
+    throw this.#failure(said);
   }
 
-  async #send(method: string, path: string, { body, waitMs = 0 }: CallOptions = {}): Promise<Response> {
+  async #send(method: string, path: string, { body, waitMs = 0 }: CallOptions = {}): Promise<Answer> {
     const isChecked = this.#link.user === Deno.uid() && performance.now() - this.#link.checkedMs < CHECKED_FOR_MS;
     if (!isChecked) await this.#requireDaemon();
     const signal = AbortSignal.timeout(waitMs + ANSWER_MAX_MS);
-    const init = { body: body === undefined ? undefined : JSON.stringify(body), signal };
-    return await this.#fetch(method, path, init).catch(async (error) => {
+    const question = { body: body === undefined ? undefined : JSON.stringify(body), signal };
+    return await this.#ask(method, path, question).catch(async (error) => {
       if (isChecked) await this.#requireDaemon(); // it may be gone by now, which says more
       throw error;
     });
@@ -425,27 +423,26 @@ export class ControlClient implements Disposable {
     return new OperatorError("notRunning", `No balancer ${name} is running: ${start}`);
   }
 
-  async #fetch(method: string, path: string, { headers, ...init }: RequestInit): Promise<Response> {
+  async #ask(
+    method: string,
+    target: string,
+    { headers, body, signal }: Pick<Question, "body" | "signal"> & Partial<Pick<Question, "headers">>,
+  ): Promise<Answer> {
     try {
-      this.#link.http ??= Deno.createHttpClient({ proxy: { transport: "unix", path: this.path } });
-      return await fetch(`http://127.0.0.1${path}`, { // a host name would be resolved, though the socket is local
-        method,
-        redirect: "manual",
-        client: this.#link.http,
-        headers: { [WHO_HEADER]: this.#options.who ?? userName(), ...headers },
-        ...init,
-      });
+      const who = { [WHO_HEADER]: this.#options.who ?? userName() };
+      const either = AbortSignal.any([signal, this.#link.over.signal]);
+      return await exchange(this.path, { method, target, headers: { ...who, ...headers }, body, signal: either });
     } catch (error) {
       throw this.#lost(error);
     }
   }
 
-  async #read(response: Response): Promise<string> {
+  async #read({ body }: Answer): Promise<string> {
     const decoder = new TextDecoder();
     let text = "";
     let bytes = 0;
     try {
-      for await (const chunk of response.body ?? []) {
+      for await (const chunk of body) {
         bytes += chunk.length;
         if (bytes > ANSWER_BYTES_MAX) break;
         text += decoder.decode(chunk, { stream: true });
@@ -460,7 +457,7 @@ export class ControlClient implements Disposable {
 
   #lost(error: unknown): OperatorError {
     const isLate = error === TOO_SILENT || error instanceof DOMException && error.name === "TimeoutError";
-    const why = isLate ? "it does not answer" : messageOf(error instanceof Error && error.cause ? error.cause : error);
+    const why = isLate ? "it does not answer" : messageOf(error);
     return new OperatorError(
       "failed",
       `Lost the connection to balancer ${JSON.stringify(this.name)}: ${printableIn(why)}`,
@@ -472,6 +469,10 @@ export class ControlClient implements Disposable {
 function userName(): string {
   const name = ["SUDO_USER", "USER", "LOGNAME"].map((variable) => Deno.env.get(variable)).find((name) => name);
   return (name ?? `user ${Deno.uid()}`).replaceAll(/[^ -~]/g, "?");
+}
+
+function isGood({ status }: Answer): boolean {
+  return status >= 200 && status < 300;
 }
 
 /** The parsed text; undefined if it is not JSON. */

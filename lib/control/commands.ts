@@ -5,9 +5,8 @@
 
 import { abortable, deadline, delay } from "@std/async";
 import { formatAddress, parseAddress, parseHost, parsePort } from "../values/address.ts";
-import { PLANNED_STATES } from "../routing/forecast.ts";
 import { closedText, movedText } from "../routing/parted_text.ts";
-import { isEmptyPlan } from "../routing/state_plan.ts";
+import { PLANNED_STATES } from "../routing/redistribution.ts";
 import { listOr, parseChoice } from "../values/choice.ts";
 import type { CommandInput, CommandSpec, OptionSpec } from "../values/command_line.ts";
 import { parseCidrs } from "../values/cidr_list.ts";
@@ -46,11 +45,12 @@ import { formatFaults, nameOfFile, type Place, STANDARD_INPUT } from "../values/
 import type { Answers } from "./api.ts";
 import { ControlClient } from "./client.ts";
 import { COMPLETION_SCRIPTS, type Shell, SHELLS } from "./completion_scripts.ts";
-import { examine, printReport } from "./doctor.ts";
+import type { Report } from "./doctor.ts";
 import { followEvents, type ToldEvent } from "./follow.ts";
 import { awaitEnd, launchDaemon, versionOf } from "./launch.ts";
 import {
   describeSettings,
+  isEmptyPlan,
   listenerFaults,
   percent,
   printCheck,
@@ -194,7 +194,7 @@ export function command<T>(row: CommandRow<T>): Command {
     async run(input, context) {
       const textOf = (result: T, toText: (value: unknown) => string) =>
         input.options.json === undefined ? print(printableIn(result), context.style ?? PLAIN) : toText(json(result));
-      if (input.options[FOLLOW.flag] !== undefined) {
+      if (follows && input.options[FOLLOW.flag] !== undefined) { // events has a --follow of its own, which Ctrl-C ends
         return await follow(async () => textOf(await act(input, context), toJsonLine), context);
       }
       const result = await act(input, context);
@@ -654,16 +654,21 @@ export const COMMANDS = {
     print: printCheck,
     isBad: ({ verdict }) => verdict === "failed",
   }),
-  doctor: command({
+  doctor: command<{ report: Report; draw: (style: Style) => string }>({
     group: "Explain",
     summary: "Check machine, programs and balancer",
     description:
       "One line per fact, and what to type: limits of the system, engine, memory, loops, names, a check of each server " +
       "now, clock, state, versions. Changes nothing. Exit code 1 if something is wrong. Without a balancer, the machine alone.",
     reads: true,
-    act: (_, context) => examine(context),
-    print: printReport,
-    isBad: ({ verdict }) => verdict === "bad",
+    act: async (_, context) => {
+      const { examine, printReport } = await import("./doctor.ts"); // a fifth of what all commands would load
+      const report = await examine(context);
+      return { report, draw: (style) => printReport(printableIn(report), style) };
+    },
+    print: ({ draw }, style) => draw(style),
+    json: ({ report }) => report,
+    isBad: ({ report: { verdict } }) => verdict === "bad",
   }),
   clients: command({
     group: "Observe",

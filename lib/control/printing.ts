@@ -11,7 +11,7 @@ import { EVENT_KINDS } from "../observe/events.ts";
 import type { Flow } from "../routing/flows.ts";
 import type { BoundHit, PlannedConnections } from "../routing/forecast.ts";
 import type { TransitionPlan } from "../routing/plan.ts";
-import { isEmptyPlan, type ServiceChange, type ServicePlan, type StatePlan } from "../routing/state_plan.ts";
+import type { ServiceChange, ServicePlan, StatePlan } from "../routing/state_plan.ts";
 import type { Answers } from "./api.ts";
 
 /** The most lines that say why servers are not up, and the most lines of a plan that say where clients move. */
@@ -166,6 +166,11 @@ const CHANGE_MARKS: Readonly<
   changed: { mark: "~", paint: "warning" },
   unchanged: { mark: "=", paint: "faint" },
 };
+
+/** Whether nothing would change. */
+export function isEmptyPlan({ services, daemon }: Pick<StatePlan, "services" | "daemon">): boolean {
+  return services.length + daemon.length === 0;
+}
 
 /** The plan of several services: what changes in each, what that does to clients and connections, and a line of totals. */
 export function printStatePlan({ services, daemon, totals }: StatePlan, style: Style = PLAIN): string {

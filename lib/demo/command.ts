@@ -1,11 +1,10 @@
-/** `balancerctl demo` as a row of the table of commands. What it does with `--dashboard` is loaded when it runs. */
+/** `balancerctl demo` as a row of the table of commands. What it does is loaded when it runs. */
 
 import { type Command, command, type CommandContext } from "../control/commands.ts";
 import type { DashboardWorld } from "../dashboard/command.ts";
 import { parsePort } from "../values/address.ts";
 import type { CommandInput } from "../values/command_line.ts";
 import { OperatorError } from "../values/errors.ts";
-import { playDemo } from "./demo.ts";
 import { EMPTY_STAGE, type Stage } from "./stage.ts";
 
 /** The row. The demo is shown on the stage, or only its figures with `--json`; with `--dashboard` in a browser, too. */
@@ -40,6 +39,7 @@ async function act(
   if (options.dashboard === undefined) {
     if (port !== undefined) throw new OperatorError("usage", "Cannot use --port without --dashboard: only the page has a port");
     if (open !== undefined) throw new OperatorError("usage", "Cannot use --open without --dashboard: there is no page to open");
+    const { playDemo } = await import("./demo.ts");
     return await playDemo(json === undefined ? stage() : EMPTY_STAGE, context.takeInterrupts());
   }
   if (json !== undefined) {

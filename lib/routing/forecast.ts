@@ -9,7 +9,7 @@ import { LIMITS } from "../values/config.ts";
 import { AVAILABILITY, isClosed, isDraining } from "./availability.ts";
 import { DEPARTURES } from "./departure.ts";
 import { ANSWER } from "./http_answer.ts";
-import { type ConnectionState, decide, FACT, onServerBytes, stateOf, STATES } from "./redistribution.ts";
+import { decide, FACT, onServerBytes, PLANNED_STATES, type PlannedState, stateOf } from "./redistribution.ts";
 import type { RedistributionPolicy, Verdict } from "./redistribution.ts";
 import { firstOnRing, type Ring } from "./ring.ts";
 import { boundOf, type Choice, type Load, nextServer } from "./route.ts";
@@ -62,11 +62,6 @@ export const OUTCOMES = [
   "dials by the new table",
 ] as const;
 export type Outcome = typeof OUTCOMES[number];
-
-/** States of a connection, in the order in which a plan lists them: it has no server yet, or one of STATES. */
-export const PLANNED_STATES = ["dialling", ...STATES] as const;
-/** A state of a connection in a plan. */
-export type PlannedState = "dialling" | ConnectionState;
 
 /** The number of connections with the same state and the same outcome. */
 export interface PlannedConnections {

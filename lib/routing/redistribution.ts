@@ -58,6 +58,11 @@ const PROGRESS_SHIFT = 9;
 export const STATES = ["unsent", "unanswered", "idle", "busy"] as const;
 export type ConnectionState = typeof STATES[number];
 
+/** States of a connection, in the order in which a plan lists them: it has no server yet, or one of STATES. */
+export const PLANNED_STATES = ["dialling", ...STATES] as const;
+/** A state of a connection in a plan. */
+export type PlannedState = typeof PLANNED_STATES[number];
+
 /** The kinds of loss, explained at Loss. */
 export const LOSSES = ["reset", "end", "silent", "drain", "expired", "rebalance", "command"] as const;
 /**

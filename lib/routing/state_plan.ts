@@ -39,11 +39,6 @@ export interface StatePlan {
   };
 }
 
-/** Whether nothing would change. */
-export function isEmptyPlan({ services, daemon }: Pick<StatePlan, "services" | "daemon">): boolean {
-  return services.length + daemon.length === 0;
-}
-
 /**
  * Predicts what becomes of the services if all of them change at once. Each has its own servers and connections. `daemon` says what
  * changes in the settings of the daemon.

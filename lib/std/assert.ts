@@ -1,4 +1,4 @@
-/** The typed door to `@std/assert`. `lib/values/errors.ts` is what the programs import; the tests come here. */
+/** The typed door to `@std/assert` for tests. The programs have `assert` from `lib/values/errors.ts`. */
 // @ts-types="./assert.d.ts"
 export {
   assert,

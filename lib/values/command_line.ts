@@ -196,18 +196,20 @@ function splitWords(argv: readonly string[], known: readonly OptionSpec[], scope
   const end = argv.includes("--") ? argv.indexOf("--") : argv.length;
   for (const word of argv.slice(0, end)) requireOption(word, specs, scope);
   const marked = argv.map((word, i) => i < end && /^([^-]|-[0-9]|-?$)/.test(word) ? VALUE_MARK + word : word);
-  const flags = [...specs.keys()];
+  const flags = [...specs.keys()].filter((flag) => argv.some((word) => word.replace(/=.*$/s, "") === `--${flag}`));
   const parsed = parseArgs(marked, {
     string: ["_", ...flags.filter((flag) => specs.get(flag)!.value !== undefined)],
     boolean: flags.filter((flag) => specs.get(flag)!.value === undefined),
   });
   const options: Record<string, string> = {};
-  for (const [flag, { value }] of specs) {
+  for (const flag of flags) {
     const given = parsed[flag];
     if (given === true) options[flag] = "";
     if (typeof given !== "string") continue;
     options[flag] = unmark(given);
-    if (options[flag] === "") throw new OperatorError("usage", `Option --${flag} needs a value: --${flag} ${value}`);
+    if (options[flag] === "") {
+      throw new OperatorError("usage", `Option --${flag} needs a value: --${flag} ${specs.get(flag)!.value}`);
+    }
   }
   if (options[COLOR.flag] !== undefined) requireColorChoice(options[COLOR.flag]);
   return { words: parsed._.map(unmark), options };

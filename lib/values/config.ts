@@ -762,11 +762,11 @@ export const START_FLAGS: readonly string[] = [SETTINGS.engine.flag, SETTINGS.wo
 /** The flags of the settings of the daemon. */
 export const DAEMON_FLAGS: readonly string[] = rowsOf("daemon").map(([, { flag }]) => flag);
 
+const ARE_DAEMONS = new Map(Object.values<Setting<unknown>>(SETTINGS).map(({ flag, scope }) => [flag, scope === "daemon"]));
+
 /** Whether the setting with this flag is the daemon's, not a service's; undefined if there is no such setting. */
 export function isDaemonSetting(flag: string): boolean | undefined {
-  const rows: readonly Setting<unknown>[] = Object.values(SETTINGS);
-  const row = rows.find((row) => row.flag === flag);
-  return row && row.scope === "daemon";
+  return ARE_DAEMONS.get(flag);
 }
 
 /** Reads the values of flags; a missing one takes its default. Throws a `usage` error for the first bad one. */

@@ -3,7 +3,7 @@
  * kind. What goes wrong on the network is not an error here but a value (see `engine/engine.ts`); a bug is a failed `assert`.
  */
 
-export { assert } from "@std/assert";
+export { assert } from "../std/assertion.ts";
 
 /** Exit codes of both programs. */
 export const EXIT = { done: 0, failed: 1, usage: 2, notRunning: 3 } as const;

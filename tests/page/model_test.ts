@@ -29,7 +29,7 @@ import {
   takersOf,
 } from "../../lib/page/model/what_if.ts";
 import { byName, classOfFate, Colours, FATE_CLASSES } from "../../lib/page/model/words.ts";
-import { PLANNED_STATES } from "../../lib/routing/forecast.ts";
+import { PLANNED_STATES } from "../../lib/routing/redistribution.ts";
 import { CONNECTION_ORDERS } from "../../lib/values/connection_order.ts";
 import { COMMANDS } from "../../lib/control/commands.ts";
 import { FATE_NAMES } from "../../lib/values/fates.ts";

@@ -13,6 +13,13 @@ async function makeFolder(): Promise<{ path: string } & AsyncDisposable> {
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
 }
 
+/** The paths of the files below a folder, sorted; not those of the runtime's own. */
+async function filesUnder(folder: string): Promise<string[]> {
+  const entries = (await Array.fromAsync(Deno.readDir(folder))).filter(({ name }) => name !== "deno");
+  const paths = entries.map(({ name, isDirectory }) => isDirectory ? filesUnder(`${folder}/${name}`) : [`${folder}/${name}`]);
+  return (await Promise.all(paths)).flat().toSorted();
+}
+
 /** Runs a program in an environment that has nothing but what is given. */
 function runBare(program: string, args: readonly string[], env: Record<string, string>, cwd = "/"): Promise<Outcome> {
   return outcomeOf(
@@ -32,7 +39,7 @@ Deno.test("four first starts at once all run, and unpack one runtime", async () 
   }
   if (!isSelfExtracting) return;
   const names = (await Array.fromAsync(Deno.readDir(`${home.path}/.cache/balancer`))).map(({ name }) => name).toSorted();
-  assertEquals(names.map((name) => name.replace(/-[0-9a-f]{16}/, "")), ["balancerctl.js", "deno", "deno"]);
+  assertEquals(names.map((name) => name.replace(/-[0-9a-f]{16}/, "")), ["balancerctl", "deno", "deno"]);
 });
 
 Deno.test("a program runs from another folder, through a link, and where it may not write", async () => {
@@ -66,17 +73,31 @@ Deno.test({
     const start = () => runBare(`${DIST}balancerctl`, ["--version"], { HOME: home.path });
     await start();
     const cache = `${home.path}/.cache/balancer`;
-    const files = (await Array.fromAsync(Deno.readDir(cache))).filter(({ isFile }) => isFile).map(({ name }) => `${cache}/${name}`);
+    const before = await filesUnder(cache);
+    const [runtime, scripts] = [before.filter((file) => file.includes("/deno-")), before.filter((file) => file.endsWith(".js"))];
+    assertEquals([runtime.length, scripts.length], [1, before.length - 1]);
     await Deno.writeTextFile(`${cache}/.deno-x.1.part`, "");
     await Deno.utime(`${cache}/.deno-x.1.part`, 1, 1);
-    for (const file of files) {
-      await Deno.truncate(file);
+    for (const files of [runtime, scripts.slice(1)]) {
+      await Promise.all(files.map((file) => Deno.truncate(file)));
       const { code, stdout } = await start();
       assertEquals(code, 0);
       assertMatch(stdout, VERSION);
     }
-    const left = (await Array.fromAsync(Deno.readDir(cache))).filter(({ isFile }) => isFile).map(({ name }) => `${cache}/${name}`);
-    assertEquals(left.toSorted(), files.toSorted());
+    assertEquals(await filesUnder(cache), before);
+    for (const file of before) assert((await Deno.stat(file)).size > 0, file);
+  },
+});
+
+Deno.test({
+  name: "every script of a self-extracting balancerctl loads, also those that few commands read",
+  ignore: !isSelfExtracting,
+  async fn() {
+    await using home = await makeFolder();
+    await runBare(`${DIST}balancerctl`, ["--version"], { HOME: home.path });
+    const scripts = (await filesUnder(`${home.path}/.cache/balancer`)).filter((file) => file.endsWith(".js"));
+    assert(scripts.length > 10, "commands share what they do not need at once");
+    for (const script of scripts) await import(`file://${script}`);
   },
 });
 
