@@ -28,7 +28,7 @@ function listenAt(path: string) {
   };
 }
 
-Deno.test("clients of one socket share a connection, and look whose it is once for requests that follow each other", async () => {
+Deno.test("clients of one socket look whose it is once for requests that follow each other", async () => {
   const folder = await Deno.makeTempDir({ prefix: "balancer_client_" });
   const path = `${folder}/default.sock`;
   try {
@@ -40,7 +40,8 @@ Deno.test("clients of one socket share a connection, and look whose it is once f
       }
       const { connections, asked } = daemon.counts;
       assertEquals(asked, 15);
-      assert(connections <= 8, `${connections} connections: one to look and one to ask would do, or some more on a busy machine`);
+      const looks = connections - asked;
+      assert(looks >= 1 && looks <= 5, `looked ${looks} times: once would do, or some more on a busy machine`);
     }
     await Deno.remove(path).catch(() => {});
     await assertRejects(() => client.forward("GET", "/v1/status"), OperatorError, 'No balancer "default" is running');
