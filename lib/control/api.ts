@@ -744,6 +744,25 @@ const Stopping = z.object({
   lockFile: z.string().check(z.describe("Locked (flock) until the daemon process has ended")),
 }).check(z.meta({ id: "Stopping" }));
 
+const LookQuery = z.strictObject({
+  event: z.optional(
+    parsed((text) => parseNumber(text, "Number of an event"), "Only events with a greater number; left out: the last one", "41"),
+  ),
+  second: z.optional(parsed(
+    (text) => parseNumber(text, "Second"),
+    "Only steps of the series after the one of this second since 1970; left out: the last two",
+    "1795336200",
+  )),
+});
+const Look = z.object({
+  status: Status,
+  servers: z.array(z.object({ service: serviceName, servers: z.array(Server), ring: Ring, hold: Hold })).check(
+    z.describe("Of each service, as /v1/servers has them"),
+  ),
+  events: EventList,
+  series: Series,
+}).check(z.meta({ id: "Look" }));
+
 const Failure = z.object({
   error: z.object({ kind: z.enum(Object.keys(ERROR_KINDS) as [ErrorKind, ...ErrorKind[]]), message: z.string() }),
 }).check(z.meta({ id: "Error" }));
@@ -776,6 +795,7 @@ export type Answers = {
   events: z.output<typeof EventList>;
   series: z.output<typeof Series>;
   entrance: z.output<typeof Entrance>;
+  look: z.output<typeof Look>;
   failure: z.output<typeof Failure>;
 };
 
@@ -1074,6 +1094,16 @@ export const ROUTES = {
       "first second of the last step that you have",
     request: { query: SeriesQuery },
     responses: { 200: json(Series, "Services, servers and moves, step by step"), ...failures, ...unknownService },
+  },
+  look: {
+    method: "get",
+    path: "/v1/look",
+    summary: "Get all that changes from second to second, for who watches",
+    description:
+      "One answer in place of those of /v1/status, /v1/servers of each service, /v1/events and /v1/series: who asks once " +
+      "a second asks for less",
+    request: { query: LookQuery },
+    responses: { 200: json(Look, "Everything, and what is new since the event and the second"), ...failures },
   },
   listConnections: {
     method: "get",

@@ -239,6 +239,10 @@ export class ControlClient implements Disposable {
     return this.#call("series", "GET", `/v1/series${this.#query(query)}`);
   }
 
+  look(query: Query): Promise<Answers["look"]> {
+    return this.#call("look", "GET", `/v1/look${format(query)}`);
+  }
+
   clients(query: Query): Promise<Answers["clients"]> {
     return this.#call("clients", "GET", `/v1/clients${this.#query(query)}`);
   }

@@ -97,6 +97,8 @@ const DEFAULT_LIMIT = 20;
 const DEFAULT_EVENTS = 1000;
 const DEFAULT_SERIES_SECONDS = 60;
 const DEFAULT_CONNECTIONS = 100;
+/** Seconds of the series in the first look of who watches. */
+const LOOK_SECONDS = 2;
 
 /** The longest name of a user. */
 const WHO_MAX = 100;
@@ -217,11 +219,7 @@ function handlersOf({ balancer, facts, shutdown, upgrade }: ControlOptions, stre
   const view = (service: ServiceView): Answers["service"] => viewService(service, facts);
   return {
     status: () => viewStatus({ balancer, facts, shutdown }),
-    listServers: (input) => ({
-      servers: of(input).list().map(viewServer),
-      ring: of(input).ring(),
-      hold: viewHold(of(input).hold),
-    }),
+    listServers: (input) => viewServers(of(input)),
     addServer: async (input, who) => {
       const { address, port, ...settings } = input.body;
       return viewServer(await balancer.addServer(of(input), { host: address, port }, settings, who));
@@ -310,6 +308,12 @@ function handlersOf({ balancer, facts, shutdown, upgrade }: ControlOptions, stre
       const last = after === undefined ? DEFAULT_SERIES_SECONDS : LIMITS.seriesSeconds;
       return balancer.series.read({ ...rest, after, seconds: seconds ?? last, step, servers });
     },
+    look: async ({ query: { event, second } }) => ({
+      status: await viewStatus({ balancer, facts, shutdown }),
+      servers: balancer.listServices().map(({ service }) => ({ service, ...viewServers(balancer.service(service)) })),
+      events: viewEvents(balancer.events.list({ after: event, limit: event === undefined ? 1 : DEFAULT_EVENTS })),
+      series: balancer.series.read({ after: second, seconds: second === undefined ? LOOK_SECONDS : LIMITS.seriesSeconds, step: 1 }),
+    }),
     listConnections: async ({ query: { server, limit = DEFAULT_CONNECTIONS, ...filter } }) => {
       const { total, connections } = await balancer.connections.list({ ...filter, server: server && formatAddress(server), limit });
       return { total, connections: [...connections] };
@@ -443,6 +447,10 @@ function everySetting(daemon: SettingTexts): Record<string, string> {
     // an alias that was a key stays one
     [flag, ...aliases].map((key) => [key, isDaemonSetting(flag) === true ? daemon[flag] ?? usual : usual])
   ));
+}
+
+function viewServers(service: Service): Answers["servers"] {
+  return { servers: service.list().map(viewServer), ring: service.ring(), hold: viewHold(service.hold) };
 }
 
 function viewServer({ slot: _, since, nextCheckAt, lastFailure, ...view }: ServerView): Answers["server"] {

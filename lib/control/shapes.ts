@@ -198,56 +198,77 @@ const SERVER_SERIES: Shape<Answers["series"]["servers"][number]> = {
   },
 };
 
-/** The shape of every answer. Enumerations, such as states, are plain text: a newer daemon may have more values. */
-const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
-  status: {
-    fields: {
-      name: "text",
-      version: "text",
-      pid: "number",
-      engine: "text",
-      address: "text",
-      startedAt: "text",
-      stopping: "boolean",
-      lameDuck: "boolean",
-      generation: "number",
-      services: { listOf: SERVICE },
-      declared: {
-        orNull: { fields: { file: "text", generation: "number", differences: { orNull: { listOf: "text" } } } },
-      },
-      servers: { every: "number" },
-      checkIntervalMs: "number",
-      connections: { fields: { accepted: "number", open: "number", waiting: "number", max: "number" } },
-      fates: { every: "number" },
-      settings: { every: "text" },
-      stateFile: { orNull: "text" },
-      lockFile: "text",
-      logFile: { orNull: "text" },
-      http: { orNull: "text" },
-      accessLog: { orNull: "text" },
-      warnings: { listOf: "text" },
-      carriedOver: {
-        orNull: {
-          fields: {
-            at: "text",
-            from: "text",
-            connections: "number",
-            lost: "number",
-            durationMs: "number",
-            pauseP99Ms: "number",
-            pauseMaxMs: "number",
-          },
+const RING = { fields: { fingerprint: "text", points: "number", peakToMean: "number" } } as const;
+
+const STATUS: Shape<Answers["status"]> = {
+  fields: {
+    name: "text",
+    version: "text",
+    pid: "number",
+    engine: "text",
+    address: "text",
+    startedAt: "text",
+    stopping: "boolean",
+    lameDuck: "boolean",
+    generation: "number",
+    services: { listOf: SERVICE },
+    declared: {
+      orNull: { fields: { file: "text", generation: "number", differences: { orNull: { listOf: "text" } } } },
+    },
+    servers: { every: "number" },
+    checkIntervalMs: "number",
+    connections: { fields: { accepted: "number", open: "number", waiting: "number", max: "number" } },
+    fates: { every: "number" },
+    settings: { every: "text" },
+    stateFile: { orNull: "text" },
+    lockFile: "text",
+    logFile: { orNull: "text" },
+    http: { orNull: "text" },
+    accessLog: { orNull: "text" },
+    warnings: { listOf: "text" },
+    carriedOver: {
+      orNull: {
+        fields: {
+          at: "text",
+          from: "text",
+          connections: "number",
+          lost: "number",
+          durationMs: "number",
+          pauseP99Ms: "number",
+          pauseMaxMs: "number",
         },
       },
     },
   },
-  servers: {
-    fields: {
-      servers: { listOf: SERVER },
-      ring: { fields: { fingerprint: "text", points: "number", peakToMean: "number" } },
-      hold: HOLD,
+};
+
+/** What is said of the servers of one service. */
+const SERVERS = { servers: { listOf: SERVER }, ring: RING, hold: HOLD } as const;
+
+const EVENTS: Shape<Answers["events"]> = {
+  fields: { startId: "text", first: "number", last: "number", events: { listOf: EVENT } },
+};
+
+const SERIES: Shape<Answers["series"]> = {
+  fields: {
+    startId: "text",
+    from: "number",
+    step: "number",
+    steps: "number",
+    services: {
+      listOf: { fields: { service: "text", accepted: NUMBERS, open: NUMBERS, fates: { every: { orNone: NUMBERS } } } },
+    },
+    servers: { listOf: SERVER_SERIES },
+    flows: {
+      listOf: { fields: { at: "number", service: "text", from: "text", to: "text", state: "text", count: "number" } },
     },
   },
+};
+
+/** The shape of every answer. Enumerations, such as states, are plain text: a newer daemon may have more values. */
+const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
+  status: STATUS,
+  servers: { fields: SERVERS },
   server: SERVER,
   check: {
     fields: {
@@ -367,22 +388,14 @@ const SHAPES: { readonly [Name in keyof Answers]: Shape<Answers[Name]> } = {
       },
     },
   },
-  events: {
-    fields: { startId: "text", first: "number", last: "number", events: { listOf: EVENT } },
-  },
-  series: {
+  events: EVENTS,
+  series: SERIES,
+  look: {
     fields: {
-      startId: "text",
-      from: "number",
-      step: "number",
-      steps: "number",
-      services: {
-        listOf: { fields: { service: "text", accepted: NUMBERS, open: NUMBERS, fates: { every: { orNone: NUMBERS } } } },
-      },
-      servers: { listOf: SERVER_SERIES },
-      flows: {
-        listOf: { fields: { at: "number", service: "text", from: "text", to: "text", state: "text", count: "number" } },
-      },
+      status: STATUS,
+      servers: { listOf: { fields: { service: "text", ...SERVERS } } },
+      events: EVENTS,
+      series: SERIES,
     },
   },
   connections: {

@@ -37,7 +37,7 @@ export async function openFixedPlace(config: FixedConfig, { name, socket, onDrop
   return await Bridge.open({
     address,
     hosts,
-    daemon: linkTo(client, (service) => client.ofService(service)),
+    daemon: linkTo(client),
     page: await readPage(),
     writes: false,
     token: await readToken(tokenFile),

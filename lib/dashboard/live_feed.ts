@@ -6,10 +6,10 @@
 
 import { delay } from "@std/async";
 import type { Answers } from "../control/api.ts";
-import { messageOf, OperatorError } from "../values/errors.ts";
-import type { DaemonLink, SeriesPlace } from "./daemon_link.ts";
-import { changesBetween, type Look, type Picture, pictureOf } from "./live_changes.ts";
-import type { LiveMessages, ServiceServers } from "./live_messages.ts";
+import { messageOf } from "../values/errors.ts";
+import type { DaemonLink } from "./daemon_link.ts";
+import { changesBetween, type Picture, pictureOf } from "./live_changes.ts";
+import type { LiveMessages } from "./live_messages.ts";
 import { type Bytes, Viewers } from "./viewers.ts";
 
 /** How often the daemon is asked. */
@@ -36,14 +36,8 @@ interface Known {
   /** Of this start of the daemon. */
   readonly startId: string;
   readonly lastEvent: number;
-  readonly series: SeriesPlace;
-}
-
-/** One look: what the daemon says, and what happened since the look before. */
-interface News extends Look {
-  readonly at: string;
-  readonly events: Answers["events"];
-  readonly series: Answers["series"];
+  /** The first second of the last step of the series. */
+  readonly lastSecond: number | undefined;
 }
 
 const encoder = new TextEncoder();
@@ -114,34 +108,21 @@ export class LiveFeed implements Disposable {
     if (!this.#ending.signal.aborted) this.#viewers.send(encoder.encode(said));
   }
 
-  async #look(): Promise<News> {
-    const { daemon } = this.#options;
+  /** What the daemon says, and what happened since the look before. */
+  async #look(): Promise<Answers["look"]> {
     const known = this.#known;
-    const status = await daemon.status();
-    const servers: ServiceServers[] = [];
-    for (const { service } of status.services) {
-      const list = await daemon.servers(service).catch(unlessGone);
-      if (list !== undefined) servers.push(list);
-    }
-    const events = await daemon.events(known?.lastEvent);
-    const isSame = known?.startId === events.startId;
-    return {
-      at: new Date().toISOString(),
-      status,
-      servers,
-      events,
-      series: await daemon.series(isSame ? known.series : undefined),
-    };
+    return await this.#options.daemon.look(known && { event: known.lastEvent, second: known.lastSecond });
   }
 
   /** What all viewers are told of a look. */
-  #tell(news: News): string {
+  #tell(look: Answers["look"]): string {
     const before = this.#known;
-    const { at, events, series } = news;
-    const picture = pictureOf(news);
+    const at = new Date().toISOString();
+    const { events, series } = look;
+    const picture = pictureOf({ status: look.status, servers: look.servers });
     const isSame = before !== undefined && before.startId === events.startId;
-    const place = series.steps > 0 ? series.from + (series.steps - 1) * series.step : isSame ? before.series : undefined;
-    const known = { picture, at, startId: events.startId, lastEvent: events.last, series: place };
+    const lastSecond = series.steps > 0 ? series.from + (series.steps - 1) * series.step : isSame ? before.lastSecond : undefined;
+    const known = { picture, at, startId: events.startId, lastEvent: events.last, lastSecond };
     this.#know(known);
     this.#why = undefined;
     if (!isSame) return this.#snapshotText(known);
@@ -161,11 +142,6 @@ export class LiveFeed implements Disposable {
     this.#known = known;
     this.#snapshot = undefined;
   }
-}
-
-/** For `catch`: a service that was removed since the status has no servers. */
-function unlessGone(error: unknown): undefined {
-  if (!(error instanceof OperatorError && error.kind === "unknown")) throw error;
 }
 
 /** The events after this number, and a gap where some lack. */

@@ -12,7 +12,7 @@ const VIEWERS_MAX = 1000;
 const HOST = "127.0.0.1";
 
 /** What `serveDashboard` needs. */
-interface LocalOptions extends DashboardWorld, Pick<CommandContext, "client" | "clientOf" | "name" | "say"> {
+interface LocalOptions extends DashboardWorld, Pick<CommandContext, "client" | "name" | "say"> {
   readonly port: number;
   readonly opens: boolean;
   readonly writes: boolean;
@@ -22,11 +22,11 @@ interface LocalOptions extends DashboardWorld, Pick<CommandContext, "client" | "
 
 /** Serves the dashboard until it is interrupted. Returns what is worth saying at the end. Throws an operator error. */
 export async function serveDashboard(options: LocalOptions): Promise<string[]> {
-  const { client, clientOf, name, port, writes, say, write, giveUp, interrupted } = options;
+  const { client, name, port, writes, say, write, giveUp, interrupted } = options;
   let dropped = 0;
   await using bridge = await Bridge.open({
     address: { host: HOST, port },
-    daemon: linkTo(client, clientOf),
+    daemon: linkTo(client),
     page: await readPage(),
     writes,
     viewersMax: VIEWERS_MAX,

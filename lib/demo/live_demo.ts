@@ -47,7 +47,6 @@ async function serve(
     ...world,
     ...options,
     client: control,
-    clientOf: () => control, // its balancer has one service
     name: PRIVATE_NAME,
     writes: false,
     interrupted,

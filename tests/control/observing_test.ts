@@ -277,3 +277,21 @@ Deno.test("following a daemon that does not run, or by a bad query, is an error 
   using nobody = new ControlClient("test", `${daemon.path}.none`);
   assertEquals((await soon(follow(nobody, {})) as OperatorError).kind, "notRunning");
 });
+
+Deno.test("a look is what status, servers, events and series say, and what is new since the one before", async () => {
+  await using daemon = await startDaemon();
+  daemon.balancer.balancer.events.add({ kind: "daemon", text: "first" });
+  const read = async (path: string) => JSON.parse((await daemon.get(path)).text);
+  const look = await read("/v1/look");
+  const { ring, servers } = await read("/v1/servers");
+  assertEquals(look.status, await read("/v1/status"));
+  assertEquals(look.servers, [{ service: "default", servers, ring }]);
+  assertEquals(look.events, await read("/v1/events?limit=1"));
+  assertEquals(Object.keys(look.series), Object.keys(await read("/v1/series")));
+  const { last } = look.events;
+  assertEquals((await read(`/v1/look?event=${last - 1}`)).events.events.length, 1);
+  assertEquals((await read(`/v1/look?event=${last}`)).events.events, []);
+  const { from } = look.series;
+  assertEquals((await read(`/v1/look?second=${from + 1000}`)).series.steps, 0);
+  assertEquals((await daemon.get("/v1/look?event=x")).status, 400);
+});

@@ -14,7 +14,7 @@ export interface TestDaemon extends DaemonLink {
   /** Why it cannot be asked; undefined: it can. */
   why: string | undefined;
   startId: string;
-  /** How often it was asked for its status. */
+  /** How often it was looked at. */
   looks: number;
   /** Servers by service. */
   readonly pools: Map<string, Answers["server"][]>;
@@ -44,25 +44,15 @@ export function testDaemon(): TestDaemon {
     firstKept: 1,
     asked: [],
     wait: Promise.resolve(),
-    status() {
+    look(since) {
       daemon.looks++;
       if (daemon.why !== undefined) return Promise.reject(new OperatorError("notRunning", daemon.why));
-      const services = [...daemon.pools.keys()].map((service) => ({ service }));
-      return Promise.resolve({ name: "test", services } as Answers["status"]);
-    },
-    servers(service) {
-      const servers = daemon.pools.get(service)!;
-      return Promise.resolve({ service, servers, ring: { fingerprint: "f", points: servers.length, peakToMean: 1 } });
-    },
-    events(after) {
-      const last = daemon.happened.length;
-      const numbers = daemon.happened.map((_, i) => i + 1).filter((number) => number > (after ?? last - 1));
-      const events = numbers.filter((number) => number >= daemon.firstKept).map((number) => eventOf(number, daemon.happened));
-      return Promise.resolve({ startId: daemon.startId, first: daemon.firstKept, last, events });
-    },
-    series(after) {
-      const from = after === undefined ? 1000 : after + 1;
-      return Promise.resolve({ startId: daemon.startId, from, step: 1, steps: 1, services: [], servers: [], flows: [] });
+      return Promise.resolve({
+        status: { name: "test", services: [...daemon.pools.keys()].map((service) => ({ service })) } as Answers["status"],
+        servers: [...daemon.pools].map(([service, servers]) => ({ service, servers, ring: ringOf(servers) })),
+        events: eventsAfter(daemon, since?.event),
+        series: seriesAfter(daemon, since?.second),
+      });
     },
     async forward(method, path, body) {
       daemon.asked.push({ method, path, body });
@@ -72,6 +62,22 @@ export function testDaemon(): TestDaemon {
     },
   };
   return daemon;
+}
+
+function ringOf({ length }: readonly unknown[]): Answers["servers"]["ring"] {
+  return { fingerprint: "f", points: length, peakToMean: 1 };
+}
+
+function eventsAfter({ startId, happened, firstKept }: TestDaemon, after: number | undefined): Answers["events"] {
+  const last = happened.length;
+  const numbers = happened.map((_, i) => i + 1).filter((number) => number > (after ?? last - 1));
+  const events = numbers.filter((number) => number >= firstKept).map((number) => eventOf(number, happened));
+  return { startId, first: firstKept, last, events };
+}
+
+function seriesAfter({ startId }: TestDaemon, after: number | undefined): Answers["series"] {
+  const from = after === undefined ? 1000 : after + 1;
+  return { startId, from, step: 1, steps: 1, services: [], servers: [], flows: [] };
 }
 
 function eventOf(number: number, texts: readonly string[]): Answers["events"]["events"][number] {

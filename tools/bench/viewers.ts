@@ -6,45 +6,61 @@
 import type { Place } from "./place.ts";
 import { Service } from "./processes.ts";
 
-/** A balancer that is watched. */
+/** A balancer that can be watched. */
 export interface Watched {
   readonly place: Place;
   /** Its `--name`. */
   readonly name: string;
 }
 
+/** A dashboard, with somebody who is let in. While nobody watches it asks the balancer nothing. */
+export interface Dashboard extends AsyncDisposable {
+  /** Reads its stream until the result is disposed of. Resolves once the stream has begun. */
+  watch(): Promise<AsyncDisposable>;
+}
+
 /** A stream that has begun: the dashboard has asked the balancer for everything. */
 const BEGUN = "event: snapshot";
 
-/** Lets so many people watch the balancer of this name, until it is disposed of. Resolves once all see it. */
-export async function startViewers({ place, name }: Watched, count: number): Promise<AsyncDisposable> {
+/** Lets so many people watch a balancer until the result is disposed of. Resolves once all see it. */
+export async function startViewers(watched: Watched, count: number): Promise<AsyncDisposable> {
   await using stack = new AsyncDisposableStack();
-  const viewers = await Promise.allSettled(Array.from({ length: count }, () => startViewer({ place, name })));
-  for (const viewer of viewers) if (viewer.status === "fulfilled") stack.use(viewer.value);
-  for (const viewer of viewers) if (viewer.status === "rejected") throw viewer.reason;
+  for (const dashboard of await startDashboards(watched, count, stack)) stack.use(await dashboard.watch());
   const kept = stack.move();
   return { [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-async function startViewer({ place, name }: Watched): Promise<AsyncDisposable> {
+/** Starts so many dashboards; the stack takes them. */
+export async function startDashboards(watched: Watched, count: number, stack: AsyncDisposableStack): Promise<Dashboard[]> {
+  const started = await Promise.allSettled(Array.from({ length: count }, () => startDashboard(watched)));
+  const dashboards = started.flatMap((one) => one.status === "fulfilled" ? [stack.use(one.value)] : []);
+  for (const one of started) if (one.status === "rejected") throw one.reason;
+  return dashboards;
+}
+
+async function startDashboard({ place, name }: Watched): Promise<Dashboard> {
   const { programs, env, folder, signal } = place;
   await using stack = new AsyncDisposableStack();
   const words = [...programs.balancerctl, "dashboard", "--name", name];
-  const dashboard = stack.use(new Service({ words, env, cwd: folder }));
-  const link = new URL(await dashboard.line(1, signal));
-  stack.use(await readStream(link));
+  const service = stack.use(new Service({ words, env, cwd: folder }));
+  const link = new URL(await service.line(1, signal));
+  const cookie = await enter(link);
   const kept = stack.move();
-  return { [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  return { watch: () => readStream(`${link.origin}/live`, cookie), [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-/** Enters by the link, as a browser does, and reads the stream until it is disposed of. */
-async function readStream(link: URL): Promise<AsyncDisposable> {
-  const entered = await fetch(link, { redirect: "manual" });
-  await entered.body?.cancel();
-  const [cookie] = entered.headers.get("set-cookie")?.split(";") ?? [];
-  if (cookie === undefined) throw new Error(`The dashboard's link is answered with ${entered.status} and no cookie`);
+/** Enters by the link, as a browser does, and gives the session's cookie. */
+async function enter(link: URL): Promise<string> {
+  const response = await fetch(link, { redirect: "manual" });
+  await response.body?.cancel();
+  const [cookie] = response.headers.get("set-cookie")?.split(";") ?? [];
+  if (cookie === undefined) throw new Error(`The dashboard's link is answered with ${response.status} and no cookie`);
+  return cookie;
+}
+
+async function readStream(url: string, cookie: string): Promise<AsyncDisposable> {
   const end = new AbortController();
-  const response = await fetch(`${link.origin}/live`, { headers: { cookie }, signal: end.signal });
+  const response = await fetch(url, { headers: { cookie }, signal: end.signal });
   const begun = Promise.withResolvers<void>();
   const ended = follow(response, () => begun.resolve()).catch(() => {}); // it is disposed of, or the dashboard has ended
   void ended.then(() => begun.reject(new Error("The dashboard's stream ended before it began")));
