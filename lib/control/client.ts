@@ -53,10 +53,12 @@ interface ConnectionMove {
 /** Query parameters; undefined ones are left out. */
 type Query = Readonly<Record<string, string | undefined>>;
 
+/** The query as text, made without URLSearchParams: loading that takes a millisecond. */
 function format(query: Query): string {
-  const text = new URLSearchParams(Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined))
-    .toString();
-  return text === "" ? "" : `?${text}`;
+  const pairs = Object.entries(query).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`]
+  );
+  return pairs.length === 0 ? "" : `?${pairs.join("&")}`;
 }
 
 /** A service to add, as the API takes it. */
@@ -113,7 +115,8 @@ export interface Forwarded {
 /** Talks to the daemon called `name`, whose control socket is at `path`. Every call throws an operator error if it fails. */
 export class ControlClient implements Disposable {
   readonly #options: ClientOptions;
-  readonly #over = new AbortController();
+  /** For each answer that is awaited. */
+  readonly #waiting = new Set<Patience>();
 
   constructor(readonly name: string, readonly path: string, options: ClientOptions = {}) {
     this.#options = options;
@@ -183,23 +186,18 @@ export class ControlClient implements Disposable {
    */
   async *follow(query: Query, lastId: string): AsyncGenerator<ServerSentEvent, void, undefined> {
     await this.#requireDaemon();
-    const silence = new AbortController();
-    let timer = setTimeout(() => silence.abort(TOO_SILENT), ANSWER_MAX_MS);
+    using patience = this.#wait(ANSWER_MAX_MS);
     try {
       const headers = { accept: EVENT_STREAM, ...(lastId === "" ? {} : { "last-event-id": lastId }) };
-      const answer = await this.#ask("GET", `/v1/events${this.#query(query)}`, { headers, signal: silence.signal });
+      const answer = await this.#ask("GET", `/v1/events${this.#query(query)}`, { headers, signal: patience.signal });
       if (!isGood(answer)) throw this.#failure(parseJson(await this.#read(answer)));
       const [reader, decoder] = [new EventReader(), new TextDecoder()];
       for await (const bytes of answer.body) {
-        clearTimeout(timer);
-        timer = setTimeout(() => silence.abort(TOO_SILENT), SILENT_MAX_MS);
+        patience.renew(SILENT_MAX_MS);
         yield* reader.push(decoder.decode(bytes, { stream: true }));
       }
     } catch (error) {
       throw error instanceof OperatorError ? error : this.#lost(error);
-    } finally {
-      clearTimeout(timer);
-      silence.abort();
     }
   }
 
@@ -282,14 +280,13 @@ export class ControlClient implements Disposable {
   }
 
   /** Passes a request on, and gives the answer as it is, also one that says what is wrong. */
-  async forward(method: string, path: string, options?: CallOptions): Promise<Forwarded> {
-    const answer = await this.#send(method, path, options);
-    return { status: answer.status, type: answer.header("content-type"), text: await this.#read(answer) };
+  forward(method: string, path: string, options?: CallOptions): Promise<Forwarded> {
+    return this.#send(method, path, options);
   }
 
   /** Ends what is still asked. */
   [Symbol.dispose](): void {
-    this.#over.abort("it was not waited for any longer");
+    for (const patience of this.#waiting) patience.end("it was not waited for any longer");
   }
 
   /** A query that says which service is concerned. */
@@ -303,15 +300,23 @@ export class ControlClient implements Disposable {
 
   async #call<Name extends keyof Answers>(name: Name, method: string, path: string, options?: CallOptions): Promise<Answers[Name]> {
     const answer = await this.#send(method, path, options);
-    const said = parseJson(await this.#read(answer));
+    const said = parseJson(answer.text);
     if (isGood(answer) && said !== undefined) return this.#require(name, said);
     throw this.#failure(said);
   }
 
-  async #send(method: string, path: string, { body, waitMs = 0 }: CallOptions = {}): Promise<Answer> {
+  async #send(method: string, path: string, { body, waitMs = 0 }: CallOptions = {}): Promise<Forwarded> {
     await this.#requireDaemon();
-    const signal = AbortSignal.timeout(waitMs + ANSWER_MAX_MS);
-    return await this.#ask(method, path, { body: body === undefined ? undefined : JSON.stringify(body), signal });
+    using patience = this.#wait(waitMs + ANSWER_MAX_MS);
+    const json = body === undefined ? undefined : JSON.stringify(body);
+    const answer = await this.#ask(method, path, { body: json, signal: patience.signal });
+    return { status: answer.status, type: answer.header("content-type"), text: await this.#read(answer) };
+  }
+
+  #wait(maxMs: number): Patience {
+    const patience = new Patience(maxMs, () => this.#waiting.delete(patience));
+    this.#waiting.add(patience);
+    return patience;
   }
 
   /** The error that an answer tells of; undefined: it is no JSON. */
@@ -363,8 +368,7 @@ export class ControlClient implements Disposable {
   ): Promise<Answer> {
     try {
       const who = { [WHO_HEADER]: this.#options.who ?? userName() };
-      const either = AbortSignal.any([signal, this.#over.signal]);
-      return await exchange(this.path, { method, target, headers: { ...who, ...headers }, body, signal: either });
+      return await exchange(this.path, { method, target, headers: { ...who, ...headers }, body, signal });
     } catch (error) {
       throw this.#lost(error);
     }
@@ -389,8 +393,7 @@ export class ControlClient implements Disposable {
   }
 
   #lost(error: unknown): OperatorError {
-    const isLate = error === TOO_SILENT || error instanceof DOMException && error.name === "TimeoutError";
-    const why = isLate ? "it does not answer" : messageOf(error);
+    const why = error === TOO_SILENT ? "it does not answer" : messageOf(error);
     return new OperatorError(
       "failed",
       `Lost the connection to balancer ${JSON.stringify(this.name)}: ${printableIn(why)}`,
@@ -398,14 +401,53 @@ export class ControlClient implements Disposable {
   }
 }
 
+/** How long an answer is awaited. */
+class Patience implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #onLate = () => this.end(TOO_SILENT);
+  readonly #onEnd: () => void;
+  /** The first limit. Not by setTimeout, which takes 15 ms to load. */
+  readonly #limit: AbortSignal;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(maxMs: number, onEnd: () => void) {
+    this.#onEnd = onEnd;
+    this.#limit = AbortSignal.timeout(maxMs);
+    this.#limit.addEventListener("abort", this.#onLate);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  renew(maxMs: number): void {
+    this.#stop();
+    this.#timer = setTimeout(this.#onLate, maxMs);
+  }
+
+  end(why: string): void {
+    this.#controller.abort(why);
+  }
+
+  #stop(): void {
+    this.#limit.removeEventListener("abort", this.#onLate);
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop();
+    this.#onEnd();
+  }
+}
+
+function isGood({ status }: { readonly status: number }): boolean {
+  return status >= 200 && status < 300;
+}
+
 /** Who uses this program: also behind sudo(8), the person. In a header, so without other letters than ASCII's. */
 function userName(): string {
   const name = ["SUDO_USER", "USER", "LOGNAME"].map((variable) => Deno.env.get(variable)).find((name) => name);
   return (name ?? `user ${Deno.uid()}`).replaceAll(/[^ -~]/g, "?");
-}
-
-function isGood({ status }: Answer): boolean {
-  return status >= 200 && status < 300;
 }
 
 /** The parsed text; undefined if it is not JSON. */
