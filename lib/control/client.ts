@@ -53,10 +53,12 @@ interface ConnectionMove {
 /** Query parameters; undefined ones are left out. */
 type Query = Readonly<Record<string, string | undefined>>;
 
+/** The query as text, made without URLSearchParams: loading that takes a millisecond. */
 function format(query: Query): string {
-  const text = new URLSearchParams(Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined))
-    .toString();
-  return text === "" ? "" : `?${text}`;
+  const pairs = Object.entries(query).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`]
+  );
+  return pairs.length === 0 ? "" : `?${pairs.join("&")}`;
 }
 
 /** A service to add, as the API takes it. */
@@ -116,8 +118,8 @@ interface Link {
   checkedMs: number;
   /** The user of the daemon; null where there are none, undefined: not known yet. */
   user: number | null | undefined;
-  /** Ends what is still asked. */
-  readonly over: AbortController;
+  /** For each answer that is awaited. */
+  readonly waiting: Set<Patience>;
 }
 
 /**
@@ -133,7 +135,7 @@ export class ControlClient implements Disposable {
 
   constructor(readonly name: string, readonly path: string, options: ClientOptions = {}, sibling?: ControlClient) {
     this.#options = options;
-    this.#link = sibling === undefined ? { checkedMs: -Infinity, user: undefined, over: new AbortController() } : sibling.#link;
+    this.#link = sibling === undefined ? { checkedMs: -Infinity, user: undefined, waiting: new Set() } : sibling.#link;
   }
 
   /** A client whose requests concern another service (undefined: the only one), and which is disposed of with this one. */
@@ -214,23 +216,18 @@ export class ControlClient implements Disposable {
    */
   async *follow(query: Query, lastId: string): AsyncGenerator<ServerSentEvent, void, undefined> {
     await this.#requireDaemon();
-    const silence = new AbortController();
-    let timer = setTimeout(() => silence.abort(TOO_SILENT), ANSWER_MAX_MS);
+    using patience = this.#wait(ANSWER_MAX_MS);
     try {
       const headers = { accept: EVENT_STREAM, ...(lastId === "" ? {} : { "last-event-id": lastId }) };
-      const answer = await this.#ask("GET", `/v1/events${this.#query(query)}`, { headers, signal: silence.signal });
+      const answer = await this.#ask("GET", `/v1/events${this.#query(query)}`, { headers, signal: patience.signal });
       if (!isGood(answer)) throw this.#failure(parseJson(await this.#read(answer)));
       const [reader, decoder] = [new EventReader(), new TextDecoder()];
       for await (const bytes of answer.body) {
-        clearTimeout(timer);
-        timer = setTimeout(() => silence.abort(TOO_SILENT), SILENT_MAX_MS);
+        patience.renew(SILENT_MAX_MS);
         yield* reader.push(decoder.decode(bytes, { stream: true }));
       }
     } catch (error) {
       throw error instanceof OperatorError ? error : this.#lost(error);
-    } finally {
-      clearTimeout(timer);
-      silence.abort();
     }
   }
 
@@ -317,9 +314,8 @@ export class ControlClient implements Disposable {
   }
 
   /** Passes a request on, and gives the answer as it is, also one that says what is wrong. */
-  async forward(method: string, path: string, options?: CallOptions): Promise<Forwarded> {
-    const answer = await this.#send(method, path, options);
-    return { status: answer.status, type: answer.header("content-type"), text: await this.#read(answer) };
+  forward(method: string, path: string, options?: CallOptions): Promise<Forwarded> {
+    return this.#send(method, path, options);
   }
 
   /** Asks where another process is let in to take the daemon's place. */
@@ -348,7 +344,7 @@ export class ControlClient implements Disposable {
 
   /** Ends what is still asked, also by siblings. */
   [Symbol.dispose](): void {
-    this.#link.over.abort("it was not waited for any longer");
+    for (const patience of this.#link.waiting) patience.end("it was not waited for any longer");
   }
 
   /** A query that says which service is concerned. */
@@ -362,20 +358,28 @@ export class ControlClient implements Disposable {
 
   async #call<Name extends keyof Answers>(name: Name, method: string, path: string, options?: CallOptions): Promise<Answers[Name]> {
     const answer = await this.#send(method, path, options);
-    const said = parseJson(await this.#read(answer));
+    const said = parseJson(answer.text);
     if (isGood(answer) && said !== undefined) return this.#require(name, said);
     throw this.#failure(said);
   }
 
-  async #send(method: string, path: string, { body, waitMs = 0 }: CallOptions = {}): Promise<Answer> {
+  async #send(method: string, path: string, { body, waitMs = 0 }: CallOptions = {}): Promise<Forwarded> {
     const isChecked = this.#link.user === Deno.uid() && performance.now() - this.#link.checkedMs < CHECKED_FOR_MS;
     if (!isChecked) await this.#requireDaemon();
-    const signal = AbortSignal.timeout(waitMs + ANSWER_MAX_MS);
-    const question = { body: body === undefined ? undefined : JSON.stringify(body), signal };
-    return await this.#ask(method, path, question).catch(async (error) => {
+    using patience = this.#wait(waitMs + ANSWER_MAX_MS);
+    const json = body === undefined ? undefined : JSON.stringify(body);
+    const answer = await this.#ask(method, path, { body: json, signal: patience.signal }).catch(async (error) => {
       if (isChecked) await this.#requireDaemon(); // it may be gone by now, which says more
       throw error;
     });
+    return { status: answer.status, type: answer.header("content-type"), text: await this.#read(answer) };
+  }
+
+  #wait(maxMs: number): Patience {
+    const { waiting } = this.#link;
+    const patience = new Patience(maxMs, () => waiting.delete(patience));
+    waiting.add(patience);
+    return patience;
   }
 
   /** The error that an answer tells of; undefined: it is no JSON. */
@@ -434,8 +438,7 @@ export class ControlClient implements Disposable {
   ): Promise<Answer> {
     try {
       const who = { [WHO_HEADER]: this.#options.who ?? userName() };
-      const either = AbortSignal.any([signal, this.#link.over.signal]);
-      return await exchange(this.path, { method, target, headers: { ...who, ...headers }, body, signal: either });
+      return await exchange(this.path, { method, target, headers: { ...who, ...headers }, body, signal });
     } catch (error) {
       throw this.#lost(error);
     }
@@ -460,8 +463,7 @@ export class ControlClient implements Disposable {
   }
 
   #lost(error: unknown): OperatorError {
-    const isLate = error === TOO_SILENT || error instanceof DOMException && error.name === "TimeoutError";
-    const why = isLate ? "it does not answer" : messageOf(error);
+    const why = error === TOO_SILENT ? "it does not answer" : messageOf(error);
     return new OperatorError(
       "failed",
       `Lost the connection to balancer ${JSON.stringify(this.name)}: ${printableIn(why)}`,
@@ -469,14 +471,53 @@ export class ControlClient implements Disposable {
   }
 }
 
+/** How long an answer is awaited. */
+class Patience implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #onLate = () => this.end(TOO_SILENT);
+  readonly #onEnd: () => void;
+  /** The first limit. Not by setTimeout, which takes 15 ms to load. */
+  readonly #limit: AbortSignal;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(maxMs: number, onEnd: () => void) {
+    this.#onEnd = onEnd;
+    this.#limit = AbortSignal.timeout(maxMs);
+    this.#limit.addEventListener("abort", this.#onLate);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  renew(maxMs: number): void {
+    this.#stop();
+    this.#timer = setTimeout(this.#onLate, maxMs);
+  }
+
+  end(why: string): void {
+    this.#controller.abort(why);
+  }
+
+  #stop(): void {
+    this.#limit.removeEventListener("abort", this.#onLate);
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop();
+    this.#onEnd();
+  }
+}
+
+function isGood({ status }: { readonly status: number }): boolean {
+  return status >= 200 && status < 300;
+}
+
 /** Who uses this program: also behind sudo(8), the person. In a header, so without other letters than ASCII's. */
 function userName(): string {
   const name = ["SUDO_USER", "USER", "LOGNAME"].map((variable) => Deno.env.get(variable)).find((name) => name);
   return (name ?? `user ${Deno.uid()}`).replaceAll(/[^ -~]/g, "?");
-}
-
-function isGood({ status }: Answer): boolean {
-  return status >= 200 && status < 300;
 }
 
 /** The parsed text; undefined if it is not JSON. */

@@ -153,7 +153,7 @@ class Arriving {
         throw new Error("its answer has a line that is too long");
       }
       if (end >= 0) {
-        const line = new TextDecoder().decode(this.#rest.subarray(0, length));
+        const line = String.fromCharCode(...this.#rest.subarray(0, length));
         this.#rest = this.#rest.subarray(end + 1);
         return line;
       }

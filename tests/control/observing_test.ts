@@ -4,11 +4,12 @@ import { LIMITS } from "../../lib/values/config.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { connect as connectSocket, type Socket } from "node:net";
 import { ControlClient } from "../../lib/control/client.ts";
+import { type CommandContext, COMMANDS } from "../../lib/control/commands.ts";
 import { EventReader, type ServerSentEvent } from "../../lib/control/event_source.ts";
 import { followEvents } from "../../lib/control/follow.ts";
 import { serveControl } from "../../lib/control/server.ts";
 import { claimSocket } from "../../lib/control/socket.ts";
-import type { OperatorError } from "../../lib/values/errors.ts";
+import { OperatorError } from "../../lib/values/errors.ts";
 import { ask, echo, poll, Queue, soon, startServer } from "../helpers.ts";
 import { type OneService, startBalancer } from "../one_service.ts";
 import { until } from "../raw_socket.ts";
@@ -267,6 +268,17 @@ Deno.test("events are followed over a restart of the daemon, which is said", asy
   assertEquals(await texts.take(), "after");
   assertEquals(sentences.slice(1), ['Balancer "test" was started again']);
   void following;
+});
+
+Deno.test("events --follow leaves Ctrl-C to the system, which ends it", async () => {
+  const refused = new OperatorError("usage", "refused");
+  const context = {
+    client: { name: "x", follow: () => ({ [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(refused) }) }) },
+    takeInterrupts: () => {
+      throw new Error("then nothing would end it");
+    },
+  } as unknown as CommandContext;
+  assertEquals(await COMMANDS.events.run({ arguments: [], options: { follow: "" } }, context).catch((error) => error), refused);
 });
 
 Deno.test("following a daemon that does not run, or by a bad query, is an error at once", async () => {

@@ -7,7 +7,7 @@ import type { DaemonLink } from "../../lib/dashboard/daemon_link.ts";
 import { policyOf } from "../../lib/dashboard/page.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import { connect, Queue, readText, soon, writeText } from "../helpers.ts";
-import { serverAnswer } from "../answers.ts";
+import { NO_HOLD, serverAnswer } from "../answers.ts";
 
 /** A daemon that is asked, and what it says. */
 export interface TestDaemon extends DaemonLink {
@@ -49,7 +49,7 @@ export function testDaemon(): TestDaemon {
       if (daemon.why !== undefined) return Promise.reject(new OperatorError("notRunning", daemon.why));
       return Promise.resolve({
         status: { name: "test", services: [...daemon.pools.keys()].map((service) => ({ service })) } as Answers["status"],
-        servers: [...daemon.pools].map(([service, servers]) => ({ service, servers, ring: ringOf(servers) })),
+        servers: [...daemon.pools].map(([service, servers]) => ({ service, servers, ring: ringOf(servers), hold: NO_HOLD })),
         events: eventsAfter(daemon, since?.event),
         series: seriesAfter(daemon, since?.second),
       });

@@ -1,6 +1,7 @@
 // The programs as files: unpacking, moving, hostile surroundings. What is tested is what `deno task compile` makes here.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { freePort } from "../../tools/bench/processes.ts";
 import { permissionFlags } from "../../tools/compile.ts";
 import { soon } from "../helpers.ts";
 import { DIST, type Outcome, outcomeOf } from "../programs.ts";
@@ -98,6 +99,33 @@ Deno.test({
     const scripts = (await filesUnder(`${home.path}/.cache/balancer`)).filter((file) => file.endsWith(".js"));
     assert(scripts.length > 10, "commands share what they do not need at once");
     for (const script of scripts) await import(`file://${script}`);
+  },
+});
+
+Deno.test({
+  name: "a daemon needs none of its other scripts: somebody may remove them while it runs",
+  ignore: !isSelfExtracting,
+  async fn() {
+    await using home = await makeFolder();
+    await runBare(`${DIST}balancer`, ["--version"], { HOME: home.path });
+    const files = await filesUnder(`${home.path}/.cache/balancer`);
+    const [runtime, main] = ["/deno-", "/main.js"].map((part) => files.find((file) => file.includes(part))!);
+    const others = files.filter((file) => file.endsWith(".js") && file !== main);
+    assertEquals(others.map((file) => file.slice(file.lastIndexOf("/"))), ["/worker.js", "/yaml.js"]);
+    await Promise.all(others.map((file) => Deno.remove(file)));
+    await Deno.writeTextFile(`${home.path}/web.yaml`, `services:\n  web:\n    listen: 127.0.0.1:${freePort()}\n`);
+    const env = { HOME: home.path, XDG_RUNTIME_DIR: home.path, XDG_STATE_HOME: home.path };
+    const args = ["run", "--config", `${home.path}/web.yaml`, "--stop-at-eof"];
+    const { code, stdout, stderr } = await runBare(runtime, [
+      "run",
+      "-q",
+      "--no-config",
+      ...permissionFlags("balancer"),
+      main,
+      ...args,
+    ], env);
+    assertEquals(code, 0, stderr);
+    assertMatch(stdout, /^127\.0\.0\.1:[0-9]+\n/);
   },
 });
 
