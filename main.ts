@@ -328,8 +328,8 @@ async function serve(beginning: Beginning): Promise<number> {
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     store,
   });
-  if (taking !== undefined) await takeConnections(taking, balancer, parts);
-  if (beginning.what !== undefined) await store.save(balancer.state, { what: beginning.what });
+  await orEnd(taking, () => takeConnections(balancer, parts, taking));
+  if (beginning.what !== undefined) await orEnd(taking, () => store.save(balancer.state, { what: beginning.what! }));
   const keep = () => standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
   let keeper = keep();
   const facts: DaemonFacts = {
@@ -358,13 +358,8 @@ async function serve(beginning: Beginning): Promise<number> {
   if (taking !== undefined) mindSignals(parts);
   stopAtSignals(shutdown, balancer);
   reloadWhenAsked(balancer, beginning.declaration, manager);
-  await using control = await serveControl({
-    path: paths.socket,
-    balancer,
-    facts,
-    shutdown,
-    upgrade: () => giving.open(),
-  });
+  const entrance = { path: paths.socket, balancer, facts, shutdown, upgrade: () => giving.open() };
+  await using control = await orEnd(taking, () => serveControl(entrance));
   let guard = new Guard(control.door, lock);
   const giving: Giving = new Giving({
     balancer,
@@ -420,22 +415,29 @@ async function serve(beginning: Beginning): Promise<number> {
   return EXIT.done;
 }
 
+/** Takes the connections of the process whose place this one takes, if there is one. */
+async function takeConnections(balancer: Balancer, parts: LiveParts, taking: TakingOver | undefined): Promise<void> {
+  if (taking === undefined) return;
+  await taking.takeConnections(balancer);
+  await parts.takeOver(parseDaemonConfig(balancer.state.daemon));
+}
+
 /**
- * Takes the connections of the process whose place this one takes. If that fails, this process ends at once and closes nothing in
- * an orderly way: its sockets are the other one's, too.
+ * A step of a process that takes another one's place, and has or gets its connections. If it fails, this process ends at once and
+ * closes nothing in an orderly way: its sockets are the other one's, too, which goes on with what this one has not touched.
  */
-async function takeConnections(taking: TakingOver, balancer: Balancer, parts: LiveParts): Promise<void> {
+async function orEnd<Result>(taking: TakingOver | undefined, step: () => Promise<Result>): Promise<Result> {
   try {
-    await taking.takeConnections(balancer);
+    return await step();
   } catch (error) {
+    if (taking === undefined) throw error;
     const reason = messageOf(error);
     log.error("Nothing is taken over: {reason}", { reason });
     console.error(`${PROGRAM.name}: ${reason}`);
     await taking.fail(reason);
-    await endLogging();
-    Deno.exit(EXIT.failed);
+    await endLogging().finally(() => Deno.exit(EXIT.failed));
+    throw error;
   }
-  await parts.takeOver(parseDaemonConfig(balancer.state.daemon));
 }
 
 /** The settings of the daemon, or of a service, among the options. */
