@@ -382,13 +382,12 @@ async function serve(beginning: Beginning): Promise<number> {
     },
     async leave(pid) {
       log.info("Left the place to process {pid}", { pid });
-      manager.handOver(pid);
-      await balancer.leave();
+      await Promise.all([manager.handOver(pid), balancer.leave()]);
       await endLogging();
-      Deno.exit(EXIT.done); // nothing is closed in an orderly way: the other process has it
     },
+    exit: () => Deno.exit(EXIT.done), // nothing is closed in an orderly way: the other process has it
   });
-  await taking?.finish(balancer);
+  await taking?.finish(balancer, (times) => shutdown.ask(times));
   sayListening(balancer, engine.name, taking?.carried);
   taking?.takeOutputs();
   const conditions = (): Conditions => {

@@ -13,7 +13,7 @@ import { errnoText, type Libc, openLibc } from "../engine/system/libc.ts";
 import { acceptAt, listenAt, Passing } from "../engine/system/passing.ts";
 import { logger } from "../observe/log.ts";
 import { type Address, formatAddress } from "../values/address.ts";
-import { OperatorError } from "../values/errors.ts";
+import { messageOf, OperatorError } from "../values/errors.ts";
 import { folderOf } from "../values/paths.ts";
 import {
   Channel,
@@ -54,7 +54,7 @@ interface TakingOptions {
 }
 
 /** How long the old process may take for each step, in ms. */
-const STEPS = { offer: 10_000, given: 60_000, begin: 60_000, end: 120_000, gone: 10_000 } as const;
+const STEPS = { offer: 10_000, given: 60_000, begin: 60_000, end: 120_000, gone: 40_000 } as const;
 /** Infinity is no JSON. */
 const DESCRIPTORS_MAX = 2 ** 31 - 1;
 
@@ -93,6 +93,7 @@ export class TakingOver {
     const listener = listenAt(libc, own);
     if (listener < 0) throw new OperatorError("failed", `Cannot listen at ${JSON.stringify(own)}: ${errnoText(-listener)}`);
     try {
+      await Deno.chmod(own, 0o600);
       const channel = new Channel<FromOld, FromNew>(await Deno.connect({ transport: "unix", path }));
       await Deno.remove(path).catch(() => {}); // nobody else is let in
       const most = Math.min(descriptors, DESCRIPTORS_MAX);
@@ -183,8 +184,8 @@ export class TakingOver {
     this.#carried = { ...this.#summary(handover.taken, performance.now() - startedMs), lost };
   }
 
-  /** This process has everything: the old one may leave. */
-  async finish(balancer: Balancer): Promise<void> {
+  /** This process has everything: the old one may leave. `onStop`: somebody has told that one to stop, at the last moment. */
+  async finish(balancer: Balancer, onStop: (times: StopTimes) => void): Promise<void> {
     const { connections, durationMs, pauseP99Ms, from } = this.#carried!;
     const facts = { from, connections, ms: Math.round(durationMs), pause: pauseP99Ms.toFixed(1) };
     log.info(
@@ -193,8 +194,19 @@ export class TakingOver {
     );
     if (this.#isAlone) return;
     await this.#channel.send({ kind: "done" }).catch(() => {}); // it has gone already
-    this.#gone = this.#channel.ended();
+    this.#gone = this.#awaitGone(onStop);
     void this.#gone.then(() => balancer.handover!.alone());
+  }
+
+  /** Resolves when the old process has ended. It has little to do, so this one goes on with its own affairs soon. */
+  async #awaitGone(onStop: (times: StopTimes) => void): Promise<void> {
+    try {
+      const { stop } = await this.#channel.expect("stop", STEPS.gone);
+      onStop(stop);
+      await this.#channel.expect("stop", STEPS.gone);
+    } catch (error) {
+      if (!(error instanceof Gone)) log.warn("The process that ran before has not ended yet: {why}", { why: messageOf(error) });
+    }
   }
 
   /** Resolves when the old process has ended, or soon: it has nothing more to do. */
