@@ -371,9 +371,9 @@ async function serve(beginning: Beginning): Promise<number> {
     stop: (times) => shutdown.ask(times),
     isStopping: () => shutdown.isAsked,
     async standAside() {
+      const undo = await parts.standAside(); // first: the others cannot fail
       await guard[Symbol.asyncDispose]();
       await keeper?.[Symbol.asyncDispose]();
-      const undo = await parts.standAside();
       return async () => {
         guard = new Guard(control.door, lock);
         keeper = keep();
@@ -430,7 +430,7 @@ async function orEnd<Result>(taking: TakingOver | undefined, step: () => Promise
     return await step();
   } catch (error) {
     if (taking === undefined) throw error;
-    const reason = messageOf(error);
+    const reason = error instanceof OperatorError ? error.message : `Cannot take over: ${messageOf(error)}`;
     log.error("Nothing is taken over: {reason}", { reason });
     console.error(`${PROGRAM.name}: ${reason}`);
     await taking.fail(reason);

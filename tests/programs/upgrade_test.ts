@@ -501,6 +501,41 @@ Deno.test(
   },
 );
 
+Deno.test(
+  { name: "a new process that has the connections and cannot go on ends at once: the old one's clients notice nothing", ignore },
+  async () => {
+    await using server = startServer(echo);
+    await using place = await makePlace();
+    const address = await place.start();
+    await place.do("add", server.address.host, String(server.address.port));
+    const clients = await Promise.all(Array.from({ length: 20 }, () => connect(address)));
+    const { pid } = await untilOpen(place, 20);
+    const folder = `${place.env.XDG_RUNTIME_DIR}/balancer`;
+    const sockets = () => [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name.startsWith("."));
+    const taker = new Deno.Command(place.program("balancer"), {
+      args: ["run", "--take-over=now"],
+      env: place.env,
+      stdin: "null",
+      stderr: "piped",
+    }).spawn();
+    await poll(() => Promise.resolve(sockets().length), (count) => count > 0, "the meeting");
+    await poll(() => Promise.resolve(sockets().length), (count) => count === 0, "what is given");
+    // The new process has no connection yet. When it has them all, it cannot take the control socket.
+    await Deno.rename(`${folder}/default.sock`, `${place.folder}/away`);
+    await Deno.mkdir(`${folder}/default.sock`);
+    assertMatch(await new Response(taker.stderr).text(), /^balancer: Cannot take over: Is a directory\n$/m);
+    assertEquals((await taker.status).code, 1);
+    await Deno.remove(`${folder}/default.sock`);
+    const status = await untilOpen(place, 20);
+    assertEquals([status.pid, status.fates.upgrade_lost], [pid, 0]);
+    for (const client of clients) {
+      await writeText(client, "x");
+      await soon(readBytes(client, 1), "an echo");
+      client.close();
+    }
+  },
+);
+
 Deno.test({ name: "a stop during an upgrade is the new process's", ignore }, async () => {
   await using place = await makePlace();
   const daemon = await runForeground(place);
