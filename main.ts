@@ -365,6 +365,7 @@ async function serve(beginning: Beginning): Promise<number> {
     balancer,
     pid: Deno.pid,
     version: deno.version,
+    descriptors,
     socketPath: paths.socket,
     lockPath: paths.lock,
     startedAs,

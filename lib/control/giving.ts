@@ -14,6 +14,7 @@ import type { StopTimes } from "../balancer/shutdown.ts";
 import { folderOf } from "../values/paths.ts";
 import {
   Channel,
+  DESCRIPTORS_MAX,
   type FromNew,
   type FromOld,
   type Given,
@@ -29,6 +30,8 @@ interface GivingOptions {
   /** Of this process. */
   readonly pid: number;
   readonly version: string;
+  /** How many descriptors this process may open. */
+  readonly descriptors: number;
   readonly socketPath: string;
   readonly lockPath: string;
   readonly startedAs: StartedAs;
@@ -150,6 +153,7 @@ export class Giving {
     const { counters } = balancer;
     const refusal = refusalOf(hello, {
       version,
+      descriptors: Math.min(this.#options.descriptors, DESCRIPTORS_MAX),
       descriptorsNeeded: 2 * counters.get("open") + DESCRIPTORS_RESERVED,
       leavingServices: balancer.leavingServices(),
     });

@@ -45,6 +45,9 @@ export interface Hello {
   readonly path: string;
 }
 
+/** Infinity is no JSON. */
+export const DESCRIPTORS_MAX: number = 2 ** 31 - 1;
+
 /** What the new process would take over. Nothing has changed. */
 export interface Offer {
   readonly kind: "offer";
@@ -210,11 +213,16 @@ function parse(line: string): Message {
 interface GivingFacts {
   readonly version: string;
   readonly descriptorsNeeded: number;
+  /** How many it may open itself. */
+  readonly descriptors: number;
   readonly leavingServices: readonly string[];
 }
 
 /** Why the process that says hello may not take this one's place, as a sentence; undefined: it may. */
-export function refusalOf(hello: Hello, { version, descriptorsNeeded, leavingServices }: GivingFacts): string | undefined {
+export function refusalOf(
+  hello: Hello,
+  { version, descriptorsNeeded, descriptors, leavingServices }: GivingFacts,
+): string | undefined {
   if (!Array.isArray(hello.spoken) || !hello.spoken.some((one) => SPOKEN.includes(one))) {
     const versions = `version ${hello.version} speaks the hand-over's version ${hello.spoken}, and ${version} speaks ${SPOKEN}`;
     return `${versions}: stop the balancer and start the other program`;
@@ -225,6 +233,10 @@ export function refusalOf(hello: Hello, { version, descriptorsNeeded, leavingSer
   if (hello.descriptors < descriptorsNeeded) {
     const needs = `the open connections need ${descriptorsNeeded} descriptors, and its limit is ${hello.descriptors}`;
     return `${needs}: raise the limit on open files (ulimit -n) where you run balancerctl`;
+  }
+  if (!hello.isForced && hello.descriptors < descriptors) {
+    const fewer = `its limit on open files is ${hello.descriptors}, below ${descriptors} of the process that runs`;
+    return `${fewer}, so it could serve fewer clients: raise it (ulimit -n) where you run balancerctl, or give upgrade --force`;
   }
   const [service] = leavingServices;
   if (service === undefined) return undefined;

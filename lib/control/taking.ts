@@ -17,6 +17,7 @@ import { messageOf, OperatorError } from "../values/errors.ts";
 import { folderOf } from "../values/paths.ts";
 import {
   Channel,
+  DESCRIPTORS_MAX,
   type FromNew,
   type FromOld,
   type Given,
@@ -55,8 +56,6 @@ interface TakingOptions {
 
 /** How long the old process may take for each step, in ms. */
 const STEPS = { offer: 10_000, given: 60_000, begin: 60_000, end: 120_000, gone: 40_000 } as const;
-/** Infinity is no JSON. */
-const DESCRIPTORS_MAX = 2 ** 31 - 1;
 
 const log = logger("daemon");
 

@@ -157,6 +157,7 @@ async function withGiving(
     balancer: balancer.balancer,
     pid,
     version: "1.0.0",
+    descriptors: 9999,
     socketPath: `${folder}/socket`,
     lockPath: `${folder}/lock`,
     startedAs: STARTED_AS,
