@@ -235,6 +235,36 @@ Deno.test(
 );
 
 Deno.test(
+  { name: "clients who wait while the new process has them, and then dies, wait on in their order", ignore },
+  () =>
+    withGiving(async (balancer, giving, folder) => {
+      await balancer.balancer.pauseService(balancer.service, { forMs: 60_000, idle: false, who: "a test" });
+      const waiting = () => balancer.service.hold.waiting;
+      const clients: Deno.TcpConn[] = [];
+      for (const text of "abcde") {
+        const client = await connect(balancer.address);
+        await writeText(client, text);
+        clients.push(client);
+        await until(() => waiting() === clients.length, "one more who waits");
+      }
+      const onEnd = async () => {
+        assertEquals(waiting(), 0);
+        clients[1].close(); // gone while nobody looks
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      };
+      await new PlayedNew(folder, "end", { onEnd }).play(giving.open());
+      await until(() => !giving.isBusy && waiting() === 4, "those who wait");
+      await balancer.balancer.resumeService(balancer.service, "a test");
+      for (const [i, client] of clients.entries()) {
+        if (i !== 1) assertEquals(new TextDecoder().decode(await soon(readBytes(client, 1), "an answer")), "abcde"[i]);
+      }
+      assertEquals([waiting(), balancer.counters.get("client_gone"), balancer.counters.get("open")], [0, 1, 4]);
+      assertAddsUp(balancer);
+      for (const [i, client] of clients.entries()) if (i !== 1) client.close();
+    }),
+);
+
+Deno.test(
   { name: "bytes that the new process took before it acknowledged a batch are not lost in silence", ignore },
   () =>
     withGiving(async (balancer, giving, folder) => {
