@@ -175,7 +175,7 @@ export class TakingOver {
       if (!(error instanceof Gone)) throw error;
       this.#isAlone = true;
       await handover.alone();
-      lost = balancer.loseRest(figures);
+      lost = balancer.loseRest(figures, handover.taken.reduce((sum, { count }) => sum + count, 0));
       log.error("The process that ran before has ended during the upgrade: {lost} connections are lost with it", { lost });
     }
     await balancer.dropLeftovers(this.#given!.leftovers);
