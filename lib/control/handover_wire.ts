@@ -117,7 +117,7 @@ export class Channel<Incoming extends Message, Outgoing extends Message> impleme
   /** Whether the other side has not read all of a message. */
   #isStuck = false;
 
-  constructor(conn: Deno.Conn) {
+  constructor(conn: Deno.Conn, readonly sendMaxMs: number = SEND_MAX_MS) {
     this.#conn = conn;
   }
 
@@ -126,7 +126,7 @@ export class Channel<Incoming extends Message, Outgoing extends Message> impleme
     const bytes = new TextEncoder().encode(`${JSON.stringify(message)}\n`);
     if (this.#isStuck) throw new OperatorError("failed", "it does not read");
     this.#isStuck = true;
-    await inTime(this.#write(bytes), SEND_MAX_MS, "it reads nothing");
+    await inTime(this.#write(bytes), this.sendMaxMs, "it reads nothing");
     this.#isStuck = false;
   }
 

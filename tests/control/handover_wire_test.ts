@@ -72,6 +72,15 @@ async function withChannel(
   await use(here, there, channel);
 }
 
+Deno.test("who does not read what it is sent is not waited for", async () => {
+  await withChannel(async (_, there) => {
+    const channel = new Channel<FromOld, FromNew>(there, 50);
+    const reason = "x".repeat(32 * 1024 ** 2);
+    await assertRejects(() => channel.send({ kind: "failed", reason }), OperatorError, "it reads nothing for 0.05 s");
+    await assertRejects(() => channel.send({ kind: "ready" }), OperatorError, "it does not read");
+  });
+});
+
 Deno.test("messages arrive one by one, however they are cut", async () => {
   await withChannel(async (here, there, channel) => {
     await channel.send({ kind: "ready" });

@@ -136,8 +136,8 @@ export class Sockets {
 
   /**
    * What has passed through a TCP socket so far: the sum of the bytes read from it and of those written to it. It is another number
-   * if any process has read, written or ended anything meanwhile. A FIN that has come counts as a byte of those received, and not as
-   * one of those that can be read; nobody has touched anything then.
+   * if any process has read, written or ended anything meanwhile. A FIN of the peer makes no difference: the kernel counts it as a
+   * byte received, and not as one that can be read.
    */
   passedBytes(socket: number): number {
     const { call } = this.libc;
