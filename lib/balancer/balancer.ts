@@ -767,8 +767,8 @@ export class Balancer implements AsyncDisposable {
   }
 
   /**
-   * The process that gave its connections has died, and had counted this before the first of them; `came` of them are here, or were.
-   * Adds that, and counts those that did not come as lost. Returns their number.
+   * The process that gave its connections has died, and had counted this before the first of them; `came` of them are here, or
+   * were. Adds that, and counts those that did not come as lost. Returns their number.
    */
   loseRest(before: Figures, came: number): number {
     const { counters } = this;

@@ -113,8 +113,8 @@ export class Giver {
   }
 
   /**
-   * The other process has gone. What it has not touched goes on here. It may have bytes of the others, which are lost: also of those
-   * that it has not acknowledged, as it may have served them for a moment before it went.
+   * The other process has gone. What it has not touched goes on here. It may have bytes of the others, which are lost: also of
+   * those that it has not acknowledged, as it may have served them for a moment before it went.
    */
   takeBack(): void {
     const { descriptors } = this.#kit;
