@@ -42,7 +42,7 @@ import { checksUnder, connectionsUnder, readSystemLimits } from "./lib/balancer/
 import { type GivenSocket, requireDeclared, withGivenSockets } from "./lib/balancer/given_sockets.ts";
 import { GivenListeners } from "./lib/control/given_listeners.ts";
 import { ServiceManager, type Supervised } from "./lib/control/service_manager.ts";
-import { parseSupervision, type Supervision, SUPERVISION_VARIABLES } from "./lib/values/supervision.ts";
+import { parseSupervision, type Supervision, SUPERVISION_VARIABLES, whyIrreplaceable } from "./lib/values/supervision.ts";
 import type { Listener, ListenerConfig } from "./lib/engine/engine.ts";
 import { warnOfSettings } from "./lib/engine/abilities.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
@@ -120,6 +120,8 @@ interface Beginning {
   readonly manager: ServiceManager;
   /** Listening sockets that there are already. */
   readonly inherited: (address: Address, config: ListenerConfig) => Listener | undefined;
+  /** Why no other process can take the place of this one; undefined: one can. */
+  readonly irreplaceable: string | undefined;
   /** Undefined: no other process runs. */
   readonly taking: TakingOver | undefined;
 }
@@ -176,6 +178,7 @@ async function runAlone({ arguments: given, options }: CommandInput): Promise<nu
     declaration,
     what: state === store.state ? undefined : whatStarts(given, declaration),
     required: listen === undefined ? undefined : DEFAULT_SERVICE,
+    irreplaceable: whyIrreplaceable({ pid: Deno.pid, stopsAtEof: options["stop-at-eof"] !== undefined, ...supervision }),
     taking: undefined,
   });
 }
@@ -232,6 +235,7 @@ async function runFrom(taking: TakingOver, { how, name, daemon, limits, notifySo
     notifySocket,
     watchdogMs: startedAs.watchdogMs ?? undefined,
     descriptors: [],
+    isStarted: false,
   });
   const given = await taking.take();
   const typed = { ...startedAs.typed, ...daemon };
@@ -252,6 +256,7 @@ async function runFrom(taking: TakingOver, { how, name, daemon, limits, notifySo
     declaration: startedAs.configFile === null ? undefined : declarationIn(startedAs.configFile, typed),
     what: isOther ? "restart with other settings" : undefined,
     required: undefined,
+    irreplaceable: undefined,
     taking,
   });
 }
@@ -363,7 +368,7 @@ async function serve(beginning: Beginning): Promise<number> {
   let guard = new Guard(control.door, lock);
   const giving: Giving = new Giving({
     balancer,
-    pid: Deno.pid,
+    irreplaceable: beginning.irreplaceable,
     version: deno.version,
     descriptors,
     socketPath: paths.socket,

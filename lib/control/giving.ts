@@ -27,8 +27,8 @@ import {
 /** Options of Giving. */
 interface GivingOptions {
   readonly balancer: Balancer;
-  /** Of this process. */
-  readonly pid: number;
+  /** Why no process can take the place of this one, a clause; undefined: one can. */
+  readonly irreplaceable: string | undefined;
   readonly version: string;
   /** How many descriptors this process may open. */
   readonly descriptors: number;
@@ -88,16 +88,13 @@ export class Giving {
 
   /** Lets a new process in at the path that it returns. Throws an operator error if that cannot be now. */
   open(): string {
-    const { balancer, socketPath } = this.#options;
+    const { balancer, socketPath, irreplaceable } = this.#options;
     if (balancer.handover === undefined) {
       const why = "its engine, streams, cannot hand listeners over; balancerctl restart stops it and starts it again";
       throw new OperatorError("conflict", `Cannot upgrade this balancer: ${why}`);
     }
     if (this.#options.isStopping()) throw new OperatorError("conflict", "Cannot upgrade this balancer: it is stopping");
-    if (this.#options.pid === 1) {
-      const why = "it is process 1, as in a container, which ends with it; start a new container instead";
-      throw new OperatorError("conflict", `Cannot upgrade this balancer: ${why}`);
-    }
+    if (irreplaceable !== undefined) throw new OperatorError("conflict", `Cannot upgrade this balancer: ${irreplaceable}`);
     if (this.#isBusy) throw new OperatorError("conflict", `Cannot upgrade this balancer: ${UNDER_WAY}`);
     const path = `${folderOf(socketPath)}/.${crypto.randomUUID().slice(0, 8)}`;
     const listener = Deno.listen({ transport: "unix", path });

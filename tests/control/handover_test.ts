@@ -4,7 +4,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { StopTimes } from "../../lib/balancer/shutdown.ts";
 import { Giving } from "../../lib/control/giving.ts";
 import { Channel, type FromNew, type FromOld, type Given, SPOKEN } from "../../lib/control/handover_wire.ts";
-import { Lock } from "../../lib/control/lock.ts";
+import { isLocked, Lock } from "../../lib/control/lock.ts";
 import { TakingOver } from "../../lib/control/taking.ts";
 import { ANSWER_BYTES, HANDOVER_VERSION, HEAD_BYTES, readHead, writeAnswer } from "../../lib/engine/epoll/carried.ts";
 import { epoll } from "../../lib/engine/epoll/engine.ts";
@@ -144,7 +144,7 @@ class PlayedNew {
 /** A balancer that can be taken over. */
 async function withGiving(
   use: (balancer: OneService, giving: Giving, folder: string, left: () => boolean) => Promise<void>,
-  pid = 2,
+  irreplaceable?: string,
 ): Promise<void> {
   await using server = startServer(echo);
   const folder = await Deno.makeTempDir({ prefix: "balancer_handover_" });
@@ -155,7 +155,7 @@ async function withGiving(
   let hasLeft = false;
   const giving = new Giving({
     balancer: balancer.balancer,
-    pid,
+    irreplaceable,
     version: "1.0.0",
     descriptors: 9999,
     socketPath: `${folder}/socket`,
@@ -172,13 +172,13 @@ async function withGiving(
 }
 
 Deno.test({
-  name: "process 1, with which its container ends, is not upgraded",
+  name: "a process with which something ends is not upgraded",
   ignore: epoll.unsupported() !== undefined,
   fn: () =>
     withGiving((_, giving) => {
-      assertThrows(() => giving.open(), OperatorError, "it is process 1, as in a container, which ends with it");
+      assertThrows(() => giving.open(), OperatorError, "Cannot upgrade this balancer: it is process 1");
       return Promise.resolve();
-    }, 1),
+    }, "it is process 1"),
 });
 
 async function says(client: Deno.TcpConn, text: string): Promise<void> {
@@ -466,3 +466,10 @@ for (const last of OLD_STEPS) {
 }
 
 Deno.test("the main threads and the workers speak of the same version", () => assert(SPOKEN.includes(HANDOVER_VERSION)));
+
+Deno.test("a lock file that was replaced while it was handed over is locked", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "balancer_handover_" });
+  await Lock.takeOver(`${folder}/lock`);
+  assertEquals(await isLocked(`${folder}/lock`), true);
+  await Deno.remove(folder, { recursive: true });
+});

@@ -19,7 +19,7 @@ Deno.test({ name: "who leaves the place to another process ends only when the se
   using libc = openLibc();
   using socket = new NotifySocket(nameOf());
   using others = new Datagrams(libc, socket.name);
-  using manager = ServiceManager.open({ notifySocket: socket.name, watchdogMs: undefined, descriptors: [] });
+  using manager = ServiceManager.open({ notifySocket: socket.name, watchdogMs: undefined, descriptors: [], isStarted: false });
   while (others.send("X=1") === 0); // until there is no room
   for (let i = 0; i < 20; i++) manager.stopping(i);
   let isTold = false;
@@ -33,7 +33,7 @@ Deno.test({ name: "who leaves the place to another process ends only when the se
 
 Deno.test({ name: "who is to stop before anybody believes him says so when he is believed", ignore }, () => {
   using socket = new NotifySocket(nameOf());
-  using manager = ServiceManager.open({ notifySocket: socket.name, watchdogMs: undefined, descriptors: [] });
+  using manager = ServiceManager.open({ notifySocket: socket.name, watchdogMs: undefined, descriptors: [], isStarted: false });
   manager.stopping(60_000); // the service manager knows the earlier process only
   socket.heard();
   manager.serve(SUPERVISED);
