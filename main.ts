@@ -395,7 +395,7 @@ async function serve(beginning: Beginning): Promise<number> {
   });
   await taking?.finish(balancer, (times) => shutdown.ask(times));
   sayListening(balancer, engine.name, taking?.carried);
-  taking?.takeOutputs();
+  taking?.takeOutput();
   const conditions = (): Conditions => {
     const { stopping } = balancer;
     return { stopping, isLameDuck: shutdown.isLameDuck, servers: balancer.countServers() };

@@ -57,6 +57,9 @@ interface TakingOptions {
 /** How long the old process may take for each step, in ms. */
 const STEPS = { offer: 10_000, given: 60_000, begin: 60_000, end: 120_000, gone: 40_000 } as const;
 
+/** The descriptors of the standard streams that are handed over. */
+const STREAMS = { output: 1, error: 2 } as const;
+
 const log = logger("daemon");
 
 /** The taking over of one process's place. */
@@ -176,7 +179,6 @@ export class TakingOver {
       this.#isAlone = true;
       await handover.alone();
       lost = balancer.loseRest(figures, handover.taken.reduce((sum, { count }) => sum + count, 0));
-      log.error("The process that ran before has ended during the upgrade: {lost} connections are lost with it", { lost });
     }
     await balancer.dropLeftovers(this.#given!.leftovers);
     for (const descriptor of this.#adopted.values()) this.#libc.call.close(descriptor); // of a listener that could not be used
@@ -185,13 +187,16 @@ export class TakingOver {
 
   /** This process has everything: the old one may leave. `onStop`: somebody has told that one to stop, at the last moment. */
   async finish(balancer: Balancer, onStop: (times: StopTimes) => void): Promise<void> {
-    const { connections, durationMs, pauseP99Ms, from } = this.#carried!;
+    const { connections, lost, durationMs, pauseP99Ms, from } = this.#carried!;
+    this.#takeOutput(STREAMS.error); // whoever has started this process reads it only for why that has failed
     const facts = { from, connections, ms: Math.round(durationMs), pause: pauseP99Ms.toFixed(1) };
     log.info(
       "Took over from version {from}: {connections} connections in {ms} ms, each stood still for at most {pause} ms (p99)",
       facts,
     );
-    if (this.#isAlone) return;
+    if (this.#isAlone) {
+      return log.error("The process that ran before has ended during the upgrade: {lost} connections are lost with it", { lost });
+    }
     await this.#channel.send({ kind: "done" }).catch(() => {}); // it has gone already
     this.#gone = this.#awaitGone(onStop);
     void this.#gone.then(() => balancer.handover!.alone());
@@ -214,8 +219,13 @@ export class TakingOver {
   }
 
   /** What this process writes from now on goes to where the old one wrote, if that ran in the foreground. */
-  takeOutputs(): void {
-    for (const [i, descriptor] of this.#outputs.entries()) this.#libc.call.dup3(descriptor, i + 1, 0);
+  takeOutput(): void {
+    this.#takeOutput(STREAMS.output);
+  }
+
+  #takeOutput(stream: number): void {
+    const descriptor = this.#outputs[stream - STREAMS.output];
+    if (descriptor !== undefined) this.#libc.call.dup3(descriptor, stream, 0);
   }
 
   /** Nothing is taken over, for this reason. */

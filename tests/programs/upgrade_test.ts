@@ -409,6 +409,20 @@ Deno.test({ name: "a declared file is read anew, and what was typed beside it go
   await lines.cancel();
 });
 
+Deno.test(
+  { name: "the log of a daemon in the foreground goes on where it was, also with what was taken over", ignore },
+  async () => {
+    await using place = await makePlace();
+    const log = `${place.folder}/log`;
+    const daemon = await runForeground(place, [], `exec "$@" 2>'${log}'`);
+    assertEquals((await upgrade(place)).code, 0);
+    await daemon.ended();
+    await place.do("stop");
+    const text = await Deno.readTextFile(log);
+    for (const part of ["Left the place to process", "Took over from version", "Stopped"]) assertStringIncludes(text, part);
+  },
+);
+
 Deno.test({ name: "a dry run changes nothing, and what cannot be says why", ignore }, async () => {
   await using place = await makePlace();
   await place.start();
