@@ -718,6 +718,11 @@ export class Balancer implements AsyncDisposable {
     return this.#leaving().map(({ name }) => name);
   }
 
+  /** The addresses of closed listeners whose connections only this process can serve: see `Listeners`. */
+  leavingListeners(): string[] {
+    return this.#listeners.leavingOfRanges();
+  }
+
   /** The servers that are being removed. */
   leftovers(): Leftover[] {
     return this.services().flatMap((service) => service.leftovers());

@@ -153,6 +153,7 @@ export class Giving {
       descriptors: Math.min(this.#options.descriptors, DESCRIPTORS_MAX),
       descriptorsNeeded: 2 * counters.get("open") + DESCRIPTORS_RESERVED,
       leavingServices: balancer.leavingServices(),
+      leavingListeners: balancer.leavingListeners(),
     });
     if (refusal !== undefined) return await channel.send({ kind: "failed", reason: `Cannot upgrade: ${refusal}` });
     await channel.send({ kind: "offer", version, state: balancer.state, startedAs, open: counters.get("open") });

@@ -216,12 +216,13 @@ interface GivingFacts {
   /** How many it may open itself. */
   readonly descriptors: number;
   readonly leavingServices: readonly string[];
+  readonly leavingListeners: readonly string[];
 }
 
 /** Why the process that says hello may not take this one's place, as a sentence; undefined: it may. */
 export function refusalOf(
   hello: Hello,
-  { version, descriptorsNeeded, descriptors, leavingServices }: GivingFacts,
+  { version, descriptorsNeeded, descriptors, leavingServices, leavingListeners }: GivingFacts,
 ): string | undefined {
   if (!Array.isArray(hello.spoken) || !hello.spoken.some((one) => SPOKEN.includes(one))) {
     const versions = `version ${hello.version} speaks the hand-over's version ${hello.spoken}, and ${version} speaks ${SPOKEN}`;
@@ -238,10 +239,14 @@ export function refusalOf(
     const fewer = `its limit on open files is ${hello.descriptors}, below ${descriptors} of the process that runs`;
     return `${fewer}, so it could serve fewer clients: raise it (ulimit -n) where you run balancerctl, or give upgrade --force`;
   }
-  const [service] = leavingServices;
-  if (service === undefined) return undefined;
-  const wayOut = `wait until they have finished, or end them with balancerctl service remove ${service} --drain 0`;
-  return `service ${JSON.stringify(service)} was removed and still has connections: ${wayOut}`;
+  const [[service], [listener]] = [leavingServices, leavingListeners];
+  if (service !== undefined) {
+    const wayOut = `wait until they have finished, or end them with balancerctl service remove ${service} --drain 0`;
+    return `service ${JSON.stringify(service)} was removed and still has connections: ${wayOut}`;
+  }
+  if (listener === undefined) return undefined;
+  const why = `listener ${listener} of a range of ports was closed and still has connections, which go to other ports of servers`;
+  return `${why}: wait until they have finished, or end them with balancerctl close`;
 }
 
 /** Whether one version is before another, by the numbers of both; a pre-release is before its release. */

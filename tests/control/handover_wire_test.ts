@@ -13,7 +13,7 @@ import {
 import { OperatorError } from "../../lib/values/errors.ts";
 
 const HELLO: Hello = { kind: "hello", version: "0.2.0", spoken: [1], how: "now", isForced: false, descriptors: 1000, path: "/x" };
-const FACTS = { version: "0.1.0", descriptorsNeeded: 500, descriptors: 1000, leavingServices: [] };
+const FACTS = { version: "0.1.0", descriptorsNeeded: 500, descriptors: 1000, leavingServices: [], leavingListeners: [] };
 
 for (
   const [what, hello, facts, sentence] of [
@@ -31,6 +31,7 @@ for (
     ["too few descriptors", { descriptors: 499 }, {}, "the open connections need 500 descriptors, and its limit is 499"],
     ["fewer descriptors", { descriptors: 999 }, {}, "its limit on open files is 999, below 1000 of the process that runs"],
     ["fewer descriptors with --force", { descriptors: 999, isForced: true }, {}, undefined],
+    ["a closed range with connections", {}, { leavingListeners: ["[::]:81"] }, "listener [::]:81 of a range of ports was closed"],
     ["a removed service with connections", {}, { leavingServices: ["web"] }, 'service "web" was removed and still has connections'],
   ] as const
 ) {
