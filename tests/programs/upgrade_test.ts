@@ -28,7 +28,7 @@ const UPGRADE_MAX_MS = 60_000;
 const IS_LONG = Deno.env.get("BALANCER_TEST_LONG") !== undefined;
 /** How often the balancer is upgraded under load, and who is connected then. */
 const LOAD = IS_LONG
-  ? { rounds: 20, keptAlive: 300, dribbling: 200, bulk: 4, connecting: 4, idle: 1475, ending: 21 }
+  ? { rounds: 20, keptAlive: 300, dribbling: 200, bulk: 2, connecting: 2, idle: 1477, ending: 21 }
   : { rounds: 4, keptAlive: 10, dribbling: 10, bulk: 2, connecting: 2, idle: 50, ending: 5 };
 
 /** The figures of `balancerctl status --json`. */
