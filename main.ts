@@ -42,7 +42,7 @@ import { checksUnder, connectionsUnder, readSystemLimits } from "./lib/balancer/
 import { type GivenSocket, requireDeclared, withGivenSockets } from "./lib/balancer/given_sockets.ts";
 import { GivenListeners } from "./lib/control/given_listeners.ts";
 import { ServiceManager, type Supervised } from "./lib/control/service_manager.ts";
-import { parseSupervision, type Supervision, SUPERVISION_VARIABLES } from "./lib/values/supervision.ts";
+import { parseSupervision, type Supervision, SUPERVISION_VARIABLES, whyIrreplaceable } from "./lib/values/supervision.ts";
 import type { Listener, ListenerConfig } from "./lib/engine/engine.ts";
 import { warnOfSettings } from "./lib/engine/abilities.ts";
 import { chooseEngine } from "./lib/engine/mod.ts";
@@ -120,6 +120,8 @@ interface Beginning {
   readonly manager: ServiceManager;
   /** Listening sockets that there are already. */
   readonly inherited: (address: Address, config: ListenerConfig) => Listener | undefined;
+  /** Why no other process can take the place of this one; undefined: one can. */
+  readonly irreplaceable: string | undefined;
   /** Undefined: no other process runs. */
   readonly taking: TakingOver | undefined;
 }
@@ -176,6 +178,7 @@ async function runAlone({ arguments: given, options }: CommandInput): Promise<nu
     declaration,
     what: state === store.state ? undefined : whatStarts(given, declaration),
     required: listen === undefined ? undefined : DEFAULT_SERVICE,
+    irreplaceable: whyIrreplaceable({ pid: Deno.pid, stopsAtEof: options["stop-at-eof"] !== undefined, ...supervision }),
     taking: undefined,
   });
 }
@@ -232,6 +235,7 @@ async function runFrom(taking: TakingOver, { how, name, daemon, limits, notifySo
     notifySocket,
     watchdogMs: startedAs.watchdogMs ?? undefined,
     descriptors: [],
+    isStarted: false,
   });
   const given = await taking.take();
   const typed = { ...startedAs.typed, ...daemon };
@@ -252,6 +256,7 @@ async function runFrom(taking: TakingOver, { how, name, daemon, limits, notifySo
     declaration: startedAs.configFile === null ? undefined : declarationIn(startedAs.configFile, typed),
     what: isOther ? "restart with other settings" : undefined,
     required: undefined,
+    irreplaceable: undefined,
     taking,
   });
 }
@@ -328,8 +333,8 @@ async function serve(beginning: Beginning): Promise<number> {
     ownIps: () => Deno.networkInterfaces().map(({ address }) => address),
     store,
   });
-  if (taking !== undefined) await takeConnections(taking, balancer, parts);
-  if (beginning.what !== undefined) await store.save(balancer.state, { what: beginning.what });
+  await orEnd(taking, () => takeConnections(balancer, parts, taking));
+  if (beginning.what !== undefined) await orEnd(taking, () => store.save(balancer.state, { what: beginning.what! }));
   const keep = () => standings === undefined ? undefined : new StandingsKeeper(standings, () => balancer.known());
   let keeper = keep();
   const facts: DaemonFacts = {
@@ -358,27 +363,23 @@ async function serve(beginning: Beginning): Promise<number> {
   if (taking !== undefined) mindSignals(parts);
   stopAtSignals(shutdown, balancer);
   reloadWhenAsked(balancer, beginning.declaration, manager);
-  await using control = await serveControl({
-    path: paths.socket,
-    balancer,
-    facts,
-    shutdown,
-    upgrade: () => giving.open(),
-  });
+  const entrance = { path: paths.socket, balancer, facts, shutdown, upgrade: () => giving.open() };
+  await using control = await orEnd(taking, () => serveControl(entrance));
   let guard = new Guard(control.door, lock);
   const giving: Giving = new Giving({
     balancer,
-    pid: Deno.pid,
+    irreplaceable: beginning.irreplaceable,
     version: deno.version,
+    descriptors,
     socketPath: paths.socket,
     lockPath: paths.lock,
     startedAs,
     stop: (times) => shutdown.ask(times),
     isStopping: () => shutdown.isAsked,
     async standAside() {
+      const undo = await parts.standAside(); // first: the others cannot fail
       await guard[Symbol.asyncDispose]();
       await keeper?.[Symbol.asyncDispose]();
-      const undo = await parts.standAside();
       return async () => {
         guard = new Guard(control.door, lock);
         keeper = keep();
@@ -387,15 +388,14 @@ async function serve(beginning: Beginning): Promise<number> {
     },
     async leave(pid) {
       log.info("Left the place to process {pid}", { pid });
-      manager.handOver(pid);
-      await balancer.leave();
+      await Promise.all([manager.handOver(pid), balancer.leave()]);
       await endLogging();
-      Deno.exit(EXIT.done); // nothing is closed in an orderly way: the other process has it
     },
+    exit: () => Deno.exit(EXIT.done), // nothing is closed in an orderly way: the other process has it
   });
-  await taking?.finish(balancer);
+  await taking?.finish(balancer, (times) => shutdown.ask(times));
   sayListening(balancer, engine.name, taking?.carried);
-  taking?.takeOutputs();
+  taking?.takeOutput();
   const conditions = (): Conditions => {
     const { stopping } = balancer;
     return { stopping, isLameDuck: shutdown.isLameDuck, servers: balancer.countServers() };
@@ -420,22 +420,29 @@ async function serve(beginning: Beginning): Promise<number> {
   return EXIT.done;
 }
 
+/** Takes the connections of the process whose place this one takes, if there is one. */
+async function takeConnections(balancer: Balancer, parts: LiveParts, taking: TakingOver | undefined): Promise<void> {
+  if (taking === undefined) return;
+  await taking.takeConnections(balancer);
+  await parts.takeOver(parseDaemonConfig(balancer.state.daemon));
+}
+
 /**
- * Takes the connections of the process whose place this one takes. If that fails, this process ends at once and closes nothing in
- * an orderly way: its sockets are the other one's, too.
+ * A step of a process that takes another one's place, and has or gets its connections. If it fails, this process ends at once and
+ * closes nothing in an orderly way: its sockets are the other one's, too, which goes on with what this one has not touched.
  */
-async function takeConnections(taking: TakingOver, balancer: Balancer, parts: LiveParts): Promise<void> {
+async function orEnd<Result>(taking: TakingOver | undefined, step: () => Promise<Result>): Promise<Result> {
   try {
-    await taking.takeConnections(balancer);
+    return await step();
   } catch (error) {
-    const reason = messageOf(error);
+    if (taking === undefined) throw error;
+    const reason = error instanceof OperatorError ? error.message : `Cannot take over: ${messageOf(error)}`;
     log.error("Nothing is taken over: {reason}", { reason });
     console.error(`${PROGRAM.name}: ${reason}`);
     await taking.fail(reason);
-    await endLogging();
-    Deno.exit(EXIT.failed);
+    await endLogging().finally(() => Deno.exit(EXIT.failed));
+    throw error;
   }
-  await parts.takeOver(parseDaemonConfig(balancer.state.daemon));
 }
 
 /** The settings of the daemon, or of a service, among the options. */

@@ -16,7 +16,7 @@ import { messageOf, OperatorError } from "../values/errors.ts";
 import { formatListener } from "../values/listener_text.ts";
 import type { SavedListener, SavedService, SavedState } from "../values/saved_state.ts";
 import { SERVER_SETTINGS, type ServerSettingName, type ServerSettings } from "../values/server_settings.ts";
-import { type Fate, FATE_NAMES } from "../values/fates.ts";
+import { FATE_NAMES } from "../values/fates.ts";
 import { isRefusal } from "../routing/client_limits.ts";
 import { NO_SERVICE } from "../routing/name_routes.ts";
 import { allocateAvailabilities, AvailabilityTable, SERVER_STATES, type ServerState } from "../routing/availability.ts";
@@ -146,6 +146,8 @@ interface ServiceStep {
 
 /** How long the last lines of the access log may take to be written. */
 const LAST_LINES_MAX_MS = 1000;
+/** How often counters are read that must fit together. */
+const READINGS_MAX = 16;
 /** How often removed services are looked at, and listeners that could not be opened are tried again. */
 const GONE_MS = 100;
 const RETRY_LISTEN_MS = 5000;
@@ -716,6 +718,11 @@ export class Balancer implements AsyncDisposable {
     return this.#leaving().map(({ name }) => name);
   }
 
+  /** The addresses of closed listeners whose connections only this process can serve: see `Listeners`. */
+  leavingListeners(): string[] {
+    return this.#listeners.leavingOfRanges();
+  }
+
   /** The servers that are being removed. */
   leftovers(): Leftover[] {
     return this.services().flatMap((service) => service.leftovers());
@@ -765,30 +772,40 @@ export class Balancer implements AsyncDisposable {
   }
 
   /**
-   * The process that gave its connections has died, and had counted this before the first of them. Adds that, and counts those that
-   * did not come as lost. Returns their number.
+   * The process that gave its connections has died, and had counted this before the first of them; `came` of them are here, or
+   * were. Adds that, and counts those that did not come as lost. Returns their number.
    */
-  loseRest(before: Figures): number {
+  loseRest(before: Figures, came: number): number {
     const { counters } = this;
-    // Whoever is or was open here and was not accepted here has come from there.
-    const came = (count: (name: "accepted" | "open" | Fate) => number) =>
-      count("open") - count("accepted") + FATE_NAMES.reduce((sum, fate) => sum + count(fate), 0);
     const serviceAt = new Map(this.places().services.map(([index, name]) => [name, index]));
-    let lost = Math.max(0, (before.process.gauges.open ?? 0) - came((name) => counters.get(name)));
-    const all = lost;
+    const rest = (before.process.gauges.open ?? 0) - came;
+    if (rest < 0) counters.add("accepted", -rest); // that one had accepted them since
+    let lost = Math.max(0, rest);
     for (const { service, counted: { gauges } } of before.services) {
       const index = serviceAt.get(service);
       if (index === undefined) continue;
-      const names = { accepted: "serviceAccepted", open: "serviceOpen" } as const;
-      const there = came((name) => counters.getOfService(index, name === "accepted" || name === "open" ? names[name] : name));
-      for (let rest = Math.min(lost, (gauges.serviceOpen ?? 0) - there); rest > 0; rest--, lost--) {
-        counters.addFate("upgrade_lost", index);
-      }
+      const missing = (gauges.serviceOpen ?? 0) - this.#cameTo(index);
+      if (missing < 0) counters.addToService(index, "serviceAccepted", -missing);
+      for (let left = Math.min(lost, missing); left > 0; left--, lost--) counters.addFate("upgrade_lost", index);
     }
     for (; lost > 0; lost--) counters.addFate("upgrade_lost", NO_SERVICE); // their services were not known yet
     this.addFigures(before);
     this.#beginWatch();
-    return all;
+    return Math.max(0, rest);
+  }
+
+  /**
+   * How many clients of this service have come from another process: whoever is or was open here and was not accepted here. Clients
+   * may come between two readings of the counters, so these are read until that makes no difference.
+   */
+  #cameTo(index: number): number {
+    const { counters } = this;
+    const read = () =>
+      FATE_NAMES.reduce((sum, fate) => sum + counters.getOfService(index, fate), counters.getOfService(index, "serviceOpen")) -
+      counters.getOfService(index, "serviceAccepted");
+    let came = read();
+    for (let tries = 0, again = read(); again !== came && tries < READINGS_MAX; tries++) [came, again] = [again, read()];
+    return came;
   }
 
   /** What is to be said at the end of a hand-over, when all reports of the engine have come. */

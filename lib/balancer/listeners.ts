@@ -59,6 +59,8 @@ export class Listeners {
   readonly #changed = new Set<number>();
   /** By index, and by index of the service: what the access log says, kept until the index is used again. */
   readonly #places: Map<number, AccessPlace>[] = [];
+  /** By index: the addresses of ports of ranges that were closed. */
+  readonly #closedOfRanges = new Map<number, string>();
   readonly #options: ListenersOptions;
 
   constructor(options: ListenersOptions) {
@@ -97,6 +99,14 @@ export class Listeners {
   /** The indexes of open listeners, and their addresses. */
   places(): (readonly [index: number, address: string])[] {
     return this.#ports.flatMap((port, index) => port === undefined ? [] : [[index, formatAddress(port.listener.address)] as const]);
+  }
+
+  /**
+   * Closed ports that still have connections which go to another port of a server than the one that it was added with: who knows
+   * the listener no more does not know which.
+   */
+  leavingOfRanges(): string[] {
+    return [...this.#closedOfRanges].filter(([index]) => !this.#options.isFree(index)).map(([, address]) => address);
   }
 
   /** The open listeners as another process is to have them: their addresses and descriptors. */
@@ -174,6 +184,7 @@ export class Listeners {
       if (port !== undefined && port.services.size > 0) this.#publishPort(index, port);
       else if (port !== undefined) {
         if (this.#isPending(index)) continue; // whose change is taken over or discarded later
+        if (port.portOffset > 0) this.#closedOfRanges.set(index, formatAddress(port.listener.address));
         this.#ports[index] = undefined;
         this.#published[index] = undefined;
         this.#free.push(index);
@@ -243,6 +254,7 @@ export class Listeners {
     const listener = listen(address, config);
     if (at >= 0) this.#free.splice(at, 1);
     onTaken(index);
+    this.#closedOfRanges.delete(index);
     this.#ports[index] = { listener, portOffset: 0, services: new Map() };
     this.#places[index] = new Map();
     return index;

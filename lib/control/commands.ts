@@ -284,7 +284,7 @@ export const COMMANDS = {
     options: [
       { flag: "to", value: "PATH", summary: "the program to change to; default: the installed one" },
       { flag: "dry-run", summary: "only check whether it is possible" },
-      { flag: "force", summary: "even to an older version" },
+      { flag: "force", summary: "even to an older version, and with a lower limit on open files" },
     ],
     act: ({ options }, context) => upgrade(options, context),
     print: printUpgrade,

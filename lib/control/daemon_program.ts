@@ -14,7 +14,7 @@ export const TAKE_OVER_OPTION = {
   completes: TAKE_OVER,
 };
 /** See TAKE_OVER_OPTION. */
-export const FORCED = { flag: "force", summary: "with --take-over: even from a newer version" };
+export const FORCED = { flag: "force", summary: "with --take-over: even from a newer version, or with fewer descriptors" };
 
 /** The program without its version. */
 export const DAEMON_PROGRAM: Omit<ProgramSpec<CommandSpec>, "version"> = {

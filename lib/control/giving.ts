@@ -14,6 +14,7 @@ import type { StopTimes } from "../balancer/shutdown.ts";
 import { folderOf } from "../values/paths.ts";
 import {
   Channel,
+  DESCRIPTORS_MAX,
   type FromNew,
   type FromOld,
   type Given,
@@ -26,16 +27,20 @@ import {
 /** Options of Giving. */
 interface GivingOptions {
   readonly balancer: Balancer;
-  /** Of this process. */
-  readonly pid: number;
+  /** Why no process can take the place of this one, a clause; undefined: one can. */
+  readonly irreplaceable: string | undefined;
   readonly version: string;
+  /** How many descriptors this process may open. */
+  readonly descriptors: number;
   readonly socketPath: string;
   readonly lockPath: string;
   readonly startedAs: StartedAs;
   /** Gives up what only one process can have; what it returns takes that back. */
   readonly standAside: () => Promise<() => Promise<void>>;
-  /** Ends this process: the one with this number has everything. */
+  /** The process with this number has everything: does what is left to be done here. */
   readonly leave: (pid: number) => Promise<void>;
+  /** Ends this process at once. */
+  readonly exit: () => void;
   /** Somebody has asked to stop during an upgrade that has failed. */
   readonly stop: (times: StopTimes) => void;
   /** Whether the balancer stops, or was asked to. */
@@ -83,31 +88,38 @@ export class Giving {
 
   /** Lets a new process in at the path that it returns. Throws an operator error if that cannot be now. */
   open(): string {
-    const { balancer, socketPath } = this.#options;
+    const { balancer, socketPath, irreplaceable } = this.#options;
     if (balancer.handover === undefined) {
       const why = "its engine, streams, cannot hand listeners over; balancerctl restart stops it and starts it again";
       throw new OperatorError("conflict", `Cannot upgrade this balancer: ${why}`);
     }
     if (this.#options.isStopping()) throw new OperatorError("conflict", "Cannot upgrade this balancer: it is stopping");
-    if (this.#options.pid === 1) {
-      const why = "it is process 1, as in a container, which ends with it; start a new container instead";
-      throw new OperatorError("conflict", `Cannot upgrade this balancer: ${why}`);
-    }
+    if (irreplaceable !== undefined) throw new OperatorError("conflict", `Cannot upgrade this balancer: ${irreplaceable}`);
     if (this.#isBusy) throw new OperatorError("conflict", `Cannot upgrade this balancer: ${UNDER_WAY}`);
     const path = `${folderOf(socketPath)}/.${crypto.randomUUID().slice(0, 8)}`;
     const listener = Deno.listen({ transport: "unix", path });
+    Deno.chmodSync(path, 0o600);
     this.#isBusy = true;
-    const timer = setTimeout(() => listener.close(), STEPS.connect);
-    const meet = async () => {
-      const conn = await listener.accept();
-      clearTimeout(timer);
-      listener.close(); // there is one
-      await this.#meet(conn);
-    };
-    void meet().catch((error) => {
-      if (!(error instanceof Deno.errors.BadResource)) throw error; // nobody has come in time
-    }).finally(() => this.#isBusy = false);
+    void this.#letIn(listener).finally(() => this.#isBusy = false);
     return path;
+  }
+
+  /** Lets one process in, and talks with it. Nobody may come in time, and this process may have no descriptor for whoever comes. */
+  async #letIn(listener: Deno.Listener): Promise<void> {
+    let isOpen = true;
+    const close = () => {
+      if (isOpen) listener.close();
+      isOpen = false;
+    };
+    const timer = setTimeout(close, STEPS.connect);
+    try {
+      const conn = await listener.accept().finally(() => clearTimeout(timer));
+      close();
+      await this.#meet(conn);
+    } catch (error) {
+      if (isOpen) this.#sayNothingWas(error);
+      close();
+    }
   }
 
   async #meet(conn: Deno.Conn): Promise<void> {
@@ -115,11 +127,7 @@ export class Giving {
     try {
       await this.#talk(channel);
     } catch (error) {
-      // Whatever it is, this process goes on.
-      const text = `Nothing was upgraded: ${messageOf(error)}`;
-      this.#options.balancer.events.add({ kind: "daemon", level: error instanceof OperatorError ? "warning" : "error", text });
-      if (error instanceof OperatorError) log.warn("Nothing was upgraded: {why}", { why: messageOf(error) });
-      else log.error("Nothing was upgraded: {fault}", { fault: error instanceof Error ? error.stack : error });
+      this.#sayNothingWas(error);
     } finally {
       const stop = this.#stop;
       this.#stop = null;
@@ -127,18 +135,29 @@ export class Giving {
     }
   }
 
+  /** Whatever has failed, this process goes on. */
+  #sayNothingWas(error: unknown): void {
+    const text = `Nothing was upgraded: ${messageOf(error)}`;
+    this.#options.balancer.events.add({ kind: "daemon", level: error instanceof OperatorError ? "warning" : "error", text });
+    if (error instanceof OperatorError) log.warn("Nothing was upgraded: {why}", { why: messageOf(error) });
+    else log.error("Nothing was upgraded: {fault}", { fault: error instanceof Error ? error.stack : error });
+  }
+
   async #talk(channel: OldChannel): Promise<void> {
     const { balancer, version, startedAs } = this.#options;
     const hello = await channel.expect("hello", STEPS.hello);
+    await using _left = { [Symbol.asyncDispose]: () => this.#removeSocketOf(hello) };
     const { counters } = balancer;
     const refusal = refusalOf(hello, {
       version,
+      descriptors: Math.min(this.#options.descriptors, DESCRIPTORS_MAX),
       descriptorsNeeded: 2 * counters.get("open") + DESCRIPTORS_RESERVED,
       leavingServices: balancer.leavingServices(),
+      leavingListeners: balancer.leavingListeners(),
     });
     if (refusal !== undefined) return await channel.send({ kind: "failed", reason: `Cannot upgrade: ${refusal}` });
     await channel.send({ kind: "offer", version, state: balancer.state, startedAs, open: counters.get("open") });
-    if (hello.how === "check") return await channel.ended();
+    if (hello.how === "check") return void await channel.expect("failed", STEPS.ready).catch(() => {}); // it says why it ends
     await channel.expect("ready", STEPS.ready);
     log.info("Upgrading from {version} to {next}: {open} open connections", {
       version,
@@ -149,29 +168,47 @@ export class Giving {
     await this.#giveAll(channel, hello, libc);
   }
 
+  /** The socket of the new process: it ends with it, and its file does not. */
+  async #removeSocketOf({ path }: Hello): Promise<void> {
+    if (folderOf(path) === folderOf(this.#options.socketPath)) await Deno.remove(path).catch(() => {});
+  }
+
   /** Gives everything, or takes everything back and throws. */
   async #giveAll(channel: OldChannel, hello: Hello, libc: Libc): Promise<void> {
-    const { balancer, leave } = this.#options;
+    const { balancer } = this.#options;
     await using undo = new AsyncDisposableStack();
-    undo.defer(await balancer.freeze(UNDER_WAY));
-    if (this.#options.isStopping()) throw new OperatorError("conflict", "Cannot upgrade this balancer: it is stopping");
-    this.#isGiving = true;
-    undo.defer(() => void (this.#isGiving = false));
-    const socket = connectTo(libc, hello.path);
-    if (socket < 0) throw new OperatorError("failed", `it cannot be given descriptors: ${errnoText(-socket)}`);
-    undo.defer(() => void libc.call.close(socket));
-    const pid = peerOf(libc, socket);
-    await Deno.remove(hello.path).catch(() => {}); // it needs nobody else's
+    let pid: number | undefined;
     try {
+      undo.defer(await balancer.freeze(UNDER_WAY));
+      if (this.#options.isStopping()) throw new OperatorError("conflict", "it is stopping");
+      this.#isGiving = true;
+      undo.defer(() => void (this.#isGiving = false));
+      const socket = connectTo(libc, hello.path);
+      if (socket < 0) throw new OperatorError("failed", `it cannot be given descriptors: ${errnoText(-socket)}`);
+      undo.defer(() => void libc.call.close(socket));
+      pid = peerOf(libc, socket);
+      await this.#removeSocketOf(hello); // it needs nobody else's
       await this.#giveInSteps(channel, libc, socket, undo);
     } catch (error) {
       await channel.send({ kind: "failed", reason: `Cannot upgrade: ${messageOf(error)}` }).catch(() => {});
-      await awaitEnd(channel, libc, pid); // before anything is taken back: two must not serve the same connection
-      balancer.handover!.takeBack();
+      if (pid !== undefined) {
+        await awaitEnd(channel, libc, pid); // before anything is taken back: two must not serve the same connection
+        balancer.handover!.takeBack();
+      }
       throw error;
     }
     undo.move();
-    await leave(pid);
+    await this.#leave(channel, pid);
+  }
+
+  /** The new process has everything. Whatever happens, this one ends: its descriptors keep sockets open that are not its own. */
+  async #leave(channel: OldChannel, pid: number): Promise<void> {
+    const { leave, exit } = this.#options;
+    await leave(pid).catch((error) => log.error("Left in disorder: {why}", { why: messageOf(error) }));
+    const stop = this.#stop;
+    this.#stop = null;
+    if (stop !== null) await channel.send({ kind: "stop", stop }).catch(() => {}); // somebody has wanted it since `end`
+    exit();
   }
 
   async #giveInSteps(channel: OldChannel, libc: Libc, socket: number, undo: AsyncDisposableStack): Promise<void> {
@@ -187,8 +224,10 @@ export class Giving {
     early.catch(() => {}); // `done` is awaited below, or another failure comes first
     const connections = await Promise.race([balancer.handover!.give(sockets), early]);
     undo.defer(await standAside());
-    await channel.send({ kind: "end", connections, words: balancer.lastWords(), stop: this.#stop });
+    const stop = this.#stop;
+    await channel.send({ kind: "end", connections, words: balancer.lastWords(), stop });
     await done;
+    if (this.#stop === stop) this.#stop = null; // the new process has been told
   }
 
   /** Gives the lock, the listeners and sockets for the connections. Returns this side's ends of these. */
@@ -198,20 +237,23 @@ export class Giving {
     if (lock < 0) {
       throw new OperatorError("failed", `lock file ${JSON.stringify(lockPath)} was replaced; the guard restores it in a second`);
     }
+    using theirs = new DisposableStack();
     const pairs = Array.from({ length: balancer.handover!.sockets }, () => {
       const pair = makePair(libc);
-      if (pair === undefined) throw new OperatorError("failed", "this process has no descriptor left");
+      if (pair === undefined) throw new OperatorError("failed", "the process that runs has no descriptor left; try again later");
+      undo.defer(() => void libc.call.close(pair[0]));
+      theirs.defer(() => void libc.call.close(pair[1]));
       return pair;
     });
-    for (const [here] of pairs) undo.defer(() => void libc.call.close(here));
     const listeners = balancer.listenerDescriptors();
     const outputs = startedAs.isDetached ? [] : [1, 2];
-    const all = [lock, ...outputs, ...listeners.map(({ descriptor }) => descriptor), ...pairs.map(([, there]) => there)];
-    try {
-      sendAll(libc, socket, all);
-    } finally {
-      for (const [, there] of pairs) libc.call.close(there);
-    }
+    sendAll(libc, socket, [
+      lock,
+      ...outputs,
+      ...listeners.map(({ descriptor }) => descriptor),
+      ...pairs.map(([, there]) => there),
+    ]);
+    theirs.dispose();
     await channel.send(
       {
         kind: "given",

@@ -45,6 +45,9 @@ export interface Hello {
   readonly path: string;
 }
 
+/** Infinity is no JSON. */
+export const DESCRIPTORS_MAX: number = 2 ** 31 - 1;
+
 /** What the new process would take over. Nothing has changed. */
 export interface Offer {
   readonly kind: "offer";
@@ -91,9 +94,14 @@ export type FromOld =
   | { readonly kind: "begin"; readonly figures: Figures }
   /** No connection is left: so many were given. `stop`: somebody wants the balancer to stop. */
   | { readonly kind: "end"; readonly connections: number; readonly words: LastWords; readonly stop: StopTimes | null }
+  /** Somebody has wanted it since. The last message, and the only one after `done`. */
+  | { readonly kind: "stop"; readonly stop: StopTimes }
   | { readonly kind: "failed"; readonly reason: string };
 
 type Message = FromNew | FromOld;
+
+/** How long the other side may take to read a message, in ms. */
+const SEND_MAX_MS = 20_000;
 
 /** A state with 16,384 servers, their figures and their standings takes some MB. */
 const LINE_BYTES_MAX = 64 * 1024 ** 2;
@@ -106,19 +114,20 @@ export class Channel<Incoming extends Message, Outgoing extends Message> impleme
   readonly #buffer = new Uint8Array(65_536);
   #bytes = 0;
   #rest = "";
+  /** Whether the other side has not read all of a message. */
+  #isStuck = false;
 
-  constructor(conn: Deno.Conn) {
+  constructor(conn: Deno.Conn, readonly sendMaxMs: number = SEND_MAX_MS) {
     this.#conn = conn;
   }
 
-  /** Sends a message. Throws `Gone` if the other side has ended. */
+  /** Sends a message. Throws `Gone` if the other side has ended, and an operator error if it does not read. */
   async send(message: Outgoing): Promise<void> {
     const bytes = new TextEncoder().encode(`${JSON.stringify(message)}\n`);
-    try {
-      for (let sent = 0; sent < bytes.length;) sent += await this.#conn.write(bytes.subarray(sent));
-    } catch {
-      throw new Gone();
-    }
+    if (this.#isStuck) throw new OperatorError("failed", "it does not read");
+    this.#isStuck = true;
+    await inTime(this.#write(bytes), this.sendMaxMs, "it reads nothing");
+    this.#isStuck = false;
   }
 
   /** The next message, of this kind and in time. Throws an operator error: `Gone` if the other side has ended. */
@@ -141,12 +150,14 @@ export class Channel<Incoming extends Message, Outgoing extends Message> impleme
   }
 
   async #read(maxMs: number): Promise<Incoming> {
-    const late = Promise.withResolvers<never>();
-    const timer = setTimeout(() => late.reject(new OperatorError("failed", `it says nothing for ${maxMs / 1000} s`)), maxMs);
+    return parse(await inTime(this.#readLine(), maxMs, "it says nothing")) as Incoming;
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
     try {
-      return parse(await Promise.race([this.#readLine(), late.promise])) as Incoming;
-    } finally {
-      clearTimeout(timer);
+      for (let sent = 0; sent < bytes.length;) sent += await this.#conn.write(bytes.subarray(sent));
+    } catch {
+      throw new Gone();
     }
   }
 
@@ -167,6 +178,17 @@ export class Channel<Incoming extends Message, Outgoing extends Message> impleme
       if (this.#bytes > LINE_BYTES_MAX) throw new OperatorError("failed", "it says too much at once");
       this.#rest = this.#decoder.decode(this.#buffer.subarray(0, count), { stream: true });
     }
+  }
+}
+
+/** Waits for a step of the other side, at most for so long. Throws an operator error with `what` it does then. */
+async function inTime<Result>(step: Promise<Result>, maxMs: number, what: string): Promise<Result> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new OperatorError("failed", `${what} for ${maxMs / 1000} s`)), maxMs);
+  try {
+    return await Promise.race([step, late.promise]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -191,11 +213,17 @@ function parse(line: string): Message {
 interface GivingFacts {
   readonly version: string;
   readonly descriptorsNeeded: number;
+  /** How many it may open itself. */
+  readonly descriptors: number;
   readonly leavingServices: readonly string[];
+  readonly leavingListeners: readonly string[];
 }
 
 /** Why the process that says hello may not take this one's place, as a sentence; undefined: it may. */
-export function refusalOf(hello: Hello, { version, descriptorsNeeded, leavingServices }: GivingFacts): string | undefined {
+export function refusalOf(
+  hello: Hello,
+  { version, descriptorsNeeded, descriptors, leavingServices, leavingListeners }: GivingFacts,
+): string | undefined {
   if (!Array.isArray(hello.spoken) || !hello.spoken.some((one) => SPOKEN.includes(one))) {
     const versions = `version ${hello.version} speaks the hand-over's version ${hello.spoken}, and ${version} speaks ${SPOKEN}`;
     return `${versions}: stop the balancer and start the other program`;
@@ -207,10 +235,18 @@ export function refusalOf(hello: Hello, { version, descriptorsNeeded, leavingSer
     const needs = `the open connections need ${descriptorsNeeded} descriptors, and its limit is ${hello.descriptors}`;
     return `${needs}: raise the limit on open files (ulimit -n) where you run balancerctl`;
   }
-  const [service] = leavingServices;
-  if (service === undefined) return undefined;
-  const wayOut = `wait until they have finished, or end them with balancerctl service remove ${service} --drain 0`;
-  return `service ${JSON.stringify(service)} was removed and still has connections: ${wayOut}`;
+  if (!hello.isForced && hello.descriptors < descriptors) {
+    const fewer = `its limit on open files is ${hello.descriptors}, below ${descriptors} of the process that runs`;
+    return `${fewer}, so it could serve fewer clients: raise it (ulimit -n) where you run balancerctl, or give upgrade --force`;
+  }
+  const [[service], [listener]] = [leavingServices, leavingListeners];
+  if (service !== undefined) {
+    const wayOut = `wait until they have finished, or end them with balancerctl service remove ${service} --drain 0`;
+    return `service ${JSON.stringify(service)} was removed and still has connections: ${wayOut}`;
+  }
+  if (listener === undefined) return undefined;
+  const why = `listener ${listener} of a range of ports was closed and still has connections, which go to other ports of servers`;
+  return `${why}: wait until they have finished, or end them with balancerctl close`;
 }
 
 /** Whether one version is before another, by the numbers of both; a pre-release is before its release. */

@@ -40,7 +40,9 @@ export class Lock {
    */
   static async takeOver(path: string): Promise<Lock> {
     const cannot = `Cannot open lock file ${JSON.stringify(path)}`;
-    return keep(new Lock(path, await openPlain(path, { write: true, create: true, mode: 0o600 }, cannot).catch(failWith(cannot))));
+    const file = await openPlain(path, { write: true, create: true, mode: 0o600 }, cannot).catch(failWith(cannot));
+    await file.tryLock(true); // fails, as it is locked; a file that has just replaced that one is locked now
+    return keep(new Lock(path, file));
   }
 
   /** Checks that the file at the path is still this lock, and takes the lock again if no other process has. */

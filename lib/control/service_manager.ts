@@ -3,6 +3,7 @@
  * something anew or stops, and that all its threads are alive (sd_notify(3)). Where there is none, it tells nobody.
  */
 
+import { delay } from "@std/async";
 import { ERRNO } from "../engine/system/errno.ts";
 import { Datagrams } from "../engine/system/datagrams.ts";
 import { errnoText, type Libc, openLibc } from "../engine/system/libc.ts";
@@ -19,6 +20,8 @@ const SIGNS_PER_WATCHDOG = 4;
 const RETRY_MS = 50;
 /** More notices do not wait: something is wrong with the receiver. */
 const WAITING_MAX = 16;
+/** How long the last one may wait, in ms. */
+const LAST_WORD_MAX_MS = 30_000;
 
 /** What is told of a daemon. */
 export interface Supervised {
@@ -40,7 +43,8 @@ export class ServiceManager implements Disposable {
   readonly #timers: ReturnType<typeof setInterval>[] = [];
   #supervised: Supervised | undefined;
   #status = "";
-  #isStopping = false;
+  /** When the stop is over at the latest, by performance.now(); undefined: the daemon does not stop. */
+  #stoppedByMs: number | undefined;
   #signsMissed = 0;
 
   private constructor({ notifySocket, watchdogMs }: Supervision) {
@@ -60,11 +64,15 @@ export class ServiceManager implements Disposable {
     }
   }
 
-  /** Tells that the daemon serves, and from now on how it is and that it is alive. */
+  /**
+   * Tells that the daemon serves, or that it stops if it was told to before, when nobody believed it yet; and from now on how it is
+   * and that it is alive.
+   */
   serve(supervised: Supervised): void {
     this.#supervised = supervised;
     if (this.#datagrams === undefined) return;
-    this.#sayReady();
+    if (this.#stoppedByMs === undefined) this.#sayReady();
+    else this.stopping(Math.max(0, this.#stoppedByMs - performance.now()));
     this.#timers.push(setInterval(() => this.#lookAtStatus(), STATUS_MS));
     if (this.#watchdogMs === undefined) return;
     this.#timers.push(setInterval(() => this.#lookForLife(), this.#watchdogMs / SIGNS_PER_WATCHDOG));
@@ -72,28 +80,33 @@ export class ServiceManager implements Disposable {
 
   /** Tells that something is read anew, and when that is done. */
   async reload(read: () => Promise<unknown>): Promise<void> {
-    if (!this.#isStopping) this.#tell(() => NOTICES.reloading(new MonotonicClock(this.#libc!).totalMicros()));
+    if (this.#stoppedByMs === undefined) this.#tell(() => NOTICES.reloading(new MonotonicClock(this.#libc!).totalMicros()));
     try {
       await read();
     } finally {
-      if (!this.#isStopping) this.#sayReady();
+      if (this.#stoppedByMs === undefined) this.#sayReady();
     }
   }
 
   /** Tells that the daemon stops, and how long that takes at most from now on. */
   stopping(maxMs: number): void {
-    this.#isStopping = true;
+    this.#stoppedByMs = performance.now() + maxMs;
     this.#status = this.#supervised?.status() ?? "";
     this.#tell(() => NOTICES.stopping(this.#status, maxMs));
   }
 
   /**
    * Tells that the process with this number is the service from now on: the last that this process tells. systemd believes it of a
-   * process in the unit's own control group alone, unless root says so.
+   * process in the unit's own control group alone, unless root says so. Resolves when it is told: if this process ended before, the
+   * service manager would end the other one, as what is left of the service.
    */
-  handOver(pid: number): void {
-    this.#tell(() => NOTICES.mainPid(pid));
+  async handOver(pid: number): Promise<void> {
     this.#endTimers();
+    this.#waiting.length = 0; // what is older is of no interest any more, and there must be room
+    this.#tell(() => NOTICES.mainPid(pid));
+    const untilMs = performance.now() + LAST_WORD_MAX_MS;
+    while (this.#waiting.length > 0 && performance.now() < untilMs) await delay(RETRY_MS);
+    if (this.#waiting.length > 0) log.error("Cannot tell the service manager that process {pid} is the service now", { pid });
   }
 
   [Symbol.dispose](): void {

@@ -13,10 +13,11 @@ import { errnoText, type Libc, openLibc } from "../engine/system/libc.ts";
 import { acceptAt, listenAt, Passing } from "../engine/system/passing.ts";
 import { logger } from "../observe/log.ts";
 import { type Address, formatAddress } from "../values/address.ts";
-import { OperatorError } from "../values/errors.ts";
+import { messageOf, OperatorError } from "../values/errors.ts";
 import { folderOf } from "../values/paths.ts";
 import {
   Channel,
+  DESCRIPTORS_MAX,
   type FromNew,
   type FromOld,
   type Given,
@@ -54,9 +55,10 @@ interface TakingOptions {
 }
 
 /** How long the old process may take for each step, in ms. */
-const STEPS = { offer: 10_000, given: 60_000, begin: 60_000, end: 120_000, gone: 10_000 } as const;
-/** Infinity is no JSON. */
-const DESCRIPTORS_MAX = 2 ** 31 - 1;
+const STEPS = { offer: 10_000, given: 60_000, begin: 60_000, end: 120_000, gone: 40_000 } as const;
+
+/** The descriptors of the standard streams that are handed over. */
+const STREAMS = { output: 1, error: 2 } as const;
 
 const log = logger("daemon");
 
@@ -93,6 +95,7 @@ export class TakingOver {
     const listener = listenAt(libc, own);
     if (listener < 0) throw new OperatorError("failed", `Cannot listen at ${JSON.stringify(own)}: ${errnoText(-listener)}`);
     try {
+      await Deno.chmod(own, 0o600);
       const channel = new Channel<FromOld, FromNew>(await Deno.connect({ transport: "unix", path }));
       await Deno.remove(path).catch(() => {}); // nobody else is let in
       const most = Math.min(descriptors, DESCRIPTORS_MAX);
@@ -175,26 +178,39 @@ export class TakingOver {
       if (!(error instanceof Gone)) throw error;
       this.#isAlone = true;
       await handover.alone();
-      lost = balancer.loseRest(figures);
-      log.error("The process that ran before has ended during the upgrade: {lost} connections are lost with it", { lost });
+      lost = balancer.loseRest(figures, handover.taken.reduce((sum, { count }) => sum + count, 0));
     }
     await balancer.dropLeftovers(this.#given!.leftovers);
     for (const descriptor of this.#adopted.values()) this.#libc.call.close(descriptor); // of a listener that could not be used
     this.#carried = { ...this.#summary(handover.taken, performance.now() - startedMs), lost };
   }
 
-  /** This process has everything: the old one may leave. */
-  async finish(balancer: Balancer): Promise<void> {
-    const { connections, durationMs, pauseP99Ms, from } = this.#carried!;
+  /** This process has everything: the old one may leave. `onStop`: somebody has told that one to stop, at the last moment. */
+  async finish(balancer: Balancer, onStop: (times: StopTimes) => void): Promise<void> {
+    const { connections, lost, durationMs, pauseP99Ms, from } = this.#carried!;
+    this.#takeOutput(STREAMS.error); // whoever has started this process reads it only for why that has failed
     const facts = { from, connections, ms: Math.round(durationMs), pause: pauseP99Ms.toFixed(1) };
     log.info(
       "Took over from version {from}: {connections} connections in {ms} ms, each stood still for at most {pause} ms (p99)",
       facts,
     );
-    if (this.#isAlone) return;
+    if (this.#isAlone) {
+      return log.error("The process that ran before has ended during the upgrade: {lost} connections are lost with it", { lost });
+    }
     await this.#channel.send({ kind: "done" }).catch(() => {}); // it has gone already
-    this.#gone = this.#channel.ended();
+    this.#gone = this.#awaitGone(onStop);
     void this.#gone.then(() => balancer.handover!.alone());
+  }
+
+  /** Resolves when the old process has ended. It has little to do, so this one goes on with its own affairs soon. */
+  async #awaitGone(onStop: (times: StopTimes) => void): Promise<void> {
+    try {
+      const { stop } = await this.#channel.expect("stop", STEPS.gone);
+      onStop(stop);
+      await this.#channel.expect("stop", STEPS.gone);
+    } catch (error) {
+      if (!(error instanceof Gone)) log.warn("The process that ran before has not ended yet: {why}", { why: messageOf(error) });
+    }
   }
 
   /** Resolves when the old process has ended, or soon: it has nothing more to do. */
@@ -203,8 +219,13 @@ export class TakingOver {
   }
 
   /** What this process writes from now on goes to where the old one wrote, if that ran in the foreground. */
-  takeOutputs(): void {
-    for (const [i, descriptor] of this.#outputs.entries()) this.#libc.call.dup3(descriptor, i + 1, 0);
+  takeOutput(): void {
+    this.#takeOutput(STREAMS.output);
+  }
+
+  #takeOutput(stream: number): void {
+    const descriptor = this.#outputs[stream - STREAMS.output];
+    if (descriptor !== undefined) this.#libc.call.dup3(descriptor, stream, 0);
   }
 
   /** Nothing is taken over, for this reason. */

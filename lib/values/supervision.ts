@@ -21,6 +21,8 @@ export interface Supervision {
   /** The longest time between two signs of life, in ms; undefined: it wants none. */
   readonly watchdogMs: number | undefined;
   readonly descriptors: readonly GivenDescriptor[];
+  /** Whether this is the process that it has started: as a rule, what it calls the service ends with this process. */
+  readonly isStarted: boolean;
 }
 
 /** The environment variables, which are not for the programs that this one starts. */
@@ -31,6 +33,7 @@ export const SUPERVISION_VARIABLES = [
   "LISTEN_FDS",
   "LISTEN_PID",
   "LISTEN_FDNAMES",
+  "SYSTEMD_EXEC_PID",
 ] as const;
 
 /** A reading of these variables. */
@@ -53,7 +56,24 @@ export function parseSupervision(environment: Environment, pid: number): Supervi
     notifySocket: socket === undefined || socket === "" ? undefined : parseNotifySocket(socket),
     watchdogMs: micros === undefined || Number(watched) !== pid ? undefined : parseWatchdog(micros),
     descriptors: parseDescriptors(environment, pid),
+    isStarted: Number(environment.SYSTEMD_EXEC_PID) === pid,
   };
+}
+
+/** What ends with the process that runs a balancer. */
+interface Bonds extends Pick<Supervision, "notifySocket" | "isStarted"> {
+  readonly pid: number;
+  /** Whether it ends with whoever has started it. */
+  readonly stopsAtEof: boolean;
+}
+
+/** Why no other process can take the place of this one, as a clause; undefined: one can. */
+export function whyIrreplaceable({ pid, stopsAtEof, isStarted, notifySocket }: Bonds): string | undefined {
+  if (pid === 1) return "it is process 1, as in a container, which ends with it; start a new container instead";
+  if (stopsAtEof) return "it ends with the program that has started it (--stop-at-eof), and a new process would not";
+  if (!isStarted || notifySocket !== undefined) return undefined;
+  const wayOut = "use Type=notify in its unit, as in balancer@.service";
+  return `systemd has started it and is told nothing, so it would end the new process as what is left of the service; ${wayOut}`;
 }
 
 function parseNotifySocket(text: string): string {

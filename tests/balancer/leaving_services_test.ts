@@ -2,7 +2,9 @@
 
 import { assertEquals, assertRejects } from "@std/assert";
 import { Balancer } from "../../lib/balancer/balancer.ts";
+import { Listeners } from "../../lib/balancer/listeners.ts";
 import { streams } from "../../lib/engine/streams/engine.ts";
+import type { Address } from "../../lib/values/address.ts";
 import { LIMITS, parseConfig } from "../../lib/values/config.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
 import type { SavedService } from "../../lib/values/saved_state.ts";
@@ -59,4 +61,24 @@ Deno.test("services that wait for their connections count up to the limit of ser
   client.close();
   await until(() => balancer.listServices().length === LIMITS.servicesMax - 1, "the end of the service");
   assertEquals((await balancer.addService(quiet("new"))).service, "new");
+});
+
+Deno.test("closed ports of a range are known as long as they have connections", () => {
+  const busy = new Set<number>();
+  const listen = (address: Address) => ({ address, [Symbol.dispose]() {} });
+  const listeners = new Listeners({ listen, isFree: (index) => !busy.has(index), onTaken: () => {} });
+  const service = { index: 0, name: "web", config: parseConfig() };
+  const range = listeners.open({ address: "::", port: 80, lastPort: 82 }, service);
+  listeners.adopt(range, service);
+  listeners.publish();
+  for (const index of [0, 1, 2]) busy.add(index);
+  assertEquals(listeners.leavingOfRanges(), []);
+  listeners.withdraw(range.indexes, 0);
+  listeners.publish();
+  assertEquals(listeners.leavingOfRanges(), ["[::]:81", "[::]:82"]); // those of the first go to the port of the server itself
+  busy.delete(1);
+  assertEquals(listeners.leavingOfRanges(), ["[::]:82"]);
+  busy.clear();
+  listeners.open({ address: "::", port: 90 }, service);
+  assertEquals(listeners.leavingOfRanges(), []);
 });

@@ -1,9 +1,10 @@
 // Each of the two processes of an upgrade ends at each step; the other one goes on. One of them is played by the test.
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import type { StopTimes } from "../../lib/balancer/shutdown.ts";
 import { Giving } from "../../lib/control/giving.ts";
 import { Channel, type FromNew, type FromOld, type Given, SPOKEN } from "../../lib/control/handover_wire.ts";
-import { Lock } from "../../lib/control/lock.ts";
+import { isLocked, Lock } from "../../lib/control/lock.ts";
 import { TakingOver } from "../../lib/control/taking.ts";
 import { ANSWER_BYTES, HANDOVER_VERSION, HEAD_BYTES, readHead, writeAnswer } from "../../lib/engine/epoll/carried.ts";
 import { epoll } from "../../lib/engine/epoll/engine.ts";
@@ -11,7 +12,7 @@ import { type Libc, openLibc } from "../../lib/engine/system/libc.ts";
 import { acceptAt, connectTo, listenAt, makePair, Passing } from "../../lib/engine/system/passing.ts";
 import { FATE_NAMES } from "../../lib/values/fates.ts";
 import { OperatorError } from "../../lib/values/errors.ts";
-import { connect, echo, readBytes, soon, startServer, writeText } from "../helpers.ts";
+import { connect, echo, readBytes, readText, soon, startServer, writeText } from "../helpers.ts";
 import { type OneService, startBalancer } from "../one_service.ts";
 import { until } from "../raw_socket.ts";
 
@@ -29,16 +30,27 @@ const WAIT_MS = 20_000;
 
 /** Where the played new process ends: after it has said or got this. */
 const STEPS = ["hello", "offer", "ready", "given", "running", "begin", "accepting", "batch", "acknowledged", "end"] as const;
-type Step = typeof STEPS[number];
+type Step = typeof STEPS[number] | "done";
+
+/** What happens while the played process plays. */
+interface Meanwhile {
+  /** It has a batch, and has not acknowledged it. */
+  readonly onBatch?: (descriptors: readonly number[], libc: Libc) => Promise<void>;
+  /** It has every connection. */
+  readonly onEnd?: () => Promise<void>;
+  /** Where it says that it listens. */
+  readonly path?: string;
+}
 
 /** The new process, as far as the test plays it. */
 class PlayedNew {
   readonly #libc: Libc = openLibc();
   readonly #open: number[] = [];
   #channel: Channel<FromOld, FromNew> | undefined;
-  reason: string | undefined;
+  /** How the balancer is to stop, as the old one says after everything. */
+  stop: StopTimes | undefined;
 
-  constructor(readonly folder: string, readonly last: Step) {}
+  constructor(readonly folder: string, readonly last: Step, readonly meanwhile: Meanwhile = {}) {}
 
   /** Talks as far as that, and then is gone with everything that it has. */
   async play(path: string): Promise<void> {
@@ -62,7 +74,7 @@ class PlayedNew {
       how: "now",
       isForced: false,
       descriptors: 9999,
-      path: own,
+      path: this.meanwhile.path ?? own,
     });
     if (is("hello")) return;
     await channel.expect("offer", WAIT_MS);
@@ -79,8 +91,12 @@ class PlayedNew {
     await channel.send({ kind: "accepting" });
     if (is("accepting")) return;
     await this.#takeBatches(descriptors.slice(-given.sockets));
-    if (!is("end")) return;
+    if (!is("end") && !is("done")) return;
     await channel.expect("end", WAIT_MS);
+    await this.meanwhile.onEnd?.();
+    if (is("end")) return;
+    await channel.send({ kind: "done" });
+    this.stop = (await channel.expect("stop", WAIT_MS)).stop;
   }
 
   #keep(descriptor: number): number {
@@ -112,6 +128,7 @@ class PlayedNew {
         const head = readHead(bytes.subarray(0, HEAD_BYTES));
         await until(() => this.#libc.call.recv(socket, address, BigInt(head.bytes), 0) > 0, "the batch");
         hasTaken = true;
+        await this.meanwhile.onBatch?.(received.descriptors, this.#libc);
         if (this.last === "batch") return;
         const answer = new Int32Array(new ArrayBuffer(ANSWER_BYTES));
         writeAnswer(answer, head.number, true);
@@ -127,7 +144,7 @@ class PlayedNew {
 /** A balancer that can be taken over. */
 async function withGiving(
   use: (balancer: OneService, giving: Giving, folder: string, left: () => boolean) => Promise<void>,
-  pid = 2,
+  irreplaceable?: string,
 ): Promise<void> {
   await using server = startServer(echo);
   const folder = await Deno.makeTempDir({ prefix: "balancer_handover_" });
@@ -138,13 +155,15 @@ async function withGiving(
   let hasLeft = false;
   const giving = new Giving({
     balancer: balancer.balancer,
-    pid,
+    irreplaceable,
     version: "1.0.0",
+    descriptors: 9999,
     socketPath: `${folder}/socket`,
     lockPath: `${folder}/lock`,
     startedAs: STARTED_AS,
     standAside: () => Promise.resolve(() => Promise.resolve()),
-    leave: () => Promise.resolve(void (hasLeft = true)),
+    leave: () => Promise.resolve(),
+    exit: () => void (hasLeft = true),
     stop: () => {},
     isStopping: () => false,
   });
@@ -153,13 +172,13 @@ async function withGiving(
 }
 
 Deno.test({
-  name: "process 1, with which its container ends, is not upgraded",
+  name: "a process with which something ends is not upgraded",
   ignore: epoll.unsupported() !== undefined,
   fn: () =>
     withGiving((_, giving) => {
-      assertThrows(() => giving.open(), OperatorError, "it is process 1, as in a container, which ends with it");
+      assertThrows(() => giving.open(), OperatorError, "Cannot upgrade this balancer: it is process 1");
       return Promise.resolve();
-    }, 1),
+    }, "it is process 1"),
 });
 
 async function says(client: Deno.TcpConn, text: string): Promise<void> {
@@ -189,9 +208,131 @@ for (const last of STEPS) {
       await says(newcomer, "new");
       assertEquals([hasLeft(), balancer.counters.get("upgrade_lost"), balancer.counters.get("open")], [false, 0, 41]);
       assertAddsUp(balancer);
+      assertEquals(namesIn(folder), ["lock"]);
       for (const client of clients) client.close();
     }));
 }
+
+function namesIn(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].map(({ name }) => name);
+}
+
+Deno.test(
+  { name: "clients who end their half while the new process has them, and then dies, get their answers", ignore },
+  () =>
+    withGiving(async (balancer, giving, folder) => {
+      const clients = await Promise.all(Array.from({ length: 10 }, () => connect(balancer.address)));
+      for (const client of clients) await says(client, "before");
+      const onEnd = async () => {
+        for (const client of clients) await writeText(client, "last");
+        for (const client of clients) await client.closeWrite();
+      };
+      await new PlayedNew(folder, "end", { onEnd }).play(giving.open());
+      for (const client of clients) assertEquals(await soon(readText(client), "the rest"), "last");
+      await until(() => balancer.counters.get("open") === 0, "the end");
+      assertEquals([balancer.counters.get("upgrade_lost"), balancer.counters.get("done")], [0, 10]);
+    }),
+);
+
+Deno.test(
+  { name: "clients who wait while the new process has them, and then dies, wait on in their order", ignore },
+  () =>
+    withGiving(async (balancer, giving, folder) => {
+      await balancer.balancer.pauseService(balancer.service, { forMs: 60_000, idle: false, who: "a test" });
+      const waiting = () => balancer.service.hold.waiting;
+      const clients: Deno.TcpConn[] = [];
+      for (const text of "abcde") {
+        const client = await connect(balancer.address);
+        await writeText(client, text);
+        clients.push(client);
+        await until(() => waiting() === clients.length, "one more who waits");
+      }
+      const onEnd = async () => {
+        assertEquals(waiting(), 0);
+        clients[1].close(); // gone while nobody looks
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      };
+      await new PlayedNew(folder, "end", { onEnd }).play(giving.open());
+      await until(() => !giving.isBusy && waiting() === 4, "those who wait");
+      await balancer.balancer.resumeService(balancer.service, "a test");
+      for (const [i, client] of clients.entries()) {
+        if (i !== 1) assertEquals(new TextDecoder().decode(await soon(readBytes(client, 1), "an answer")), "abcde"[i]);
+      }
+      assertEquals([waiting(), balancer.counters.get("client_gone"), balancer.counters.get("open")], [0, 1, 4]);
+      assertAddsUp(balancer);
+      for (const [i, client] of clients.entries()) if (i !== 1) client.close();
+    }),
+);
+
+Deno.test(
+  { name: "bytes that the new process took before it acknowledged a batch are not lost in silence", ignore },
+  () =>
+    withGiving(async (balancer, giving, folder) => {
+      const clients = await Promise.all(Array.from({ length: 2 }, () => connect(balancer.address)));
+      for (const client of clients) await says(client, "before");
+      let taken = 0;
+      const onBatch = async (descriptors: readonly number[], libc: Libc) => {
+        for (const client of clients) await writeText(client, "lost?");
+        const buffer = libc.addressOf(new ArrayBuffer(5));
+        await until(() => (taken = Math.max(taken, libc.call.recv(descriptors[0], buffer, 5n, 0))) > 0, "the bytes");
+      };
+      await new PlayedNew(folder, "batch", { onBatch }).play(giving.open());
+      const answers = clients.map((client) => soon(readBytes(client, 5), "an answer").then(() => "answered", () => "reset"));
+      assertEquals((await Promise.all(answers)).toSorted(), ["answered", "reset"]);
+      assertEquals([taken, balancer.counters.get("upgrade_lost")], [5, 1]);
+      for (const client of clients) client.close();
+    }),
+);
+
+Deno.test(
+  { name: "who wants the balancer to stop at the last moment is heard by the new process", ignore },
+  () =>
+    withGiving(async (_, giving, folder, hasLeft) => {
+      const times = { lameDuckMs: 1, graceMs: 2 };
+      const onEnd = () => Promise.resolve(void giving.putsOff(times));
+      const played = new PlayedNew(folder, "done", { onEnd });
+      await played.play(giving.open());
+      assertEquals(played.stop, times);
+      await until(hasLeft, "the old process to leave");
+    }),
+);
+
+Deno.test(
+  { name: "who cannot be given descriptors is told why, and nothing has changed", ignore },
+  () =>
+    withGiving(async (balancer, giving, folder) => {
+      const played = new PlayedNew(folder, "given", { path: `${folder}/nowhere` });
+      await assertRejects(() => played.play(giving.open()), OperatorError, "Cannot upgrade: it cannot be given descriptors");
+      await until(() => !giving.isBusy, "the old process to be alone");
+      await balancer.add({ host: "127.0.0.1", port: 9 });
+    }),
+);
+
+Deno.test(
+  { name: "a process that has no descriptor left for whoever comes goes on", ignore },
+  () =>
+    withGiving(async (balancer, giving, folder) => {
+      const { listen } = Deno;
+      const full = new Error("Too many open files (os error 24)");
+      const poor = (options: Deno.UnixListenOptions & { transport: "unix" }) =>
+        Object.assign(listen(options), { accept: () => Promise.reject(full) });
+      Object.assign(Deno, { listen: poor });
+      const path = giving.open();
+      Object.assign(Deno, { listen });
+      await until(() => !giving.isBusy, "nobody");
+      assertEquals(namesIn(folder), ["lock"], path);
+      const [last] = balancer.balancer.events.list({ limit: 1 }).events;
+      assertEquals(last.text, "Nothing was upgraded: Too many open files");
+      await new PlayedNew(folder, "hello").play(giving.open());
+    }),
+);
+
+Deno.test({ name: "only its own user finds the entrance open", ignore }, () =>
+  withGiving(async (_, giving, folder) => {
+    const path = giving.open();
+    assertEquals((await Deno.lstat(path)).mode! & 0o777, 0o600);
+    await new PlayedNew(folder, "hello").play(path);
+  }));
 
 Deno.test(
   { name: "only one new process is let in at a time, and none while the balancer stops", ignore },
@@ -307,7 +448,7 @@ for (const last of OLD_STEPS) {
       });
       assertEquals(state.generation, 4);
       await taking.takeConnections(balancer.balancer);
-      await taking.finish(balancer.balancer);
+      await taking.finish(balancer.balancer, () => {});
       assertEquals(balancer.address, address);
       await until(() => balancer.counters.get("open") === 0, "nobody");
       assertAddsUp(balancer);
@@ -325,3 +466,10 @@ for (const last of OLD_STEPS) {
 }
 
 Deno.test("the main threads and the workers speak of the same version", () => assert(SPOKEN.includes(HANDOVER_VERSION)));
+
+Deno.test("a lock file that was replaced while it was handed over is locked", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "balancer_handover_" });
+  await Lock.takeOver(`${folder}/lock`);
+  assertEquals(await isLocked(`${folder}/lock`), true);
+  await Deno.remove(folder, { recursive: true });
+});

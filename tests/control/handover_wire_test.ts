@@ -13,7 +13,7 @@ import {
 import { OperatorError } from "../../lib/values/errors.ts";
 
 const HELLO: Hello = { kind: "hello", version: "0.2.0", spoken: [1], how: "now", isForced: false, descriptors: 1000, path: "/x" };
-const FACTS = { version: "0.1.0", descriptorsNeeded: 500, leavingServices: [] };
+const FACTS = { version: "0.1.0", descriptorsNeeded: 500, descriptors: 1000, leavingServices: [], leavingListeners: [] };
 
 for (
   const [what, hello, facts, sentence] of [
@@ -29,6 +29,9 @@ for (
     ["a version that speaks otherwise", { spoken: [2, 3] }, {}, "speaks the hand-over's version 2,3, and 0.1.0 speaks 1"],
     ["a version that speaks this and more", { spoken: [3, 2, 1] }, {}, undefined],
     ["too few descriptors", { descriptors: 499 }, {}, "the open connections need 500 descriptors, and its limit is 499"],
+    ["fewer descriptors", { descriptors: 999 }, {}, "its limit on open files is 999, below 1000 of the process that runs"],
+    ["fewer descriptors with --force", { descriptors: 999, isForced: true }, {}, undefined],
+    ["a closed range with connections", {}, { leavingListeners: ["[::]:81"] }, "listener [::]:81 of a range of ports was closed"],
     ["a removed service with connections", {}, { leavingServices: ["web"] }, 'service "web" was removed and still has connections'],
   ] as const
 ) {
@@ -69,6 +72,15 @@ async function withChannel(
   using channel = new Channel<FromOld, FromNew>(there);
   await use(here, there, channel);
 }
+
+Deno.test("who does not read what it is sent is not waited for", async () => {
+  await withChannel(async (_, there) => {
+    const channel = new Channel<FromOld, FromNew>(there, 50);
+    const reason = "x".repeat(32 * 1024 ** 2);
+    await assertRejects(() => channel.send({ kind: "failed", reason }), OperatorError, "it reads nothing for 0.05 s");
+    await assertRejects(() => channel.send({ kind: "ready" }), OperatorError, "it does not read");
+  });
+});
 
 Deno.test("messages arrive one by one, however they are cut", async () => {
   await withChannel(async (here, there, channel) => {

@@ -409,6 +409,20 @@ Deno.test({ name: "a declared file is read anew, and what was typed beside it go
   await lines.cancel();
 });
 
+Deno.test(
+  { name: "the log of a daemon in the foreground goes on where it was, also with what was taken over", ignore },
+  async () => {
+    await using place = await makePlace();
+    const log = `${place.folder}/log`;
+    const daemon = await runForeground(place, [], `exec "$@" 2>'${log}'`);
+    assertEquals((await upgrade(place)).code, 0);
+    await daemon.ended();
+    await place.do("stop");
+    const text = await Deno.readTextFile(log);
+    for (const part of ["Left the place to process", "Took over from version", "Stopped"]) assertStringIncludes(text, part);
+  },
+);
+
 Deno.test({ name: "a dry run changes nothing, and what cannot be says why", ignore }, async () => {
   await using place = await makePlace();
   await place.start();
@@ -498,6 +512,41 @@ Deno.test(
     }
     const { fates } = await untilOpen(place, 0);
     assertEquals(fates.upgrade_lost, 0);
+  },
+);
+
+Deno.test(
+  { name: "a new process that has the connections and cannot go on ends at once: the old one's clients notice nothing", ignore },
+  async () => {
+    await using server = startServer(echo);
+    await using place = await makePlace();
+    const address = await place.start();
+    await place.do("add", server.address.host, String(server.address.port));
+    const clients = await Promise.all(Array.from({ length: 20 }, () => connect(address)));
+    const { pid } = await untilOpen(place, 20);
+    const folder = `${place.env.XDG_RUNTIME_DIR}/balancer`;
+    const sockets = () => [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name.startsWith("."));
+    const taker = new Deno.Command(place.program("balancer"), {
+      args: ["run", "--take-over=now"],
+      env: place.env,
+      stdin: "null",
+      stderr: "piped",
+    }).spawn();
+    await poll(() => Promise.resolve(sockets().length), (count) => count > 0, "the meeting");
+    await poll(() => Promise.resolve(sockets().length), (count) => count === 0, "what is given");
+    // The new process has no connection yet. When it has them all, it cannot take the control socket.
+    await Deno.rename(`${folder}/default.sock`, `${place.folder}/away`);
+    await Deno.mkdir(`${folder}/default.sock`);
+    assertMatch(await new Response(taker.stderr).text(), /^balancer: Cannot take over: Is a directory\n$/m);
+    assertEquals((await taker.status).code, 1);
+    await Deno.remove(`${folder}/default.sock`);
+    const status = await untilOpen(place, 20);
+    assertEquals([status.pid, status.fates.upgrade_lost], [pid, 0]);
+    for (const client of clients) {
+      await writeText(client, "x");
+      await soon(readBytes(client, 1), "an echo");
+      client.close();
+    }
   },
 );
 

@@ -1,9 +1,9 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { OperatorError } from "../../lib/values/errors.ts";
-import { NOTICES, parseSupervision, serviceOfSocket } from "../../lib/values/supervision.ts";
+import { NOTICES, parseSupervision, serviceOfSocket, whyIrreplaceable } from "../../lib/values/supervision.ts";
 
 const PID = 42;
-const NOTHING = { notifySocket: undefined, watchdogMs: undefined, descriptors: [] };
+const NOTHING = { notifySocket: undefined, watchdogMs: undefined, descriptors: [], isStarted: false };
 
 Deno.test("parseSupervision() reads what is meant for this process", () => {
   assertEquals(parseSupervision({}, PID), NOTHING);
@@ -12,7 +12,10 @@ Deno.test("parseSupervision() reads what is meant for this process", () => {
     notifySocket: "/run/systemd/notify",
     watchdogMs: 30_000,
     descriptors: [],
+    isStarted: false,
   });
+  assertEquals(parseSupervision({ SYSTEMD_EXEC_PID: "42" }, PID), { ...NOTHING, isStarted: true });
+  assertEquals(parseSupervision({ SYSTEMD_EXEC_PID: "43" }, PID), NOTHING);
   assertEquals(parseSupervision({ NOTIFY_SOCKET: "@name" }, PID).notifySocket, "@name");
   assertEquals(parseSupervision({ WATCHDOG_USEC: "500" }, PID).watchdogMs, 0.5);
   assertEquals(parseSupervision({ WATCHDOG_USEC: "0" }, PID).watchdogMs, undefined);
@@ -59,4 +62,20 @@ Deno.test("NOTICES are what sd_notify(3) says, and a sentence stays one line", (
   assertEquals(NOTICES.stopping("It stops", 1500.2), "STOPPING=1\nSTATUS=It stops\nEXTEND_TIMEOUT_USEC=1501000");
   assertEquals(NOTICES.mainPid(7), "MAINPID=7");
   assertEquals(NOTICES.alive(), "WATCHDOG=1");
+});
+
+Deno.test("whyIrreplaceable() names what ends with a process", () => {
+  const free = { pid: PID, stopsAtEof: false, isStarted: false, notifySocket: undefined };
+  const cases = [
+    [{}, undefined],
+    [{ pid: 1 }, "it is process 1, as in a container, which ends with it; start a new container instead"],
+    [{ stopsAtEof: true }, "it ends with the program that has started it (--stop-at-eof)"],
+    [{ isStarted: true }, "systemd has started it and is told nothing"],
+    [{ isStarted: true, notifySocket: "/run/systemd/notify" }, undefined],
+    [{ notifySocket: "/run/systemd/notify" }, undefined],
+  ] as const;
+  for (const [bonds, says] of cases) {
+    const why = whyIrreplaceable({ ...free, ...bonds });
+    assertEquals(says === undefined ? why === undefined : why?.includes(says), true, why);
+  }
 });

@@ -113,17 +113,15 @@ export class Giver {
   }
 
   /**
-   * The other process has gone. What it had not acknowledged goes on here, and so does what it has not touched since. It may have
-   * bytes of the others, which are lost.
+   * The other process has gone. What it has not touched goes on here. It may have bytes of the others, which are lost: also of
+   * those that it has not acknowledged, as it may have served them for a moment before it went.
    */
   takeBack(): void {
     const { descriptors } = this.#kit;
     descriptors.unwatch(this.socket);
     this.#isOver = true;
-    const unacknowledged = new Set(this.#batch?.clients);
     for (const [client, given] of this.#given) {
-      const isWhole = unacknowledged.has(client) || given.passed === this.#passedOn(client);
-      if (isWhole) this.#connections.attach(client, given);
+      if (given.passed === this.#passedOn(client)) this.#connections.attach(client, given);
       else this.#connections.lose(client);
     }
     this.#given.clear();

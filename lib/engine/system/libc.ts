@@ -210,6 +210,7 @@ export const SOCKADDR_UN = { path: 2, pathBytes: 108 } as const;
  */
 export const TCP_INFO = {
   length: 152,
+  state: 0, // __u8 tcpi_state: a TCP_STATE
   retransmits: 2, // __u8 tcpi_retransmits: in a row, unanswered
   probes: 3, // __u8 tcpi_probes: of the window or keep-alive, in a row, unanswered
   unacked: 24, // __u32 tcpi_unacked: segments
@@ -219,6 +220,9 @@ export const TCP_INFO = {
   receivedBytes: 128, // __u64 tcpi_bytes_received, since Linux 4.1
   unsentBytes: 144, // __u32 tcpi_notsent_bytes, since Linux 4.6
 } as const;
+
+/** The states of a TCP socket whose peer has sent FIN (enum of <netinet/tcp.h>). */
+export const TCP_STATE = { TIME_WAIT: 6, CLOSE_WAIT: 8, LAST_ACK: 9, CLOSING: 11 } as const;
 
 /**
  * struct msghdr of <sys/socket.h>, in 64-bit words. musl's `msg_iovlen` and `msg_controllen` are 32 bits and padding: with the

@@ -6,7 +6,7 @@ import { type Address, ipBytes } from "../../values/address.ts";
 import type { Endpoint } from "../../values/proxy_header.ts";
 import { ERRNO } from "./errno.ts";
 import { ADDRESS_LENGTH_AT, encodeSockaddr, ipLength, ipStart, portOf } from "./sockaddr.ts";
-import { FILE, IOCTL, type Libc, RLIMIT_NOFILE, SOCKADDR, SOCKET, TCP_INFO } from "./libc.ts";
+import { FILE, IOCTL, type Libc, RLIMIT_NOFILE, SOCKADDR, SOCKET, TCP_INFO, TCP_STATE } from "./libc.ts";
 
 const { SOL_SOCKET, IPPROTO_TCP } = SOCKET;
 
@@ -20,6 +20,12 @@ const KEEP_ALIVE_PROBES = 3;
 const PROBES_PER_TIMEOUT = 4;
 const RTO_MAX_MIN_MS = 1000;
 const RTO_MAX_MAX_MS = 120_000;
+
+/** The states of sockets whose peer has sent FIN. */
+const FIN_HAS_COME: readonly number[] = Object.values(TCP_STATE);
+
+/** How often the counts of a socket are read at most, until nothing arrives meanwhile. */
+const READINGS_MAX = 16;
 
 /** The timeouts by which a vanished peer is noticed, in ms; 0: off. */
 interface Liveness {
@@ -130,19 +136,31 @@ export class Sockets {
 
   /**
    * What has passed through a TCP socket so far: the sum of the bytes read from it and of those written to it. It is another number
-   * if any process has read, written or ended anything meanwhile.
+   * if any process has read, written or ended anything meanwhile. A FIN of the peer makes no difference: the kernel counts it as a
+   * byte received, and not as one that can be read.
    */
   passedBytes(socket: number): number {
     const { call } = this.libc;
+    for (let tries = 1;; tries++) {
+      const moved = this.#movedBytes(socket);
+      this.#words[0] = this.#words[1] = 0;
+      call.ioctl(socket, BigInt(IOCTL.SIOCINQ), this.#wordsAddress);
+      call.ioctl(socket, BigInt(IOCTL.SIOCOUTQ), this.#wordsAddress + 4n);
+      const queued = this.#words[1] - this.#words[0];
+      // What arrives between the calls is counted by one of them only.
+      if (this.#movedBytes(socket) === moved || tries === READINGS_MAX) return moved + queued;
+    }
+  }
+
+  /** The sum of the bytes that have come from the peer and those that it has acknowledged. */
+  #movedBytes(socket: number): number {
     this.#info.fill(0);
     this.#words[2] = TCP_INFO.length;
-    call.getsockopt(socket, IPPROTO_TCP, SOCKET.TCP_INFO, this.#infoAddress, this.#lengthAddress);
+    this.libc.call.getsockopt(socket, IPPROTO_TCP, SOCKET.TCP_INFO, this.#infoAddress, this.#lengthAddress);
     const words = this.#infoWords;
     const at = (offset: number) => words[offset >> 2] + words[(offset >> 2) + 1] * 2 ** 32;
-    this.#words[0] = this.#words[1] = 0;
-    call.ioctl(socket, BigInt(IOCTL.SIOCINQ), this.#wordsAddress);
-    call.ioctl(socket, BigInt(IOCTL.SIOCOUTQ), this.#wordsAddress + 4n);
-    return at(TCP_INFO.receivedBytes) - this.#words[0] + at(TCP_INFO.ackedBytes) + this.#words[1];
+    const fin = FIN_HAS_COME.includes(this.#info[TCP_INFO.state]) ? 1 : 0;
+    return at(TCP_INFO.receivedBytes) - fin + at(TCP_INFO.ackedBytes);
   }
 
   /** Resets a connection now, even if another process has its socket, too: to AF_UNSPEC, connect(2) disconnects (tcp(7)). */
