@@ -1,5 +1,6 @@
 // `/live`: what viewers are told, what becomes of one that does not read, and that the daemon is asked once for all of them.
 
+import { NO_HOLD } from "../answers.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { connect, poll, readBytes, writeText } from "../helpers.ts";
 import { openDashboard, shownServer, type TestDashboard } from "./dashboards.ts";
@@ -21,7 +22,7 @@ Deno.test("a viewer is told everything, then each second what has changed, and e
   const { writes, status, servers } = data as { writes: boolean; status: { name: string }; servers: unknown };
   const ring = { fingerprint: "f", points: 1, peakToMean: 1 };
   assertEquals([writes, status.name], [false, "test"]);
-  assertEquals(servers, [{ service: "default", servers: [shownServer("10.0.0.1:80")], ring }]);
+  assertEquals(servers, [{ service: "default", servers: [shownServer("10.0.0.1:80")], ring, hold: NO_HOLD }]);
 
   const second = await stream.next();
   assertEquals(second.name, "second");
