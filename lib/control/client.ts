@@ -339,7 +339,7 @@ export class ControlClient implements Disposable {
   /** Refuses a socket of another user, and distinguishes a daemon that does not run from one that does not answer. */
   async #requireDaemon(): Promise<void> {
     const cannot = `Cannot use control socket ${JSON.stringify(this.path)}`;
-    if (!await requireOwnSocket(this.path)) throw await this.#absence();
+    if (!requireOwnSocket(this.path)) throw await this.#absence();
     const uid = peerUid(this.path);
     if (uid !== undefined && uid !== Deno.uid()) {
       throw new OperatorError("failed", `${cannot}: user ${uid} listens on it, and this is user ${Deno.uid()}; run as that user`);

@@ -104,13 +104,13 @@ async function makeSocket(path: string, listen: (path: string) => Promise<Listen
  * Checks, before anything is sent to the socket at `path`, that no other user can have made it. Returns false if there is no
  * socket. Throws an operator error.
  */
-export async function requireOwnSocket(path: string): Promise<boolean> {
+export function requireOwnSocket(path: string): boolean {
   const cannot = `Cannot use control socket ${JSON.stringify(path)}`;
   try {
-    const folder = await Deno.stat(folderOf(path)).catch(ifMissing(undefined));
+    const folder = unlessMissing(() => Deno.statSync(folderOf(path)));
     if (folder === undefined) return false;
     requirePrivate(folder, `${cannot}: its folder`);
-    const socket = await Deno.lstat(path).catch(ifMissing(undefined));
+    const socket = unlessMissing(() => Deno.lstatSync(path));
     if (socket === undefined) return false;
     const otherwise = "move it away or choose another --name";
     if (!socket.isSocket) throw new OperatorError("failed", `${cannot}: it is ${kindOf(socket)} and not a socket; ${otherwise}`);
@@ -118,6 +118,15 @@ export async function requireOwnSocket(path: string): Promise<boolean> {
     return true;
   } catch (error) {
     return failWith(cannot)(error);
+  }
+}
+
+/** What a look at a file finds; undefined where there is none. Not async: a thread for that takes longer to start than the look. */
+function unlessMissing(look: () => Deno.FileInfo): Deno.FileInfo | undefined {
+  try {
+    return look();
+  } catch (error) {
+    return ifMissing(undefined)(error);
   }
 }
 
