@@ -407,7 +407,7 @@ export class ControlClient implements Disposable {
 
   async #lookAtSocket(): Promise<void> {
     const cannot = `Cannot use control socket ${JSON.stringify(this.path)}`;
-    const user = await findTrustedSocket(this.path);
+    const user = findTrustedSocket(this.path);
     if (user === undefined) throw await this.#absence();
     this.#link.user = user;
     const uid = peerUid(this.path);

@@ -105,15 +105,15 @@ async function makeSocket(path: string, listen: (path: string) => Promise<Listen
  * also uses the socket of the user to whom root has given the folder, as systemd does with `RuntimeDirectory=`. Returns that user's
  * id (null where there are none); undefined if there is no socket. Throws an operator error.
  */
-export async function findTrustedSocket(path: string): Promise<number | null | undefined> {
+export function findTrustedSocket(path: string): number | null | undefined {
   const cannot = `Cannot use control socket ${JSON.stringify(path)}`;
   try {
-    const folder = await Deno.stat(folderOf(path)).catch(ifMissing(undefined));
+    const folder = unlessMissing(() => Deno.statSync(folderOf(path)));
     if (folder === undefined) return undefined;
-    const isGiven = Deno.uid() === 0 && folder.uid !== 0 && await isGivenByRoot(folderOf(path));
+    const isGiven = Deno.uid() === 0 && folder.uid !== 0 && isGivenByRoot(folderOf(path));
     const user = isGiven ? folder.uid : Deno.uid();
     requirePrivate(folder, `${cannot}: its folder`, user);
-    const socket = await Deno.lstat(path).catch(ifMissing(undefined));
+    const socket = unlessMissing(() => Deno.lstatSync(path));
     if (socket === undefined) return undefined;
     const otherwise = "move it away or choose another --name";
     if (!socket.isSocket) throw new OperatorError("failed", `${cannot}: it is ${kindOf(socket)} and not a socket; ${otherwise}`);
@@ -126,8 +126,8 @@ export async function findTrustedSocket(path: string): Promise<number | null | u
 
 /** What is asked of a file system. */
 interface Files {
-  readonly lstat: (path: string) => Promise<Pick<Deno.FileInfo, "uid" | "mode" | "isSymlink">>;
-  readonly readLink: (path: string) => Promise<string>;
+  readonly lstatSync: (path: string) => Pick<Deno.FileInfo, "uid" | "mode" | "isSymlink">;
+  readonly readLinkSync: (path: string) => string;
 }
 
 /** As many links as Linux follows on one path (path_resolution(7)). */
@@ -146,7 +146,7 @@ const LINKS_MAX = 40;
  * - may replace the socket after it was looked at, by a link to a socket that only root may use: the user who listens is asked as
  *   well, and of what then is left, a request of this API in between, the service would have to speak HTTP and have its paths.
  */
-export async function isGivenByRoot(path: string, { lstat, readLink }: Files = Deno): Promise<boolean> {
+export function isGivenByRoot(path: string, { lstatSync, readLinkSync }: Files = Deno): boolean {
   if (!path.startsWith("/")) return false;
   const rest = path.split("/").filter((name) => name !== "").reverse();
   let folder = "";
@@ -157,19 +157,28 @@ export async function isGivenByRoot(path: string, { lstat, readLink }: Files = D
       folder = folder.slice(0, Math.max(0, folder.lastIndexOf("/")));
       continue;
     }
-    const { uid, mode } = await lstat(folder === "" ? "/" : folder);
+    const { uid, mode } = lstatSync(folder === "" ? "/" : folder);
     if (uid !== 0 || mode === null || (mode & 0o022) !== 0) return false;
     const entry = `${folder}/${name}`;
-    if (!(await lstat(entry)).isSymlink) {
+    if (!lstatSync(entry).isSymlink) {
       folder = entry;
       continue;
     }
     if (++links > LINKS_MAX) return false;
-    const target = await readLink(entry);
+    const target = readLinkSync(entry);
     if (target.startsWith("/")) folder = "";
     rest.push(...target.split("/").filter((name) => name !== "").reverse());
   }
   return true;
+}
+
+/** What a look at a file finds; undefined where there is none. Not async: a thread for that takes longer to start than the look. */
+function unlessMissing(look: () => Deno.FileInfo): Deno.FileInfo | undefined {
+  try {
+    return look();
+  } catch (error) {
+    return ifMissing(undefined)(error);
+  }
 }
 
 /** Creates a folder that only its owner can enter. An existing folder must at least not be writable by others. */

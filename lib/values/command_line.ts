@@ -192,11 +192,15 @@ function resolveAliases(typed: Readonly<Record<string, string>>, scope: Scope): 
 /** The words that are no options, and the options as they were spelled; a switch as "". */
 function splitWords(argv: readonly string[], known: readonly OptionSpec[], scope: Scope) {
   const all = [...known, ...scope.options]; // where two commands share a flag, the scope's own comes last and is taken
-  const specs = new Map(all.flatMap((option) => [option.flag, ...option.aliases ?? []].map((flag) => [flag, option])));
+  const typed = new Set(argv.map((word) => word.match(/^--([^=]+)/)?.[1]));
+  const specs = new Map<string, OptionSpec>(); // of what is typed alone: there are hundreds
+  for (const option of all) {
+    for (const flag of [option.flag, ...option.aliases ?? []]) if (typed.has(flag)) specs.set(flag, option);
+  }
   const end = argv.includes("--") ? argv.indexOf("--") : argv.length;
   for (const word of argv.slice(0, end)) requireOption(word, specs, scope);
   const marked = argv.map((word, i) => i < end && /^([^-]|-[0-9]|-?$)/.test(word) ? VALUE_MARK + word : word);
-  const flags = [...specs.keys()].filter((flag) => argv.some((word) => word.replace(/=.*$/s, "") === `--${flag}`));
+  const flags = [...specs.keys()];
   const parsed = parseArgs(marked, {
     string: ["_", ...flags.filter((flag) => specs.get(flag)!.value !== undefined)],
     boolean: flags.filter((flag) => specs.get(flag)!.value === undefined),
