@@ -48,7 +48,7 @@ interface GivingOptions {
 }
 
 /** How long the new process may take for each step, in ms. */
-const STEPS = { connect: 10_000, hello: 10_000, ready: 60_000, running: 60_000, accepting: 10_000, done: 120_000 } as const;
+const STEPS = { connect: 3_000, hello: 10_000, ready: 60_000, running: 60_000, accepting: 10_000, done: 120_000 } as const;
 /** How long it may take to end when it is told to, before it is killed. */
 const END_MAX_MS = 1000;
 /** Descriptors that a process needs beside those of its connections. */
