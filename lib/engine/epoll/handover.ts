@@ -133,6 +133,7 @@ export class EpollHandover implements Handover {
   onDeath(worker: number, reason: string): void {
     this.#failed.reject(new Error(reason));
     this.#awaited.add(worker);
+    this.#endTaking(worker); // it takes nothing more
     if (this.#giving === undefined) return;
     this.#dead.add(worker);
     this.#untold.delete(worker);
@@ -164,8 +165,7 @@ export class EpollHandover implements Handover {
       case "takeFailed":
         return this.#failed.reject(new Error(message.reason));
       case "alone":
-        this.#taking.delete(worker);
-        if (this.#taking.size === 0) this.#alone.resolve();
+        return this.#endTaking(worker);
     }
   }
 
@@ -177,6 +177,10 @@ export class EpollHandover implements Handover {
     if (this.#giving?.size !== 0) return;
     this.#options.onGiven();
     this.#given.resolve(this.#givenConnections);
+  }
+
+  #endTaking(worker: number): void {
+    if (this.#taking.delete(worker) && this.#taking.size === 0) this.#alone.resolve();
   }
 
   #checkTaken(): void {
