@@ -116,6 +116,7 @@ export class EpollHandover implements Handover {
   alone(): Promise<void> {
     this.#taking = new Set(this.#options.workers.filter(({ exists }) => exists).map(({ index }) => index));
     this.#sendAll({ kind: "alone" });
+    if (this.#taking.size === 0) this.#alone.resolve();
     return this.#alone.promise;
   }
 
