@@ -1,7 +1,7 @@
 /**
  * `deno task bench:viewers`: what it costs a balancer under full load that two people watch it. One process, measured in turns:
- * with nobody, with nobody once more (A/A), and with two dashboards that have a viewer each, shuffled for each round.
- * Two processes of the same program differ by some percent, which is more than viewers cost; one process differs less from itself.
+ * with nobody, with nobody once more (A/A), and with two dashboards that have a viewer each, shuffled anew for each round. Two
+ * processes of the same program differ by some percent, which is more than viewers cost; one process differs less from itself.
  */
 
 // deno-lint-ignore-file no-console -- a tool speaks to its user
