@@ -213,7 +213,7 @@ const CASES: Record<string, Case> = {
 
   async "an idle connection is ended, a busy one is not"(kind) {
     await using server = startServer(echo);
-    await using test = startEngine(kind, [tableServer(server.address, 0)], { idleTimeoutMs: 150 });
+    await using test = startEngine(kind, [tableServer(server.address, 0)], { idleTimeoutMs: 600 });
     using idle = await connect(test.address);
     using busy = await connect(test.address);
     const talk = (async () => {
