@@ -71,20 +71,19 @@ is_ready() {
   [ "$found" = "$files" ]
 }
 
-# Writes a part of this file to the folder $1, unpacked: as file $2 of $3 bytes, from byte $4 of the parts on, $5 bytes. Whole or not
-# at all: another start may be doing the same.
+# Writes a part of this file to the folder $1, unpacked: as file $2, from byte $3 of the parts on, $4 bytes. Whole, as gzip judges, or
+# not at all: another start may be doing the same.
 unpack() {
   part=$1/.${2##*/}.$$.part
   trap 'rm -f "$part"' EXIT
   trap 'exit 129' HUP
   trap 'exit 130' INT
   trap 'exit 143' TERM
-  if tail -c "+$((start + $4))" "$self" | head -c "$5" | gzip -dc >"$part" && is_whole "$part" "$3"; then
-    chmod 700 "$part" && mv -f "$part" "$1/$2"
-  fi 2>/dev/null
-  rm -f "$part"
+  {
+    tail -c "+$((start + $3))" "$self" | head -c "$4" | gzip -dc >"$part" &&
+      { [ "$2" != "$runtime" ] || chmod 700 "$part"; } && mv -f "$part" "$1/$2"
+  } 2>/dev/null || { rm -f "$part"; return 1; }
   trap - EXIT HUP INT TERM
-  is_whole "$1/$2" "$3"
 }
 
 # Whether programs can be written to the folder $1 and run from there.
@@ -106,7 +105,7 @@ prepare() (
   # Path, size, start and compressed size of each.
   set -- @PARTS@
   while [ $# -gt 0 ]; do
-    is_whole "$folder/$1" "$2" || unpack "$folder" "$1" "$2" "$3" "$4" || exit 1
+    is_whole "$folder/$1" "$2" || unpack "$folder" "$1" "$3" "$4" || exit 1
     shift 4
   done
 )
