@@ -1,7 +1,7 @@
 #!/bin/sh
-# @NAME@ @VERSION@ as one file: this head, then the scripts of the program and the runtime that runs them, compressed. The first start
-# unpacks them into a folder of the user's own, under names that tell their content; later starts run what is there. A later start
-# runs one other program only, ls: each takes a millisecond or more.
+# @NAME@ @VERSION@ as one file: this head, then the scripts of the program and the runtime that runs them, compressed. The first
+# start unpacks them into a folder of the user's own, under names that tell their content; later starts run what is there. A later
+# start runs one other program only, ls: each takes a millisecond or more.
 set -eu
 
 name=@NAME@
@@ -28,8 +28,8 @@ while [ -L "$self" ]; do
   case $link in /*) self=$link ;; *) self=${self%/*}/$link ;; esac
 done
 
-# Whether $1 is a folder of this user's in which nobody else can write, by its mode as ls shows it: $2. No link: in a folder that all may
-# write to, somebody else could have put it there.
+# Whether $1 is a folder of this user's in which nobody else can write, by its mode as ls shows it: $2. No link: in a folder that all
+# may write to, somebody else could have put it there.
 # shellcheck disable=SC3067 # dash, busybox, bash, ksh and zsh have -O
 is_private() {
   case $2 in d????-??-*) [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] ;; *) return 1 ;; esac
@@ -71,8 +71,8 @@ is_ready() {
   [ "$found" = "$files" ]
 }
 
-# Writes a part of this file to the folder $1, unpacked: as file $2, from byte $3 of the parts on, $4 bytes. Whole, as gzip judges, or
-# not at all: another start may be doing the same.
+# Writes a part of this file to the folder $1, unpacked: as file $2, from byte $3 of the parts on, $4 bytes. Whole, as gzip judges,
+# or not at all: another start may be doing the same.
 unpack() {
   part=$1/.${2##*/}.$$.part
   trap 'rm -f "$part"' EXIT
