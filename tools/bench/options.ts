@@ -64,7 +64,7 @@ What a setting costs ("variant / epoll"):
   deno task bench --variant="--proxy v2" --among epoll,again --only connections,keepalive --rounds 20
 
 What it costs to be watched ("watched / epoll"): two dashboards, and a browser on each. It takes part only where it is named:
-  deno task bench --among epoll,again,watched --only connections,keepalive --slice 5 --rounds 10`;
+  deno task bench --among epoll,again,watched --only idle --slice 15 --rounds 24`;
 
 /** Two minutes in all are worth more here than figures. */
 const QUICK: Pace = { rounds: 2, sliceSeconds: 1, warmUpMaxMs: 300, idlePairs: 2000 };
