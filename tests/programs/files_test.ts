@@ -198,7 +198,7 @@ Deno.test({
     const env = { CACHE_DIRECTORY: `${place.folder}/link:/elsewhere`, TMPDIR: "/nowhere", PATH: "/usr/bin:/bin" };
     const asked = await outcomeOf(new Deno.Command(place.program("balancer"), { args: ["--version"], env, clearEnv: true }));
     assertMatch(asked.stdout, /^balancer [0-9.]+ \(self-extracting/, asked.stderr);
-    assert((await Array.fromAsync(Deno.readDir(real))).some(({ name }) => /^balancer-[0-9a-f]{16}\.js$/.test(name)));
+    assert((await Array.fromAsync(Deno.readDir(real))).some(({ name }) => /^balancer-[0-9a-f]{16}$/.test(name)));
   },
 });
 
