@@ -18,9 +18,9 @@ import type { WorkerKit } from "./worker_kit.ts";
  * How many connections are stopped together at first and at least; twice as many after less than SHORT_MS, half as many after more
  * than LONG_MS: a process that has just started is slow at first, and so is a machine that is busy.
  */
-const BATCH_MIN = 8;
-const SHORT_MS = 1.5;
-const LONG_MS = 3;
+const BATCH_MIN = 2;
+const SHORT_MS = 0.5;
+const LONG_MS = 1;
 /** How long a batch may remain unacknowledged. */
 const ANSWER_MAX_MS = 5000;
 /** How long connections that are looking for a server are left alone before their dial is broken off and begins again there. */
