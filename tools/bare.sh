@@ -29,7 +29,8 @@ readonly LONG=(
   tests/engine/streams/moving_test.ts tests/engine/departures_test.ts tests/engine/proxy_test.ts tests/engine/client_limits_test.ts
   tests/engine/paused_peers_test.ts tests/observe/client_table_test.ts tests/values/proxy_header_test.ts
   tests/engine/services_test.ts tests/engine/names_test.ts tests/engine/early_loss_test.ts tests/engine/keep_alive_test.ts
-  tests/balancer/apply_test.ts tests/balancer/policies_test.ts tests/balancer/history_test.ts
+  tests/balancer/apply_test.ts tests/balancer/policies_test.ts tests/balancer/history_test.ts tests/engine/hold_test.ts
+  tests/engine/epoll/handover_test.ts
 )
 readonly SYSTEM_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 

@@ -4,6 +4,7 @@
 import { assert, assertEquals, assertGreater, assertGreaterOrEqual, assertMatch, assertStringIncludes } from "@std/assert";
 import { type Address, formatAddress } from "../../lib/values/address.ts";
 import { epoll } from "../../lib/engine/epoll/engine.ts";
+import { CA, SERVER } from "../certificates.ts";
 import { makePlace, type Outcome, outcomeOf, type Place, runForeground } from "../programs.ts";
 import {
   connect,
@@ -256,6 +257,32 @@ Deno.test({ name: "servers are killed while the process changes: their idle clie
   for (const client of clients) client.close();
   const { connections, fates } = await untilOpen(place, 0);
   assertEquals([connections.accepted, fates.server_lost, fates.upgrade_lost], [200, 0, 0]);
+});
+
+Deno.test({ name: "sessions of TLS go on: one in use, and one that says hello afterwards", ignore }, async () => {
+  using listener = Deno.listenTls({ hostname: "127.0.0.1", port: 0, ...SERVER });
+  const serving = (async () => {
+    for await (const socket of listener) void socket.readable.pipeTo(socket.writable).catch(() => {});
+  })();
+  await using place = await makePlace();
+  const { host, port } = await place.start("--check", "off");
+  await place.do("add", "127.0.0.1", String((listener.addr as Deno.NetAddr).port));
+  const shaken = await Deno.connectTls({ hostname: host, port, caCerts: [CA] });
+  const plain = await Deno.connect({ hostname: host, port }); // it says hello afterwards
+  const say = async (socket: Deno.TlsConn, text: string) => {
+    await writeText(socket, text);
+    assertEquals(new TextDecoder().decode(await soon(readBytes(socket, text.length), text)), text);
+  };
+  await say(shaken, "before");
+  const upgrading = upgrade(place);
+  while (await Promise.race([upgrading.then(() => false), say(shaken, "meanwhile").then(() => true)]));
+  assertEquals((await upgrading).code, 0);
+  const late = await Deno.startTls(plain, { hostname: host, caCerts: [CA] });
+  for (const socket of [shaken, late]) await say(socket, "afterwards");
+  for (const socket of [shaken, late]) socket.close();
+  assertEquals((await untilOpen(place, 0)).connections.accepted, 2);
+  listener.close();
+  await serving.catch(() => {});
 });
 
 Deno.test({ name: "what is changed while the process changes holds afterwards, or was refused", ignore }, async () => {
