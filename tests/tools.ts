@@ -79,6 +79,8 @@ const NEEDS = {
     succeeds("sh", { args: ["-c", 'test -x "$0"', `${ROOT}dist/balancer`], cwd: "/", ...OTHER_USER }),
   "setpriv as root": () => runs("setpriv", "--bounding-set=-net_admin,-net_raw", "true"),
   "a user other than root": () => Deno.build.os !== "windows" && Deno.uid() !== 0,
+  "a login shell": () =>
+    runs("sh", "-c", 'case $(getent passwd "$(id -u)" | cut -d: -f7) in */nologin | */false | "") exit 1 ;; esac'),
   "5,000 descriptors": () => runs("sh", "-c", '[ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 5000 ]'),
 } as const satisfies Record<string, () => boolean | Promise<boolean>>;
 

@@ -195,7 +195,13 @@ Deno.test({
 });
 
 Deno.test({
-  ...await needing("a session of ssh goes on over upgrades", ...supported, "sshd and sftp", "a user other than root"),
+  ...await needing(
+    "a session of ssh goes on over upgrades",
+    ...supported,
+    "sshd and sftp",
+    "a user other than root",
+    "a login shell",
+  ),
   async fn() {
     await using folder = await makeFolder();
     await using place = await makePlace();
