@@ -140,7 +140,7 @@ async function runAlone({ arguments: given, options }: CommandInput): Promise<nu
   const supervision = takeSupervision();
   using manager = ServiceManager.open(supervision);
   const inherited = GivenListeners.take(supervision.descriptors);
-  const lock = await makePrivateFolder(folderOf(paths.lock)).then(() => takeLock(name, paths.lock)).catch(orWithoutState(paths));
+  const lock = await makePrivateFolder(folderOf(paths.lock)).then(() => takeLock(name, paths)).catch(orWithoutState(paths));
   if (paths.state !== null) await tryToSave(paths.state);
   const store = await StateStore.open(paths.state);
   const { sockets } = inherited;
@@ -567,8 +567,8 @@ function describeCarried({ from, connections, lost, durationMs }: CarriedOver): 
 }
 
 /** Two daemons of one name would overwrite each other's state. */
-async function takeLock(name: string, path: string): Promise<Lock> {
-  const lock = await Lock.take(path);
+async function takeLock(name: string, paths: Paths): Promise<Lock> {
+  const lock = await Lock.take(paths.lock, paths.state);
   if (lock !== undefined) return lock;
   const why = "it is already running; stop it first or choose another --name";
   throw new OperatorError("conflict", `Cannot start balancer ${JSON.stringify(name)}: ${why}`);

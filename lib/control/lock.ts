@@ -14,6 +14,12 @@ const held = new Set<Lock>();
 const TRIES = 5;
 const PAUSE_MS = 20;
 
+/**
+ * How long a process that finds a state without a lock waits for the lock: whoever runs with that state restores it. Three times as
+ * long as the guard takes to see that the socket is gone, too.
+ */
+const RESTORED_WITHIN_MS = 300;
+
 /** What was at the path: this lock; no file or an unlocked one, which is locked now; a file that another process has locked. */
 type LockFound = "ours" | "renewed" | "taken";
 
@@ -25,8 +31,12 @@ export class Lock {
     this.#file = file;
   }
 
-  /** Takes the lock; undefined if another process has it. Throws an operator error if the file cannot be opened. */
-  static async take(path: string): Promise<Lock | undefined> {
+  /**
+   * Takes the lock; undefined if another process has it. `state` is the file that a balancer with this lock keeps, if it keeps one.
+   * Throws an operator error if the file cannot be opened.
+   */
+  static async take(path: string, state: string | null = null): Promise<Lock | undefined> {
+    if (state !== null && await exists(state)) await untilRestored(path);
     for (let tries = TRIES; tries > 0; tries--) {
       const file = await lockFile(path);
       if (file !== undefined) return keep(new Lock(path, file));
@@ -62,6 +72,15 @@ export async function isLocked(path: string): Promise<boolean> {
   if (file === undefined) return false;
   using _file = file;
   return !await file.tryLock(false);
+}
+
+/** A balancer has run here, so there is a lock, unless somebody has removed it. If it still runs, it restores the lock. */
+async function untilRestored(path: string): Promise<void> {
+  for (let waitedMs = 0; waitedMs < RESTORED_WITHIN_MS && !await exists(path); waitedMs += PAUSE_MS) await delay(PAUSE_MS);
+}
+
+function exists(path: string): Promise<boolean> {
+  return Deno.lstat(path).then(() => true, () => false);
 }
 
 function keep(lock: Lock): Lock {

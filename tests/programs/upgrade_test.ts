@@ -42,6 +42,11 @@ interface Status {
   readonly carriedOver: { readonly connections: number; readonly lost: number } | null;
 }
 
+/** The sockets on which two processes meet for a hand-over. */
+function meetings(place: Place): string[] {
+  return [...Deno.readDirSync(`${place.env.XDG_RUNTIME_DIR}/balancer`)].map(({ name }) => name).filter((name) => name.startsWith("."));
+}
+
 async function statusOf(place: Place): Promise<Status> {
   return JSON.parse(await place.do("status", "--json"));
 }
@@ -554,15 +559,14 @@ Deno.test(
     const clients = await Promise.all(Array.from({ length: 20 }, () => connect(address)));
     const { pid } = await untilOpen(place, 20);
     const folder = `${place.env.XDG_RUNTIME_DIR}/balancer`;
-    const sockets = () => [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name.startsWith("."));
     const taker = new Deno.Command(place.program("balancer"), {
       args: ["run", "--take-over=now"],
       env: place.env,
       stdin: "null",
       stderr: "piped",
     }).spawn();
-    await poll(() => Promise.resolve(sockets().length), (count) => count > 0, "the meeting");
-    await poll(() => Promise.resolve(sockets().length), (count) => count === 0, "what is given");
+    await poll(() => Promise.resolve(meetings(place).length), (count) => count > 0, "the meeting");
+    await poll(() => Promise.resolve(meetings(place).length), (count) => count === 0, "what is given");
     // The new process has no connection yet. When it has them all, it cannot take the control socket.
     await Deno.rename(`${folder}/default.sock`, `${place.folder}/away`);
     await Deno.mkdir(`${folder}/default.sock`);
@@ -583,7 +587,7 @@ Deno.test({ name: "a stop during an upgrade is the new process's", ignore }, asy
   await using place = await makePlace();
   const daemon = await runForeground(place);
   const upgrading = upgrade(place);
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  await poll(() => Promise.resolve(meetings(place).length), (count) => count > 0, "the meeting");
   daemon.process.kill("SIGTERM");
   await daemon.ended();
   await upgrading;

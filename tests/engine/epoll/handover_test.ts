@@ -1,6 +1,7 @@
 // Open connections go from one engine to another. Here both are in this process; tests/programs/upgrade_test.ts has two.
 
 import { assert, assertEquals } from "@std/assert";
+import { delay } from "@std/async";
 import { epoll } from "../../../lib/engine/epoll/engine.ts";
 import type { CarriedIndexes } from "../../../lib/engine/engine.ts";
 import { AVAILABILITY } from "../../../lib/routing/availability.ts";
@@ -244,8 +245,10 @@ test("a connection that waits for its only server goes on with it in the other e
     using client = await connect(from.address);
     await writeText(client, "one");
     await readBytes(client, 3);
-    await first[Symbol.asyncDispose]();
+    // Before the server is gone: a client who finds it so and still believed in would not wait, but be refused.
     for (const engine of [from, to]) engine.availabilities.set(0, AVAILABILITY.fallback);
+    await delay(20); // it is quiet by then
+    await first[Symbol.asyncDispose]();
     await until(() => waiting(from) === 1, "it waits");
     await handOver(from, to);
     await writeText(client, "two");
