@@ -44,7 +44,9 @@ interface Status {
 
 /** The sockets on which two processes meet for a hand-over. */
 function meetings(place: Place): string[] {
-  return [...Deno.readDirSync(`${place.env.XDG_RUNTIME_DIR}/balancer`)].map(({ name }) => name).filter((name) => name.startsWith("."));
+  return [...Deno.readDirSync(`${place.env.XDG_RUNTIME_DIR}/balancer`)].map(({ name }) => name).filter((name) =>
+    name.startsWith(".")
+  );
 }
 
 async function statusOf(place: Place): Promise<Status> {
