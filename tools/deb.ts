@@ -75,7 +75,7 @@ export async function makeDeb(): Promise<string> {
     await Deno.writeTextFile(`${tree}/DEBIAN/md5sums`, sums.join(""));
     await Deno.mkdir(OUTPUT, { recursive: true });
     const output = `${OUTPUT}/balancer_${version}_${architecture}.deb`;
-    await run("dpkg-deb", ["--root-owner-group", "-Zxz", "-z1", "--build", tree, output], ".");
+    await run("dpkg-deb", ["--root-owner-group", "-Zgzip", "-z1", "--build", tree, output], ".");
     return output;
   } finally {
     await Deno.remove(work, { recursive: true });
