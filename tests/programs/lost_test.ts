@@ -23,6 +23,8 @@ const SERVERS = 5;
 /** What clients call quiet is more than the balancer does: who is idle by their clock is idle by its. */
 const MANNER = { ...MODES.calm.manner, thinkMs: [250, 600], quietMs: 150 } as const;
 const QUIET = "60ms";
+/** Many times as long as somebody takes to be idle, also beside other tests. */
+const DRAIN_MS = 1500;
 const SEED = Number(Deno.env.get("BALANCER_TEST_SEED") ?? Date.now() % 1e6);
 
 const IS_LONG = Deno.env.get("BALANCER_TEST_LONG") !== undefined;
@@ -102,7 +104,7 @@ async function play(engine: keyof typeof ENGINES, level: Level, loss: LossName, 
       await runRounds({
         balancer: {
           address: balancer.address,
-          remove: async (server) => void await balancer.remove(formatAddress(server), 300),
+          remove: async (server) => void await balancer.remove(formatAddress(server), DRAIN_MS),
           add: async (server) => void await balancer.add(server, { weight: 1, connectionsMax: null }),
           status: () =>
             Promise.resolve({
