@@ -17,12 +17,16 @@ export async function isListening(path: string): Promise<boolean> {
   }
 }
 
+/** A socket with a temporary name that is older and that nobody listens on was left by a process that was killed. */
+const LEFT_AFTER_MS = 60_000;
+
 /**
  * Prepares `path` for a new socket: creates its folder (mode 0700) if it is missing, refuses a folder that others can write to, and
- * removes a socket that a daemon left behind. Throws an operator error for anything else at the path, and leaves it there.
+ * removes a socket that a daemon left behind, and those of processes that were killed in a hand-over. Throws an operator error for anything else at the path, and leaves it there.
  */
 export async function claimSocket(path: string): Promise<void> {
   await makePrivateFolder(folderOf(path));
+  await sweepSockets(folderOf(path));
   const info = await Deno.lstat(path).catch(() => undefined);
   if (info === undefined) return;
   const cannot = `Cannot use control socket ${JSON.stringify(path)}`;
@@ -31,6 +35,17 @@ export async function claimSocket(path: string): Promise<void> {
   if (info.uid !== Deno.uid()) throw new OperatorError("conflict", `${cannot}: it belongs to another user; ${otherwise}`);
   if (await isListening(path)) throw new OperatorError("conflict", `${cannot}: another program listens on it; ${otherwise}`);
   await Deno.remove(path);
+}
+
+/** Removes sockets with temporary names from a private folder: see LEFT_AFTER_MS. What cannot be removed stays. */
+async function sweepSockets(folder: string): Promise<void> {
+  for await (const { name } of Deno.readDir(folder)) {
+    if (!name.startsWith(".")) continue;
+    const path = `${folder}/${name}`;
+    const info = await Deno.lstat(path).catch(() => undefined);
+    const isLeft = info?.isSocket === true && info.mtime !== null && Date.now() - info.mtime.getTime() > LEFT_AFTER_MS;
+    if (isLeft && !await isListening(path)) await Deno.remove(path).catch(() => {});
+  }
 }
 
 /** A listener that can be closed. */

@@ -485,6 +485,33 @@ Deno.test("bytes that are no HTTP are refused", async () => {
   await control.client.status();
 });
 
+Deno.test({
+  name: "claimSocket() removes old sockets with temporary names that nobody listens on, and nothing else",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    const folder = await Deno.makeTempDir({ prefix: "balancer_test_" });
+    try {
+      const hourAgo = new Date(Date.now() - 3_600_000);
+      const leave = async (name: string, mtime: Date) => {
+        await leaveSocket(`${folder}/${name}`);
+        await Deno.utime(`${folder}/${name}`, mtime, mtime);
+      };
+      await leave(".old", hourAgo);
+      await leave(".new", new Date());
+      await leave("named", hourAgo);
+      await Deno.writeTextFile(`${folder}/.file`, "");
+      await Deno.utime(`${folder}/.file`, hourAgo, hourAgo);
+      using _listener = Deno.listen({ transport: "unix", path: `${folder}/.used` });
+      await Deno.utime(`${folder}/.used`, hourAgo, hourAgo);
+      await claimSocket(`${folder}/default.sock`);
+      const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+      assertEquals(names.toSorted(), [".file", ".new", ".used", "named"]);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
 Deno.test("claimSocket() takes over a socket that nobody listens on, and nothing else", async () => {
   const folder = await Deno.makeTempDir({ prefix: "balancer_test_" });
   try {
