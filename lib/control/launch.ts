@@ -99,9 +99,12 @@ export async function versionOf(program: string): Promise<string> {
   throw new OperatorError("failed", `${cannot}: it is not balancer; give the path of a program called balancer`);
 }
 
-/** Resolves when the daemon that holds the lock has ended, since the system then releases the lock (flock(2)). */
+/**
+ * Resolves when the daemon that holds the lock has ended, since the system then releases the lock (flock(2)). The file is only read,
+ * because it may be a link of another user's making.
+ */
 export async function awaitEnd(lockPath: string): Promise<void> {
   const cannot = `Cannot wait for the end of the daemon at lock file ${JSON.stringify(lockPath)}`;
-  using file = await openPlain(lockPath, { write: true }, cannot).catch(failWith(cannot));
-  await file.lock(true);
+  using file = await openPlain(lockPath, { read: true }, cannot).catch(failWith(cannot));
+  await file.lock(false);
 }
