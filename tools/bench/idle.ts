@@ -15,6 +15,8 @@ export interface IdleTarget {
 
 /** Connections that come and go before memory is first read: what a process allocates once belongs to no connection. */
 const WARM_UP_PAIRS = 100;
+/** The share of the pairs that are held before memory is first read. */
+const FIRST_SHARE = 0.25;
 /**
  * After connections came or went, and before memory is read: what proxies do for a connection that is a second old is done by then.
  */
@@ -35,16 +37,22 @@ export async function warmUpByIdling({ place, port }: IdleTarget): Promise<void>
   await delay(SETTLE_MS);
 }
 
-/** Holds idle pairs for so many seconds. A process that has held some before would show less growth: each is asked once. */
+/**
+ * Holds idle pairs for so many seconds. Memory is what those take that come after the first: meanwhile V8 compiles what connections
+ * run. A process that has held some before would show less growth: each is asked once.
+ */
 export async function driveByIdling({ place, port, pid }: IdleTarget, wanted: number, seconds: number): Promise<Figures> {
   if (pid === undefined) throw new Error("Where no proxy is there is nothing to measure");
   const pairs = pairsUnder(place.openFiles, wanted);
+  const first = Math.floor(pairs * FIRST_SHARE);
+  await using _first = await hold(place, port, first);
+  await delay(SETTLE_MS);
   const beforeKb = await residentKb(pid);
-  await using _held = await hold(place, port, pairs);
+  await using _others = await hold(place, port, pairs - first);
   await delay(SETTLE_MS);
   const afterKb = await residentKb(pid);
   const { usage } = await metered(pid, () => delay(seconds * 1000));
-  return { residentKb: (afterKb - beforeKb) / pairs, idleCpuPercent: (usage.process?.cpuSeconds ?? 0) / seconds * 100 };
+  return { residentKb: (afterKb - beforeKb) / (pairs - first), idleCpuPercent: (usage.process?.cpuSeconds ?? 0) / seconds * 100 };
 }
 
 async function hold({ signal }: Place, port: number, pairs: number): Promise<AsyncDisposable> {
