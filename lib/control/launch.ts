@@ -100,8 +100,8 @@ export async function versionOf(program: string): Promise<string> {
 }
 
 /**
- * Resolves when the daemon that holds the lock has ended, since the system then releases the lock (flock(2)). The file is only read,
- * because it may be a link of another user's making.
+ * Resolves when the daemon that holds the lock has ended, since the system then releases the lock (flock(2)). The file is only
+ * read, because it may be a link of another user's making.
  */
 export async function awaitEnd(lockPath: string): Promise<void> {
   const cannot = `Cannot wait for the end of the daemon at lock file ${JSON.stringify(lockPath)}`;
