@@ -22,7 +22,8 @@ const LEFT_AFTER_MS = 60_000;
 
 /**
  * Prepares `path` for a new socket: creates its folder (mode 0700) if it is missing, refuses a folder that others can write to, and
- * removes a socket that a daemon left behind, and those of processes that were killed in a hand-over. Throws an operator error for anything else at the path, and leaves it there.
+ * removes a socket that a daemon left behind, and those of processes that were killed in a hand-over. Throws an operator error for
+ * anything else at the path, and leaves it there.
  */
 export async function claimSocket(path: string): Promise<void> {
   await makePrivateFolder(folderOf(path));
