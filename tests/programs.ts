@@ -10,7 +10,7 @@ import { soon } from "./helpers.ts";
 /** Where `deno task compile` puts the programs; `deno task test` runs it first. */
 export const DIST = `${import.meta.dirname}/../dist/`;
 
-/** See `outcomeOf`. */
+/** See `whenNotBusy`. */
 const BUSY_TRIES = 50;
 const BUSY_PAUSE_MS = 20;
 
@@ -109,20 +109,22 @@ export async function runForeground(place: Place, args: readonly string[] = [], 
 }
 
 /**
- * Runs a command to its end, which must come in time. A program that was written a moment ago may be busy (ETXTBSY) for as long as
- * a child of another test, between fork(2) and execve(2), has the descriptor that it was written by.
+ * Starts a program that may have been written a moment ago: it is busy (ETXTBSY) for as long as a child of another test, between
+ * fork(2) and execve(2), has the descriptor that it was written by.
  */
+export async function whenNotBusy<T>(start: () => T | Promise<T>, tries = BUSY_TRIES): Promise<T> {
+  try {
+    return await start();
+  } catch (error) {
+    if (tries === 0 || !/text file busy/i.test(messageOf(error))) throw error;
+    await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE_MS));
+    return await whenNotBusy(start, tries - 1);
+  }
+}
+
+/** Runs a command to its end, which must come in time. */
 export async function outcomeOf(command: Deno.Command, maxMs?: number): Promise<Outcome> {
-  const run = async (tries: number): Promise<Deno.CommandOutput> => {
-    try {
-      return await command.output();
-    } catch (error) {
-      if (tries === 0 || !/text file busy/i.test(messageOf(error))) throw error;
-      await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE_MS));
-      return await run(tries - 1);
-    }
-  };
-  const { code, stdout, stderr } = await soon(run(BUSY_TRIES), "a program's end", maxMs);
+  const { code, stdout, stderr } = await soon(whenNotBusy(() => command.output()), "a program's end", maxMs);
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 

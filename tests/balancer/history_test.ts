@@ -164,7 +164,7 @@ const BROKEN: readonly [what: string, text: string | undefined, why: string][] =
   ["empty", "", "it is empty"],
   ["torn", (await sealed(SAVED)).slice(0, 500), "it is incomplete or not JSON"],
   ["of another program", "{}", "another program wrote it"],
-  ["changed", (await sealed(SAVED)).replace("10.0.2.7:80", "10.0.2.8:80"), "its checksum is wrong"],
+  ["changed", (await sealed(SAVED)).replace("10.2.0.7:80", "10.2.0.8:80"), "its checksum is wrong"],
   ["of a later version", await sealed(SAVED, 2), "it has version 2, and this program reads version 1"],
   ["with an unknown field", await sealed({ ...SAVED, mood: "good" }), 'it has the field "mood", which this program does not know'],
   ["without a time", await sealed(untimed), "it does not say when, by whom and how the generation was made"],

@@ -10,7 +10,7 @@ import type { SavedState } from "../../lib/values/saved_state.ts";
 /** The state of a generation. The number of its servers changes, so that a mix of two would be noticed. */
 export function stateOf(generation: number): SavedState {
   const servers = Array.from({ length: 200 + generation % 100 }, (_, i) => ({
-    server: `10.0.${generation % 250}.${i}:80`,
+    server: `10.${generation % 250}.${i >> 8}.${i & 255}:80`,
     weight: 1,
     connectionsMax: null,
   }));

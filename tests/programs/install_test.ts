@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { FILES, INSTALLED } from "../../tools/contrib/contrib.ts";
-import { DIST, type Outcome, outcomeOf } from "../programs.ts";
+import { DIST, type Outcome, outcomeOf, whenNotBusy } from "../programs.ts";
 import { type Need, needing } from "../tools.ts";
 
 const ROOT = `${import.meta.dirname}/../../`;
@@ -224,14 +224,15 @@ Deno.test(await needing("the programs are replaced while one of them runs", "tar
     XDG_STATE_HOME: machine.home,
     XDG_CACHE_HOME: `${DIST}.parts/cache`,
   };
-  const daemon = new Deno.Command(`${machine.bin}/balancer`, {
+  const command = new Deno.Command(`${machine.bin}/balancer`, {
     args: ["run", "127.0.0.1", "0"],
     env,
     clearEnv: true,
     stdin: "null",
     stdout: "piped",
     stderr: "null",
-  }).spawn();
+  });
+  const daemon = await whenNotBusy(() => command.spawn());
   const lines = daemon.stdout.getReader();
   await lines.read();
   assertEquals((await machine.install("--release", release)).code, 0);
