@@ -244,14 +244,23 @@ export function shortened(text: string): string {
 
 const SHOWN_MAX = 80;
 
-/** What to do about an error of the package, where its own words leave that open. */
+/** What to do about an error of the package, where its own words leave that open or end in words of the file. */
 const WAYS_OUT: Readonly<Record<string, string>> = {
   TAB_AS_INDENT: "A tab is used for indentation: use spaces",
   BLOCK_AS_IMPLICIT_KEY: "Invalid YAML: a second key on the same line; begin a new line, or put the value in quotes",
   BAD_SCALAR_START: "Invalid YAML: a value that begins with this character needs quotes",
+  BAD_DQ_ESCAPE: "Invalid YAML: a backslash in double quotes begins no escape sequence here: write two, or use single quotes",
+  TAG_RESOLVE_FAILED: "Invalid YAML: a tag (!) that is not known: put the value in quotes",
+};
+
+/** The package has one code for this and for other errors. */
+const BLOCK_HEADER = {
+  begins: "Block scalar header",
+  sentence: 'Invalid YAML: a value that begins with "|" or ">" begins on the next line: put it in quotes',
 };
 
 function sentenceOf(code: string, message: string): string {
+  if (message.startsWith(BLOCK_HEADER.begins)) return BLOCK_HEADER.sentence;
   return WAYS_OUT[code] ?? `Invalid YAML: ${message.slice(0, 1).toLowerCase()}${message.slice(1).replaceAll("\n", " ")}`;
 }
 

@@ -333,6 +333,14 @@ Deno.test("limits on numbers hold over all services", async () => {
   assertEquals(await faultsOf(formatDeclared({ services, daemon: {} })), ["1:1: There are 1025 services, and the limit is 1024"]);
 });
 
+Deno.test("a fault of YAML is told without words of the file at its end", async () => {
+  for (const text of [">.", "a: |x.", 'a: "\\."', "a: !b. c"]) {
+    const faults = await faultsOf(text);
+    for (const fault of faults) assert(/^1:\d+: [A-Z][^\n]*[^.]$/.test(fault), fault);
+    assert(faults.length > 0);
+  }
+});
+
 Deno.test("any text is either a state or faults with places in it", async () => {
   const written = validState.map(formatDeclared);
   const torn = fc.tuple(written, fc.nat(), fc.nat(8), fc.string({ unit: "binary", maxLength: 4 })).map(
