@@ -43,7 +43,11 @@ const NEEDS = {
       `balancer_look_${Deno.pid}`,
     ),
   "file systems in memory": () =>
-    runs("sh", "-c", 'place=$(mktemp -d) && mount -t tmpfs -o size=64k none "$place"; looked=$?; umount "$place"; exit $looked'),
+    runs(
+      "sh",
+      "-c",
+      'place=$(mktemp -d) && mount -t tmpfs -o size=64k none "$place"; looked=$?; umount "$place"; rmdir "$place"; exit $looked',
+    ),
   "mkfifo": () => runs("mkfifo", "--version"),
   "nginx": () => runs("sh", "-c", "PATH=$PATH:/usr/sbin nginx -v"),
   "nginx's stream module": async () => {

@@ -79,6 +79,7 @@ async function untilRestored(path: string): Promise<void> {
   for (let waitedMs = 0; waitedMs < RESTORED_WITHIN_MS && !await exists(path); waitedMs += PAUSE_MS) await delay(PAUSE_MS);
 }
 
+/** Whether something is there and can be seen: what hinders that is told by whoever opens it. */
 function exists(path: string): Promise<boolean> {
   return Deno.lstat(path).then(() => true, () => false);
 }

@@ -249,14 +249,13 @@ const WAYS_OUT: Readonly<Record<string, string>> = {
   TAB_AS_INDENT: "A tab is used for indentation: use spaces",
   BLOCK_AS_IMPLICIT_KEY: "Invalid YAML: a second key on the same line; begin a new line, or put the value in quotes",
   BAD_SCALAR_START: "Invalid YAML: a value that begins with this character needs quotes",
-  BAD_DQ_ESCAPE: "Invalid YAML: a backslash in double quotes begins no escape sequence here: write two, or use single quotes",
-  TAG_RESOLVE_FAILED: "Invalid YAML: a tag (!) that is not known: put the value in quotes",
+  BAD_DQ_ESCAPE: "Invalid YAML: this is no escape sequence; in double quotes a backslash is written twice",
 };
 
 /** The package has one code for this and for other errors. */
 const BLOCK_HEADER = {
   begins: "Block scalar header",
-  sentence: 'Invalid YAML: a value that begins with "|" or ">" begins on the next line: put it in quotes',
+  sentence: 'Invalid YAML: after "|" or ">" a text begins on the next line; a value that begins with one of them needs quotes',
 };
 
 function sentenceOf(code: string, message: string): string {

@@ -44,9 +44,8 @@ interface Status {
 
 /** The sockets on which two processes meet for a hand-over. */
 function meetings(place: Place): string[] {
-  return [...Deno.readDirSync(`${place.env.XDG_RUNTIME_DIR}/balancer`)].map(({ name }) => name).filter((name) =>
-    name.startsWith(".")
-  );
+  const entries = Deno.readDirSync(`${place.env.XDG_RUNTIME_DIR}/balancer`);
+  return Array.from(entries, ({ name }) => name).filter((name) => name.startsWith("."));
 }
 
 async function statusOf(place: Place): Promise<Status> {

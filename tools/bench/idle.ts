@@ -38,8 +38,8 @@ export async function warmUpByIdling({ place, port }: IdleTarget): Promise<void>
 }
 
 /**
- * Holds idle pairs for so many seconds. Memory is what those take that come after the first: meanwhile V8 compiles what connections
- * run. A process that has held some before would show less growth: each is asked once.
+ * Holds idle pairs for so many seconds. The first share of them is not counted: while they are opened, V8 compiles the code of
+ * connections. A process that has held some before would show less growth: each is asked once.
  */
 export async function driveByIdling({ place, port, pid }: IdleTarget, wanted: number, seconds: number): Promise<Figures> {
   if (pid === undefined) throw new Error("Where no proxy is there is nothing to measure");
